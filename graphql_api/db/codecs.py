@@ -1,0 +1,46 @@
+"""How PostgreSQL's values reach Python: as the text that goes into JSON.
+
+Decoding a timestamp or a numeric to an object and printing it again costs three times as much as keeping
+its text, and money that is never parsed is never rounded. So in every row that `Database` returns:
+
+- uuid is `str`;
+- numeric is `str` in plain notation, or None for a stored NaN;
+- timestamptz is `str`, RFC 3339 in UTC with microseconds and a final Z;
+- jsonb is its JSON text.
+
+Parameters of these types are given as `str` too, or as anything whose `str()` PostgreSQL reads.
+"""
+
+import re
+
+from asyncpg import Connection
+
+# What our timestamps are read in: the shape that `timestamp` expects.
+SESSION = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"}
+
+_FIRST = "0001-01-01T00:00:00.000000Z"
+_LAST = "9999-12-31T23:59:59.999999Z"
+_TEXT = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?\+00")
+
+
+def numeric(text: str) -> str | None:
+    """PostgreSQL prints numerics in plain notation; only NaN is no number."""
+    return None if text == "NaN" else text
+
+
+def timestamp(text: str) -> str:
+    """`2026-11-22 09:00:00.5+00` as `2026-11-22T09:00:00.500000Z`; beyond the calendar, its nearest end."""
+    if text[26:] == "+00" and text[19] == ".":  # six digits of a fraction: by far the most common
+        return f"{text[:10]}T{text[11:26]}Z"
+    if match := _TEXT.fullmatch(text):
+        date, time, fraction = match.groups(default="")
+        return f"{date}T{time}.{fraction:0<6}Z"
+    return _FIRST if text.startswith("-") or text.endswith("BC") else _LAST
+
+
+async def use_text(connection: "Connection") -> None:
+    """Make a connection speak as this module says."""
+    for name, decoder in (("uuid", str), ("numeric", numeric), ("timestamptz", timestamp)):
+        await connection.set_type_codec(
+            name, schema="pg_catalog", encoder=str, decoder=decoder, format="text"
+        )

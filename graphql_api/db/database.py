@@ -1,0 +1,118 @@
+"""The pool, and the two ways to use it: one read, or one transaction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from graphql_api.db.address import Address
+from graphql_api.db.statements import Statement
+
+# The connection died under us: the server restarted, failed over, or closed an idle socket.
+_CONNECTION_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ConnectionError,
+)
+
+
+class DatabaseUnavailableError(Exception):
+    """PostgreSQL can't be reached, or every connection is in use. Worth trying again shortly."""
+
+
+class Transaction:
+    """Statements that take effect together, or not at all."""
+
+    def __init__(self, connection: "asyncpg.Connection") -> None:
+        self._connection = connection
+
+    async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
+        """Run one statement and return its rows, in the types of `db.codecs`."""
+        return await self._connection.fetch(statement.sql, *statement.arguments(values))
+
+
+class Database:
+    """A PostgreSQL behind SQLAlchemy's pool, read through the driver.
+
+    Every read takes a connection, runs one statement and gives the connection back, so concurrent
+    resolvers never share one.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        pool_size: int = 10,
+        pool_timeout: float = 8.0,
+        statement_timeout: float = 10.0,
+    ) -> None:
+        self.address = address
+
+        async def connect() -> "asyncpg.Connection":
+            return await address.connect(command_timeout=statement_timeout)
+
+        self.engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=connect,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=pool_timeout,
+            pool_recycle=240,  # Neon lets go of a connection after five idle minutes
+            pool_reset_on_return=None,  # a read leaves nothing to roll back; `transaction` ends its own
+        )
+
+    async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
+        """Run one read and return its rows, in the types of `db.codecs`.
+
+        A read that finds its connection dead is repeated once on a fresh one. Raises
+        DatabaseUnavailableError, or asyncpg.PostgresError for what the server refuses.
+        """
+        arguments = statement.arguments(values)
+        pool = self.engine.pool
+        try:
+            async with self._connection() as connection:
+                return await connection.fetch(statement.sql, *arguments)
+        except _CONNECTION_LOST:
+            if self.engine.pool is pool:  # its idle connections are as dead; the first to notice clears them
+                await self.engine.dispose()
+        try:
+            async with self._connection() as connection:
+                return await connection.fetch(statement.sql, *arguments)
+        except _CONNECTION_LOST as error:
+            raise DatabaseUnavailableError from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """One transaction, read committed: committed at the end of the block, rolled back if it raises."""
+        async with self._connection() as connection, connection.transaction():
+            yield Transaction(connection)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator["asyncpg.Connection"]:
+        try:
+            pooled = await self.engine.raw_connection()
+        except (OSError, TimeoutError, exc.SQLAlchemyError, asyncpg.PostgresError) as error:
+            raise DatabaseUnavailableError from error
+        connection = pooled.driver_connection
+        assert connection is not None  # noqa: S101 - narrows; a pooled connection always has its driver's
+        try:
+            # A cancelled statement is cancelled at the server too: asyncpg sees to it before the
+            # connection's next use, so the connection goes back as it is.
+            yield connection
+        except _CONNECTION_LOST:
+            connection.terminate()
+            raise
+        finally:
+            if connection.is_closed():
+                pooled.invalidate()
+            pooled.close()
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self.engine.dispose()

@@ -1,0 +1,99 @@
+"""Bring a database to the newest revision, once, whoever asks at the same time."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from graphql_api.db.address import Address
+from graphql_api.db.tables import metadata
+from graphql_api.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_LOCK = 0x67_71_6C  # any number that every process agrees on
+_GIVEN_REVISION = "0001"
+
+
+class NotOurDatabaseError(Exception):
+    """The database holds some of the given tables, but not all: nothing is changed."""
+
+
+def migrations_folder() -> Path:
+    """Where the revisions are: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "_migrations"
+    return installed if installed.is_dir() else package.parent / "alembic"
+
+
+def config_for(connection: Connection | None = None) -> Config:
+    """Alembic's configuration, without a file of its own."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+@asynccontextmanager
+async def connection_to(address: Address) -> AsyncIterator[AsyncConnection]:
+    """One SQLAlchemy connection in a transaction of its own, committed at the end."""
+
+    async def connect() -> "asyncpg.Connection":
+        return await address.connect_plain(application="graphql-api migrate")
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def connection_from_environment() -> AsyncIterator[AsyncConnection]:
+    """A connection to the database the environment names, the unpooled address first."""
+    settings = Settings()
+    url = settings.database_direct_url or settings.database_url
+    if url is None:
+        raise SystemExit("set DATABASE_URL to the database to migrate")
+    async with connection_to(Address.parse(url.get_secret_value())) as connection:
+        yield connection
+
+
+def _upgrade(connection: Connection, revision: str) -> None:
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    connection.execute(text("SET LOCAL lock_timeout = '30s'"))
+    config = config_for(connection)
+    present = set(inspect(connection).get_table_names())
+    given = {table.name for table in metadata.tables.values() if table.schema is None}
+    if "alembic_version" not in present and present & given:
+        if missing := given - present:
+            raise NotOurDatabaseError(
+                f"this database has {sorted(present & given)} but lacks {sorted(missing)}"
+            )
+        log.info("the given tables exist: adopting them as revision %s", _GIVEN_REVISION)
+        command.stamp(config, _GIVEN_REVISION)
+    command.upgrade(config, revision)
+
+
+async def migrate(address: Address, revision: str = "head") -> None:
+    """Bring the database at `address` up to `revision`, in one transaction under an advisory lock.
+
+    A database that holds the given tables already, made by other hands, is adopted as it is. Raises
+    NotOurDatabaseError where only some of them exist, and asyncpg's errors.
+    """
+    async with connection_to(address) as connection:
+        await connection.run_sync(_upgrade, revision)
+
+
+def migrate_blocking(address: Address, revision: str = "head") -> None:
+    """`migrate`, for callers without an event loop."""
+    asyncio.run(migrate(address, revision))
