@@ -1,0 +1,106 @@
+"""What the words in free text columns mean.
+
+Other programs write directions, statuses and levels as they please. Each vocabulary maps what is seen in
+the wild to one canonical word; anything else is OTHER, and no stored text can fail a query. The same table
+reads rows in Python and filters them in SQL.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import ColumnElement, and_, any_, bindparam, case, func
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import Text
+
+OTHER = "OTHER"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Canonical words, each with the spellings that mean it; compared after `lower(trim())`."""
+
+    spellings: Mapping[str, tuple[str, ...]]
+    absent: str = OTHER
+    """What a null means."""
+    _canonical: dict[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        table = {spelling: word for word, spellings in self.spellings.items() for spelling in spellings}
+        object.__setattr__(self, "_canonical", table)
+
+    def canonical(self, text: str | None) -> str:
+        """The canonical word of a stored text."""
+        if text is None:
+            return self.absent
+        return self._canonical.get(text.strip(" ").lower(), OTHER)
+
+    def sql(self, column: ColumnElement[str]) -> ColumnElement[str]:
+        """The canonical word of a column, as PostgreSQL computes it."""
+        text = func.lower(func.btrim(column))
+        whens = [
+            (text == any_(_texts(spellings)), _text(word)) for word, spellings in self.spellings.items()
+        ]
+        return case((column.is_(None), _text(self.absent)), *whens, else_=_text(OTHER))
+
+
+def _text(word: str) -> ColumnElement[str]:
+    return bindparam(None, word, type_=Text)
+
+
+def _texts(words: tuple[str, ...]) -> ColumnElement[list[str]]:
+    return bindparam(None, list(words), type_=ARRAY(Text))
+
+
+DIRECTIONS = Vocabulary({"BUY": ("buy", "long", "b"), "SELL": ("sell", "short", "s")})
+
+LEVELS = Vocabulary(
+    {
+        "DEBUG": ("debug",),
+        "INFO": ("info",),
+        "WARNING": ("warning", "warn"),
+        "ERROR": ("error",),
+        "CRITICAL": ("critical", "fatal"),
+    }
+)
+
+# Stripe's words, which billing writes.
+SUBSCRIPTIONS = Vocabulary(
+    {
+        "TRIAL": ("trial", "trialing"),
+        "ACTIVE": ("active",),
+        "PAST_DUE": ("past_due", "unpaid"),
+        "CANCELLED": ("canceled", "cancelled"),
+        "EXPIRED": ("expired", "incomplete_expired"),
+        "NONE": ("none", ""),
+    },
+    absent="NONE",
+)
+
+# A filled order is a closed trade only once it has an exit.
+_STATUS_WORDS = Vocabulary(
+    {
+        "PENDING": ("pending", "new", "unplaced"),
+        "OPEN": ("open", "active"),
+        "CLOSED": ("closed",),
+        "CANCELLED": ("cancelled", "canceled", "removed"),
+        "REJECTED": ("rejected", "refused"),
+    }
+)
+_FILLED = "filled"
+
+
+def trade_status(status: str, exit_time: str | None) -> str:
+    """The canonical status of a trade: `filled` means CLOSED with an exit time, OPEN without one."""
+    if status.strip(" ").lower() == _FILLED:
+        return "OPEN" if exit_time is None else "CLOSED"
+    return _STATUS_WORDS.canonical(status)
+
+
+def trade_status_sql(status: ColumnElement[str], exit_time: ColumnElement[object]) -> ColumnElement[str]:
+    """`trade_status`, as PostgreSQL computes it."""
+    filled = func.lower(func.btrim(status)) == _text(_FILLED)
+    return case(
+        (and_(filled, exit_time.is_(None)), _text("OPEN")),
+        (filled, _text("CLOSED")),
+        else_=_STATUS_WORDS.sql(status),
+    )
