@@ -8,8 +8,7 @@ reads rows in Python and filters them in SQL.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, and_, any_, bindparam, case, func
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, and_, case, func, literal_column
 from sqlalchemy.types import Text
 
 OTHER = "OTHER"
@@ -38,17 +37,15 @@ class Vocabulary:
         """The canonical word of a column, as PostgreSQL computes it."""
         text = func.lower(func.btrim(column))
         whens = [
-            (text == any_(_texts(spellings)), _text(word)) for word, spellings in self.spellings.items()
+            (text.in_([_word(spelling) for spelling in spellings]), _word(word))
+            for word, spellings in self.spellings.items()
         ]
-        return case((column.is_(None), _text(self.absent)), *whens, else_=_text(OTHER))
+        return case((column.is_(None), _word(self.absent)), *whens, else_=_word(OTHER))
 
 
-def _text(word: str) -> ColumnElement[str]:
-    return bindparam(None, word, type_=Text)
-
-
-def _texts(words: tuple[str, ...]) -> ColumnElement[list[str]]:
-    return bindparam(None, list(words), type_=ARRAY(Text))
+def _word(word: str) -> ColumnElement[str]:
+    """One of our own words, written into the SQL: the planner knows it, and it costs no parameter."""
+    return literal_column(f"'{word}'", Text)
 
 
 DIRECTIONS = Vocabulary({"BUY": ("buy", "long", "b"), "SELL": ("sell", "short", "s")})
@@ -98,9 +95,9 @@ def trade_status(status: str, exit_time: str | None) -> str:
 
 def trade_status_sql(status: ColumnElement[str], exit_time: ColumnElement[object]) -> ColumnElement[str]:
     """`trade_status`, as PostgreSQL computes it."""
-    filled = func.lower(func.btrim(status)) == _text(_FILLED)
+    filled = func.lower(func.btrim(status)) == _word(_FILLED)
     return case(
-        (and_(filled, exit_time.is_(None)), _text("OPEN")),
-        (filled, _text("CLOSED")),
+        (and_(filled, exit_time.is_(None)), _word("OPEN")),
+        (filled, _word("CLOSED")),
         else_=_STATUS_WORDS.sql(status),
     )

@@ -1,0 +1,1 @@
+"""How operations run. Knows Strawberry and graphql-core, and nothing of trading."""

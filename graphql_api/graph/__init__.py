@@ -1,0 +1,1 @@
+"""What features are made of: relations, pages, filters, scalars, errors, permissions."""
