@@ -1,0 +1,1 @@
+"""Who asks, and what they may: users, logins, tokens, roles. Knows no GraphQL and no web."""
