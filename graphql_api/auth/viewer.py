@@ -29,7 +29,7 @@ class Scope(StrEnum):
 
 
 class Role(StrEnum):
-    """What a person is to the platform. Everyone who has a row in `users` is a user; the others are granted."""
+    """What a person is to the platform: a user by their row in `users`, the others by a grant."""
 
     USER = "user"
     OPERATOR = "operator"

@@ -1,0 +1,36 @@
+"""Every table and view this service reads or writes: the given ones, and what we added."""
+
+from graphql_api.db.tables.base import metadata, sort_key, views
+from graphql_api.db.tables.given import (
+    account_performance,
+    accounts,
+    active_strategies_performance,
+    risk_settings,
+    sessions,
+    strategies,
+    strategy_performance,
+    system_logs,
+    trades,
+    users,
+)
+from graphql_api.db.tables.ours import refresh_tokens, service_tokens, token_families, user_roles
+
+__all__ = [
+    "account_performance",
+    "accounts",
+    "active_strategies_performance",
+    "metadata",
+    "refresh_tokens",
+    "risk_settings",
+    "service_tokens",
+    "sessions",
+    "sort_key",
+    "strategies",
+    "strategy_performance",
+    "system_logs",
+    "token_families",
+    "trades",
+    "user_roles",
+    "users",
+    "views",
+]

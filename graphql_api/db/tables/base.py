@@ -1,0 +1,56 @@
+"""What every table is made of: the registry, PostgreSQL's types, and how a column sorts."""
+
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, DateTime, Integer, MetaData, Numeric, func, literal_column, text
+from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.types import UserDefinedType
+
+
+class Xid8(UserDefinedType[int]):
+    """PostgreSQL's 64-bit transaction id: ordered, never reused within a cluster's life."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """The type's name in DDL."""
+        return "xid8"
+
+
+ischema_names["xid8"] = Xid8  # so that reflection knows it too
+
+
+# The names PostgreSQL itself gives, so that the given schema and ours read alike.
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+views = MetaData()
+
+Uuid = UUID(as_uuid=False)
+Timestamp = DateTime(timezone=True)
+NOW = text("CURRENT_TIMESTAMP")
+
+
+def sort_key(column: Column[Any]) -> ColumnElement[Any]:
+    """A column as an order sees it: never null, so that (key, id) compares as one row.
+
+    Null sorts as the smallest value, and so does a stored NaN, which readers see as null.
+    """
+    match column.type:
+        case Numeric():
+            finite = func.nullif(column, literal_column("'NaN'::numeric"))
+            return func.coalesce(finite, literal_column("'-Infinity'::numeric"))
+        case DateTime() if column.nullable:
+            return func.coalesce(column, literal_column("'-infinity'::timestamp with time zone"))
+        case Integer() if column.nullable:
+            return func.coalesce(column, literal_column("'-2147483648'::integer"))
+        case _ if column.nullable:
+            return func.coalesce(column, literal_column("''"))
+        case _:
+            return column
