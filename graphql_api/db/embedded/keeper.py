@@ -1,0 +1,90 @@
+"""Runs one PostgreSQL for as long as somebody uses it, and starts it again should it crash.
+
+A program of its own, apart from the package, for it outlives whoever starts it. Every client holds a
+shared lock on one file, and the kernel lets go of it however the client ends; when nobody holds it, the
+server is shut down. Its one argument is the JSON text of the arguments of `keep`.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+_PAUSE = 0.1  # seconds between two looks at the server and its clients
+_PATIENCE = 30.0  # seconds until a server that should shut down is told to drop everything
+_PR_SET_PDEATHSIG = 1
+
+
+def keep(*, clients: str, server: str, pid_file: str, command: list[str], account: dict[str, Any]) -> None:
+    """Run `command` until nobody holds the lock on `clients`, or until it ends by intent.
+
+    It holds a lock on `server` until the last of its processes has ended. `account` is what
+    `subprocess.Popen` needs to know of the user it runs as.
+    """
+    with Path(clients).open() as clients_lock:
+        while True:
+            process = _launch(Path(server), Path(pid_file), command, account)
+            while process.poll() is None:
+                if _locked(clients_lock):  # kept to the end: whoever comes now waits for a server of its own
+                    _shut_down(process)
+                    return
+                time.sleep(_PAUSE)
+            if not _crashed(Path(pid_file)):
+                return
+
+
+def _launch(
+    server: Path, pid_file: Path, command: list[str], account: dict[str, Any]
+) -> "subprocess.Popen[bytes]":
+    with server.open() as lock:
+        # Processes of a killed server notice its end soon, but not at once, and hold the lock until then.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Its number may be another process's by now, which PostgreSQL would take for a running server.
+        pid_file.unlink(missing_ok=True)
+        return subprocess.Popen(  # noqa: S603 - the command is our own
+            command,
+            pass_fds=[lock.fileno()],
+            preexec_fn=_end_with_keeper,  # noqa: PLW1509 - there are no threads here
+            **account,
+        )
+
+
+def _end_with_keeper() -> None:
+    """Should the keeper itself be killed, Linux shuts the server down in its place."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _crashed(pid_file: Path) -> bool:
+    """A server that ends by intent takes this file with it, and one that can't start never gets ready."""
+    return pid_file.exists() and "ready" in pid_file.read_text()
+
+
+def _shut_down(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGQUIT)  # loses nothing: the next start replays the log
+        process.wait()
+
+
+if __name__ == "__main__":
+    if os.fork() == 0:  # the starter gets an end to wait for, and this goes on in the background
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)  # it ends after its clients, not with them
+        keep(**json.loads(sys.argv[1]))

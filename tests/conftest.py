@@ -1,0 +1,111 @@
+"""One PostgreSQL for the whole run, one migrated template, and a database of its own for each test."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from graphql_api.db.address import Address
+from graphql_api.db.database import Database
+from graphql_api.db.embedded import EmbeddedPostgres
+from graphql_api.db.migrate import migrate
+
+SERVER_FOLDER = "GRAPHQL_API_TEST_SERVER"
+TEMPLATE = "migrated"
+
+SETTINGS = {
+    # Nothing here outlives the run.
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    # What tests of replication and of two-phase commit need.
+    "wal_level": "logical",
+    "max_prepared_transactions": "20",
+    "max_connections": "300",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--drill", action="store_true", help="also run what needs minutes or several servers")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--drill"):
+        return
+    for item in items:
+        if "drill" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="a drill: runs with --drill"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest-xdist's workers inherit this, and share one server.
+    if not hasattr(config, "workerinput"):
+        os.environ[SERVER_FOLDER] = tempfile.mkdtemp(prefix="graphql-api-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(SERVER_FOLDER), ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Address]:
+    """The maintenance database of the run's server."""
+    postgres = EmbeddedPostgres(Path(os.environ[SERVER_FOLDER]), "postgres", SETTINGS)
+    yield Address.parse(postgres.start())
+    postgres.stop()
+
+
+def database_of(server: Address, name: str) -> Address:
+    """The address of another database of the same server."""
+    return Address.parse(server.dsn.replace("/postgres?", f"/{name}?"))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def template(server: Address) -> str:
+    """The name of a database that Alembic has migrated; the first worker to come makes it."""
+    connection = await server.connect_plain()
+    try:
+        await connection.execute("SELECT pg_advisory_lock(1)")
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", TEMPLATE):
+            await connection.execute("CREATE DATABASE half_migrated")
+            await migrate(database_of(server, "half_migrated"))
+            await connection.execute(f"ALTER DATABASE half_migrated RENAME TO {TEMPLATE}")
+    finally:
+        await connection.close()
+    return TEMPLATE
+
+
+@pytest.fixture
+async def address(server: Address, template: str) -> AsyncIterator[Address]:
+    """A migrated, empty database of the test's own."""
+    name = f"test_{uuid4().hex}"
+    admin = await server.connect_plain()
+    try:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        yield database_of(server, name)
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+async def database(address: Address) -> AsyncIterator[Database]:
+    """Our pool over it."""
+    database = Database(address)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def connection(address: Address) -> AsyncIterator["asyncpg.Connection"]:
+    """A connection of another program to it, in asyncpg's own types."""
+    connection = await address.connect_plain(application="another program")
+    yield connection
+    await connection.close()
