@@ -60,6 +60,7 @@ class Database:
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=connect,
+            json_deserializer=str,  # jsonb stays the text it came as
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=pool_timeout,

@@ -8,7 +8,7 @@ reads rows in Python and filters them in SQL.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, and_, case, func, literal_column
+from sqlalchemy import ColumnElement, and_, case, func, literal_column, null
 from sqlalchemy.types import Text
 
 OTHER = "OTHER"
@@ -16,21 +16,20 @@ OTHER = "OTHER"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Canonical words, each with the spellings that mean it; compared after `lower(trim())`."""
+    """Canonical words, each with the spellings that mean it, compared after `lower(trim())`.
+
+    Null stays null.
+    """
 
     spellings: Mapping[str, tuple[str, ...]]
-    absent: str = OTHER
-    """What a null means."""
     _canonical: dict[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         table = {spelling: word for word, spellings in self.spellings.items() for spelling in spellings}
         object.__setattr__(self, "_canonical", table)
 
-    def canonical(self, text: str | None) -> str:
+    def canonical(self, text: str) -> str:
         """The canonical word of a stored text."""
-        if text is None:
-            return self.absent
         return self._canonical.get(text.strip(" ").lower(), OTHER)
 
     def sql(self, column: ColumnElement[str]) -> ColumnElement[str]:
@@ -40,7 +39,7 @@ class Vocabulary:
             (text.in_([_word(spelling) for spelling in spellings]), _word(word))
             for word, spellings in self.spellings.items()
         ]
-        return case((column.is_(None), _word(self.absent)), *whens, else_=_word(OTHER))
+        return case((column.is_(None), null()), *whens, else_=_word(OTHER))
 
 
 def _word(word: str) -> ColumnElement[str]:
@@ -69,8 +68,7 @@ SUBSCRIPTIONS = Vocabulary(
         "CANCELLED": ("canceled", "cancelled"),
         "EXPIRED": ("expired", "incomplete_expired"),
         "NONE": ("none", ""),
-    },
-    absent="NONE",
+    }
 )
 
 # A filled order is a closed trade only once it has an exit.

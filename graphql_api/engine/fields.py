@@ -112,3 +112,8 @@ def declared(
     if arguments is not None:
         result.arguments = arguments
     return result
+
+
+def resolved(description: str, *, check: Check, subscription: bool = False) -> Any:
+    """Decorate a resolver function: for what only code can say, such as mutations and subscriptions."""
+    return DeclaredField(description=description, metadata={"check": check}, is_subscription=subscription)

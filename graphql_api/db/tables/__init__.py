@@ -1,6 +1,6 @@
 """Every table and view this service reads or writes: the given ones, and what we added."""
 
-from graphql_api.db.tables.base import metadata, sort_key, views
+from graphql_api.db.tables.base import finite, metadata, sort_key, views
 from graphql_api.db.tables.given import (
     account_performance,
     accounts,
@@ -19,6 +19,7 @@ __all__ = [
     "account_performance",
     "accounts",
     "active_strategies_performance",
+    "finite",
     "metadata",
     "refresh_tokens",
     "risk_settings",

@@ -37,6 +37,11 @@ Timestamp = DateTime(timezone=True)
 NOW = text("CURRENT_TIMESTAMP")
 
 
+def finite(column: Column[Any]) -> ColumnElement[Any]:
+    """A numeric column without its NaNs, which PostgreSQL holds to be greater than every number."""
+    return func.nullif(column, literal_column("'NaN'::numeric"), type_=column.type)
+
+
 def sort_key(column: Column[Any]) -> ColumnElement[Any]:
     """A column as an order sees it: never null, so that (key, id) compares as one row.
 
@@ -44,8 +49,7 @@ def sort_key(column: Column[Any]) -> ColumnElement[Any]:
     """
     match column.type:
         case Numeric():
-            finite = func.nullif(column, literal_column("'NaN'::numeric"))
-            return func.coalesce(finite, literal_column("'-Infinity'::numeric"))
+            return func.coalesce(finite(column), literal_column("'-Infinity'::numeric"))
         case DateTime() if column.nullable:
             return func.coalesce(column, literal_column("'-infinity'::timestamp with time zone"))
         case Integer() if column.nullable:

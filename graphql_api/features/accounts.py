@@ -1,0 +1,105 @@
+"""Accounts: where a user's money is, at a broker."""
+
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from graphql_api.db import tables
+from graphql_api.features.entities import ACCOUNTS, SESSIONS, USERS
+from graphql_api.features.sessions import SESSION_LIST, Session, SessionConnection
+from graphql_api.features.trades import TRADE_LIST, TradeConnection
+from graphql_api.graph.connection import Connection
+from graphql_api.graph.enums import OrderDirection, value
+from graphql_api.graph.filters import DateTimeFilter, StringFilter, Term, compares
+from graphql_api.graph.listing import Children, FirstChild
+from graphql_api.graph.node import Node
+from graphql_api.graph.page import Order
+from graphql_api.graph.permissions import signed_in
+from graphql_api.graph.relations import Listing, column, many, one, root_many, root_one
+
+if TYPE_CHECKING:
+    from graphql_api.features.users import User
+
+_accounts = tables.accounts.c
+
+current_session = FirstChild(
+    Children(SESSIONS, ACCOUNTS, tables.sessions.c.account_id),
+    Order(tables.sessions.c.started_at),
+    Term(tables.sessions.c.ended_at, "is_null"),
+)
+
+
+@strawberry.type(description="An account at a broker, on which the bot trades.")
+class Account(Node):
+    """A row of tradelocker_accounts."""
+
+    account_number: str = column("The broker's number for it, unique for its user only.")
+    server: str = column("The broker's server.")
+    has_api_key: bool = column("Whether a key for the broker is stored. The key itself is never shown.")
+    is_active: bool | None = column("Whether the bot may trade on it.")
+    last_sync: datetime | None = column("When it was last synchronised with the broker.")
+    user: Annotated["User", strawberry.lazy("graphql_api.features.users")] | None = one(
+        "Whose it is.", USERS.by_id, key="user_id"
+    )
+    sessions: SessionConnection = many(
+        "Its sessions, the newest first.", SESSION_LIST, of=ACCOUNTS, by=tables.sessions.c.account_id
+    )
+    trades: TradeConnection = many(
+        "Trades of all its sessions, the newest first.",
+        TRADE_LIST,
+        of=ACCOUNTS,
+        by=tables.sessions.c.account_id,
+    )
+    current_session: Session | None = one("The running session that started last.", current_session, key="id")
+
+
+@strawberry.input(description="Which accounts.")
+class AccountFilter:
+    """Conditions on accounts; all that are given must hold."""
+
+    account_number: StringFilter | None = compares("By number.", _accounts.account_number)
+    server: StringFilter | None = compares("By the broker's server.", _accounts.server)
+    is_active: bool | None = compares("Whether the bot may trade on it.", _accounts.is_active)
+    last_sync: DateTimeFilter | None = compares("By last synchronisation.", _accounts.last_sync)
+
+
+@strawberry.enum(description="What accounts can be ordered by.")
+class AccountOrderField(Enum):
+    """Columns with an order."""
+
+    ACCOUNT_NUMBER = value("ACCOUNT_NUMBER", "The broker's number.")
+    LAST_SYNC = value("LAST_SYNC", "When they were last synchronised.")
+
+
+@strawberry.input(description="An order of accounts.")
+class AccountOrder:
+    """A column and a direction."""
+
+    field: AccountOrderField = strawberry.field(description="By what.")
+    direction: OrderDirection = strawberry.field(
+        default=OrderDirection.DESC, description="Which end comes first."
+    )
+
+
+ACCOUNT_LIST = Listing(
+    ACCOUNTS,
+    default=Order(_accounts.account_number, descending=False),
+    filter=AccountFilter,
+    order=AccountOrder,
+    orders={
+        AccountOrderField.ACCOUNT_NUMBER: _accounts.account_number,
+        AccountOrderField.LAST_SYNC: _accounts.last_sync,
+    },
+)
+
+AccountConnection = Connection[Account]
+
+
+@strawberry.type
+class Query:
+    """Accounts at the root."""
+
+    account: Account | None = root_one("The account with this id.", ACCOUNTS, check=signed_in)
+    accounts: AccountConnection = root_many("The viewer's accounts.", ACCOUNT_LIST, check=signed_in)

@@ -1,0 +1,136 @@
+"""Performance: how strategies did over time, and the two views that report on it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+from sqlalchemy import select
+
+from graphql_api.db import tables
+from graphql_api.db.statements import Statement, compile_statement
+from graphql_api.features.entities import ACCOUNTS, SESSIONS, STRATEGIES, STRATEGY_PERFORMANCE
+from graphql_api.graph.connection import Connection
+from graphql_api.graph.context import Reader, Row
+from graphql_api.graph.filters import DateTimeFilter, compares
+from graphql_api.graph.listing import ROOT
+from graphql_api.graph.node import Node
+from graphql_api.graph.page import Order
+from graphql_api.graph.permissions import signed_in
+from graphql_api.graph.relations import Listing, column, one, root_rows
+
+if TYPE_CHECKING:
+    from graphql_api.features.accounts import Account
+    from graphql_api.features.sessions import Session
+    from graphql_api.features.strategies import Strategy
+
+_performance = tables.strategy_performance.c
+
+
+@strawberry.type(description="How a strategy did in one period, over all who use it.")
+class StrategyPerformance(Node):
+    """A row of strategy_performance."""
+
+    timestamp: datetime | None = column("When it was measured.")
+    win_rate: Decimal | None = column("Wins over closed trades, from 0 to 1.")
+    profit_factor: Decimal | None = column("Gross profit over gross loss.")
+    sharpe_ratio: Decimal | None = column("Mean return over its standard deviation.")
+    trades_count: int | None = column("How many trades it counts.")
+    period_start: datetime | None = column("The first moment it covers.")
+    period_end: datetime | None = column("The last moment it covers.")
+    strategy: Annotated["Strategy", strawberry.lazy("graphql_api.features.strategies")] | None = one(
+        "The strategy.", STRATEGIES.by_id, key="strategy_id"
+    )
+
+
+@strawberry.input(description="Which performance records.")
+class StrategyPerformanceFilter:
+    """Conditions on performance records; all that are given must hold."""
+
+    timestamp: DateTimeFilter | None = compares("By when it was measured.", _performance.timestamp)
+
+
+PERFORMANCE_LIST = Listing(
+    STRATEGY_PERFORMANCE, default=Order(_performance.timestamp), filter=StrategyPerformanceFilter
+)
+
+StrategyPerformanceConnection = Connection[StrategyPerformance]
+
+
+@strawberry.type(description="A row of the view active_strategies_performance.")
+class ActiveStrategyPerformance:
+    """One performance record of an active strategy."""
+
+    id: strawberry.ID = column("The strategy's id: one strategy has a row for each of its records.")
+    name: str = column("The strategy's name.")
+    performance_score: Decimal | None = column("The strategy's score.")
+    win_rate: Decimal | None = column("Wins over closed trades, from 0 to 1.")
+    profit_factor: Decimal | None = column("Gross profit over gross loss.")
+    sharpe_ratio: Decimal | None = column("Mean return over its standard deviation.")
+    trades_count: int | None = column("How many trades the record counts.")
+    strategy: Annotated["Strategy", strawberry.lazy("graphql_api.features.strategies")] | None = one(
+        "The strategy.", STRATEGIES.by_id, key="id"
+    )
+
+
+@strawberry.type(description="A row of the view account_performance, with the ids that the view leaves out.")
+class AccountPerformance:
+    """One session and its account."""
+
+    account_number: str = column("The broker's number, unique for its user only.")
+    started_at: datetime | None = column("When the session started.")
+    ended_at: datetime | None = column("When it ended; null while it runs.")
+    initial_balance: Decimal | None = column("The balance at its start.")
+    final_balance: Decimal | None = column("The balance at its end.")
+    pnl: Decimal | None = column("Profit or loss, as stored.")
+    trades_count: int | None = column("How many trades, as stored.")
+    account: Annotated["Account", strawberry.lazy("graphql_api.features.accounts")] | None = one(
+        "The account.", ACCOUNTS.by_id, key="account_id"
+    )
+    session: Annotated["Session", strawberry.lazy("graphql_api.features.sessions")] | None = one(
+        "The session.", SESSIONS.by_id, key="session_id"
+    )
+
+
+async def active_strategies(db: Reader, _keys: Sequence[Any], _page: None) -> Mapping[str, list[Row]]:
+    """The view active_strategies_performance."""
+    return {ROOT: list(await db.fetch(_active_strategies()))}
+
+
+async def account_sessions(db: Reader, _keys: Sequence[Any], _page: None) -> Mapping[str, list[Row]]:
+    """The view account_performance, for the tenant."""
+    return {ROOT: list(await db.fetch(_account_sessions(db.tenant is not None)))}
+
+
+@lru_cache
+def _active_strategies() -> Statement:
+    view = tables.active_strategies_performance
+    return compile_statement(select(view).order_by(view.c.name, view.c.id))
+
+
+@lru_cache
+def _account_sessions(scoped: bool) -> Statement:  # noqa: FBT001
+    # The view names accounts by number alone, which two tenants may share: so its own join, with the ids.
+    accounts, sessions = tables.accounts, tables.sessions
+    columns = [
+        accounts.c.account_number,
+        *(sessions.c[part.name] for part in tables.account_performance.c if part.name in sessions.c),
+        accounts.c.id.label("account_id"),
+        sessions.c.id.label("session_id"),
+    ]
+    query = select(*columns).order_by(accounts.c.account_number, sessions.c.started_at, sessions.c.id)
+    return compile_statement(SESSIONS.only_tenants(query, accounts, scoped=scoped))
+
+
+@strawberry.type
+class Query:
+    """The views."""
+
+    active_strategies_performance: list[ActiveStrategyPerformance] = root_rows(
+        "Every performance record of every active strategy.", active_strategies, check=signed_in
+    )
+    account_performance: list[AccountPerformance] = root_rows(
+        "Every session of the viewer's accounts.", account_sessions, check=signed_in
+    )

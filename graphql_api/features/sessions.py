@@ -1,0 +1,105 @@
+"""Sessions: runs of the bot on an account."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from graphql_api.db import tables
+from graphql_api.features.entities import ACCOUNTS, SESSIONS
+from graphql_api.features.time import elapsed
+from graphql_api.features.trades import TRADE_LIST, TradeConnection
+from graphql_api.graph.connection import Connection
+from graphql_api.graph.enums import OrderDirection, value
+from graphql_api.graph.filters import DateTimeFilter, DecimalFilter, compares, missing
+from graphql_api.graph.node import Node
+from graphql_api.graph.page import Order
+from graphql_api.graph.permissions import signed_in
+from graphql_api.graph.relations import Listing, column, computed, many, one, root_many, root_one
+from graphql_api.graph.scalars import Duration
+
+if TYPE_CHECKING:
+    from graphql_api.features.accounts import Account
+
+_sessions = tables.sessions.c
+
+
+@strawberry.type(description="A run of the bot on an account.")
+class Session(Node):
+    """A row of trading_sessions."""
+
+    started_at: datetime | None = column("When it started.")
+    ended_at: datetime | None = column("When it ended; null while it runs.")
+    is_running: bool = computed("Whether it has no end yet.", lambda row: row["ended_at"] is None)
+    duration: Duration | None = computed(
+        "From start to end; null while it runs.", lambda row: elapsed(row["started_at"], row["ended_at"])
+    )
+    initial_balance: Decimal | None = column("The account's balance at the start, in its currency.")
+    final_balance: Decimal | None = column("The account's balance at the end.")
+    pnl: Decimal | None = column("Profit or loss, as the bot stored it.")
+    trades_count: int | None = column("How many trades, as the bot stored it.")
+    account: Annotated["Account", strawberry.lazy("graphql_api.features.accounts")] | None = one(
+        "The account it ran on.", ACCOUNTS.by_id, key="account_id"
+    )
+    trades: TradeConnection = many(
+        "Its trades, the newest first.", TRADE_LIST, of=SESSIONS, by=tables.trades.c.session_id
+    )
+
+
+@strawberry.input(description="Which sessions.")
+class SessionFilter:
+    """Conditions on sessions; all that are given must hold."""
+
+    account_id: strawberry.ID | None = compares("Of this account.", _sessions.account_id)
+    is_running: bool | None = missing("Whether it has no end yet.", _sessions.ended_at)
+    started_at: DateTimeFilter | None = compares("By start.", _sessions.started_at)
+    ended_at: DateTimeFilter | None = compares("By end.", _sessions.ended_at)
+    pnl: DecimalFilter | None = compares("By stored profit or loss.", tables.finite(_sessions.pnl))
+
+
+@strawberry.enum(description="What sessions can be ordered by.")
+class SessionOrderField(Enum):
+    """Columns with an order."""
+
+    STARTED_AT = value("STARTED_AT", "When they started.")
+    ENDED_AT = value("ENDED_AT", "When they ended.")
+    PNL = value("PNL", "Stored profit or loss.")
+    TRADES_COUNT = value("TRADES_COUNT", "Stored number of trades.")
+
+
+@strawberry.input(description="An order of sessions.")
+class SessionOrder:
+    """A column and a direction."""
+
+    field: SessionOrderField = strawberry.field(description="By what.")
+    direction: OrderDirection = strawberry.field(
+        default=OrderDirection.DESC, description="Which end comes first."
+    )
+
+
+SESSION_LIST = Listing(
+    SESSIONS,
+    default=Order(_sessions.started_at),
+    filter=SessionFilter,
+    order=SessionOrder,
+    orders={
+        SessionOrderField.STARTED_AT: _sessions.started_at,
+        SessionOrderField.ENDED_AT: _sessions.ended_at,
+        SessionOrderField.PNL: _sessions.pnl,
+        SessionOrderField.TRADES_COUNT: _sessions.trades_count,
+    },
+)
+
+SessionConnection = Connection[Session]
+
+
+@strawberry.type
+class Query:
+    """Sessions at the root."""
+
+    session: Session | None = root_one("The session with this id.", SESSIONS, check=signed_in)
+    sessions: SessionConnection = root_many(
+        "Sessions of all the viewer's accounts.", SESSION_LIST, check=signed_in
+    )

@@ -1,0 +1,85 @@
+"""A table as the graph sees it: which columns, and whose rows they are."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, FromClause, Select, Table, any_, bindparam, select
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
+
+from graphql_api.auth.viewer import Scope
+from graphql_api.db.statements import Statement, compile_statement
+from graphql_api.graph.context import Reader, Row
+
+UUIDS = ARRAY(UUID(as_uuid=False))
+
+
+@dataclass(frozen=True, eq=False)
+class Entity:
+    """A table with an id, and the way from its rows to the tenant they belong to.
+
+    The way is either the column that holds the user's id (`owner`), or a foreign key to the entity that
+    leads on (`parent`). An entity with neither belongs to every signed-in viewer, or to those with `scope`.
+    """
+
+    name: str
+    """Its GraphQL type."""
+    table: Table
+    columns: tuple[ColumnElement[Any], ...]
+    owner: Column[Any] | None = None
+    parent: tuple[Column[Any], "Entity"] | None = None
+    scope: Scope | None = None
+
+    @property
+    def lineage(self) -> Iterator[tuple[Table, ColumnElement[bool]]]:
+        """The joins that lead up to the owner, nearest first."""
+        if self.parent is not None:
+            key, above = self.parent
+            yield above.table, key == above.table.c.id
+            yield from above.lineage
+
+    @property
+    def tenant_column(self) -> Column[Any] | None:
+        """The column that holds the id of the user whose row it is."""
+        if self.owner is None and self.parent is not None:
+            return self.parent[1].tenant_column
+        return self.owner
+
+    def joined(self, *needed: FromClause) -> FromClause:
+        """The table, joined upwards as far as the `needed` tables ask for."""
+        source: FromClause = self.table
+        missing = {table for table in needed if table is not self.table}
+        for table, condition in self.lineage:
+            if not missing:
+                break
+            source = source.join(table, condition)
+            missing.discard(table)
+        assert not missing, f"{self.name} does not lead to {missing}"  # noqa: S101
+        return source
+
+    def only_tenants(self, query: Select[Any], *needed: FromClause, scoped: bool) -> Select[Any]:
+        """`query` over this entity, restricted to :tenant's rows if `scoped`. The one place that says so."""
+        column = self.tenant_column
+        if not scoped or column is None:
+            return query.select_from(self.joined(*needed))
+        return query.select_from(self.joined(column.table, *needed)).where(
+            column == bindparam("tenant", type_=UUID(as_uuid=False))
+        )
+
+    def is_visible_to(self, db: Reader) -> bool:
+        """Whether the viewer may read this kind of row at all."""
+        return db.viewer.is_authenticated and (self.scope is None or self.scope in db.viewer.scopes)
+
+    async def by_id(self, db: Reader, keys: Sequence[str], _page: None = None) -> Mapping[str, Row]:
+        """The rows with these ids, as far as the viewer may see them."""
+        if not self.is_visible_to(db):
+            return {}
+        rows = await db.fetch(_by_id(self, db.tenant is not None), ids=list(keys))
+        return {row["id"]: row for row in rows}
+
+
+@lru_cache(maxsize=64)
+def _by_id(entity: Entity, scoped: bool) -> Statement:  # noqa: FBT001
+    query = select(*entity.columns).where(entity.table.c.id == any_(bindparam("ids", type_=UUIDS)))
+    return compile_statement(entity.only_tenants(query, scoped=scoped))

@@ -1,0 +1,237 @@
+"""Filters: input types whose fields say which column they compare.
+
+A filter is split into its shape, which becomes SQL once, and its values, which are sent each time. Shapes
+are hashable, so a statement is built and compiled once for all filters that look alike.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Literal, cast
+
+import strawberry
+from sqlalchemy import Column, ColumnElement, Text, and_, any_, bindparam, false, func, not_, or_, true
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
+from sqlalchemy.types import TypeEngine
+from strawberry.types.base import get_object_definition
+
+from graphql_api.graph.errors import BadInputError
+from graphql_api.graph.scalars import parse_id
+
+MAX_CONDITIONS = 50
+MAX_LISTED = 1000
+
+Operator = Literal["eq", "in", "contains", "starts_with", "gt", "gte", "lt", "lte", "is_null", "is_not_null"]
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One comparison of an expression with a value to come."""
+
+    expression: ColumnElement[Any]
+    operator: Operator
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Conditions that hold together: all of them, any of them, or not all of them."""
+
+    kind: Literal["and", "or", "not"]
+    members: tuple["Shape", ...]
+
+
+Shape = Term | Group
+EVERYTHING = Group("and", ())
+
+
+@strawberry.input(description="Compares a text. `contains` and `startsWith` ignore case, the others don't.")
+class StringFilter:
+    """Conditions on a text; all that are given must hold."""
+
+    eq: str | None = strawberry.field(default=strawberry.UNSET, description="Exactly this.")
+    in_: list[str] | None = strawberry.field(
+        name="in", default=strawberry.UNSET, description=f"One of these, at most {MAX_LISTED}."
+    )
+    contains: str | None = strawberry.field(
+        default=strawberry.UNSET, description="Has this somewhere inside."
+    )
+    starts_with: str | None = strawberry.field(default=strawberry.UNSET, description="Begins with this.")
+
+
+@strawberry.input(description="Compares a number. A null or NaN is in no range.")
+class DecimalFilter:
+    """Bounds of a number; all that are given must hold."""
+
+    gt: Decimal | None = strawberry.field(default=strawberry.UNSET, description="Greater than.")
+    gte: Decimal | None = strawberry.field(default=strawberry.UNSET, description="Greater than or equal to.")
+    lt: Decimal | None = strawberry.field(default=strawberry.UNSET, description="Less than.")
+    lte: Decimal | None = strawberry.field(default=strawberry.UNSET, description="Less than or equal to.")
+
+
+@strawberry.input(description="Compares a moment: a range that includes its start and excludes its end.")
+class DateTimeFilter:
+    """Bounds of a moment; all that are given must hold."""
+
+    gte: datetime | None = strawberry.field(default=strawberry.UNSET, description="At or after.")
+    lt: datetime | None = strawberry.field(default=strawberry.UNSET, description="Before.")
+    is_null: bool | None = strawberry.field(default=strawberry.UNSET, description="Whether there is none.")
+
+
+def compares(description: str, expression: ColumnElement[Any], *, name: str | None = None) -> Any:
+    """A filter's field that compares `expression`, in the way its type says."""
+    return strawberry.field(
+        description=description, default=strawberry.UNSET, name=name, metadata={"compares": expression}
+    )
+
+
+def exists(description: str, column: Column[Any]) -> Any:
+    """A filter's boolean field: whether `column` has a value."""
+    return strawberry.field(description=description, default=strawberry.UNSET, metadata={"exists": column})
+
+
+def missing(description: str, column: Column[Any]) -> Any:
+    """A filter's boolean field: whether `column` has no value."""
+    return strawberry.field(description=description, default=strawberry.UNSET, metadata={"missing": column})
+
+
+def combines(kind: Literal["and", "or", "not"], description: str) -> Any:
+    """A filter's field that holds filters of its own kind."""
+    return strawberry.field(
+        description=description, default=strawberry.UNSET, name=kind, metadata={"combines": kind}
+    )
+
+
+def read_filter(given: Any, argument: str = "filter") -> tuple[Shape, tuple[Any, ...]]:
+    """Split a filter input into its shape and its values, in the order of its terms.
+
+    Raises BadInputError for an id that is no UUID, a text PostgreSQL can't hold, or too many conditions.
+    """
+    if given is None:
+        return EVERYTHING, ()
+    values: list[Any] = []
+    shape = _read(given, argument, values)
+    if len(values) > MAX_CONDITIONS:
+        raise BadInputError(argument, f"has more than {MAX_CONDITIONS} conditions")
+    return shape, tuple(values)
+
+
+def _read(given: Any, argument: str, values: list[Any]) -> Shape:
+    members: list[Shape] = []
+    definition = get_object_definition(type(given), strict=True)
+    for field in definition.fields:
+        value = getattr(given, field.python_name)
+        if value is None or value is strawberry.UNSET:
+            continue
+        path = f"{argument}.{field.graphql_name or _camel(field.python_name)}"
+        meta = field.metadata
+        if kind := meta.get("combines"):
+            inner = value if isinstance(value, list) else [value]
+            members.append(
+                Group(kind, tuple(_read(item, f"{path}.{i}", values) for i, item in enumerate(inner)))
+            )
+        elif (column := meta.get("exists")) is not None:
+            members.append(Term(column, "is_not_null" if value else "is_null"))
+        elif (column := meta.get("missing")) is not None:
+            members.append(Term(column, "is_null" if value else "is_not_null"))
+        else:
+            for operator, operand in _comparisons(value, field, path):
+                members.append(Term(meta["compares"], operator))
+                if operator not in ("is_null", "is_not_null"):
+                    values.append(operand)
+    return Group("and", tuple(members))
+
+
+def _comparisons(value: Any, field: Any, path: str) -> Iterator[tuple[Operator, Any]]:
+    match value:
+        case StringFilter() | DecimalFilter() | DateTimeFilter():
+            for part in get_object_definition(type(value), strict=True).fields:
+                operand = getattr(value, part.python_name)
+                if operand is None or operand is strawberry.UNSET:
+                    continue
+                if part.python_name == "is_null":
+                    yield ("is_null" if operand else "is_not_null"), None
+                else:
+                    operator = cast("Operator", part.python_name.rstrip("_"))
+                    yield (
+                        operator,
+                        _operand(operand, f"{path}.{part.graphql_name or _camel(part.python_name)}"),
+                    )
+        case list():
+            yield "in", _operand([item.value if isinstance(item, Enum) else item for item in value], path)
+        case _:
+            is_id = isinstance(field.metadata["compares"].type, UUID)
+            yield "eq", parse_id(value, path) if is_id else value
+
+
+def _operand(value: Any, path: str) -> Any:
+    if isinstance(value, list):
+        if len(value) > MAX_LISTED:
+            raise BadInputError(path, f"lists more than {MAX_LISTED} values")
+        return tuple(_operand(item, path) for item in value)
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise BadInputError(path, "must be finite")
+    return storable(value, path) if isinstance(value, str) else value
+
+
+def storable(text: str, argument: str) -> str:
+    """A text that PostgreSQL can hold. Raises BadInputError for NUL and lone surrogates."""
+    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise BadInputError(argument, "has a character that no stored text has")
+    return text
+
+
+def _camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(part.title() for part in tail)
+
+
+def tables_of(shape: Shape) -> frozenset[Any]:
+    """The tables whose columns a shape compares."""
+    if isinstance(shape, Term):
+        return frozenset(shape.expression._from_objects)  # noqa: SLF001 - Core has no public name for it
+    return frozenset[Any]().union(*(tables_of(member) for member in shape.members))
+
+
+def condition(shape: Shape, counter: Iterator[int]) -> ColumnElement[bool]:
+    """The SQL of a shape, with parameters f0, f1, … for its values in order."""
+    if isinstance(shape, Term):
+        return _compare(shape.expression, shape.operator, counter)
+    members = [condition(member, counter) for member in shape.members]
+    match shape.kind:
+        case "and":
+            return and_(true(), *members)
+        case "or":
+            return or_(false(), *members)
+        case "not":
+            # A comparison with null is unknown, and "not unknown" would hide the row from both sides.
+            return not_(func.coalesce(and_(true(), *members), false()))
+
+
+def _compare(expression: Any, operator: Operator, counter: Iterator[int]) -> ColumnElement[bool]:
+    if operator == "is_null":
+        return cast("ColumnElement[bool]", expression.is_(None))
+    if operator == "is_not_null":
+        return cast("ColumnElement[bool]", expression.is_not(None))
+
+    def value(type_: TypeEngine[Any]) -> Any:
+        return bindparam(f"f{next(counter)}", type_=type_)
+
+    match operator:
+        case "in":
+            return cast("ColumnElement[bool]", expression == any_(value(ARRAY(expression.type))))
+        case "contains":
+            return func.strpos(func.lower(expression), func.lower(value(Text()))) > 0
+        case "starts_with":
+            return func.starts_with(func.lower(expression), func.lower(value(Text())))
+        case "eq":
+            return cast("ColumnElement[bool]", expression == value(expression.type))
+        case "gt":
+            return cast("ColumnElement[bool]", expression > value(expression.type))
+        case "gte":
+            return cast("ColumnElement[bool]", expression >= value(expression.type))
+        case "lt":
+            return cast("ColumnElement[bool]", expression < value(expression.type))
+        case _:
+            return cast("ColumnElement[bool]", expression <= value(expression.type))

@@ -1,0 +1,197 @@
+"""Lists: which entity, in which orders; and the SQL that reads a page of it for one parent or for many.
+
+Many parents are one statement: LATERAL gives each its own page, read from the index that serves the order,
+which stays cheap however many rows a parent has.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import UUID
+
+from graphql_api.db.statements import Statement, compile_statement
+from graphql_api.db.tables import sort_key
+from graphql_api.graph.context import Reader, Row
+from graphql_api.graph.entity import UUIDS, Entity
+from graphql_api.graph.filters import EVERYTHING, Shape, condition, tables_of
+from graphql_api.graph.page import Order, Page
+
+ROOT = "root"
+"""The one key of a list that hangs on no parent."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Children:
+    """The rows of an entity, below a parent or at the root.
+
+    `by` is the column that holds the parent's id: the entity's own foreign key, or one on its way up.
+    """
+
+    entity: Entity
+    parent: Entity | None = None
+    by: Column[Any] | None = None
+
+    async def page(self, db: Reader, keys: Sequence[str], page: Page) -> Mapping[str, "Slice"]:
+        """Each parent's page."""
+        rows_of: dict[str, list[Row]] = {key: [] for key in keys}
+        if self.entity.is_visible_to(db):
+            statement = _page_statement(self, db.tenant is not None, _Sides.of(page), page.order, page.shape)
+            for row in await db.fetch(statement, **_values(page, keys)):
+                rows_of[row["_parent"]].append(row)
+        return {key: Slice.of(rows, page, self, key) for key, rows in rows_of.items()}
+
+    async def count(self, db: Reader, keys: Sequence[str], page: Page) -> Mapping[str, int]:
+        """How many rows each parent has under the page's filter."""
+        if not self.entity.is_visible_to(db):
+            return dict.fromkeys(keys, 0)
+        statement = _count_statement(self, db.tenant is not None, page.shape)
+        rows = await db.fetch(statement, **_values(page, keys))
+        return dict.fromkeys(keys, 0) | {row["_parent"]: row["total"] for row in rows}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FirstChild:
+    """Of each parent's rows, the first in an order: the latest, the current."""
+
+    children: Children
+    order: Order
+    shape: Shape = EVERYTHING
+
+    async def __call__(self, db: Reader, keys: Sequence[str], _page: None = None) -> Mapping[str, Row]:
+        """Each parent's first row; parents without any are left out."""
+        page = Page(self.order, size=1, shape=self.shape)
+        slices = await self.children.page(db, keys, page)
+        return {key: part.nodes[0] for key, part in slices.items() if part.nodes}
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One parent's page: its rows in order, and what lies beyond."""
+
+    nodes: list[Row]
+    page: Page
+    children: Children
+    parent: str
+    has_next_page: bool
+    has_previous_page: bool
+
+    @classmethod
+    def of(cls, rows: list[Row], page: Page, children: Children, parent: str) -> "Slice":
+        """Cut the extra row that tells whether there is more, and put a backward page in order."""
+        more = len(rows) > page.size
+        rows = rows[: page.size]
+        if page.backward:
+            return cls(rows[::-1], page, children, parent, page.before is not None, more)
+        return cls(rows, page, children, parent, more, page.after is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """What of a page changes its SQL, besides order and filter."""
+
+    backward: bool
+    after: bool
+    before: bool
+
+    @classmethod
+    def of(cls, page: Page) -> "_Sides":
+        return cls(page.backward, page.after is not None, page.before is not None)
+
+
+def _values(page: Page, keys: Sequence[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {f"f{i}": value for i, value in enumerate(page.values)}
+    values |= {"keys": list(keys), "fetch": page.size + 1}
+    for name, position in (("after", page.after), ("before", page.before)):
+        if position is not None:
+            values[f"{name}_key"], values[f"{name}_id"] = position
+    return values
+
+
+def _below(children: Children, query: Select[Any], shape: Shape, *, scoped: bool) -> Select[Any]:
+    """`query` over the children of one parent, of which `keys.parent` is the id; or over all of them."""
+    entity, above = children.entity, children.parent
+    needed = tables_of(shape)
+    if children.by is None:
+        return entity.only_tenants(query, *needed, scoped=scoped)
+    query = query.where(children.by == _keys.c.parent)
+    # A parent with a tenant has been checked; under one that all share, each child must be.
+    shared = above is not None and above.tenant_column is None
+    return entity.only_tenants(query, children.by.table, *needed, scoped=scoped and shared)
+
+
+_keys = func.unnest(bindparam("keys", type_=UUIDS)).table_valued("parent", name="keys").render_derived()
+
+
+def _per_parent(children: Children, inner: Select[Any], *, scoped: bool) -> Select[Any]:
+    """`inner`, once for each of :keys that the tenant may see."""
+    each = inner.lateral("each")
+    query = select(_keys.c.parent.label("_parent"), *each.c)
+    above = children.parent
+    if not scoped or above is None or above.tenant_column is None:
+        return query.select_from(_keys.join(each, true()))
+    parents = select(above.table.c.id).where(above.table.c.id == _keys.c.parent)
+    return query.select_from(_keys.join(each, true())).where(
+        above.only_tenants(parents, scoped=True).correlate(_keys).exists()
+    )
+
+
+def _at_root(inner: Select[Any]) -> Select[Any]:
+    """`inner`, shaped like the rows of a parent."""
+    return inner.add_columns(literal_column(f"'{ROOT}'").label("_parent"))
+
+
+@lru_cache(maxsize=1024)
+def _page_statement(
+    children: Children,
+    scoped: bool,  # noqa: FBT001 - part of the cache's key
+    sides: _Sides,
+    order: Any,
+    shape: Shape,
+) -> Statement:
+    entity = children.entity
+    key, id_ = sort_key(order.column), entity.table.c.id
+    query = select(*entity.columns).where(condition(shape, count()))
+    for name, wanted in (("after", sides.after), ("before", sides.before)):
+        if wanted:
+            place = tuple_(
+                bindparam(f"{name}_key", type_=order.column.type),
+                bindparam(f"{name}_id", type_=UUID(as_uuid=False)),
+            )
+            lower = order.descending == (name == "after")
+            row: ColumnElement[Any] = tuple_(key, id_)
+            query = query.where(row < place if lower else row > place)
+    downwards = order.descending != sides.backward
+    query = query.order_by(*((part.desc() if downwards else part.asc()) for part in (key, id_)))
+    query = query.limit(bindparam("fetch", type_=BigInteger))
+    query = _below(children, query, shape, scoped=scoped)
+    if children.by is None:
+        return compile_statement(_at_root(query))
+    return compile_statement(_per_parent(children, query, scoped=scoped))
+
+
+@lru_cache(maxsize=256)
+def _count_statement(
+    children: Children,
+    scoped: bool,  # noqa: FBT001 - part of the cache's key
+    shape: Shape,
+) -> Statement:
+    query = select(func.count().label("total")).where(condition(shape, count()))
+    query = _below(children, query, shape, scoped=scoped)
+    if children.by is None:
+        return compile_statement(_at_root(query))
+    return compile_statement(_per_parent(children, query, scoped=scoped))

@@ -1,0 +1,133 @@
+"""Edges of the graph, declared as data: `one` row, or `many` in a connection.
+
+    strategy: Strategy | None   = one("…", STRATEGIES.by_id, key="strategy_id")
+    trades:   TradeConnection   = many("…", TRADES, by=tables.trades.c.session_id, …)
+
+Each goes through a loader of the operation, so that aliases, fragments and siblings share one statement.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import strawberry
+from sqlalchemy import Column
+from strawberry.annotation import StrawberryAnnotation
+from strawberry.types.arguments import StrawberryArgument
+
+from graphql_api.engine.fields import Check, FromColumn, FromLoader, FromParent, declared
+from graphql_api.graph.context import Batch, Context
+from graphql_api.graph.entity import Entity
+from graphql_api.graph.listing import ROOT, Children
+from graphql_api.graph.page import DEFAULT_SIZE, MAX_SIZE, Order, Page
+from graphql_api.graph.scalars import parse_id
+
+
+def column(description: str, *, of: str | None = None, read: Any = None) -> Any:
+    """A field that is a column of its row: its own name's, or `of`; `read` converts what is not null."""
+    return declared(description, FromColumn(of, read))
+
+
+def computed(description: str, compute: Any) -> Any:
+    """A field that is computed from its row, without loading anything."""
+    return declared(description, FromParent(compute))
+
+
+def one(description: str, batch: Batch, *, key: str) -> Any:
+    """An edge to at most one row: what `batch` has for the row's column `key`."""
+
+    def prepare(context: Context, _: Mapping[str, Any]) -> Any:
+        load = context.loaders.of(batch).load
+
+        def of(row: Any) -> Any:
+            value = row[key]
+            return None if value is None else load(value)
+
+        return of
+
+    return declared(description, FromLoader(prepare))
+
+
+def root_one(description: str, entity: Entity, *, check: Check) -> Any:
+    """A root field that finds one row by its id; another tenant's reads as one that doesn't exist."""
+
+    def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
+        id_ = parse_id(arguments["id"], "id")
+        return lambda _: context.loaders.of(entity.by_id).load(id_)
+
+    id_argument = _argument("id", strawberry.ID, f"The UUID of the {entity.name}.", required=True)
+    return declared(description, FromLoader(prepare), arguments=[id_argument], check=check)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Listing:
+    """How lists of an entity can be asked for: by which filter, in which orders."""
+
+    entity: Entity
+    default: Order
+    filter: Any
+    orders: Mapping[Any, Column[Any]] | None = None
+    """What each value of the order input's `field` stands for; None where the order is fixed."""
+    order: Any = None
+    """The order input type, of `field` and `direction`."""
+
+    def arguments(self) -> list[StrawberryArgument]:
+        """The arguments of a field that serves such a list."""
+        arguments = [
+            _argument("first", int, f"The first N rows, 1 to {MAX_SIZE}; {DEFAULT_SIZE} unless told."),
+            _argument("after", str, "Only rows after this cursor."),
+            _argument("last", int, f"The last N rows, 1 to {MAX_SIZE}, instead of the first."),
+            _argument("before", str, "Only rows before this cursor."),
+            _argument("filter", self.filter, "Only rows that fit; all conditions given must hold."),
+        ]
+        if self.order is not None:
+            arguments.append(_argument("order_by", self.order, "The order; ties are broken by id."))
+        return arguments
+
+    def page(self, arguments: Mapping[str, Any]) -> Page:
+        """The page that these arguments ask for. Raises BadInputError."""
+        wanted = arguments.get("order_by")
+        if wanted is None or self.orders is None:
+            return Page.read(arguments, self.default)
+        return Page.read(arguments, Order(self.orders[wanted.field], wanted.direction.value == "DESC"))
+
+
+def many(description: str, listing: Listing, *, of: Entity, by: Column[Any]) -> Any:
+    """An edge to the rows of `listing` below a row of `of`, whose id stands in column `by`."""
+    children = Children(listing.entity, of, by)
+
+    def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
+        load = context.loaders.of(children.page, listing.page(arguments)).load
+        return lambda row: load(row["id"])
+
+    return declared(description, FromLoader(prepare), arguments=listing.arguments())
+
+
+def root_many(description: str, listing: Listing, *, check: Check) -> Any:
+    """A root field that lists every row the viewer may see."""
+    children = Children(listing.entity)
+
+    def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
+        load = context.loaders.of(children.page, listing.page(arguments)).load
+        return lambda _: load(ROOT)
+
+    return declared(description, FromLoader(prepare), arguments=listing.arguments(), check=check)
+
+
+def root_rows(description: str, batch: Batch, *, check: Check) -> Any:
+    """A root field that lists what `batch` has for ROOT, whole."""
+
+    def prepare(context: Context, _: Mapping[str, Any]) -> Any:
+        return lambda _: context.loaders.of(batch).load(ROOT)
+
+    return declared(description, FromLoader(prepare), check=check)
+
+
+def _argument(name: str, type_: Any, description: str, *, required: bool = False) -> StrawberryArgument:
+    return StrawberryArgument(
+        python_name=name,
+        graphql_name=None,
+        type_annotation=StrawberryAnnotation(type_ if required else type_ | None),
+        description=description,
+        **({} if required else {"default": strawberry.UNSET}),
+    )
