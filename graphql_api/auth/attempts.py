@@ -1,0 +1,121 @@
+"""Failed logins, counted for each e-mail and each network address, so that nobody guesses for long."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING, Final, TypeVar
+from weakref import WeakValueDictionary
+
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.errors import StorageError
+
+from graphql_api.auth.errors import InvalidCredentialsError, RateLimitedError
+from graphql_api.auth.tokens import digest
+from graphql_api.settings import Settings
+
+if TYPE_CHECKING:
+    from redis.asyncio import ConnectionPool
+
+log = logging.getLogger(__name__)
+
+_REDIS_TIMEOUT: Final = 1.0  # seconds; a login waits for no count longer than that
+
+T = TypeVar("T")
+Count = tuple[RateLimitItem, str]
+
+
+class Attempts:
+    """Counts failures only, so that a desk of people behind one address may log in as often as they like.
+
+    Counts are kept in memory, or shared through Redis; while that can't be reached, in memory again.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        window = settings.login_failures_window
+        self._per_email = RateLimitItemPerSecond(settings.login_failures_per_email, window, "login-email")
+        self._per_address = RateLimitItemPerSecond(
+            settings.login_failures_per_address, window, "login-address"
+        )
+        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._redis: ConnectionPool | None = None
+        self._shared: SlidingWindowCounterRateLimiter | None = None
+        if settings.redis_url is not None:
+            self._redis = _redis_pool(settings.redis_url.get_secret_value())
+            storage = RedisStorage(
+                "redis://",
+                wrap_exceptions=True,
+                implementation="redispy",
+                connection_pool=self._redis,  # type: ignore[arg-type]  # declared too narrowly
+            )
+            self._shared = SlidingWindowCounterRateLimiter(storage)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def one(self, email: str, address: str) -> AsyncIterator[None]:
+        """One attempt to log in, made within the block; InvalidCredentialsError counts as its failure.
+
+        Attempts at one e-mail take turns, so that guesses sent together can't all pass before the first has
+        failed. `address` is the client's, or empty where it isn't known. Raises RateLimitedError.
+        """
+        counts = [(self._per_email, digest(email).hex())]
+        if address:
+            counts.append((self._per_address, _network(address)))
+        async with self._turns.setdefault(counts[0][1], asyncio.Lock()):
+            for count in counts:
+                await self._check(count)
+            try:
+                yield
+            except InvalidCredentialsError:
+                for count in counts:
+                    await self._add(count)
+                raise
+
+    async def close(self) -> None:
+        """Close the connections to Redis."""
+        if self._redis is not None:
+            await self._redis.aclose()
+
+    async def _check(self, count: Count) -> None:
+        item, who = count
+        if not await self._ask(lambda limiter: limiter.test(item, who)):
+            window = await self._ask(lambda limiter: limiter.get_window_stats(item, who))
+            raise RateLimitedError(max(1, math.ceil(window.reset_time - time.time())))
+
+    async def _add(self, count: Count) -> None:
+        item, who = count
+        await self._ask(lambda limiter: limiter.hit(item, who))
+
+    async def _ask(self, question: Callable[[SlidingWindowCounterRateLimiter], Awaitable[T]]) -> T:
+        if self._shared is not None:
+            try:
+                return await question(self._shared)
+            except StorageError as error:
+                log.warning("Redis can't be reached, this process counts for itself: %s", error)
+        return await question(self._own)
+
+
+def _network(address: str) -> str:
+    """What counts as one address: an IPv6 client has 2⁶⁴ of them to choose from."""
+    try:
+        ip = ip_address(address)
+    except ValueError:  # a name that a proxy gave
+        return digest(address).hex()
+    if isinstance(ip, IPv6Address):
+        return str(ip.ipv4_mapped or IPv6Network((int(ip), 64), strict=False))
+    return str(ip)
+
+
+def _redis_pool(url: str) -> "ConnectionPool":
+    try:
+        from redis.asyncio import ConnectionPool  # noqa: PLC0415 - an optional dependency
+    except ImportError:
+        raise RuntimeError(
+            "GRAPHQL_API_REDIS_URL needs the package redis: install graphql-api[redis]"
+        ) from None
+    return ConnectionPool.from_url(url, socket_timeout=_REDIS_TIMEOUT, socket_connect_timeout=_REDIS_TIMEOUT)
