@@ -4,19 +4,34 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 from strawberry.tools import merge_types
 
-from graphql_api.features import accounts, performance, sessions, strategies, trades, users
+from graphql_api.features import (
+    accounts,
+    login,
+    logs,
+    nodes,
+    performance,
+    risk,
+    sessions,
+    strategies,
+    trades,
+    users,
+)
 from graphql_api.graph.scalars import SCALARS
 
 Query = merge_types(
     "Query",
     (
+        login.Query,
+        nodes.Query,
         users.Query,
         accounts.Query,
         sessions.Query,
         trades.Query,
         strategies.Query,
         performance.Query,
+        logs.Query,
     ),
 )
+Mutation = merge_types("Mutation", (login.Mutation, risk.Mutation))
 
-schema = strawberry.Schema(query=Query, config=StrawberryConfig(scalar_map=SCALARS))
+schema = strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))

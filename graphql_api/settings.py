@@ -1,5 +1,6 @@
 """Every environment variable the service reads, in one frozen class."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -40,12 +41,82 @@ class Settings(BaseSettings):
         None,
         description="Signs tokens and cursors: 32 bytes or more. Production refuses to start without it.",
     )
+    access_token_lifetime: int = Field(900, ge=60, le=3600, description="Seconds an access token lasts.")
+    login_lifetime: int = Field(
+        30 * 86_400, ge=3600, description="Seconds until whoever logged in must do so again, however active."
+    )
+    identity_cache: float = Field(
+        15.0,
+        ge=0,
+        le=30,
+        description="Seconds a process trusts what it knows of a token: as long, a revocation elsewhere may take.",
+    )
+    password_threads: int = Field(
+        4, ge=1, le=64, description="Passwords a process verifies at once, 64 MiB each; others wait."
+    )
+    login_failures_per_email: int = Field(
+        10, ge=1, description="Failed logins for one e-mail within login_failures_window before it must wait."
+    )
+    login_failures_per_address: int = Field(
+        50, ge=1, description="The same for one network address, or one IPv6 network of 64 bits."
+    )
+    login_failures_window: int = Field(
+        300, ge=1, description="Seconds after which failed logins are forgotten."
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="A Redis or Valkey (redis://, rediss://) in which all processes count attempts together. "
+        "Default: each process counts for itself.",
+    )
     data_dir: Path = Field(Path(".data"), description="Where the embedded PostgreSQL and its secret live.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(1, ge=1, le=256, description="Processes that serve.")
     allowed_origins: tuple[str, ...] = Field(
         (), description="Origins (JSON array) that browsers may call from, besides our own."
+    )
+    get_requests: Literal["off", "preflight", "open"] | None = Field(
+        None,
+        description="Queries by GET: off, or preflight (only with a header that makes browsers ask first), "
+        "or open. Default: open in development, off in production.",
+    )
+    max_body_size: int = Field(1024 * 1024, gt=0, description="Bytes of an HTTP request's body.")
+    max_header_size: int = Field(32 * 1024, gt=0, description="Bytes of an HTTP request's line and headers.")
+    max_message_size: int = Field(1024 * 1024, gt=0, description="Bytes of one message on a WebSocket.")
+    max_concurrent_operations: int = Field(
+        256, gt=0, description="Queries and mutations a process runs at once; more are told to come back."
+    )
+    max_sockets: int = Field(10_000, gt=0, description="WebSockets and event streams a process holds open.")
+    max_socket_subscriptions: int = Field(100, gt=0, description="Operations under way on one WebSocket.")
+    receive_timeout: float = Field(
+        20.0, gt=0, description="Seconds a client may take to send a request, headers and body."
+    )
+    send_timeout: float = Field(
+        30.0, gt=0, description="Seconds a client may leave what it was sent unread before it is cut off."
+    )
+    operation_timeout: float = Field(15.0, gt=0, description="Seconds a query or a mutation may take.")
+    socket_init_timeout: float = Field(
+        5.0, ge=1, le=60, description="Seconds a WebSocket may take to send connection_init."
+    )
+    heartbeat: float = Field(
+        20.0, gt=0, description="Seconds between heartbeats on sockets and event streams."
+    )
+    identity_recheck: float = Field(
+        30.0, gt=0, description="Seconds after which the token of an open socket is checked again."
+    )
+    drain_time: float = Field(
+        5.0, ge=0, description="Seconds over which a process that stops spreads the closing of its sockets."
+    )
+    shutdown_timeout: int = Field(
+        20, gt=0, description="Seconds a process that stops waits for requests under way."
+    )
+    default_max_daily_loss: Decimal | None = Field(
+        Decimal(1000), ge=0, description="What resetRiskSettings sets; empty is no limit. Likewise the next three."
+    )
+    default_max_position_size: Decimal | None = Field(Decimal(1), ge=0, description="The default position size.")
+    default_max_open_positions: int | None = Field(5, ge=0, description="The default number of open positions.")
+    default_risk_per_trade: Decimal | None = Field(
+        Decimal("0.01"), ge=0, le=1, description="The default part of the balance that one trade may risk."
     )
     engine: Literal["compiled", "stock"] = Field(
         "compiled", description="How operations run; stock is graphql-core's own executor."

@@ -114,6 +114,8 @@ def declared(
     return result
 
 
-def resolved(description: str, *, check: Check, subscription: bool = False) -> Any:
+def resolved(
+    description: str, *, check: Check, subscription: bool = False
+) -> Callable[[Callable[..., Any]], Any]:
     """Decorate a resolver function: for what only code can say, such as mutations and subscriptions."""
     return DeclaredField(description=description, metadata={"check": check}, is_subscription=subscription)

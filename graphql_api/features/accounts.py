@@ -8,6 +8,7 @@ import strawberry
 
 from graphql_api.db import tables
 from graphql_api.features.entities import ACCOUNTS, SESSIONS, USERS
+from graphql_api.features.risk import RiskSettings, current_risk_settings
 from graphql_api.features.sessions import SESSION_LIST, Session, SessionConnection
 from graphql_api.features.trades import TRADE_LIST, TradeConnection
 from graphql_api.graph.connection import Connection
@@ -51,6 +52,9 @@ class Account(Node):
         TRADE_LIST,
         of=ACCOUNTS,
         by=tables.sessions.c.account_id,
+    )
+    risk_settings: RiskSettings | None = one(
+        "The limits its bot keeps to; null where none were ever set.", current_risk_settings, key="id"
     )
     current_session: Session | None = one("The running session that started last.", current_session, key="id")
 

@@ -2,14 +2,19 @@
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from aiodataloader import DataLoader
 
+from graphql_api.auth.identity import Identity
 from graphql_api.auth.viewer import Viewer
 from graphql_api.db.database import Database
 from graphql_api.db.statements import Statement
+from graphql_api.settings import Settings
+
+if TYPE_CHECKING:
+    from graphql_api.feed.hub import Feed
 
 Row = Mapping[str, Any] | asyncpg.Record
 
@@ -66,18 +71,36 @@ class Loaders:
         return DataLoader(load)
 
 
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a process has one of, and every operation may use."""
+
+    settings: Settings
+    database: Database
+    identity: Identity
+    feed: "Feed"
+
+
 @dataclass(slots=True)
 class Context:
     """One operation's, or one subscription event's. Never shared between two."""
 
     viewer: Viewer
-    services: Any
-    """What the process offers to resolvers; the composition root says what that is."""
+    services: Services
     client: str = ""
     """The caller's network address, for limits on attempts."""
     db: Reader = field(init=False)
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:
-        self.db = Reader(self.services.database, self.viewer)
+        self.act_as(self.viewer)
+
+    def act_as(self, viewer: Viewer) -> None:
+        """Go on as somebody else: after a login, as whoever logged in. Forgets all that was loaded."""
+        self.viewer = viewer
+        self.db = Reader(self.services.database, viewer)
+        self.forget()
+
+    def forget(self) -> None:
+        """Load afresh from here on: after a write, what was read before may no longer hold."""
         self.loaders = Loaders(self.db)

@@ -4,8 +4,8 @@ A filter is split into its shape, which becomes SQL once, and its values, which 
 are hashable, so a statement is built and compiled once for all filters that look alike.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -42,7 +42,17 @@ class Group:
     members: tuple["Shape", ...]
 
 
-Shape = Term | Group
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A condition made elsewhere, with parameters of its own names; equal identities mean equal SQL."""
+
+    identity: Hashable
+    sql: ColumnElement[bool] = field(compare=False)
+
+
+Shape = Term | Group | Clause
+Values = tuple[tuple[str, Any], ...]
+"""A statement's parameters by name, hashable as a whole."""
 EVERYTHING = Group("and", ())
 
 
@@ -103,8 +113,8 @@ def combines(kind: Literal["and", "or", "not"], description: str) -> Any:
     )
 
 
-def read_filter(given: Any, argument: str = "filter") -> tuple[Shape, tuple[Any, ...]]:
-    """Split a filter input into its shape and its values, in the order of its terms.
+def read_filter(given: Any, argument: str = "filter") -> tuple[Shape, Values]:
+    """Split a filter input into its shape and its values, named f0, f1, … in the order of its terms.
 
     Raises BadInputError for an id that is no UUID, a text PostgreSQL can't hold, or too many conditions.
     """
@@ -114,18 +124,18 @@ def read_filter(given: Any, argument: str = "filter") -> tuple[Shape, tuple[Any,
     shape = _read(given, argument, values)
     if len(values) > MAX_CONDITIONS:
         raise BadInputError(argument, f"has more than {MAX_CONDITIONS} conditions")
-    return shape, tuple(values)
+    return shape, tuple((f"f{i}", value) for i, value in enumerate(values))
 
 
 def _read(given: Any, argument: str, values: list[Any]) -> Shape:
     members: list[Shape] = []
     definition = get_object_definition(type(given), strict=True)
-    for field in definition.fields:
-        value = getattr(given, field.python_name)
+    for part in definition.fields:
+        value = getattr(given, part.python_name)
         if value is None or value is strawberry.UNSET:
             continue
-        path = f"{argument}.{field.graphql_name or _camel(field.python_name)}"
-        meta = field.metadata
+        path = f"{argument}.{part.graphql_name or _camel(part.python_name)}"
+        meta = part.metadata
         if kind := meta.get("combines"):
             inner = value if isinstance(value, list) else [value]
             members.append(
@@ -136,14 +146,14 @@ def _read(given: Any, argument: str, values: list[Any]) -> Shape:
         elif (column := meta.get("missing")) is not None:
             members.append(Term(column, "is_null" if value else "is_not_null"))
         else:
-            for operator, operand in _comparisons(value, field, path):
+            for operator, operand in _comparisons(value, meta, path):
                 members.append(Term(meta["compares"], operator))
                 if operator not in ("is_null", "is_not_null"):
                     values.append(operand)
     return Group("and", tuple(members))
 
 
-def _comparisons(value: Any, field: Any, path: str) -> Iterator[tuple[Operator, Any]]:
+def _comparisons(value: Any, meta: Any, path: str) -> Iterator[tuple[Operator, Any]]:
     match value:
         case StringFilter() | DecimalFilter() | DateTimeFilter():
             for part in get_object_definition(type(value), strict=True).fields:
@@ -161,7 +171,7 @@ def _comparisons(value: Any, field: Any, path: str) -> Iterator[tuple[Operator, 
         case list():
             yield "in", _operand([item.value if isinstance(item, Enum) else item for item in value], path)
         case _:
-            is_id = isinstance(field.metadata["compares"].type, UUID)
+            is_id = isinstance(meta["compares"].type, UUID)
             yield "eq", parse_id(value, path) if is_id else value
 
 
@@ -189,8 +199,9 @@ def _camel(name: str) -> str:
 
 def tables_of(shape: Shape) -> frozenset[Any]:
     """The tables whose columns a shape compares."""
-    if isinstance(shape, Term):
-        return frozenset(shape.expression._from_objects)  # noqa: SLF001 - Core has no public name for it
+    if isinstance(shape, Term | Clause):
+        sql = shape.expression if isinstance(shape, Term) else shape.sql
+        return frozenset(sql._from_objects)  # noqa: SLF001 - Core has no public name for it
     return frozenset[Any]().union(*(tables_of(member) for member in shape.members))
 
 
@@ -198,6 +209,8 @@ def condition(shape: Shape, counter: Iterator[int]) -> ColumnElement[bool]:
     """The SQL of a shape, with parameters f0, f1, … for its values in order."""
     if isinstance(shape, Term):
         return _compare(shape.expression, shape.operator, counter)
+    if isinstance(shape, Clause):
+        return shape.sql
     members = [condition(member, counter) for member in shape.members]
     match shape.kind:
         case "and":

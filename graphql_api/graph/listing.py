@@ -114,8 +114,7 @@ class _Sides:
 
 
 def _values(page: Page, keys: Sequence[str]) -> dict[str, Any]:
-    values: dict[str, Any] = {f"f{i}": value for i, value in enumerate(page.values)}
-    values |= {"keys": list(keys), "fetch": page.size + 1}
+    values: dict[str, Any] = {**dict(page.values), "keys": list(keys), "fetch": page.size + 1}
     for name, position in (("after", page.after), ("before", page.before)):
         if position is not None:
             values[f"{name}_key"], values[f"{name}_id"] = position

@@ -13,7 +13,7 @@ from sqlalchemy import Column, DateTime, Integer, Numeric
 
 from graphql_api.graph.context import Row
 from graphql_api.graph.errors import BadInputError
-from graphql_api.graph.filters import EVERYTHING, Shape, read_filter, storable
+from graphql_api.graph.filters import EVERYTHING, Shape, Values, storable
 from graphql_api.graph.scalars import parse_datetime, parse_decimal, parse_id
 
 DEFAULT_SIZE = 25
@@ -47,10 +47,10 @@ class Page:
     after: Position | None = None
     before: Position | None = None
     shape: Shape = EVERYTHING
-    values: tuple[Any, ...] = ()
+    values: Values = ()
 
     @classmethod
-    def read(cls, arguments: Mapping[str, Any], order: Order) -> "Page":
+    def read(cls, arguments: Mapping[str, Any], order: Order, shape: Shape, values: Values) -> "Page":
         """The page that a connection's arguments ask for. Raises BadInputError naming argument and rule."""
         first, last = arguments.get("first"), arguments.get("last")
         if first is not None and last is not None:
@@ -58,7 +58,6 @@ class Page:
         for name, size in (("first", first), ("last", last)):
             if size is not None and not 1 <= size <= MAX_SIZE:
                 raise BadInputError(name, f"must be between 1 and {MAX_SIZE}")
-        shape, values = read_filter(arguments.get("filter"))
         return cls(
             order=order,
             size=first or last or DEFAULT_SIZE,

@@ -15,15 +15,11 @@ class ErrorCode(Enum):
     FORBIDDEN = value("FORBIDDEN", "The viewer may see it, and not change it.")
     INVALID = value("INVALID", "The value breaks a rule that the message names.")
     OUT_OF_RANGE = value("OUT_OF_RANGE", "The number is too small or too large.")
-    TOO_PRECISE = value(
-        "TOO_PRECISE", "The number has more fraction digits than are kept."
-    )
+    TOO_PRECISE = value("TOO_PRECISE", "The number has more fraction digits than are kept.")
     NOT_FINITE = value("NOT_FINITE", "NaN and infinities are no limits.")
     EMPTY_UPDATE = value("EMPTY_UPDATE", "Nothing to change was given.")
     CONFLICT = value("CONFLICT", "The row has changed since that version; the payload has it as it is.")
-    INVALID_CREDENTIALS = value(
-        "INVALID_CREDENTIALS", "The e-mail, password or token is wrong or ended."
-    )
+    INVALID_CREDENTIALS = value("INVALID_CREDENTIALS", "The e-mail, password or token is wrong or ended.")
     RATE_LIMITED = value("RATE_LIMITED", "Too many attempts; the message says when to try again.")
 
 

@@ -6,7 +6,7 @@
 Each goes through a loader of the operation, so that aliases, fragments and siblings share one statement.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from strawberry.types.arguments import StrawberryArgument
 from graphql_api.engine.fields import Check, FromColumn, FromLoader, FromParent, declared
 from graphql_api.graph.context import Batch, Context
 from graphql_api.graph.entity import Entity
+from graphql_api.graph.filters import Shape, Values, read_filter
 from graphql_api.graph.listing import ROOT, Children
 from graphql_api.graph.page import DEFAULT_SIZE, MAX_SIZE, Order, Page
 from graphql_api.graph.scalars import parse_id
@@ -55,7 +56,7 @@ def root_one(description: str, entity: Entity, *, check: Check) -> Any:
         id_ = parse_id(arguments["id"], "id")
         return lambda _: context.loaders.of(entity.by_id).load(id_)
 
-    id_argument = _argument("id", strawberry.ID, f"The UUID of the {entity.name}.", required=True)
+    id_argument = argument("id", strawberry.ID, f"The UUID of the {entity.name}.", required=True)
     return declared(description, FromLoader(prepare), arguments=[id_argument], check=check)
 
 
@@ -70,26 +71,28 @@ class Listing:
     """What each value of the order input's `field` stands for; None where the order is fixed."""
     order: Any = None
     """The order input type, of `field` and `direction`."""
+    read: Callable[[Any], tuple[Shape, Values]] = read_filter
+    """Splits the filter input into its shape and its values."""
 
     def arguments(self) -> list[StrawberryArgument]:
         """The arguments of a field that serves such a list."""
         arguments = [
-            _argument("first", int, f"The first N rows, 1 to {MAX_SIZE}; {DEFAULT_SIZE} unless told."),
-            _argument("after", str, "Only rows after this cursor."),
-            _argument("last", int, f"The last N rows, 1 to {MAX_SIZE}, instead of the first."),
-            _argument("before", str, "Only rows before this cursor."),
-            _argument("filter", self.filter, "Only rows that fit; all conditions given must hold."),
+            argument("first", int, f"The first N rows, 1 to {MAX_SIZE}; {DEFAULT_SIZE} unless told."),
+            argument("after", str, "Only rows after this cursor."),
+            argument("last", int, f"The last N rows, 1 to {MAX_SIZE}, instead of the first."),
+            argument("before", str, "Only rows before this cursor."),
+            argument("filter", self.filter, "Only rows that fit; all conditions given must hold."),
         ]
         if self.order is not None:
-            arguments.append(_argument("order_by", self.order, "The order; ties are broken by id."))
+            arguments.append(argument("order_by", self.order, "The order; ties are broken by id."))
         return arguments
 
     def page(self, arguments: Mapping[str, Any]) -> Page:
         """The page that these arguments ask for. Raises BadInputError."""
-        wanted = arguments.get("order_by")
-        if wanted is None or self.orders is None:
-            return Page.read(arguments, self.default)
-        return Page.read(arguments, Order(self.orders[wanted.field], wanted.direction.value == "DESC"))
+        order, wanted = self.default, arguments.get("order_by")
+        if wanted is not None and self.orders is not None:
+            order = Order(self.orders[wanted.field], wanted.direction.value == "DESC")
+        return Page.read(arguments, order, *self.read(arguments.get("filter")))
 
 
 def many(description: str, listing: Listing, *, of: Entity, by: Column[Any]) -> Any:
@@ -123,7 +126,7 @@ def root_rows(description: str, batch: Batch, *, check: Check) -> Any:
     return declared(description, FromLoader(prepare), check=check)
 
 
-def _argument(name: str, type_: Any, description: str, *, required: bool = False) -> StrawberryArgument:
+def argument(name: str, type_: Any, description: str, *, required: bool = False) -> StrawberryArgument:
     return StrawberryArgument(
         python_name=name,
         graphql_name=None,

@@ -1,0 +1,145 @@
+"""System logs: what the platform's programs have to say, read back or followed live."""
+
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+import strawberry
+
+from graphql_api.db import tables
+from graphql_api.db.words import LEVELS
+from graphql_api.features.entities import SYSTEM_LOGS
+from graphql_api.feed.filter import InvalidFilterError, LogFilter
+from graphql_api.graph.connection import Connection
+from graphql_api.graph.enums import OrderDirection, reader_of, value
+from graphql_api.graph.errors import BadInputError
+from graphql_api.graph.filters import EVERYTHING, MAX_LISTED, Clause, DateTimeFilter, Shape, Values
+from graphql_api.graph.node import Node
+from graphql_api.graph.page import Order
+from graphql_api.graph.permissions import reads_logs
+from graphql_api.graph.redaction import redact
+from graphql_api.graph.relations import Listing, column, root_many
+from graphql_api.graph.scalars import JSON, serialize_datetime
+
+
+@strawberry.enum(description="How serious a line is. The column is free text: see `levelRaw`.")
+class LogLevel(Enum):
+    """What `db.words.LEVELS` makes of the column."""
+
+    DEBUG = value("DEBUG", "Stored as debug.")
+    INFO = value("INFO", "Stored as info.")
+    WARNING = value("WARNING", "Stored as warning or warn.")
+    ERROR = value("ERROR", "Stored as error.")
+    CRITICAL = value("CRITICAL", "Stored as critical or fatal.")
+    OTHER = value("OTHER", "Stored as anything else; the least serious.")
+
+
+@strawberry.type(description="A line of the platform's log.")
+class SystemLog(Node):
+    """A row of system_logs."""
+
+    timestamp: datetime | None = column("When it was written, by the writer's word.")
+    level: LogLevel = column("How serious it is.", read=reader_of(LogLevel, LEVELS))
+    level_raw: str = column("The level as it is stored.", of="level")
+    component: str = column("Which part of the platform wrote it.")
+    message: str = column("What it says.")
+    details: JSON | None = column(
+        "What else there is to know; values under secret-looking keys are redacted.", read=redact
+    )
+
+
+@strawberry.input(description="Which log lines. It means the same for history, for backfill and live.")
+class SystemLogFilter:
+    """Conditions on log lines; all that are given must hold."""
+
+    levels: list[LogLevel] | None = strawberry.field(
+        default=strawberry.UNSET, description="With one of these levels."
+    )
+    min_level: LogLevel | None = strawberry.field(
+        default=strawberry.UNSET, description="At least this serious."
+    )
+    components: list[str] | None = strawberry.field(
+        default=strawberry.UNSET, description=f"Written by one of these parts, at most {MAX_LISTED}."
+    )
+    search: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="With this in the message, whatever the case of its unaccented letters.",
+    )
+    timestamp: DateTimeFilter | None = strawberry.field(
+        default=strawberry.UNSET, description="Written in this range."
+    )
+
+
+def log_filter(given: SystemLogFilter | None) -> LogFilter:
+    """The feed's filter for an input. Raises BadInputError."""
+    if given is None:
+        return LogFilter()
+    moment = given.timestamp or DateTimeFilter()
+    if given.components and len(given.components) > MAX_LISTED:
+        raise BadInputError("filter.components", f"lists more than {MAX_LISTED} values")
+    try:
+        return LogFilter(
+            levels=_set(given.levels, lambda level: level.value),
+            minimum_level=given.min_level.value if given.min_level else None,
+            components=_set(given.components, str),
+            search=given.search or None,
+            since=serialize_datetime(moment.gte) if moment.gte else None,
+            until=serialize_datetime(moment.lt) if moment.lt else None,
+            dated=not moment.is_null if isinstance(moment.is_null, bool) else None,
+        )
+    except InvalidFilterError as error:
+        name, _, rule = str(error).partition(": ")
+        raise BadInputError(f"filter.{name}", rule) from None
+
+
+def _set(given: Any, word: Any) -> frozenset[str] | None:
+    """An empty list asks for nothing, which is not the same as not asking."""
+    return frozenset(map(word, given)) if isinstance(given, list) else None
+
+
+def _read(given: SystemLogFilter | None) -> tuple[Shape, Values]:
+    wanted = log_filter(given)
+    if wanted == LogFilter():
+        return EVERYTHING, ()
+    values = tuple(
+        (name, tuple(value) if isinstance(value, list) else value) for name, value in wanted.values().items()
+    )
+    return Clause(wanted.shape, wanted.where(tables.system_logs)), values
+
+
+@strawberry.enum(description="What log lines can be ordered by.")
+class SystemLogOrderField(Enum):
+    """Columns with an order."""
+
+    TIMESTAMP = value("TIMESTAMP", "When they were written.")
+
+
+@strawberry.input(description="An order of log lines.")
+class SystemLogOrder:
+    """A column and a direction."""
+
+    field: SystemLogOrderField = strawberry.field(description="By what.")
+    direction: OrderDirection = strawberry.field(
+        default=OrderDirection.DESC, description="Which end comes first."
+    )
+
+
+LOG_LIST = Listing(
+    SYSTEM_LOGS,
+    default=Order(tables.system_logs.c.timestamp),
+    filter=SystemLogFilter,
+    order=SystemLogOrder,
+    orders={SystemLogOrderField.TIMESTAMP: tables.system_logs.c.timestamp},
+    read=_read,
+)
+
+SystemLogConnection = Connection[SystemLog]
+
+
+@strawberry.type
+class Query:
+    """Logs at the root."""
+
+    system_logs: SystemLogConnection = root_many(
+        "The log, the newest line first. Needs the scope logs:read.", LOG_LIST, check=reads_logs
+    )

@@ -1,0 +1,165 @@
+"""Writing risk settings: one transaction that locks the account, checks the version, writes and audits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import asyncpg
+import orjson
+from sqlalchemy import Text, bindparam, func, insert, select, update
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+
+from graphql_api.auth.viewer import Viewer
+from graphql_api.db import tables
+from graphql_api.db.database import Database, Transaction
+from graphql_api.db.statements import Statement, compile_statement
+from graphql_api.db.tables import sort_key
+from graphql_api.features.entities import RISK_SETTINGS
+from graphql_api.features.risk.limits import LIMITS
+from graphql_api.features.risk.types import version_of
+
+_accounts, _risk, _logs = tables.accounts, tables.risk_settings, tables.system_logs
+_uuid = UUID(as_uuid=False)
+
+
+class UnknownAccountError(Exception):
+    """There is no such account, or not for this viewer."""
+
+
+class NotTheirsToChangeError(Exception):
+    """The viewer may see the account, and not change its limits."""
+
+
+@dataclass
+class StaleVersionError(Exception):
+    """The settings are not the version that the change was meant for."""
+
+    current: asyncpg.Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change to make: `values` by column; what is left out stays as it is."""
+
+    action: str
+    values: Mapping[str, Any]
+    version: str | None
+    """The version the row must have; None for whichever it has."""
+
+
+async def write(database: Database, viewer: Viewer, account_id: str, change: Change) -> asyncpg.Record:
+    """Make the change and return the row, or raise one of the errors above and change nothing.
+
+    Two first writers meet at the account's lock, so the second finds the first one's row: an account
+    never gets a second row from here.
+    """
+    async with database.transaction() as transaction:
+        await _lock_account(transaction, viewer, account_id)
+        rows = await transaction.fetch(_current(), account_id=account_id)
+        before = rows[0] if rows else None
+        if change.version is not None and (before is None or version_of(before) != change.version):
+            raise StaleVersionError(before)
+        values = {column: _text(value) for column, value in change.values.items()}
+        if before is None:
+            written = await transaction.fetch(_insert(), account_id=account_id, **_complete(values))
+        else:
+            written = await transaction.fetch(_update(), row_id=before["id"], **_complete(values, before))
+        await transaction.fetch(
+            _audit(),
+            message=_sentence(change.action, account_id),
+            details=_details(viewer, before, written[0]),
+        )
+        return written[0]
+
+
+async def _lock_account(transaction: Transaction, viewer: Viewer, account_id: str) -> None:
+    # NO KEY: sessions may go on referring to the account while its limits are written.
+    found = await transaction.fetch(
+        _lock(viewer.tenant is not None), account_id=account_id, tenant=viewer.tenant
+    )
+    if not found:
+        raise UnknownAccountError
+    if viewer.risk_tenant is not None and found[0]["user_id"] != viewer.risk_tenant:
+        raise NotTheirsToChangeError
+
+
+def _complete(values: Mapping[str, Any], before: asyncpg.Record | None = None) -> dict[str, Any]:
+    kept = {limit.column: before[limit.column] if before else None for limit in LIMITS}
+    return {**kept, **values}
+
+
+def _text(value: Any) -> Any:
+    return value if value is None or isinstance(value, int) else format(value, "f")
+
+
+def _sentence(action: str, account_id: str) -> str:
+    return f"risk settings {action} for account {account_id}"
+
+
+def _details(viewer: Viewer, before: asyncpg.Record | None, after: asyncpg.Record) -> str:
+    def limits(row: asyncpg.Record) -> dict[str, Any]:
+        return {limit.column: row[limit.column] for limit in LIMITS}
+
+    return orjson.dumps(
+        {
+            "account_id": after["account_id"],
+            "risk_settings_id": after["id"],
+            "by": viewer.user_id or "service",
+            "at": datetime.now(UTC),
+            "before": None if before is None else limits(before),
+            "after": limits(after),
+        }
+    ).decode()
+
+
+@lru_cache
+def _lock(scoped: bool) -> Statement:  # noqa: FBT001
+    query = select(_accounts.c.id, _accounts.c.user_id).where(
+        _accounts.c.id == bindparam("account_id", type_=_uuid)
+    )
+    if scoped:
+        query = query.where(_accounts.c.user_id == bindparam("tenant", type_=_uuid))
+    return compile_statement(query.with_for_update(key_share=True))
+
+
+@lru_cache
+def _current() -> Statement:
+    query = (
+        select(*RISK_SETTINGS.columns)
+        .where(_risk.c.account_id == bindparam("account_id", type_=_uuid))
+        .order_by(sort_key(_risk.c.updated_at).desc(), _risk.c.id.desc())
+        .limit(1)
+        .with_for_update()
+    )
+    return compile_statement(query)
+
+
+def _limits() -> dict[str, Any]:
+    return {limit.column: bindparam(limit.column, type_=_risk.c[limit.column].type) for limit in LIMITS}
+
+
+@lru_cache
+def _insert() -> Statement:
+    row = {"account_id": bindparam("account_id", type_=_uuid), **_limits()}
+    return compile_statement(insert(_risk).values(row).returning(*RISK_SETTINGS.columns))
+
+
+@lru_cache
+def _update() -> Statement:
+    # The database keeps no track of updated_at. Never backwards: the newest row is the one that counts.
+    now = func.greatest(func.clock_timestamp(), _risk.c.updated_at)
+    query = update(_risk).where(_risk.c.id == bindparam("row_id", type_=_uuid))
+    return compile_statement(query.values(updated_at=now, **_limits()).returning(*RISK_SETTINGS.columns))
+
+
+@lru_cache
+def _audit() -> Statement:
+    row = {
+        "level": "INFO",
+        "component": "risk",
+        "message": bindparam("message", type_=Text),
+        "details": bindparam("details", type_=Text).cast(JSONB),
+    }
+    return compile_statement(insert(_logs).values(row))

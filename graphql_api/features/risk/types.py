@@ -1,0 +1,63 @@
+"""Risk settings as the graph shows them."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+
+from graphql_api.db import tables
+from graphql_api.features.entities import ACCOUNTS, RISK_SETTINGS
+from graphql_api.graph.listing import Children, FirstChild
+from graphql_api.graph.node import Node
+from graphql_api.graph.page import Order
+from graphql_api.graph.payloads import UserError
+from graphql_api.graph.relations import column, computed, one
+
+if TYPE_CHECKING:
+    from graphql_api.features.accounts import Account
+
+# Nothing keeps an account from having several rows: the one written last counts.
+current_risk_settings = FirstChild(
+    Children(RISK_SETTINGS, ACCOUNTS, tables.risk_settings.c.account_id),
+    Order(tables.risk_settings.c.updated_at),
+)
+
+
+def version_of(row: Any) -> str:
+    """What a row's version reads as: another one after every write, whoever wrote."""
+    return f"{row['id']}.{row['row_version']}"
+
+
+@strawberry.type(description="The limits an account's bot keeps to. A limit that is null is no limit.")
+class RiskSettings(Node):
+    """The row of risk_settings that counts for an account."""
+
+    max_daily_loss: Decimal | None = column("The largest loss of a day, in the account's currency.")
+    max_position_size: Decimal | None = column("The largest size of one position.")
+    max_open_positions: int | None = column("How many positions may be open at once.")
+    risk_per_trade: Decimal | None = column("The part of the balance that one trade may risk, from 0 to 1.")
+    updated_at: datetime | None = column("When it was last changed.")
+    version: str = computed(
+        "Changes with every write, by whomever. Give it back as `ifVersion` to change only what you have seen.",
+        version_of,
+    )
+    has_duplicates: bool = column("Whether the account has more rows than this one, which is the newest.")
+    account: Annotated["Account", strawberry.lazy("graphql_api.features.accounts")] | None = one(
+        "The account.", ACCOUNTS.by_id, key="account_id"
+    )
+
+
+@strawberry.type(description="What became of a change of risk settings.")
+class RiskSettingsPayload:
+    """The settings after the change, or the reasons why there was none."""
+
+    risk_settings: RiskSettings | None = strawberry.field(
+        default=None, description="The settings as they are now; on CONFLICT those that were in the way."
+    )
+    account: Annotated["Account", strawberry.lazy("graphql_api.features.accounts")] | None = strawberry.field(
+        default=None, description="The account, if the viewer may see it."
+    )
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why nothing was changed; empty after a change."
+    )
