@@ -23,20 +23,22 @@ T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
 
-class _Bcrypt(BcryptHasher):
+class Bcrypt(BcryptHasher):
     """bcrypt as other programs have long used it: it reads 72 bytes and ignores the rest."""
 
     def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+        """Hash what bcrypt reads of a password."""
         return super().hash(_encoded(password)[:_BCRYPT_READS], salt=salt)
 
     def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002 - the parent's word
+        """Whether the hash is one of what bcrypt reads of the password."""
         try:
             return super().verify(_encoded(password)[:_BCRYPT_READS], hash)
         except ValueError:  # a hash that looks like bcrypt's and isn't: no password matches it
             return False
 
 
-HASHERS: Final[Sequence[HasherProtocol]] = (Argon2Hasher(), _Bcrypt())
+HASHERS: Final[Sequence[HasherProtocol]] = (Argon2Hasher(), Bcrypt())
 """What a stored hash may be made by. New ones are made by the first."""
 
 

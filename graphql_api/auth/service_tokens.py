@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 from sqlalchemy import ARRAY, Interval, Text, bindparam, func, insert, or_, select, update
@@ -124,7 +125,11 @@ async def every(database: Database) -> list[asyncpg.Record]:
 
 
 async def revoke(database: Database, token_id: str) -> None:
-    """End a token. Raises AdministrationError if there is none that lives under this id."""
+    """End a token. Raises AdministrationError if there is none under this id, or it has been ended."""
+    try:
+        token_id = str(UUID(token_id))
+    except ValueError:
+        raise AdministrationError("a service token's id is a UUID") from None
     async with database.transaction() as transaction:
         if not await transaction.fetch(_REVOKE, id=token_id):
             raise AdministrationError("there is no such service token, or it is revoked already")

@@ -1,0 +1,58 @@
+"""Users to log in with, and hashing that costs next to nothing."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+from pwdlib.hashers.argon2 import Argon2Hasher
+
+from graphql_api.auth import users
+from graphql_api.auth.identity import Identity
+from graphql_api.auth.passwords import Bcrypt, Passwords
+from graphql_api.db.database import Database
+from graphql_api.settings import Settings
+
+KEY = b"a key that is only good for tests"
+PASSWORD = "correct horse battery"
+EMAIL = "trader@example.com"
+
+CURRENT = Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1)
+OLD = Bcrypt(rounds=4)
+
+
+@pytest.fixture
+def passwords() -> Iterator[Passwords]:
+    passwords = Passwords(hashers=(CURRENT, OLD))
+    yield passwords
+    passwords.close()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """Every check of a token reads the database."""
+    return Settings(identity_cache=0)
+
+
+@pytest.fixture
+async def identity(database: Database, settings: Settings, passwords: Passwords) -> AsyncIterator[Identity]:
+    identity = Identity(database, settings, KEY, passwords=passwords)
+    yield identity
+    await identity.close()
+
+
+MakeUser = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def make_user(database: Database, passwords: Passwords) -> MakeUser:
+    """Make a user and return the id."""
+
+    async def make(email: str = EMAIL, password: str = PASSWORD) -> str:
+        return await users.create(database, passwords, email, password)
+
+    return make
+
+
+@pytest.fixture
+async def trader(make_user: MakeUser) -> str:
+    """The id of the user EMAIL, whose password is PASSWORD."""
+    return await make_user()
