@@ -113,7 +113,7 @@ class Mutation:
         refresh_token: Annotated[
             str | None, strawberry.argument(description="The refresh token of the login to end.")
         ] = None,
-        everywhere: Annotated[
+        everywhere: Annotated[  # noqa: FBT002 - a GraphQL argument, always named
             bool, strawberry.argument(description="End all of the user's logins, on every device.")
         ] = False,
     ) -> LogoutPayload:

@@ -127,6 +127,7 @@ def root_rows(description: str, batch: Batch, *, check: Check) -> Any:
 
 
 def argument(name: str, type_: Any, description: str, *, required: bool = False) -> StrawberryArgument:
+    """An argument of a declared field; one that isn't required may be null or left out."""
     return StrawberryArgument(
         python_name=name,
         graphql_name=None,

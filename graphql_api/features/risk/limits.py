@@ -32,7 +32,7 @@ class Limit:
             return
         if not 0 <= value <= self.maximum:
             yield self._error(ErrorCode.OUT_OF_RANGE, f"must be between 0 and {self.maximum:f}")
-        if value != round(value, self.scale):
+        if _fraction_digits(value) > self.scale:
             yield self._error(
                 ErrorCode.TOO_PRECISE, f"must have at most {self.scale} digits after the decimal point"
             )
@@ -43,8 +43,13 @@ class Limit:
 
 def _largest(column: str) -> Decimal:
     """What a numeric column holds at most: numeric(20,8) twelve nines, a point, eight nines."""
-    type_ = tables.risk_settings.c[column].type
-    return Decimal(10) ** (type_.precision - type_.scale) - Decimal(10) ** -type_.scale  # type: ignore[attr-defined]
+    type_: Any = tables.risk_settings.c[column].type
+    return Decimal(10 ** (type_.precision - type_.scale)) - Decimal(1).scaleb(-type_.scale)
+
+
+def _fraction_digits(value: Decimal) -> int:
+    """How many digits after the point matter. By its text, since Decimal's own ways round long values."""
+    return len(format(value, "f").partition(".")[2].rstrip("0"))
 
 
 LIMITS = (

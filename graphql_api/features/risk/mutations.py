@@ -1,6 +1,6 @@
 """Changing risk settings."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 
@@ -70,7 +70,7 @@ class Mutation:
         return await _apply(info.context, account_id, Change("updated", given, if_version))
 
     @resolved(
-        "Brings back the platform's default limits. The row stays, since none could mean no limits to the bot.",
+        "Brings back the platform's default limits. The row stays: none could mean no limits to the bot.",
         check=signed_in,
     )
     async def reset_risk_settings(
@@ -88,7 +88,8 @@ async def _apply(context: Context, given_id: str, change: Change) -> RiskSetting
     account_id = parse_id(given_id, "accountId")
     if faults := check_limits(change.values):
         return RiskSettingsPayload(user_errors=faults)
-    row, errors = None, []
+    row: Any = None
+    errors: list[UserError] = []
     try:
         row = await write(context.services.database, context.viewer, account_id, change)
     except UnknownAccountError:

@@ -66,12 +66,10 @@ async def write(database: Database, viewer: Viewer, account_id: str, change: Cha
             written = await transaction.fetch(_insert(), account_id=account_id, **_complete(values))
         else:
             written = await transaction.fetch(_update(), row_id=before["id"], **_complete(values, before))
-        await transaction.fetch(
-            _audit(),
-            message=_sentence(change.action, account_id),
-            details=_details(viewer, before, written[0]),
-        )
-        return written[0]
+        after = written[0]
+        message = f"risk settings {change.action} for account {account_id}"
+        await transaction.fetch(_audit(), message=message, details=_details(viewer, before, after))
+        return after
 
 
 async def _lock_account(transaction: Transaction, viewer: Viewer, account_id: str) -> None:
@@ -92,10 +90,6 @@ def _complete(values: Mapping[str, Any], before: asyncpg.Record | None = None) -
 
 def _text(value: Any) -> Any:
     return value if value is None or isinstance(value, int) else format(value, "f")
-
-
-def _sentence(action: str, account_id: str) -> str:
-    return f"risk settings {action} for account {account_id}"
 
 
 def _details(viewer: Viewer, before: asyncpg.Record | None, after: asyncpg.Record) -> str:

@@ -39,7 +39,7 @@ class RiskSettings(Node):
     risk_per_trade: Decimal | None = column("The part of the balance that one trade may risk, from 0 to 1.")
     updated_at: datetime | None = column("When it was last changed.")
     version: str = computed(
-        "Changes with every write, by whomever. Give it back as `ifVersion` to change only what you have seen.",
+        "Changes with every write, whoever's. As `ifVersion`, it lets a change apply only to what was seen.",
         version_of,
     )
     has_duplicates: bool = column("Whether the account has more rows than this one, which is the newest.")
