@@ -1,0 +1,122 @@
+"""From query text to a validated document, once for each text."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from graphql import (
+    ASTValidationRule,
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    parse,
+    specified_rules,
+    validate,
+)
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+
+Rules = Sequence[type[ASTValidationRule]]
+Guard = Callable[[DocumentNode], Sequence[GraphQLError]]
+"""Refuses a document before validation, whose rules can take more than linear time."""
+
+
+class RequestError(Exception):
+    """A request that can't be executed: it doesn't parse, doesn't validate, or names no operation.
+
+    `errors` are for the client as they are.
+    """
+
+    def __init__(self, code: str, errors: Sequence[GraphQLError]) -> None:
+        super().__init__(errors[0].message)
+        for error in errors:
+            error.extensions = {"code": code, **(error.extensions or {})}
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A valid document."""
+
+    ast: DocumentNode
+    operations: Mapping[str | None, OperationDefinitionNode]
+    """By name; None for the one that has no name."""
+
+    def operation(self, name: str | None) -> OperationDefinitionNode:
+        """The operation to run. Raises RequestError where the name doesn't say which."""
+        if name is not None:
+            if name in self.operations:
+                return self.operations[name]
+            message = f"Unknown operation named '{name}'."
+        elif len(self.operations) == 1:
+            return next(iter(self.operations.values()))
+        elif self.operations:
+            message = "Must provide operation name if query contains multiple operations."
+        else:
+            message = "Must provide an operation."
+        raise RequestError("OPERATION_RESOLUTION_FAILURE", [GraphQLError(message)])
+
+
+class Documents:
+    """Parses and validates, and remembers the documents that passed, least recently used first to go.
+
+    What failed isn't remembered: a flood of broken documents would push the good ones out. The bound is on
+    characters, since a document takes memory in proportion to its text.
+    """
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        *,
+        rules: Rules = (),
+        guard: Guard | None = None,
+        max_characters: int = 15_000,
+        max_tokens: int = 2_000,
+        capacity: int = 2_000_000,
+        suggestions: bool = True,
+    ) -> None:
+        self._schema = schema
+        self._rules = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule, *rules)
+        self._guard = guard
+        self._max_characters = max_characters
+        self._max_tokens = max_tokens
+        self._capacity = capacity
+        self._suggestions = suggestions
+        self._documents: OrderedDict[str, Document] = OrderedDict()
+        self._characters = 0
+        self.hits = 0
+        self.misses = 0
+
+    def get(self, text: str) -> Document:
+        """The document of `text`. Raises RequestError if it breaks the grammar, a rule or a limit."""
+        document = self._documents.get(text)
+        if document is not None:
+            self.hits += 1
+            self._documents.move_to_end(text)
+            return document
+        self.misses += 1
+        document = self._read(text)
+        self._documents[text] = document
+        self._characters += len(text)
+        while self._characters > self._capacity:
+            evicted, _ = self._documents.popitem(last=False)
+            self._characters -= len(evicted)
+        return document
+
+    def _read(self, text: str) -> Document:
+        try:
+            ast = parse(text, max_source_length=self._max_characters, max_tokens=self._max_tokens)
+        except GraphQLError as error:
+            raise RequestError("GRAPHQL_PARSE_FAILED", [error]) from None
+        errors = self._guard(ast) if self._guard is not None else ()
+        if not errors:
+            errors = validate(self._schema, ast, self._rules, hide_suggestions=not self._suggestions)
+        if errors:
+            raise RequestError("GRAPHQL_VALIDATION_FAILED", errors)
+        operations = {
+            definition.name.value if definition.name else None: definition
+            for definition in ast.definitions
+            if isinstance(definition, OperationDefinitionNode)
+        }
+        return Document(ast, operations)

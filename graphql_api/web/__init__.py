@@ -1,0 +1,1 @@
+"""What listens: HTTP, WebSocket and server-sent events, their limits, health and metrics."""

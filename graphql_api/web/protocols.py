@@ -1,0 +1,225 @@
+"""uvicorn's protocols with the bounds it leaves to a proxy: slow clients, long heads, a gentle stop."""
+
+import asyncio
+import random
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from graphql_api.web.limits import Limits
+
+
+class ServerConfig(uvicorn.Config):
+    """uvicorn's configuration with our limits in it, which is how they reach its protocols."""
+
+    def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.limits = limits
+
+
+class Timer:
+    """Calls back once, a number of seconds after it was started, unless it is stopped."""
+
+    __slots__ = ("_callback", "_handle", "_seconds")
+
+    def __init__(self, seconds: float, callback: Any) -> None:
+        self._seconds = seconds
+        self._callback = callback
+        self._handle: asyncio.TimerHandle | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it will call back."""
+        return self._handle is not None
+
+    def start(self) -> None:
+        """Start, or go on if started."""
+        if self._handle is None:
+            self._handle = asyncio.get_running_loop().call_later(self._seconds, self._fire)
+
+    def stop(self) -> None:
+        """Stop; stopped already is fine."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _fire(self) -> None:
+        self._handle = None
+        self._callback()
+
+
+class HeadTooLargeError(Exception):
+    """A request whose line and headers are longer than allowed."""
+
+
+class HTTPProtocol(HttpToolsProtocol):
+    """HTTP/1.1 that waits for no client for ever.
+
+    A client has `receive_timeout` to send a whole request, and `send_timeout` to read what it is sent.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits = limits_of(self.config)
+        self._receiving = Timer(self._limits.receive_timeout, self._give_up_receiving)
+        self._sending = Timer(self._limits.send_timeout, self._abort)
+        self._in_head = True
+        self._received = 0
+        self._parsed = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Give the client its time for a first request."""
+        super().connection_made(transport)
+        self._receiving.start()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timers."""
+        self._receiving.stop()
+        self._sending.stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, and refuse a head that doesn't end."""
+        if self.cycle is None or self.cycle.response_complete:
+            self._receiving.start()
+        super().data_received(data)
+        # The parser hands over a header once it is whole: one that never ends shows only here.
+        if self._in_head:
+            self._received += len(data)
+            if self._received > self._limits.max_header_size and not self.transport.is_closing():
+                self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        """Count a new head."""
+        super().on_message_begin()
+        self._in_head = True
+        self._received = self._parsed = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Count the request's line."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header, or a trailer."""
+        self._count(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin the request."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The client has sent its part; one that was answered before may send another request."""
+        self._receiving.stop()
+        super().on_message_complete()
+        if self.cycle is not None and self.cycle.response_complete:
+            self._receiving.start()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over, with its time to say something."""
+        self._receiving.stop()
+        super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser refused, which may be our doing."""
+        if self._parsed > self._limits.max_header_size:
+            self._refuse(431)
+        else:
+            super().send_400_response(msg)
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly for now."""
+        super().pause_writing()
+        self._sending.start()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        super().resume_writing()
+        self._sending.stop()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, even one whose client never reads its last answer."""
+        super().timeout_keep_alive_handler()
+        self._sending.start()
+
+    def shutdown(self) -> None:
+        """Finish the request under way. An event stream has no end of its own, so it is cut, but not yet."""
+        super().shutdown()
+        cycle = self.cycle
+        if cycle is not None and cycle.chunked_encoding and not cycle.response_complete:
+            self.loop.call_later(drain_delay(self._limits), self.transport.close)
+
+    def _count(self, size: int) -> None:
+        self._parsed += size
+        if self._parsed > self._limits.max_header_size:
+            raise HeadTooLargeError  # the parser turns it into send_400_response
+
+    def _give_up_receiving(self) -> None:
+        if self._in_head or self.cycle is None or not self.cycle.response_started:
+            self._refuse(408)
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int) -> None:
+        self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.close()
+
+    def _abort(self) -> None:
+        self.transport.abort()
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """A WebSocket that waits for no client for ever, and takes its time to stop."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits = limits_of(self.config)
+        self._sending = Timer(self._limits.send_timeout, self._abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer."""
+        self._sending.stop()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly for now."""
+        super().pause_writing()
+        self._sending.start()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        super().resume_writing()
+        self._sending.stop()
+
+    def keepalive_timeout(self) -> None:
+        """Drop a client that doesn't answer: it won't read the close frame either."""
+        super().keepalive_timeout()
+        self._sending.start()
+
+    def shutdown(self) -> None:
+        """Close with 1012 at a moment of our own, lest all clients come back at the same one."""
+        if self.handshake_complete and not self.close_sent:
+            self.loop.call_later(drain_delay(self._limits), self._close)
+        else:
+            super().shutdown()
+
+    def _close(self) -> None:
+        if not self.disconnected:
+            super().shutdown()
+
+    def _abort(self) -> None:
+        self.transport.abort()
+
+
+def limits_of(config: uvicorn.Config) -> Limits:
+    """The limits that came with the configuration."""
+    return cast("ServerConfig", config).limits
+
+
+def drain_delay(limits: Limits) -> float:
+    """When to cut a connection that a stopping process still has."""
+    return random.uniform(0, limits.drain_time)  # noqa: S311 - spreads load, keeps no secret

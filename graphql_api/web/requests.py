@@ -1,0 +1,91 @@
+"""Reading a GraphQL request out of what HTTP and WebSocket carry."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from graphql_api.engine.operations import GraphQLRequest
+
+_MAX_QUERY_STRING_FIELDS = 16
+_NUL = b"\\u0000"
+
+
+class MalformedRequestError(ValueError):
+    """A request that isn't one; the message says what is wrong with it."""
+
+
+def parse_json(text: bytes | str) -> Any:
+    """Decode JSON. Raises MalformedRequestError.
+
+    Refused are NaN, lone surrogates, more than 1,024 levels, numbers beyond a double, and NUL, which
+    PostgreSQL's text has no room for.
+    """
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequestError(f"not JSON: {error.msg}") from None
+    # An escaped backslash before u0000 looks the same, so a hit is only a reason to look closer.
+    if (_NUL in text if isinstance(text, bytes) else "\\u0000" in text) and _has_nul(value):
+        raise MalformedRequestError("text can't contain NUL (\\u0000)")
+    return value
+
+
+def read_parameters(parameters: Any) -> GraphQLRequest:
+    """The request in a JSON object. Raises MalformedRequestError."""
+    if isinstance(parameters, list):
+        raise MalformedRequestError("a list of requests isn't accepted: send one at a time")
+    if not isinstance(parameters, dict):
+        raise MalformedRequestError("a request is a JSON object")
+    query = parameters.get("query")
+    operation_name = parameters.get("operationName")
+    if not isinstance(query, str) or not query:
+        raise MalformedRequestError("query: must be a text that isn't empty")
+    if operation_name is not None and not isinstance(operation_name, str):
+        raise MalformedRequestError("operationName: must be a text or null")
+    return GraphQLRequest(
+        query, operation_name, _read_map(parameters, "variables"), _read_map(parameters, "extensions")
+    )
+
+
+def read_query_string(query_string: bytes) -> GraphQLRequest:
+    """The request in a URL, where variables and extensions are JSON. Raises MalformedRequestError."""
+    try:
+        pairs = parse_qsl(
+            query_string.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MAX_QUERY_STRING_FIELDS,
+        )
+    except ValueError:
+        raise MalformedRequestError("the query string isn't UTF-8, or has too many fields") from None
+    parameters: dict[str, Any] = dict(pairs)
+    for name in ("variables", "extensions"):
+        if parameters.get(name):
+            parameters[name] = parse_json(parameters[name])
+        else:
+            parameters.pop(name, None)
+    return read_parameters(parameters)
+
+
+def _read_map(parameters: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    value = parameters.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise MalformedRequestError(f"{name}: must be an object or null")
+    return value
+
+
+def _has_nul(value: Any) -> bool:
+    waiting = [value]  # not by recursion: JSON may be nested deeper than the interpreter's stack
+    while waiting:
+        match waiting.pop():
+            case str() as text:
+                if "\0" in text:
+                    return True
+            case dict() as entries:
+                waiting.extend(entries)
+                waiting.extend(entries.values())
+            case list() as items:
+                waiting.extend(items)
+    return False

@@ -1,0 +1,56 @@
+"""Every address the service answers."""
+
+from collections.abc import Collection, Iterable
+
+from prometheus_client.registry import Collector
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from graphql_api.engine.operations import Operations
+from graphql_api.web import health
+from graphql_api.web.http import GetRequests, GraphQLEndpoint
+from graphql_api.web.limits import Limits
+from graphql_api.web.metrics import Metrics
+from graphql_api.web.service import Authenticate, MakeContext, Service
+from graphql_api.web.websocket import WebSocketEndpoint
+
+
+def routes(
+    operations: Operations,
+    *,
+    authenticate: Authenticate,
+    make_context: MakeContext,
+    ready: health.Ready,
+    limits: Limits,
+    get_requests: GetRequests = "off",
+    allowed_origins: Collection[str] = (),
+    graphiql: bytes | None = None,
+    collectors: Iterable[Collector] = (),
+) -> list[BaseRoute]:
+    """The routes of one process.
+
+    `ready` raises where the process can't serve. `graphiql` is the page for browsers at /graphql, if there is
+    to be one. `collectors` add the numbers of others (pool, feed) to /metrics.
+    """
+    metrics = Metrics(collectors)
+    service = Service(operations, authenticate, make_context, limits, metrics)
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=list(allowed_origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=["Retry-After"],
+        max_age=7200,
+    )
+    return [
+        Route(
+            "/graphql",
+            GraphQLEndpoint(service, get_requests=get_requests, page=graphiql),
+            middleware=[cors] if allowed_origins else None,
+        ),
+        WebSocketRoute("/graphql", WebSocketEndpoint(service, allowed_origins=allowed_origins)),
+        Route("/healthz", health.live),
+        Route("/readyz", health.readiness(ready)),
+        Route("/metrics", metrics.endpoint),
+    ]

@@ -1,0 +1,84 @@
+"""Serving the application: uvicorn with our protocols, one process or several."""
+
+import copy
+import gc
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.config import LOGGING_CONFIG
+from uvicorn.supervisors import Multiprocess
+
+from graphql_api.settings import Settings
+from graphql_api.web.limits import Limits
+from graphql_api.web.protocols import HTTPProtocol, ServerConfig, WebSocketProtocol
+
+_KEEP_ALIVE = 75  # longer than the idle timeout of the usual balancers, so that they close first
+
+
+def serve(app: str | Callable[[], ASGIApp], settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, and return once requests under way are answered.
+
+    `app` makes the application; with several workers it is an import string ("package.module:function"),
+    since each worker calls it for itself. Raises SystemExit if the application doesn't start, the address
+    is taken, or (with 0) after SIGTERM.
+    """
+    config = configure(app, settings)
+    listening = config.bind_socket()
+    if settings.workers > 1:
+        Multiprocess(config, sockets=[listening]).run()
+        return
+    # uvicorn raises the signal again when it has stopped: an orderly stop is no failure.
+    signal.signal(signal.SIGTERM, _exit)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def configure(app: str | Callable[[], ASGIApp], settings: Settings) -> ServerConfig:
+    """Uvicorn's configuration for these settings."""
+    limits = Limits.of(settings)
+    return ServerConfig(
+        app,
+        factory=True,
+        limits=limits,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        http=HTTPProtocol,
+        ws=WebSocketProtocol,
+        ws_max_size=limits.max_message_size,
+        ws_per_message_deflate=False,  # a third of the deliveries a second, for text that is short
+        ws_ping_interval=limits.heartbeat,
+        ws_ping_timeout=limits.heartbeat,
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=limits.shutdown_timeout,
+        log_config=log_config(),
+    )
+
+
+def log_config() -> dict[str, Any]:
+    """Uvicorn's logging, and ours beside it."""
+    config = copy.deepcopy(LOGGING_CONFIG)
+    config["loggers"]["graphql_api"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
+    return config
+
+
+def settle() -> None:
+    """Take what start-up made out of the garbage collector's sight, and let it look more rarely.
+
+    To be called once the application is complete. Otherwise a busy process spends a quarter of its time
+    looking at types and modules that never die.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+
+
+def _exit(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)

@@ -1,0 +1,135 @@
+"""What every transport needs: who asks, what they run, and how much of it at once."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from starlette.datastructures import Headers
+
+from graphql_api.auth.errors import InvalidTokenError
+from graphql_api.auth.viewer import ANONYMOUS, Viewer
+from graphql_api.db.database import DatabaseUnavailableError
+from graphql_api.engine.operations import Operation, Operations, Result
+from graphql_api.web.errors import HTTPError, masked, unavailable
+from graphql_api.web.limits import Limits
+from graphql_api.web.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Where a request came from."""
+
+    address: str
+    """The network address, as the nearest trusted proxy tells it; empty if unknown."""
+    headers: Headers
+
+
+Authenticate = Callable[[str], Awaitable[Viewer]]
+"""Tells the viewer of a bearer token. Raises InvalidTokenError or DatabaseUnavailableError."""
+MakeContext = Callable[[Viewer, Caller], Any]
+"""Makes the context of one operation, or of one event of a subscription."""
+
+
+def unauthenticated(message: str) -> HTTPError:
+    """An Authorization that doesn't count. Without one a request is served as nobody's."""
+    challenge = (b"www-authenticate", b'Bearer error="invalid_token"')
+    return HTTPError(HTTPStatus.UNAUTHORIZED, "UNAUTHENTICATED", message, (challenge,))
+
+
+class Service:
+    """One for the process: the operations, with the edge's rules around them."""
+
+    def __init__(
+        self,
+        operations: Operations,
+        authenticate: Authenticate,
+        make_context: MakeContext,
+        limits: Limits,
+        metrics: Metrics,
+    ) -> None:
+        self.operations = operations
+        self.limits = limits
+        self.metrics = metrics
+        self._authenticate = authenticate
+        self._make_context = make_context
+        self._running = 0
+        self._connections = 0
+
+    async def identify(self, authorization: str | None) -> Viewer:
+        """The viewer of an Authorization header. Raises HTTPError: 401, or 503 if that can't be told now."""
+        if not authorization:
+            return ANONYMOUS
+        scheme, _, token = authorization.partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise unauthenticated("Authorization: must be Bearer and an access token")
+        try:
+            return await self._authenticate(token)
+        except InvalidTokenError as error:
+            raise unauthenticated(str(error)) from None
+        except DatabaseUnavailableError:
+            raise unavailable("the database can't be reached at the moment: try again") from None
+
+    async def recheck(self, viewer: Viewer, authorization: str) -> Viewer:
+        """Wait until the token of a viewer who stays connected is due, and tell the viewer anew.
+
+        Raises HTTPError (401) if it has ended. An outage says nothing about a token: the viewer stays.
+        """
+        wait = self.limits.identity_recheck
+        if viewer.expires_at is not None:
+            wait = min(wait, (viewer.expires_at - datetime.now(UTC)).total_seconds())
+        await asyncio.sleep(max(0.0, wait))
+        if viewer.expires_at is not None and viewer.expires_at <= datetime.now(UTC):
+            raise unauthenticated("the token has expired")
+        try:
+            return await self.identify(authorization)
+        except HTTPError as error:
+            if error.status is HTTPStatus.UNAUTHORIZED:
+                raise
+            return viewer
+
+    async def execute(self, operation: Operation, viewer: Viewer, caller: Caller) -> Result:
+        """Run a query or a mutation within its time. Raises HTTPError (503) if too many are under way."""
+        with self._slot():
+            try:
+                async with asyncio.timeout(self.limits.operation_timeout):
+                    return await self.operations.execute(operation, self._make_context(viewer, caller))
+            except Exception as error:  # noqa: BLE001 - masked and logged
+                return masked(error)
+
+    def subscribe(
+        self, operation: Operation, viewer: Callable[[], Viewer], caller: Caller
+    ) -> AsyncGenerator[Result, None]:
+        """Run a subscription. `viewer` is asked anew for each event, since rights can change meanwhile."""
+        return self.operations.subscribe(operation, lambda: self._make_context(viewer(), caller))
+
+    @contextmanager
+    def connection(self, transport: str) -> Iterator[None]:
+        """Hold a place for an open socket or stream. Raises HTTPError (503) if there is none."""
+        if self._connections >= self.limits.max_sockets:
+            raise unavailable("too many connections are open: try again")
+        self._connections += 1
+        gauge = self.metrics.connections.labels(transport)
+        gauge.inc()
+        try:
+            yield
+        finally:
+            self._connections -= 1
+            gauge.dec()
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        if self._running >= self.limits.max_concurrent_operations:
+            self.metrics.shed.inc()
+            raise unavailable("too many operations are under way: try again")
+        self._running += 1
+        self.metrics.running.inc()
+        try:
+            yield
+        finally:
+            self._running -= 1
+            self.metrics.running.dec()

@@ -1,0 +1,107 @@
+"""Server-sent events: graphql-sse's distinct connections mode, one stream for one operation.
+
+A stream that ends without a `complete` event was cut off, and clients come back to it.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from graphql import OperationType
+from starlette.types import Receive, Send
+
+from graphql_api.auth.viewer import Viewer
+from graphql_api.engine.documents import RequestError
+from graphql_api.engine.operations import GraphQLRequest, Result
+from graphql_api.web.errors import HTTPError, refusal
+from graphql_api.web.service import Caller, Service
+
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back to fill its buffer
+]
+
+logger = logging.getLogger(__name__)
+
+
+class StreamEnded(Exception):  # noqa: N818 - an end, and not always an error
+    """The stream is over: all was sent, the client left, or its token ended."""
+
+
+class EventStream:
+    """A response that stays open. Its tasks live and die together, as a socket's do."""
+
+    def __init__(
+        self, service: Service, viewer: Viewer, caller: Caller, receive: Receive, send: Send
+    ) -> None:
+        self._service = service
+        self._viewer = viewer
+        self._caller = caller
+        self._receive = receive
+        self._send = send
+
+    async def serve(self, request: GraphQLRequest) -> None:
+        """Stream the results of `request`. Raises HTTPError before anything is sent, and nothing after."""
+        with self._service.connection("sse"):
+            await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._until_hangup())
+                    tasks.create_task(self._beat())
+                    if self._viewer.is_authenticated:
+                        tasks.create_task(self._recheck())
+                    tasks.create_task(self._stream(request))
+            except* (StreamEnded, HTTPError):
+                pass
+            except* Exception:
+                logger.exception("an event stream failed")
+            await self._send({"type": "http.response.body", "body": b""})
+
+    async def _stream(self, request: GraphQLRequest) -> None:
+        async with aclosing(self._results(request)) as results:
+            async for result in results:
+                await self._write(b"event: next\ndata: %b\n\n" % result.render())
+                self._service.metrics.count_errors(result.errors)
+        await self._write(b"event: complete\ndata: \n\n")
+        raise StreamEnded
+
+    async def _results(self, request: GraphQLRequest) -> AsyncGenerator[Result, None]:
+        metrics = self._service.metrics
+        try:
+            operation = self._service.operations.prepare(request)
+            if operation.kind is not OperationType.SUBSCRIPTION:
+                yield await self._service.execute(operation, self._viewer, self._caller)
+                return
+        except RequestError as error:
+            yield refusal(*error.errors)
+            return
+        except HTTPError as error:
+            yield error.result
+            return
+        events = self._service.subscribe(operation, lambda: self._viewer, self._caller)
+        with metrics.subscriptions.track_inprogress():
+            async with aclosing(events):
+                async for event in events:
+                    yield event
+                    metrics.events.inc()
+
+    async def _until_hangup(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        raise StreamEnded
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._service.limits.heartbeat)
+            await self._write(b":\n\n")
+
+    async def _recheck(self) -> None:
+        while True:
+            self._viewer = await self._service.recheck(
+                self._viewer, self._caller.headers.get("authorization", "")
+            )
+
+    async def _write(self, chunk: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
