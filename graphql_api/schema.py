@@ -35,3 +35,8 @@ Query = merge_types(
 Mutation = merge_types("Mutation", (login.Mutation, risk.Mutation))
 
 schema = strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))
+
+
+def schema_text() -> str:
+    """The schema in GraphQL's own language: what schema.graphql holds."""
+    return f"{schema.as_str().rstrip()}\n"

@@ -1,0 +1,57 @@
+# What people do here, one word each. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+help: ## Show this list.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+# Each stamp is newer than the lock file it was installed from.
+$(VENV)/serve.stamp: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@ $(VENV)/serve.stamp
+
+serve: $(VENV)/serve.stamp ## Serve with an embedded PostgreSQL, demo data and a bot; DATABASE_URL serves that instead.
+	@exec $(BIN)/graphql-api serve
+
+test: $(VENV)/dev.stamp ## Run the whole suite.
+	$(BIN)/python -m pytest -n 2
+
+drill: $(VENV)/dev.stamp ## Run the long drills too: crashes, kills, failovers, thousands of examples.
+	$(BIN)/python -m pytest --drill tests/drills tests/engine
+
+lint: $(VENV)/dev.stamp ## Check style, types and the direction of imports.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+audit: $(VENV)/dev.stamp ## Look the locked packages up among known vulnerabilities.
+	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
+
+check: lint test ## Everything: lint, schema and migrations in step, tests.
+
+schema: $(VENV)/serve.stamp ## Write schema.graphql from the code.
+	$(BIN)/graphql-api schema --output schema.graphql
+
+lock: $(VENV)/dev.stamp ## Choose the newest packages that fit, and lock them by hash.
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build --universal --generate-hashes \
+		--no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build --group dev -c requirements.lock --universal \
+		--generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements-dev.lock
+
+clean: ## Remove what can be made again; the embedded database in .data stays.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+
+.PHONY: help serve test drill lint audit check schema lock clean

@@ -1,0 +1,93 @@
+"""The composition root: settings in, application out."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from graphql.validation import NoSchemaIntrospectionCustomRule
+
+from graphql_api.auth.identity import Identity
+from graphql_api.auth.secrets import derive, signing_key
+from graphql_api.auth.viewer import Viewer
+from graphql_api.db.address import Address
+from graphql_api.db.database import Database
+from graphql_api.engine.operations import Operations
+from graphql_api.feed.hub import Feed
+from graphql_api.graph.context import Context, Services
+from graphql_api.schema import schema
+from graphql_api.settings import Settings
+from graphql_api.web.errors import mask
+from graphql_api.web.limits import Limits
+from graphql_api.web.routes import routes
+from graphql_api.web.server import settle
+from graphql_api.web.service import Caller
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The whole service over the database that `settings` name. Raises ValueError if they name none."""
+    services = build_services(settings)
+    development = settings.profile == "development"
+
+    def make_context(viewer: Viewer, caller: Caller) -> Context:
+        return Context(viewer, services, client=caller.address)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        settle()
+        try:
+            yield
+        finally:
+            await close_services(services)
+
+    return FastAPI(
+        title="graphql-api",
+        openapi_url=None,
+        lifespan=lifespan,
+        routes=routes(
+            Operations(
+                schema,
+                mask=mask,
+                rules=() if development else (NoSchemaIntrospectionCustomRule,),
+                suggestions=development,
+            ),
+            authenticate=services.identity.authenticate,
+            make_context=make_context,
+            ready=services.database.ping,
+            limits=Limits.of(settings),
+            get_requests=settings.get_requests or ("open" if development else "off"),
+            allowed_origins=settings.allowed_origins,
+        ),
+    )
+
+
+def build_services(settings: Settings) -> Services:
+    """What the process has one of. Nothing connects before it is used."""
+    if settings.database_url is None:
+        raise ValueError("set DATABASE_URL to the database to serve")
+    address = Address.parse(settings.database_url.get_secret_value())
+    direct = settings.database_direct_url or settings.database_url
+    key = signing_key(settings)
+    database = Database(
+        address,
+        pool_size=settings.database_pool_size,
+        pool_timeout=settings.database_pool_timeout,
+        statement_timeout=settings.statement_timeout,
+    )
+    return Services(
+        settings=settings,
+        database=database,
+        identity=Identity(database, settings, derive(key, "identity")),
+        feed=Feed(Address.parse(direct.get_secret_value()), key=derive(key, "feed")),
+    )
+
+
+async def close_services(services: Services) -> None:
+    """Let go of everything that `build_services` may have opened since."""
+    await asyncio.gather(services.feed.close(), services.identity.close())
+    await services.database.close()
+
+
+def from_environment() -> FastAPI:
+    """For uvicorn, whose workers each call it: the application that the environment describes."""
+    return create_app(Settings())

@@ -1,0 +1,48 @@
+"""Demo data: loaded once, grown on demand."""
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from graphql_api.auth import users
+from graphql_api.auth.passwords import Passwords
+from graphql_api.auth.roles import grant
+from graphql_api.auth.viewer import Role
+from graphql_api.cli.database import opened
+from graphql_api.cli.errors import UsageError
+from graphql_api.db.address import Address
+from graphql_api.demo.load import load
+from graphql_api.demo.scale import scale
+from graphql_api.settings import Settings
+
+PASSWORD = "demo-password"  # noqa: S105 - known to all, and only ever in demo data
+TRADER = "trader@example.com"
+OPERATOR = "operator@example.com"
+
+
+async def load_and_grow(settings: Settings, address: Address, trades: int | None = None) -> None:
+    """Load the demo data unless it is there, and grow it to `trades`. Raises UsageError in production."""
+    if settings.profile == "production":
+        raise UsageError("demo data has known passwords: it is for the development profile only")
+    passwords = Passwords(threads=1)
+    try:
+        written = await load(address, password_hash=await passwords.hash(PASSWORD))
+    finally:
+        passwords.close()
+    if written:
+        async with opened(address) as database:
+            await grant(database, (await users.get(database, OPERATOR))["id"], Role.OPERATOR)
+    if trades is not None:
+        await _grow(address, trades)
+
+
+async def _grow(address: Address, trades: int) -> None:
+    columns = (TextColumn("{task.description:>12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bars:
+        tasks = {}
+
+        def progress(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=of)
+            bars.update(tasks[what], completed=done)
+
+        added = await scale(address, trades=trades, progress=progress)
+    print(f"{added:,} trades added.")  # noqa: T201

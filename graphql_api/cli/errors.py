@@ -1,0 +1,51 @@
+"""Errors that people can mend, as one sentence instead of a traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+import typer
+from pydantic import ValidationError
+
+from graphql_api.auth.errors import IdentityError
+from graphql_api.auth.secrets import SecretKeyError
+from graphql_api.db.address import InvalidAddressError
+from graphql_api.db.database import DatabaseUnavailableError
+from graphql_api.db.embedded import EmbeddedPostgresError
+from graphql_api.db.migrate import NotOurDatabaseError
+from graphql_api.feed.errors import FeedError
+
+
+class UsageError(Exception):
+    """The command can't run as it was given; the message says what to do instead."""
+
+
+_MENDABLE = (
+    UsageError,
+    EmbeddedPostgresError,
+    FeedError,
+    IdentityError,
+    InvalidAddressError,
+    NotOurDatabaseError,
+    SecretKeyError,
+)
+
+
+@contextmanager
+def spoken() -> Iterator[None]:
+    """Turn what a person can mend into a sentence on standard error and exit status 1."""
+    try:
+        yield
+    except _MENDABLE as error:
+        _say(str(error))
+    except ValidationError as error:
+        _say("; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()))
+    except DatabaseUnavailableError as error:
+        _say(f"the database can't be reached: {error.__cause__ or 'no answer'}")
+    except (OSError, asyncpg.PostgresError) as error:
+        _say(f"the database can't be used: {error}")
+
+
+def _say(sentence: str) -> None:
+    typer.echo(f"graphql-api: {sentence}", err=True)
+    raise SystemExit(1)

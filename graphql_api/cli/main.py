@@ -1,0 +1,75 @@
+"""What everyone runs: serve, migrate, demo, schema, doctor."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from graphql_api.cli import serving, tokens, users
+from graphql_api.cli.database import direct_address, embedded_or_given
+from graphql_api.cli.errors import spoken
+from graphql_api.db.migrate import migrate as migrate_database
+from graphql_api.settings import Settings
+
+app = typer.Typer(
+    help="The GraphQL service of a trading-bot platform.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(users.app, name="user")
+app.add_typer(tokens.app, name="token")
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve.")] = None,
+) -> None:
+    """Serve DATABASE_URL; without one, an embedded PostgreSQL with demo data and a bot that trades."""
+    given: dict[str, Any] = {"host": host, "port": port, "workers": workers}
+    serving.serve({name: value for name, value in given.items() if value is not None})
+
+
+@app.command()
+def migrate(
+    revision: Annotated[str, typer.Argument(help="Where to go; head is the newest.")] = "head",
+) -> None:
+    """Bring the database up to date: the unpooled address, under an advisory lock."""
+    asyncio.run(migrate_database(direct_address(Settings()), revision))
+    typer.echo(f"The database is at {revision}.")
+
+
+@app.command()
+def demo(
+    trades: Annotated[int | None, typer.Option(help="Grow the data to this many trades.", min=1)] = None,
+) -> None:
+    """Load the demo data, and grow it to any size. Refused in production."""
+    from graphql_api.cli.demo import load_and_grow
+
+    settings = Settings()
+    with embedded_or_given(settings) as address:
+        asyncio.run(load_and_grow(settings, address, trades))
+
+
+@app.command()
+def schema(
+    output: Annotated[Path | None, typer.Option(help="A file to write to, instead of the terminal.")] = None,
+) -> None:
+    """Print the schema in GraphQL's own language."""
+    from graphql_api.schema import schema_text
+
+    if output is None:
+        typer.echo(schema_text(), nl=False)
+    else:
+        output.write_text(schema_text())
+
+
+def main() -> None:
+    """Run the command line. What people can mend is said in one sentence; the rest is a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    with spoken():
+        app()

@@ -1,0 +1,59 @@
+"""Serving: a database that is named, or one of our own with something to look at."""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from graphql_api.cli.database import embedded_or_given
+from graphql_api.cli.demo import OPERATOR, PASSWORD, TRADER, load_and_grow
+from graphql_api.db.address import Address
+from graphql_api.db.migrate import migrate
+from graphql_api.demo.bot import run as run_bot
+from graphql_api.settings import Settings
+from graphql_api.web.server import serve as serve_app
+
+log = logging.getLogger(__name__)
+
+_FACTORY = "graphql_api.app:from_environment"
+
+
+def serve(given: Mapping[str, Any]) -> None:
+    """Serve until told to stop. `given` are settings that the command line overrides."""
+    for name, value in given.items():
+        os.environ[f"GRAPHQL_API_{name.upper()}"] = str(value)  # so that workers read the same
+    settings = Settings()
+    if settings.database_url is not None:
+        serve_app(_FACTORY, settings)
+        return
+    with embedded_or_given(settings) as address:
+        os.environ["DATABASE_URL"] = address.dsn
+        asyncio.run(_prepare(settings, address))
+        _trade_in_background(address)
+        typer.echo(_welcome(settings))
+        serve_app(_FACTORY, Settings())
+
+
+async def _prepare(settings: Settings, address: Address) -> None:
+    await migrate(address)
+    await load_and_grow(settings, address)
+
+
+def _trade_in_background(address: Address) -> None:
+    """Let the simulated bot trade. A daemon thread: it ends with the process, however that ends."""
+    threading.Thread(target=lambda: asyncio.run(run_bot(address)), name="bot", daemon=True).start()
+
+
+def _welcome(settings: Settings) -> str:
+    url = f"http://{settings.host}:{settings.port}/graphql"
+    query = '{"query": "mutation { login(email: \\"%s\\", password: \\"%s\\") { accessToken viewer { user { accounts { nodes { accountNumber sessions(first: 1) { nodes { startedAt trades(first: 3) { nodes { symbol direction pnl } } } } } } } } } }"}' % (TRADER, PASSWORD)
+    return f"""
+  {url}
+
+  Sign in as     {TRADER} or {OPERATOR}, password {PASSWORD}
+  Try it         curl -s {url} -H 'content-type: application/json' -d '{query}'
+"""
