@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from graphql_api.db.embedded.keeper import lines_if_ready
 from graphql_api.db.embedded.programs import Account, EmbeddedPostgresError, Programs, run
 
 # As root, where data goes whose own folder no other account can enter.
 ELSEWHERE = Path("/var/lib/graphql-api")
 PORT = 5432
+SOCKET = f".s.PGSQL.{PORT}"
 
-_SOCKET = f".s.PGSQL.{PORT}"
 _LONGEST_SOCKET_PATH = 103  # bytes; macOS allows the fewest
 
 _CREATE_DATABASE = r"""
@@ -43,9 +44,9 @@ class Cluster:
         home = elsewhere.resolve() if elsewhere.is_dir() else base
         account = Account.for_data(home / "data")
         if home == base:
-            base.chmod(0o700 if account.uid is None else 0o711)
-            if account.uid is not None and not account.may("x", base):
-                home = _home_elsewhere(elsewhere)
+            base.chmod(0o700 if account.ours else 0o711)
+            if not account.reaches(base):
+                home = _make_home(elsewhere, account)
         data = home / "data"
         version = data / "PG_VERSION"
         made_by = int(version.read_text()) if version.exists() else None
@@ -76,25 +77,22 @@ class Cluster:
         """What the server writes about itself; one that was killed leaves it behind."""
         return self.data / "postmaster.pid"
 
-    def command(self, settings: Mapping[str, str]) -> list[str]:
+    def command(self, socket_folder: Path, settings: Mapping[str, str]) -> list[str]:
         """The command that runs the server."""
-        folder = str(self._socket_folder()).replace('"', '""')
+        folder = str(socket_folder).replace('"', '""')  # quoted, since it is a list of folders
         ours = {"listen_addresses": "", "port": str(PORT), "unix_socket_directories": f'"{folder}"'}
         options = [f"--{name}={value}" for name, value in {**settings, **ours}.items()]
         return [str(self.programs.folder / "postgres"), "-D", str(self.data), *options]
 
     def socket_of_running_server(self) -> Path | None:
         """The folder of its socket if a server is ready to answer."""
-        try:
-            lines = self.pid_file.read_text().splitlines()
-        except FileNotFoundError:
-            return None
-        if len(lines) < 8 or lines[7].strip() != "ready":
+        lines = lines_if_ready(self.pid_file)
+        if not lines:
             return None
         folder = Path(lines[4])
         with socket.socket(socket.AF_UNIX) as client:
-            # The file may be a killed server's, the socket is never answered by anyone else.
-            return folder if client.connect_ex(str(folder / _SOCKET)) == 0 else None
+            # The file may be a killed server's, and then nobody listens at its socket.
+            return folder if client.connect_ex(str(folder / SOCKET)) == 0 else None
 
     def create_database(self, name: str, socket_folder: Path) -> None:
         """Create a database unless it exists."""
@@ -105,15 +103,15 @@ class Cluster:
             text=_CREATE_DATABASE,
         )
 
-    def stop(self) -> None:
-        """Shut the server down, unless it is down already, and wait for it."""
-        command = (self.programs.folder / "pg_ctl", "stop", "--pgdata", self.data, "--mode=fast")
-        run(command, account=self.programs.account)
+    def shut_down(self) -> None:
+        """Ask the server that wrote the pid file to shut down, without waiting."""
+        command = (self.programs.folder / "pg_ctl", "stop", "--pgdata", self.data, "--mode=fast", "--no-wait")
+        run(command, account=self.programs.account)  # it may have ended just now
 
-    def _socket_folder(self) -> Path:
+    def socket_folder(self) -> Path:
         """The data folder, or a short name for it: the paths of sockets can't be long."""
         # A comma would part a URL's hosts.
-        if len(os.fsencode(self.data / _SOCKET)) <= _LONGEST_SOCKET_PATH and "," not in str(self.data):
+        if len(os.fsencode(self.data / SOCKET)) <= _LONGEST_SOCKET_PATH and "," not in str(self.data):
             return self.data
         digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
         folder = Path(f"/tmp/graphql-api-{digest}")  # noqa: S108 - short, and open to every account
@@ -123,7 +121,7 @@ class Cluster:
             account.give(folder)
         except FileExistsError:
             found = folder.lstat()
-            owner = os.geteuid() if account.uid is None else account.uid
+            owner = os.geteuid() if account.ours else account.uid
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
                 raise EmbeddedPostgresError(
                     f"{folder} is another user's: choose a shorter GRAPHQL_API_DATA_DIR"
@@ -131,11 +129,22 @@ class Cluster:
         return folder
 
 
-def _home_elsewhere(link: Path) -> Path:
-    ELSEWHERE.mkdir(parents=True, exist_ok=True)
-    ELSEWHERE.chmod(0o755)
+def _make_home(link: Path, account: Account) -> Path:
+    """A folder that `account` can enter, and `link` to it."""
+    if (link.parent / "data").exists():
+        raise EmbeddedPostgresError(f"the account that owns {link.parent / 'data'} can't enter its folder")
+    try:
+        ELSEWHERE.mkdir(parents=True)
+        ELSEWHERE.chmod(0o755)
+    except FileExistsError:
+        pass
     home = Path(tempfile.mkdtemp(prefix="postgresql-", dir=ELSEWHERE))
     home.chmod(0o711)
+    if not account.reaches(home):
+        raise EmbeddedPostgresError(
+            f"no account but root can enter {link.parent} or {ELSEWHERE}: "
+            "choose another GRAPHQL_API_DATA_DIR, or set DATABASE_URL"
+        )
     link.unlink(missing_ok=True)
     link.symlink_to(home)
     return home

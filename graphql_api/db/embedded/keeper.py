@@ -1,8 +1,8 @@
 """Runs one PostgreSQL for as long as somebody uses it, and starts it again should it crash.
 
 A program of its own, apart from the package, for it outlives whoever starts it. Every client holds a
-shared lock on one file, and the kernel lets go of it however the client ends; when nobody holds it, the
-server is shut down. Its one argument is the JSON text of the arguments of `keep`.
+shared lock on one file, and the kernel lets go of it however the client ends; when nobody holds it any
+more, the server is shut down. Its one argument is the JSON text of the arguments of `keep`.
 """
 
 import ctypes
@@ -21,32 +21,53 @@ _PATIENCE = 30.0  # seconds until a server that should shut down is told to drop
 _PR_SET_PDEATHSIG = 1
 
 
-def keep(*, clients: str, server: str, pid_file: str, command: list[str], account: dict[str, Any]) -> None:
+def keep(
+    *,
+    clients: str,
+    server: str,
+    pid_file: str,
+    socket_lock: str,
+    command: list[str],
+    account: dict[str, Any],
+) -> None:
     """Run `command` until nobody holds the lock on `clients`, or until it ends by intent.
 
-    It holds a lock on `server` until the last of its processes has ended. `account` is what
-    `subprocess.Popen` needs to know of the user it runs as.
+    It holds a lock on `server` until the last of its processes has ended. In `pid_file` and `socket_lock`
+    it writes its process id. `account` is what `subprocess.Popen` needs to know of the user it runs as.
     """
     with Path(clients).open() as clients_lock:
         while True:
-            process = _launch(Path(server), Path(pid_file), command, account)
+            process = _launch(Path(server), (Path(pid_file), Path(socket_lock)), command, account)
             while process.poll() is None:
                 if _locked(clients_lock):  # kept to the end: whoever comes now waits for a server of its own
                     _shut_down(process)
                     return
                 time.sleep(_PAUSE)
-            if not _crashed(Path(pid_file)):
-                return
+            if not lines_if_ready(Path(pid_file)):
+                return  # it could not start, or it ended by intent and took the file with it
+
+
+def lines_if_ready(pid_file: Path) -> list[str]:
+    """What a server says of itself in its pid file, once it is ready to answer; before that, nothing.
+
+    One that crashed leaves the file behind.
+    """
+    try:
+        lines = pid_file.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    return lines if len(lines) > 7 and lines[7].strip() == "ready" else []
 
 
 def _launch(
-    server: Path, pid_file: Path, command: list[str], account: dict[str, Any]
+    server: Path, traces: tuple[Path, ...], command: list[str], account: dict[str, Any]
 ) -> "subprocess.Popen[bytes]":
     with server.open() as lock:
         # Processes of a killed server notice its end soon, but not at once, and hold the lock until then.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # Its number may be another process's by now, which PostgreSQL would take for a running server.
-        pid_file.unlink(missing_ok=True)
+        # The process id in them may be another's by now, which PostgreSQL would take for a running server.
+        for trace in traces:
+            trace.unlink(missing_ok=True)
         return subprocess.Popen(  # noqa: S603 - the command is our own
             command,
             pass_fds=[lock.fileno()],
@@ -67,11 +88,6 @@ def _locked(lock: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _crashed(pid_file: Path) -> bool:
-    """A server that ends by intent takes this file with it, and one that can't start never gets ready."""
-    return pid_file.exists() and "ready" in pid_file.read_text()
 
 
 def _shut_down(process: "subprocess.Popen[bytes]") -> None:

