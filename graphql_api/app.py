@@ -13,7 +13,7 @@ from graphql_api.auth.viewer import Viewer
 from graphql_api.db.address import Address
 from graphql_api.db.database import Database
 from graphql_api.engine.operations import Operations
-from graphql_api.feed.hub import Feed
+from graphql_api.feed.feed import Feed
 from graphql_api.graph.context import Context, Services
 from graphql_api.schema import schema
 from graphql_api.settings import Settings
@@ -78,7 +78,7 @@ def build_services(settings: Settings) -> Services:
         settings=settings,
         database=database,
         identity=Identity(database, settings, derive(key, "identity")),
-        feed=Feed(Address.parse(direct.get_secret_value()), key=derive(key, "feed")),
+        feed=Feed(database, Address.parse(direct.get_secret_value()), derive(key, "feed")),
     )
 
 

@@ -34,7 +34,12 @@ Query = merge_types(
 )
 Mutation = merge_types("Mutation", (login.Mutation, risk.Mutation))
 
-schema = strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))
+schema = strawberry.Schema(
+    query=Query,
+    mutation=Mutation,
+    subscription=logs.Subscription,
+    config=StrawberryConfig(scalar_map=SCALARS),
+)
 
 
 def schema_text() -> str:

@@ -9,8 +9,10 @@ import typer
 
 from graphql_api.cli import serving, tokens, users
 from graphql_api.cli.database import direct_address, embedded_or_given
+from graphql_api.cli.demo import load_and_grow
 from graphql_api.cli.errors import spoken
 from graphql_api.db.migrate import migrate as migrate_database
+from graphql_api.schema import schema_text
 from graphql_api.settings import Settings
 
 app = typer.Typer(
@@ -48,8 +50,6 @@ def demo(
     trades: Annotated[int | None, typer.Option(help="Grow the data to this many trades.", min=1)] = None,
 ) -> None:
     """Load the demo data, and grow it to any size. Refused in production."""
-    from graphql_api.cli.demo import load_and_grow
-
     settings = Settings()
     with embedded_or_given(settings) as address:
         asyncio.run(load_and_grow(settings, address, trades))
@@ -60,8 +60,6 @@ def schema(
     output: Annotated[Path | None, typer.Option(help="A file to write to, instead of the terminal.")] = None,
 ) -> None:
     """Print the schema in GraphQL's own language."""
-    from graphql_api.schema import schema_text
-
     if output is None:
         typer.echo(schema_text(), nl=False)
     else:

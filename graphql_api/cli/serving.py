@@ -1,7 +1,6 @@
 """Serving: a database that is named, or one of our own with something to look at."""
 
 import asyncio
-import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -10,14 +9,13 @@ from typing import Any
 import typer
 
 from graphql_api.cli.database import embedded_or_given
-from graphql_api.cli.demo import OPERATOR, PASSWORD, TRADER, load_and_grow
+from graphql_api.cli.demo import load_and_grow
+from graphql_api.cli.welcome import welcome
 from graphql_api.db.address import Address
 from graphql_api.db.migrate import migrate
 from graphql_api.demo.bot import run as run_bot
 from graphql_api.settings import Settings
 from graphql_api.web.server import serve as serve_app
-
-log = logging.getLogger(__name__)
 
 _FACTORY = "graphql_api.app:from_environment"
 
@@ -34,7 +32,7 @@ def serve(given: Mapping[str, Any]) -> None:
         os.environ["DATABASE_URL"] = address.dsn
         asyncio.run(_prepare(settings, address))
         _trade_in_background(address)
-        typer.echo(_welcome(settings))
+        typer.echo(welcome(settings))
         serve_app(_FACTORY, Settings())
 
 
@@ -46,14 +44,3 @@ async def _prepare(settings: Settings, address: Address) -> None:
 def _trade_in_background(address: Address) -> None:
     """Let the simulated bot trade. A daemon thread: it ends with the process, however that ends."""
     threading.Thread(target=lambda: asyncio.run(run_bot(address)), name="bot", daemon=True).start()
-
-
-def _welcome(settings: Settings) -> str:
-    url = f"http://{settings.host}:{settings.port}/graphql"
-    query = '{"query": "mutation { login(email: \\"%s\\", password: \\"%s\\") { accessToken viewer { user { accounts { nodes { accountNumber sessions(first: 1) { nodes { startedAt trades(first: 3) { nodes { symbol direction pnl } } } } } } } } } }"}' % (TRADER, PASSWORD)
-    return f"""
-  {url}
-
-  Sign in as     {TRADER} or {OPERATOR}, password {PASSWORD}
-  Try it         curl -s {url} -H 'content-type: application/json' -d '{query}'
-"""

@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from sqlalchemy import exc
+from sqlalchemy import exc, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from graphql_api.db.address import Address
-from graphql_api.db.statements import Statement
+from graphql_api.db.statements import Statement, compile_statement
 
 # The connection died under us: the server restarted, failed over, or closed an idle socket.
 _CONNECTION_LOST = (
@@ -20,6 +20,8 @@ _CONNECTION_LOST = (
     asyncpg.InternalClientError,
     ConnectionError,
 )
+
+_PING = compile_statement(select(1))
 
 
 class DatabaseUnavailableError(Exception):
@@ -113,6 +115,10 @@ class Database:
             if connection.is_closed():
                 pooled.invalidate()
             pooled.close()
+
+    async def ping(self) -> None:
+        """Ask for an answer. Raises DatabaseUnavailableError if there is none."""
+        await self.fetch(_PING)
 
     async def close(self) -> None:
         """Close the pool."""

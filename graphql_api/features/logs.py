@@ -1,18 +1,22 @@
 """System logs: what the platform's programs have to say, read back or followed live."""
 
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
 
 import strawberry
 
 from graphql_api.db import tables
 from graphql_api.db.words import LEVELS
+from graphql_api.engine.fields import FromParent, declared, resolved
 from graphql_api.features.entities import SYSTEM_LOGS
+from graphql_api.feed.errors import FeedError
 from graphql_api.feed.filter import InvalidFilterError, LogFilter
 from graphql_api.graph.connection import Connection
+from graphql_api.graph.context import Context
 from graphql_api.graph.enums import OrderDirection, reader_of, value
-from graphql_api.graph.errors import BadInputError
+from graphql_api.graph.errors import BadInputError, FeedEndedError
 from graphql_api.graph.filters import EVERYTHING, MAX_LISTED, Clause, DateTimeFilter, Shape, Values
 from graphql_api.graph.node import Node
 from graphql_api.graph.page import Order
@@ -20,6 +24,8 @@ from graphql_api.graph.permissions import reads_logs
 from graphql_api.graph.redaction import redact
 from graphql_api.graph.relations import Listing, column, root_many
 from graphql_api.graph.scalars import JSON, serialize_datetime
+
+MAX_BACKFILL = 1000
 
 
 @strawberry.enum(description="How serious a line is. The column is free text: see `levelRaw`.")
@@ -143,3 +149,53 @@ class Query:
     system_logs: SystemLogConnection = root_many(
         "The log, the newest line first. Needs the scope logs:read.", LOG_LIST, check=reads_logs
     )
+
+
+@strawberry.type(description="A log line on its way to a subscriber.")
+class SystemLogEvent:
+    """Read from a `feed.event.Event`."""
+
+    cursor: str = declared(
+        "From where to go on after this line: give it as `after`, to any process.",
+        FromParent(lambda event: event.cursor),
+    )
+    log: SystemLog = declared("The line.", FromParent(lambda event: event.row))
+    replayed: bool = declared(
+        "Whether the line was there before the subscription.", FromParent(lambda event: event.replayed)
+    )
+
+
+@strawberry.type
+class Subscription:
+    """Logs as they are written."""
+
+    @resolved(
+        "New log lines, whoever wrote them, in the order of their commits, each once. Where that can't be"
+        " kept, it ends with an error whose code says why. Needs the scope logs:read.",
+        check=reads_logs,
+        subscription=True,
+    )
+    async def system_log_added(
+        self,
+        info: strawberry.Info[Context, None],
+        filter: Annotated[
+            SystemLogFilter | None, strawberry.argument(description="Only lines that fit.")
+        ] = None,
+        after: Annotated[
+            str | None, strawberry.argument(description="Go on after this cursor, however old.")
+        ] = None,
+        backfill: Annotated[
+            int,
+            strawberry.argument(description=f"First the newest so many lines that fit, 0 to {MAX_BACKFILL}."),
+        ] = 0,
+    ) -> AsyncGenerator[SystemLogEvent, None]:
+        """Events of the process's feed."""
+        if not 0 <= backfill <= MAX_BACKFILL:
+            raise BadInputError("backfill", f"must be between 0 and {MAX_BACKFILL}")
+        try:
+            feed = info.context.services.feed
+            async with await feed.subscribe(log_filter(filter), after=after, backfill=backfill) as events:
+                async for event in events:
+                    yield event  # type: ignore[misc] # what SystemLogEvent is read from
+        except FeedError as error:
+            raise FeedEndedError(error) from error

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 from aiodataloader import DataLoader
@@ -11,10 +11,8 @@ from graphql_api.auth.identity import Identity
 from graphql_api.auth.viewer import Viewer
 from graphql_api.db.database import Database
 from graphql_api.db.statements import Statement
+from graphql_api.feed.feed import Feed
 from graphql_api.settings import Settings
-
-if TYPE_CHECKING:
-    from graphql_api.feed.hub import Feed
 
 Row = Mapping[str, Any] | asyncpg.Record
 
@@ -78,7 +76,7 @@ class Services:
     settings: Settings
     database: Database
     identity: Identity
-    feed: "Feed"
+    feed: Feed
 
 
 @dataclass(slots=True)

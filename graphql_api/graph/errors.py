@@ -3,7 +3,8 @@
     ApiError
     ├── BadInputError          BAD_USER_INPUT    an argument breaks a rule; names the argument and the rule
     ├── UnauthenticatedError   UNAUTHENTICATED   nobody is signed in
-    └── ForbiddenError         FORBIDDEN         the viewer lacks a scope
+    ├── ForbiddenError         FORBIDDEN         the viewer lacks a scope
+    └── FeedEndedError         a FeedError's     a subscription can't go on; the message says what to do
 
 Everything else that a resolver raises is unexpected: clients see a masked message and an id.
 """
@@ -11,6 +12,8 @@ Everything else that a resolver raises is unexpected: clients see a masked messa
 from typing import Any, ClassVar
 
 from graphql import GraphQLError
+
+from graphql_api.feed.errors import FeedError
 
 
 class ApiError(GraphQLError):
@@ -20,6 +23,16 @@ class ApiError(GraphQLError):
 
     def __init__(self, message: str, **extensions: Any) -> None:
         super().__init__(message, extensions={"code": self.code, **extensions})
+
+
+class FeedEndedError(ApiError):
+    """The feed behind a subscription ended. Its code is the feed's own: see `feed.errors`."""
+
+    code = "FEED_ERROR"
+
+    def __init__(self, error: FeedError) -> None:
+        super().__init__(str(error))
+        self.extensions = {"code": error.code}
 
 
 class BadInputError(ApiError):

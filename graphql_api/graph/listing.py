@@ -121,7 +121,7 @@ def _values(page: Page, keys: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _below(children: Children, query: Select[Any], shape: Shape, *, scoped: bool) -> Select[Any]:
+def below(children: Children, query: Select[Any], shape: Shape, *, scoped: bool) -> Select[Any]:
     """`query` over the children of one parent, of which `keys.parent` is the id; or over all of them."""
     entity, above = children.entity, children.parent
     needed = tables_of(shape)
@@ -136,22 +136,17 @@ def _below(children: Children, query: Select[Any], shape: Shape, *, scoped: bool
 _keys = func.unnest(bindparam("keys", type_=UUIDS)).table_valued("parent", name="keys").render_derived()
 
 
-def _per_parent(children: Children, inner: Select[Any], *, scoped: bool) -> Select[Any]:
-    """`inner`, once for each of :keys that the tenant may see."""
+def per_parent(children: Children, inner: Select[Any], *, scoped: bool) -> Select[Any]:
+    """`inner`, once for each of :keys that the tenant may see, named as `_parent`; at the root, once."""
+    if children.by is None:
+        return inner.add_columns(literal_column(f"'{ROOT}'").label("_parent"))
     each = inner.lateral("each")
-    query = select(_keys.c.parent.label("_parent"), *each.c)
+    query = select(_keys.c.parent.label("_parent"), *each.c).select_from(_keys.join(each, true()))
     above = children.parent
     if not scoped or above is None or above.tenant_column is None:
-        return query.select_from(_keys.join(each, true()))
+        return query
     parents = select(above.table.c.id).where(above.table.c.id == _keys.c.parent)
-    return query.select_from(_keys.join(each, true())).where(
-        above.only_tenants(parents, scoped=True).correlate(_keys).exists()
-    )
-
-
-def _at_root(inner: Select[Any]) -> Select[Any]:
-    """`inner`, shaped like the rows of a parent."""
-    return inner.add_columns(literal_column(f"'{ROOT}'").label("_parent"))
+    return query.where(above.only_tenants(parents, scoped=True).correlate(_keys).exists())
 
 
 @lru_cache(maxsize=1024)
@@ -177,10 +172,8 @@ def _page_statement(
     downwards = order.descending != sides.backward
     query = query.order_by(*((part.desc() if downwards else part.asc()) for part in (key, id_)))
     query = query.limit(bindparam("fetch", type_=BigInteger))
-    query = _below(children, query, shape, scoped=scoped)
-    if children.by is None:
-        return compile_statement(_at_root(query))
-    return compile_statement(_per_parent(children, query, scoped=scoped))
+    query = below(children, query, shape, scoped=scoped)
+    return compile_statement(per_parent(children, query, scoped=scoped))
 
 
 @lru_cache(maxsize=256)
@@ -190,7 +183,5 @@ def _count_statement(
     shape: Shape,
 ) -> Statement:
     query = select(func.count().label("total")).where(condition(shape, count()))
-    query = _below(children, query, shape, scoped=scoped)
-    if children.by is None:
-        return compile_statement(_at_root(query))
-    return compile_statement(_per_parent(children, query, scoped=scoped))
+    query = below(children, query, shape, scoped=scoped)
+    return compile_statement(per_parent(children, query, scoped=scoped))
