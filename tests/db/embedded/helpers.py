@@ -32,9 +32,9 @@ postgres.stop()
 class Client:
     """Another process that starts the server of a folder, and uses it until it is told otherwise."""
 
-    def __init__(self, folder: Path, **process: Any) -> None:
+    def __init__(self, folder: Path, python: str = sys.executable, **process: Any) -> None:
         self.process: subprocess.Popen[str] = subprocess.Popen(
-            (sys.executable, "-c", PROGRAM, str(folder)),
+            (python, "-c", PROGRAM, str(folder)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",

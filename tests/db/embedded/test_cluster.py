@@ -7,17 +7,28 @@ from pathlib import Path
 
 import pytest
 
+import graphql_api
 from graphql_api.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from graphql_api.db.embedded.programs import Account
 from tests.db.embedded.helpers import SETTINGS, Client, copy, run, servers
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the server another account")
 
-OTHER = {"user": 65534, "group": 65534, "extra_groups": [], "cwd": "/"}
-as_another = pytest.mark.skipif(
-    os.geteuid() != 0 or not Account(65534, 65534).reaches(Path(sys.executable)),
-    reason="root only, with a Python that other accounts can run",
-)
+# An ordinary user, and a Python that they can run: ours may be in a private folder.
+NOBODY = Account(65534, 65534)
+PYTHONS = (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}")
+
+
+@pytest.fixture
+def ordinary_user() -> dict[str, object]:
+    """How to start a process as another user than root."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    python = next((python for python in PYTHONS if NOBODY.reaches(Path(python))), None)
+    if python is None or not NOBODY.reaches(Path(graphql_api.__path__[0])):
+        pytest.skip("other users can't reach Python, or the code")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return {"python": python, "cwd": "/", "env": environment, **NOBODY.popen_arguments()}
 
 
 def mode(path: Path) -> int:
@@ -130,21 +141,21 @@ def test_root_runs_a_server_as_the_account_that_owns_its_data(folder: Path) -> N
     postgres.stop()
 
 
-@as_another
-def test_an_ordinary_user_runs_a_server_as_themselves(parent: Path, client: Callable[..., Client]) -> None:
+def test_an_ordinary_user_runs_a_server_as_themselves(
+    parent: Path, client: Callable[..., Client], ordinary_user: dict[str, object]
+) -> None:
     os.chown(parent, 65534, 65534)
     folder = parent / "postgresql"
-    user = client(folder, **OTHER)
+    user = client(folder, **ordinary_user)
 
     assert run(user.url(), "SELECT 1") == 1
     assert {process.uids().real for process in servers(folder)} == {65534}
     assert mode(folder) == 0o700
 
 
-@as_another
 def test_an_ordinary_user_is_told_of_a_folder_that_is_not_theirs(
-    folder: Path, client: Callable[..., Client]
+    folder: Path, client: Callable[..., Client], ordinary_user: dict[str, object]
 ) -> None:
-    user = client(folder, stderr=subprocess.PIPE, **OTHER)
+    user = client(folder, stderr=subprocess.PIPE, **ordinary_user)
 
     assert "Choose another GRAPHQL_API_DATA_DIR" in user.process.communicate()[1]

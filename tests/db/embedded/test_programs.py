@@ -68,7 +68,7 @@ def test_data_of_a_version_that_is_not_here_is_an_error(folder: Path) -> None:
 
 
 def test_a_program_that_fails_is_quoted() -> None:
-    with pytest.raises(EmbeddedPostgresError, match="initdb failed .*no-such-option"):
+    with pytest.raises(EmbeddedPostgresError, match=r"initdb failed .*no-such-option"):
         Programs.find(Account(), None).run("initdb", "--no-such-option")
 
 
