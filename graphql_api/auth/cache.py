@@ -7,7 +7,8 @@ from typing import Final
 
 from graphql_api.auth.viewer import Viewer
 
-_MOST: Final = 10_000
+MOST: Final = 10_000
+"""Viewers a process remembers: a few MiB."""
 
 
 class ViewerCache:
@@ -31,7 +32,7 @@ class ViewerCache:
             return
         self._viewers[key] = (time.monotonic() + self._seconds, viewer)
         self._viewers.move_to_end(key)
-        if len(self._viewers) > _MOST:
+        if len(self._viewers) > MOST:
             self._viewers.popitem(last=False)
 
     def drop(self, matches: Callable[[Viewer], bool]) -> None:

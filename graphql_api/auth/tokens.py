@@ -103,7 +103,7 @@ class RefreshTokens:
 
     def successor(self, token: str) -> str:
         """The token that takes this one's place."""
-        return _text(REFRESH_PREFIX, hmac.digest(self._key, token.encode(), hashlib.sha256))
+        return _text(REFRESH_PREFIX, hmac.digest(self._key, _bytes(token), hashlib.sha256))
 
 
 def opaque(prefix: str) -> str:
@@ -113,8 +113,13 @@ def opaque(prefix: str) -> str:
 
 def digest(token: str) -> bytes:
     """What a token is stored and looked up by. It has too many bits to be guessed, so no salt is needed."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+    return hashlib.sha256(_bytes(token)).digest()
 
 
 def _text(prefix: str, secret: bytes) -> str:
     return prefix + urlsafe_b64encode(secret).rstrip(b"=").decode()
+
+
+def _bytes(token: str) -> bytes:
+    """Of whatever text was sent: JSON can carry a lone surrogate, which UTF-8 proper can't."""
+    return token.encode("utf-8", "surrogatepass")

@@ -8,6 +8,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from graphql_api.auth import users
 from graphql_api.auth.identity import Identity
 from graphql_api.auth.passwords import Bcrypt, Passwords
+from graphql_api.auth.tokens import Tokens
 from graphql_api.db.database import Database
 from graphql_api.settings import Settings
 
@@ -17,6 +18,34 @@ EMAIL = "trader@example.com"
 
 CURRENT = Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1)
 OLD = Bcrypt(rounds=4)
+
+
+class CountingArgon2(Argon2Hasher):
+    """The real hasher, which counts how often it does its work."""
+
+    work = 0
+
+    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+        self.work += 1
+        return super().hash(password, salt=salt)
+
+    def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002
+        self.work += 1
+        return super().verify(password, hash)
+
+
+class CountingBcrypt(Bcrypt):
+    """The same for bcrypt."""
+
+    work = 0
+
+    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+        self.work += 1
+        return super().hash(password, salt=salt)
+
+    def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002
+        self.work += 1
+        return super().verify(password, hash)
 
 
 @pytest.fixture
@@ -56,3 +85,8 @@ def make_user(database: Database, passwords: Passwords) -> MakeUser:
 async def trader(make_user: MakeUser) -> str:
     """The id of the user EMAIL, whose password is PASSWORD."""
     return await make_user()
+
+
+async def log_in(identity: Identity, email: str = EMAIL, password: str = PASSWORD) -> Tokens:
+    """Log in from an address on this machine."""
+    return await identity.login(email, password, address="127.0.0.1")

@@ -7,36 +7,8 @@ import pytest
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from graphql_api.auth.errors import AdministrationError, RateLimitedError
-from graphql_api.auth.passwords import Bcrypt, Passwords
-from tests.auth.conftest import CURRENT, OLD, PASSWORD
-
-
-class CountingArgon2(Argon2Hasher):
-    """The real hasher, which counts how often it does its work."""
-
-    work = 0
-
-    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
-        self.work += 1
-        return super().hash(password, salt=salt)
-
-    def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002
-        self.work += 1
-        return super().verify(password, hash)
-
-
-class CountingBcrypt(Bcrypt):
-    """The same for bcrypt."""
-
-    work = 0
-
-    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
-        self.work += 1
-        return super().hash(password, salt=salt)
-
-    def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002
-        self.work += 1
-        return super().verify(password, hash)
+from graphql_api.auth.passwords import Passwords
+from tests.auth.conftest import CURRENT, OLD, PASSWORD, CountingArgon2, CountingBcrypt
 
 
 @pytest.fixture
