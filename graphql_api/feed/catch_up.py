@@ -1,0 +1,81 @@
+"""Reading from the database, for a subscriber that is behind its process."""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from graphql_api.feed import source, statements
+from graphql_api.feed.cursor import Cursor, CursorCodec
+from graphql_api.feed.event import Backfill, Event, Place, Reading
+from graphql_api.feed.filter import LogFilter
+from graphql_api.feed.source import Fetch
+
+
+class CatchUp:
+    """The rows between a place and a later one, page by page.
+
+    A page is counted in rows that are looked at, not in those that match, so that the place moves on behind a
+    filter that matches nothing.
+    """
+
+    def __init__(
+        self,
+        wanted: LogFilter,
+        place: Cursor,
+        target: Cursor,
+        *,
+        fetch: Fetch,
+        codec: CursorCodec,
+        rows: int,
+        replayed: bool,
+    ) -> None:
+        """`target` has read everything that `place` has, and no half transaction."""
+        self.place = place
+        self.target = target
+        self._filter = wanted
+        self._fetch = fetch
+        self._codec = codec
+        self._rows = rows
+        self._replayed = replayed
+
+    async def step(self, incarnation: int) -> list[Event]:
+        """What matches in the next page; `place` is then behind it, and equals `target` after the last.
+
+        Nothing moves where another server answers than the one in `incarnation`. Raises CursorExpiredError
+        where rows of the page may have been deleted.
+        """
+        if self.place.replayed is not None:
+            return await self._replay(*self.place.replayed)
+        page, seen = await source.pull(self._fetch, self.place.position, self._rows, self.target.position)
+        if seen.incarnation != incarnation:
+            return []
+        seen.check_kept(self.place.position)
+        self.place = self.target if page.complete else Cursor(page.end, self.target.origin)
+        matches = self._filter.matches
+        reading = Reading(page, self.target.origin)
+        return [
+            Event(row, reading, index, self._codec, replayed=self._replayed)
+            for index, row in enumerate(page.rows)
+            if matches(row)
+        ]
+
+    async def _replay(self, key: str, row: str) -> list[Event]:
+        """The next rows of a backfill that was interrupted."""
+        position, origin = self.place.position, self.place.origin
+        rows = await self._fetch(
+            statements.replay(self._filter),
+            **self._filter.values(),
+            **source.values_of(position),
+            key=key,
+            id=row,
+            rows=self._rows,
+        )
+        more = len(rows) == self._rows
+        self.place = Cursor(position, origin, (rows[-1]["key"], rows[-1]["id"]) if more else None)
+        return backfill_events(rows, self.place, self._codec)
+
+
+def backfill_events(rows: Sequence[asyncpg.Record], place: Cursor, codec: CursorCodec) -> list[Event]:
+    """Events of rows that lie before `place`, oldest first."""
+    backfill: Place = Backfill(rows, place)
+    return [Event(row, backfill, index, codec, replayed=True) for index, row in enumerate(rows)]

@@ -1,0 +1,74 @@
+"""How a feed says that it can't go on.
+
+    FeedError
+     ├─ InvalidCursorError    not a cursor of ours: forged, cut short, or signed with another key
+     ├─ CursorExpiredError    rows after the cursor have been deleted
+     ├─ FeedResetError        the database is no longer the one that the cursor was read from
+     └─ FeedUnavailableError  no answer now, or a database that can't serve a feed at all
+
+`code` is for programs, the message for people; neither tells anything about the rows.
+"""
+
+from typing import ClassVar
+
+
+class FeedError(Exception):
+    """The feed ends here, and `code` says why."""
+
+    code = "FEED_ERROR"
+
+
+class InvalidCursorError(FeedError):
+    """The cursor was not made by this service, or was cut short. Subscribe without `after`."""
+
+    code = "INVALID_CURSOR"
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+class CursorExpiredError(FeedError):
+    """Log rows after this cursor have been deleted, so what was missed can't be told.
+
+    Subscribe without `after`.
+    """
+
+    code = "CURSOR_EXPIRED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "log rows after this cursor have been deleted, so the feed can't continue without a gap:"
+            " subscribe without `after`, and read the history for what may be missing"
+        )
+
+
+class FeedResetError(FeedError):
+    """The history that the cursor belongs to may differ from the database's. Subscribe without `after`.
+
+    `code` is FEED_RESET_FAILOVER, FEED_RESET_RESTORE or FEED_RESET_CRASH.
+    """
+
+    _REASONS: ClassVar = {
+        "FEED_RESET_FAILOVER": "another server has taken over since this cursor was issued",
+        "FEED_RESET_RESTORE": "the database was restored or replaced since this cursor was issued",
+        "FEED_RESET_CRASH": "the database crashed before the last rows of this cursor were on its disk",
+    }
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        super().__init__(
+            f"{self._REASONS[code]}, so the feed can't continue without a gap:"
+            " subscribe without `after`, and read the history for what may be missing"
+        )
+
+
+class FeedUnavailableError(FeedError):
+    """The database can't be read now. Subscribe again, with the last cursor, after a pause."""
+
+    code = "FEED_UNAVAILABLE"
+
+
+class UnfitDatabaseError(FeedUnavailableError):
+    """An address that can't serve a feed: a standby, or behind a pooler. The message says what to set."""
+
+    code = "FEED_UNFIT_DATABASE"

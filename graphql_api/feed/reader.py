@@ -1,0 +1,202 @@
+"""The one task of a process that reads the log while somebody wants it."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from graphql_api.db.address import Address
+from graphql_api.db.statements import Statement
+from graphql_api.feed import lineage, source, statements
+from graphql_api.feed.cursor import Origin
+from graphql_api.feed.errors import (
+    CursorExpiredError,
+    FeedError,
+    FeedResetError,
+    FeedUnavailableError,
+    UnfitDatabaseError,
+)
+from graphql_api.feed.hub import Hub
+from graphql_api.feed.position import Page
+from graphql_api.feed.source import Seen
+from graphql_api.feed.stats import FeedStats
+
+log = logging.getLogger(__name__)
+
+# A connection that is lost, refused or silent; all of it may pass.
+_INTERRUPTIONS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, FeedUnavailableError)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to look, in seconds, and how much to take."""
+
+    idle: float = 0.5
+    """Between two looks while nothing comes, should no notification do."""
+    busy: float = 0.025
+    """Between two looks while rows come: of writers at the same time only one notifies."""
+    busy_for: float = 1.0
+    """How long after the last row it is still busy."""
+    rest: float = 0.005
+    """Between two looks, whatever the notifications."""
+    flush: float = 0.05
+    """How long rows may wait for PostgreSQL to have them on its disk."""
+    timeout: float = 5.0
+    """For an answer; a connection that has none is given up."""
+    retry: float = 5.0
+    """Between two attempts to connect, at most."""
+    rows: int = 1000
+
+
+class Reader:
+    """Reads from where its hub stands, for as long as it runs."""
+
+    def __init__(
+        self, address: Address, hub: Hub, stats: FeedStats, pace: Pace, fail: Callable[[FeedError], None]
+    ) -> None:
+        """`fail` is called with what ends every subscription: continuity is lost, or can't be had."""
+        self._address = address
+        self._hub = hub
+        self._stats = stats
+        self._pace = pace
+        self._fail = fail
+        self._woken = asyncio.Event()
+        self._deleted: int | None = None
+
+    def wake(self) -> None:
+        """Look now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        failures = 0
+        while True:
+            try:
+                async with self._connection() as connection:
+                    await self._begin(connection)
+                    failures = 0
+                    self._stats.connected = True
+                    await self._follow(connection)
+            except UnfitDatabaseError as error:
+                # Where it has served before, a standby may be on its way to become the primary.
+                if self._hub.place is None:
+                    self._fail(error)
+                    return
+            except (FeedResetError, CursorExpiredError) as error:
+                log.warning("the log feed begins anew: %s", error)
+                self._stats.resets += 1
+                self._hub.clear()
+                self._fail(error)
+            except _INTERRUPTIONS as error:
+                log.warning("the log feed has lost its connection: %s", type(error).__name__)
+            except Exception:
+                log.exception("the log feed has failed")
+                self._hub.clear()
+                self._fail(FeedUnavailableError("the feed has failed: subscribe again, with the last cursor"))
+            finally:
+                self._stats.connected = False
+            failures += 1
+            self._stats.reconnects += 1
+            await asyncio.sleep(min(self._pace.retry, 0.05 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator["asyncpg.Connection"]:
+        connection = await self._address.connect(
+            application="graphql-api feed", command_timeout=self._pace.timeout
+        )
+        connection.add_termination_listener(self._terminated)
+        try:
+            yield connection
+        finally:
+            # Closing politely would wait for an answer that may never come.
+            connection.terminate()
+
+    def _terminated(self, _: object) -> None:
+        self._woken.set()
+
+    def _notified(self, *_: object) -> None:
+        self._stats.wake_ups += 1
+        self._woken.set()
+
+    async def _begin(self, connection: "asyncpg.Connection") -> None:
+        incarnation = await lineage.enter(connection)
+        # Before the first look: what is committed from here on either is seen or notifies.
+        await connection.add_listener(statements.CHANNEL, self._notified)
+        fetch = _fetch_on(connection)
+        place = self._hub.place
+        if place is None:
+            position, seen = await source.start(fetch)
+            self._hub.move(position, self._origin(incarnation, seen))
+            self._deleted = seen.deleted
+        elif place.origin.incarnation != incarnation:
+            await lineage.verify(fetch, place.origin, incarnation)
+            # Its past is proved: from here on it is a position of the present.
+            self._hub.move(place.position, Origin(incarnation, place.origin.lsn, flushed=True))
+        self._incarnation = incarnation
+
+    @staticmethod
+    def _origin(incarnation: int, seen: Seen) -> Origin:
+        return Origin(incarnation, seen.written, seen.flushed >= seen.written)
+
+    async def _follow(self, connection: "asyncpg.Connection") -> None:
+        pace, busy_until = self._pace, 0.0
+        while True:
+            self._woken.clear()
+            complete, some = await self._pull(_fetch_on(connection))
+            if some:
+                busy_until = time.monotonic() + pace.busy_for
+            if not complete:
+                continue
+            await asyncio.sleep(pace.rest)
+            wait = pace.busy if time.monotonic() < busy_until else pace.idle
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._woken.wait()
+
+    async def _pull(self, fetch: source.Fetch) -> tuple[bool, bool]:
+        hub, stats = self._hub, self._stats
+        place = hub.place
+        assert place is not None  # noqa: S101 - narrows: `_begin` has placed the hub
+        page, seen = await source.pull(fetch, place.position, self._pace.rows)
+        if seen.incarnation != self._incarnation:
+            raise FeedUnavailableError("the database's life has changed")
+        if seen.deleted != self._deleted:
+            seen.check_kept(place.position)
+            self._deleted = seen.deleted
+        stats.pulls += 1
+        stats.rows += len(page.rows)
+        hub.publish(page, await self._origin_of(page, seen, place.origin, fetch))
+        if page.complete:
+            stats.current_at = time.monotonic()
+        return page.complete or not page.rows, bool(page.rows)
+
+    async def _origin_of(self, page: Page, seen: Seen, before: Origin, fetch: source.Fetch) -> Origin:
+        """Where the position after a page was read: where the one before was, if it says nothing new."""
+        if page.rows:
+            return Origin(self._incarnation, seen.written, await self._flushed(fetch, seen) >= seen.written)
+        if page.end != page.base:
+            return self._origin(self._incarnation, seen)
+        return Origin(self._incarnation, before.lsn, before.flushed or seen.flushed >= before.lsn)
+
+    async def _flushed(self, fetch: source.Fetch, seen: Seen) -> int:
+        """How far the disk has what PostgreSQL had written, after a short wait where it hasn't."""
+        flushed, deadline, pause = seen.flushed, time.monotonic() + self._pace.flush, 0.001
+        while flushed < seen.written and time.monotonic() < deadline:
+            await asyncio.sleep(pause)
+            pause *= 2
+            flushed = (await fetch(statements.FLUSHED))[0]["flushed"]
+        return flushed
+
+
+def _fetch_on(connection: "asyncpg.Connection") -> source.Fetch:
+    async def fetch(statement: Statement, **values: Any) -> list[asyncpg.Record]:
+        return await connection.fetch(statement.sql, *statement.arguments(values))
+
+    return fetch

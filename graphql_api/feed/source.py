@@ -1,0 +1,81 @@
+"""Reads the log by position, whichever connection does the reading."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from graphql_api.feed import statements
+from graphql_api.feed.errors import CursorExpiredError, FeedUnavailableError
+from graphql_api.feed.position import MAX_RUNNING, NO_ID, Page, Position
+
+Fetch = Callable[..., Awaitable[list[asyncpg.Record]]]
+"""Runs a Statement with named values: a Database's `fetch`, or one over a single connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a statement learnt about the database, in the snapshot of its rows."""
+
+    running: tuple[int, ...]
+    """Transactions that were open, ascending."""
+    written: int
+    flushed: int
+    incarnation: int | None
+    deleted: int | None
+    """The newest transaction that a row was ever deleted of."""
+
+    @classmethod
+    def of(cls, row: asyncpg.Record) -> "Seen":
+        """From the first columns of every statement's rows."""
+        snapshot = row["snapshot"]
+        return cls(
+            tuple(sorted(snapshot[2])), row["written"], row["flushed"], row["incarnation"], row["deleted"]
+        )
+
+    def check_kept(self, position: Position) -> None:
+        """Raise CursorExpiredError where rows that `position` had not read may have been deleted."""
+        if self.deleted is None:
+            return
+        unread = [position.next, *(xid for xid in position.running if xid not in self.running)]
+        if position.half is not None:
+            unread.append(position.half[0])
+        if self.deleted >= min(unread):
+            raise CursorExpiredError
+
+
+async def start(fetch: Fetch) -> tuple[Position, Seen]:
+    """The position of who has read all that is there."""
+    (row,) = await fetch(statements.START)
+    seen = Seen.of(row)
+    following = max(row["newest"] or 0, seen.deleted or 0) + 1
+    running = tuple(xid for xid in seen.running if xid < following)
+    if len(running) > MAX_RUNNING:
+        raise FeedUnavailableError("too many transactions are open")
+    return Position(following, running), seen
+
+
+async def pull(fetch: Fetch, base: Position, rows: int, until: Position | None = None) -> tuple[Page, Seen]:
+    """The next rows after `base`, at most `rows`, of what is visible or of what `until` has read."""
+    found = await fetch(
+        statements.PULL,
+        floor=base.next - 1,
+        running=base.running,
+        half_xid=base.half and base.half[0],
+        half_id=base.half[1] if base.half else NO_ID,
+        until_next=until and until.next,
+        until_running=until and until.running,
+        rows=rows,
+    )
+    seen = Seen.of(found[0])
+    log_rows = found if found[0]["id"] is not None else []
+    running = seen.running if until is None else until.running
+    page = Page(base, log_rows, running, complete=len(log_rows) < rows)
+    page.keep_running_below(MAX_RUNNING)
+    return page, seen
+
+
+def values_of(position: Position) -> dict[str, Any]:
+    """A position as the parameters of the history's statements."""
+    return {"next": position.next, "running": position.running}

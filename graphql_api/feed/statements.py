@@ -1,0 +1,149 @@
+"""The feed's statements. Each reads its rows and what it must know about them from one snapshot."""
+
+from sqlalchemy import Integer, Text, all_, bindparam, cast, select, text, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from graphql_api.db.statements import Statement, compile_statement
+from graphql_api.db.tables import sort_key, system_logs
+from graphql_api.db.tables.base import Timestamp, Uuid, Xid8
+from graphql_api.feed.filter import LogFilter
+
+CHANNEL = "log_feed"
+
+# On a standby this fails, and must: its snapshot doesn't know which transactions are open. What a commit
+# wrote lies before `written`, since that is read after the snapshot was taken.
+_SEEN = """
+    SELECT pg_current_snapshot() AS snapshot,
+           pg_current_wal_insert_lsn() AS written,
+           pg_current_wal_flush_lsn() AS flushed,
+           (SELECT id FROM log_feed.incarnation) AS incarnation,
+           (SELECT newest FROM log_feed.deletions ORDER BY newest DESC LIMIT 1) AS deleted
+"""
+
+# Where a reader begins that wants only what comes. Ids of the future come from a dump of another cluster.
+START = compile_statement(
+    text(f"""
+        WITH seen AS MATERIALIZED ({_SEEN})
+        SELECT seen.*, (SELECT feed_xid FROM system_logs WHERE feed_xid < pg_snapshot_xmax(seen.snapshot)
+                        ORDER BY feed_xid DESC LIMIT 1) AS newest
+        FROM seen
+    """)  # noqa: S608 - nothing but our own text
+)
+
+# The next rows after a position, of what the statement's own snapshot sees or, where `until` is given, of
+# what the reader at that position had read. In this order: the rest of the half-read transaction; the
+# transactions that were open before and aren't now; those that are new.
+#
+# The new ones are read between the open ones, not past them: a writer that has a hundred thousand rows open
+# would be looked at row by row on every pull. For the same reason the half-read transaction bounds a gap too.
+PULL = compile_statement(
+    text(f"""
+        WITH seen AS MATERIALIZED ({_SEEN}),
+        bounds AS MATERIALIZED (
+            SELECT coalesce(CAST(:until_next AS xid8), pg_snapshot_xmax(snapshot)) AS until,
+                   coalesce(CAST(:until_running AS xid8[]), ARRAY(SELECT pg_snapshot_xip(snapshot))) AS open
+            FROM seen
+        ),
+        gaps AS (
+            SELECT xid AS above, lead(xid, 1, until) OVER (ORDER BY xid) AS below
+            FROM bounds CROSS JOIN LATERAL unnest(
+                open || CAST(:half_xid AS xid8) || CAST(:floor AS xid8)) AS xid
+            WHERE xid >= CAST(:floor AS xid8) AND xid < until
+        ),
+        page AS (
+            (SELECT true AS continued, log.* FROM system_logs log
+             WHERE feed_xid = CAST(:half_xid AS xid8) AND id > CAST(:half_id AS uuid)
+             ORDER BY id LIMIT CAST(:rows AS integer))
+            UNION ALL
+            (SELECT false, log.* FROM system_logs log
+             WHERE feed_xid = ANY (ARRAY(
+                 SELECT xid FROM bounds CROSS JOIN LATERAL unnest(CAST(:running AS xid8[])) AS xid
+                 WHERE xid <> ALL (open)))
+             ORDER BY feed_xid, id LIMIT CAST(:rows AS integer))
+            UNION ALL
+            (SELECT false, log.* FROM gaps CROSS JOIN LATERAL (
+                 SELECT * FROM system_logs WHERE feed_xid > above AND feed_xid < below
+                 ORDER BY feed_xid, id LIMIT CAST(:rows AS integer)) AS log
+             ORDER BY feed_xid, id LIMIT CAST(:rows AS integer))
+        )
+        SELECT seen.*, page.feed_xid, page.id, page.timestamp, page.level, page.component, page.message,
+               page.details
+        FROM seen LEFT JOIN (
+            SELECT * FROM page ORDER BY continued DESC, feed_xid, id LIMIT CAST(:rows AS integer)
+        ) AS page ON true
+        ORDER BY page.continued DESC, page.feed_xid, page.id
+    """)  # noqa: S608 - nothing but our own text
+)
+
+_KEY = sort_key(system_logs.c.timestamp)
+_COLUMNS = tuple(
+    system_logs.c[n] for n in ("feed_xid", "id", "timestamp", "level", "component", "message", "details")
+)
+_HISTORY: dict[tuple[bool, tuple[bool, ...]], Statement] = {}
+
+
+def newest(wanted: LogFilter) -> Statement:
+    """The newest `rows` rows that match and that a position (`next`, `running`) has read, newest first."""
+    return _history(wanted, forward=False)
+
+
+def replay(wanted: LogFilter) -> Statement:
+    """Of the same rows, in the order of their times, those after a sort key and an id (`key`, `id`)."""
+    return _history(wanted, forward=True)
+
+
+def _history(wanted: LogFilter, *, forward: bool) -> Statement:
+    known = _HISTORY.get((forward, wanted.shape))
+    if known is not None:
+        return known
+    log = system_logs
+    query = select(*_COLUMNS, cast(_KEY, Text).label("key")).where(
+        wanted.where(log),
+        log.c.feed_xid < cast(bindparam("next"), Xid8),
+        log.c.feed_xid != all_(cast(bindparam("running"), ARRAY(Xid8))),
+    )
+    if forward:
+        after = tuple_(cast(bindparam("key"), Timestamp), cast(bindparam("id"), Uuid))
+        query = query.where(tuple_(_KEY, log.c.id) > after).order_by(_KEY, log.c.id)
+    else:
+        query = query.order_by(_KEY.desc(), log.c.id.desc())
+    statement = compile_statement(query.limit(cast(bindparam("rows"), Integer)))
+    _HISTORY[forward, wanted.shape] = statement
+    return statement
+
+
+# Which server, which database, and which of the timelines that failovers and restores begin.
+IDENTITY = """
+    SELECT pg_is_in_recovery() AS standby,
+           (SELECT system_identifier FROM pg_control_system()) AS system_identifier,
+           (SELECT oid FROM pg_database WHERE datname = current_database()) AS database,
+           CASE WHEN NOT pg_is_in_recovery()
+                THEN substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END AS timeline
+"""
+
+CURRENT_INCARNATION = """
+    SELECT id FROM log_feed.incarnation JOIN log_feed.incarnations USING (id)
+    WHERE (system_identifier, timeline, database) = ($1, $2, $3)
+"""
+
+NEW_INCARNATION = """
+    WITH present AS (
+        INSERT INTO log_feed.incarnation (id) VALUES ($4) ON CONFLICT (single) DO UPDATE SET id = $4)
+    INSERT INTO log_feed.incarnations (id, system_identifier, timeline, database, began)
+    VALUES ($4, $1, $2, $3, pg_current_wal_insert_lsn())
+"""
+
+# What is known of an earlier life, and where the one after it began.
+LINEAGE = compile_statement(
+    text("""
+        SELECT past.system_identifier = present.system_identifier AND past.database = present.database
+                   AS same,
+               past.timeline = present.timeline AS same_timeline,
+               (SELECT began FROM log_feed.incarnations WHERE number > past.number
+                ORDER BY number LIMIT 1) AS ended
+        FROM log_feed.incarnations past, log_feed.incarnations present
+        WHERE past.id = CAST(:past AS bigint) AND present.id = CAST(:present AS bigint)
+    """)
+)
+
+FLUSHED = compile_statement(text("SELECT pg_current_wal_flush_lsn() AS flushed"))

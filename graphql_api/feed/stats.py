@@ -1,0 +1,39 @@
+"""What a feed counts, for whoever exports it."""
+
+import time
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class FeedStats:
+    """Numbers since the process began, and those that say how it is now."""
+
+    subscribers: int = 0
+    groups: int = 0
+    """Distinct filters among the subscribers."""
+    catching_up: int = 0
+    """Subscribers that are being served from the database."""
+    buffered_rows: int = 0
+    buffered_bytes: int = 0
+    connected: bool = False
+
+    rows: int = 0
+    """Rows that the reader has read."""
+    deliveries: int = 0
+    """Events handed to subscribers."""
+    pulls: int = 0
+    wake_ups: int = 0
+    """Notifications that the database has sent."""
+    reconnects: int = 0
+    catch_ups: int = 0
+    """How often a subscriber began to read from the database: it resumed, or fell behind."""
+    resets: int = 0
+    """How often all subscribers were ended, since continuity couldn't be proved."""
+    current_at: float = 0.0
+    """When the reader last knew that it had read everything, on `time.monotonic`'s clock."""
+
+    def lag(self) -> float:
+        """Seconds since the reader last knew that it had read everything; 0 without subscribers."""
+        if not self.subscribers or not self.current_at:
+            return 0.0
+        return time.monotonic() - self.current_at
