@@ -10,6 +10,8 @@ from graphql_api.db import tables
 from graphql_api.features.entities import ACCOUNTS, SESSIONS, USERS
 from graphql_api.features.risk import RiskSettings, current_risk_settings
 from graphql_api.features.sessions import SESSION_LIST, Session, SessionConnection
+from graphql_api.features.stats.fields import stats_of
+from graphql_api.features.stats.types import TradeStats
 from graphql_api.features.trades import TRADE_LIST, TradeConnection
 from graphql_api.graph.connection import Connection
 from graphql_api.graph.enums import OrderDirection, value
@@ -55,6 +57,9 @@ class Account(Node):
     )
     risk_settings: RiskSettings | None = one(
         "The limits its bot keeps to; null where none were ever set.", current_risk_settings, key="id"
+    )
+    stats: TradeStats = stats_of(
+        "Statistics of the trades of all its sessions.", of=ACCOUNTS, by=tables.sessions.c.account_id
     )
     current_session: Session | None = one("The running session that started last.", current_session, key="id")
 

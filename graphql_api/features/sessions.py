@@ -9,6 +9,8 @@ import strawberry
 
 from graphql_api.db import tables
 from graphql_api.features.entities import ACCOUNTS, SESSIONS
+from graphql_api.features.stats.fields import stats_of_all
+from graphql_api.features.stats.types import TradeStats
 from graphql_api.features.time import elapsed
 from graphql_api.features.trades import TRADE_LIST, TradeConnection
 from graphql_api.graph.connection import Connection
@@ -45,6 +47,11 @@ class Session(Node):
     )
     trades: TradeConnection = many(
         "Its trades, the newest first.", TRADE_LIST, of=SESSIONS, by=tables.trades.c.session_id
+    )
+    stats: TradeStats = stats_of_all(
+        "Statistics computed from its trades, beside what the bot stored.",
+        of=SESSIONS,
+        by=tables.trades.c.session_id,
     )
 
 

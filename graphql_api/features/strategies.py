@@ -13,6 +13,8 @@ from graphql_api.features.performance import (
     StrategyPerformance,
     StrategyPerformanceConnection,
 )
+from graphql_api.features.stats.fields import stats_of
+from graphql_api.features.stats.types import TradeStats
 from graphql_api.features.trades import TRADE_LIST, TradeConnection
 from graphql_api.graph.connection import Connection
 from graphql_api.graph.enums import OrderDirection, value
@@ -60,6 +62,9 @@ class Strategy(Node):
         TRADE_LIST,
         of=STRATEGIES,
         by=tables.trades.c.strategy_id,
+    )
+    stats: TradeStats = stats_of(
+        "Statistics of the viewer's own trades by it.", of=STRATEGIES, by=tables.trades.c.strategy_id
     )
 
 

@@ -1,7 +1,11 @@
-"""How long things took, from rows' own timestamps."""
+"""How long things took, from rows' own timestamps, and the spans that statistics are cut into."""
 
 from datetime import datetime, timedelta
+from enum import Enum
 
+import strawberry
+
+from graphql_api.graph.enums import value
 from graphql_api.graph.scalars import Duration
 
 
@@ -12,3 +16,13 @@ def elapsed(start: str | None, end: str | None) -> Duration | None:
     return Duration(
         (datetime.fromisoformat(end) - datetime.fromisoformat(start)) // timedelta(microseconds=1)
     )
+
+
+@strawberry.enum(description="A span of the clock or the calendar.")
+class Interval(Enum):
+    """What PostgreSQL's date_trunc cuts at, in capitals."""
+
+    HOUR = value("HOUR", "From one full hour to the next.")
+    DAY = value("DAY", "From midnight to midnight: 23, 24 or 25 hours.")
+    WEEK = value("WEEK", "Seven days, from Monday.")
+    MONTH = value("MONTH", "From the first of a month to the first of the next.")

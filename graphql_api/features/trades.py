@@ -10,6 +10,7 @@ import strawberry
 from graphql_api.db import tables
 from graphql_api.db.words import DIRECTIONS, trade_status, trade_status_sql
 from graphql_api.features.entities import SESSIONS, STRATEGIES, TRADES
+from graphql_api.features.stats.fields import stats_of_list
 from graphql_api.features.time import elapsed
 from graphql_api.graph.connection import Connection
 from graphql_api.graph.enums import OrderDirection, reader_of, value
@@ -29,6 +30,7 @@ from graphql_api.graph.scalars import Duration
 
 if TYPE_CHECKING:
     from graphql_api.features.sessions import Session
+    from graphql_api.features.stats.types import TradeStats
     from graphql_api.features.strategies import Strategy
 
 _trades = tables.trades.c
@@ -160,6 +162,10 @@ TRADE_LIST = Listing(
 @strawberry.type(description="A page of trades, and the way to the next.")
 class TradeConnection(Connection[Trade]):
     """A slice of trades."""
+
+    stats: Annotated["TradeStats", strawberry.lazy("graphql_api.features.stats.types")] = stats_of_list(
+        "Statistics of the whole list under its filter, not only of the page."
+    )
 
 
 @strawberry.type

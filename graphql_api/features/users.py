@@ -9,6 +9,8 @@ from graphql_api.db import tables
 from graphql_api.db.words import SUBSCRIPTIONS
 from graphql_api.features.accounts import ACCOUNT_LIST, AccountConnection
 from graphql_api.features.entities import USERS
+from graphql_api.features.stats.fields import stats_of
+from graphql_api.features.stats.types import TradeStats
 from graphql_api.graph.connection import Connection
 from graphql_api.graph.enums import OrderDirection, reader_of, value
 from graphql_api.graph.filters import StringFilter, compares
@@ -52,6 +54,9 @@ class User(Node):
     subscription_expires: datetime | None = column("When their subscription ends.")
     accounts: AccountConnection = many(
         "Their accounts, by number.", ACCOUNT_LIST, of=USERS, by=tables.accounts.c.user_id
+    )
+    stats: TradeStats = stats_of(
+        "Statistics of the trades of all their accounts.", of=USERS, by=tables.accounts.c.user_id
     )
 
 

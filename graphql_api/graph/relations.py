@@ -126,12 +126,14 @@ def root_rows(description: str, batch: Batch, *, check: Check) -> Any:
     return declared(description, FromLoader(prepare), check=check)
 
 
-def argument(name: str, type_: Any, description: str, *, required: bool = False) -> StrawberryArgument:
+def argument(
+    name: str, type_: Any, description: str, *, required: bool = False, default: Any = strawberry.UNSET
+) -> StrawberryArgument:
     """An argument of a declared field; one that isn't required may be null or left out."""
     return StrawberryArgument(
         python_name=name,
         graphql_name=None,
         type_annotation=StrawberryAnnotation(type_ if required else type_ | None),
         description=description,
-        **({} if required else {"default": strawberry.UNSET}),
+        **({} if required else {"default": default}),
     )

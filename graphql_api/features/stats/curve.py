@@ -1,0 +1,141 @@
+"""The equity curve: results by hour, day, week or month of a time zone, in as many points as asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from zoneinfo import available_timezones
+
+import asyncpg
+from sqlalchemy import BigInteger, FromClause, Integer, Select, Text, bindparam, cast, func, or_, select
+
+from graphql_api.features.stats.equity import results, running, starts
+from graphql_api.features.stats.trade_set import TradeSet, read_lists
+from graphql_api.graph.context import Reader, Row
+from graphql_api.graph.errors import BadInputError
+
+MAX_POINTS = 2000
+_ROLES = 3  # what a window of a thinned curve keeps at most
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A curve to draw. Raises BadInputError for an unknown zone or a number of points out of range."""
+
+    trades: TradeSet
+    interval: str
+    timezone: str
+    max_points: int
+
+    def __post_init__(self) -> None:
+        if self.timezone not in _timezones():
+            raise _unknown_timezone()
+        if not 1 <= self.max_points <= MAX_POINTS:
+            raise BadInputError("maxPoints", f"must be between 1 and {MAX_POINTS}")
+
+
+async def curve(db: Reader, keys: Sequence[str], drawing: Drawing) -> Mapping[str, list[Row]]:
+    """Each parent's curve: rows named as the fields of EquityPoint, the earliest first."""
+    try:
+        return await read_lists(
+            db,
+            _curve,
+            keys,
+            drawing.trades,
+            interval=drawing.interval,
+            timezone=drawing.timezone,
+            max_points=drawing.max_points,
+        )
+    except asyncpg.InvalidParameterValueError:  # a zone that we know, and this PostgreSQL doesn't
+        raise _unknown_timezone() from None
+
+
+@lru_cache
+def _timezones() -> frozenset[str]:
+    return frozenset({"UTC"} | available_timezones())
+
+
+def _unknown_timezone() -> BadInputError:
+    return BadInputError("timezone", "must be a time zone's name, such as UTC or Europe/Berlin")
+
+
+def _curve(trades: FromClause) -> Select[Any]:
+    counted = results(trades)
+    line, start = running(counted), starts(counted)
+    points = _thinned(_buckets(line))
+    parent = points.c["_parent"]
+    return (
+        select(*points.c, (start.c.balance + points.c.cumulative_pnl).label("equity"))
+        .select_from(points.join(start, parent == start.c["_parent"]))
+        .order_by(parent, points.c.time)
+    )
+
+
+def _buckets(line: FromClause) -> FromClause:
+    parent = line.c["_parent"]
+    interval, timezone = bindparam("interval", type_=Text), bindparam("timezone", type_=Text)
+    time = func.date_trunc(interval, line.c.moment, timezone, type_=line.c.moment.type).label("time")
+    buckets = (
+        select(
+            parent,
+            time,
+            func.sum(line.c.pnl).label("net_pnl"),
+            func.max(line.c.drawdown).label("drawdown"),
+            func.count().label("trades_count"),
+        )
+        .group_by(parent, time)
+        .subquery("buckets")
+    )
+    cumulative = func.sum(buckets.c.net_pnl).over(partition_by=buckets.c["_parent"], order_by=buckets.c.time)
+    return select(*buckets.c, cumulative.label("cumulative_pnl")).subquery("drawn")
+
+
+def _thinned(drawn: FromClause) -> FromClause:
+    """Keep at most :max_points: the last, the deepest and the highest of each of as many windows as fit.
+
+    A kept point takes up what was left out before it, so that whatever is kept, results still add up and
+    the deepest drawdown is still there.
+    """
+    parent, time = drawn.c["_parent"], drawn.c.time
+    most = bindparam("max_points", type_=Integer)
+    windows = func.greatest(most // _ROLES, 1)
+    placed = select(
+        *drawn.c,
+        func.count().over(partition_by=parent).label("total"),
+        func.ntile(windows).over(partition_by=parent, order_by=time).label("window"),
+    ).subquery("placed")
+
+    def place(*order: Any) -> Any:
+        window = (placed.c["_parent"], placed.c.window)
+        return func.row_number().over(partition_by=window, order_by=order)
+
+    roles = (
+        place(placed.c.time.desc()),
+        place(placed.c.drawdown.desc(), placed.c.time),
+        place(placed.c.cumulative_pnl.desc(), placed.c.time),
+    )
+    ranked = select(*placed.c, *(role.label(f"role{i}") for i, role in enumerate(roles, start=1))).subquery(
+        "ranked"
+    )
+    kept = or_(
+        ranked.c.total <= most,
+        *((ranked.c[f"role{i}"] == 1) & (most >= i) for i in range(1, _ROLES + 1)),
+    )
+    flagged = select(*ranked.c, kept.label("kept")).subquery("flagged")
+    # Counted from the end, each kept point begins a group that reaches back to the one before it.
+    group = func.sum(cast(flagged.c.kept, Integer)).over(
+        partition_by=flagged.c["_parent"], order_by=flagged.c.time.desc()
+    )
+    grouped = select(*flagged.c, group.label("group")).subquery("grouped")
+    return (
+        select(
+            grouped.c["_parent"],
+            func.max(grouped.c.time).label("time"),
+            func.sum(grouped.c.net_pnl).label("net_pnl"),
+            func.max(grouped.c.cumulative_pnl).filter(grouped.c.kept).label("cumulative_pnl"),
+            func.max(grouped.c.drawdown).label("drawdown"),
+            cast(func.sum(grouped.c.trades_count), BigInteger).label("trades_count"),
+        )
+        .group_by(grouped.c["_parent"], grouped.c.group)
+        .subquery("points")
+    )
