@@ -15,6 +15,7 @@ from graphql_api.db.address import Address
 from graphql_api.db.database import Database
 from graphql_api.db.embedded import EmbeddedPostgres
 from graphql_api.db.migrate import migrate
+from tests.asking import Graph, opened, settings_for
 
 SERVER_FOLDER = "GRAPHQL_API_TEST_SERVER"
 TEMPLATE = "migrated"
@@ -109,3 +110,10 @@ async def connection(address: Address) -> AsyncIterator["asyncpg.Connection"]:
     connection = await address.connect_plain(application="another program")
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def graph(address: Address, tmp_path: Path) -> AsyncIterator[Graph]:
+    """The schema over the test's database, asked by nobody until `as_` says who."""
+    async with opened(settings_for(address, tmp_path)) as graph:
+        yield graph

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.types import TypeEngine
 from strawberry.types.base import get_object_definition
 
+from graphql_api.db.tables import unbounded
 from graphql_api.graph.errors import BadInputError
 from graphql_api.graph.scalars import parse_id
 
@@ -231,20 +232,21 @@ def _compare(expression: Any, operator: Operator, counter: Iterator[int]) -> Col
     def value(type_: TypeEngine[Any]) -> Any:
         return bindparam(f"f{next(counter)}", type_=type_)
 
+    own = unbounded(expression.type)
     match operator:
         case "in":
-            return cast("ColumnElement[bool]", expression == any_(value(ARRAY(expression.type))))
+            return cast("ColumnElement[bool]", expression == any_(value(ARRAY(own))))
         case "contains":
             return func.strpos(func.lower(expression), func.lower(value(Text()))) > 0
         case "starts_with":
             return func.starts_with(func.lower(expression), func.lower(value(Text())))
         case "eq":
-            return cast("ColumnElement[bool]", expression == value(expression.type))
+            return cast("ColumnElement[bool]", expression == value(own))
         case "gt":
-            return cast("ColumnElement[bool]", expression > value(expression.type))
+            return cast("ColumnElement[bool]", expression > value(own))
         case "gte":
-            return cast("ColumnElement[bool]", expression >= value(expression.type))
+            return cast("ColumnElement[bool]", expression >= value(own))
         case "lt":
-            return cast("ColumnElement[bool]", expression < value(expression.type))
+            return cast("ColumnElement[bool]", expression < value(own))
         case _:
-            return cast("ColumnElement[bool]", expression <= value(expression.type))
+            return cast("ColumnElement[bool]", expression <= value(own))

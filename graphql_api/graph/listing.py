@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import UUID
 
 from graphql_api.db.statements import Statement, compile_statement
-from graphql_api.db.tables import sort_key
+from graphql_api.db.tables import sort_key, unbounded
 from graphql_api.graph.context import Reader, Row
 from graphql_api.graph.entity import UUIDS, Entity
 from graphql_api.graph.filters import EVERYTHING, Shape, condition, tables_of
@@ -163,7 +163,7 @@ def _page_statement(
     for name, wanted in (("after", sides.after), ("before", sides.before)):
         if wanted:
             place = tuple_(
-                bindparam(f"{name}_key", type_=order.column.type),
+                bindparam(f"{name}_key", type_=unbounded(order.column.type)),
                 bindparam(f"{name}_id", type_=UUID(as_uuid=False)),
             )
             lower = order.descending == (name == "after")

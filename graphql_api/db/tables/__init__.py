@@ -1,6 +1,6 @@
 """Every table and view this service reads or writes: the given ones, and what we added."""
 
-from graphql_api.db.tables.base import finite, metadata, sort_key, views
+from graphql_api.db.tables.base import finite, metadata, sort_key, unbounded, views
 from graphql_api.db.tables.given import (
     account_performance,
     accounts,
@@ -31,6 +31,7 @@ __all__ = [
     "system_logs",
     "token_families",
     "trades",
+    "unbounded",
     "user_roles",
     "users",
     "views",

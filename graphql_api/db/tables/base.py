@@ -2,10 +2,22 @@
 
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, DateTime, Integer, MetaData, Numeric, func, literal_column, text
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    DateTime,
+    Integer,
+    MetaData,
+    Numeric,
+    String,
+    Text,
+    func,
+    literal_column,
+    text,
+)
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.dialects.postgresql.base import ischema_names
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy.types import TypeEngine, UserDefinedType
 
 
 class Xid8(UserDefinedType[int]):
@@ -35,6 +47,20 @@ views = MetaData()
 Uuid = UUID(as_uuid=False)
 Timestamp = DateTime(timezone=True)
 NOW = text("CURRENT_TIMESTAMP")
+
+
+def unbounded(type_: TypeEngine[Any]) -> TypeEngine[Any]:
+    """The type without its length or precision, for values that are compared with a column.
+
+    A parameter cast to the column's own type would be cut or rounded to fit, and compare as another value.
+    """
+    match type_:
+        case Numeric():
+            return Numeric()
+        case String():
+            return Text()
+        case _:
+            return type_
 
 
 def finite(column: Column[Any]) -> ColumnElement[Any]:

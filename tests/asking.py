@@ -1,0 +1,92 @@
+"""Asking the graph without a network in between."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import SecretStr
+
+from graphql_api.app import build_services, close_services
+from graphql_api.auth.viewer import ANONYMOUS, Login, Role, Viewer, scopes_of
+from graphql_api.db.address import Address
+from graphql_api.engine.operations import GraphQLRequest, Operations
+from graphql_api.graph.context import Context, Services
+from graphql_api.schema import schema
+from graphql_api.settings import Settings
+from graphql_api.web.errors import mask
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response, and what it took."""
+
+    body: dict[str, Any]
+    statements: int
+
+    @property
+    def data(self) -> Any:
+        """The data, where there must be no errors."""
+        assert "errors" not in self.body, self.body["errors"]
+        return self.body["data"]
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        return list(self.body.get("errors", []))
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The one error there must be."""
+        (error,) = self.errors
+        return error
+
+
+@dataclass
+class Graph:
+    """The schema over a database, asked by whomever a test likes."""
+
+    services: Services
+    viewer: Viewer = ANONYMOUS
+    operations: Operations = field(default_factory=lambda: Operations(schema, mask=mask))
+
+    def as_(self, viewer: Viewer) -> "Graph":
+        """The same graph, asked by somebody else."""
+        return Graph(self.services, viewer, self.operations)
+
+    async def ask(self, query: str, variables: Mapping[str, Any] | None = None) -> Answer:
+        """Run a query or a mutation."""
+        context = Context(self.viewer, self.services)
+        operation = self.operations.prepare(GraphQLRequest(query, None, variables))
+        result = await self.operations.execute(operation, context)
+        return Answer(orjson.loads(result.render()), context.db.statements)
+
+
+def trader(user_id: str) -> Viewer:
+    """A signed-in user, as a token would make them."""
+    roles = frozenset({Role.USER})
+    return Viewer(user_id=user_id, roles=roles, scopes=scopes_of(roles), credential=Login("test"))
+
+
+def operator(user_id: str | None = None) -> Viewer:
+    """An operator, who reads every tenant and the logs."""
+    roles = frozenset({Role.USER, Role.OPERATOR})
+    return Viewer(user_id=user_id, roles=roles, scopes=scopes_of(roles), credential=Login("test"))
+
+
+def settings_for(address: Address, folder: Path, **values: Any) -> Settings:
+    """Settings that name a test's database, and a folder of its own."""
+    return Settings(
+        database_url=SecretStr(address.dsn), data_dir=folder, secret_key=SecretStr("k" * 32), **values
+    )
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Graph]:
+    """The graph as these settings describe it."""
+    services = build_services(settings)
+    try:
+        yield Graph(services)
+    finally:
+        await close_services(services)

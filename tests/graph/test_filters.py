@@ -1,0 +1,112 @@
+"""Filters: every comparison, alone and combined."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests import factories
+from tests.asking import Graph, trader
+from tests.factories import NOW
+
+TRADES = "query ($filter: TradeFilter) { trades(filter: $filter) { totalCount nodes { symbol } } }"
+
+
+@pytest.fixture
+async def desk(graph: Graph, connection: "asyncpg.Connection") -> Graph:
+    """A trader with five trades, each named by its symbol."""
+    user = await factories.user(connection)
+    session = await factories.session(connection, await factories.account(connection, user))
+    strategy = await factories.strategy(connection)
+    rows: list[dict[str, Any]] = [
+        {
+            "symbol": "Alpha",
+            "direction": "long",
+            "status": "filled",
+            "exit_time": NOW,
+            "pnl": Decimal("10.5"),
+        },
+        {"symbol": "beta", "direction": " SELL ", "status": "Filled", "pnl": Decimal(-3)},
+        {"symbol": "BETA%", "status": "canceled", "pnl": Decimal("NaN"), "strategy_id": strategy},
+        {"symbol": "gamma_", "direction": "??", "status": "odd", "entry_time": NOW - timedelta(days=9)},
+        {"symbol": "delta", "direction": "s", "status": "new", "ai_confidence": Decimal("0.75")},
+    ]
+    for row in rows:
+        await factories.trade(connection, session, **row)
+    return graph.as_(trader(user))
+
+
+@pytest.mark.parametrize(
+    ("given", "symbols"),
+    [
+        ({}, "Alpha beta BETA% delta gamma_"),
+        ({"symbol": None}, "Alpha beta BETA% delta gamma_"),
+        ({"symbol": {"eq": "beta"}}, "beta"),
+        ({"symbol": {"in": ["beta", "delta", "none"]}}, "beta delta"),
+        ({"symbol": {"in": []}}, ""),
+        ({"symbol": {"contains": "ETA"}}, "beta BETA%"),
+        ({"symbol": {"contains": "%"}}, "BETA%"),
+        ({"symbol": {"contains": "_"}}, "gamma_"),
+        ({"symbol": {"startsWith": "be"}}, "beta BETA%"),
+        ({"symbol": {"startsWith": "be", "contains": "%"}}, "BETA%"),
+        ({"direction": ["BUY"]}, "Alpha BETA%"),
+        ({"direction": ["SELL", "OTHER"]}, "beta delta gamma_"),
+        ({"status": ["CLOSED"]}, "Alpha"),
+        ({"status": ["OPEN"]}, "beta"),
+        ({"status": ["CANCELLED", "PENDING"]}, "BETA% delta"),
+        ({"status": ["OTHER"]}, "gamma_"),
+        ({"statusRaw": {"eq": "Filled"}}, "beta"),
+        ({"pnl": {"gt": "-3"}}, "Alpha"),
+        ({"pnl": {"gte": "-3"}}, "Alpha beta"),
+        ({"pnl": {"lt": "0", "gt": "-3.00000001"}}, "beta"),
+        ({"pnl": {"lte": "10.5"}}, "Alpha beta"),
+        ({"hasStrategy": True}, "BETA%"),
+        ({"hasStrategy": False, "exitTime": {"isNull": True}}, "beta delta gamma_"),
+        ({"exitTime": {"isNull": False}}, "Alpha"),
+        ({"entryTime": {"lt": "2026-11-20T13:00:00+01:00"}}, "gamma_"),
+        ({"entryTime": {"gte": "2026-11-20T13:00:00+01:00"}, "symbol": {"contains": "l"}}, "Alpha delta"),
+        ({"aiConfidence": {"gte": "0.75"}}, "delta"),
+        ({"or": [{"symbol": {"eq": "beta"}}, {"pnl": {"gt": "0"}}]}, "Alpha beta"),
+        ({"or": []}, ""),
+        ({"and": []}, "Alpha beta BETA% delta gamma_"),
+        ({"and": [{"symbol": {"contains": "eta"}}, {"hasStrategy": True}]}, "BETA%"),
+        ({"not": {"pnl": {"gt": "0"}}}, "beta BETA% delta gamma_"),
+        ({"not": {"or": [{"direction": ["BUY"]}, {"not": {"direction": ["SELL"]}}]}}, "beta delta"),
+    ],
+    ids=str,
+)
+async def test_a_filter_finds(desk: Graph, given: dict[str, Any], symbols: str) -> None:
+    answer = (await desk.ask(TRADES, {"filter": given})).data["trades"]
+
+    assert sorted((row["symbol"] for row in answer["nodes"]), key=str.lower) == symbols.split()
+    assert answer["totalCount"] == len(symbols.split())
+
+
+async def test_a_filter_by_account_reaches_over_sessions(
+    desk: Graph, connection: "asyncpg.Connection"
+) -> None:
+    account = str(await connection.fetchval("SELECT id FROM tradelocker_accounts"))
+    other = "00000000-0000-0000-0000-000000000009"
+
+    assert (await desk.ask(TRADES, {"filter": {"accountId": account}})).data["trades"]["totalCount"] == 5
+    assert (await desk.ask(TRADES, {"filter": {"accountId": other}})).data["trades"]["totalCount"] == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"accountId": "7"}, "filter.accountId: must be a UUID"),
+        ({"symbol": {"eq": "a\0"}}, "filter.symbol.eq: has a character that no stored text has"),
+        ({"or": [{}, {"pnl": {"gt": "NaN"}}]}, "filter.or.1.pnl.gt: must be finite"),
+        ({"symbol": {"in": ["x"] * 1001}}, "filter.symbol.in: lists more than 1000 values"),
+        ({"and": [{"symbol": {"eq": "x"}}] * 51}, "filter: has more than 50 conditions"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_bad_filter_is_named_with_its_rule(graph: Graph, given: Any, message: str) -> None:
+    answer = await graph.as_(trader("00000000-0000-0000-0000-000000000001")).ask(TRADES, {"filter": given})
+
+    assert answer.error["message"] == message
+    assert answer.statements == 0

@@ -1,0 +1,53 @@
+"""Secrets in free JSON are shown by key, never by value."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from graphql_api.graph.redaction import redact
+from graphql_api.graph.scalars import serialize_json
+
+
+def shown(text: str) -> bytes:
+    return orjson.dumps(serialize_json(redact(text)))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "password",
+        "api_key",
+        "apiKey",
+        "API-KEY",
+        "access_token",
+        "client_secret",
+        "Authorization",
+        "passphrase",
+    ],
+)
+def test_the_value_of_a_secret_looking_key_is_replaced(key: str) -> None:
+    stored: dict[str, Any] = {"list": [{key: "s3cret", "symbol": "EURUSD"}]}
+    assert orjson.loads(shown(orjson.dumps(stored).decode())) == {
+        "list": [{key: "[redacted]", "symbol": "EURUSD"}]
+    }
+
+
+def test_a_key_spelt_with_escapes_is_found_too() -> None:
+    assert b"s3cret" not in shown('{"pass\\u0077ord": "s3cret"}')
+
+
+def test_whole_trees_under_a_secret_key_go() -> None:
+    assert shown('{"credentials": {"user": "a", "deep": ["b"]}}') == b'{"credentials":"[redacted]"}'
+
+
+def test_what_has_no_secret_is_not_touched() -> None:
+    text = '{"a": 1.50, "b": [null, true, "x"]}'
+    assert shown(text) == text.encode()
+
+
+def test_numbers_beside_a_secret_keep_every_digit() -> None:
+    text = '{"token": "t", "price": 1.10000000000000000000001, "big": 123456789012345678901234567890}'
+    assert shown(text) == (
+        b'{"token":"[redacted]","price":1.10000000000000000000001,"big":123456789012345678901234567890}'
+    )
