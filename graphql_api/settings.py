@@ -49,7 +49,7 @@ class Settings(BaseSettings):
         15.0,
         ge=0,
         le=30,
-        description="Seconds a process trusts what it knows of a token: as long, a revocation elsewhere may take.",
+        description="Seconds a process trusts what it read of a token; a revocation elsewhere takes as long.",
     )
     password_threads: int = Field(
         4, ge=1, le=64, description="Passwords a process verifies at once, 64 MiB each; others wait."
@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     )
     operation_timeout: float = Field(15.0, gt=0, description="Seconds a query or a mutation may take.")
     socket_init_timeout: float = Field(
-        5.0, ge=1, le=60, description="Seconds a WebSocket may take to send connection_init."
+        5.0, gt=0, le=60, description="Seconds a WebSocket may take to send connection_init."
     )
     heartbeat: float = Field(
         20.0, gt=0, description="Seconds between heartbeats on sockets and event streams."
