@@ -35,7 +35,7 @@ def timestamp(text: str) -> str:
         return f"{text[:10]}T{text[11:19]}.000000Z"
     if text == "-infinity" or text.endswith(" BC"):
         return _FIRST
-    if text[4] != "-":  # infinity, or a year of five digits
+    if text == "infinity" or text[:5].isdecimal():  # a year of five digits or six
         return _LAST
     try:
         moment = datetime.fromisoformat(text).astimezone(UTC)

@@ -82,39 +82,39 @@ def test_an_address_does_not_print_its_password() -> None:
     assert "AbC123dEf" not in repr(Address.parse(NEON))
 
 
-async def test_a_password_may_hold_any_character_that_is_escaped(address: Address) -> None:
-    async with proxy_to(address) as proxy:
-        url = proxy.url(address).replace("secret", "%40%23%2F%3A%3F%20")
+async def test_a_password_may_hold_any_character_that_is_escaped(server: Address) -> None:
+    async with proxy_to(server) as proxy:
+        url = proxy.url(server).replace("secret", "%40%23%2F%3A%3F%20")
         connection = await Address.parse(url).connect()
         await connection.close()
 
 
 @pytest.mark.parametrize("parameters", ["", "?sslmode=prefer", "?sslmode=disable&channel_binding=prefer"])
 async def test_a_server_without_tls_is_reached_unless_tls_is_required(
-    address: Address, parameters: str
+    server: Address, parameters: str
 ) -> None:
-    async with proxy_to(address) as proxy:
-        connection = await Address.parse(proxy.url(address, parameters)).connect()
+    async with proxy_to(server) as proxy:
+        connection = await Address.parse(proxy.url(server, parameters)).connect()
         assert await connection.fetchval("SELECT 1") == 1
         await connection.close()
 
 
-async def test_required_tls_is_never_left_out(address: Address) -> None:
-    async with proxy_to(address) as proxy:
+async def test_required_tls_is_never_left_out(server: Address) -> None:
+    async with proxy_to(server) as proxy:
         with pytest.raises(ConnectionError):
-            await Address.parse(proxy.url(address, "?sslmode=require")).connect()
+            await Address.parse(proxy.url(server, "?sslmode=require")).connect()
 
 
-async def test_libpqs_own_words_do_not_reach_the_server(address: Address) -> None:
-    async with proxy_to(address) as proxy:
+async def test_libpqs_own_words_do_not_reach_the_server(server: Address) -> None:
+    async with proxy_to(server) as proxy:
         words = "?connect_timeout=5&keepalives=1&gssencmode=disable&client_encoding=latin1&sslsni=1"
-        connection = await Address.parse(proxy.url(address, words)).connect()
+        connection = await Address.parse(proxy.url(server, words)).connect()
         await connection.close()
 
 
-async def test_settings_in_a_url_reach_the_server(address: Address) -> None:
-    async with proxy_to(address) as proxy:
-        url = proxy.url(address, "?search_path=a&options=-c%20work_mem%3D7MB")
+async def test_settings_in_a_url_reach_the_server(server: Address) -> None:
+    async with proxy_to(server) as proxy:
+        url = proxy.url(server, "?search_path=a&options=-c%20work_mem%3D7MB")
         connection = await Address.parse(url).connect()
         assert await connection.fetchval("SHOW search_path") == "a"
         assert await connection.fetchval("SHOW work_mem") == "7MB"
@@ -130,18 +130,18 @@ async def test_settings_in_a_url_reach_the_server(address: Address) -> None:
         "postgresql://postgres@127.0.0.1:1,127.0.0.1:{port}{database}?target_session_attrs=primary",
     ],
 )
-async def test_of_several_hosts_the_one_that_answers_serves(address: Address, form: str) -> None:
-    async with proxy_to(address) as proxy:
-        url = form.format(port=proxy.port, database=urlsplit(address.dsn).path)
+async def test_of_several_hosts_the_one_that_answers_serves(server: Address, form: str) -> None:
+    async with proxy_to(server) as proxy:
+        url = form.format(port=proxy.port, database=urlsplit(server.dsn).path)
         connection = await Address.parse(url).connect()
         assert await connection.fetchval("SELECT 1") == 1
         await connection.close()
 
 
-async def test_behind_a_pooler_no_prepared_statement_is_left(address: Address, tmp_path: Path) -> None:
-    socket_folder = parse_qs(urlsplit(address.dsn).query)["host"][0]
+async def test_behind_a_pooler_no_prepared_statement_is_left(server: Address, tmp_path: Path) -> None:
+    socket_folder = parse_qs(urlsplit(server.dsn).query)["host"][0]
     (tmp_path / "db-pooler").symlink_to(socket_folder)
-    database = urlsplit(address.dsn).path
+    database = urlsplit(server.dsn).path
     connection = await Address.parse(f"postgresql://postgres@{database}?host={tmp_path}/db-pooler").connect()
 
     await connection.fetch("SELECT $1::int", 7)
@@ -150,28 +150,28 @@ async def test_behind_a_pooler_no_prepared_statement_is_left(address: Address, t
     await connection.close()
 
 
-async def test_a_connection_tells_the_server_who_it_is(address: Address) -> None:
-    connection = await address.connect(application="a drill")
+async def test_a_connection_tells_the_server_who_it_is(server: Address) -> None:
+    connection = await server.connect(application="a drill")
     assert await connection.fetchval("SHOW application_name") == "a drill"
     await connection.close()
 
 
-async def test_a_pooler_that_refuses_settings_is_used_without_them(address: Address) -> None:
+async def test_a_pooler_that_refuses_settings_is_used_without_them(server: Address) -> None:
     def refuse(message: bytes) -> bytes | None:
         return fatal("08P01", "unsupported startup parameter: TimeZone") if b"TimeZone\0" in message else None
 
-    async with proxy_to(address, refuse) as proxy:
-        connection = await Address.parse(proxy.url(address)).connect()
+    async with proxy_to(server, refuse) as proxy:
+        connection = await Address.parse(proxy.url(server)).connect()
         await connection.execute("SET TimeZone = 'Asia/Kolkata'")
         moment = await connection.fetchval("SELECT '2026-11-22 09:00:00.5Z'::timestamptz")
         assert moment == "2026-11-22T09:00:00.500000Z"
         await connection.close()
 
 
-async def test_a_server_that_refuses_us_is_asked_no_more_than_twice(address: Address) -> None:
-    async with proxy_to(address, lambda _: fatal("08P01", "no such database")) as proxy:
+async def test_a_server_that_refuses_us_is_asked_no_more_than_twice(server: Address) -> None:
+    async with proxy_to(server, lambda _: fatal("08P01", "no such database")) as proxy:
         with pytest.raises(asyncpg.ProtocolViolationError):
-            await Address.parse(proxy.url(address)).connect()
+            await Address.parse(proxy.url(server)).connect()
         assert len(proxy.connections) == 2
 
 
