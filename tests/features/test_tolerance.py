@@ -1,0 +1,176 @@
+"""Whatever other programs have stored reads as documented, and fails none of its neighbours."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests import factories
+from tests.asking import Graph, operator, trader
+from tests.factories import NOW
+
+UNKNOWN = "00000000-0000-0000-0000-000000000009"
+
+
+@pytest.fixture
+async def session(connection: "asyncpg.Connection") -> str:
+    account = await factories.account(connection, await factories.user(connection))
+    return await factories.session(connection, account)
+
+
+async def trades(graph: Graph, fields: str) -> list[dict[str, Any]]:
+    query = f"{{ trades(orderBy: {{field: SYMBOL, direction: ASC}}) {{ nodes {{ {fields} }} }} }}"
+    return list((await graph.as_(operator()).ask(query)).data["trades"]["nodes"])
+
+
+async def test_a_dangling_strategy_is_null_beside_one_that_is_not(
+    graph: Graph, connection: "asyncpg.Connection", session: str
+) -> None:
+    strategy = await factories.strategy(connection, name="Trend")
+    await factories.trade(connection, session, symbol="a", strategy_id=UNKNOWN)
+    await factories.trade(connection, session, symbol="b", strategy_id=strategy)
+    await factories.trade(connection, session, symbol="c")
+
+    assert await trades(graph, "strategyId strategy { name }") == [
+        {"strategyId": UNKNOWN, "strategy": None},
+        {"strategyId": strategy, "strategy": {"name": "Trend"}},
+        {"strategyId": None, "strategy": None},
+    ]
+
+
+async def test_words_that_nobody_foresaw_are_other(
+    graph: Graph, connection: "asyncpg.Connection", session: str
+) -> None:
+    await factories.trade(connection, session, symbol="a", status="limbo", direction="up?")
+    await factories.trade(connection, session, symbol="b", status=" Filled", direction="LONG ", exit_time=NOW)
+
+    assert await trades(graph, "status statusRaw direction directionRaw") == [
+        {"status": "OTHER", "statusRaw": "limbo", "direction": "OTHER", "directionRaw": "up?"},
+        {"status": "CLOSED", "statusRaw": " Filled", "direction": "BUY", "directionRaw": "LONG "},
+    ]
+
+
+async def test_a_stored_nan_is_null_wherever_it_stands(
+    graph: Graph, connection: "asyncpg.Connection", session: str
+) -> None:
+    nan = Decimal("NaN")
+    await factories.trade(connection, session, symbol="a", pnl=nan, size=nan, entry_price=nan, exit_price=nan)
+    await factories.trade(connection, session, symbol="b", pnl=Decimal(0), size=Decimal(0))
+
+    assert await trades(graph, "pnl size entryPrice exitPrice") == [
+        {"pnl": None, "size": None, "entryPrice": None, "exitPrice": None},
+        {"pnl": "0.00000000", "size": "0.00000000", "entryPrice": "1.08000000", "exitPrice": None},
+    ]
+
+
+async def test_null_foreign_keys_are_null_edges(graph: Graph, connection: "asyncpg.Connection") -> None:
+    account = await factories.account(connection, None)
+    session = await factories.session(connection, None)
+    query = """
+      query ($account: ID!, $session: ID!) {
+        account(id: $account) { user { id } }
+        session(id: $session) { account { id } trades { totalCount } }
+      }
+    """
+    answer = await graph.as_(operator()).ask(query, {"account": account, "session": session})
+
+    assert answer.data == {
+        "account": {"user": None},
+        "session": {"account": None, "trades": {"totalCount": 0}},
+    }
+
+
+async def test_a_session_without_end_runs(graph: Graph, connection: "asyncpg.Connection") -> None:
+    account = await factories.account(connection, await factories.user(connection))
+    ended = await factories.session(connection, account, ended_at=NOW + timedelta(hours=30))
+    older = await factories.session(connection, account, started_at=NOW - timedelta(days=1))
+    running = await factories.session(connection, account)
+    query = """
+      query ($id: ID!) { account(id: $id) {
+        currentSession { id }
+        sessions { nodes { id isRunning endedAt duration } }
+      } }
+    """
+    data = (await graph.as_(operator()).ask(query, {"id": account})).data["account"]
+    rows = {row.pop("id"): row for row in data["sessions"]["nodes"]}
+
+    assert data["currentSession"] == {"id": running}
+    assert rows[running] == rows[older] == {"isRunning": True, "endedAt": None, "duration": None}
+    assert rows[ended] == {"isRunning": False, "endedAt": "2026-11-21T18:00:00.000000Z", "duration": "PT30H"}
+
+
+async def test_of_two_risk_rows_the_newest_counts(graph: Graph, connection: "asyncpg.Connection") -> None:
+    user = await factories.user(connection)
+    twice = await factories.account(connection, user, account_number="1")
+    once = await factories.account(connection, user, account_number="2")
+    await factories.account(connection, user, account_number="3")
+    await factories.risk_settings(connection, twice, updated_at=None)
+    newest = await factories.risk_settings(connection, twice, max_daily_loss=Decimal("NaN"))
+    await factories.risk_settings(connection, twice, updated_at=NOW - timedelta(days=1))
+    only = await factories.risk_settings(connection, once)
+    query = "{ accounts { nodes { riskSettings { id hasDuplicates maxDailyLoss } } } }"
+
+    nodes = (await graph.as_(trader(user)).ask(query)).data["accounts"]["nodes"]
+    assert nodes == [
+        {"riskSettings": {"id": newest, "hasDuplicates": True, "maxDailyLoss": None}},
+        {"riskSettings": {"id": only, "hasDuplicates": False, "maxDailyLoss": "500.00000000"}},
+        {"riskSettings": None},
+    ]
+
+
+async def test_moments_beyond_the_calendar_are_its_ends(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    user = await factories.user(connection)
+    await connection.execute("UPDATE users SET subscription_expires = 'infinity', last_login = '-infinity'")
+    query = "query ($id: ID!) { user(id: $id) { subscriptionExpires lastLogin } }"
+
+    assert (await graph.as_(trader(user)).ask(query, {"id": user})).data["user"] == {
+        "subscriptionExpires": "9999-12-31T23:59:59.999999Z",
+        "lastLogin": "0001-01-01T00:00:00.000000Z",
+    }
+
+
+@pytest.mark.parametrize(
+    ("stored", "status"),
+    [
+        ("trialing", "TRIAL"),
+        (" Active ", "ACTIVE"),
+        ("unpaid", "PAST_DUE"),
+        ("canceled", "CANCELLED"),
+        ("incomplete_expired", "EXPIRED"),
+        ("", "NONE"),
+        ("gratis", "OTHER"),
+        (None, None),
+    ],
+)
+async def test_subscription_words_are_billings(
+    graph: Graph, connection: "asyncpg.Connection", stored: str | None, status: str | None
+) -> None:
+    user = await factories.user(connection, subscription_status=stored)
+    query = "query ($id: ID!) { user(id: $id) { subscriptionStatus subscriptionStatusRaw } }"
+
+    answer = await graph.as_(trader(user)).ask(query, {"id": user})
+    assert answer.data["user"] == {"subscriptionStatus": status, "subscriptionStatusRaw": stored}
+
+
+async def test_secrets_never_leave(graph: Graph, connection: "asyncpg.Connection") -> None:
+    user = await factories.user(connection, password_hash="hash-of-theirs")
+    await factories.account(connection, user, api_key="key-of-theirs", account_number="1")
+    await factories.account(connection, user, api_key="", account_number="2")
+    await factories.account(connection, user, api_key=None, account_number="3")
+    await factories.strategy(connection, parameters='{"period": 14, "api_token": "theirs"}')
+    query = (
+        "{ users { nodes { email accounts { nodes { hasApiKey } } } } strategies { nodes { parameters } } }"
+    )
+    answer = await graph.as_(trader(user)).ask(query)
+
+    assert answer.data["users"]["nodes"][0]["accounts"]["nodes"] == [
+        {"hasApiKey": True},
+        {"hasApiKey": False},
+        {"hasApiKey": False},
+    ]
+    assert answer.data["strategies"]["nodes"] == [{"parameters": {"period": 14, "api_token": "[redacted]"}}]
+    assert "theirs" not in str(answer.body)
