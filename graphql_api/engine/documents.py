@@ -2,11 +2,13 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from graphql import (
     ASTValidationRule,
     DocumentNode,
+    FragmentDefinitionNode,
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
@@ -16,6 +18,8 @@ from graphql import (
 )
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
+
+from graphql_api.engine.rules import NoNulRule
 
 Rules = Sequence[type[ASTValidationRule]]
 Guard = Callable[[DocumentNode], Sequence[GraphQLError]]
@@ -35,13 +39,16 @@ class RequestError(Exception):
         self.errors = errors
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Document:
     """A valid document."""
 
     ast: DocumentNode
     operations: Mapping[str | None, OperationDefinitionNode]
     """By name; None for the one that has no name."""
+    fragments: Mapping[str, FragmentDefinitionNode]
+    plans: dict[OperationDefinitionNode, Any] = field(default_factory=dict, repr=False)
+    """What `plans` keeps of each operation, for as long as the document is kept."""
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation to run. Raises RequestError where the name doesn't say which."""
@@ -73,14 +80,22 @@ class Documents:
         guard: Guard | None = None,
         max_characters: int = 15_000,
         max_tokens: int = 2_000,
+        max_errors: int = 100,
         capacity: int = 2_000_000,
         suggestions: bool = True,
     ) -> None:
         self._schema = schema
-        self._rules = (*specified_rules, MaybeNullValidationRule, OneOfInputValidationRule, *rules)
+        self._rules = (
+            *specified_rules,
+            MaybeNullValidationRule,
+            OneOfInputValidationRule,
+            NoNulRule,
+            *rules,
+        )
         self._guard = guard
         self._max_characters = max_characters
         self._max_tokens = max_tokens
+        self._max_errors = max_errors
         self._capacity = capacity
         self._suggestions = suggestions
         self._documents: OrderedDict[str, Document] = OrderedDict()
@@ -111,7 +126,13 @@ class Documents:
             raise RequestError("GRAPHQL_PARSE_FAILED", [error]) from None
         errors = self._guard(ast) if self._guard is not None else ()
         if not errors:
-            errors = validate(self._schema, ast, self._rules, hide_suggestions=not self._suggestions)
+            errors = validate(
+                self._schema,
+                ast,
+                self._rules,
+                max_errors=self._max_errors - 1,  # one more says that there were too many
+                hide_suggestions=not self._suggestions,
+            )
         if errors:
             raise RequestError("GRAPHQL_VALIDATION_FAILED", errors)
         operations = {
@@ -119,4 +140,9 @@ class Documents:
             for definition in ast.definitions
             if isinstance(definition, OperationDefinitionNode)
         }
-        return Document(ast, operations)
+        fragments = {
+            definition.name.value: definition
+            for definition in ast.definitions
+            if isinstance(definition, FragmentDefinitionNode)
+        }
+        return Document(ast, operations, fragments)

@@ -55,6 +55,11 @@ Check = Callable[[Any], None]
 """Raises if the context's viewer may not ask for the field at all."""
 
 
+def is_any_source(_source: Any, _info: Any = None) -> bool:
+    """An `is_type_of` for types read from plain rows: what a field declares is what its value is."""
+    return True
+
+
 class DeclaredField(StrawberryField):
     """A Strawberry field with a declared source, and what must hold before it is read."""
 

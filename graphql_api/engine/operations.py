@@ -5,16 +5,18 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import orjson
 import strawberry
-from graphql import ExecutionResult, GraphQLError, OperationType, located_error
+from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, OperationType, located_error
 from graphql.execution import create_source_event_stream
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_api.engine.documents import Document, Documents, Guard, RequestError, Rules
+from graphql_api.engine.plans import Plans
+from graphql_api.engine.run import Run
 
 Mask = Callable[[GraphQLError], GraphQLError]
 """What a client may see of an error."""
@@ -35,8 +37,13 @@ class Operation:
     """A request whose document is valid and whose operation is known."""
 
     document: Document
-    kind: OperationType
+    definition: OperationDefinitionNode
     request: GraphQLRequest
+
+    @property
+    def kind(self) -> OperationType:
+        """Query, mutation or subscription."""
+        return self.definition.operation
 
 
 @dataclass(slots=True)
@@ -61,7 +68,7 @@ class Result:
                 response["errors"] = [error.formatted for error in self.errors]
             if self.extensions:
                 response["extensions"] = self.extensions
-            self._rendered = orjson.dumps(response, default=str)
+            self._rendered = orjson.dumps(response)
         return self._rendered
 
 
@@ -79,6 +86,7 @@ class Operations:
         max_tokens: int = 2_000,
         max_errors: int = 100,
         suggestions: bool = True,
+        engine: Literal["compiled", "stock"] = "compiled",
     ) -> None:
         self._schema = schema._schema  # noqa: SLF001 - graphql-core's own, which Strawberry doesn't publish
         # Strawberry types its argument more widely than it calls it.
@@ -86,12 +94,15 @@ class Operations:
         self._mask = mask
         self._max_errors = max_errors
         self._suggestions = suggestions
+        self.plans = Plans(self._schema) if engine == "compiled" else None
+        """What compiled operations run by; None where the stock executor runs them all."""
         self.documents = Documents(
             self._schema,
             rules=rules,
             guard=guard,
             max_characters=max_characters,
             max_tokens=max_tokens,
+            max_errors=max_errors,
             suggestions=suggestions,
         )
 
@@ -99,14 +110,14 @@ class Operations:
         """Find the operation that the request names. Raises RequestError."""
         document = self.documents.get(request.query)
         definition = document.operation(request.operation_name)
-        return Operation(document, definition.operation, request)
+        return Operation(document, definition, request)
 
     async def execute(self, operation: Operation, context: Any) -> Result:
         """Run a query or a mutation. What a resolver raises is in the result, masked."""
         executor = self._build(operation, context)
         if isinstance(executor, Result):
             return executor
-        return await self._run(executor)
+        return await self._run(executor, operation)
 
     async def subscribe(
         self, operation: Operation, new_context: Callable[[], Any]
@@ -131,7 +142,7 @@ class Operations:
                 async for event in events:
                     each = executor.build_per_event_executor(event)
                     each.context_value = new_context()
-                    yield await self._run(cast("StrawberryGraphQLCoreExecutionContext", each))
+                    yield await self._run(cast("StrawberryGraphQLCoreExecutionContext", each), operation)
         except Exception as error:  # noqa: BLE001 - whatever ended the source, the subscriber is told
             yield self._refusal([located_error(error)])
 
@@ -150,9 +161,14 @@ class Operations:
             return Result(errors=RequestError("BAD_USER_INPUT", executor).errors, executed=False)
         return cast("StrawberryGraphQLCoreExecutionContext", executor)
 
-    async def _run(self, executor: StrawberryGraphQLCoreExecutionContext) -> Result:
+    async def _run(self, executor: StrawberryGraphQLCoreExecutionContext, operation: Operation) -> Result:
+        plan = (
+            self.plans.get(operation.document, operation.definition, executor.variable_values)
+            if self.plans
+            else None
+        )
         try:
-            result = executor.execute_operation()
+            result = executor.execute_operation() if plan is None else Run(plan, executor).execute()
             if isawaitable(result):
                 result = await result
         except asyncio.CancelledError as error:

@@ -8,6 +8,7 @@ import strawberry
 from sqlalchemy import bindparam, func, select, true
 
 from graphql_api.db.statements import Statement, compile_statement
+from graphql_api.engine.fields import is_any_source
 from graphql_api.graph.context import Reader, Row
 from graphql_api.graph.entity import UUIDS, Entity
 from graphql_api.graph.relations import column
@@ -21,10 +22,7 @@ class Node:
 
     id: strawberry.ID = column("The row's own UUID.")
 
-    @classmethod
-    def is_type_of(cls, _row: Any, _info: Any) -> bool:
-        """Rows have no class of their own: what a field declares is what they are."""
-        return True
+    is_type_of = staticmethod(is_any_source)
 
     @classmethod
     def resolve_type(cls, row: Any, _info: Any, _abstract: Any) -> str:

@@ -1,0 +1,61 @@
+"""What an operation compiles to: for each type that is selected, its fields, ready to run.
+
+    Plan            one operation
+    └── Selection   what is asked of one object type        (assemble: columns of values to objects)
+        └── Field   one response key of it                  (reader: parents to values)
+            └── Completion   values to JSON, by the type    (leaf, list, object, abstract)
+
+A plan holds no state of any request and is shared by all that run the same operation.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from graphql import FieldNode, GraphQLField, GraphQLObjectType, OperationDefinitionNode
+from graphql.execution.collect_fields import FieldDetailsList
+
+if TYPE_CHECKING:
+    from graphql_api.engine.completion import Completion
+    from graphql_api.engine.readers import Reader
+
+Column = Sequence[Any]
+
+
+@dataclass(eq=False, slots=True)
+class Field:
+    """One response key of a selection: the field behind it, and how its values are read and completed."""
+
+    position: int
+    key: str
+    parent: GraphQLObjectType
+    definition: GraphQLField
+    details: FieldDetailsList
+    nodes: list[FieldNode]
+    reader: "Reader"
+    completion: "Completion"
+
+    @property
+    def name(self) -> str:
+        """The field's name in the schema."""
+        return self.nodes[0].name.value
+
+
+@dataclass(eq=False, slots=True)
+class Selection:
+    """What is asked of one object type at one place of the operation."""
+
+    type: GraphQLObjectType
+    fields: tuple[Field, ...]
+    assemble: Callable[[int, Sequence[Column]], list[dict[str, Any]]]
+    """From a column of completed values for each field, all of the given length, to the objects."""
+    waits: bool
+    """Whether running it may have to wait for something to be loaded."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Plan:
+    """One operation, for one outcome of its conditions (@skip and @include)."""
+
+    operation: OperationDefinitionNode
+    root: Selection

@@ -1,0 +1,63 @@
+"""The plans of a document's operations, compiled when they are first run and kept with the document."""
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphql import GraphQLSchema, OperationDefinitionNode
+from graphql.execution.values import VariableValues
+
+from graphql_api.engine.compiler import Compiler
+from graphql_api.engine.documents import Document
+from graphql_api.engine.plan import Plan
+from graphql_api.engine.scan import Scan, scan
+
+MAX_VARIANTS = 16
+"""Plans kept of one operation. It has one for each outcome of its conditions, never one for each value."""
+
+
+@dataclass(slots=True)
+class OperationPlans:
+    """The plans of one operation, by the outcomes of its conditions."""
+
+    scan: Scan
+    variants: OrderedDict[tuple[Any, ...], Plan] = field(default_factory=OrderedDict)
+
+
+class Plans:
+    """Finds or compiles plans, and counts what was left to the stock executor, by reason."""
+
+    def __init__(self, schema: GraphQLSchema) -> None:
+        self._schema = schema
+        self.compiled = 0
+        self.fallbacks: Counter[str] = Counter()
+
+    def get(
+        self, document: Document, operation: OperationDefinitionNode, variables: VariableValues
+    ) -> Plan | None:
+        """The plan to run; None if the stock executor has to."""
+        plans = document.plans.get(operation)
+        if plans is None:
+            plans = document.plans[operation] = OperationPlans(scan(operation, document.fragments))
+        reason = plans.scan.unsupported
+        if reason is None:
+            outcome = tuple(variables.coerced.get(name) for name in plans.scan.conditions)
+            plan = plans.variants.get(outcome)
+            if plan is not None:
+                return plan
+            if all(isinstance(value, bool) for value in outcome):
+                conditions = dict(zip(plans.scan.conditions, outcome, strict=True))
+                try:
+                    plan = Compiler(self._schema, operation, document.fragments, conditions).compile()
+                except RecursionError:
+                    reason = "depth"
+                else:
+                    self.compiled += 1
+                    plans.variants[outcome] = plan
+                    if len(plans.variants) > MAX_VARIANTS:
+                        plans.variants.popitem(last=False)
+                    return plan
+            else:
+                reason = "condition"
+        self.fallbacks[reason] += 1
+        return None

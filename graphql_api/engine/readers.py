@@ -1,0 +1,127 @@
+"""How the values of a field are read, for all parents at once.
+
+What a reader returns has a value for each parent: an exception where reading failed, and something to await
+where it isn't there yet.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from graphql import GraphQLField
+from graphql.execution.values import get_argument_values
+from strawberry.schema.schema_converter import get_arguments
+
+from graphql_api.engine.fields import DeclaredField, FromLoader
+from graphql_api.engine.places import Places
+
+if TYPE_CHECKING:
+    from graphql_api.engine.plan import Field
+    from graphql_api.engine.run import Run
+
+
+class Reader(Protocol):
+    """Reads one field."""
+
+    waits: bool
+    """Whether its values may be something to await."""
+
+    def read(self, run: "Run", field: "Field", parents: list[Any], places: Places) -> list[Any]:
+        """A value for each parent. `places` are those of the field."""
+
+
+def apply(function: Callable[[Any], Any], parents: list[Any]) -> list[Any]:
+    """A value for each parent; whatever is raised for one stands in its place."""
+    try:
+        return list(map(function, parents))
+    except Exception:  # noqa: BLE001 - found again below, each at its parent
+        return [_attempt(function, parent) for parent in parents]
+
+
+def _attempt(function: Callable[[Any], Any], parent: Any) -> Any:
+    try:
+        return function(parent)
+    except Exception as error:  # noqa: BLE001 - becomes the field's error
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class PlainReader:
+    """What a function of the parent alone gives: a column of its row, a computation from it."""
+
+    function: Callable[[Any], Any]
+    waits = False
+
+    @classmethod
+    def of_column(cls, name: str) -> "PlainReader":
+        """`row[name]`."""
+        return cls(itemgetter(name))
+
+    def read(self, _run: "Run", _field: "Field", parents: list[Any], _places: Places) -> list[Any]:
+        """Call it for each parent."""
+        return apply(self.function, parents)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadingReader:
+    """A declared load: every parent is asked for before anything is awaited."""
+
+    source: FromLoader
+    declaration: DeclaredField
+    arguments: Mapping[str, Any] | None
+    """Those of a field whose arguments name no variable: the same for every request."""
+    waits = True
+
+    def read(self, run: "Run", field: "Field", parents: list[Any], _places: Places) -> list[Any]:
+        """Prepare once, then ask for each parent."""
+        try:
+            arguments = self.arguments
+            if arguments is None:
+                arguments = convert(run.arguments(field), self.declaration, run.strawberry)
+            if self.declaration.check is not None:
+                self.declaration.check(run.context)
+            load = self.source.prepare(run.context, arguments)
+        except Exception as error:  # noqa: BLE001 - becomes the field's error
+            return [error] * len(parents)
+        return apply(load, parents)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverReader:
+    """An ordinary resolver, which can only be called, once for each parent."""
+
+    resolve: Callable[..., Any]
+    waits = True
+
+    def read(self, run: "Run", field: "Field", parents: list[Any], places: Places) -> list[Any]:
+        """Call it with an `info` of its own for each parent."""
+        try:
+            arguments = run.arguments(field)
+        except Exception as error:  # noqa: BLE001 - becomes the field's error
+            return [error] * len(parents)
+
+        def call(number: int) -> Any:
+            return self.resolve(parents[number], run.info(field, places.path(number)), **arguments)
+
+        return [_attempt(call, number) for number in range(len(parents))]
+
+
+def convert(arguments: dict[str, Any], declaration: DeclaredField, schema: Any) -> dict[str, Any]:
+    """A declared field's arguments as Strawberry hands them to resolvers: inputs as objects."""
+    if not arguments:
+        return arguments
+    _, converted = get_arguments(
+        field=declaration,
+        source=None,
+        info=cast("Any", None),  # only asked for by inputs that convert themselves
+        kwargs=arguments,
+        config=schema.config,
+        scalar_registry=schema.schema_converter.scalar_registry,
+    )
+    return converted
+
+
+def constant_arguments(definition: GraphQLField, field_node: Any) -> dict[str, Any]:
+    """The arguments of a field that names no variable. Raises GraphQLError if they can't be coerced."""
+    return get_argument_values(definition, field_node)
