@@ -6,6 +6,7 @@ from strawberry.tools import merge_types
 
 from graphql_api.features import (
     accounts,
+    log_stats,
     login,
     logs,
     nodes,
@@ -30,6 +31,7 @@ Query = merge_types(
         strategies.Query,
         performance.Query,
         logs.Query,
+        log_stats.Query,
     ),
 )
 Mutation = merge_types("Mutation", (login.Mutation, risk.Mutation))

@@ -2,10 +2,17 @@
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _known_timezone(name: str) -> str:
+    if name != "UTC" and name not in available_timezones():
+        raise ValueError("must be the IANA name of a time zone, such as Europe/Berlin")
+    return name
 
 
 class Settings(BaseSettings):
@@ -111,12 +118,21 @@ class Settings(BaseSettings):
         20, gt=0, description="Seconds a process that stops waits for requests under way."
     )
     default_max_daily_loss: Decimal | None = Field(
-        Decimal(1000), ge=0, description="What resetRiskSettings sets; empty is no limit. Likewise the next three."
+        Decimal(1000),
+        ge=0,
+        description="What resetRiskSettings sets; empty is no limit. Likewise the next three.",
     )
-    default_max_position_size: Decimal | None = Field(Decimal(1), ge=0, description="The default position size.")
-    default_max_open_positions: int | None = Field(5, ge=0, description="The default number of open positions.")
+    default_max_position_size: Decimal | None = Field(
+        Decimal(1), ge=0, description="The default position size."
+    )
+    default_max_open_positions: int | None = Field(
+        5, ge=0, description="The default number of open positions."
+    )
     default_risk_per_trade: Decimal | None = Field(
         Decimal("0.01"), ge=0, le=1, description="The default part of the balance that one trade may risk."
+    )
+    risk_timezone: Annotated[str, AfterValidator(_known_timezone)] = Field(
+        "UTC", description="The time zone, by its IANA name, whose midnight begins the day of maxDailyLoss."
     )
     engine: Literal["compiled", "stock"] = Field(
         "compiled", description="How operations run; stock is graphql-core's own executor."

@@ -9,6 +9,7 @@ import strawberry
 from graphql_api.db import tables
 from graphql_api.features.entities import ACCOUNTS, SESSIONS, USERS
 from graphql_api.features.risk import RiskSettings, current_risk_settings
+from graphql_api.features.risk.status import RiskStatus, risk_status_of_account
 from graphql_api.features.sessions import SESSION_LIST, Session, SessionConnection
 from graphql_api.features.stats.fields import stats_of
 from graphql_api.features.stats.types import TradeStats
@@ -58,6 +59,7 @@ class Account(Node):
     risk_settings: RiskSettings | None = one(
         "The limits its bot keeps to; null where none were ever set.", current_risk_settings, key="id"
     )
+    risk_status: RiskStatus = risk_status_of_account("How it stands against those limits now.")
     stats: TradeStats = stats_of(
         "Statistics of the trades of all its sessions.", of=ACCOUNTS, by=tables.sessions.c.account_id
     )

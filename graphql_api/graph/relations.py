@@ -129,11 +129,11 @@ def root_rows(description: str, batch: Batch, *, check: Check) -> Any:
 def argument(
     name: str, type_: Any, description: str, *, required: bool = False, default: Any = strawberry.UNSET
 ) -> StrawberryArgument:
-    """An argument of a declared field; one that isn't required may be null or left out."""
+    """An argument of a declared field. One that isn't required may be null; one with a default, left out."""
     return StrawberryArgument(
         python_name=name,
         graphql_name=None,
         type_annotation=StrawberryAnnotation(type_ if required else type_ | None),
         description=description,
-        **({} if required else {"default": default}),
+        **({} if required and default is strawberry.UNSET else {"default": default}),
     )
