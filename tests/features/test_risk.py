@@ -1,0 +1,254 @@
+"""Changing risk settings: every rule, nothing lost, everything on record."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import orjson
+import pytest
+
+from tests import factories
+from tests.asking import Answer, Graph, trader
+
+FIELDS = """
+  riskSettings { id maxDailyLoss maxPositionSize maxOpenPositions riskPerTrade version hasDuplicates
+    account { id } }
+  account { id riskSettings { id maxDailyLoss } }
+  userErrors { code message field }
+"""
+SET = f"""
+mutation ($id: ID!, $input: SetRiskSettingsInput!, $version: String) {{
+  changed: setRiskSettings(accountId: $id, input: $input, ifVersion: $version) {{ {FIELDS} }}
+}}"""
+UPDATE = f"""
+mutation ($id: ID!, $input: UpdateRiskSettingsInput!, $version: String) {{
+  changed: updateRiskSettings(accountId: $id, input: $input, ifVersion: $version) {{ {FIELDS} }}
+}}"""
+RESET = f"""
+mutation ($id: ID!, $version: String) {{
+  changed: resetRiskSettings(accountId: $id, ifVersion: $version) {{ {FIELDS} }}
+}}"""
+
+
+class Desk:
+    """A trader with one account."""
+
+    def __init__(self, graph: Graph, connection: "asyncpg.Connection", user: str, account: str) -> None:
+        self.graph = graph.as_(trader(user))
+        self.connection = connection
+        self.user = user
+        self.account = account
+
+    async def change(self, query: str, version: str | None = None, /, **given: Any) -> Answer:
+        variables = {"id": self.account, "version": version}
+        return await self.graph.ask(query, variables if query == RESET else {**variables, "input": given})
+
+    async def changed(self, query: str, version: str | None = None, /, **given: Any) -> dict[str, Any]:
+        """The payload of a change that must succeed."""
+        payload = (await self.change(query, version, **given)).data["changed"]
+        assert payload["userErrors"] == []
+        return dict(payload)
+
+    async def refused(self, query: str, version: str | None = None, /, **given: Any) -> list[dict[str, Any]]:
+        """The errors of a change that must fail, and change nothing."""
+        before = await self.rows(), await self.audit()
+        errors = (await self.change(query, version, **given)).data["changed"]["userErrors"]
+        assert errors
+        assert (await self.rows(), await self.audit()) == before
+        return list(errors)
+
+    async def rows(self) -> list[asyncpg.Record]:
+        return list(await self.connection.fetch("SELECT * FROM risk_settings ORDER BY id"))
+
+    async def audit(self) -> list[asyncpg.Record]:
+        return list(await self.connection.fetch("SELECT * FROM system_logs ORDER BY timestamp"))
+
+
+@pytest.fixture
+async def desk(graph: Graph, connection: "asyncpg.Connection") -> Desk:
+    user = await factories.user(connection)
+    return Desk(graph, connection, user, await factories.account(connection, user))
+
+
+def limits(payload: dict[str, Any]) -> list[Any]:
+    row = payload["riskSettings"]
+    return [row[name] for name in ("maxDailyLoss", "maxPositionSize", "maxOpenPositions", "riskPerTrade")]
+
+
+async def test_set_replaces_all_four(desk: Desk) -> None:
+    await desk.changed(SET, maxDailyLoss="500", maxOpenPositions=3, riskPerTrade="0.0125")
+    payload = await desk.changed(SET, maxPositionSize="1.5", riskPerTrade=None)
+
+    assert limits(payload) == [None, "1.50000000", None, None]
+    assert len(await desk.rows()) == 1
+
+
+async def test_update_keeps_what_is_absent_and_clears_what_is_null(desk: Desk) -> None:
+    await desk.changed(SET, maxDailyLoss="500", maxOpenPositions=3, riskPerTrade="0.0125")
+    payload = await desk.changed(UPDATE, maxDailyLoss=None, maxPositionSize="2")
+
+    assert limits(payload) == [None, "2.00000000", 3, "0.0125"]
+
+
+async def test_update_makes_the_first_row(desk: Desk) -> None:
+    payload = await desk.changed(UPDATE, maxOpenPositions=0)
+
+    assert limits(payload) == [None, None, 0, None]
+    assert payload["account"]["riskSettings"] == {"id": payload["riskSettings"]["id"], "maxDailyLoss": None}
+
+
+async def test_reset_brings_back_the_defaults_and_keeps_the_row(desk: Desk) -> None:
+    row = (await desk.changed(SET))["riskSettings"]["id"]
+    payload = await desk.changed(RESET)
+
+    assert payload["riskSettings"]["id"] == row
+    assert limits(payload) == ["1000.00000000", "1.00000000", 5, "0.0100"]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "message"),
+    [
+        ({"riskPerTrade": "1.5"}, "OUT_OF_RANGE", "riskPerTrade must be between 0 and 1"),
+        ({"riskPerTrade": "-0.1"}, "OUT_OF_RANGE", "riskPerTrade must be between 0 and 1"),
+        ({"maxOpenPositions": -1}, "OUT_OF_RANGE", "maxOpenPositions must be between 0 and 2147483647"),
+        (
+            {"maxDailyLoss": "1000000000000"},
+            "OUT_OF_RANGE",
+            "maxDailyLoss must be between 0 and 999999999999.99999999",
+        ),
+        (
+            {"riskPerTrade": "0.00005"},
+            "TOO_PRECISE",
+            "riskPerTrade must have at most 4 digits after the decimal point",
+        ),
+        (
+            {"maxPositionSize": "0.123456789"},
+            "TOO_PRECISE",
+            "maxPositionSize must have at most 8 digits after the decimal point",
+        ),
+        ({"riskPerTrade": "NaN"}, "NOT_FINITE", "riskPerTrade must be a finite number"),
+        ({"maxDailyLoss": "-Infinity"}, "NOT_FINITE", "maxDailyLoss must be a finite number"),
+    ],
+)
+@pytest.mark.parametrize("query", [SET, UPDATE], ids=["set", "update"])
+async def test_a_bad_limit_is_named_with_its_rule(
+    desk: Desk, query: str, given: dict[str, Any], code: str, message: str
+) -> None:
+    assert await desk.refused(query, **given) == [
+        {"code": code, "message": message, "field": ["input", *given]}
+    ]
+
+
+async def test_every_fault_is_told_at_once(desk: Desk) -> None:
+    errors = await desk.refused(SET, maxDailyLoss="-1.000000001", riskPerTrade="NaN")
+
+    assert [(error["code"], error["field"][1]) for error in errors] == [
+        ("OUT_OF_RANGE", "maxDailyLoss"),
+        ("TOO_PRECISE", "maxDailyLoss"),
+        ("NOT_FINITE", "riskPerTrade"),
+    ]
+
+
+@pytest.mark.parametrize("value", ["1e5", "1_000", "", "٣", "0x10"])
+async def test_what_is_no_decimal_is_refused_before_anything_runs(desk: Desk, value: str) -> None:
+    answer = await desk.change(SET, maxDailyLoss=value)
+
+    assert "$input' has invalid value at .maxDailyLoss" in answer.error["message"]
+    assert "plain notation" in answer.error["message"]
+    assert await desk.rows() == []
+
+
+async def test_trailing_zeros_are_not_digits(desk: Desk) -> None:
+    assert limits(await desk.changed(UPDATE, riskPerTrade="0.0100000000"))[3] == "0.0100"
+
+
+async def test_an_update_of_nothing_is_refused(desk: Desk) -> None:
+    assert [error["code"] for error in await desk.refused(UPDATE)] == ["EMPTY_UPDATE"]
+
+
+@pytest.mark.parametrize("id_", ["", "7", "not-a-uuid"])
+async def test_a_malformed_account_id_is_refused(desk: Desk, id_: str) -> None:
+    answer = await desk.graph.ask(RESET, {"id": id_})
+
+    assert answer.error["message"] == "accountId: must be a UUID"
+
+
+async def test_a_stale_version_is_a_conflict_that_shows_the_current_row(desk: Desk) -> None:
+    first = (await desk.changed(SET, maxDailyLoss="1"))["riskSettings"]["version"]
+    second = (await desk.changed(SET, first, maxDailyLoss="2"))["riskSettings"]["version"]
+    payload = (await desk.change(SET, first, maxDailyLoss="3")).data["changed"]
+
+    assert [(error["code"], error["field"]) for error in payload["userErrors"]] == [
+        ("CONFLICT", ["ifVersion"])
+    ]
+    assert payload["riskSettings"]["maxDailyLoss"] == "2.00000000"
+    assert payload["riskSettings"]["version"] == second != first
+
+
+async def test_a_foreign_update_that_left_updated_at_alone_is_a_conflict(desk: Desk) -> None:
+    version = (await desk.changed(SET, maxDailyLoss="1"))["riskSettings"]["version"]
+    await desk.connection.execute("UPDATE risk_settings SET max_daily_loss = 9")
+
+    assert [error["code"] for error in await desk.refused(UPDATE, version, maxOpenPositions=1)] == [
+        "CONFLICT"
+    ]
+
+
+async def test_a_version_where_there_is_no_row_is_a_conflict(desk: Desk) -> None:
+    assert [error["code"] for error in await desk.refused(SET, "anything")] == ["CONFLICT"]
+
+
+async def test_two_first_writers_make_one_row(desk: Desk) -> None:
+    await asyncio.gather(*(desk.changed(SET, maxOpenPositions=number) for number in range(8)))
+
+    assert len(await desk.rows()) == 1
+    assert len(await desk.audit()) == 8
+
+
+async def test_of_several_rows_the_current_one_is_changed_and_none_deleted(desk: Desk) -> None:
+    await factories.risk_settings(desk.connection, desk.account, updated_at=None)
+    current = await factories.risk_settings(desk.connection, desk.account)
+    payload = await desk.changed(UPDATE, maxOpenPositions=7)
+
+    assert payload["riskSettings"]["id"] == current
+    assert payload["riskSettings"]["hasDuplicates"]
+    assert sorted(row["max_open_positions"] or 0 for row in await desk.rows()) == [0, 7]
+
+
+async def test_a_change_is_on_record_with_who_before_and_after(desk: Desk) -> None:
+    await desk.changed(SET, maxDailyLoss="500")
+    await desk.changed(UPDATE, riskPerTrade="0.5")
+    first, second = await desk.audit()
+    details = orjson.loads(second["details"])
+
+    assert (second["level"], second["component"]) == ("INFO", "risk")
+    assert desk.account in second["message"]
+    assert details["by"] == desk.user
+    assert details["before"]["risk_per_trade"] is None
+    assert details["after"]["risk_per_trade"] == "0.5000"
+    assert details["after"]["max_daily_loss"] == "500.00000000"
+    assert orjson.loads(first["details"])["before"] is None
+
+
+async def test_changes_of_one_request_each_see_the_last(desk: Desk) -> None:
+    query = """
+      mutation ($id: ID!) {
+        a: updateRiskSettings(accountId: $id, input: {maxDailyLoss: "1"}) { ...seen }
+        b: updateRiskSettings(accountId: $id, input: {maxDailyLoss: "2"}) { ...seen }
+      }
+      fragment seen on RiskSettingsPayload { account { riskSettings { maxDailyLoss } } }
+    """
+    data = (await desk.graph.ask(query, {"id": desk.account})).data
+
+    assert [data[name]["account"]["riskSettings"]["maxDailyLoss"] for name in "ab"] == [
+        "1.00000000",
+        "2.00000000",
+    ]
+
+
+async def test_nothing_is_rounded(desk: Desk) -> None:
+    payload = await desk.changed(SET, maxDailyLoss="999999999999.99999999")
+
+    assert limits(payload)[0] == "999999999999.99999999"
+    assert (await desk.rows())[0]["max_daily_loss"] == Decimal("999999999999.99999999")
