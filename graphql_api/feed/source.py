@@ -58,12 +58,13 @@ async def start(fetch: Fetch) -> tuple[Position, Seen]:
 
 async def pull(fetch: Fetch, base: Position, rows: int, until: Position | None = None) -> tuple[Page, Seen]:
     """The next rows after `base`, at most `rows`, of what is visible or of what `until` has read."""
+    half_xid, half_id = base.half or (None, NO_ID)
     found = await fetch(
         statements.PULL,
         floor=base.next - 1,
-        running=base.running,
-        half_xid=base.half and base.half[0],
-        half_id=base.half[1] if base.half else NO_ID,
+        running=[xid for xid in base.running if xid != half_xid],
+        half_xid=half_xid,
+        half_id=half_id,
         until_next=until and until.next,
         until_running=until and until.running,
         rows=rows,
