@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +15,7 @@ from graphql_api.db.database import Database
 from graphql_api.db.embedded import EmbeddedPostgres
 from graphql_api.db.migrate import migrate
 from tests.asking import Graph, opened, settings_for
+from tests.scratch import scratch_folder
 
 SERVER_FOLDER = "GRAPHQL_API_TEST_SERVER"
 TEMPLATE = "migrated"
@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_configure(config: pytest.Config) -> None:
     # pytest-xdist's workers inherit this, and share one server.
     if not hasattr(config, "workerinput"):
-        os.environ[SERVER_FOLDER] = tempfile.mkdtemp(prefix="graphql-api-tests-")
+        os.environ[SERVER_FOLDER] = str(scratch_folder())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

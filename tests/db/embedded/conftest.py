@@ -1,7 +1,6 @@
 """Folders to run servers in, and other processes that use them."""
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 
 from graphql_api.db.embedded import EmbeddedPostgres
 from tests.db.embedded.helpers import SETTINGS, Client, copy, eventually, keepers
+from tests.scratch import scratch_folder
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def client() -> Iterator[Callable[..., Client]]:
 @pytest.fixture
 def parent() -> Iterator[Path]:
     """A folder that every account can enter, for the folders of servers."""
-    parent = Path(tempfile.mkdtemp(prefix="graphql-api-embedded-"))
+    parent = scratch_folder()
     parent.chmod(0o755)
     yield parent
     eventually(lambda: not keepers(parent))
@@ -48,7 +48,7 @@ def empty_folder(parent: Path) -> Path:
 @pytest.fixture(scope="session")
 def made_folder() -> Iterator[Path]:
     """Where a server has been, for copies of it."""
-    folder = Path(tempfile.mkdtemp(prefix="graphql-api-embedded-"))
+    folder = scratch_folder()
     postgres = EmbeddedPostgres(folder, settings=SETTINGS)
     postgres.start()
     postgres.stop()
