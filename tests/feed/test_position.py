@@ -1,0 +1,192 @@
+"""Positions, against a model of PostgreSQL's transaction ids.
+
+The model's `pull` says what statements.PULL says; test_lossless holds the two together on a real server. Here a
+history of some thousand transactions takes no time, so that every interleaving gets its turn.
+"""
+
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphql_api.feed.position import NO_ID, Page, Position
+
+Row = dict[str, object]
+
+
+@dataclass
+class Model:
+    """Transactions as PostgreSQL numbers them: an id at the first write, visible at once on commit."""
+
+    following: int = 10
+    open: dict[int, list[Row]] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    written: int = 0
+
+    def begin(self) -> int:
+        self.following += 1
+        self.open[self.following - 1] = []
+        return self.following - 1
+
+    def write(self, xid: int, rows: int) -> None:
+        for _ in range(rows):
+            self.written += 1
+            scattered = self.written * 7919 % 10_007
+            self.open[xid].append({"feed_xid": xid, "id": f"{scattered:08d}", "number": self.written})
+
+    def commit(self, xid: int) -> None:
+        self.rows += self.open.pop(xid)
+
+    def crash(self) -> None:
+        """What is open is gone, and its ids are given out again unless a later one is on the disk."""
+        self.open.clear()
+        self.following = max((int(str(row["feed_xid"])) for row in self.rows), default=9) + 1
+
+    def pull(self, base: Position, rows: int, until: Position | None = None) -> Page:
+        running = tuple(sorted(self.open)) if until is None else until.running
+        limit = self.following if until is None else until.next
+        half, half_id = base.half or (None, NO_ID)
+
+        def place(row: Row) -> tuple[bool, int, str] | None:
+            xid, row_id = int(str(row["feed_xid"])), str(row["id"])
+            if xid == half:
+                return (False, xid, row_id) if row_id > half_id else None
+            if xid in running or xid >= limit or (xid < base.next and xid not in base.running):
+                return None
+            return (True, xid, row_id)
+
+        found = sorted((key, n) for n, row in enumerate(self.rows) if (key := place(row)) is not None)[:rows]
+        page = Page(base, [self.rows[n] for _, n in found], running, complete=len(found) < rows)  # type: ignore[misc]
+        page.keep_running_below(4)
+        return page
+
+    def newest(self) -> Position:
+        following = max((int(str(row["feed_xid"])) for row in self.rows), default=0) + 1
+        return Position(following, tuple(xid for xid in sorted(self.open) if xid < following))
+
+
+class Client:
+    """Reads pages, from where it was cut off, and keeps what it gets."""
+
+    def __init__(self, position: Position) -> None:
+        self.position = position
+        self.received: list[object] = []
+
+    def take(self, page: Page, rows: int) -> None:
+        """Read the first rows of a page; all of them, and what it says about its end, if there are no more."""
+        self.received += [row["number"] for row in page.rows[:rows]]
+        if rows >= len(page.rows):
+            self.position = page.end
+        elif rows:
+            self.position = page.after(rows - 1)
+
+
+STEP = st.one_of(
+    st.tuples(st.just("begin"), st.integers(0, 3)),
+    st.tuples(st.just("write"), st.integers(0, 5), st.integers(1, 3)),
+    st.tuples(st.just("commit"), st.integers(0, 5)),
+    st.tuples(st.just("abort"), st.integers(0, 5)),
+    st.tuples(st.just("crash")),
+    st.tuples(st.just("pull"), st.integers(0, 1), st.integers(1, 4), st.integers(0, 4)),
+    st.tuples(st.just("hub"), st.integers(1, 4)),
+    st.tuples(st.just("join"), st.integers(0, 1), st.integers(1, 4), st.integers(0, 4)),
+)
+
+
+def run(steps: list[tuple[object, ...]]) -> tuple[Model, list[Client]]:
+    model = Model()
+    clients = [Client(model.newest()), Client(model.newest())]
+    hub = model.newest()
+    for name, *arguments in steps:
+        numbers = [int(str(argument)) for argument in arguments]
+        opened = sorted(model.open)
+        chosen = opened[numbers[0] % len(opened)] if opened and numbers else None
+        if name == "begin":
+            model.write(model.begin(), numbers[0])
+        elif name == "write" and chosen is not None:
+            model.write(chosen, numbers[1])
+        elif name == "commit" and chosen is not None:
+            model.commit(chosen)
+        elif name == "abort" and chosen is not None:
+            del model.open[chosen]
+        elif name == "crash":
+            model.crash()
+        elif name == "pull":
+            client = clients[numbers[0]]
+            client.take(model.pull(client.position, numbers[1]), numbers[2])
+        elif name == "hub":
+            hub = model.pull(hub, numbers[0]).end
+        elif name == "join":
+            client = clients[numbers[0]]
+            if hub.half is None and hub.covers(client.position):
+                page = model.pull(client.position, numbers[1], hub)
+                client.take(page, numbers[2])
+                if page.complete and client.position == page.end:
+                    client.position = hub
+    for client in clients:
+        for xid in sorted(model.open):
+            model.commit(xid)
+        for _ in range(2 * len(model.rows) + 2):
+            client.take(model.pull(client.position, 3), 3)
+    return model, clients
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(STEP, max_size=60))
+def test_every_committed_row_is_read_once_whatever_the_interleaving(steps: list[tuple[object, ...]]) -> None:
+    model, clients = run(steps)
+    for client in clients:
+        assert sorted(map(str, client.received)) == sorted(str(row["number"]) for row in model.rows)
+
+
+def rows_of(*xids: int) -> list[Row]:
+    return [{"feed_xid": xid, "id": f"{number:08d}"} for number, xid in enumerate(xids)]
+
+
+def page(base: Position, *xids: int, running: tuple[int, ...] = (), complete: bool = True) -> Page:
+    return Page(base, rows_of(*xids), running, complete=complete)  # type: ignore[arg-type]
+
+
+def test_a_position_stays_at_what_was_read_though_the_server_has_given_out_more() -> None:
+    assert page(Position(10), 12, running=(11, 15)).end == Position(13, (11,))
+
+
+def test_a_position_inside_a_transaction_names_its_last_row() -> None:
+    assert page(Position(10), 12, 12).after(0) == Position(12, (), (12, "00000000"))
+
+
+def test_a_page_that_is_full_leaves_its_last_transaction_to_the_next() -> None:
+    full = page(Position(10), 11, 12, 12, complete=False)
+    assert len(full.rows) == 1
+    assert full.end == Position(12)
+
+
+def test_a_page_within_one_transaction_is_read_in_part() -> None:
+    full = page(Position(10), 12, 12, complete=False)
+    assert full.end == Position(12, (), (12, "00000001"))
+
+
+def test_an_open_transaction_is_remembered_until_its_rows_are_read() -> None:
+    base = Position(13, (11,))
+    assert page(base, 14, running=(11,)).end == Position(15, (11,))
+    assert page(base, 11).end == Position(13)
+
+
+def test_an_open_transaction_that_ends_without_rows_is_forgotten() -> None:
+    assert page(Position(13, (11,))).end == Position(13)
+
+
+def test_a_page_ends_before_it_would_remember_too_many_open_transactions() -> None:
+    cut = page(Position(10), 13, 15, running=(11, 12, 14))
+    cut.keep_running_below(2)
+    assert [row["feed_xid"] for row in cut.rows] == [13]
+    assert cut.end == Position(14, (11, 12))
+    assert not cut.complete
+
+
+def test_a_position_covers_what_it_has_read_and_no_more() -> None:
+    assert Position(20, (15,)).covers(Position(18, (15, 16)))
+    assert not Position(20, (15,)).covers(Position(18))
+    assert not Position(20).covers(Position(21))
+    assert Position(20).covers(Position(15, (), (15, "00000001")))
+    assert not Position(20, (15,)).covers(Position(17, (15,), (15, "00000001")))
