@@ -18,6 +18,7 @@ from graphql_api.graph.context import Context, Services
 from graphql_api.schema import schema
 from graphql_api.settings import Settings
 from graphql_api.web.errors import mask
+from graphql_api.web.graphiql import page
 from graphql_api.web.limits import Limits
 from graphql_api.web.routes import routes
 from graphql_api.web.server import settle
@@ -57,6 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
             limits=Limits.of(settings),
             get_requests=settings.get_requests or ("open" if development else "off"),
             allowed_origins=settings.allowed_origins,
+            graphiql=page(settings.demo_logins) if development else None,
         ),
     )
 

@@ -44,6 +44,11 @@ class Settings(BaseSettings):
     profile: Literal["development", "production"] = Field(
         "development", description="production: no GraphiQL, no introspection, no default secret."
     )
+    demo_logins: dict[str, str] = Field(
+        {},
+        description="Passwords by e-mail (a JSON object) that GraphiQL offers to whoever opens it. "
+        "`serve` sets those of the demo data.",
+    )
     secret_key: SecretStr | None = Field(
         None,
         description="Signs tokens and cursors: 32 bytes or more. Production refuses to start without it.",

@@ -1,6 +1,7 @@
 """Serving: a database that is named, or one of our own with something to look at."""
 
 import asyncio
+import json
 import os
 import threading
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 import typer
 
 from graphql_api.cli.database import embedded_or_given
-from graphql_api.cli.demo import load_and_grow
+from graphql_api.cli.demo import OPERATOR, PASSWORD, TRADER, load_and_grow
 from graphql_api.cli.welcome import welcome
 from graphql_api.db.address import Address
 from graphql_api.db.migrate import migrate
@@ -30,6 +31,7 @@ def serve(given: Mapping[str, Any]) -> None:
         return
     with embedded_or_given(settings) as address:
         os.environ["DATABASE_URL"] = address.dsn
+        os.environ["GRAPHQL_API_DEMO_LOGINS"] = json.dumps(dict.fromkeys((TRADER, OPERATOR), PASSWORD))
         asyncio.run(_prepare(settings, address))
         _trade_in_background(address)
         typer.echo(welcome(settings))

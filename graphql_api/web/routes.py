@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from graphql_api.engine.operations import Operations
 from graphql_api.web import health
+from graphql_api.web.graphiql import files as page_files
 from graphql_api.web.http import GetRequests, GraphQLEndpoint
 from graphql_api.web.limits import Limits
 from graphql_api.web.metrics import Metrics
@@ -53,4 +54,5 @@ def routes(
         Route("/healthz", health.live),
         Route("/readyz", health.readiness(ready)),
         Route("/metrics", metrics.endpoint),
+        *([page_files()] if graphiql is not None else []),
     ]

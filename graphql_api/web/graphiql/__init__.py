@@ -1,0 +1,82 @@
+"""GraphiQL, the page for browsers at /graphql. Its parts are served from here, and it asks no other host."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Route
+
+_HERE = Path(__file__).parent
+_STATIC = _HERE / "static"
+"""What source/build.mjs makes."""
+
+_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; "
+    b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = ((b"content-security-policy", _POLICY), (b"referrer-policy", b"no-referrer"))
+"""What the page must be served with: it holds tokens, so nothing but its own files may run in it."""
+
+# mimetypes knows what the machine has been told, which differs.
+_TYPES = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+    ".woff2": "font/woff2",
+}
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+
+def page(logins: Mapping[str, str] | None = None) -> bytes:
+    """The HTML of the page. `logins`, passwords by e-mail, are offered to whoever sees it."""
+    offered = [{"email": email, "password": password} for email, password in (logins or {}).items()]
+    config = orjson.dumps({"logins": offered, "tabs": _starters()}).decode()
+    return (
+        Template((_HERE / "page.html").read_text("utf-8"))
+        .substitute(
+            icon=_only("icon-*.svg"),
+            style=_only("graphiql-*.css"),
+            script=_only("graphiql-*.js"),
+            config=config.replace("<", "\\u003c"),  # nothing in it can end the element it stands in
+        )
+        .encode()
+    )
+
+
+def files() -> BaseRoute:
+    """The route of the files that the page is made of."""
+    paths = {path.name: path for path in _STATIC.iterdir()}
+
+    async def endpoint(request: Request) -> Response:
+        path = paths.get(request.path_params["name"])
+        if path is None:
+            raise HTTPException(404)
+        # All names but the licences' have a hash of the content in them.
+        caching = "no-cache" if path.suffix == ".txt" else _FOR_EVER
+        headers = {"cache-control": caching, "x-content-type-options": "nosniff"}
+        return FileResponse(path, headers=headers, media_type=_TYPES[path.suffix])
+
+    return Route("/graphiql/{name}", endpoint)
+
+
+def _starters() -> list[dict[str, str | None]]:
+    """The operations that a first visit opens, one a tab, by the names of their files."""
+    return [
+        {"query": path.read_text("utf-8").strip(), "variables": _read(path.with_suffix(".json"))}
+        for path in sorted((_HERE / "starters").glob("*.graphql"))
+    ]
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text("utf-8").strip() if path.exists() else None
+
+
+def _only(pattern: str) -> str:
+    """The name of the one file in static/ that matches."""
+    [path] = _STATIC.glob(pattern)
+    return path.name

@@ -1,0 +1,33 @@
+import "graphiql/style.css";
+import "./style.css";
+
+import { GraphiQL } from "graphiql";
+import { createRoot } from "react-dom/client";
+
+import { config, NARROW } from "./config.ts";
+import { EarlierEvents } from "./earlier.tsx";
+import { fetcher } from "./fetcher.ts";
+import { SIGN_IN, Who } from "./signin.tsx";
+
+function Page() {
+  return (
+    <GraphiQL
+      fetcher={fetcher}
+      plugins={PLUGINS}
+      defaultTabs={config.tabs.map((tab) => ({ ...tab, headers: null }))}
+      defaultEditorToolsVisibility={!NARROW.matches}
+      shouldPersistHeaders={false}
+    >
+      <GraphiQL.Logo>
+        <Who />
+      </GraphiQL.Logo>
+      <GraphiQL.Footer>
+        <EarlierEvents />
+      </GraphiQL.Footer>
+    </GraphiQL>
+  );
+}
+
+const PLUGINS = [SIGN_IN];
+
+createRoot(document.getElementById("graphiql")!).render(<Page />);
