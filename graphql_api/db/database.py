@@ -1,31 +1,26 @@
 """The pool, and the two ways to use it: one read, or one transaction."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import asyncpg
 from sqlalchemy import exc, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import PoolProxiedConnection
 
 from graphql_api.db.address import Address
 from graphql_api.db.statements import Statement, compile_statement
-
-# The connection died under us: the server restarted, failed over, or closed an idle socket.
-_CONNECTION_LOST = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    ConnectionError,
-)
 
 _PING = compile_statement(select(1))
 
 
 class DatabaseUnavailableError(Exception):
     """PostgreSQL can't be reached, or every connection is in use. Worth trying again shortly."""
+
+
+class ConnectionLostError(DatabaseUnavailableError):
+    """The connection died under a statement: the server stopped, failed over, or ended the session."""
 
 
 class Transaction:
@@ -73,47 +68,66 @@ class Database:
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
         """Run one read and return its rows, in the types of `db.codecs`.
 
-        A read that finds its connection dead is repeated once on a fresh one. Raises
-        DatabaseUnavailableError, or asyncpg.PostgresError for what the server refuses.
+        A read that loses its connection is repeated once. Raises DatabaseUnavailableError, TimeoutError
+        after the statement timeout, or asyncpg.PostgresError for what the server refuses.
         """
         arguments = statement.arguments(values)
-        pool = self.engine.pool
         try:
             async with self._connection() as connection:
                 return await connection.fetch(statement.sql, *arguments)
-        except _CONNECTION_LOST:
-            if self.engine.pool is pool:  # its idle connections are as dead; the first to notice clears them
-                await self.engine.dispose()
-        try:
+        except ConnectionLostError:
             async with self._connection() as connection:
                 return await connection.fetch(statement.sql, *arguments)
-        except _CONNECTION_LOST as error:
-            raise DatabaseUnavailableError from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """One transaction, read committed: committed at the end of the block, rolled back if it raises."""
-        async with self._connection() as connection, connection.transaction():
+        """One transaction, read committed: committed at the end of the block, rolled back if it raises.
+
+        Raises ConnectionLostError if the connection dies; if it does so at the very end, the transaction
+        may have been committed.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(self._begun())
+            except ConnectionLostError:  # nothing has happened yet
+                connection = await stack.enter_async_context(self._begun())
             yield Transaction(connection)
 
     @asynccontextmanager
+    async def _begun(self) -> AsyncIterator["asyncpg.Connection"]:
+        async with self._connection() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
     async def _connection(self) -> AsyncIterator["asyncpg.Connection"]:
-        try:
-            pooled = await self.engine.raw_connection()
-        except (OSError, TimeoutError, exc.SQLAlchemyError, asyncpg.PostgresError) as error:
-            raise DatabaseUnavailableError from error
-        connection = pooled.driver_connection
-        assert connection is not None  # noqa: S101 - narrows; a pooled connection always has its driver's
+        pooled, connection = await self._check_out()
         try:
             # A cancelled statement is cancelled at the server too: asyncpg sees to it before the
             # connection's next use, so the connection goes back as it is.
             yield connection
-        except _CONNECTION_LOST:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            if not _is_lost(connection, error):
+                raise
             connection.terminate()
-            raise
+            raise ConnectionLostError from error
         finally:
             if connection.is_closed():
                 pooled.invalidate()
+            pooled.close()
+
+    async def _check_out(self) -> "tuple[PoolProxiedConnection, asyncpg.Connection]":
+        """An open connection of the pool, with its place there."""
+        refusals = (OSError, exc.TimeoutError, self.engine.dialect.loaded_dbapi.Error)
+        while True:
+            try:
+                pooled = await self.engine.raw_connection()
+            except refusals as error:
+                raise DatabaseUnavailableError from error
+            connection = pooled.driver_connection
+            assert connection is not None  # noqa: S101 - narrows; a pooled connection always has its driver's
+            if not connection.is_closed():
+                return pooled, connection
+            pooled.invalidate()  # the server closed it while it was idle; its place gets a new one
             pooled.close()
 
     async def ping(self) -> None:
@@ -123,3 +137,8 @@ class Database:
     async def close(self) -> None:
         """Close the pool."""
         await self.engine.dispose()
+
+
+def _is_lost(connection: "asyncpg.Connection", error: Exception) -> bool:
+    """Whether an error ended the connection; asyncpg may not have noticed the socket's end yet."""
+    return connection.is_closed() or getattr(error, "severity_en", None) in ("FATAL", "PANIC")

@@ -10,6 +10,7 @@ import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -45,9 +46,11 @@ def config_for(connection: Connection | None = None) -> Config:
 @asynccontextmanager
 async def connection_to(address: Address) -> AsyncIterator[AsyncConnection]:
     """One SQLAlchemy connection in a transaction of its own, committed at the end."""
+    # Opened here, since SQLAlchemy would put errors of its own in the place of asyncpg's.
+    opened = await address.connect_plain(application="graphql-api migrate")
 
     async def connect() -> "asyncpg.Connection":
-        return await address.connect_plain(application="graphql-api migrate")
+        return opened
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     try:
@@ -90,8 +93,11 @@ async def migrate(address: Address, revision: str = "head") -> None:
     A database that holds the given tables already, made by other hands, is adopted as it is. Raises
     NotOurDatabaseError where only some of them exist, and asyncpg's errors.
     """
-    async with connection_to(address) as connection:
-        await connection.run_sync(_upgrade, revision)
+    try:
+        async with connection_to(address) as connection:
+            await connection.run_sync(_upgrade, revision)
+    except DBAPIError as error:
+        raise error.driver_exception from error
 
 
 def migrate_blocking(address: Address, revision: str = "head") -> None:
