@@ -47,13 +47,14 @@ async def run(address: Address, *, seed: int = 0, pace: float = 1.0) -> None:
     rng = chance(seed, "bot")
     while True:
         try:
-            await _work(address, rng, pace)
+            await work(address, rng, pace)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             log.warning("the simulated bot starts again: %s: %s", type(error).__name__, error)
         await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def _work(address: Address, rng: random.Random, pace: float) -> None:
+async def work(address: Address, rng: random.Random, pace: float) -> None:
+    """Work over one connection, for as long as it lasts; return at once where another bot is at work."""
     connection = await address.connect_plain(application="simulated bot")
     try:
         if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _ONE_BOT):

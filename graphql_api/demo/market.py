@@ -4,6 +4,7 @@ import random
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress, cycle
 
 from graphql_api.demo.rows import DAY, ONE, chance
 
@@ -116,7 +117,9 @@ def quotes(seed: int, first: int, last: int) -> dict[str, Series]:
 
 
 def _series(instrument: Instrument, rng: random.Random, first: int, last: int) -> Series:
-    times = [second for second in range(first - first % BAR, last, BAR) if instrument.is_open(second)]
+    bars = range(first - first % BAR, last, BAR)
+    hours = [instrument.is_open(second) for second in bars[: 7 * DAY // BAR]]  # every week is alike
+    times = list(compress(bars, cycle(hours)))
     prices = [instrument.price]
     for _ in times[1:]:
         prices.append(step(instrument, prices[-1], rng))

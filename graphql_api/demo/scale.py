@@ -75,9 +75,9 @@ async def _grow(
     counts = shares(count, [run.weight(market) for run in newcomers.runs])
     for table, records in newcomers.tables():
         await connection.copy_records_to_table(table, columns=records[0]._fields, records=records)
-    await prepare(connection, market, newcomers.runs, newcomers.sessions, counts, known << 32)
+    await prepare(connection, market, newcomers.runs, newcomers.sessions, counts)
     async with without_indexes(connection, "trades", progress):
-        await make_trades(connection, counts, progress)
+        await make_trades(connection, counts, chance(seed, f"salt {known}").getrandbits(62), progress)
     await add_up(connection)
 
 

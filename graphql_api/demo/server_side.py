@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from graphql_api.demo.bulk import Progress
 from graphql_api.demo.market import BAR, Series
-from graphql_api.demo.rows import Session, moment, money
+from graphql_api.demo.rows import Session, money
 from graphql_api.demo.sessions import Run
 from graphql_api.demo.trades import hands
 
@@ -21,7 +21,7 @@ _RISK = 400  # millionths of the balance in a trade, a tenth of the desk's: ther
 
 _PREPARE = """
     CREATE TEMPORARY TABLE demo_bars (
-        symbol text, bar int, at timestamptz, price bigint, change bigint
+        symbol text, bar int, at bigint, price bigint, change bigint
     ) ON COMMIT DROP;
     CREATE TEMPORARY TABLE demo_runs (
         run int, account_id uuid, session_id uuid, balance numeric, running bool,
@@ -31,33 +31,35 @@ _PREPARE = """
         run int, hand int, symbol text, strategy_id uuid, first_bar int, last_bar int, hold int, edge int,
         size int, largest int, contract int, tick int
     ) ON COMMIT DROP;
-    CREATE OR REPLACE FUNCTION pg_temp.draw(trade bigint, of int, below bigint) RETURNS bigint
-        LANGUAGE sql IMMUTABLE AS 'SELECT (hashint8extended(trade, of) & 9223372036854775807) % below';
+    CREATE FUNCTION pg_temp.draw(trade bigint, salt bigint, below bigint) RETURNS bigint
+        LANGUAGE sql IMMUTABLE AS 'SELECT (hashint8extended(trade, salt) & 9223372036854775807) % below';
     SET LOCAL work_mem = '64MB';
     SET LOCAL maintenance_work_mem = '512MB';
 """
 
-# Money stays in whole units of 1e-8 until the last step, as it does in demo.trades.
+# Until the last step, money is a whole number of 1e-8 and time one of microseconds since 1970.
 _MAKE_TRADES = """
     WITH drawn AS (
         SELECT
-            number, run.session_id, run.running, hand.*,
-            hand.first_bar + pg_temp.draw(number, 1, hand.last_bar - hand.first_bar) AS entry_bar,
-            pg_temp.draw(number, 2, 2 * hand.hold) + 1 AS held,
-            pg_temp.draw(number, 3, $3::bigint * 1000000) AS entry_offset,
-            pg_temp.draw(number, 4, $3::bigint * 1000000) AS exit_offset,
-            least(greatest(hand.size * (60 + pg_temp.draw(number, 5, 81)) / 100, 1), hand.largest) AS lots,
-            pg_temp.draw(number, 6, 1000) AS fate,
-            pg_temp.draw(number, 7, 40) = 0 AS manual
-        FROM demo_runs run
+            number, salt, run.session_id, run.running, hand.*,
+            hand.first_bar + pg_temp.draw(number, salt + 1, hand.last_bar - hand.first_bar) AS entry_bar,
+            pg_temp.draw(number, salt + 2, 2 * hand.hold) + 1 AS held,
+            pg_temp.draw(number, salt + 3, $3::bigint * 1000000) AS entry_offset,
+            pg_temp.draw(number, salt + 4, $3::bigint * 1000000) AS exit_offset,
+            least(greatest(hand.size * (60 + pg_temp.draw(number, salt + 5, 81)) / 100, 1), hand.largest)
+                AS lots,
+            pg_temp.draw(number, salt + 6, 1000) AS fate,
+            pg_temp.draw(number, salt + 7, 40) = 0 AS manual
+        FROM (SELECT $4::bigint AS salt) given
+        CROSS JOIN demo_runs run
         CROSS JOIN LATERAL generate_series(run.first_trade, run.first_trade + run.trades - 1) AS number
-        JOIN demo_hands hand ON hand.run = run.run AND hand.hand = pg_temp.draw(number, 0, run.hands)
+        JOIN demo_hands hand ON hand.run = run.run AND hand.hand = pg_temp.draw(number, salt, run.hands)
         WHERE run.run BETWEEN $1 AND $2
     ), priced AS (
         SELECT
             drawn.*,
-            entry.at + entry_offset * interval '1 microsecond' AS entry_time,
-            exit.at + exit_offset * interval '1 microsecond' AS exit_time,
+            entry.at * 1000000 + entry_offset AS entry_time,
+            exit.at * 1000000 + exit_offset AS exit_time,
             (entry.price + entry.change * (entry_offset / 1000000) / $3 + tick / 2) / tick * tick
                 AS entry_price,
             (exit.price + exit.change * (exit_offset / 1000000) / $3 + tick / 2) / tick * tick
@@ -68,7 +70,7 @@ _MAKE_TRADES = """
     ), decided AS (
         SELECT
             priced.*,
-            (exit_price >= entry_price) = (pg_temp.draw(number, 8, 1000) < edge) AS bought,
+            (exit_price >= entry_price) = (pg_temp.draw(number, salt + 8, 1000) < edge) AS bought,
             CASE
                 WHEN fate < 30 THEN 'cancelled'
                 WHEN fate < 45 THEN 'rejected'
@@ -82,22 +84,25 @@ _MAKE_TRADES = """
         strategy_id, ai_confidence
     )
     SELECT
-        encode(int8send(hashint8extended(number, 10)) || int8send(hashint8extended(number, 11)), 'hex')::uuid,
+        encode(
+            int8send(hashint8extended(number, salt + 10)) || int8send(hashint8extended(number, salt + 11)),
+            'hex'
+        )::uuid,
         session_id,
         symbol,
         CASE WHEN bought THEN 'buy' ELSE 'sell' END,
         entry_price * 0.00000001,
         CASE WHEN status = 'closed' THEN exit_price * 0.00000001 END,
         lots * 0.01,
-        entry_time,
-        CASE WHEN status = 'closed' THEN exit_time END,
+        timestamptz 'epoch' + entry_time * interval '1 microsecond',
+        CASE WHEN status = 'closed' THEN timestamptz 'epoch' + exit_time * interval '1 microsecond' END,
         CASE WHEN status = 'closed' THEN
             ((exit_price - entry_price) * CASE WHEN bought THEN 1 ELSE -1 END * lots * contract / 100)
                 * 0.00000001
         END,
         status,
         CASE WHEN NOT manual THEN strategy_id END,
-        CASE WHEN NOT manual THEN (5000 + pg_temp.draw(number, 9, 4600)) * 0.0001 END
+        CASE WHEN NOT manual THEN (5000 + pg_temp.draw(number, salt + 9, 4600)) * 0.0001 END
     FROM decided
 """
 
@@ -126,19 +131,15 @@ async def prepare(
     runs: Sequence[Run],
     sessions: Sequence[Session],
     counts: Sequence[int],
-    first_number: int,
 ) -> None:
-    """Bring prices, runs and what each run may play to the server, for the time of the transaction.
-
-    The trades will be drawn from the numbers that begin with `first_number`; equal numbers make equal trades.
-    """
+    """Bring prices, runs and what each run may play to the server, for the time of the transaction."""
     await connection.execute(_PREPARE)
     playable = [hands(run, market, money(run.book.balance), risk=_RISK) for run in runs]
-    firsts = accumulate(counts, initial=first_number)
+    firsts = accumulate(counts, initial=1)
     await connection.copy_records_to_table(
         "demo_bars",
         records=(
-            (symbol, bar, moment(time), price, following - price)
+            (symbol, bar, time, price, following - price)
             for symbol, series in market.items()
             for bar, (time, price, following) in enumerate(
                 zip(series.times, series.prices, [*series.prices[1:], series.prices[-1]], strict=True)
@@ -187,12 +188,14 @@ async def prepare(
     await connection.execute("ANALYZE demo_bars; ANALYZE demo_runs; ANALYZE demo_hands")
 
 
-async def make_trades(connection: "asyncpg.Connection", counts: Sequence[int], progress: Progress) -> None:
-    """Insert the trades of the prepared runs, `counts` each."""
+async def make_trades(
+    connection: "asyncpg.Connection", counts: Sequence[int], salt: int, progress: Progress
+) -> None:
+    """Insert the trades of the prepared runs, `counts` each. Another `salt` (62 bits) makes other trades."""
     whole = sum(counts)
     progress("trades", 0, whole)
     for first, last, made in _chunks(counts):
-        await connection.execute(_MAKE_TRADES, first, last, BAR)
+        await connection.execute(_MAKE_TRADES, first, last, BAR, salt)
         progress("trades", made, whole)
 
 
