@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from graphql_api.auth.viewer import Viewer
 from graphql_api.engine.documents import RequestError
 from graphql_api.engine.operations import GraphQLRequest, Operation, Result
-from graphql_api.web import errors
+from graphql_api.web import errors, graphiql
 from graphql_api.web.errors import HTTPError
 from graphql_api.web.hangup import ClientGoneError, UntilHangup
 from graphql_api.web.media import Media, negotiate
@@ -48,8 +48,8 @@ class GraphQLEndpoint:
         headers: RawHeaders = dict(scope["headers"])
         media = negotiate(headers.get(b"accept", b"").decode("latin-1"))
         if media is Media.HTML:
-            if self._page is not None and scope["method"] == "GET" and not scope["query_string"]:
-                await respond(send, HTTPStatus.OK, media, self._page)
+            if self._page is not None and scope["method"] == "GET":
+                await respond(send, HTTPStatus.OK, media, self._page, *graphiql.HEADERS)
                 return
             media = Media.JSON
         if media is None:
@@ -59,12 +59,14 @@ class GraphQLEndpoint:
             request = await self._read(scope, headers, receive)
             viewer = await self._service.identify(headers.get(b"authorization", b"").decode("latin-1"))
             caller = Caller((scope.get("client") or ("",))[0], Headers(scope=scope))
+            operation = self._prepare(scope["method"], request)
             if media is Media.EVENTS:
-                await EventStream(self._service, viewer, caller, receive, send).serve(request)
+                await EventStream(self._service, viewer, caller, receive, send).serve(operation)
                 return
-            kind, result = await self._answer(scope["method"], request, viewer, caller, receive)
+            kind, result = await self._run(operation, viewer, caller, receive)
             status = errors.status_of(result, strict=media is Media.RESPONSE)
-            await respond(send, status, media, result.render())
+            later = errors.RETRY_AFTER if status is HTTPStatus.SERVICE_UNAVAILABLE else ()
+            await respond(send, status, media, result.render(), *later)
             self._service.metrics.answered("http", kind, perf_counter() - started, result)
         except ClientGoneError:
             pass
@@ -78,26 +80,29 @@ class GraphQLEndpoint:
         except Exception as error:  # noqa: BLE001 - masked and logged
             await self._refuse(errors.unexpected(error), media, send, started)
 
-    async def _answer(
-        self, method: str, request: GraphQLRequest, viewer: Viewer, caller: Caller, receive: Receive
-    ) -> tuple[str, Result]:
+    def _prepare(self, method: str, request: GraphQLRequest) -> Operation | Result:
         try:
             operation = self._service.operations.prepare(request)
         except RequestError as error:
-            return "unknown", errors.refusal(*error.errors)
-        check_method(operation, method)
+            return errors.refusal(*error.errors)
+        if method == "GET" and operation.kind is OperationType.MUTATION:
+            # Anyone may repeat, prefetch or cache a GET.
+            raise _method_not_allowed("mutations aren't accepted by GET", "POST")
+        return operation
+
+    async def _run(
+        self, operation: Operation | Result, viewer: Viewer, caller: Caller, receive: Receive
+    ) -> tuple[str, Result]:
+        if isinstance(operation, Result):
+            return "unknown", operation
         if operation.kind is OperationType.SUBSCRIPTION:
             raise HTTPError(
                 HTTPStatus.BAD_REQUEST,
                 "SUBSCRIPTION_NOT_SUPPORTED",
                 "subscriptions need a WebSocket (graphql-transport-ws) or Accept: text/event-stream",
             )
-        if operation.kind is OperationType.MUTATION:
-            # Once begun it runs to its end, whether or not anyone waits: a client that comes back to look
-            # finds all of it or, if it never began, nothing.
-            return "mutation", await self._service.execute(operation, viewer, caller)
         async with UntilHangup(receive):
-            return "query", await self._service.execute(operation, viewer, caller)
+            return operation.kind.value, await self._service.execute(operation, viewer, caller)
 
     async def _refuse(self, error: HTTPError, media: Media, send: Send, started: float) -> None:
         media = Media.RESPONSE if media is Media.RESPONSE else Media.JSON
@@ -118,12 +123,7 @@ class GraphQLEndpoint:
     def _check_get(self, method: str, headers: RawHeaders) -> None:
         if method != "GET" or self._get_requests == "off":
             allowed = "POST" if self._get_requests == "off" else "GET, POST"
-            raise HTTPError(
-                HTTPStatus.METHOD_NOT_ALLOWED,
-                "METHOD_NOT_ALLOWED",
-                f"{method} isn't accepted: use {allowed}",
-                ((b"allow", allowed.encode()),),
-            )
+            raise _method_not_allowed(f"{method} isn't accepted", allowed)
         if self._get_requests == "preflight" and not any(name in headers for name in _PREFLIGHTED):
             raise HTTPError(
                 HTTPStatus.FORBIDDEN,
@@ -135,17 +135,6 @@ class GraphQLEndpoint:
 def not_acceptable() -> HTTPError:
     """What a client gets that accepts nothing of ours."""
     return HTTPError(HTTPStatus.NOT_ACCEPTABLE, "NOT_ACCEPTABLE", f"Accept: we offer {', '.join(Media)}")
-
-
-def check_method(operation: Operation, method: str) -> None:
-    """Refuse what changes something and came by GET, which anyone may repeat or prefetch."""
-    if method == "GET" and operation.kind is OperationType.MUTATION:
-        raise HTTPError(
-            HTTPStatus.METHOD_NOT_ALLOWED,
-            "METHOD_NOT_ALLOWED",
-            "mutations aren't accepted by GET: use POST",
-            ((b"allow", b"POST"),),
-        )
 
 
 def check_body_headers(headers: RawHeaders) -> None:
@@ -191,13 +180,20 @@ async def read_body(headers: RawHeaders, receive: Receive, limit: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
+def _method_not_allowed(message: str, allowed: str) -> HTTPError:
+    return HTTPError(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        "METHOD_NOT_ALLOWED",
+        f"{message}: use {allowed}",
+        ((b"allow", allowed.encode()),),
+    )
+
+
 def _too_large(limit: int) -> HTTPError:
-    # Closing the connection spares us the rest of the body.
     return HTTPError(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "PAYLOAD_TOO_LARGE",
         f"the body may have {limit} bytes at most",
-        ((b"connection", b"close"),),
     )
 
 

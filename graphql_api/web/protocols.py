@@ -5,6 +5,7 @@ import random
 from typing import Any, cast
 
 import uvicorn
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -159,10 +160,12 @@ class HTTPProtocol(HttpToolsProtocol):
             raise HeadTooLargeError  # the parser turns it into send_400_response
 
     def _give_up_receiving(self) -> None:
-        if self._in_head or self.cycle is None or not self.cycle.response_started:
-            self._refuse(408)
-        else:
+        silent = self.cycle is None and not self._received and not self._parsed
+        answered = self.cycle is not None and self.cycle.response_started and not self._in_head
+        if silent or answered:
             self.transport.close()
+        else:
+            self._refuse(408)
 
     def _refuse(self, status: int) -> None:
         self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
@@ -184,6 +187,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Forget the timer."""
         self._sending.stop()
         super().connection_lost(exc)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send, and know that a handshake answered by a plain HTTP response is over."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            self.handshake_complete = True
 
     def pause_writing(self) -> None:
         """The client reads too slowly for now."""

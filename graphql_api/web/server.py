@@ -3,6 +3,7 @@
 import copy
 import gc
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -20,7 +21,21 @@ from graphql_api.web.protocols import HTTPProtocol, ServerConfig, WebSocketProto
 _KEEP_ALIVE = 75  # longer than the idle timeout of the usual balancers, so that they close first
 
 
-def serve(app: str | Callable[[], ASGIApp], settings: Settings) -> None:
+def bind(settings: Settings) -> socket.socket:
+    """Take the address to listen on. Raises OSError if it is taken already."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError:
+        listening.close()
+        raise
+    listening.set_inheritable(True)
+    return listening
+
+
+def serve(app: str | Callable[[], ASGIApp], settings: Settings, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT, and return once requests under way are answered.
 
     `app` makes the application; with several workers it is an import string ("package.module:function"),
@@ -28,7 +43,6 @@ def serve(app: str | Callable[[], ASGIApp], settings: Settings) -> None:
     is taken, or (with 0) after SIGTERM.
     """
     config = configure(app, settings)
-    listening = config.bind_socket()
     if settings.workers > 1:
         Multiprocess(config, sockets=[listening]).run()
         return

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
+from graphql import OperationType
 from starlette.datastructures import Headers
 
 from graphql_api.auth.errors import InvalidTokenError
@@ -58,6 +59,7 @@ class Service:
         self._make_context = make_context
         self._running = 0
         self._connections = 0
+        self._mutations: set[asyncio.Task[Result]] = set()  # the event loop itself keeps no hold of them
 
     async def identify(self, authorization: str | None) -> Viewer:
         """The viewer of an Authorization header. Raises HTTPError: 401, or 503 if that can't be told now."""
@@ -93,7 +95,18 @@ class Service:
             return viewer
 
     async def execute(self, operation: Operation, viewer: Viewer, caller: Caller) -> Result:
-        """Run a query or a mutation within its time. Raises HTTPError (503) if too many are under way."""
+        """Run a query or a mutation within its time. Raises HTTPError (503) if too many are under way.
+
+        A mutation that has begun runs to its end, even if whoever asked for it stops waiting.
+        """
+        if operation.kind is not OperationType.MUTATION:
+            return await self._execute(operation, viewer, caller)
+        task = asyncio.create_task(self._execute(operation, viewer, caller))
+        self._mutations.add(task)
+        task.add_done_callback(self._mutations.discard)
+        return await asyncio.shield(task)
+
+    async def _execute(self, operation: Operation, viewer: Viewer, caller: Caller) -> Result:
         with self._slot():
             try:
                 async with asyncio.timeout(self.limits.operation_timeout):

@@ -12,9 +12,8 @@ from graphql import OperationType
 from starlette.types import Receive, Send
 
 from graphql_api.auth.viewer import Viewer
-from graphql_api.engine.documents import RequestError
-from graphql_api.engine.operations import GraphQLRequest, Result
-from graphql_api.web.errors import HTTPError, refusal
+from graphql_api.engine.operations import Operation, Result
+from graphql_api.web.errors import HTTPError
 from graphql_api.web.service import Caller, Service
 
 _HEADERS = [
@@ -42,8 +41,11 @@ class EventStream:
         self._receive = receive
         self._send = send
 
-    async def serve(self, request: GraphQLRequest) -> None:
-        """Stream the results of `request`. Raises HTTPError before anything is sent, and nothing after."""
+    async def serve(self, operation: Operation | Result) -> None:
+        """Stream the results of an operation, or why it was refused.
+
+        Raises HTTPError before anything is sent, and nothing after.
+        """
         with self._service.connection("sse"):
             await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             try:
@@ -52,34 +54,35 @@ class EventStream:
                     tasks.create_task(self._beat())
                     if self._viewer.is_authenticated:
                         tasks.create_task(self._recheck())
-                    tasks.create_task(self._stream(request))
+                    tasks.create_task(self._stream(operation))
             except* (StreamEnded, HTTPError):
                 pass
             except* Exception:
                 logger.exception("an event stream failed")
             await self._send({"type": "http.response.body", "body": b""})
 
-    async def _stream(self, request: GraphQLRequest) -> None:
-        async with aclosing(self._results(request)) as results:
+    async def _stream(self, operation: Operation | Result) -> None:
+        async with aclosing(self._results(operation)) as results:
             async for result in results:
                 await self._write(b"event: next\ndata: %b\n\n" % result.render())
                 self._service.metrics.count_errors(result.errors)
+                # A send to a client that is gone returns at once: without a pause here, a source that is
+                # always ready would run on, and nobody would get to hear of the hang-up.
+                await asyncio.sleep(0)
         await self._write(b"event: complete\ndata: \n\n")
         raise StreamEnded
 
-    async def _results(self, request: GraphQLRequest) -> AsyncGenerator[Result, None]:
-        metrics = self._service.metrics
-        try:
-            operation = self._service.operations.prepare(request)
-            if operation.kind is not OperationType.SUBSCRIPTION:
+    async def _results(self, operation: Operation | Result) -> AsyncGenerator[Result, None]:
+        if isinstance(operation, Result):
+            yield operation
+            return
+        if operation.kind is not OperationType.SUBSCRIPTION:
+            try:
                 yield await self._service.execute(operation, self._viewer, self._caller)
-                return
-        except RequestError as error:
-            yield refusal(*error.errors)
+            except HTTPError as error:
+                yield error.result
             return
-        except HTTPError as error:
-            yield error.result
-            return
+        metrics = self._service.metrics
         events = self._service.subscribe(operation, lambda: self._viewer, self._caller)
         with metrics.subscriptions.track_inprogress():
             async with aclosing(events):

@@ -93,6 +93,10 @@ class Query:
         return "the password is hunter2"  # type: ignore[return-value]
 
     @strawberry.field
+    def surrogate(self) -> str:
+        return "\ud800"
+
+    @strawberry.field
     def unavailable(self) -> str | None:
         raise DatabaseUnavailableError
 
