@@ -32,6 +32,10 @@ class Served:
         return f"http://{self.host}/graphql"
 
     @property
+    def port(self) -> int:
+        return int(self.host.rpartition(":")[2])
+
+    @property
     def socket_url(self) -> str:
         return f"ws://{self.host}/graphql"
 
@@ -43,7 +47,7 @@ class Served:
 def serving(*, settings: dict[str, Any] | None = None, **options: Any) -> Iterator[Served]:
     """Serve in a thread, with an event loop of its own."""
     world = World()
-    chosen = Settings(port=0, **(settings or {}))
+    chosen = Settings(**{"port": 0} | (settings or {}))
     config = configure(lambda: create_app(world, Limits.of(chosen), **options), chosen)
     listening = config.bind_socket()
     server = uvicorn.Server(config)

@@ -1,0 +1,25 @@
+// graphql-ws: runs one operation and writes what its sink is told, a line each; reconnects as the library does.
+import { createClient } from "graphql-ws";
+import WebSocket from "ws";
+
+const [url, query, authorization] = process.argv.slice(2);
+const say = (...event) => console.log(JSON.stringify(event));
+const client = createClient({
+  url,
+  webSocketImpl: WebSocket,
+  connectionParams: authorization && { Authorization: authorization },
+  retryAttempts: 100,
+  retryWait: () => new Promise((resolve) => setTimeout(resolve, 50)),
+  on: { closed: ({ code }) => say("closed", code) },
+});
+client.subscribe(
+  { query },
+  {
+    next: (result) => say("next", result),
+    error: (error) => say("error", Array.isArray(error) ? error : { code: error.code }),
+    complete: async () => {
+      say("complete");
+      await client.dispose();
+    },
+  },
+);

@@ -1,0 +1,173 @@
+"""Clients of other people's making: what browsers and programs really send."""
+
+import asyncio
+import fcntl
+import json
+import shutil
+import subprocess
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gql import Client, gql
+from gql.transport.aiohttp import AIOHTTPTransport
+from gql.transport.exceptions import TransportQueryError
+from gql.transport.websockets import WebsocketsTransport
+
+from tests.web.conftest import Serve, Served
+
+FOLDER = Path(__file__).parent / "javascript"
+AUDITS = 61
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """Node.js, with the packages of the lock file beside the scripts."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("needs Node.js and npm")
+    modules = FOLDER / "node_modules"
+    modules.mkdir(exist_ok=True)
+    locked = (FOLDER / "package-lock.json").read_bytes()
+    with (FOLDER / "package-lock.json").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # pytest-xdist's workers come here together
+        installed = modules / ".installed-from"
+        if not installed.exists() or installed.read_bytes() != locked:
+            command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+            result = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
+            if result.returncode:
+                pytest.skip(f"needs packages that npm can't install here: {result.stderr[-300:]}")
+            installed.write_bytes(locked)
+    return node
+
+
+@asynccontextmanager
+async def script(node: str, name: str, *arguments: str) -> AsyncIterator[AsyncIterator[Any]]:
+    """Run a script; what it writes, line by line."""
+    process = await asyncio.create_subprocess_exec(node, FOLDER / name, *arguments, stdout=PIPE, stderr=PIPE)
+    try:
+        yield lines(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def lines(process: asyncio.subprocess.Process) -> AsyncIterator[Any]:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async for line in process.stdout:
+        yield json.loads(line)
+    assert await process.wait() == 0, (await process.stderr.read()).decode()
+
+
+async def said(node: str, name: str, *arguments: str) -> list[Any]:
+    async with script(node, name, *arguments) as output:
+        return [line async for line in output]
+
+
+async def test_every_audit_of_graphql_over_http_passes(node: str, served: Served) -> None:
+    audits = await said(node, "audits.mjs", served.url)
+    assert len(audits) == AUDITS
+    assert [audit for audit in audits if audit["status"] != "ok"] == []
+
+
+SUBSCRIPTION = "subscription { count(to: 2) }"
+COUNTED = [["next", {"data": {"count": "0"}}], ["next", {"data": {"count": "1"}}], ["complete"]]
+
+
+async def test_graphql_ws_follows_a_subscription(node: str, served: Served) -> None:
+    assert await said(node, "graphql-ws.mjs", served.socket_url, SUBSCRIPTION) == [*COUNTED, ["closed", 1000]]
+
+
+async def test_graphql_ws_authenticates(node: str, served: Served) -> None:
+    first, *_ = await said(node, "graphql-ws.mjs", served.socket_url, "{ whoami }", "Bearer ada")
+    assert first == ["next", {"data": {"whoami": "ada"}}]
+
+
+async def test_graphql_ws_is_told_of_a_refused_document(node: str, served: Served) -> None:
+    async with script(node, "graphql-ws.mjs", served.socket_url, "{ nothing }") as output:
+        kind, (error,) = await anext(output)
+    assert (kind, error["extensions"]["code"]) == ("error", "GRAPHQL_VALIDATION_FAILED")
+
+
+async def test_graphql_ws_comes_back_after_a_deploy(node: str, serve: Serve) -> None:
+    first = serve(settings={"drain_time": 0})
+    query = "subscription { forever(seconds: 60) }"
+    async with script(node, "graphql-ws.mjs", first.socket_url, query) as output:
+        assert await anext(output) == ["next", {"data": {"forever": 0}}]
+        first.stop()
+        assert await anext(output) == ["closed", 1012]
+        second = serve(settings={"drain_time": 0, "port": first.port})
+        while (event := await anext(output))[0] == "closed":
+            pass
+        assert event == ["next", {"data": {"forever": 0}}]
+        assert second.world.started == 1
+
+
+async def test_graphql_sse_follows_a_subscription(node: str, served: Served) -> None:
+    assert await said(node, "graphql-sse.mjs", served.url, SUBSCRIPTION) == COUNTED
+
+
+async def test_graphql_sse_authenticates(node: str, served: Served) -> None:
+    first, *_ = await said(node, "graphql-sse.mjs", served.url, "{ whoami }", "Bearer ada")
+    assert first == ["next", {"data": {"whoami": "ada"}}]
+
+
+async def test_graphql_sse_comes_back_after_a_deploy(node: str, serve: Serve) -> None:
+    first = serve(settings={"drain_time": 0})
+    query = "subscription { forever(seconds: 60) }"
+    async with script(node, "graphql-sse.mjs", first.url, query) as output:
+        assert await anext(output) == ["next", {"data": {"forever": 0}}]
+        first.stop()
+        assert await anext(output) == ["reconnecting"]
+        second = serve(settings={"drain_time": 0, "port": first.port})
+        while (event := await anext(output)) == ["reconnecting"]:
+            pass
+        assert event == ["next", {"data": {"forever": 0}}]
+        assert second.world.started == 1
+
+
+async def test_apollo_client_queries_mutates_and_subscribes(node: str, served: Served) -> None:
+    assert await said(node, "apollo.mjs", served.url, served.socket_url) == [
+        ["query", {"whoami": "ada"}],
+        ["mutation", {"write": 1}],
+        ["error", {"code": "REFUSED"}],
+        ["next", {"count": "0"}],
+        ["next", {"count": "1"}],
+        ["complete"],
+    ]
+
+
+async def test_urql_queries_mutates_and_subscribes(node: str, served: Served) -> None:
+    assert await said(node, "urql.mjs", served.url, served.socket_url) == [
+        ["query", {"whoami": "ada"}],
+        ["mutation", {"write": 1}],
+        ["error", {"code": "REFUSED"}],
+        ["next", {"count": "0"}],
+        ["next", {"count": "1"}],
+        ["complete"],
+    ]
+
+
+async def test_gql_queries_by_http(served: Served) -> None:
+    transport = AIOHTTPTransport(served.url, headers={"authorization": "Bearer ada"})
+    async with Client(transport=transport, fetch_schema_from_transport=True) as session:
+        assert await session.execute(gql("{ whoami }")) == {"whoami": "ada"}
+        with pytest.raises(TransportQueryError, match="refused"):
+            await session.execute(gql("{ refused }"))
+
+
+async def test_gql_subscribes_by_websocket(served: Served) -> None:
+    transport = WebsocketsTransport(
+        served.socket_url,
+        init_payload={"Authorization": "Bearer ada"},
+        subprotocols=[WebsocketsTransport.GRAPHQLWS_SUBPROTOCOL],
+    )
+    async with Client(transport=transport) as session:
+        events = [event async for event in session.subscribe(gql(SUBSCRIPTION))]
+        assert events == [{"count": "0"}, {"count": "1"}]
+        assert await session.execute(gql("{ whoami }")) == {"whoami": "ada"}
