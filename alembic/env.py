@@ -1,18 +1,21 @@
 """How Alembic reaches the database: the caller's connection, or the one DATABASE_URL names."""
 
 import asyncio
+from collections.abc import MutableMapping
+from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, Table
-from sqlalchemy.schema import SchemaItem
+from sqlalchemy import Connection
 
 from graphql_api.db.migrate import connection_from_environment
 from graphql_api.db.tables import metadata
 
 
-def ours(item: SchemaItem, name: str | None, kind: str, reflected: bool, _: SchemaItem | None) -> bool:  # noqa: FBT001
-    """Only what `db.tables` declares takes part in a comparison; other programs' tables are theirs."""
-    return not (kind == "table" and isinstance(item, Table) and reflected and item.key not in metadata.tables)
+def declared(name: str | None, kind: str, parents: MutableMapping[Any, str | None]) -> bool:
+    """Only tables of `db.tables` take part in a comparison: others are for their owners to keep."""
+    if kind == "schema":
+        return name in {table.schema for table in metadata.tables.values()}
+    return kind != "table" or parents["schema_qualified_table_name"] in metadata.tables
 
 
 def migrate(connection: Connection) -> None:
@@ -22,7 +25,7 @@ def migrate(connection: Connection) -> None:
         target_metadata=metadata,
         compare_server_default=True,
         include_schemas=True,
-        include_object=ours,
+        include_name=declared,
     )
     with context.begin_transaction():
         context.run_migrations()
