@@ -49,7 +49,9 @@ class Completion:
         raise NotImplementedError
 
     async def sift(self, run: "Run", field: "Field", values: Column, places: Places, step: Step) -> Completed:
-        """Take a step with the values that are neither null nor an error."""
+        """Take a step with the values that are neither null nor an error, if there are any."""
+        if not values:
+            return [], None
         if are_present(kinds_of(values)):
             return await step(run, field, values, places)
         failures = {}

@@ -36,9 +36,10 @@ class Plans:
         self, document: Document, operation: OperationDefinitionNode, variables: VariableValues
     ) -> Plan | None:
         """The plan to run; None if the stock executor has to."""
-        plans = document.plans.get(operation)
+        name = operation.name.value if operation.name is not None else None
+        plans = document.plans.get(name)
         if plans is None:
-            plans = document.plans[operation] = OperationPlans(scan(operation, document.fragments))
+            plans = document.plans[name] = OperationPlans(scan(operation, document.fragments))
         reason = plans.scan.unsupported
         if reason is None:
             outcome = tuple(variables.coerced.get(name) for name in plans.scan.conditions)

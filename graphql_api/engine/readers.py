@@ -4,7 +4,7 @@ What a reader returns has a value for each parent: an exception where reading fa
 where it isn't there yet.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -31,19 +31,15 @@ class Reader(Protocol):
         """A value for each parent. `places` are those of the field."""
 
 
-def apply(function: Callable[[Any], Any], parents: list[Any]) -> list[Any]:
-    """A value for each parent; whatever is raised for one stands in its place."""
-    try:
-        return list(map(function, parents))
-    except Exception:  # noqa: BLE001 - found again below, each at its parent
-        return [_attempt(function, parent) for parent in parents]
-
-
-def _attempt(function: Callable[[Any], Any], parent: Any) -> Any:
-    try:
-        return function(parent)
-    except Exception as error:  # noqa: BLE001 - becomes the field's error
-        return error
+def attempt(function: Callable[[Any], Any], parents: Iterable[Any]) -> list[Any]:
+    """Call once for each parent; whatever is raised for one stands in its place."""
+    values = []
+    for parent in parents:
+        try:
+            values.append(function(parent))
+        except Exception as error:  # noqa: BLE001, PERF203 - becomes the field's error
+            values.append(error)
+    return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,10 @@ class PlainReader:
 
     def read(self, _run: "Run", _field: "Field", parents: list[Any], _places: Places) -> list[Any]:
         """Call it for each parent."""
-        return apply(self.function, parents)
+        try:
+            return list(map(self.function, parents))
+        except Exception:  # noqa: BLE001 - found again, at the parent that it is about
+            return attempt(self.function, parents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class LoadingReader:
             load = self.source.prepare(run.context, arguments)
         except Exception as error:  # noqa: BLE001 - becomes the field's error
             return [error] * len(parents)
-        return apply(load, parents)
+        return attempt(load, parents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ class ResolverReader:
         def call(number: int) -> Any:
             return self.resolve(parents[number], run.info(field, places.path(number)), **arguments)
 
-        return [_attempt(call, number) for number in range(len(parents))]
+        return attempt(call, range(len(parents)))
 
 
 def convert(arguments: dict[str, Any], declaration: DeclaredField, schema: Any) -> dict[str, Any]:
