@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from graphql_api.cli import serving, tokens, users
+from graphql_api.cli import doctor, logs, serving, tokens, users
 from graphql_api.cli.database import direct_address, embedded_or_given
 from graphql_api.cli.demo import load_and_grow
 from graphql_api.cli.errors import spoken
@@ -53,6 +53,10 @@ def demo(
     settings = Settings()
     with embedded_or_given(settings) as address:
         asyncio.run(load_and_grow(settings, address, trades))
+
+
+app.command()(logs.logs)
+app.command()(doctor.doctor)
 
 
 @app.command()

@@ -3,39 +3,80 @@
 import asyncio
 import json
 import os
+import socket
 import threading
 from collections.abc import Mapping
 from typing import Any
 
+import asyncpg
 import typer
 
-from graphql_api.cli.database import embedded_or_given
+from graphql_api.auth.secrets import signing_key
+from graphql_api.cli.database import direct_address, embedded_or_given, opened
 from graphql_api.cli.demo import OPERATOR, PASSWORD, TRADER, load_and_grow
+from graphql_api.cli.errors import UsageError
 from graphql_api.cli.welcome import welcome
 from graphql_api.db.address import Address
-from graphql_api.db.migrate import migrate
+from graphql_api.db.migrate import current_revision, migrate, newest_revision
 from graphql_api.demo.bot import run as run_bot
+from graphql_api.feed.feed import Feed
 from graphql_api.settings import Settings
+from graphql_api.web.server import bind
 from graphql_api.web.server import serve as serve_app
 
 _FACTORY = "graphql_api.app:from_environment"
 
 
 def serve(given: Mapping[str, Any]) -> None:
-    """Serve until told to stop. `given` are settings that the command line overrides."""
+    """Serve until told to stop. `given` are settings that the command line overrides.
+
+    Raises UsageError where the address is taken or the database is not fit to serve.
+    """
     for name, value in given.items():
         os.environ[f"GRAPHQL_API_{name.upper()}"] = str(value)  # so that workers read the same
     settings = Settings()
-    if settings.database_url is not None:
-        serve_app(_FACTORY, settings)
-        return
+    try:
+        listening = bind(settings)
+    except OSError as error:
+        raise UsageError(f"can't listen on {settings.host}:{settings.port}: {error.strerror}") from None
+    with listening:
+        if settings.database_url is not None:
+            asyncio.run(_check(settings))
+            serve_app(_FACTORY, settings, listening)
+        else:
+            _serve_demo(settings, listening)
+
+
+def _serve_demo(settings: Settings, listening: socket.socket) -> None:
     with embedded_or_given(settings) as address:
         os.environ["DATABASE_URL"] = address.dsn
         os.environ["GRAPHQL_API_DEMO_LOGINS"] = json.dumps(dict.fromkeys((TRADER, OPERATOR), PASSWORD))
         asyncio.run(_prepare(settings, address))
         _trade_in_background(address)
-        typer.echo(welcome(settings))
-        serve_app(_FACTORY, Settings())
+        typer.echo(welcome(settings.host, listening.getsockname()[1]))
+        serve_app(_FACTORY, Settings(), listening)
+
+
+async def _check(settings: Settings) -> None:
+    """Refuse at once what can't work; a database that is merely away may come back.
+
+    Raises FeedError for a standby or a pooler, UsageError for a schema that isn't ours.
+    """
+    address = direct_address(settings)
+    signing_key(settings)
+    async with opened(address) as database:
+        feed = Feed(database, address, b"")
+        feed.refuse_pooler()
+        try:
+            current, newest = await current_revision(address), newest_revision()
+            if current != newest:
+                raise UsageError(
+                    f"the database is at revision {current or 'none'}, and this version needs {newest}:"
+                    " run `graphql-api migrate`"
+                )
+            await feed.check()
+        except (OSError, asyncpg.PostgresError) as error:
+            typer.echo(f"graphql-api: the database can't be reached yet: {error}", err=True)
 
 
 async def _prepare(settings: Settings, address: Address) -> None:

@@ -4,7 +4,6 @@ import json
 import shlex
 
 from graphql_api.cli.demo import OPERATOR, PASSWORD, TRADER
-from graphql_api.settings import Settings
 
 _QUERY = """
 mutation Hello($email: String!, $password: String!) {
@@ -19,10 +18,9 @@ mutation Hello($email: String!, $password: String!) {
 """
 
 
-def welcome(settings: Settings) -> str:
+def welcome(host: str, port: int) -> str:
     """The address, the demo logins, and a line to paste that queries it."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{settings.port}/graphql"
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/graphql"
     request = {
         "query": " ".join(_QUERY.split()),
         "variables": {"email": TRADER, "password": PASSWORD},

@@ -9,6 +9,8 @@ from pathlib import Path
 import asyncpg
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -69,6 +71,19 @@ async def connection_from_environment() -> AsyncIterator[AsyncConnection]:
         raise SystemExit("set DATABASE_URL to the database to migrate")
     async with connection_to(Address.parse(url.get_secret_value())) as connection:
         yield connection
+
+
+def newest_revision() -> str:
+    """The revision that this code needs."""
+    head = ScriptDirectory.from_config(config_for()).get_current_head()
+    assert head is not None  # noqa: S101 - narrows; there is always a first revision
+    return head
+
+
+async def current_revision(address: Address) -> str | None:
+    """The revision of the database at `address`; None before the first. Raises asyncpg's errors."""
+    async with connection_to(address) as connection:
+        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
 
 
 def _upgrade(connection: Connection, revision: str) -> None:

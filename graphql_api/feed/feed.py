@@ -66,14 +66,15 @@ class Feed:
 
     async def check(self) -> None:
         """Raise UnfitDatabaseError where the address can't serve a feed; else OSError or asyncpg's errors."""
-        self._refuse_pooler()
+        self.refuse_pooler()
         connection = await self._direct.connect(application="graphql-api feed")
         try:
             await lineage.enter(connection)
         finally:
             await connection.close()
 
-    def _refuse_pooler(self) -> None:
+    def refuse_pooler(self) -> None:
+        """Raise UnfitDatabaseError where the direct address isn't one."""
         if self._direct.pooled:
             raise UnfitDatabaseError(
                 "the log feed listens for notifications, which a pooler doesn't pass on:"
@@ -88,7 +89,7 @@ class Feed:
         With `after`, from that cursor on. With `backfill`, first the newest so many that match, in the order
         of their times; it has no meaning beside `after`. Close what this returns. Raises FeedError.
         """
-        self._refuse_pooler()
+        self.refuse_pooler()
         cursor = None if after is None else self.codec.decode(after)
         subscription = Subscription(self, wanted)
         self._subscriptions.add(subscription)

@@ -1,0 +1,167 @@
+"""The command line, as people and scripts use it: a process each."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from graphql_api.db.address import Address
+from tests import factories
+
+
+class Shell:
+    """Runs `graphql-api` against a test's database."""
+
+    def __init__(self, address: Address | None, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "GRAPHQL_API_DATA_DIR": str(folder / "data")}
+        if address is not None:
+            self.environment["DATABASE_URL"] = address.dsn
+
+    async def run(self, *arguments: str, fails: bool = False, **environment: str) -> tuple[str, str]:
+        """Run a command to its end, which must be as expected; return what it printed."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "graphql_api", *arguments),
+            env={**self.environment, **environment},
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        out, err = (stream.decode() for stream in await process.communicate())
+        assert bool(process.returncode) == fails, err
+        assert "Traceback" not in err
+        return out, err
+
+
+@pytest.fixture
+def shell(address: Address, tmp_path: Path) -> Shell:
+    return Shell(address, tmp_path)
+
+
+async def test_doctor_finds_nothing_wrong_with_a_migrated_database(shell: Shell) -> None:
+    out, _ = await shell.run("doctor")
+
+    assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 4
+
+
+async def test_doctor_tells_how_to_mend_an_old_schema(shell: Shell, connection: "asyncpg.Connection") -> None:
+    await connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    out, _ = await shell.run("doctor", fails=True)
+
+    assert "graphql-api migrate" in out
+
+
+async def test_serve_refuses_a_schema_that_is_not_its_own(
+    shell: Shell, connection: "asyncpg.Connection"
+) -> None:
+    await connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    _, err = await shell.run("serve", "--port", "0", fails=True)
+
+    assert "run `graphql-api migrate`" in err
+
+
+async def test_serve_refuses_a_pooled_address_without_a_direct_one(shell: Shell) -> None:
+    pooled = "postgresql://user:secret@ep-cool-pooler.example.test/db"
+    _, err = await shell.run("serve", "--port", "0", fails=True, DATABASE_URL=pooled)
+
+    assert "set DATABASE_DIRECT_URL" in err
+    assert "secret" not in err
+
+
+async def test_production_refuses_to_start_without_a_secret(shell: Shell) -> None:
+    _, err = await shell.run("serve", "--port", "0", fails=True, GRAPHQL_API_PROFILE="production")
+
+    assert "set GRAPHQL_API_SECRET_KEY" in err
+
+
+async def test_production_never_starts_a_database_of_its_own(tmp_path: Path) -> None:
+    _, err = await Shell(None, tmp_path).run(
+        "serve", "--port", "0", fails=True, GRAPHQL_API_PROFILE="production"
+    )
+
+    assert "set DATABASE_URL" in err
+
+
+async def test_production_gets_no_demo_data(shell: Shell, connection: "asyncpg.Connection") -> None:
+    await shell.run("demo", fails=True, GRAPHQL_API_PROFILE="production", GRAPHQL_API_SECRET_KEY="k" * 32)
+
+    assert await connection.fetchval("SELECT count(*) FROM users") == 0
+
+
+async def test_a_setting_that_makes_no_sense_is_named(shell: Shell) -> None:
+    _, err = await shell.run("doctor", fails=True, GRAPHQL_API_PORT="many")
+
+    assert "port" in err
+
+
+async def test_users_are_created_and_granted_roles(shell: Shell, connection: "asyncpg.Connection") -> None:
+    await shell.run("user", "create", "a@example.com", GRAPHQL_API_USER_PASSWORD="long enough, surely")
+    await shell.run("user", "grant", "a@example.com", "admin")
+    _, err = await shell.run("user", "grant", "b@example.com", "admin", fails=True)
+
+    assert await connection.fetchval("SELECT count(*) FROM api_auth.user_roles") == 1
+    assert "graphql-api:" in err
+
+
+async def test_a_service_token_is_shown_once_and_can_be_revoked(shell: Shell) -> None:
+    out, err = await shell.run("token", "create", "dashboard", "--scope", "logs:read")
+    listed, _ = await shell.run("token", "list")
+    await shell.run("token", "revoke", err.split()[-1])
+
+    assert out.startswith("gas_")
+    assert "dashboard" in listed
+    assert out.strip() not in listed
+
+
+async def test_logs_are_json_lines_in_a_pipe_and_go_on_after_a_cursor(
+    shell: Shell, connection: "asyncpg.Connection"
+) -> None:
+    details = '{"password": "theirs", "n": 1.50}'
+    for number in range(3):
+        when = factories.NOW + timedelta(seconds=number)
+        await factories.system_log(
+            connection, message=f"line {number}", level="warn", timestamp=when, details=details
+        )
+    await factories.system_log(connection, message="not so serious", level="debug")
+    out, _ = await shell.run("logs", "--level", "info", "--lines", "2")
+    lines = [json.loads(line) for line in out.splitlines()]
+    after, _ = await shell.run("logs", "--level", "info", "--after", lines[0]["cursor"])
+
+    assert [line["message"] for line in lines] == ["line 1", "line 2"]
+    assert '"details":{"password":"[redacted]","n":1.50}' in out
+    assert [json.loads(line)["message"] for line in after.splitlines()] == ["line 2"]
+
+
+async def test_logs_follow_what_is_written(shell: Shell, connection: "asyncpg.Connection") -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "graphql_api", "logs", "--follow", "--component", "risk"),
+        env=shell.environment,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    line = asyncio.ensure_future(process.stdout.readline())
+    while not line.done():
+        await factories.system_log(connection, component="bot")
+        await factories.system_log(connection, component="risk", message="seen")
+        await asyncio.wait([line], timeout=0.5)
+    process.kill()
+    await process.wait()
+
+    assert json.loads(await line)["message"] == "seen"
+
+
+async def test_the_schema_is_printed_or_written(shell: Shell) -> None:
+    printed, _ = await shell.run("schema")
+    await shell.run("schema", "--output", "out.graphql")
+
+    assert "type Query" in printed
+    assert (shell.folder / "out.graphql").read_text() == printed
