@@ -1,0 +1,286 @@
+"""A schema in which fields are written in every way there is, over values that are often wrong."""
+
+# Its resolvers lie about their types, on purpose.
+# mypy: disable-error-code="no-any-return,return-value,misc,assignment,arg-type,valid-type,list-item"
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import strawberry
+from strawberry.annotation import StrawberryAnnotation
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types.arguments import StrawberryArgument
+
+from graphql_api.engine.fields import FromColumn, FromLoader, FromParent, declared, is_any_source, resolved
+from tests.engine.nasty_values import (
+    Context,
+    Kind,
+    Money,
+    answer,
+    children,
+    compute_flags,
+    compute_label,
+    compute_matrix,
+    dice,
+    in_some_shape,
+    load_rock,
+    load_rocks,
+    read_kind,
+    refuse,
+    row,
+    serialize_money,
+)
+
+Info = strawberry.Info[Context, None]
+
+
+def load_things(context: Context, _arguments: Any) -> Any:
+    def load(parent: Any) -> Any:
+        id_ = parent["id"]
+        things = [row(child) if dice(child, 2) else make_beast(child) for child in children(id_, 3)]
+        return answer(context, id_, things)
+
+    return load
+
+
+@strawberry.interface
+class Thing:
+    id: strawberry.ID = declared("", FromColumn(None))
+    name: str | None = declared("", FromColumn(None))
+
+    @classmethod
+    def resolve_type(cls, value: Any, info: Any, _abstract: Any) -> Any:
+        if not isinstance(value, dict):
+            return type(value).__name__ if isinstance(value, Beast) else default_name(value)
+        name = value["__typename"]
+        if info.context.later and not dice(value["id"] or "t", 3):
+            return answer(info.context, value["id"] or "t", name)
+        return name
+
+
+def default_name(value: Any) -> str:
+    raise TypeError(f"{type(value).__name__} is no thing")
+
+
+argument_first = StrawberryArgument(
+    python_name="first", graphql_name=None, type_annotation=StrawberryAnnotation(int | None), default=2
+)
+
+
+@strawberry.type
+class Rock(Thing):
+    """Read from rows, by declared fields alone."""
+
+    is_type_of = staticmethod(is_any_source)
+
+    title: str = declared("", FromColumn("name"))
+    number: int | None = declared("", FromColumn(None))
+    strict_number: int = declared("", FromColumn("number"))
+    ratio: float | None = declared("", FromColumn(None))
+    kind: Kind | None = declared("", FromColumn(None, read_kind))
+    strict_kind: Kind = declared("", FromColumn("kind", read_kind))
+    price: Money | None = declared("", FromColumn(None))
+    strict_price: Money = declared("", FromColumn("price"))
+    flag: bool | None = declared("", FromColumn(None))
+    label: str | None = declared("", FromParent(compute_label))
+    strict_label: str = declared("", FromParent(compute_label))
+    flags: list[bool | None] | None = declared("", FromParent(compute_flags))
+    strict_flags: list[bool] = declared("", FromParent(compute_flags))
+    matrix: list[list[int] | None] | None = declared("", FromParent(compute_matrix))
+    strict_matrix: list[list[int]] = declared("", FromParent(compute_matrix))
+    itself: "Rock" = declared("", FromParent(lambda parent: parent))
+    guarded: str | None = declared("", FromColumn("name"), check=refuse)
+    above: "Rock | None" = declared("", FromLoader(load_rock))
+    strict_above: "Rock" = declared("", FromLoader(load_rock))
+    rocks: list["Rock | None"] | None = declared("", FromLoader(load_rocks), arguments=[argument_first])
+    strict_rocks: list["Rock"] = declared(
+        "", FromLoader(load_rocks), arguments=[argument_first], check=refuse
+    )
+    things: list[Thing | None] = declared("", FromLoader(load_things))
+    strict_things: list[Thing] | None = declared("", FromLoader(load_things))
+
+
+@strawberry.type
+class Pebble(Thing):
+    """Of another shape: the same name has another type here."""
+
+    is_type_of = staticmethod(is_any_source)
+
+    number: str | None = declared("", FromColumn("number"))
+    thing: Thing | None = declared("", FromParent(lambda parent: parent))
+
+
+@strawberry.input
+class Wish:
+    text: str = "none"
+    kind: Kind | None = None
+    numbers: list[int] | None = None
+
+
+Either = Annotated["Rock | Beast", strawberry.union("Either")]
+
+
+@strawberry.type
+class Beast(Thing):
+    """An ordinary Strawberry type: attributes and resolvers."""
+
+    id: strawberry.ID
+    name: str | None
+    legs: int = 4
+    sound: str = strawberry.field(default=None)
+    mood: Kind | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    @strawberry.field
+    def greeting(self, info: Info, wish: Wish | None = None, loud: bool = False, times: int = 1) -> str:
+        text = f"{self.name}: {wish} {wish and wish.kind} {loud} {times}"
+        return answer(info.context, self.id, text if dice(self.id, 4) else ValueError(f"{self.id} is mute"))
+
+    @strawberry.field
+    def path(self, info: Info) -> str | None:
+        return answer(info.context, self.id, f"{info.path.as_list()} {info.path.typename} {info.field_name}")
+
+    @strawberry.field
+    def echo(self, info: Info, words: list[str | None] | None = None, kind: Kind = Kind.SOFT) -> list[str]:
+        return answer(info.context, self.id, [*(words or []), kind.name])
+
+    @strawberry.field
+    def friend(self, info: Info) -> "Beast | None":
+        beast = make_beast(f"{self.id}'")
+        return answer(
+            info.context, self.id, (beast, None, ValueError(self.id), row(self.id))[dice(self.id, 4)]
+        )
+
+    @strawberry.field
+    def strict_friend(self, info: Info) -> "Beast":
+        beast = make_beast(f"{self.id}'")
+        return answer(info.context, self.id, (beast, beast, None, ValueError(self.id))[dice(self.id, 4)])
+
+    @strawberry.field
+    def friends(self, info: Info) -> list["Beast"]:
+        return answer(info.context, self.id, many(info.context, self.id, broken=True))
+
+    @strawberry.field
+    def loose_friends(self, info: Info) -> list["Beast | None"] | None:
+        return answer(info.context, self.id, many(info.context, self.id, broken=True))
+
+    @strawberry.field
+    def things(self, info: Info) -> list[Thing | None]:
+        return answer(info.context, self.id, many(info.context, self.id, broken=False))
+
+    @strawberry.field
+    def either(self, info: Info) -> Either | None:
+        value = (make_beast(f"{self.id}|"), row(f"{self.id}|"), None, 5, "text")[dice(self.id, 5)]
+        return answer(info.context, self.id, value)
+
+    @strawberry.field
+    def eithers(self, info: Info) -> list[Either]:
+        return answer(info.context, self.id, many(info.context, self.id, broken=False))
+
+
+def make_beast(id_: str) -> Beast:
+    return Beast(
+        id=strawberry.ID(id_),
+        name=f"beast {id_}" if dice(id_, 5) else None,
+        legs=(4, 2, None, "many", object())[dice(id_, 5)],
+        sound=("roar", "hiss", None)[dice(id_, 3)],
+        mood=(Kind.HARD, Kind.SOFT, None, "hard", "awful")[dice(id_, 5)],
+    )
+
+
+def many(context: Context, id_: str, *, broken: bool) -> Any:
+    """Several values in one of the shapes a list can come in."""
+    values: list[Any] = [make_beast(child) for child in children(id_, dice(id_, 4))]
+    if dice(id_, 3):
+        values.append(row(f"{id_}.r"))
+    if not dice(id_, 5):
+        values.append(ValueError(f"an item of {id_}"))
+    if not dice(id_, 6):
+        values.append(None)
+    return in_some_shape(context, id_, values, broken=broken)
+
+
+def load_the_things(context: Context, _arguments: Any) -> Any:
+    things = [row("x"), make_beast("y"), row("z"), row("u"), make_beast("v")]
+    return lambda _: answer(context, "ts", things)
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def rock(self, key: strawberry.ID = "r") -> Rock | None:
+        return row(key)
+
+    @strawberry.field
+    def beast(self, info: Info, key: strawberry.ID = "b") -> Beast:
+        return answer(info.context, key, make_beast(key))
+
+    @strawberry.field
+    def beasts(self, info: Info, ids: list[strawberry.ID]) -> list[Beast | None]:
+        return answer(info.context, "beasts", [make_beast(id_) for id_ in ids[:3]])
+
+    @strawberry.field
+    def rocks(self, ids: list[strawberry.ID | None] | None = None) -> list[Rock]:
+        return [row(id_) if id_ else None for id_ in (ids or ["p", "q"])[:3]]
+
+    thing: Thing | None = declared("", FromParent(lambda _: row("t")))
+    things: list[Thing] = declared("", FromLoader(load_the_things))
+
+    @resolved("", check=refuse)
+    def guarded(self, info: Info, times: int = 1) -> str:
+        return answer(info.context, f"g{times}", f"guarded {times}")
+
+    @strawberry.field
+    def nothing(self) -> int:
+        return None
+
+
+@strawberry.type
+class Mutation:
+    @strawberry.mutation
+    async def write(self, info: Info, text: str = "w", fail: bool = False) -> str:
+        info.context.log.append(f"begin {text}")
+        await asyncio.sleep(0)
+        info.context.log.append(f"end {text}")
+        if fail:
+            raise ValueError(f"{text} failed")
+        return text
+
+    @strawberry.mutation
+    def maybe(self, info: Info, text: str = "m", fail: bool = False) -> Beast | None:
+        info.context.log.append(f"maybe {text}")
+        return answer(info.context, text, ValueError(text) if fail else make_beast(text))
+
+    @strawberry.mutation
+    def rock(self, info: Info, wish: Wish, fail: bool = False) -> Rock:
+        info.context.log.append(f"rock {wish.text} {wish.kind} {wish.numbers}")
+        return None if fail else row(wish.text)
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription
+    async def rocks(self, count: int = 2) -> AsyncIterator[Rock]:
+        for number in range(min(count, 4)):
+            yield row(f"s{number}")
+
+    @strawberry.subscription
+    async def beasts(self, count: int = 2) -> AsyncIterator[Beast | None]:
+        for number in range(min(count, 4)):
+            yield make_beast(f"s{number}") if number != 1 else None
+
+
+schema = strawberry.Schema(
+    Query,
+    Mutation,
+    Subscription,
+    types=[Rock, Pebble, Beast],
+    config=StrawberryConfig(
+        scalar_map={
+            Money: strawberry.scalar(name="Money", serialize=serialize_money, parse_value=str),
+        }
+    ),
+)
