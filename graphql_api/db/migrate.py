@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from graphql_api.db.address import Address
-from graphql_api.db.tables import metadata
+from graphql_api.db.tables import metadata, views
 from graphql_api.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _GIVEN_REVISION = "0001"
 
 
 class NotOurDatabaseError(Exception):
-    """The database holds some of the given tables, but not all: nothing is changed."""
+    """The database holds some of the given tables and views, but not all: nothing is changed."""
 
 
 def migrations_folder() -> Path:
@@ -90,8 +90,9 @@ def _upgrade(connection: Connection, revision: str) -> None:
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     connection.execute(text("SET LOCAL lock_timeout = '30s'"))
     config = config_for(connection)
-    present = set(inspect(connection).get_table_names())
-    given = {table.name for table in metadata.tables.values() if table.schema is None}
+    inspector = inspect(connection)
+    present = {*inspector.get_table_names(), *inspector.get_view_names()}
+    given = {*(table.name for table in metadata.tables.values() if table.schema is None), *views.tables}
     if "alembic_version" not in present and present & given:
         if missing := given - present:
             raise NotOurDatabaseError(

@@ -1,21 +1,11 @@
 """The database is given: what its owner documents stands so in ours, and what we add is listed here."""
 
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
-from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from graphql_api.db.address import Address
-from tests.conftest import database_of
 from tests.db.catalog import describe, names
-
-DOCUMENT = Path(__file__).parents[2] / "docs" / "database-schema.md"
-
-# Where PostgreSQL has no extension "uuid-ossp", as the document supposes.
-UUIDS = "CREATE FUNCTION uuid_generate_v4() RETURNS uuid LANGUAGE sql AS 'SELECT gen_random_uuid()'"
 
 TABLES = {
     "ai_strategies": 8,
@@ -58,28 +48,6 @@ ADDED = {
     "schema log_feed",
 }
 OUR_SCHEMAS = re.compile(r"\w+ (api_auth|log_feed)\.")
-
-
-def statements() -> list[str]:
-    """The document's SQL."""
-    blocks = re.findall(r"```sql\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    return [statement.strip() for block in blocks for statement in block.split(";") if statement.strip()]
-
-
-@pytest.fixture
-async def given_connection(server: Address) -> AsyncIterator["asyncpg.Connection"]:
-    """A database made by the document alone."""
-    name = f"given_{uuid4().hex}"
-    admin = await server.connect_plain()
-    await admin.execute(f"CREATE DATABASE {name}")
-    connection = await database_of(server, name).connect_plain()
-    await connection.execute(UUIDS)
-    for statement in statements():
-        await connection.execute(statement)
-    yield connection
-    await connection.close()
-    await admin.execute(f"DROP DATABASE {name}")
-    await admin.close()
 
 
 @pytest.fixture
