@@ -1,7 +1,7 @@
 """The statistics once more, in plain Python over exact numbers: what the SQL is compared with."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
@@ -13,11 +13,14 @@ from zoneinfo import ZoneInfo
 EXACT = Context(prec=200)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Session:
     id: UUID
-    account: UUID | None
-    initial_balance: Decimal | None
+    account: UUID | None = field(compare=False)
+    initial_balance: Decimal | None = field(compare=False)
+
+
+NOWHERE = Session(UUID(int=0), None, None)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ class Trade:
         word = self.status.strip(" ").lower()
         if word == "filled":
             return "CLOSED" if self.exit_time else "OPEN"
-        return {"closed": "CLOSED", "open": "OPEN", "active": "OPEN", "canceled": "CANCELLED"}.get(word, "OTHER")
+        return {"closed": "CLOSED", "open": "OPEN", "active": "OPEN", "canceled": "CANCELLED"}.get(
+            word, "OTHER"
+        )
 
     @property
     def result(self) -> Decimal | None:
@@ -111,7 +116,7 @@ def scalars(trades: Iterable[Trade]) -> dict[str, Any]:
         "averageWin": ratio(sum(won), len(won)),
         "averageLoss": ratio(sum(lost), len(lost)),
         "volume": plain(sum(number(trade.size) for trade in counted)),
-        "averageDuration": int(plain(sum(lasted) / len(lasted), 0)) if lasted else None,
+        "averageDuration": int(plain(sum(lasted, Fraction(0)) / len(lasted), 0)) if lasted else None,
         "bestTrade": best and {"id": str(best.id)},
         "worstTrade": worst and {"id": str(worst.id)},
     }
@@ -175,13 +180,10 @@ def results(trades: Iterable[Trade]) -> list[Trade]:
 
 def start(trades: Iterable[Trade]) -> Fraction | None:
     """The starting balance: of each account, that of the session its first result is from."""
-    firsts: dict[Any, tuple[Any, Decimal | None]] = {}
-    for trade in results(trades):
-        session = trade.session
-        account = session and (session.account or session.id)
-        found = (trade.moment, session.id if session else UUID(int=0)), session and session.initial_balance
-        firsts[account] = min(firsts.get(account, found), found, key=lambda pair: pair[0])
-    balances = [balance for _, balance in firsts.values()]
+    firsts: dict[UUID, Session] = {}
+    for _, session in sorted((trade.moment, trade.session or NOWHERE) for trade in results(trades)):
+        firsts.setdefault(session.account or session.id, session)
+    balances = [session.initial_balance for session in firsts.values()]
     known = [Fraction(b) for b in balances if b is not None and not b.is_nan() and b > 0]
     return sum(known, Fraction(0)) if known and len(known) == len(balances) else None
 
@@ -285,9 +287,7 @@ def thinned(points: list[Point], most: int) -> list[Point]:
     return merged
 
 
-def everything(
-    trades: Sequence[Trade], *, interval: str = "DAY", zone: str = "UTC", most: int = 500, first: int = 20
-) -> dict[str, Any]:
+def everything(trades: Sequence[Trade], *, interval: str, zone: str, most: int, first: int) -> dict[str, Any]:
     """All of TradeStats."""
     return {
         **scalars(trades),
