@@ -40,14 +40,15 @@ def serve(app: str | Callable[[], ASGIApp], settings: Settings, listening: socke
 
     `app` makes the application; with several workers it is an import string ("package.module:function"),
     since each worker calls it for itself. Raises SystemExit if the application doesn't start, the address
-    is taken, or (with 0) after SIGTERM.
+    is taken, or (with 0) after the signal.
     """
     config = configure(app, settings)
     if settings.workers > 1:
         Multiprocess(config, sockets=[listening]).run()
         return
     # uvicorn raises the signal again when it has stopped: an orderly stop is no failure.
-    signal.signal(signal.SIGTERM, _exit)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
     uvicorn.Server(config).run(sockets=[listening])
 
 
