@@ -2,11 +2,7 @@
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from graphql_api.auth import users
 from graphql_api.auth.passwords import Passwords
-from graphql_api.auth.roles import grant
-from graphql_api.auth.viewer import Role
-from graphql_api.cli.database import opened
 from graphql_api.cli.errors import UsageError
 from graphql_api.db.address import Address
 from graphql_api.demo.load import load
@@ -14,8 +10,6 @@ from graphql_api.demo.scale import scale
 from graphql_api.settings import Settings
 
 PASSWORD = "demo-password"  # noqa: S105 - known to all, and only ever in demo data
-TRADER = "trader@example.com"
-OPERATOR = "operator@example.com"
 
 
 async def load_and_grow(settings: Settings, address: Address, trades: int | None = None) -> None:
@@ -24,12 +18,9 @@ async def load_and_grow(settings: Settings, address: Address, trades: int | None
         raise UsageError("demo data has known passwords: it is for the development profile only")
     passwords = Passwords(threads=1)
     try:
-        written = await load(address, password_hash=await passwords.hash(PASSWORD))
+        await load(address, password_hash=await passwords.hash(PASSWORD))
     finally:
         passwords.close()
-    if written:
-        async with opened(address) as database:
-            await grant(database, (await users.get(database, OPERATOR))["id"], Role.OPERATOR)
     if trades is not None:
         await _grow(address, trades)
 

@@ -13,12 +13,13 @@ import typer
 
 from graphql_api.auth.secrets import signing_key
 from graphql_api.cli.database import direct_address, embedded_or_given, opened
-from graphql_api.cli.demo import OPERATOR, PASSWORD, TRADER, load_and_grow
+from graphql_api.cli.demo import PASSWORD, load_and_grow
 from graphql_api.cli.errors import UsageError
 from graphql_api.cli.welcome import welcome
 from graphql_api.db.address import Address
 from graphql_api.db.migrate import current_revision, migrate, newest_revision
 from graphql_api.demo.bot import run as run_bot
+from graphql_api.demo.desk import OPERATOR, TRADER
 from graphql_api.feed.feed import Feed
 from graphql_api.settings import Settings
 from graphql_api.web.server import bind

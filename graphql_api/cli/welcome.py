@@ -3,7 +3,8 @@
 import json
 import shlex
 
-from graphql_api.cli.demo import OPERATOR, PASSWORD, TRADER
+from graphql_api.cli.demo import PASSWORD
+from graphql_api.demo.desk import OPERATOR, TRADER
 
 _QUERY = """
 mutation Hello($email: String!, $password: String!) {
