@@ -21,7 +21,10 @@ NO_ID = "00000000-0000-0000-0000-000000000000"
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What has been read: see the module. `running` is ascending, and below `next`."""
+    """What has been read: see the module.
+
+    `running` is ascending and below `next`; so is the transaction of `half`, which is not in `running`.
+    """
 
     next: int
     running: tuple[int, ...] = ()
@@ -35,13 +38,6 @@ class Position:
         ):
             return False
         return other.half is None or (other.half[0] < self.next and other.half[0] not in self.running)
-
-    def without_half(self) -> "Position":
-        """The position once all of the half-read transaction has been read."""
-        if self.half is None:
-            return self
-        xid = self.half[0]
-        return Position(max(self.next, xid + 1), tuple(t for t in self.running if t != xid))
 
 
 class Page:
@@ -91,17 +87,12 @@ class Page:
         ended = self._closed if following is None else following != xid
         half = None if ended else (xid, row["id"])
         if base.half is not None and xid == base.half[0]:
-            return base.without_half() if ended else Position(base.next, base.running, half)
-        base = base.without_half()
-        if xid < base.next:
-            running = (t for t in base.running if t > xid or t in self.running or (t == xid and not ended))
-            return Position(base.next, tuple(running), half)
-        return Position(xid + 1 if ended else xid, self._running_below(xid, base), half)
-
-    def _running_below(self, xid: int, base: Position) -> tuple[int, ...]:
+            return Position(base.next, base.running, half)
+        if xid < base.next:  # the rows of lower ones come before it
+            return Position(base.next, tuple(t for t in base.running if t > xid or t in self.running), half)
         still = [t for t in base.running if t in self.running]
         since = [t for t in self.running if base.next <= t < xid]
-        return (*still, *since)
+        return Position(xid + 1, (*still, *since), half)
 
     @property
     def end(self) -> Position:
@@ -109,5 +100,4 @@ class Page:
         end = self.after(len(self.rows) - 1) if self.rows else self.base
         if not self.complete:
             return end
-        end = end.without_half()
         return Position(end.next, tuple(t for t in end.running if t in self.running))

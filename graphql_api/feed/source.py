@@ -62,7 +62,7 @@ async def pull(fetch: Fetch, base: Position, rows: int, until: Position | None =
     found = await fetch(
         statements.PULL,
         floor=base.next - 1,
-        running=[xid for xid in base.running if xid != half_xid],
+        running=base.running,
         half_xid=half_xid,
         half_id=half_id,
         until_next=until and until.next,

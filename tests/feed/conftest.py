@@ -1,6 +1,6 @@
 """Feeds as several processes would have them, and a program that writes logs."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 

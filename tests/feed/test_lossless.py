@@ -58,11 +58,11 @@ class Client:
                 self.cursor = event.cursor
 
 
-def check(received: Sequence[str], committed: Sequence[str]) -> None:
+def check(received: Sequence[str], committed: Sequence[str], seed: int) -> None:
     missing = set(committed) - set(received)
     repeated = [message for message, count in Counter(received).items() if count > 1]
     foreign = set(received) - set(committed)
-    assert (missing, repeated, foreign) == (set(), [], set())
+    assert (missing, repeated, foreign) == (set(), [], set()), f"seed {seed}"
     newest: dict[str, int] = {}
     for message in received:  # a writer's next transaction begins after the one before has committed
         writer, transaction, _ = message.split("-")
@@ -81,7 +81,6 @@ async def test_random_disconnects_lose_and_repeat_nothing(
     )
     feeds = [make_feed(options=options) for _ in range(3)]
     seed = random.SystemRandom().getrandbits(32)
-    print(f"seed {seed}")
     committed, enough = Committed(), asyncio.Event()
     clients = [Client(feeds, seed + number, most=10) for number in range(3)]
     for client in clients:
@@ -94,4 +93,4 @@ async def test_random_disconnects_lose_and_repeat_nothing(
 
     await asyncio.gather(write(), *(client.run(enough, committed) for client in clients))
     for client in clients:
-        check(client.messages, committed.messages)
+        check(client.messages, committed.messages, seed)
