@@ -12,7 +12,9 @@ from graphql_api.auth.secrets import derive, signing_key
 from graphql_api.auth.viewer import Viewer
 from graphql_api.db.address import Address
 from graphql_api.db.database import Database
+from graphql_api.engine.limits import DocumentLimits
 from graphql_api.engine.operations import Operations
+from graphql_api.features.prices import PRICES
 from graphql_api.feed.feed import Feed
 from graphql_api.graph.context import Context, Services
 from graphql_api.schema import schema
@@ -46,12 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=None,
         lifespan=lifespan,
         routes=routes(
-            Operations(
-                schema,
-                mask=mask,
-                rules=() if development else (NoSchemaIntrospectionCustomRule,),
-                suggestions=development,
-            ),
+            build_operations(settings),
             authenticate=services.identity.authenticate,
             make_context=make_context,
             ready=services.database.ping,
@@ -60,6 +57,29 @@ def create_app(settings: Settings) -> FastAPI:
             allowed_origins=settings.allowed_origins,
             graphiql=page(settings.demo_logins) if development else None,
         ),
+    )
+
+
+def build_operations(settings: Settings) -> Operations:
+    """The schema, and what a request may ask of it."""
+    development = settings.profile == "development"
+    return Operations(
+        schema,
+        mask=mask,
+        rules=() if development else (NoSchemaIntrospectionCustomRule,),
+        guard=DocumentLimits(
+            depth=settings.max_depth,
+            aliases=settings.max_aliases,
+            directives=settings.max_directives,
+            root_fields=settings.max_root_fields,
+        ),
+        prices=PRICES,
+        max_cost=settings.max_cost,
+        max_characters=settings.max_characters,
+        max_tokens=settings.max_tokens,
+        max_errors=settings.max_errors,
+        suggestions=development,
+        engine=settings.engine,
     )
 
 

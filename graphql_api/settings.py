@@ -122,6 +122,20 @@ class Settings(BaseSettings):
     shutdown_timeout: int = Field(
         20, gt=0, description="Seconds a process that stops waits for requests under way."
     )
+    max_characters: int = Field(15_000, gt=0, description="Characters of a document.")
+    max_tokens: int = Field(2_000, gt=0, description="Tokens of a document.")
+    max_depth: int = Field(
+        10,
+        gt=0,
+        description="Levels of fields, fragments spread; edges, node and nodes are no level of their own.",
+    )
+    max_aliases: int = Field(30, ge=0, description="Aliases of an operation, fragments spread.")
+    max_directives: int = Field(50, ge=0, description="Directives of an operation, fragments spread.")
+    max_root_fields: int = Field(
+        20, gt=0, description="Fields at the root of an operation, fragments spread."
+    )
+    max_cost: int = Field(50_000, gt=0, description="Points that one operation may cost.")
+    max_errors: int = Field(100, gt=0, le=1000, description="Errors that one answer lists.")
     default_max_daily_loss: Decimal | None = Field(
         Decimal(1000),
         ge=0,

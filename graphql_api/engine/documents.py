@@ -16,10 +16,20 @@ from graphql import (
     specified_rules,
     validate,
 )
+from graphql.validation.rules import overlapping_fields_can_be_merged
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
+from graphql_api.engine.limits import LIMIT_EXCEEDED, LimitError
 from graphql_api.engine.rules import NoNulRule
+
+MAX_VALIDATION_STEPS = 30_000
+"""Comparisons of fields that may have to be merged, some 0.1 s: enough for fifty fragments side by side."""
+# graphql-core allows ten times as many, and reads its own bound anew for each document.
+overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = MAX_VALIDATION_STEPS
+
+_TOO_MANY_TOKENS = "Syntax Error: Document contains more than"
+_ABORTED = "Validation aborted."
 
 Rules = Sequence[type[ASTValidationRule]]
 Guard = Callable[[DocumentNode], Sequence[GraphQLError]]
@@ -47,8 +57,10 @@ class Document:
     operations: Mapping[str | None, OperationDefinitionNode]
     """By name; None for the one that has no name."""
     fragments: Mapping[str, FragmentDefinitionNode]
-    plans: dict[OperationDefinitionNode, Any] = field(default_factory=dict, repr=False)
-    """What `plans` keeps of each operation, for as long as the document is kept."""
+    plans: dict[str | None, Any] = field(default_factory=dict, repr=False)
+    """What `plans` keeps of each operation, by its name, for as long as the document is kept."""
+    costs: dict[str | None, Any] = field(default_factory=dict, repr=False)
+    """What `costs` keeps of each, likewise."""
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation to run. Raises RequestError where the name doesn't say which."""
@@ -120,10 +132,14 @@ class Documents:
         return document
 
     def _read(self, text: str) -> Document:
+        if len(text) > self._max_characters:
+            raise RequestError(LIMIT_EXCEEDED, [LimitError("characters", self._max_characters, len(text))])
         try:
-            ast = parse(text, max_source_length=self._max_characters, max_tokens=self._max_tokens)
+            ast = parse(text, max_tokens=self._max_tokens)
         except GraphQLError as error:
-            raise RequestError("GRAPHQL_PARSE_FAILED", [error]) from None
+            too_many = error.message.startswith(_TOO_MANY_TOKENS)
+            reason = LimitError("tokens", self._max_tokens) if too_many else error
+            raise RequestError("GRAPHQL_PARSE_FAILED", [reason]) from None
         errors = self._guard(ast) if self._guard is not None else ()
         if not errors:
             errors = validate(
@@ -133,6 +149,8 @@ class Documents:
                 max_errors=self._max_errors - 1,  # one more says that there were too many
                 hide_suggestions=not self._suggestions,
             )
+            if errors and errors[-1].message == _ABORTED:
+                errors = [LimitError("validation steps", MAX_VALIDATION_STEPS)]
         if errors:
             raise RequestError("GRAPHQL_VALIDATION_FAILED", errors)
         operations = {

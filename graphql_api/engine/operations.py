@@ -14,8 +14,11 @@ from graphql.execution import create_source_event_stream
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
+from graphql_api.engine.costs import Costs
 from graphql_api.engine.documents import Document, Documents, Guard, RequestError, Rules
+from graphql_api.engine.limits import LIMIT_EXCEEDED, LimitError
 from graphql_api.engine.plans import Plans
+from graphql_api.engine.prices import Prices
 from graphql_api.engine.run import Run
 
 Mask = Callable[[GraphQLError], GraphQLError]
@@ -39,6 +42,8 @@ class Operation:
     document: Document
     definition: OperationDefinitionNode
     request: GraphQLRequest
+    cost: int
+    """The most it may cost, in points."""
 
     @property
     def kind(self) -> OperationType:
@@ -82,6 +87,8 @@ class Operations:
         mask: Mask,
         rules: Rules = (),
         guard: Guard | None = None,
+        prices: Prices | None = None,
+        max_cost: int | None = None,
         max_characters: int = 15_000,
         max_tokens: int = 2_000,
         max_errors: int = 100,
@@ -92,6 +99,8 @@ class Operations:
         # Strawberry types its argument more widely than it calls it.
         self._executor = cast("type[StrawberryGraphQLCoreExecutionContext]", schema.execution_context_class)
         self._mask = mask
+        self._costs = Costs(self._schema, prices or {})
+        self._max_cost = max_cost
         self._max_errors = max_errors
         self._suggestions = suggestions
         self.plans = Plans(self._schema) if engine == "compiled" else None
@@ -110,7 +119,10 @@ class Operations:
         """Find the operation that the request names. Raises RequestError."""
         document = self.documents.get(request.query)
         definition = document.operation(request.operation_name)
-        return Operation(document, definition, request)
+        cost = self._costs.of(document, definition, request.variables)
+        if self._max_cost is not None and cost > self._max_cost:
+            raise RequestError(LIMIT_EXCEEDED, [LimitError("cost", self._max_cost, cost)])
+        return Operation(document, definition, request, cost)
 
     async def execute(self, operation: Operation, context: Any) -> Result:
         """Run a query or a mutation. What a resolver raises is in the result, masked."""
