@@ -1,0 +1,117 @@
+"""The page in a real browser, over a real service."""
+
+import json
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, WebSocket, expect
+
+TRADER = "trader@example.com"
+OPERATOR = "operator@example.com"
+PASSWORD = "demo-password"
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@dataclass
+class Visit:
+    """One person at the page, in a browser that knows nothing of earlier visits."""
+
+    page: Page
+    url: str
+    asked: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    @classmethod
+    async def begin(
+        cls, browser: Browser, url: str, *, width: int = 1280, height: int = 800, dark: bool = False
+    ) -> "Visit":
+        """Open the page, and wait for its editors."""
+        page = await browser.new_page(
+            viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+        )
+        visit = cls(page, url)
+        page.on("request", lambda request: visit.asked.append(request.url))
+        page.on("websocket", visit._see_socket)
+        page.on("console", visit._hear)
+        page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+        await visit.open()
+        return visit
+
+    async def open(self) -> None:
+        await self.page.goto(self.url)
+        await self.page.locator(".graphiql-query-editor .CodeMirror").wait_for()
+
+    async def end(self) -> None:
+        await self.page.context.close()
+
+    @property
+    def hosts(self) -> set[str]:
+        """Every host that the page has asked for something."""
+        return {urlsplit(url).netloc for url in self.asked}
+
+    @property
+    def response(self) -> Locator:
+        return self.page.locator(".result-window .CodeMirror-code")
+
+    @property
+    def who(self) -> Locator:
+        """Who is signed in, at the top right."""
+        return self.page.locator(".who")
+
+    @property
+    def panel(self) -> Locator:
+        return self.page.locator(".graphiql-plugin")
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    async def sign_in(self, email: str) -> None:
+        """By the button of a demo login."""
+        await self.panel.get_by_role("button", name=email).click()
+        await expect(self.who).to_have_text(email)
+
+    async def tokens(self) -> dict[str, str]:
+        """The tokens that the page keeps."""
+        session = json.loads(await self.page.evaluate("sessionStorage.getItem('session')"))
+        tokens: dict[str, str] = session["state"]["tokens"]
+        return tokens
+
+    async def keep(self, tokens: dict[str, str]) -> None:
+        """Put others in their place, for the page to find when it is opened again."""
+        await self.page.evaluate(
+            """tokens => {
+                const session = JSON.parse(sessionStorage.getItem('session'));
+                session.state.tokens = tokens;
+                sessionStorage.setItem('session', JSON.stringify(session));
+            }""",
+            tokens,
+        )
+
+    async def choose_tab(self, name: str) -> None:
+        await self.page.locator(".graphiql-tab-button", has_text=name).click()
+
+    async def run(self) -> None:
+        await self.button("Execute query (Ctrl-Enter)").click()
+
+    async def write(self, editor: str, text: str) -> None:
+        """Replace what stands in an editor: Query, Variables or Headers."""
+        name = "Query Editor" if editor == "Query" else editor
+        await self.page.get_by_role("region", name=name).locator(".CodeMirror:visible").click()
+        await self.page.keyboard.press("Control+A")
+        await self.page.keyboard.insert_text(text)
+
+    def _see_socket(self, socket: WebSocket) -> None:
+        self.asked.append(socket.url)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
