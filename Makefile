@@ -25,8 +25,14 @@ $(VENV)/dev.stamp: requirements-dev.lock pyproject.toml
 serve: $(VENV)/serve.stamp ## Serve with an embedded PostgreSQL, demo data and a bot; DATABASE_URL serves that instead.
 	@exec $(BIN)/graphql-api serve
 
-test: $(VENV)/dev.stamp ## Run the whole suite.
+test: $(VENV)/dev.stamp browser ## Run the whole suite.
 	$(BIN)/python -m pytest -n 2
+
+# GraphiQL is tested in a real browser. Where one is missing and can be installed, it is; else those tests are skipped.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null || { test -x /usr/bin/apt-get && test "$$(id -u)" = 0 \
+		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; } \
+		|| echo "no Chromium: the browser tests will be skipped"
 
 drill: $(VENV)/dev.stamp ## Run the long drills too: crashes, kills, failovers, thousands of examples.
 	$(BIN)/python -m pytest --drill tests/drills tests/engine
@@ -54,4 +60,4 @@ lock: $(VENV)/dev.stamp ## Choose the newest packages that fit, and lock them by
 clean: ## Remove what can be made again; the embedded database in .data stays.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
-.PHONY: help serve test drill lint audit check schema lock clean
+.PHONY: help serve test browser drill lint audit check schema lock clean
