@@ -18,7 +18,7 @@ OTHER = "OTHER"
 class Vocabulary:
     """Canonical words, each with the spellings that mean it, compared after `lower(trim())`.
 
-    Null stays null.
+    Only ASCII letters have a lower case here, whatever the database's locale. Null stays null.
     """
 
     spellings: Mapping[str, tuple[str, ...]]
@@ -30,16 +30,24 @@ class Vocabulary:
 
     def canonical(self, text: str) -> str:
         """The canonical word of a stored text."""
-        return self._canonical.get(text.strip(" ").lower(), OTHER)
+        return self._canonical.get(_folded(text), OTHER)
 
     def sql(self, column: ColumnElement[str]) -> ColumnElement[str]:
         """The canonical word of a column, as PostgreSQL computes it."""
-        text = func.lower(func.btrim(column))
+        text = _folded_sql(column)
         whens = [
             (text.in_([_word(spelling) for spelling in spellings]), _word(word))
             for word, spellings in self.spellings.items()
         ]
         return case((column.is_(None), null()), *whens, else_=_word(OTHER))
+
+
+def _folded(text: str) -> str:
+    return text.strip(" ").encode().lower().decode()
+
+
+def _folded_sql(column: ColumnElement[str]) -> ColumnElement[str]:
+    return func.lower(func.btrim(column).collate("C"))
 
 
 def _word(word: str) -> ColumnElement[str]:
@@ -86,14 +94,14 @@ _FILLED = "filled"
 
 def trade_status(status: str, exit_time: str | None) -> str:
     """The canonical status of a trade: `filled` means CLOSED with an exit time, OPEN without one."""
-    if status.strip(" ").lower() == _FILLED:
+    if _folded(status) == _FILLED:
         return "OPEN" if exit_time is None else "CLOSED"
     return _STATUS_WORDS.canonical(status)
 
 
 def trade_status_sql(status: ColumnElement[str], exit_time: ColumnElement[object]) -> ColumnElement[str]:
     """`trade_status`, as PostgreSQL computes it."""
-    filled = func.lower(func.btrim(status)) == _word(_FILLED)
+    filled = _folded_sql(status) == _word(_FILLED)
     return case(
         (and_(filled, exit_time.is_(None)), _word("OPEN")),
         (filled, _word("CLOSED")),

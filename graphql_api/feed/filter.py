@@ -1,8 +1,9 @@
 """Which log lines a reader wants: one meaning for SQL and for memory."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -49,15 +50,12 @@ class LogFilter:
     _needle: bytes | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in (*(self.levels or ()), *filter(None, (self.minimum_level,))):
-            if name not in _BY_SEVERITY:
-                raise InvalidFilterError(f"level: {name!r} is none of {', '.join(_BY_SEVERITY)}")
-        for name, texts in (("components", self.components or ()), ("search", (self.search or "",))):
-            for text in texts:
-                _check_text(name, text)
-        for name, instant in (("since", self.since), ("until", self.until)):
-            if instant is not None and not _CANONICAL.fullmatch(instant):
-                raise InvalidFilterError(f"{name}: expected an instant like {_FIRST}")
+        _check("levels", self.levels or (), _check_level)
+        _check("minimum_level", (self.minimum_level,), _check_level)
+        _check("components", self.components or (), _check_text)
+        _check("search", (self.search,), _check_text)
+        _check("since", (self.since,), _check_instant)
+        _check("until", (self.until,), _check_instant)
         object.__setattr__(self, "_accepted", self._accepted_levels())
         object.__setattr__(self, "_needle", self.search.encode().lower() if self.search else None)
 
@@ -122,10 +120,32 @@ class LogFilter:
         return self.until is None or instant < self.until
 
 
-def _check_text(name: str, text: str) -> None:
+def _check(name: str, values: Iterable[str | None], rule: Callable[[str], str | None]) -> None:
+    for value in values:
+        if value is not None and (broken := rule(value)) is not None:
+            raise InvalidFilterError(f"{name}: {broken}")
+
+
+def _check_level(level: str) -> str | None:
+    return None if level in _BY_SEVERITY else f"{level!r} is none of {', '.join(_BY_SEVERITY)}"
+
+
+def _check_text(text: str) -> str | None:
     if "\0" in text:
-        raise InvalidFilterError(f"{name}: PostgreSQL's text holds no NUL character")
+        return "PostgreSQL's text holds no NUL character"
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidFilterError(f"{name}: not valid Unicode") from None
+        return "not valid Unicode"
+    return None
+
+
+def _check_instant(instant: str) -> str | None:
+    broken = f"expected an instant like {_FIRST}"
+    if not _CANONICAL.fullmatch(instant):
+        return broken
+    try:
+        datetime.fromisoformat(instant)
+    except ValueError:
+        return broken
+    return None
