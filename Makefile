@@ -30,7 +30,7 @@ test: $(VENV)/dev.stamp browser ## Run the whole suite.
 
 # GraphiQL is tested in a real browser. Where one is missing and can be installed, it is; else those tests are skipped.
 browser:
-	@command -v chromium chromium-browser google-chrome >/dev/null || { test -x /usr/bin/apt-get && test "$$(id -u)" = 0 \
+	@command -v chromium >/dev/null || { test -x /usr/bin/apt-get && test "$$(id -u)" = 0 \
 		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; } \
 		|| echo "no Chromium: the browser tests will be skipped"
 

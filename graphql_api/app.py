@@ -19,6 +19,7 @@ from graphql_api.feed.feed import Feed
 from graphql_api.graph.context import Context, Services
 from graphql_api.schema import schema
 from graphql_api.settings import Settings
+from graphql_api.web.collectors import DocumentCollector, FeedCollector, PoolCollector
 from graphql_api.web.errors import mask
 from graphql_api.web.graphiql import page
 from graphql_api.web.limits import Limits
@@ -43,12 +44,13 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             await close_services(services)
 
+    operations = build_operations(settings)
     return FastAPI(
         title="graphql-api",
         openapi_url=None,
         lifespan=lifespan,
         routes=routes(
-            build_operations(settings),
+            operations,
             authenticate=services.identity.authenticate,
             make_context=make_context,
             ready=services.database.ping,
@@ -56,6 +58,11 @@ def create_app(settings: Settings) -> FastAPI:
             get_requests=settings.get_requests or ("open" if development else "off"),
             allowed_origins=settings.allowed_origins,
             graphiql=page(settings.demo_logins) if development else None,
+            collectors=(
+                FeedCollector(services.feed.stats),
+                PoolCollector(services.database),
+                DocumentCollector(operations),
+            ),
         ),
     )
 

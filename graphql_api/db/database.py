@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import exc, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.pool import PoolProxiedConnection
 
 from graphql_api.db.address import Address
@@ -129,6 +130,12 @@ class Database:
                 return pooled, connection
             pooled.invalidate()  # the server closed it while it was idle; its place gets a new one
             pooled.close()
+
+    def pool_usage(self) -> tuple[int, int]:
+        """How many connections there may be, and how many are in use."""
+        pool = self.engine.pool
+        assert isinstance(pool, QueuePool)  # noqa: S101 - narrows: the kind that async engines use
+        return pool.size(), pool.checkedout()
 
     async def ping(self) -> None:
         """Ask for an answer. Raises DatabaseUnavailableError if there is none."""
