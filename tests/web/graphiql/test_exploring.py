@@ -22,6 +22,8 @@ async def test_a_tour_asks_no_other_host_and_raises_no_complaint(visit: Visit, s
     await visit.choose_tab("Desk")
     await visit.run()
     await expect(visit.response).to_contain_text(OPERATOR)
+    await visit.page.locator(".graphiql-query-editor .cm-property", has_text="viewer").hover()
+    await expect(visit.page.locator(".CodeMirror-info")).to_contain_text("Whoever asks.")
     await visit.button("Show Documentation Explorer").click()
     await visit.button("Show History").click()
     await visit.button("Open settings dialog").click()

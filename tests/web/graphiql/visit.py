@@ -35,9 +35,10 @@ class Visit:
         cls, browser: Browser, url: str, *, width: int = 1280, height: int = 800, dark: bool = False
     ) -> "Visit":
         """Open the page, and wait for its editors."""
-        page = await browser.new_page(
+        context = await browser.new_context(
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
         )
+        page = await context.new_page()
         visit = cls(page, url)
         page.on("request", lambda request: visit.asked.append(request.url))
         page.on("websocket", visit._see_socket)
@@ -81,7 +82,7 @@ class Visit:
 
     async def tokens(self) -> dict[str, str]:
         """The tokens that the page keeps."""
-        session = json.loads(await self.page.evaluate("sessionStorage.getItem('session')"))
+        session = json.loads(await self.page.evaluate("sessionStorage.getItem('graphql-api:session')"))
         tokens: dict[str, str] = session["state"]["tokens"]
         return tokens
 
@@ -89,9 +90,9 @@ class Visit:
         """Put others in their place, for the page to find when it is opened again."""
         await self.page.evaluate(
             """tokens => {
-                const session = JSON.parse(sessionStorage.getItem('session'));
+                const session = JSON.parse(sessionStorage.getItem('graphql-api:session'));
                 session.state.tokens = tokens;
-                sessionStorage.setItem('session', JSON.stringify(session));
+                sessionStorage.setItem('graphql-api:session', JSON.stringify(session));
             }""",
             tokens,
         )

@@ -42,23 +42,25 @@ await writeFile(join(OUTPUT, "LICENSES.txt"), await licences(Object.keys(metafil
 
 /** The packages that went into the bundle, by the text of their licence. */
 async function licences(inputs) {
-  const folders = new Set(inputs.map((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0]).filter(Boolean));
-  const packages = await Promise.all([...folders].sort().map(describe));
+  const folders = inputs.map((path) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0]);
+  const packages = await Promise.all([...new Set(folders.filter(Boolean))].sort().map(describe));
   // A repository of several packages may keep its licence in only one of them.
   const texts = new Map(packages.filter(({ text }) => text).map(({ repository, text }) => [repository, text]));
   const titles = new Map();
-  for (const { title, repository, text = texts.get(repository) ?? "" } of packages) {
-    titles.set(text, [...(titles.get(text) ?? []), title]);
+  for (const { title, repository, text = texts.get(repository) } of packages) {
+    const said = text ?? `The package has no licence file. Its source: ${repository}`;
+    titles.set(said, [...(titles.get(said) ?? []), title]);
   }
-  return [...titles].map(([text, names]) => `${names.join("\n")}\n\n${text}`.trimEnd()).join(`\n\n${"-".repeat(80)}\n\n`) + "\n";
+  const entries = [...titles].map(([text, names]) => `${names.join("\n")}\n\n${text}`);
+  return `${entries.join(`\n\n${"-".repeat(80)}\n\n`)}\n`;
 }
 
 async function describe(folder) {
-  const { name, version, license, repository } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
+  const about = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
   const file = (await readdir(folder)).find((entry) => /^licen[cs]e/i.test(entry));
   return {
-    title: `${name} ${version} (${license})`,
-    repository: repository?.url ?? repository,
+    title: `${about.name} ${about.version} (${about.license})`,
+    repository: about.repository?.url ?? about.repository,
     text: file && (await readFile(join(folder, file), "utf8")).replaceAll("\r\n", "\n").trim(),
   };
 }

@@ -9,7 +9,7 @@ interface Tokens {
   expiresAt: string;
 }
 
-interface Person {
+export interface Person {
   roles: string[];
   user: { email: string; accounts: { nodes: { id: string; accountNumber: string }[] } };
 }
@@ -48,7 +48,7 @@ const LOGOUT = `mutation Logout($refreshToken: String!) {
 
 // Of this browser tab, and gone with it: tokens don't belong where every later page finds them.
 export const useSession = create<Session>()(
-  persist(() => NOBODY, { name: "session", storage: createJSONStorage(() => sessionStorage) }),
+  persist(() => NOBODY, { name: "graphql-api:session", storage: createJSONStorage(() => sessionStorage) }),
 );
 
 /** Sign in. Rejects with the server's reason. */
@@ -57,12 +57,14 @@ export async function login(email: string, password: string): Promise<void> {
   useSession.setState({ tokens: pick(tokens), person: viewer, notice: "" });
 }
 
-/** Sign out, here at once and at the server if it can be reached. */
+/** Sign out, here at once and then at the server. */
 export async function logout(): Promise<void> {
   const { tokens } = useSession.getState();
   useSession.setState(NOBODY);
-  if (tokens) {
-    await ask("logout", LOGOUT, { refreshToken: tokens.refreshToken });
+  try {
+    await ask("logout", LOGOUT, { refreshToken: tokens?.refreshToken ?? "" });
+  } catch {
+    useSession.setState({ notice: "The server couldn't be told: the login ends there when its time is over." });
   }
 }
 
@@ -78,7 +80,7 @@ export async function authorization(): Promise<Headers> {
 
 let renewal: Promise<void> | null = null;
 
-/** Get new tokens, or sign out if there are none to be had. A refresh token is good for one use: one call at a time. */
+/** Get new tokens, or sign out if there are none to be had: once for all who ask, as a refresh token is good once. */
 export function renew(): Promise<void> {
   renewal ??= exchange().finally(() => {
     renewal = null;

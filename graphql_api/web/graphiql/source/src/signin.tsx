@@ -2,7 +2,7 @@ import { Button, type GraphiQLPlugin, useEditorContext, usePluginStore } from "@
 import { type FormEvent, useEffect, useState } from "react";
 
 import { config, NARROW } from "./config.ts";
-import { login, logout, useSession } from "./session.ts";
+import { login, logout, type Person, useSession } from "./session.ts";
 
 export const SIGN_IN: GraphiQLPlugin = {
   title: "Sign in",
@@ -34,7 +34,7 @@ export function Who() {
   );
 }
 
-/** Show or hide the panel, by its own button: GraphiQL's store of plugins says which has the pane, not whether it is open. */
+/** By the panel's own button: GraphiQL's store says which plugin has the pane, and nothing else opens the pane. */
 function toggle(verb: "Show" | "Hide") {
   document.querySelector<HTMLButtonElement>(`.graphiql-sidebar [aria-label="${verb} ${SIGN_IN.title}"]`)?.click();
 }
@@ -96,8 +96,9 @@ function SignIn() {
   );
 }
 
-function SignedIn({ person }: { person: NonNullable<ReturnType<typeof useSession.getState>["person"]> }) {
+function SignedIn({ person }: { person: Person }) {
   const { variableEditor } = useEditorContext({ nonNull: true });
+  const [copied, setCopied] = useState(false);
   const { email, accounts } = person.user;
 
   function fillIn(accountId: string) {
@@ -113,9 +114,11 @@ function SignedIn({ person }: { person: NonNullable<ReturnType<typeof useSession
       <p>{person.roles.length > 0 ? person.roles.join(", ").toLowerCase() : "no roles"}</p>
       <p>Queries and subscriptions carry your access token, unless the headers have an Authorization of their own.</p>
       <div className="sign-in-actions">
-        <Button type="button" onClick={copyToken}>
-          Copy token
-        </Button>
+        {navigator.clipboard && (
+          <Button type="button" onClick={() => void copyToken().then(() => setCopied(true))}>
+            {copied ? "Copied" : "Copy token"}
+          </Button>
+        )}
         <Button type="button" onClick={() => void logout()}>
           Sign out
         </Button>
@@ -137,8 +140,8 @@ function SignedIn({ person }: { person: NonNullable<ReturnType<typeof useSession
   );
 }
 
-function copyToken() {
-  void navigator.clipboard.writeText(useSession.getState().tokens?.accessToken ?? "");
+function copyToken(): Promise<void> {
+  return navigator.clipboard.writeText(useSession.getState().tokens?.accessToken ?? "");
 }
 
 function parse(variables: string): object {
