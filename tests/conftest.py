@@ -63,6 +63,14 @@ def server() -> Iterator[Address]:
     postgres.stop()
 
 
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder for a database server of the test's own; pytest's own folders are closed to other accounts."""
+    folder = scratch_folder()
+    yield folder
+    shutil.rmtree(folder)
+
+
 def database_of(server: Address, name: str) -> Address:
     """The address of another database of the same server."""
     return Address.parse(server.dsn.replace("/postgres?", f"/{name}?"))

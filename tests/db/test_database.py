@@ -1,7 +1,7 @@
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -11,7 +11,6 @@ from graphql_api.db.address import Address
 from graphql_api.db.database import ConnectionLostError, Database, DatabaseUnavailableError
 from graphql_api.db.embedded import EmbeddedPostgres
 from graphql_api.db.statements import compile_statement
-from tests.scratch import scratch_folder
 
 PID = compile_statement(text("SELECT pg_backend_pid() AS pid"))
 SLEEP = compile_statement(text("SELECT pg_backend_pid() AS pid, pg_sleep(:seconds)"))
@@ -257,9 +256,8 @@ async def test_a_transaction_begins_on_a_live_connection(
     assert (await single.fetch(COUNT_USERS))[0]["n"] == 1
 
 
-async def test_a_stopped_server_is_unavailable_and_needs_no_help_to_come_back() -> None:
-    folder = scratch_folder()
-    postgres = EmbeddedPostgres(folder, settings={"fsync": "off"})
+async def test_a_stopped_server_is_unavailable_and_needs_no_help_to_come_back(scratch: Path) -> None:
+    postgres = EmbeddedPostgres(scratch / "server", settings={"fsync": "off"})
     async with opened(Address.parse(postgres.start())) as database:
         await asyncio.gather(*(database.fetch(SLEEP, seconds=0.1) for _ in range(5)))
 
@@ -274,7 +272,6 @@ async def test_a_stopped_server_is_unavailable_and_needs_no_help_to_come_back() 
         postgres.start()
         await database.ping()
     postgres.stop()
-    shutil.rmtree(folder)
 
 
 async def test_a_database_that_takes_no_more_connections_is_unavailable(

@@ -235,8 +235,8 @@ async def test_a_database_has_one_bot_at_a_time(desk: Address, witness: "asyncpg
 
 
 @pytest.mark.drill
-async def test_it_comes_back_after_the_server_was_restarted(tmp_path: Path) -> None:
-    server = EmbeddedPostgres(tmp_path / "server", "desk", {})
+async def test_it_comes_back_after_the_server_was_restarted(scratch: Path) -> None:
+    server = EmbeddedPostgres(scratch / "server", "desk", {})
     address = Address.parse(await asyncio.to_thread(server.start))
     try:
         await migrate(address)

@@ -30,7 +30,6 @@ def client() -> Iterator[Callable[..., Client]]:
 def parent() -> Iterator[Path]:
     """A folder that every account can enter, for the folders of servers."""
     parent = scratch_folder()
-    parent.chmod(0o755)
     yield parent
     eventually(lambda: not keepers(parent))
     parent.chmod(0o755)
