@@ -21,12 +21,13 @@ from graphql_api.feed.subscription import Subscription
 
 _NO_ANSWER = "the database doesn't answer: subscribe again after a pause, with the last cursor"
 
-# A standby can't read what belongs to the feed's incarnation; the reader decides what to do about it.
+# The last two are how a standby answers: it may be on its way to become the primary.
 _OUTAGES = (
     DatabaseUnavailableError,
     TimeoutError,
-    asyncpg.QueryCanceledError,
     asyncpg.OperatorInterventionError,
+    asyncpg.FeatureNotSupportedError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
 )
 
 
@@ -122,6 +123,7 @@ class Feed:
     async def _stop(self) -> None:
         task, self._task, self._reader = self._task, None, None
         self.hub.clear()
+        self.stats.current_at = 0.0
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

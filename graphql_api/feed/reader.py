@@ -95,7 +95,7 @@ class Reader:
                 self._hub.clear()
                 self._fail(error)
             except _INTERRUPTIONS as error:
-                log.warning("the log feed has lost its connection: %s", type(error).__name__)
+                log.warning("the log feed has lost its connection: %s: %s", type(error).__name__, error)
             except Exception:
                 log.exception("the log feed has failed")
                 self._hub.clear()

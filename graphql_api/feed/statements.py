@@ -133,6 +133,10 @@ NEW_INCARNATION = """
     VALUES ($4, $1, $2, $3, pg_current_wal_insert_lsn())
 """
 
+_FUTURE = "feed_xid >= pg_snapshot_xmax(pg_current_snapshot())"
+FROM_THE_FUTURE = f"SELECT EXISTS (SELECT FROM system_logs WHERE {_FUTURE})"  # noqa: S608 - our own text
+RENUMBER = f"UPDATE system_logs SET feed_xid = pg_current_xact_id() WHERE {_FUTURE}"  # noqa: S608 - as above
+
 # What is known of an earlier life, and where the one after it began.
 LINEAGE = compile_statement(
     text("""
