@@ -7,11 +7,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 
@@ -45,9 +44,39 @@ class Service:
     """A running service and the database behind it."""
 
     port: int
-    process: subprocess.Popen[bytes]
     database: Database
-    log: Path
+    environment: dict[str, str]
+    folder: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    async def start(self) -> None:
+        """Start the process, and wait until it is ready."""
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "graphql_api", "serve", "--port", str(self.port)],
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+                cwd=self.folder,
+            )
+        async with httpx.AsyncClient() as client:
+            while True:
+                assert self.process.poll() is None, self.log.read_text()
+                try:
+                    if (await client.get(f"http://127.0.0.1:{self.port}/readyz")).status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+                await asyncio.sleep(0.05)
+
+    def kill(self) -> None:
+        """End the process as an accident would."""
+        self.process.kill()
+        self.process.wait()
 
     @property
     def url(self) -> str:
@@ -84,41 +113,16 @@ class Service:
 
 
 @pytest.fixture
-async def service(
-    address: Address, database: Database, connection: "asyncpg.Connection", tmp_path: Path
-) -> AsyncIterator[Service]:
+async def service(address: Address, database: Database, tmp_path: Path) -> AsyncIterator[Service]:
     """`graphql-api serve` on a database of the test's own."""
-    log = tmp_path / "log"
-    port = free_port()
     environment = {
         **os.environ,
         "DATABASE_URL": address.dsn,
         "GRAPHQL_API_DATA_DIR": str(tmp_path / "data"),
     }
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "graphql_api", "serve", "--port", str(port)],
-            env=environment,
-            stdout=output,
-            stderr=output,
-            cwd=tmp_path,
-        )
-    service = Service(port, process, database, log)
+    service = Service(free_port(), database, environment, tmp_path)
     try:
-        await _ready(service)
+        await service.start()
         yield service
     finally:
-        process.kill()
-        process.wait()
-
-
-async def _ready(service: Service) -> None:
-    async with httpx.AsyncClient() as client:
-        while True:
-            assert service.process.poll() is None, service.log.read_text()
-            try:
-                if (await client.get(f"http://127.0.0.1:{service.port}/readyz")).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.05)
+        service.kill()

@@ -1,10 +1,7 @@
 """Clients of other people's making: what browsers and programs really send."""
 
 import asyncio
-import fcntl
 import json
-import shutil
-import subprocess
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +14,7 @@ from gql.transport.aiohttp import AIOHTTPTransport
 from gql.transport.exceptions import TransportQueryError
 from gql.transport.websockets import WebsocketsTransport
 
+from tests.node import node_with
 from tests.web.conftest import Serve, Served
 
 FOLDER = Path(__file__).parent / "javascript"
@@ -26,22 +24,7 @@ AUDITS = 61
 @pytest.fixture(scope="session")
 def node() -> str:
     """Node.js, with the packages of the lock file beside the scripts."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("needs Node.js and npm")
-    modules = FOLDER / "node_modules"
-    modules.mkdir(exist_ok=True)
-    locked = (FOLDER / "package-lock.json").read_bytes()
-    with (FOLDER / "package-lock.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # pytest-xdist's workers come here together
-        installed = modules / ".installed-from"
-        if not installed.exists() or installed.read_bytes() != locked:
-            command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-            result = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
-            if result.returncode:
-                pytest.skip(f"needs packages that npm can't install here: {result.stderr[-300:]}")
-            installed.write_bytes(locked)
-    return node
+    return node_with(FOLDER)
 
 
 @asynccontextmanager

@@ -1,0 +1,30 @@
+// Print events as JSON lines.
+import WebSocket from 'ws';
+import { followLog } from './logFeed.js';
+
+const [url, email, password, after] = process.argv.slice(2);
+if (!url || !email || !password) throw new Error('usage: follow URL E-MAIL PASSWORD [CURSOR]');
+
+const LOGIN = `
+  mutation Login($email: String!, $password: String!) {
+    login(email: $email, password: $password) { accessToken userErrors { message } }
+  }
+`;
+
+async function signIn(): Promise<string> {
+  const response = await fetch(url!, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ query: LOGIN, variables: { email, password } }),
+  });
+  const { data } = (await response.json()) as {
+    data: { login: { accessToken: string | null; userErrors: { message: string }[] } };
+  };
+  if (data.login.accessToken === null) throw new Error(data.login.userErrors[0]?.message);
+  return data.login.accessToken;
+}
+
+await signIn(); // a wrong password is no broken connection
+for await (const event of followLog({ url, signIn, after, webSocketImpl: WebSocket })) {
+  console.log(JSON.stringify(event));
+}

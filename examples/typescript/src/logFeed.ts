@@ -1,0 +1,91 @@
+// Follow the log, without a gap or a repeat, whatever happens to the connection.
+import { createClient } from 'graphql-ws';
+
+export interface LogEvent {
+  cursor: string;
+  replayed: boolean;
+  log: {
+    id: string;
+    timestamp: string | null;
+    level: string;
+    component: string;
+    message: string;
+    details: unknown;
+  };
+}
+
+export interface FollowOptions {
+  url: string;
+  /** Gives an access token; asked anew for each connection. */
+  signIn: () => Promise<string>;
+  filter?: Record<string, unknown>;
+  /** The cursor of the last event that was dealt with. */
+  after?: string;
+  backfill?: number;
+  webSocketImpl?: unknown;
+}
+
+const FOLLOW = `
+  subscription Follow($filter: SystemLogFilter, $after: String, $backfill: Int!) {
+    systemLogAdded(filter: $filter, after: $after, backfill: $backfill) {
+      cursor
+      replayed
+      log { id timestamp level component message details }
+    }
+  }
+`;
+
+// The feed isn't over, it is only away for a moment.
+const PASSING = new Set(['FEED_UNAVAILABLE', 'SERVICE_UNAVAILABLE', 'UNAUTHENTICATED']);
+
+/** The feed can't go on without a gap; `code` says why. */
+export class FeedEnded extends Error {
+  constructor(readonly code: string, message: string) {
+    super(message);
+  }
+}
+
+/** Events of systemLogAdded. Throws FeedEnded where the feed can't go on without a gap. */
+export async function* followLog(options: FollowOptions): AsyncGenerator<LogEvent> {
+  let after = options.after;
+  let pause = 100;
+  for (;;) {
+    // graphql-ws would reconnect with the first payload: one client a connection, and the cursor is ours.
+    const client = createClient({
+      url: options.url.replace(/^http/, 'ws'),
+      connectionParams: async () => ({ Authorization: `Bearer ${await options.signIn()}` }),
+      retryAttempts: 0,
+      webSocketImpl: options.webSocketImpl,
+    });
+    try {
+      const variables = {
+        filter: options.filter ?? null,
+        after: after ?? null,
+        backfill: after ? 0 : (options.backfill ?? 0),
+      };
+      const results = client.iterate<{ systemLogAdded: LogEvent }>({ query: FOLLOW, variables });
+      for await (const { data, errors } of results) {
+        if (errors) throw errors;
+        if (!data) continue;
+        yield data.systemLogAdded;
+        after = data.systemLogAdded.cursor;
+        pause = 100;
+      }
+    } catch (thrown) {
+      const ended = endOf(thrown);
+      if (ended) throw ended;
+    } finally {
+      await client.dispose();
+    }
+    await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random())));
+    pause = Math.min(pause * 2, 10_000);
+  }
+}
+
+/** What was thrown, if it is the feed's own last word and not a broken connection. */
+function endOf(thrown: unknown): FeedEnded | undefined {
+  if (!Array.isArray(thrown)) return undefined;
+  const [first] = thrown as { message: string; extensions?: { code?: string } }[];
+  const code = first?.extensions?.code ?? 'UNKNOWN';
+  return PASSING.has(code) ? undefined : new FeedEnded(code, first?.message ?? 'the feed ended');
+}
