@@ -7,8 +7,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import exc, select
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import QueuePool
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from graphql_api.db.address import Address
 from graphql_api.db.statements import Statement, compile_statement
