@@ -30,11 +30,6 @@ class Settings(BaseSettings):
         validation_alias="DATABASE_DIRECT_URL",
         description="The primary without a pooler, for LISTEN and migrations. Default: DATABASE_URL.",
     )
-    database_replica_url: SecretStr | None = Field(
-        None,
-        validation_alias="DATABASE_REPLICA_URL",
-        description="A streaming replica that reads may use.",
-    )
     database_pool_size: int = Field(10, ge=1, le=1000, description="Connections a process keeps.")
     database_pool_timeout: float = Field(
         8.0, gt=0, description="Seconds a request waits for a connection before it fails."
