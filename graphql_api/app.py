@@ -20,6 +20,7 @@ from graphql_api.graph.context import Context, Services
 from graphql_api.schema import schema
 from graphql_api.settings import Settings
 from graphql_api.web.collectors import DocumentCollector, FeedCollector, PoolCollector
+from graphql_api.web.application import Application
 from graphql_api.web.errors import mask
 from graphql_api.web.graphiql import page
 from graphql_api.web.limits import Limits
@@ -45,7 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
             await close_services(services)
 
     operations = build_operations(settings)
-    return FastAPI(
+    return Application(
         title="graphql-api",
         openapi_url=None,
         lifespan=lifespan,

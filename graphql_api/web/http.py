@@ -14,8 +14,8 @@ from graphql_api.auth.viewer import Viewer
 from graphql_api.engine.documents import RequestError
 from graphql_api.engine.operations import GraphQLRequest, Operation, Result
 from graphql_api.web import errors, graphiql
+from graphql_api.web.deadline import ClientGoneError
 from graphql_api.web.errors import HTTPError
-from graphql_api.web.hangup import ClientGoneError, UntilHangup
 from graphql_api.web.media import Media, negotiate
 from graphql_api.web.requests import MalformedRequestError, parse_json, read_parameters, read_query_string
 from graphql_api.web.service import Caller, Service
@@ -24,6 +24,7 @@ from graphql_api.web.sse import EventStream
 GetRequests = Literal["off", "preflight", "open"]
 RawHeaders = Mapping[bytes, bytes]
 
+_CONTENT_TYPES = {media: (b"content-type", f"{media}; charset=utf-8".encode()) for media in Media}
 _COMMON = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 # Headers that a page of another origin can't send before its browser has asked us (a CORS preflight).
 _PREFLIGHTED = (b"authorization", b"graphql-require-preflight", b"apollo-require-preflight")
@@ -101,8 +102,8 @@ class GraphQLEndpoint:
                 "SUBSCRIPTION_NOT_SUPPORTED",
                 "subscriptions need a WebSocket (graphql-transport-ws) or Accept: text/event-stream",
             )
-        async with UntilHangup(receive):
-            return operation.kind.value, await self._service.execute(operation, viewer, caller)
+        result = await self._service.execute(operation, viewer, caller, receive)
+        return operation.kind.value, result
 
     async def _refuse(self, error: HTTPError, media: Media, send: Send, started: float) -> None:
         media = Media.RESPONSE if media is Media.RESPONSE else Media.JSON
@@ -204,7 +205,7 @@ async def respond(send: Send, status: int, media: Media, body: bytes, *headers: 
             "type": "http.response.start",
             "status": status,
             "headers": [
-                (b"content-type", f"{media}; charset=utf-8".encode()),
+                _CONTENT_TYPES[media],
                 (b"content-length", b"%d" % len(body)),
                 *_COMMON,
                 *headers,

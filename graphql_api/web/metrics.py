@@ -35,6 +35,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._timers: dict[tuple[str, str, str], Histogram] = {}  # finding one by its labels takes longer
         self.errors = Counter(
             "graphql_errors", "Errors that clients were told.", ("code",), registry=registry
         )
@@ -62,7 +63,11 @@ class Metrics:
         if result.errors:
             outcome = "errors" if result.executed else "refused"
             self.count_errors(result.errors)
-        self.operations.labels(transport, kind, outcome).observe(seconds)
+        key = (transport, kind, outcome)
+        timer = self._timers.get(key)
+        if timer is None:
+            timer = self._timers[key] = self.operations.labels(*key)
+        timer.observe(seconds)
 
     def count_errors(self, errors: Sequence[GraphQLError]) -> None:
         """Count errors by their codes."""

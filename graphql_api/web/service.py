@@ -10,11 +10,13 @@ from typing import Any
 
 from graphql import OperationType
 from starlette.datastructures import Headers
+from starlette.types import Receive
 
 from graphql_api.auth.errors import InvalidTokenError
 from graphql_api.auth.viewer import ANONYMOUS, Viewer
 from graphql_api.db.database import DatabaseUnavailableError
 from graphql_api.engine.operations import Operation, Operations, Result
+from graphql_api.web.deadline import ClientGoneError, Deadline
 from graphql_api.web.errors import HTTPError, masked, unavailable
 from graphql_api.web.limits import Limits
 from graphql_api.web.metrics import Metrics
@@ -58,6 +60,7 @@ class Service:
         self._authenticate = authenticate
         self._make_context = make_context
         self._running = 0
+        metrics.running.set_function(lambda: self._running)
         self._connections = 0
         self._mutations: set[asyncio.Task[Result]] = set()  # the event loop itself keeps no hold of them
 
@@ -94,25 +97,37 @@ class Service:
                 raise
             return viewer
 
-    async def execute(self, operation: Operation, viewer: Viewer, caller: Caller) -> Result:
-        """Run a query or a mutation within its time. Raises HTTPError (503) if too many are under way.
+    async def execute(
+        self, operation: Operation, viewer: Viewer, caller: Caller, receive: Receive | None = None
+    ) -> Result:
+        """Run a query or a mutation within its time.
 
-        A mutation that has begun runs to its end, even if whoever asked for it stops waiting.
+        Raises HTTPError (503) if too many are under way, and ClientGoneError once `receive` tells that the
+        client has hung up. A mutation that has begun runs to its end all the same.
         """
         if operation.kind is not OperationType.MUTATION:
-            return await self._execute(operation, viewer, caller)
-        task = asyncio.create_task(self._execute(operation, viewer, caller))
+            return await self._execute(operation, viewer, caller, receive)
+        task = asyncio.create_task(self._execute(operation, viewer, caller, None))
         self._mutations.add(task)
         task.add_done_callback(self._mutations.discard)
         return await asyncio.shield(task)
 
-    async def _execute(self, operation: Operation, viewer: Viewer, caller: Caller) -> Result:
-        with self._slot():
-            try:
-                async with asyncio.timeout(self.limits.operation_timeout):
-                    return await self.operations.execute(operation, self._make_context(viewer, caller))
-            except Exception as error:  # noqa: BLE001 - masked and logged
-                return masked(error)
+    async def _execute(
+        self, operation: Operation, viewer: Viewer, caller: Caller, receive: Receive | None
+    ) -> Result:
+        if self._running >= self.limits.max_concurrent_operations:
+            self.metrics.shed.inc()
+            raise unavailable("too many operations are under way: try again")
+        self._running += 1
+        try:
+            async with Deadline(self.limits.operation_timeout, receive):
+                return await self.operations.execute(operation, self._make_context(viewer, caller))
+        except ClientGoneError:
+            raise
+        except Exception as error:  # noqa: BLE001 - masked and logged
+            return masked(error)
+        finally:
+            self._running -= 1
 
     def subscribe(
         self, operation: Operation, viewer: Callable[[], Viewer], caller: Caller
@@ -133,16 +148,3 @@ class Service:
         finally:
             self._connections -= 1
             gauge.dec()
-
-    @contextmanager
-    def _slot(self) -> Iterator[None]:
-        if self._running >= self.limits.max_concurrent_operations:
-            self.metrics.shed.inc()
-            raise unavailable("too many operations are under way: try again")
-        self._running += 1
-        self.metrics.running.inc()
-        try:
-            yield
-        finally:
-            self._running -= 1
-            self.metrics.running.dec()

@@ -1,0 +1,64 @@
+"""An operation ends when its time is over, or when nobody waits for it any more."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from starlette.types import Receive
+
+_GRACE = 0.05
+"""Seconds before anything watches over an operation: most are over by then, and pay for a timer only."""
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection before it had its answer."""
+
+
+class Deadline:
+    """Cancels what runs in the block after `seconds`, or once `receive` tells that the client is gone.
+
+    Raises TimeoutError or ClientGoneError in its place.
+    """
+
+    def __init__(self, seconds: float, receive: Receive | None = None) -> None:
+        self._seconds = seconds
+        self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
+        self._reason: Exception | None = None
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - narrows; a coroutine runs in a task
+        self._task = task
+        self._timer = asyncio.get_running_loop().call_later(min(_GRACE, self._seconds), self._start)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._reason is not None and isinstance(error, asyncio.CancelledError):
+            self._task.uncancel()
+            raise self._reason from None
+
+    def _start(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, self._seconds - _GRACE)):
+                await self._hangup()
+        except TimeoutError as error:
+            self._reason = error
+        else:
+            self._reason = ClientGoneError()
+        self._task.cancel()
+
+    async def _hangup(self) -> None:
+        if self._receive is None:
+            await asyncio.Event().wait()  # nobody can hang up
+        else:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
