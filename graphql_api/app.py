@@ -19,8 +19,8 @@ from graphql_api.feed.feed import Feed
 from graphql_api.graph.context import Context, Services
 from graphql_api.schema import schema
 from graphql_api.settings import Settings
-from graphql_api.web.collectors import DocumentCollector, FeedCollector, PoolCollector
 from graphql_api.web.application import Application
+from graphql_api.web.collectors import DocumentCollector, FeedCollector, PoolCollector
 from graphql_api.web.errors import mask
 from graphql_api.web.graphiql import page
 from graphql_api.web.limits import Limits
