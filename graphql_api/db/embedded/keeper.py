@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,16 +36,19 @@ def keep(
     It holds a lock on `server` until the last of its processes has ended. In `pid_file` and `socket_lock`
     it writes its process id. `account` is what `subprocess.Popen` needs to know of the user it runs as.
     """
+    traces = (Path(pid_file), Path(socket_lock))
     with Path(clients).open() as clients_lock:
-        while True:
-            process = _launch(Path(server), (Path(pid_file), Path(socket_lock)), command, account)
-            while process.poll() is None:
-                if _locked(clients_lock):  # kept to the end: whoever comes now waits for a server of its own
-                    _shut_down(process)
-                    return
-                time.sleep(_PAUSE)
-            if not lines_if_ready(Path(pid_file)):
-                return  # it could not start, or it ended by intent and took the file with it
+        process = _launch(Path(server), traces, command, account)
+        while not _locked(clients_lock):
+            if process.poll() is not None:
+                if not lines_if_ready(Path(pid_file)):
+                    break  # it could not start, or it ended by intent and took the file with it
+                process = _launch(Path(server), traces, command, account)
+            time.sleep(_PAUSE)
+        else:  # nobody uses it, and whoever comes now waits until we are gone
+            _shut_down(process)
+    with suppress(OSError):  # empty only if it is a short name in the place of the data folder's
+        Path(socket_lock).parent.rmdir()
 
 
 def lines_if_ready(pid_file: Path) -> list[str]:

@@ -4,13 +4,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 import graphql_api
 from graphql_api.db.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from graphql_api.db.embedded.programs import Account
-from tests.db.embedded.helpers import SETTINGS, Client, copy, run, servers
+from tests.db.embedded.helpers import SETTINGS, Client, copy, eventually, run, servers
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the server another account")
 
@@ -51,6 +52,16 @@ def test_processes_share_a_server_with_a_long_path(
     folder = copy(made_folder, parent / ("long" * 50))
 
     assert client(folder).url() == client(folder).url()
+
+
+def test_the_short_name_of_a_long_path_goes_with_the_server(parent: Path, made_folder: Path) -> None:
+    postgres = EmbeddedPostgres(copy(made_folder, parent / ("long" * 50)), settings=SETTINGS)
+    short = Path(parse_qs(urlsplit(postgres.start()).query)["host"][0])
+    assert short.is_dir()
+
+    postgres.stop()
+
+    eventually(lambda: not short.exists())
 
 
 def test_a_relative_folder_is_the_same_server(
