@@ -48,6 +48,11 @@ audit: $(VENV)/dev.stamp ## Look the locked packages up among known vulnerabilit
 
 check: lint test ## Everything: lint, schema and migrations in step, tests.
 
+graphiql: ## Build the GraphiQL page from its source; needs Node 20 or newer.
+	npm --prefix graphql_api/web/graphiql/source ci --ignore-scripts
+	npm --prefix graphql_api/web/graphiql/source run check
+	npm --prefix graphql_api/web/graphiql/source run build
+
 schema: $(VENV)/serve.stamp ## Write schema.graphql from the code.
 	$(BIN)/graphql-api schema --output schema.graphql
 
@@ -60,4 +65,4 @@ lock: $(VENV)/dev.stamp ## Choose the newest packages that fit, and lock them by
 clean: ## Remove what can be made again; the embedded database in .data stays.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
-.PHONY: help serve test browser drill lint audit check schema lock clean
+.PHONY: help serve test browser drill lint audit check graphiql schema lock clean
