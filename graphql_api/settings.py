@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     allowed_origins: tuple[str, ...] = Field(
         (), description="Origins (JSON array) that browsers may call from, besides our own."
     )
+    trusted_proxies: tuple[str, ...] = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses or networks (JSON array) whose X-Forwarded-For is believed: the balancer's.",
+    )
     get_requests: Literal["off", "preflight", "open"] | None = Field(
         None,
         description="Queries by GET: off, or preflight (only with a header that makes browsers ask first), "
@@ -92,6 +96,9 @@ class Settings(BaseSettings):
     max_message_size: int = Field(1024 * 1024, gt=0, description="Bytes of one message on a WebSocket.")
     max_concurrent_operations: int = Field(
         256, gt=0, description="Queries and mutations a process runs at once; more are told to come back."
+    )
+    max_connections: int = Field(
+        20_000, gt=0, description="Connections a process holds open; fewer if it may open fewer files."
     )
     max_sockets: int = Field(10_000, gt=0, description="WebSockets and event streams a process holds open.")
     max_socket_subscriptions: int = Field(100, gt=0, description="Operations under way on one WebSocket.")

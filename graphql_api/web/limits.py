@@ -13,6 +13,7 @@ class Limits:
     max_header_size: int
     max_message_size: int
     max_concurrent_operations: int
+    max_connections: int
     max_sockets: int
     max_socket_subscriptions: int
     receive_timeout: float

@@ -71,9 +71,12 @@ class HTTPProtocol(HttpToolsProtocol):
         self._parsed = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Give the client its time for a first request."""
+        """Give the client its time for a first request, if there is room for it."""
         super().connection_made(transport)
-        self._receiving.start()
+        if len(self.connections) > self._limits.max_connections:
+            transport.close()
+        else:
+            self._receiving.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""

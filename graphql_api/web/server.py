@@ -2,10 +2,13 @@
 
 import copy
 import gc
+import logging
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -18,6 +21,7 @@ from graphql_api.settings import Settings
 from graphql_api.web.limits import Limits
 from graphql_api.web.protocols import HTTPProtocol, ServerConfig, WebSocketProtocol
 
+_OTHER_FILES = 500  # the pool, the feed, modules being imported: connections leave them room
 _KEEP_ALIVE = 75  # longer than the idle timeout of the usual balancers, so that they close first
 
 
@@ -55,6 +59,8 @@ def serve(app: str | Callable[[], ASGIApp], settings: Settings, listening: socke
 def configure(app: str | Callable[[], ASGIApp], settings: Settings) -> ServerConfig:
     """Uvicorn's configuration for these settings."""
     limits = Limits.of(settings)
+    room = open_files(limits.max_connections + _OTHER_FILES) - _OTHER_FILES
+    limits = replace(limits, max_connections=max(1, min(limits.max_connections, room)))
     return ServerConfig(
         app,
         factory=True,
@@ -71,15 +77,37 @@ def configure(app: str | Callable[[], ASGIApp], settings: Settings) -> ServerCon
         lifespan="on",
         access_log=False,
         server_header=False,
+        forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=limits.shutdown_timeout,
         log_config=log_config(),
     )
 
 
+def open_files(wanted: int) -> int:
+    """Ask the system to let this process open as many files as wanted, and tell how many it may."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed == resource.RLIM_INFINITY:
+        return wanted
+    if allowed < wanted:
+        allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    return allowed
+
+
+class NotOfConnections(logging.Filter):
+    """Leaves out the two lines that uvicorn writes for each WebSocket."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to write it."""
+        return "WebSocket %s" not in str(record.msg) and record.msg != "connection open"
+
+
 def log_config() -> dict[str, Any]:
     """Uvicorn's logging, and ours beside it."""
     config = copy.deepcopy(LOGGING_CONFIG)
+    config["filters"] = {"not of connections": {"()": NotOfConnections}}
+    config["loggers"]["uvicorn.error"]["filters"] = ["not of connections"]
     config["loggers"]["graphql_api"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
     return config
 

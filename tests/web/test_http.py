@@ -362,6 +362,18 @@ async def test_a_hangup_leaves_a_mutation_to_its_end(client: httpx.AsyncClient, 
     await until(lambda: served.world.finished)
 
 
+async def test_the_callers_address_comes_from_a_trusted_proxy(client: httpx.AsyncClient) -> None:
+    client.headers["x-forwarded-for"] = "203.0.113.9"
+    assert (await post(client, "{ address }")).json() == {"data": {"address": "203.0.113.9"}}
+
+
+async def test_nobody_else_is_believed_about_addresses(serve: Serve) -> None:
+    served = serve(settings={"trusted_proxies": ("10.0.0.0/8",)})
+    async with httpx.AsyncClient(headers={"x-forwarded-for": "203.0.113.9"}) as client:
+        response = await client.post(served.url, json={"query": "{ address }"})
+    assert response.json() == {"data": {"address": "127.0.0.1"}}
+
+
 async def test_each_operation_has_a_context_of_its_own(client: httpx.AsyncClient, served: Served) -> None:
     await asyncio.gather(*(post(client, "{ hello }") for _ in range(5)))
     assert served.world.contexts == 5

@@ -170,3 +170,59 @@ async def test_a_process_that_must_stop_tells_whoever_still_waits(serve: Serve) 
         answer = await whole(reader)
     assert answer.startswith(b"HTTP/1.1 503")
     assert b"retry-after: 1" in answer
+
+
+async def test_connections_beyond_the_limit_are_closed(serve: Serve) -> None:
+    served = serve(settings={"max_connections": 1})
+    async with dialled(served) as (reader, writer):
+        writer.write(REQUEST)
+        await reader.readuntil(ANSWER)
+        async with dialled(served) as (other, _):
+            assert await whole(other) == b""
+        writer.write(REQUEST)
+        await reader.readuntil(ANSWER)
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (b"\x83\x80\0\0\0\0", 1002),
+        (b"\x81\x02{}", 1002),
+        (b"\xc1\x82\0\0\0\0{}", 1002),
+        (b"\x80\x80\0\0\0\0", 1002),
+        (b"\x81\xff" + b"\xff" * 8, 1009),
+        (b"\x81\xff\0\0\0\0\xff\xff\xff\xff", 1009),
+        (
+            b"\x01\xfe\xff\xff\0\0\0\0" + b"a" * 65535 + (b"\x00\xfe\xff\xff\0\0\0\0" + b"a" * 65535) * 17,
+            1009,
+        ),
+    ],
+    ids=[
+        "unknown opcode",
+        "not masked",
+        "compressed",
+        "loose end",
+        "absurd length",
+        "too long",
+        "too long in parts",
+    ],
+)
+async def test_a_malformed_frame_closes_the_socket(served: Served, frame: bytes, code: int) -> None:
+    async with dialled(served) as (reader, writer):
+        writer.write(
+            b"GET /graphql HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
+            b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
+        )
+        assert await status(reader) == 101
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(frame)
+        answer = await whole(reader)
+    assert answer[0] == 0x88  # a close frame
+    assert int.from_bytes(answer[2:4], "big") == code
+
+
+async def test_an_upgrade_without_its_key_is_a_bad_request(served: Served) -> None:
+    async with dialled(served) as (reader, writer):
+        writer.write(b"GET /graphql HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        assert await status(reader) == 400

@@ -280,6 +280,15 @@ async def test_operations_beyond_the_limit_are_refused_one_by_one(serve: Serve) 
         assert (await hear(socket))["id"] == "d"
 
 
+async def test_a_flood_of_subscriptions_is_answered_one_by_one(served: Served) -> None:
+    async with connected(served) as socket:
+        for number in range(1000):
+            await ask(socket, str(number), "subscription { forever(seconds: 60) }")
+        kinds = [(await hear(socket))["type"] for _ in range(1000)]
+        assert (kinds.count("next"), kinds.count("error")) == (100, 900)
+    await until(lambda: served.world.closed == 100)
+
+
 async def test_sockets_beyond_the_limit_are_refused_with_503(serve: Serve) -> None:
     served = serve(settings={"max_sockets": 1})
     async with connected(served):
