@@ -1,0 +1,78 @@
+"""The PostgreSQL of a run: our embedded one, in a folder of its own, set as a production server would be."""
+
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from graphql_api.db.address import Address
+from graphql_api.db.embedded import EmbeddedPostgres
+from graphql_api.db.embedded.programs import Account, Programs
+
+SETTINGS = {
+    # Commits reach the disk, as they do in production: fsync and synchronous_commit stay on.
+    "shared_buffers": "1GB",
+    "effective_cache_size": "4GB",
+    "maintenance_work_mem": "512MB",
+    "random_page_cost": "1.1",
+    "max_wal_size": "8GB",
+    "max_connections": "200",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server, by the URL of its maintenance database."""
+
+    url: str
+
+    def address(self, database: str) -> Address:
+        """Where one of its databases is."""
+        return Address.parse(self.url.replace("/postgres?", f"/{database}?"))
+
+    @asynccontextmanager
+    async def connection(self, database: str = "postgres") -> AsyncIterator["asyncpg.Connection"]:
+        """A plain connection, as another program would open it."""
+        connection = await self.address(database).connect_plain(application="benchmarks")
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def create(self, database: str) -> Address:
+        """A new database of this name, in the place of any older one."""
+        async with self.connection() as connection:
+            await connection.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+            await connection.execute(f"CREATE DATABASE {database}")
+        return self.address(database)
+
+    async def version(self) -> str:
+        """PostgreSQL's version number."""
+        async with self.connection() as connection:
+            return str(await connection.fetchval("SHOW server_version"))
+
+    async def process(self) -> int:
+        """The process that all backends are children of."""
+        async with self.connection() as connection:
+            folder = await connection.fetchval("SHOW data_directory")
+        return int((Path(folder) / "postmaster.pid").read_text().split(maxsplit=1)[0])
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Server]:
+    """A server on `folder`, which keeps its databases from run to run."""
+    postgres = EmbeddedPostgres(folder, "postgres", SETTINGS)
+    try:
+        yield Server(postgres.start())
+    finally:
+        postgres.stop()
+
+
+def pgbench(address: Address, *arguments: str) -> str:
+    """What PostgreSQL's own load generator prints. Raises subprocess.CalledProcessError."""
+    program = Programs.find(Account(), None).folder / "pgbench"
+    command = (str(program), *arguments, address.dsn)
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
