@@ -31,7 +31,14 @@ from graphql_api.feed.stats import FeedStats
 log = logging.getLogger(__name__)
 
 # A connection that is lost, refused or silent; all of it may pass.
-_INTERRUPTIONS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, FeedUnavailableError)
+_INTERRUPTIONS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # asyncpg says so of a connection that was ended between two statements
+    FeedUnavailableError,
+)
 
 
 @dataclass(frozen=True, slots=True)
