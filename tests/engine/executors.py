@@ -1,5 +1,6 @@
 """The two executors side by side."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from inspect import isawaitable
@@ -7,7 +8,9 @@ from typing import Any
 
 import orjson
 import strawberry
-from graphql import ExecutionResult, GraphQLError
+from graphql import GraphQLError
+from graphql.execution.executor import CollectedErrors
+from graphql.pyutils import Path
 
 from graphql_api.engine.documents import RequestError
 from graphql_api.engine.operations import GraphQLRequest, Operations, Result
@@ -24,6 +27,13 @@ def told(errors: Sequence[GraphQLError]) -> list[bytes]:
 def untouched(error: GraphQLError) -> GraphQLError:
     """A mask that hides nothing."""
     return error
+
+
+class EveryError(CollectedErrors):
+    """Collects errors below what is null already, too."""
+
+    def has_nulled_position(self, start_path: Path | None) -> bool:
+        return False
 
 
 class Executors:
@@ -58,11 +68,13 @@ class Executors:
         )
         assert not isinstance(executor, list)
         executor.error_propagation = False
+        executor.collected_errors = EveryError()
         result = executor.execute_operation()
         if isawaitable(result):
-            result = await result
-        assert isinstance(result, ExecutionResult)
-        return set(told(result.errors or ()))
+            await result
+        while executor.background_futures:
+            await asyncio.wait(executor.background_futures)
+        return set(told(executor.collected_errors.errors))
 
 
 def assert_same(stock: Result, compiled: Result) -> None:
