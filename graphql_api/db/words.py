@@ -92,10 +92,10 @@ _STATUS_WORDS = Vocabulary(
 _FILLED = "filled"
 
 
-def trade_status(status: str, exit_time: str | None) -> str:
+def trade_status(status: str, *, has_exit: bool) -> str:
     """The canonical status of a trade: `filled` means CLOSED with an exit time, OPEN without one."""
     if _folded(status) == _FILLED:
-        return "OPEN" if exit_time is None else "CLOSED"
+        return "CLOSED" if has_exit else "OPEN"
     return _STATUS_WORDS.canonical(status)
 
 

@@ -3,6 +3,7 @@
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
@@ -59,7 +60,12 @@ class TradeStatus(Enum):
 
 def status_of(row: Any) -> TradeStatus:
     """A trade row's status."""
-    return TradeStatus(trade_status(row["status"], row["exit_time"]))
+    return _status(row["status"], row["exit_time"] is not None)
+
+
+@lru_cache(maxsize=256)
+def _status(text: str, has_exit: bool) -> TradeStatus:  # noqa: FBT001 - part of the cache's key
+    return TradeStatus(trade_status(text, has_exit=has_exit))
 
 
 @strawberry.type(description="One position, from its entry to its exit.")

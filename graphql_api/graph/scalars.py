@@ -10,6 +10,7 @@ import orjson
 import strawberry
 from strawberry.types.scalar import ScalarDefinition
 
+from graphql_api.engine.leaves import unchanged
 from graphql_api.graph.errors import BadInputError
 
 Duration = NewType("Duration", int)
@@ -36,6 +37,7 @@ def parse_decimal(value: Any) -> Decimal:
     raise ValueError('Decimal must be a string in plain notation, such as "1250.50"')
 
 
+@unchanged(str)
 def serialize_decimal(value: Any) -> str:
     """Plain notation, whatever the magnitude: "0.00000000", never "0E-8"."""
     return value if isinstance(value, str) else format(value, "f")
@@ -51,6 +53,7 @@ def parse_datetime(value: Any) -> datetime:
     raise ValueError('DateTime must be RFC 3339 with an offset, such as "2026-11-22T09:00:00Z"')
 
 
+@unchanged(str)
 def serialize_datetime(value: Any) -> str:
     """RFC 3339 in UTC with microseconds and a final Z."""
     if isinstance(value, str):

@@ -19,7 +19,7 @@ def sample() -> Sample:
 
 
 def status(trade: Trade) -> str:
-    return trade_status(trade.status, None if trade.exit_time is None else "later")
+    return trade_status(trade.status, has_exit=trade.exit_time is not None)
 
 
 def by_session(sample: Sample) -> dict[UUID | None, list[Trade]]:
