@@ -2,21 +2,19 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 from pydantic import SecretStr
 
-from graphql_api.app import build_services, close_services
+from graphql_api.app import build_operations, build_services, close_services
 from graphql_api.auth.viewer import ANONYMOUS, Login, Role, Viewer, scopes_of
 from graphql_api.db.address import Address
 from graphql_api.engine.operations import GraphQLRequest, Operations
 from graphql_api.graph.context import Context, Services
-from graphql_api.schema import schema
 from graphql_api.settings import Settings
-from graphql_api.web.errors import mask
 
 
 @dataclass(frozen=True)
@@ -48,12 +46,12 @@ class Graph:
     """The schema over a database, asked by whomever a test likes."""
 
     services: Services
+    operations: Operations
     viewer: Viewer = ANONYMOUS
-    operations: Operations = field(default_factory=lambda: Operations(schema, mask=mask))
 
     def as_(self, viewer: Viewer) -> "Graph":
         """The same graph, asked by somebody else."""
-        return Graph(self.services, viewer, self.operations)
+        return Graph(self.services, self.operations, viewer)
 
     async def ask(self, query: str, variables: Mapping[str, Any] | None = None) -> Answer:
         """Run a query or a mutation."""
@@ -87,6 +85,6 @@ async def opened(settings: Settings) -> AsyncIterator[Graph]:
     """The graph as these settings describe it."""
     services = build_services(settings)
     try:
-        yield Graph(services)
+        yield Graph(services, build_operations(settings))
     finally:
         await close_services(services)

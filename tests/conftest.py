@@ -123,5 +123,6 @@ async def connection(address: Address) -> AsyncIterator["asyncpg.Connection"]:
 @pytest.fixture
 async def graph(address: Address, tmp_path: Path) -> AsyncIterator[Graph]:
     """The schema over the test's database, asked by nobody until `as_` says who."""
-    async with opened(settings_for(address, tmp_path)) as graph:
+    # Whether a document is too dear is a question of its own; most tests ask another.
+    async with opened(settings_for(address, tmp_path, max_cost=10**9)) as graph:
         yield graph

@@ -61,7 +61,7 @@ async def desk(graph: Graph, connection: "asyncpg.Connection") -> Graph:
         ({"pnl": {"gt": "-3"}}, "Alpha"),
         ({"pnl": {"gte": "-3"}}, "Alpha beta"),
         ({"pnl": {"lt": "0", "gt": "-3.00000001"}}, "beta"),
-        ({"pnl": {"lte": "10"}}, "Alpha beta"),
+        ({"pnl": {"lte": "10.5"}}, "Alpha beta"),
         ({"hasStrategy": True}, "BETA%"),
         ({"hasStrategy": False, "exitTime": {"isNull": True}}, "beta delta gamma_"),
         ({"exitTime": {"isNull": False}}, "Alpha"),
