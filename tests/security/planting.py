@@ -1,0 +1,95 @@
+"""A tenant of whom every value can be told from everybody else's."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+from sqlalchemy import Boolean, Column, DateTime, Integer, Numeric, String, Table
+from sqlalchemy.dialects.postgresql import UUID
+
+from graphql_api.db import tables
+from tests import factories
+
+TABLES: Mapping[str, Table] = {
+    "User": tables.users,
+    "Account": tables.accounts,
+    "Session": tables.sessions,
+    "Trade": tables.trades,
+    "RiskSettings": tables.risk_settings,
+}
+"""The tables whose rows belong to a tenant, by their GraphQL types, owners first."""
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A row of each table, before or after it is written."""
+
+    rows: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def make(cls, tag: str, strategy: str) -> "Tenant":
+        """Values for every column: texts begin with `tag`, which must not look like a hexadecimal number."""
+        numbers = count(1)
+        rows: dict[str, dict[str, Any]] = {}
+        for type_, table in TABLES.items():
+            known = {TABLES[name].name: row["id"] for name, row in rows.items()} | {"": strategy}
+            rows[type_] = {column.name: _value(column, tag, next(numbers), known) for column in table.c}
+        return cls(rows)
+
+    def ids(self) -> dict[str, str]:
+        """The row's id, by type."""
+        return {type_: row["id"] for type_, row in self.rows.items()}
+
+    def markers(self) -> Iterator[tuple[str, str]]:
+        """Each text and each id of the tenant's own, with the column it is in."""
+        for type_, table in TABLES.items():
+            for column in table.c:
+                value = self.rows[type_][column.name]
+                if isinstance(value, str) and not column.foreign_keys and column.name != "strategy_id":
+                    yield value, f"{table.name}.{column.name}"
+
+    def shown_in(self, answer: str) -> set[str]:
+        """The columns of which an answer shows the tenant's value."""
+        return {column for marker, column in self.markers() if marker in answer}
+
+    async def plant(self, connection: "asyncpg.Connection") -> None:
+        """Write the rows, beside a closed trade that statistics count, and a line of the log."""
+        for type_, row in self.rows.items():
+            await factories.insert(connection, TABLES[type_].name, **row)
+        await factories.trade(
+            connection,
+            self.rows["Session"]["id"],
+            strategy_id=self.rows["Trade"]["strategy_id"],
+            symbol=self.rows["Trade"]["symbol"],
+            exit_time=NOW,
+            pnl=Decimal("7331.12345678"),
+            status="closed",
+        )
+        await factories.system_log(connection, message=f"risk settings for {self.rows['Account']['id']}")
+
+
+def _value(column: Column[Any], tag: str, number: int, known: Mapping[str, str]) -> Any:
+    """A value that no other column and no other tenant has; of a foreign key, the row above."""
+    for key in column.foreign_keys:
+        return known[key.column.table.name]
+    match column.type:
+        case UUID():
+            return str(uuid4()) if column.primary_key else known[""]
+        case String():
+            return f"{tag}{number}{column.name}"[: column.type.length or 100]
+        case Numeric():
+            return Decimal(number).scaleb(-4)
+        case DateTime():
+            return NOW + timedelta(seconds=number)
+        case Integer():
+            return 7000 + number
+        case Boolean():
+            return True
+    raise TypeError(column.type)

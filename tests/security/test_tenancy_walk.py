@@ -1,0 +1,168 @@
+"""Whatever the path, nobody sees another tenant's rows, nor that there are any.
+
+Every question that the schema allows is asked before a tenant is there and again afterwards: anyone else's
+answers must be the same to the letter, and show none of the tenant's values.
+"""
+
+import gc
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import _lru_cache_wrapper
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import Select
+
+from graphql_api.auth.viewer import ANONYMOUS, Scope, ServiceToken, Viewer
+from graphql_api.graph.entity import Entity
+from tests import factories
+from tests.asking import Graph, operator, trader
+from tests.security.planting import TABLES, Tenant
+from tests.security.walk import Question, ask_all, every_change, every_filter, every_path, unlimited
+
+HIDDEN = {"users.password_hash", "tradelocker_accounts.api_key"}
+SEARCHED = {"users.email", "tradelocker_accounts.account_number", "trades.symbol", "trades.status"}
+
+
+@dataclass
+class World:
+    """A tenant who asks, and one who is not there yet."""
+
+    graph: Graph
+    connection: "asyncpg.Connection"
+    own: Tenant
+    other: Tenant
+    strategy: str
+
+    @property
+    def ids(self) -> Mapping[str, Sequence[str]]:
+        """The ids of both tenants and of what they share, by type."""
+        both = {type_: [self.own.ids()[type_], self.other.ids()[type_]] for type_ in TABLES}
+        return both | {"Strategy": [self.strategy]}
+
+    def questions(self, depth: int) -> list[Question]:
+        """Everything, as deep as that."""
+        texts = [marker for marker, column in self.other.markers() if column in SEARCHED]
+        changes = every_change(self.other.ids()["Account"])
+        return [*every_path(depth, self.ids), *every_filter(texts, self.ids), *changes]
+
+    async def learned(self, viewer: Viewer, depth: int) -> dict[str, Any]:
+        """By question, what is shown of the other tenant; or nothing, and yet the answer changed."""
+        graph, questions = self.graph.as_(viewer), self.questions(depth)
+        before = await ask_all(graph, questions)
+        await self.other.plant(self.connection)
+        rows = await self._rows()
+        after = await ask_all(graph, questions)
+        assert await self._rows() == rows
+        shown = {name: self.other.shown_in(answer) for name, answer in after.items()}
+        return {name: shown[name] for name in after if shown[name] or after[name] != before[name]}
+
+    async def _rows(self) -> list[Any]:
+        """The other tenant's rows as they are stored."""
+        ids = self.other.ids()
+        return [
+            await self.connection.fetch(f"SELECT * FROM {table.name} WHERE id = $1", ids[type_])
+            for type_, table in TABLES.items()
+        ]
+
+
+@pytest.fixture
+async def world(graph: Graph, connection: "asyncpg.Connection") -> World:
+    strategy = await factories.strategy(connection)
+    await factories.performance(connection, strategy)
+    own, other = Tenant.make("own", strategy), Tenant.make("theirs", strategy)
+    await own.plant(connection)
+    return World(Graph(graph.services, operations=unlimited()), connection, own, other, strategy)
+
+
+def service(*scopes: Scope, user_id: str | None = None) -> Viewer:
+    return Viewer(user_id=user_id, scopes=frozenset(scopes), credential=ServiceToken(b"service"))
+
+
+def test_what_is_planted_can_be_told_apart(world: World) -> None:
+    own, other = dict(world.own.markers()), dict(world.other.markers())
+
+    assert len(other) == len(list(world.other.markers()))
+    assert not set(own) & set(other)
+    assert set(other.values()) > HIDDEN
+
+
+DEPTHS = [4, pytest.param(99, marks=pytest.mark.drill)]
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+async def test_the_walk_comes_by_every_value_that_is_not_hidden(world: World, depth: int) -> None:
+    await world.other.plant(world.connection)
+    viewer = trader(world.other.ids()["User"])
+    answers = await ask_all(world.graph.as_(viewer), world.questions(depth))
+
+    columns = {column for _, column in world.other.markers()}
+    assert world.other.shown_in("".join(answers.values())) == columns - HIDDEN
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+async def test_another_tenant_learns_nothing(world: World, depth: int) -> None:
+    assert await world.learned(trader(world.own.ids()["User"]), depth) == {}
+
+
+async def test_nobody_learns_anything(world: World) -> None:
+    assert await world.learned(ANONYMOUS, 4) == {}
+
+
+async def test_a_service_without_scopes_learns_nothing(world: World) -> None:
+    assert await world.learned(service(), 4) == {}
+
+
+async def test_a_service_for_one_user_learns_nothing_of_others(world: World) -> None:
+    viewer = service(Scope.GRAPH_READ, Scope.RISK_WRITE, user_id=world.own.ids()["User"])
+    assert await world.learned(viewer, 4) == {}
+
+
+async def test_a_service_that_reads_logs_learns_nothing_but_the_log(world: World) -> None:
+    learned = await world.learned(service(Scope.LOGS_READ), 4)
+    assert {name.split()[0] for name in learned} == {"systemLogs", "systemLogStats"}
+
+
+async def test_a_service_that_changes_one_users_limits_learns_nothing(world: World) -> None:
+    assert await world.learned(service(Scope.RISK_WRITE, user_id=world.own.ids()["User"]), 4) == {}
+
+
+async def test_an_operator_reads_every_value_that_is_not_hidden_and_changes_none(world: World) -> None:
+    await world.other.plant(world.connection)
+    rows = await world._rows()
+    answers = await ask_all(world.graph.as_(operator()), world.questions(4))
+
+    columns = {column for _, column in world.other.markers()}
+    assert world.other.shown_in("".join(answers.values())) == columns - HIDDEN
+    assert await world._rows() == rows
+
+
+@pytest.fixture
+def fresh_statements() -> Iterator[None]:
+    """Statements compiled by this test alone: none from before, and none left behind."""
+
+    def forget() -> None:
+        for cache in gc.get_objects():
+            if isinstance(cache, _lru_cache_wrapper) and cache.__module__.startswith("graphql_api"):
+                cache.cache_clear()
+
+    forget()
+    yield
+    forget()
+
+
+@pytest.mark.usefixtures("fresh_statements")
+@pytest.mark.parametrize("place", ["everywhere", "_by_id", "_any_by_id", "below", "_account_sessions"])
+async def test_the_walk_notices_where_a_statement_has_no_tenant(
+    world: World, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    restrict = Entity.only_tenants
+
+    def forgetful(self: Entity, query: Select[Any], *needed: Any, scoped: bool) -> Select[Any]:
+        caller = sys._getframe(1).f_code.co_name
+        return restrict(self, query, *needed, scoped=scoped and place not in (caller, "everywhere"))
+
+    monkeypatch.setattr(Entity, "only_tenants", forgetful)
+    assert await world.learned(trader(world.own.ids()["User"]), 2) != {}

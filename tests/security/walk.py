@@ -1,0 +1,177 @@
+"""Every question that the schema allows, by introspection: all paths from the root, cycles cut."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import orjson
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLInputType,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    get_named_type,
+    is_leaf_type,
+    is_list_type,
+    is_non_null_type,
+)
+
+from graphql_api.engine.operations import Operations
+from graphql_api.schema import schema
+from graphql_api.web.errors import mask
+from tests.asking import Graph
+
+_LIST_FORM = ("nodes", "pageInfo")
+_SCALARS: Mapping[str, Sequence[Any]] = {
+    "Boolean": (True, False),
+    "DateTime": ("2026-11-01T00:00:03Z",),
+    "Decimal": ("0.0005",),
+}
+_SCHEMA = schema._schema
+
+
+@dataclass(frozen=True)
+class Question:
+    """An operation, and what is asked for."""
+
+    name: str
+    text: str
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+@cache
+def unlimited() -> Operations:
+    """Operations that take documents of any size: the walk asks more at once than a client may.
+
+    One for all tests, since most of its time is that of reading the documents.
+    """
+    return Operations(schema, mask=mask, max_characters=10**7, max_tokens=10**6)
+
+
+async def ask_all(graph: Graph, questions: Sequence[Question]) -> dict[str, str]:
+    """The answers, by the question's name."""
+    return {
+        question.name: orjson.dumps((await graph.ask(question.text, question.variables)).body).decode()
+        for question in questions
+    }
+
+
+def every_path(depth: int, ids: Mapping[str, Sequence[str]]) -> Iterator[Question]:
+    """From each root field to everything within `depth` edges; fields that take an id are asked with each.
+
+    `ids` are those of each type. A type met again on the same path is asked for its leaves only.
+    """
+    for name, definition in _fields(_SCHEMA.query_type).items():
+        type_ = get_named_type(definition.type)
+        every = [each for known in ids.values() for each in known]
+        if isinstance(type_, GraphQLInterfaceType):
+            argument = "$ids: [ID!]!" if "ids" in definition.args else "$id: ID!"
+            for concrete in _SCHEMA.get_possible_types(type_):
+                below = f"{{ ... on {concrete.name} {_selection(concrete, (), 0)} }}"
+                text = f"query ({argument}) {{ {name}({_pass(argument)}) {below} }}"
+                if "ids" in definition.args:
+                    yield Question(f"{name} {concrete.name}", text, {"ids": every})
+                else:
+                    yield from (
+                        Question(f"{name} {concrete.name} {each}", text, {"id": each}) for each in every
+                    )
+            continue
+        below = _selection(type_, (), depth)
+        if "id" in definition.args:
+            text = f"query ($id: ID!) {{ {name}(id: $id) {below} }}"
+            yield from (Question(f"{name} {each}", text, {"id": each}) for each in ids[type_.name])
+        else:
+            yield Question(name, f"{{ {name} {below} }}")
+
+
+def every_filter(values: Sequence[str], ids: Mapping[str, Sequence[str]]) -> Iterator[Question]:
+    """Each list at the root under each condition of its filter, by itself and negated; and in each order.
+
+    `values` are the texts to compare with.
+    """
+    for name, definition in _fields(_SCHEMA.query_type).items():
+        if "first" not in definition.args:
+            continue
+        below = "{ totalCount nodes { id } }"
+        filter_type = get_named_type(definition.args["filter"].type)
+        for condition in _conditions(filter_type, values, [each for known in ids.values() for each in known]):
+            text = f"query ($filter: {filter_type.name}) {{ {name}(filter: $filter) {below} }}"
+            yield Question(f"{name} {orjson.dumps(condition).decode()}", text, {"filter": condition})
+        order_type = get_named_type(definition.args["orderBy"].type)
+        assert isinstance(order_type, GraphQLInputObjectType)
+        order_field = get_named_type(order_type.fields["field"].type)
+        assert isinstance(order_field, GraphQLEnumType)
+        for value in order_field.values:
+            yield Question(f"{name} by {value}", f"{{ {name}(orderBy: {{field: {value}}}) {below} }}")
+
+
+def every_change(account: str) -> Iterator[Question]:
+    """Each mutation that changes what an account has."""
+    for name, definition in _fields(_SCHEMA.mutation_type).items():
+        if "accountId" not in definition.args:
+            continue
+        given = {"accountId": "$id"}
+        if "input" in definition.args:
+            given["input"] = '{maxDailyLoss: "1"}'
+        arguments = ", ".join(f"{argument}: {value}" for argument, value in given.items())
+        below = _selection(get_named_type(definition.type), (), 1)
+        yield Question(name, f"mutation ($id: ID!) {{ {name}({arguments}) {below} }}", {"id": account})
+
+
+def _fields(type_: GraphQLNamedType | None) -> Mapping[str, Any]:
+    assert isinstance(type_, GraphQLObjectType | GraphQLInterfaceType)
+    return dict(type_.fields)
+
+
+def _pass(argument: str) -> str:
+    name = argument.partition(":")[0]
+    return f"{name[1:]}: {name}"
+
+
+def _selection(type_: GraphQLNamedType, path: tuple[str, ...], depth: int) -> str:
+    """All leaves of a type, and what `depth` and `path` allow through its edges."""
+    parts = ["__typename"]
+    path = (*path, type_.name)
+    for name, definition in _fields(type_).items():
+        below = get_named_type(definition.type)
+        if is_leaf_type(below):
+            parts.append(name)
+        elif depth >= 0:
+            left = depth - (name not in _LIST_FORM)
+            if below.name in path:
+                left = -1
+            elif name == "edges":  # their nodes are those of `nodes`
+                left = 0
+            parts.append(f"{name} {_selection(below, path, left)}")
+    return f"{{ {' '.join(parts)} }}"
+
+
+def _conditions(
+    type_: GraphQLNamedType, texts: Sequence[str], ids: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    assert isinstance(type_, GraphQLInputObjectType)
+    for name, definition in type_.fields.items():
+        if get_named_type(definition.type) is not type_:
+            for value in _values(definition.type, texts, ids):
+                condition = {name: value}
+                yield condition
+                if "not" in type_.fields:
+                    yield {"not": condition}
+
+
+def _values(type_: GraphQLInputType, texts: Sequence[str], ids: Sequence[str]) -> Iterator[Any]:
+    """Values of an input type to compare with: all that are given, and one or two of any other kind."""
+    if is_non_null_type(type_):
+        yield from _values(type_.of_type, texts, ids)
+    elif is_list_type(type_):
+        yield from ([value] for value in _values(type_.of_type, texts, ids))
+    elif isinstance(type_, GraphQLInputObjectType):
+        yield from _conditions(type_, texts, ids)
+    elif isinstance(type_, GraphQLEnumType):
+        yield from type_.values
+    else:
+        name = get_named_type(type_).name
+        yield from _SCALARS.get(name) or {"ID": ids, "String": texts}[name]
