@@ -6,7 +6,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.web.conftest import Serve, Served, until
-from tests.web.test_socket import ask, connected, hear
+from tests.web.sockets import ask, connected, hear
 
 
 async def sample(served: Served, name: str, **labels: str) -> float:

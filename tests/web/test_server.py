@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 from graphql_api.settings import Settings
 from graphql_api.web.server import bind
 from tests.web.conftest import until
-from tests.web.test_socket import PROTOCOL, close_of, hear, say
+from tests.web.sockets import PROTOCOL, close_of, hear, say
 
 ROOT = Path(__file__).parents[2]
 

@@ -110,7 +110,7 @@ async def test_heartbeats_are_comments(serve: Serve) -> None:
 
 
 async def test_the_stream_is_cut_when_the_token_expires(served: Served) -> None:
-    served.world.expires_at = datetime.now(UTC) + timedelta(seconds=0.3)
+    served.world.expires_at = datetime.now(UTC) + timedelta(seconds=1.5)
     async with streamed(served, "subscription { forever }", authorization="Bearer ada") as stream:
         names = [name async for name, _ in stream]
     assert set(names) == {"next"}  # without complete, which would say that there is no more
