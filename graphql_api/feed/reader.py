@@ -53,6 +53,8 @@ class Pace:
     """How long after the last row it is still busy."""
     rest: float = 0.005
     """Between two looks, whatever the notifications."""
+    rest_each: float = 0.000_02
+    """As much longer for every subscriber: each look that finds something wakes them."""
     flush: float = 0.05
     """How long rows may wait for PostgreSQL to have them on its disk."""
     timeout: float = 5.0
@@ -161,7 +163,7 @@ class Reader:
                 busy_until = time.monotonic() + pace.busy_for
             if not complete:
                 continue
-            await asyncio.sleep(pace.rest)
+            await asyncio.sleep(pace.rest + pace.rest_each * self._stats.subscribers)
             wait = pace.busy if time.monotonic() < busy_until else pace.idle
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):

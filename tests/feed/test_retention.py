@@ -137,8 +137,9 @@ async def test_live_subscribers_end_where_rows_vanished_before_they_were_read(
         await connection.execute("ALTER TABLE system_logs DISABLE TRIGGER log_feed_wake")
         await nothing_more(subscription)
         await connection.execute(  # in one message, so that nobody looks in between
-            "BEGIN; INSERT INTO system_logs (level, component, message) VALUES ('info', 'test', 'gone'); COMMIT;"
-            "BEGIN; DELETE FROM system_logs; COMMIT"
+            "BEGIN; INSERT INTO system_logs (level, component, message)"
+            " VALUES ('info', 'test', 'gone'); COMMIT;"
+            " BEGIN; DELETE FROM system_logs; COMMIT"
         )
         with pytest.raises(CursorExpiredError):
             await anext(subscription)
