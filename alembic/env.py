@@ -7,7 +7,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection
 
-from graphql_api.db.migrate import connection_from_environment
+from graphql_api.db.migrate import VERSION_TABLE, connection_from_environment
 from graphql_api.db.tables import metadata
 
 
@@ -23,6 +23,7 @@ def migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=metadata,
+        version_table=VERSION_TABLE,
         compare_server_default=True,
         include_schemas=True,
         include_name=declared,

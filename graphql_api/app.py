@@ -25,7 +25,7 @@ from graphql_api.web.errors import mask
 from graphql_api.web.graphiql import page
 from graphql_api.web.limits import Limits
 from graphql_api.web.routes import routes
-from graphql_api.web.server import settle
+from graphql_api.web.server import end_with_parent, settle
 from graphql_api.web.service import Caller
 
 
@@ -120,4 +120,5 @@ async def close_services(services: Services) -> None:
 
 def from_environment() -> FastAPI:
     """For uvicorn, whose workers each call it: the application that the environment describes."""
+    end_with_parent()
     return create_app(Settings())

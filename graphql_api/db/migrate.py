@@ -1,6 +1,5 @@
 """Bring a database to the newest revision, once, whoever asks at the same time."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +20,9 @@ from graphql_api.db.tables import metadata, views
 from graphql_api.settings import Settings
 
 log = logging.getLogger(__name__)
+
+VERSION_TABLE = "graphql_api_version"
+"""Ours alone: the database's owner may keep an alembic_version of their own."""
 
 _LOCK = 0x67_71_6C  # any number that every process agrees on
 _GIVEN_REVISION = "0001"
@@ -83,7 +85,11 @@ def newest_revision() -> str:
 async def current_revision(address: Address) -> str | None:
     """The revision of the database at `address`; None before the first. Raises asyncpg's errors."""
     async with connection_to(address) as connection:
-        return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+        return await connection.run_sync(
+            lambda sync: MigrationContext.configure(
+                sync, opts={"version_table": VERSION_TABLE}
+            ).get_current_revision()
+        )
 
 
 def _upgrade(connection: Connection, revision: str) -> None:
@@ -93,7 +99,7 @@ def _upgrade(connection: Connection, revision: str) -> None:
     inspector = inspect(connection)
     present = {*inspector.get_table_names(), *inspector.get_view_names()}
     given = {*(table.name for table in metadata.tables.values() if table.schema is None), *views.tables}
-    if "alembic_version" not in present and present & given:
+    if VERSION_TABLE not in present and present & given:
         if missing := given - present:
             raise NotOurDatabaseError(
                 f"this database has {sorted(present & given)} but lacks {sorted(missing)}"
@@ -114,8 +120,3 @@ async def migrate(address: Address, revision: str = "head") -> None:
             await connection.run_sync(_upgrade, revision)
     except DBAPIError as error:
         raise error.driver_exception from error
-
-
-def migrate_blocking(address: Address, revision: str = "head") -> None:
-    """`migrate`, for callers without an event loop."""
-    asyncio.run(migrate(address, revision))

@@ -3,10 +3,13 @@
 import copy
 import gc
 import logging
+import multiprocessing
+import os
 import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
@@ -121,6 +124,19 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
+
+
+def end_with_parent() -> None:
+    """Where this process is one of several workers: end when whoever started it has gone, in whatever way."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="end with parent", daemon=True).start()
 
 
 def _exit(_signal: int, _frame: FrameType | None) -> None:

@@ -53,7 +53,7 @@ async def test_doctor_finds_nothing_wrong_with_a_migrated_database(shell: Shell)
 
 
 async def test_doctor_tells_how_to_mend_an_old_schema(shell: Shell, connection: "asyncpg.Connection") -> None:
-    await connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    await connection.execute("UPDATE graphql_api_version SET version_num = '0001'")
     out, _ = await shell.run("doctor", fails=True)
 
     assert "graphql-api migrate" in out
@@ -62,7 +62,7 @@ async def test_doctor_tells_how_to_mend_an_old_schema(shell: Shell, connection: 
 async def test_serve_refuses_a_schema_that_is_not_its_own(
     shell: Shell, connection: "asyncpg.Connection"
 ) -> None:
-    await connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    await connection.execute("UPDATE graphql_api_version SET version_num = '0001'")
     _, err = await shell.run("serve", "--port", "0", fails=True)
 
     assert "run `graphql-api migrate`" in err

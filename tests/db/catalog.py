@@ -11,7 +11,7 @@ WITH ours AS (
 ), relations AS (
     SELECT c.*, o.prefix || c.relname AS name
     FROM pg_class c JOIN ours o ON o.oid = c.relnamespace
-    WHERE c.relname NOT LIKE 'alembic_version%'
+    WHERE c.relname NOT LIKE 'graphql_api_version%'
 )
 SELECT format('schema %s:', nspname) FROM pg_namespace JOIN ours USING (oid)
 

@@ -93,7 +93,7 @@ async def test_a_migration_that_fails_leaves_no_trace(
     with pytest.raises(asyncpg.DuplicateTableError):
         await migrate(empty)
     assert await describe(given_connection) == before
-    assert await given_connection.fetchval("SELECT to_regclass('alembic_version')") is None
+    assert await given_connection.fetchval("SELECT to_regclass('graphql_api_version')") is None
 
 
 async def test_a_server_that_does_not_answer_is_an_os_error() -> None:
@@ -133,10 +133,10 @@ async def test_an_installed_wheel_migrates(
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")  # all that installing is, for our wheel
     program = """if True:
-        import sys
+        import asyncio, sys
         from graphql_api.db.address import Address
-        from graphql_api.db.migrate import migrate_blocking, migrations_folder
-        migrate_blocking(Address.parse(sys.argv[1]))
+        from graphql_api.db.migrate import migrate, migrations_folder
+        asyncio.run(migrate(Address.parse(sys.argv[1])))
         print(migrations_folder())
     """
 
