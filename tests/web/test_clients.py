@@ -1,13 +1,5 @@
 """Clients of other people's making: what browsers and programs really send."""
 
-import asyncio
-import json
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
-
 import pytest
 from gql import Client, gql
 from gql.transport.aiohttp import AIOHTTPTransport
@@ -16,9 +8,7 @@ from gql.transport.websockets import WebsocketsTransport
 
 from tests.node import node_with
 from tests.web.conftest import Serve, Served
-
-FOLDER = Path(__file__).parent / "javascript"
-AUDITS = 61
+from tests.web.scripts import AUDITS, FOLDER, said, script
 
 
 @pytest.fixture(scope="session")
@@ -27,35 +17,10 @@ def node() -> str:
     return node_with(FOLDER)
 
 
-@asynccontextmanager
-async def script(node: str, name: str, *arguments: str) -> AsyncIterator[AsyncIterator[Any]]:
-    """Run a script; what it writes, line by line."""
-    process = await asyncio.create_subprocess_exec(node, FOLDER / name, *arguments, stdout=PIPE, stderr=PIPE)
-    try:
-        yield lines(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def lines(process: asyncio.subprocess.Process) -> AsyncIterator[Any]:
-    assert process.stdout is not None
-    assert process.stderr is not None
-    async for line in process.stdout:
-        yield json.loads(line)
-    assert await process.wait() == 0, (await process.stderr.read()).decode()
-
-
-async def said(node: str, name: str, *arguments: str) -> list[Any]:
-    async with script(node, name, *arguments) as output:
-        return [line async for line in output]
-
-
 async def test_every_audit_of_graphql_over_http_passes(node: str, served: Served) -> None:
     audits = await said(node, "audits.mjs", served.url)
-    assert len(audits) == AUDITS
     assert [audit for audit in audits if audit["status"] != "ok"] == []
+    assert len(audits) == AUDITS
 
 
 SUBSCRIPTION = "subscription { count(to: 2) }"
