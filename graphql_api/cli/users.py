@@ -43,6 +43,24 @@ def create(email: Email, password: Password) -> None:
 
 
 @app.command()
+def password(email: Email, password: Password) -> None:
+    """Change a user's password. All their logins end."""
+
+    async def run() -> None:
+        passwords = Passwords(threads=1)
+        try:
+            async with opened(address) as database:
+                user = await users.get(database, email)
+                await users.set_password(database, passwords, user["id"], password)
+        finally:
+            passwords.close()
+
+    with embedded_or_given(Settings()) as address:
+        asyncio.run(run())
+    typer.echo(f"{email} has a new password.")
+
+
+@app.command()
 def grant(email: Email, role: Annotated[Role, typer.Argument(help="What to make them.")]) -> None:
     """Give a user a role: operator reads logs and every tenant, admin may do everything."""
 

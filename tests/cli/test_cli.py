@@ -111,6 +111,14 @@ async def test_users_are_created_and_granted_roles(shell: Shell, connection: "as
     assert "graphql-api:" in err
 
 
+async def test_a_password_is_changed(shell: Shell, connection: "asyncpg.Connection") -> None:
+    await factories.user(connection, email="a@example.com", password_hash="old")
+    await shell.run("user", "password", "a@example.com", GRAPHQL_API_USER_PASSWORD="long enough, surely")
+
+    stored = await connection.fetchval("SELECT password_hash FROM users")
+    assert stored.startswith("$argon2")
+
+
 async def test_a_service_token_is_shown_once_and_can_be_revoked(shell: Shell) -> None:
     out, err = await shell.run("token", "create", "dashboard", "--scope", "logs:read")
     listed, _ = await shell.run("token", "list")
