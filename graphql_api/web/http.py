@@ -17,7 +17,13 @@ from graphql_api.web import errors, graphiql
 from graphql_api.web.deadline import ClientGoneError
 from graphql_api.web.errors import HTTPError
 from graphql_api.web.media import Media, negotiate
-from graphql_api.web.requests import MalformedRequestError, parse_json, read_parameters, read_query_string
+from graphql_api.web.requests import (
+    MalformedRequestError,
+    parse_json,
+    read_parameters,
+    read_query_string,
+    with_headers,
+)
 from graphql_api.web.service import Caller, Service
 from graphql_api.web.sse import EventStream
 
@@ -25,6 +31,7 @@ GetRequests = Literal["off", "preflight", "open"]
 RawHeaders = Mapping[bytes, bytes]
 
 _CONTENT_TYPES = {media: (b"content-type", f"{media}; charset=utf-8".encode()) for media in Media}
+_LONGEST_NUMBER = 18  # digits of a Content-Length; Python refuses to read thousands
 _COMMON = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 # Headers that a page of another origin can't send before its browser has asked us (a CORS preflight).
 _PREFLIGHTED = (b"authorization", b"graphql-require-preflight", b"apollo-require-preflight")
@@ -115,9 +122,9 @@ class GraphQLEndpoint:
             if scope["method"] == "POST":
                 check_body_headers(headers)
                 body = await read_body(headers, receive, self._service.limits.max_body_size)
-                return read_parameters(parse_json(body))
+                return with_headers(read_parameters(parse_json(body)), headers)
             self._check_get(scope["method"], headers)
-            return read_query_string(scope["query_string"])
+            return with_headers(read_query_string(scope["query_string"]), headers)
         except MalformedRequestError as error:
             raise HTTPError(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", str(error)) from None
 
@@ -163,7 +170,7 @@ def check_body_headers(headers: RawHeaders) -> None:
 async def read_body(headers: RawHeaders, receive: Receive, limit: int) -> bytes:
     """The whole body. Raises HTTPError (413) as soon as it is known to be too long, or ClientGoneError."""
     length = headers.get(b"content-length", b"0")
-    if not length.isdigit() or int(length) > limit:
+    if not length.isdigit() or len(length) > _LONGEST_NUMBER or int(length) > limit:
         raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0

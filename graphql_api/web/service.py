@@ -12,12 +12,13 @@ from graphql import OperationType
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
+from graphql_api.auth.budget import Budget, BudgetSpentError
 from graphql_api.auth.errors import InvalidTokenError
 from graphql_api.auth.viewer import ANONYMOUS, Viewer
 from graphql_api.db.database import DatabaseUnavailableError
 from graphql_api.engine.operations import Operation, Operations, Result
 from graphql_api.web.deadline import ClientGoneError, Deadline
-from graphql_api.web.errors import HTTPError, masked, unavailable
+from graphql_api.web.errors import HTTPError, masked, rate_limited, unavailable
 from graphql_api.web.limits import Limits
 from graphql_api.web.metrics import Metrics
 
@@ -53,10 +54,12 @@ class Service:
         make_context: MakeContext,
         limits: Limits,
         metrics: Metrics,
+        budget: Budget | None = None,
     ) -> None:
         self.operations = operations
         self.limits = limits
         self.metrics = metrics
+        self._budget = budget
         self._authenticate = authenticate
         self._make_context = make_context
         self._running = 0
@@ -76,7 +79,7 @@ class Service:
             return await self._authenticate(token)
         except InvalidTokenError as error:
             raise unauthenticated(str(error)) from None
-        except DatabaseUnavailableError:
+        except (DatabaseUnavailableError, TimeoutError):
             raise unavailable("the database can't be reached at the moment: try again") from None
 
     async def recheck(self, viewer: Viewer, authorization: str) -> Viewer:
@@ -102,8 +105,9 @@ class Service:
     ) -> Result:
         """Run a query or a mutation within its time.
 
-        Raises HTTPError (503) if too many are under way, and ClientGoneError once `receive` tells that the
-        client has hung up. A mutation that has begun runs to its end all the same.
+        Raises HTTPError if too many are under way (503) or the viewer's points are spent (429), and
+        ClientGoneError once `receive` tells that the client has hung up. A mutation that has begun runs to
+        its end all the same.
         """
         if operation.kind is not OperationType.MUTATION:
             return await self._execute(operation, viewer, caller, receive)
@@ -120,20 +124,43 @@ class Service:
             raise unavailable("too many operations are under way: try again")
         self._running += 1
         try:
+            left = await self._spend(operation, viewer, caller)
             async with Deadline(self.limits.operation_timeout, receive):
-                return await self.operations.execute(operation, self._make_context(viewer, caller))
-        except ClientGoneError:
+                result = await self.operations.execute(operation, self._make_context(viewer, caller))
+        except (ClientGoneError, HTTPError):
             raise
         except Exception as error:  # noqa: BLE001 - masked and logged
             return masked(error)
         finally:
             self._running -= 1
+        if (operation.request.extensions or {}).get("cost"):
+            result.extensions = {**(result.extensions or {}), "cost": self._cost(operation, left)}
+        return result
 
-    def subscribe(
+    async def subscribe(
         self, operation: Operation, viewer: Callable[[], Viewer], caller: Caller
     ) -> AsyncGenerator[Result, None]:
-        """Run a subscription. `viewer` is asked anew for each event, since rights can change meanwhile."""
+        """Run a subscription. `viewer` is asked anew for each event, since rights can change meanwhile.
+
+        Its points are spent when it begins. Raises HTTPError (429) if they can't be.
+        """
+        await self._spend(operation, viewer(), caller)
         return self.operations.subscribe(operation, lambda: self._make_context(viewer(), caller))
+
+    async def _spend(self, operation: Operation, viewer: Viewer, caller: Caller) -> int | None:
+        """Take what the operation may cost from the viewer's budget, and tell what is left of it."""
+        if self._budget is None:
+            return None
+        try:
+            return await self._budget.spend(viewer, caller.address, operation.cost)
+        except BudgetSpentError as error:
+            raise rate_limited(error) from None
+
+    def _cost(self, operation: Operation, left: int | None) -> dict[str, int]:
+        cost = {"requested": operation.cost}
+        if self.operations.max_cost is not None:
+            cost["maximum"] = self.operations.max_cost
+        return cost if left is None else {**cost, "remaining": left}
 
     @contextmanager
     def connection(self, transport: str) -> Iterator[None]:
