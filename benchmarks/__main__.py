@@ -1,0 +1,62 @@
+"""The command: `python -m benchmarks`."""
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.postgres import running
+from benchmarks.run import Run
+from benchmarks.servers import SERVERS
+from benchmarks.workloads import WORKLOADS, Workload
+
+
+class Part(StrEnum):
+    """What can be measured by itself."""
+
+    WORKLOADS = "workloads"
+    FEED = "feed"
+    INSERTING = "inserting"
+
+
+def main(
+    part: Annotated[list[Part] | None, typer.Option(help="What to measure; all unless told.")] = None,
+    peer: Annotated[list[str] | None, typer.Option(help="Beside whom; all unless told.")] = None,
+    workload: Annotated[list[str] | None, typer.Option(help="Which workload; all unless told.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each server has its turn.")] = 5,
+    size: Annotated[float, typer.Option(help="A part of the usual requests, subscribers, seconds.")] = 1.0,
+    trades: Annotated[int, typer.Option("--scale", help="Then compare with so many trades: 10000000.")] = 0,
+    folder: Annotated[Path, typer.Option(help="Where PostgreSQL keeps its data.")] = Path(".data/benchmarks"),
+    *,
+    alone: Annotated[bool, typer.Option("--alone", help="Without the peers.")] = False,
+    write: Annotated[bool, typer.Option("--report", help="Write README.md, chart.svg and plans.md.")] = False,
+) -> None:
+    """Measure ours beside the peers: CPU per request, latency, memory; the feed, and its cost to writers."""
+    ours, *peers = SERVERS
+    servers = [ours, *(server for server in peers if not alone and (not peer or server.name in peer))]
+    chosen = [each for each in WORKLOADS if not workload or each.name in workload]
+    for server in servers:
+        server.install()
+    with tempfile.TemporaryDirectory() as logs, running(folder) as postgres:
+        run = Run(postgres, servers, rounds, size, Path(logs), write)
+        asyncio.run(_measure(run, part or list(Part), chosen, trades))
+
+
+async def _measure(run: Run, parts: Sequence[Part], chosen: Sequence[Workload], trades: int) -> None:
+    if Part.WORKLOADS in parts:
+        await run.workloads(chosen)
+    if Part.FEED in parts:
+        await run.feed()
+    if Part.INSERTING in parts:
+        await run.inserting()
+    if trades:
+        await run.scale(trades)
+    await run.surroundings()
+
+
+if __name__ == "__main__":
+    typer.run(main)

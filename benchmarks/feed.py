@@ -1,0 +1,137 @@
+"""The feed: what it costs a server to send each new log line to everybody who follows the log.
+
+pgbench inserts rows at a steady pace, one a transaction. What arrives while it does is divided by the CPU
+that the server used meanwhile: servers that can't keep up are measured at their full speed.
+"""
+
+import asyncio
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.cpu import cpu_seconds, peak_memory
+from benchmarks.data import DATABASE, OPERATOR
+from benchmarks.postgres import Server as Postgres
+from benchmarks.postgres import pgbench
+from benchmarks.report import table
+from benchmarks.servers import Server, running
+from benchmarks.subscribers import Subscriber, subscribed
+from benchmarks.workloads import parameters
+from graphql_api.db.address import Address
+
+INSERT = (
+    "INSERT INTO system_logs (level, component, message)"
+    " VALUES ('INFO', 'benchmarks', 'a line of the usual length, which says what was done and to what');"
+)
+_TRIGGER = Path(__file__).parent / "peers" / "log_added.sql"
+_DROP_TRIGGER = "DROP FUNCTION IF EXISTS log_added() CASCADE"
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """How many follow, and what they are sent."""
+
+    subscribers: int = 1000
+    rows: int = 100
+    """A second."""
+    seconds: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """One run on one server."""
+
+    deliveries: int
+    expected: int
+    server_cpu: float
+    memory: int
+
+    @property
+    def per_second(self) -> float:
+        """Deliveries per second of the server's CPU."""
+        return self.deliveries / self.server_cpu
+
+    @property
+    def kept_up(self) -> float:
+        """Which part of what was due had arrived when the last row was written."""
+        return self.deliveries / self.expected
+
+
+async def measure(
+    servers: Sequence[Server], audience: Audience, rounds: int, postgres: Postgres, address: Address
+) -> dict[str, list[Delivered]]:
+    """Measure each server that has subscriptions, in turn. Raises LoadError, ServerError."""
+    runs: dict[str, list[Delivered]] = defaultdict(list)
+    for number in range(rounds):
+        for server in servers:
+            if not server.subscribes:
+                continue
+            async with postgres.connection(DATABASE) as connection:
+                await connection.execute(_DROP_TRIGGER)
+                if server is not servers[0]:  # ours has its own way of being told
+                    await connection.execute(_TRIGGER.read_text())
+            run = await _run(server, audience, address, postgres)
+            runs[server.name].append(run)
+            print(f"round {number + 1}: {server.name} feed {run.per_second:,.0f} deliveries per CPU second")
+    return runs
+
+
+async def _run(server: Server, audience: Audience, address: Address, postgres: Postgres) -> Delivered:
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "insert.sql"
+        script.write_text(INSERT)
+        pace = ("--no-vacuum", f"--rate={audience.rows}", f"--time={audience.seconds}", f"--file={script}")
+        async with running(server, address, Path(folder) / "log") as process:
+            headers = await process.headers(OPERATOR)
+            asked = parameters(server.name, "Feed", {})
+            async with subscribed(process.port, audience.subscribers, asked, headers) as subscribers:
+                await _until_all_hear(subscribers, postgres)
+                before = _events(subscribers), cpu_seconds(process.process)
+                printed = await asyncio.to_thread(pgbench, address, *pace)
+                after = _events(subscribers), cpu_seconds(process.process)
+                memory = peak_memory(process.process)
+    rows = int(printed.partition("transactions actually processed: ")[2].split()[0].partition("/")[0])
+    return Delivered(after[0] - before[0], rows * audience.subscribers, after[1] - before[1], memory)
+
+
+async def _until_all_hear(subscribers: Sequence[Subscriber], postgres: Postgres) -> None:
+    """Insert rows until everybody has had one, and then wait until nobody gets any more."""
+    async with postgres.connection(DATABASE) as connection:
+        while not all(subscriber.events for subscriber in subscribers):
+            await connection.execute(INSERT)
+            await asyncio.sleep(0.2)
+    before = -1
+    while before < (now := _events(subscribers)):
+        before = now
+        await asyncio.sleep(1)
+
+
+def _events(subscribers: Sequence[Subscriber]) -> int:
+    return sum(subscriber.events for subscriber in subscribers)
+
+
+def feed_table(servers: Sequence[Server], runs: dict[str, list[Delivered]]) -> str:
+    """Every server that has subscriptions."""
+    ours = median(run.per_second for run in runs[servers[0].name])
+    goals = {"mercurius": "≥ 1", "conventional": "≥ 5"}
+    rows = []
+    for server in servers:
+        if server.name not in runs:
+            continue
+        speed = median(run.per_second for run in runs[server.name])
+        rows.append(
+            (
+                "feed",
+                server.title,
+                f"{speed:,.0f}",
+                "" if server is servers[0] else f"{ours / speed:.2f}",
+                goals.get(server.name, ""),
+                f"{median(run.kept_up for run in runs[server.name]):.0%}",
+                f"{median(run.memory for run in runs[server.name]) / 2**20:.0f}",
+            )
+        )
+    head = ("workload", "server", "deliveries/CPU s", "ours ÷ it", "goal", "in time", "peak MiB")
+    return table(head, rows)

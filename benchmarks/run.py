@@ -1,0 +1,75 @@
+"""One run of the command: what is measured, shown, and written down."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks import chart, data, feed, inserting, measure, report, scale
+from benchmarks.postgres import Server as Postgres
+from benchmarks.servers import Server
+from benchmarks.workloads import Workload
+
+_MUTATION = Path(__file__).parent / "peers" / "postgraphile" / "mutation.sql"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What all parts of a run share."""
+
+    postgres: Postgres
+    servers: Sequence[Server]
+    """Ours first."""
+    rounds: int
+    size: float
+    """How many requests, subscribers and seconds, as a part of the usual number."""
+    logs: Path
+    write: bool
+    """Whether the results go into README.md and the files beside it."""
+
+    async def workloads(self, chosen: Sequence[Workload]) -> None:
+        """Every workload on every server."""
+        address, identities = await data.prepare(self.postgres)
+        async with self.postgres.connection(data.DATABASE) as connection:
+            await connection.execute(_MUTATION.read_text())
+        sized = [
+            replace(workload, requests=max(round(workload.requests * self.size), 2 * workload.connections))
+            for workload in chosen
+        ]
+        plan = measure.Plan(self.servers, sized, self.rounds, self.logs)
+        measured = await measure.measure(plan, self.postgres, address, identities)
+        self._show("workloads", report.workload_table(plan, measured))
+        self._show("servers", report.server_table(plan, measured))
+        if self.write:
+            chart.CHART.write_text(chart.draw(plan, measured))
+
+    async def feed(self) -> None:
+        """The feed's deliveries."""
+        address, _ = await data.prepare(self.postgres)
+        usual = feed.Audience()
+        audience = feed.Audience(
+            subscribers=max(round(usual.subscribers * self.size), 2),
+            seconds=max(round(usual.seconds * self.size), 2),
+        )
+        runs = await feed.measure(self.servers, audience, self.rounds, self.postgres, address)
+        self._show("feed", feed.feed_table(self.servers, runs))
+
+    async def inserting(self) -> None:
+        """The feed's cost to those who write."""
+        rates = await inserting.measure(self.postgres, self.rounds, max(round(10 * self.size), 1))
+        self._show("inserting", inserting.inserting_table(rates))
+
+    async def scale(self, trades: int) -> None:
+        """The same questions at a hundred thousand and at so many trades."""
+        results = await scale.measure(self.postgres, trades)
+        self._show("scale", scale.scale_table(results))
+        if self.write:
+            scale.PLANS.write_text(scale.plans_page(results))
+
+    async def surroundings(self) -> None:
+        """Where all this was measured."""
+        self._show("surroundings", report.surroundings(await self.postgres.version()))
+
+    def _show(self, section: str, text: str) -> None:
+        print(f"\n{text}\n", flush=True)
+        if self.write:
+            report.write(section, text)

