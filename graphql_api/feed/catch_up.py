@@ -10,6 +10,9 @@ from graphql_api.feed.event import Backfill, Event, Place, Reading
 from graphql_api.feed.filter import LogFilter
 from graphql_api.feed.source import Fetch
 
+# Behind a filter that matches little, this many times as many rows are looked at as may be found.
+_MOST_LOOKS = 20
+
 
 class CatchUp:
     """The rows between a place and a later one, page by page.
@@ -35,7 +38,7 @@ class CatchUp:
         self._filter = wanted
         self._fetch = fetch
         self._codec = codec
-        self._rows = rows
+        self._rows = self._looks = rows
         self._replayed = replayed
 
     async def step(self, incarnation: int) -> list[Event]:
@@ -46,18 +49,27 @@ class CatchUp:
         """
         if self.place.replayed is not None:
             return await self._replay(*self.place.replayed)
-        page, seen = await source.pull(self._fetch, self.place.position, self._rows, self.target.position)
+        page, seen = await source.pull(
+            self._fetch,
+            self.place.position,
+            self._looks,
+            wanted=self._filter,
+            most=self._rows,
+            until=self.target.position,
+        )
         if seen.incarnation != incarnation:
             return []
         seen.check_kept(self.place.position)
         self.place = self.target if page.complete else Cursor(page.end, self.target.origin)
-        matches = self._filter.matches
         reading = Reading(page, self.target.origin)
-        return [
+        events = [
             Event(row, reading, index, self._codec, replayed=self._replayed)
             for index, row in enumerate(page.rows)
-            if matches(row)
+            if row["wanted"]
         ]
+        scarce = len(events) * 4 < self._rows
+        self._looks = min(self._looks * 4, self._rows * _MOST_LOOKS) if scarce else self._rows
+        return events
 
     async def _replay(self, key: str, row: str) -> list[Event]:
         """The next rows of a backfill that was interrupted."""

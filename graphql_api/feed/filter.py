@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
-from sqlalchemy import ColumnElement, Table, Text, any_, bindparam, func, true
+from sqlalchemy import ColumnElement, FromClause, Text, any_, bindparam, func, literal_column, true
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.sql.expression import collate
 
@@ -71,7 +71,7 @@ class LogFilter:
         given = (self._accepted, self.components, self._needle, self.since, self.until)
         return (*(value is not None for value in given), self.dated is True, self.dated is False)
 
-    def where(self, table: Table) -> ColumnElement[bool]:
+    def where(self, table: FromClause) -> ColumnElement[bool]:
         """The condition on a table with system_logs' columns; `values` holds its parameters."""
         level, component, message, instant = (
             table.c[name] for name in ("level", "component", "message", "timestamp")
@@ -83,7 +83,7 @@ class LogFilter:
             condition &= component == any_(bindparam("log_components", type_=ARRAY(Text)))
         if self._needle is not None:
             folded = func.lower(collate(message, "C"))
-            condition &= func.strpos(folded, bindparam("log_search", type_=Text)) > 0
+            condition &= func.strpos(folded, bindparam("log_search", type_=Text)) > literal_column("0")
         if self.since is not None:
             condition &= instant >= bindparam("log_since", type_=TIMESTAMP(timezone=True))
         if self.until is not None:
@@ -149,3 +149,6 @@ def _check_instant(instant: str) -> str | None:
     except ValueError:
         return broken
     return None
+
+
+EVERYTHING = LogFilter()

@@ -43,48 +43,45 @@ class Position:
 class Page:
     """Rows in the feed's order, and where each of them leads.
 
-    `running` are the transactions that the page's snapshot did not see, ascending; `complete` says that the
-    snapshot held no further row.
+    A row knows its transaction, `feed_xid`, and that of the row after it, `following`, which a filter may
+    have left out. `running` are the transactions that the page's snapshot did not see, ascending;
+    `complete` says that the snapshot held no further row.
     """
 
-    __slots__ = ("_closed", "base", "complete", "rows", "running")
+    __slots__ = ("base", "complete", "rows", "running")
 
     def __init__(
         self, base: Position, rows: Sequence[asyncpg.Record], running: tuple[int, ...], *, complete: bool
     ) -> None:
         self.base = base
+        self.rows = rows
         self.running = running
         self.complete = complete
-        self._closed = complete
-        self.rows = rows if complete else self._whole_transactions(rows)
 
-    def _whole_transactions(self, rows: Sequence[asyncpg.Record]) -> Sequence[asyncpg.Record]:
-        """Leave the last transaction, which may go on, to the next page, unless it is all there is."""
-        last = rows[-1]["feed_xid"]
-        if rows[0]["feed_xid"] == last:
-            return rows
-        self._closed = True
-        end = len(rows) - 1
-        while rows[end - 1]["feed_xid"] == last:
-            end -= 1
-        return rows[:end]
+    def end_between_transactions(self) -> None:
+        """Leave the last transaction, which may go on, to the next page, unless the page is all of one."""
+        if not self.complete and self.rows and self.rows[0]["feed_xid"] != self.rows[-1]["feed_xid"]:
+            self._drop_last()
 
     def keep_running_below(self, limit: int) -> None:
-        """Cut the page before a position would remember more than `limit` open transactions."""
-        while self.rows and len(self.after(len(self.rows) - 1).running) > max(limit, len(self.base.running)):
-            last = self.rows[-1]["feed_xid"]
-            end = len(self.rows)
-            while end and self.rows[end - 1]["feed_xid"] == last:
-                end -= 1
-            self.rows = self.rows[:end]
-            self.complete, self._closed = False, True
+        """End the page before a position would remember more than `limit` open transactions."""
+        while self.rows and len(self.end.running) > max(limit, len(self.base.running)):
+            self._drop_last()
+
+    def _drop_last(self) -> None:
+        last = self.rows[-1]["feed_xid"]
+        end = len(self.rows)
+        while end and self.rows[end - 1]["feed_xid"] == last:
+            end -= 1
+        self.rows = self.rows[:end]
+        self.complete = False
 
     def after(self, index: int) -> Position:
         """The position of who has read the rows up to `index`."""
         base, row = self.base, self.rows[index]
         xid: int = row["feed_xid"]
-        following = self.rows[index + 1]["feed_xid"] if index + 1 < len(self.rows) else None
-        ended = self._closed if following is None else following != xid
+        following: int | None = row["following"]
+        ended = self.complete if following is None else following != xid
         half = None if ended else (xid, row["id"])
         if base.half is not None and xid == base.half[0]:
             return Position(base.next, base.running, half)

@@ -24,7 +24,7 @@ from graphql_api.feed.errors import (
     UnfitDatabaseError,
 )
 from graphql_api.feed.hub import Hub
-from graphql_api.feed.position import Page
+from graphql_api.feed.position import MAX_RUNNING, Page
 from graphql_api.feed.source import Seen
 from graphql_api.feed.stats import FeedStats
 
@@ -174,6 +174,8 @@ class Reader:
         place = hub.place
         assert place is not None  # noqa: S101 - narrows: `_begin` has placed the hub
         page, seen = await source.pull(fetch, place.position, self._pace.rows)
+        page.end_between_transactions()  # who joins begins between two
+        page.keep_running_below(MAX_RUNNING)
         if seen.incarnation != self._incarnation:
             raise FeedUnavailableError("the database's life has changed")
         if seen.deleted != self._deleted:

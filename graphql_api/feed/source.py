@@ -8,6 +8,7 @@ import asyncpg
 
 from graphql_api.feed import statements
 from graphql_api.feed.errors import CursorExpiredError, FeedUnavailableError
+from graphql_api.feed.filter import EVERYTHING, LogFilter
 from graphql_api.feed.position import MAX_RUNNING, NO_ID, Page, Position
 
 Fetch = Callable[..., Awaitable[list[asyncpg.Record]]]
@@ -56,11 +57,24 @@ async def start(fetch: Fetch) -> tuple[Position, Seen]:
     return Position(following, running), seen
 
 
-async def pull(fetch: Fetch, base: Position, rows: int, until: Position | None = None) -> tuple[Page, Seen]:
-    """The next rows after `base`, at most `rows`, of what is visible or of what `until` has read."""
+async def pull(
+    fetch: Fetch,
+    base: Position,
+    rows: int,
+    *,
+    wanted: LogFilter = EVERYTHING,
+    most: int | None = None,
+    until: Position | None = None,
+) -> tuple[Page, Seen]:
+    """The next rows after `base` that match, of what is visible or of what `until` has read.
+
+    At most `rows` are looked at, and at most `most` found.
+    """
     half_xid, half_id = base.half or (None, NO_ID)
+    most = rows if most is None else most
     found = await fetch(
-        statements.PULL,
+        statements.pull(wanted),
+        **wanted.values(),
         floor=base.next - 1,
         running=base.running,
         half_xid=half_xid,
@@ -68,13 +82,16 @@ async def pull(fetch: Fetch, base: Position, rows: int, until: Position | None =
         until_next=until and until.next,
         until_running=until and until.running,
         rows=rows,
+        most=most,
     )
     seen = Seen.of(found[0])
-    log_rows = found if found[0]["id"] is not None else []
     running = seen.running if until is None else until.running
-    page = Page(base, log_rows, running, complete=len(log_rows) < rows)
-    page.keep_running_below(MAX_RUNNING)
-    return page, seen
+    last = found[-1]
+    if last["number"] is None:
+        return Page(base, [], running, complete=True), seen
+    if last["found"] > most:  # the page ends with the last row there was place for
+        return Page(base, found[:-1], running, complete=False), seen
+    return Page(base, found, running, complete=last["number"] < rows), seen
 
 
 def values_of(position: Position) -> dict[str, Any]:

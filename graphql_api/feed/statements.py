@@ -2,6 +2,7 @@
 
 from sqlalchemy import Integer, Text, all_, bindparam, cast, select, text, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from graphql_api.db.statements import Statement, compile_statement
 from graphql_api.db.tables import sort_key, system_logs
@@ -36,44 +37,63 @@ START = compile_statement(
 #
 # The new ones are read between the open ones, not past them: a writer that has a hundred thousand rows open
 # would be looked at row by row on every pull. For the same reason the half-read transaction bounds a gap too.
-PULL = compile_statement(
-    text(f"""
-        WITH seen AS MATERIALIZED ({_SEEN}),
-        bounds AS MATERIALIZED (
-            SELECT coalesce(CAST(:until_next AS xid8), pg_snapshot_xmax(snapshot)) AS until,
-                   coalesce(CAST(:until_running AS xid8[]), ARRAY(SELECT pg_snapshot_xip(snapshot))) AS open
-            FROM seen
-        ),
-        gaps AS (
-            SELECT xid AS above, lead(xid, 1, until) OVER (ORDER BY xid) AS below
-            FROM bounds CROSS JOIN LATERAL unnest(
-                open || CAST(:half_xid AS xid8) || CAST(:floor AS xid8)) AS xid
-            WHERE xid >= CAST(:floor AS xid8) AND xid < until
-        ),
-        page AS (
-            (SELECT true AS continued, log.* FROM system_logs log
-             WHERE feed_xid = CAST(:half_xid AS xid8) AND id > CAST(:half_id AS uuid)
-             ORDER BY id LIMIT CAST(:rows AS integer))
-            UNION ALL
-            (SELECT false, log.* FROM system_logs log
-             WHERE feed_xid = ANY (ARRAY(
-                 SELECT xid FROM bounds CROSS JOIN LATERAL unnest(CAST(:running AS xid8[])) AS xid
-                 WHERE xid <> ALL (open)))
-             ORDER BY feed_xid, id LIMIT CAST(:rows AS integer))
-            UNION ALL
-            (SELECT false, log.* FROM gaps CROSS JOIN LATERAL (
-                 SELECT * FROM system_logs WHERE feed_xid > above AND feed_xid < below
-                 ORDER BY feed_xid, id LIMIT CAST(:rows AS integer)) AS log
-             ORDER BY feed_xid, id LIMIT CAST(:rows AS integer))
-        )
-        SELECT seen.*, page.feed_xid, page.id, page.timestamp, page.level, page.component, page.message,
-               page.details
-        FROM seen LEFT JOIN (
-            SELECT * FROM page ORDER BY continued DESC, feed_xid, id LIMIT CAST(:rows AS integer)
-        ) AS page ON true
-        ORDER BY page.continued DESC, page.feed_xid, page.id
-    """)  # noqa: S608 - nothing but our own text
-)
+#
+# Of the `rows` that are looked at, at most `most` that are wanted come back, and the last one, so that the
+# position behind a page is known whatever matched.
+_PULL = """
+    WITH seen AS MATERIALIZED ({seen}),
+    bounds AS MATERIALIZED (
+        SELECT coalesce(CAST(:until_next AS xid8), pg_snapshot_xmax(snapshot)) AS until,
+               coalesce(CAST(:until_running AS xid8[]), ARRAY(SELECT pg_snapshot_xip(snapshot))) AS open
+        FROM seen
+    ),
+    gaps AS (
+        SELECT xid AS above, lead(xid, 1, until) OVER (ORDER BY xid) AS below
+        FROM bounds CROSS JOIN LATERAL unnest(open || CAST(:half_xid AS xid8) || CAST(:floor AS xid8)) AS xid
+        WHERE xid >= CAST(:floor AS xid8) AND xid < until
+    ),
+    page AS (
+        (SELECT true AS continued, log.* FROM system_logs log
+         WHERE feed_xid = CAST(:half_xid AS xid8) AND id > CAST(:half_id AS uuid)
+         ORDER BY id LIMIT CAST(:rows AS integer))
+        UNION ALL
+        (SELECT false, log.* FROM system_logs log
+         WHERE feed_xid = ANY (ARRAY(
+             SELECT xid FROM bounds CROSS JOIN LATERAL unnest(CAST(:running AS xid8[])) AS xid
+             WHERE xid <> ALL (open)))
+         ORDER BY feed_xid, id LIMIT CAST(:rows AS integer))
+        UNION ALL
+        (SELECT false, log.* FROM gaps CROSS JOIN LATERAL (
+             SELECT * FROM system_logs WHERE feed_xid > above AND feed_xid < below
+             ORDER BY feed_xid, id LIMIT CAST(:rows AS integer)) AS log
+         ORDER BY feed_xid, id LIMIT CAST(:rows AS integer))
+    ),
+    looked AS (
+        SELECT *, coalesce({wanted}, false) AS wanted
+        FROM (SELECT * FROM page ORDER BY continued DESC, feed_xid, id LIMIT CAST(:rows AS integer)) AS looked
+    ),
+    counted AS (
+        SELECT *, row_number() OVER place AS number, lead(feed_xid) OVER place AS following,
+               count(*) FILTER (WHERE wanted) OVER (place ROWS UNBOUNDED PRECEDING) AS found
+        FROM looked WINDOW place AS (ORDER BY continued DESC, feed_xid, id)
+    )
+    SELECT seen.*, log.number, log.following, log.found, log.wanted,
+           log.feed_xid, log.id, log.timestamp, log.level, log.component, log.message, log.details
+    FROM seen LEFT JOIN counted AS log
+        ON log.following IS NULL OR (log.wanted AND log.found <= CAST(:most AS integer))
+    ORDER BY log.number
+"""
+_PULLS: dict[tuple[bool, ...], Statement] = {}
+_NAMED = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
+
+
+def pull(wanted: LogFilter) -> Statement:
+    """The next rows after a position that match."""
+    if wanted.shape not in _PULLS:
+        condition = wanted.where(system_logs.alias("looked")).compile(dialect=_NAMED)
+        _PULLS[wanted.shape] = compile_statement(text(_PULL.format(seen=_SEEN, wanted=condition)))
+    return _PULLS[wanted.shape]
+
 
 _KEY = sort_key(system_logs.c.timestamp)
 _COLUMNS = tuple(

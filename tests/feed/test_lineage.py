@@ -128,10 +128,11 @@ async def test_a_copy_of_a_database_lives_its_own_life(address: Address, server:
 async def test_live_subscribers_go_on_over_a_crash_that_lost_nothing(
     feed: Feed, connection: "asyncpg.Connection"
 ) -> None:
-    await connection.execute("SET synchronous_commit = on")
     async with await feed.subscribe(EVERYTHING) as subscription:
         await write(connection, "before")
         await messages(subscription, 1)
+        while not (feed.hub.place and feed.hub.place.origin.flushed):
+            await feed.hub.moved.heard()
         await interrupt(connection)
         await write(connection, "after")
         assert await messages(subscription, 1) == ["after"]
