@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from graphql.validation import NoSchemaIntrospectionCustomRule
 
+from graphql_api.auth.budget import Budget
 from graphql_api.auth.identity import Identity
 from graphql_api.auth.secrets import derive, signing_key
 from graphql_api.auth.viewer import Viewer
@@ -43,8 +44,11 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             yield
         finally:
+            if budget is not None:
+                await budget.close()
             await close_services(services)
 
+    budget = build_budget(settings)
     operations = build_operations(settings)
     return Application(
         title="graphql-api",
@@ -56,6 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
             make_context=make_context,
             ready=services.database.ping,
             limits=Limits.of(settings),
+            budget=budget,
             get_requests=settings.get_requests or ("open" if development else "off"),
             allowed_origins=settings.allowed_origins,
             graphiql=page(settings.demo_logins) if development else None,
@@ -89,6 +94,14 @@ def build_operations(settings: Settings) -> Operations:
         suggestions=development,
         engine=settings.engine,
     )
+
+
+def build_budget(settings: Settings) -> Budget | None:
+    """What a viewer may ask in a minute, if there is to be a limit."""
+    points = settings.points_per_minute
+    if points is None and settings.profile == "production":
+        points = 20 * settings.max_cost
+    return Budget(points, settings.redis_url) if points else None
 
 
 def build_services(settings: Settings) -> Services:

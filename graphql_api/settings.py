@@ -2,10 +2,10 @@
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -137,6 +137,12 @@ class Settings(BaseSettings):
         20, gt=0, description="Fields at the root of an operation, fragments spread."
     )
     max_cost: int = Field(50_000, gt=0, description="Points that one operation may cost.")
+    points_per_minute: int | None = Field(
+        None,
+        ge=0,
+        description="Points that a viewer may spend in a minute; 0 is no limit. "
+        "Default: twenty times max_cost in production, no limit in development.",
+    )
     max_errors: int = Field(100, gt=0, le=1000, description="Errors that one answer lists.")
     default_max_daily_loss: Decimal | None = Field(
         Decimal(1000),
@@ -158,3 +164,9 @@ class Settings(BaseSettings):
     engine: Literal["compiled", "stock"] = Field(
         "compiled", description="How operations run; stock is graphql-core's own executor."
     )
+
+    @model_validator(mode="after")
+    def _a_budget_pays_for_every_operation(self) -> Self:
+        if self.points_per_minute and self.points_per_minute < self.max_cost:
+            raise ValueError("points_per_minute must be at least max_cost, or 0")
+        return self

@@ -7,24 +7,20 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from limits import RateLimitItem, RateLimitItemPerSecond
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
 from graphql_api.auth.errors import InvalidCredentialsError, RateLimitedError
+from graphql_api.auth.shared_counts import SharedCounts
 from graphql_api.auth.tokens import digest
 from graphql_api.settings import Settings
 
-if TYPE_CHECKING:
-    from redis.asyncio import ConnectionPool
-
 log = logging.getLogger(__name__)
-
-_REDIS_TIMEOUT: Final = 1.0  # seconds; a login waits for no count longer than that
 
 T = TypeVar("T")
 Count = tuple[RateLimitItem, str]
@@ -43,17 +39,7 @@ class Attempts:
             settings.login_failures_per_address, window, "login-address"
         )
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._redis: ConnectionPool | None = None
-        self._shared: SlidingWindowCounterRateLimiter | None = None
-        if settings.redis_url is not None:
-            self._redis = _redis_pool(settings.redis_url.get_secret_value())
-            storage = RedisStorage(
-                "redis://",
-                wrap_exceptions=True,
-                implementation="redispy",
-                connection_pool=self._redis,  # type: ignore[arg-type]  # declared too narrowly
-            )
-            self._shared = SlidingWindowCounterRateLimiter(storage)
+        self._shared = SharedCounts(settings.redis_url) if settings.redis_url is not None else None
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
@@ -65,7 +51,7 @@ class Attempts:
         """
         counts = [(self._per_email, digest(email).hex())]
         if address:
-            counts.append((self._per_address, _network(address)))
+            counts.append((self._per_address, network_of(address)))
         async with self._turns.setdefault(counts[0][1], asyncio.Lock()):
             for count in counts:
                 await self._check(count)
@@ -78,8 +64,8 @@ class Attempts:
 
     async def close(self) -> None:
         """Close the connections to Redis."""
-        if self._redis is not None:
-            await self._redis.aclose()
+        if self._shared is not None:
+            await self._shared.close()
 
     async def _check(self, count: Count) -> None:
         item, who = count
@@ -94,13 +80,13 @@ class Attempts:
     async def _ask(self, question: Callable[[SlidingWindowCounterRateLimiter], Awaitable[T]]) -> T:
         if self._shared is not None:
             try:
-                return await question(self._shared)
+                return await question(self._shared.limiter)
             except StorageError as error:
                 log.warning("Redis can't be reached, this process counts for itself: %s", error)
         return await question(self._own)
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """What counts as one address: an IPv6 client has 2⁶⁴ of them to choose from."""
     try:
         ip = ip_address(address)
@@ -109,13 +95,3 @@ def _network(address: str) -> str:
     if isinstance(ip, IPv6Address):
         return str(ip.ipv4_mapped or IPv6Network((int(ip), 64), strict=False))
     return str(ip)
-
-
-def _redis_pool(url: str) -> "ConnectionPool":
-    try:
-        from redis.asyncio import ConnectionPool  # noqa: PLC0415 - an optional dependency
-    except ImportError:
-        raise RuntimeError(
-            "GRAPHQL_API_REDIS_URL needs the package redis: install graphql-api[redis]"
-        ) from None
-    return ConnectionPool.from_url(url, socket_timeout=_REDIS_TIMEOUT, socket_connect_timeout=_REDIS_TIMEOUT)

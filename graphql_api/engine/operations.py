@@ -100,7 +100,7 @@ class Operations:
         self._executor = cast("type[StrawberryGraphQLCoreExecutionContext]", schema.execution_context_class)
         self._mask = mask
         self._costs = Costs(self._schema, prices or {})
-        self._max_cost = max_cost
+        self.max_cost = max_cost
         self._max_errors = max_errors
         self._suggestions = suggestions
         self.plans = Plans(self._schema) if engine == "compiled" else None
@@ -120,8 +120,8 @@ class Operations:
         document = self.documents.get(request.query)
         definition = document.operation(request.operation_name)
         cost = self._costs.of(document, definition, request.variables)
-        if self._max_cost is not None and cost > self._max_cost:
-            raise RequestError(LIMIT_EXCEEDED, [LimitError("cost", self._max_cost, cost)])
+        if self.max_cost is not None and cost > self.max_cost:
+            raise RequestError(LIMIT_EXCEEDED, [LimitError("cost", self.max_cost, cost)])
         return Operation(document, definition, request, cost)
 
     async def execute(self, operation: Operation, context: Any) -> Result:

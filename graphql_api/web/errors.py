@@ -4,10 +4,12 @@ import logging
 import secrets
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 from graphql import GraphQLError, located_error
 
+from graphql_api.auth.budget import BudgetSpentError
 from graphql_api.db.database import DatabaseUnavailableError
 from graphql_api.engine.operations import Result
 
@@ -25,11 +27,13 @@ RETRY_AFTER: Headers = ((b"retry-after", b"1"),)
 class HTTPError(Exception):
     """A request that gets an error response: a sentence for the client, a code and an HTTP status."""
 
-    def __init__(self, status: HTTPStatus, code: str, message: str, headers: Headers = ()) -> None:
+    def __init__(
+        self, status: HTTPStatus, code: str, message: str, headers: Headers = (), **extensions: Any
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.headers = headers
-        self.result = refusal(GraphQLError(message, extensions={"code": code}))
+        self.result = refusal(GraphQLError(message, extensions={"code": code, **extensions}))
 
 
 def refusal(*errors: GraphQLError) -> Result:
@@ -40,6 +44,18 @@ def refusal(*errors: GraphQLError) -> Result:
 def unavailable(message: str) -> HTTPError:
     """What this process can't do now, and may be able to do in a moment."""
     return HTTPError(HTTPStatus.SERVICE_UNAVAILABLE, UNAVAILABLE, message, RETRY_AFTER)
+
+
+def rate_limited(error: BudgetSpentError) -> HTTPError:
+    """What a viewer has to wait for."""
+    wait = error.retry_after
+    return HTTPError(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "RATE_LIMITED",
+        str(error),
+        ((b"retry-after", b"%d" % wait),),
+        retryAfter=wait,  # for sockets, which have no headers
+    )
 
 
 def mask(error: GraphQLError) -> GraphQLError:

@@ -1,6 +1,8 @@
 """Reading a GraphQL request out of what HTTP and WebSocket carry."""
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -9,7 +11,9 @@ import orjson
 from graphql_api.engine.operations import GraphQLRequest
 
 _MAX_QUERY_STRING_FIELDS = 16
-_NUL = b"\\u0000"
+# An escape, and not an escaped backslash with u0000 behind it.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_IN_HEADERS = {b"idempotency-key": "idempotencyKey", b"graphql-cost": "cost"}
 
 
 class MalformedRequestError(ValueError):
@@ -22,12 +26,12 @@ def parse_json(text: bytes | str) -> Any:
     Refused are NaN, lone surrogates, more than 1,024 levels, numbers beyond a double, and NUL, which
     PostgreSQL's text has no room for.
     """
+    encoded = text.encode() if isinstance(text, str) else text
     try:
-        value = orjson.loads(text)
+        value = orjson.loads(encoded)
     except orjson.JSONDecodeError as error:
         raise MalformedRequestError(f"not JSON: {error.msg}") from None
-    # An escaped backslash before u0000 looks the same, so a hit is only a reason to look closer.
-    if (_NUL in text if isinstance(text, bytes) else "\\u0000" in text) and _has_nul(value):
+    if b"\\u0000" in encoded and _NUL.search(encoded):
         raise MalformedRequestError("text can't contain NUL (\\u0000)")
     return value
 
@@ -69,23 +73,18 @@ def read_query_string(query_string: bytes) -> GraphQLRequest:
     return read_parameters(parameters)
 
 
+def with_headers(request: GraphQLRequest, headers: Mapping[bytes, bytes]) -> GraphQLRequest:
+    """The request with those of its extensions that HTTP has in headers."""
+    given = {
+        name: headers[header].decode("latin-1") for header, name in _IN_HEADERS.items() if header in headers
+    }
+    if not given:
+        return request
+    return replace(request, extensions={**(request.extensions or {}), **given})
+
+
 def _read_map(parameters: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     value = parameters.get(name)
     if value is not None and not isinstance(value, dict):
         raise MalformedRequestError(f"{name}: must be an object or null")
     return value
-
-
-def _has_nul(value: Any) -> bool:
-    waiting = [value]  # not by recursion: JSON may be nested deeper than the interpreter's stack
-    while waiting:
-        match waiting.pop():
-            case str() as text:
-                if "\0" in text:
-                    return True
-            case dict() as entries:
-                waiting.extend(entries)
-                waiting.extend(entries.values())
-            case list() as items:
-                waiting.extend(items)
-    return False

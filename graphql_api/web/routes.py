@@ -7,6 +7,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from graphql_api.auth.budget import Budget
 from graphql_api.engine.operations import Operations
 from graphql_api.web import health
 from graphql_api.web.graphiql import files as page_files
@@ -24,6 +25,7 @@ def routes(
     make_context: MakeContext,
     ready: health.Ready,
     limits: Limits,
+    budget: Budget | None = None,
     get_requests: GetRequests = "off",
     allowed_origins: Collection[str] = (),
     graphiql: bytes | None = None,
@@ -31,11 +33,12 @@ def routes(
 ) -> list[BaseRoute]:
     """The routes of one process.
 
-    `ready` raises where the process can't serve. `graphiql` is the page for browsers at /graphql, if there is
-    to be one. `collectors` add the numbers of others (pool, feed) to /metrics.
+    `ready` raises where the process can't serve. `budget` bounds what a viewer may ask of it. `graphiql` is
+    the page for browsers at /graphql, if there is to be one. `collectors` add the numbers of others (pool,
+    feed) to /metrics.
     """
     metrics = Metrics(collectors)
-    service = Service(operations, authenticate, make_context, limits, metrics)
+    service = Service(operations, authenticate, make_context, limits, metrics, budget)
     cors = Middleware(
         CORSMiddleware,
         allow_origins=list(allowed_origins),

@@ -168,7 +168,7 @@ class Socket:
     async def _stream(self, identifier: str, operation: Operation) -> None:
         quoted = orjson.dumps(identifier).decode()
         metrics = self._service.metrics
-        results = self._service.subscribe(operation, lambda: self._viewer, self._caller)
+        results = await self._service.subscribe(operation, lambda: self._viewer, self._caller)
         with metrics.subscriptions.track_inprogress():
             async with aclosing(results):
                 sent = 0

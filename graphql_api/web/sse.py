@@ -76,14 +76,15 @@ class EventStream:
         if isinstance(operation, Result):
             yield operation
             return
-        if operation.kind is not OperationType.SUBSCRIPTION:
-            try:
+        try:
+            if operation.kind is not OperationType.SUBSCRIPTION:
                 yield await self._service.execute(operation, self._viewer, self._caller)
-            except HTTPError as error:
-                yield error.result
+                return
+            events = await self._service.subscribe(operation, lambda: self._viewer, self._caller)
+        except HTTPError as error:
+            yield error.result
             return
         metrics = self._service.metrics
-        events = self._service.subscribe(operation, lambda: self._viewer, self._caller)
         with metrics.subscriptions.track_inprogress():
             async with aclosing(events):
                 async for event in events:
