@@ -20,6 +20,8 @@ _WILDCARDS = {
     "text/*": Media.EVENTS,
 }
 
+_MOST = 32  # entries that are looked at; browsers send ten
+
 
 @lru_cache(maxsize=256)
 def negotiate(accept: str) -> Media | None:
@@ -30,7 +32,7 @@ def negotiate(accept: str) -> Media | None:
     if not accept:
         return Media.JSON
     best, best_weight = None, 0.0
-    for entry in accept.lower().split(","):
+    for entry in accept.lower().split(",", _MOST)[:_MOST]:
         name, *parameters = (part.strip() for part in entry.split(";"))
         media = _WILDCARDS.get(name) or next((media for media in Media if media == name), None)
         weight = _weight(parameters)
