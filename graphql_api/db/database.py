@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import asyncpg
@@ -13,6 +15,9 @@ from graphql_api.db.address import Address
 from graphql_api.db.statements import Statement, compile_statement
 
 _PING = compile_statement(select(1))
+_WARM_FOR = 30.0
+"""Seconds after which a connection that nobody used goes back to the pool, which replaces old ones."""
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 class DatabaseUnavailableError(Exception):
@@ -32,6 +37,15 @@ class Transaction:
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
         """Run one statement and return its rows, in the types of `db.codecs`."""
         return await self._connection.fetch(statement.sql, *statement.arguments(values))
+
+
+@dataclass(slots=True)
+class _Lease:
+    """A connection that is out of the pool, and its place there."""
+
+    place: PoolProxiedConnection
+    connection: "asyncpg.Connection"
+    last_used: float = 0.0
 
 
 class Database:
@@ -64,6 +78,8 @@ class Database:
             pool_recycle=240,  # Neon lets go of a connection after five idle minutes
             pool_reset_on_return=None,  # a read leaves nothing to roll back; `transaction` ends its own
         )
+        self._warm: list[_Lease] = []
+        self._waiting = 0
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
         """Run one read and return its rows, in the types of `db.codecs`.
@@ -73,11 +89,21 @@ class Database:
         """
         arguments = statement.arguments(values)
         try:
-            async with self._connection() as connection:
-                return await connection.fetch(statement.sql, *arguments)
+            return await self._fetch(statement.sql, arguments)
         except ConnectionLostError:
-            async with self._connection() as connection:
-                return await connection.fetch(statement.sql, *arguments)
+            return await self._fetch(statement.sql, arguments)
+
+    async def _fetch(self, sql: str, arguments: list[Any]) -> list[asyncpg.Record]:
+        lease = await self._take()
+        try:
+            # A cancelled statement is cancelled at the server too: asyncpg sees to it before the
+            # connection's next use, so the connection goes back as it is.
+            return await lease.connection.fetch(sql, *arguments)
+        except _FAILURES as error:
+            _raise_if_lost(lease.connection, error)
+            raise
+        finally:
+            self._give_back(lease)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -100,41 +126,62 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator["asyncpg.Connection"]:
-        pooled, connection = await self._check_out()
+        lease = await self._take()
         try:
-            # A cancelled statement is cancelled at the server too: asyncpg sees to it before the
-            # connection's next use, so the connection goes back as it is.
-            yield connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-            if not _is_lost(connection, error):
-                raise
-            connection.terminate()
-            raise ConnectionLostError from error
+            yield lease.connection
+        except _FAILURES as error:
+            _raise_if_lost(lease.connection, error)
+            raise
         finally:
-            if connection.is_closed():
-                pooled.invalidate()
-            pooled.close()
+            self._give_back(lease)
 
-    async def _check_out(self) -> "tuple[PoolProxiedConnection, asyncpg.Connection]":
-        """An open connection of the pool, with its place there."""
+    # The pool's check-out switches to a greenlet and back, which takes longer than many a statement. So a
+    # connection that has just been used stays out for the next one, unless somebody waits for the pool.
+
+    async def _take(self) -> _Lease:
+        now = monotonic()
+        while self._warm:
+            lease = self._warm.pop()
+            if now - lease.last_used < _WARM_FOR and not lease.connection.is_closed():
+                return lease
+            self._put_back(lease)
+        self._waiting += 1
+        try:
+            return await self._check_out()
+        finally:
+            self._waiting -= 1
+
+    def _give_back(self, lease: _Lease) -> None:
+        if self._waiting or lease.connection.is_closed():
+            self._put_back(lease)
+        else:
+            lease.last_used = monotonic()
+            self._warm.append(lease)
+
+    def _put_back(self, lease: _Lease) -> None:
+        if lease.connection.is_closed():
+            lease.place.invalidate()  # it gets a new one
+        lease.place.close()
+
+    async def _check_out(self) -> _Lease:
         refusals = (OSError, exc.TimeoutError, self.engine.dialect.loaded_dbapi.Error)
         while True:
             try:
-                pooled = await self.engine.raw_connection()
+                place = await self.engine.raw_connection()
             except refusals as error:
                 raise DatabaseUnavailableError from error
-            connection = pooled.driver_connection
+            connection = place.driver_connection
             assert connection is not None  # noqa: S101 - narrows; a pooled connection always has its driver's
+            lease = _Lease(place, connection)
             if not connection.is_closed():
-                return pooled, connection
-            pooled.invalidate()  # the server closed it while it was idle; its place gets a new one
-            pooled.close()
+                return lease
+            self._put_back(lease)  # the server closed it while it was idle
 
     def pool_usage(self) -> tuple[int, int]:
         """How many connections there may be, and how many are in use."""
         pool = self.engine.pool
         assert isinstance(pool, QueuePool)  # noqa: S101 - narrows: the kind that async engines use
-        return pool.size(), pool.checkedout()
+        return pool.size(), pool.checkedout() - len(self._warm)
 
     async def ping(self) -> None:
         """Ask for an answer. Raises DatabaseUnavailableError if there is none."""
@@ -142,9 +189,13 @@ class Database:
 
     async def close(self) -> None:
         """Close the pool."""
+        while self._warm:
+            self._put_back(self._warm.pop())
         await self.engine.dispose()
 
 
-def _is_lost(connection: "asyncpg.Connection", error: Exception) -> bool:
-    """Whether an error ended the connection; asyncpg may not have noticed the socket's end yet."""
-    return connection.is_closed() or getattr(error, "severity_en", None) in ("FATAL", "PANIC")
+def _raise_if_lost(connection: "asyncpg.Connection", error: Exception) -> None:
+    """Raise ConnectionLostError if `error` ended the connection; asyncpg may not have noticed yet."""
+    if connection.is_closed() or getattr(error, "severity_en", None) in ("FATAL", "PANIC"):
+        connection.terminate()
+        raise ConnectionLostError from error
