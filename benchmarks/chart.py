@@ -16,7 +16,7 @@ _STYLE = (
 
 
 def draw(plan: Plan, measured: Measured) -> str:
-    """A group of bars for each workload, each on its own scale; a bar that would dwarf the rest breaks off."""
+    """A group of bars for each workload, each on its own scale; a bar that would dwarf others breaks off."""
     parts: list[str] = []
     y = _TITLE
     for workload in plan.workloads:

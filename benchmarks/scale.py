@@ -184,7 +184,7 @@ Costs = Mapping[str, Answered]
 
 
 async def measure(postgres: Postgres, trades: int) -> Sequence[tuple[int, Costs, int]]:
-    """Per database: how many trades it has, what each question cost, and the trades of the account asked for."""
+    """For each database its trades, what each question cost, and the trades of the account it asked about."""
     process = await postgres.process()
     results = []
     for size in (SMALL, trades):

@@ -1,4 +1,4 @@
-"""Subscribers: WebSockets that speak graphql-transport-ws, count what they are sent, and look at nothing more."""
+"""Subscribers: WebSockets that speak graphql-transport-ws, count events, and look at nothing else."""
 
 import asyncio
 import json
@@ -33,12 +33,14 @@ class Subscriber(asyncio.Protocol):
         """Done once the subscription is asked for."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for a WebSocket."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         headers = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
         transport.write(f"{_UPGRADE}{headers}\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
+        """Count events, and answer what has to be answered."""
         buffer = self._rest + data
         at = 0
         if not self._upgraded:
@@ -97,6 +99,7 @@ class Subscriber(asyncio.Protocol):
             self.subscribed.set_exception(LoadError(message))
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Tell whoever waits for the subscription."""
         self._fail(f"the connection ended: {error}")
 
     def close(self) -> None:
