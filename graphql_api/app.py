@@ -13,8 +13,15 @@ from graphql_api.auth.secrets import derive, signing_key
 from graphql_api.auth.viewer import Viewer
 from graphql_api.db.address import Address
 from graphql_api.db.database import Database
+from graphql_api.engine import registry
 from graphql_api.engine.limits import DocumentLimits
 from graphql_api.engine.operations import Operations
+from graphql_api.engine.persisted import (
+    AutomaticDocuments,
+    NoDocuments,
+    PersistedDocuments,
+    TrustedDocuments,
+)
 from graphql_api.features.prices import PRICES
 from graphql_api.feed.feed import Feed
 from graphql_api.graph.context import Context, Services
@@ -79,6 +86,7 @@ def build_operations(settings: Settings) -> Operations:
     return Operations(
         schema,
         mask=mask,
+        persisted=build_persisted(settings),
         rules=() if development else (NoSchemaIntrospectionCustomRule,),
         guard=DocumentLimits(
             depth=settings.max_depth,
@@ -94,6 +102,15 @@ def build_operations(settings: Settings) -> Operations:
         suggestions=development,
         engine=settings.engine,
     )
+
+
+def build_persisted(settings: Settings) -> PersistedDocuments:
+    """Which documents may be named by their hash. Raises RegistryError."""
+    if settings.trusted_documents is not None:
+        return TrustedDocuments(registry.load(settings.trusted_documents))
+    if settings.persisted_documents:
+        return AutomaticDocuments(settings.persisted_documents)
+    return NoDocuments()
 
 
 def build_budget(settings: Settings) -> Budget | None:

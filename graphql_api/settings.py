@@ -137,6 +137,16 @@ class Settings(BaseSettings):
         20, gt=0, description="Fields at the root of an operation, fragments spread."
     )
     max_cost: int = Field(50_000, gt=0, description="Points that one operation may cost.")
+    trusted_documents: Path | None = Field(
+        None,
+        description="A JSON file from SHA-256 to text, or a folder of .graphql files: nothing else is run.",
+    )
+    persisted_documents: int = Field(
+        5_000_000,
+        ge=0,
+        description="Characters of documents that a process keeps for clients that name them by their hash; "
+        "0 turns automatic persisted queries off.",
+    )
     points_per_minute: int | None = Field(
         None,
         ge=0,

@@ -13,6 +13,7 @@ from graphql_api.db.address import InvalidAddressError
 from graphql_api.db.database import DatabaseUnavailableError
 from graphql_api.db.embedded import EmbeddedPostgresError
 from graphql_api.db.migrate import NotOurDatabaseError
+from graphql_api.engine.registry import RegistryError
 from graphql_api.feed.errors import FeedError
 
 
@@ -27,6 +28,7 @@ _MENDABLE = (
     IdentityError,
     InvalidAddressError,
     NotOurDatabaseError,
+    RegistryError,
     SecretKeyError,
 )
 

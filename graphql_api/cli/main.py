@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from graphql_api.cli import doctor, logs, serving, tokens, users
+from graphql_api.cli import doctor, documents, logs, serving, tokens, users
 from graphql_api.cli.database import direct_address, embedded_or_given
 from graphql_api.cli.demo import load_and_grow
 from graphql_api.cli.errors import spoken
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(users.app, name="user")
 app.add_typer(tokens.app, name="token")
+app.add_typer(documents.app, name="documents")
 
 
 @app.command()

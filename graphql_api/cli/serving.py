@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import typer
 
+from graphql_api.app import build_persisted
 from graphql_api.auth.secrets import signing_key
 from graphql_api.cli.database import direct_address, embedded_or_given, opened
 from graphql_api.cli.demo import PASSWORD, load_and_grow
@@ -61,10 +62,12 @@ def _serve_demo(settings: Settings, listening: socket.socket) -> None:
 async def _check(settings: Settings) -> None:
     """Refuse at once what can't work; a database that is merely away may come back.
 
-    Raises FeedError for a standby or a pooler, UsageError for a schema that isn't ours.
+    Raises FeedError for a standby or a pooler, UsageError for a schema that isn't ours, RegistryError for
+    documents that can't be read.
     """
     address = direct_address(settings)
     signing_key(settings)
+    build_persisted(settings)
     async with opened(address) as database:
         feed = Feed(database, address, b"")
         feed.refuse_pooler()

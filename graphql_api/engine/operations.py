@@ -17,6 +17,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from graphql_api.engine.costs import Costs
 from graphql_api.engine.documents import Document, Documents, Guard, RequestError, Rules
 from graphql_api.engine.limits import LIMIT_EXCEEDED, LimitError
+from graphql_api.engine.persisted import NoDocuments, PersistedDocuments, name_in
 from graphql_api.engine.plans import Plans
 from graphql_api.engine.prices import Prices
 from graphql_api.engine.run import Run
@@ -30,6 +31,7 @@ class GraphQLRequest:
     """A request in the words of the GraphQL-over-HTTP specification."""
 
     query: str
+    """The document's text; empty where the extensions name it."""
     operation_name: str | None = None
     variables: Mapping[str, Any] | None = None
     extensions: Mapping[str, Any] | None = None
@@ -85,6 +87,7 @@ class Operations:
         schema: strawberry.Schema,
         *,
         mask: Mask,
+        persisted: PersistedDocuments | None = None,
         rules: Rules = (),
         guard: Guard | None = None,
         prices: Prices | None = None,
@@ -99,6 +102,7 @@ class Operations:
         # Strawberry types its argument more widely than it calls it.
         self._executor = cast("type[StrawberryGraphQLCoreExecutionContext]", schema.execution_context_class)
         self._mask = mask
+        self._persisted = NoDocuments() if persisted is None else persisted
         self._costs = Costs(self._schema, prices or {})
         self.max_cost = max_cost
         self._max_errors = max_errors
@@ -117,7 +121,11 @@ class Operations:
 
     def prepare(self, request: GraphQLRequest) -> Operation:
         """Find the operation that the request names. Raises RequestError."""
-        document = self.documents.get(request.query)
+        name = name_in(request.extensions)
+        text = self._persisted.find(request.query, name)
+        document = self.documents.get(text)
+        if name is not None:
+            self._persisted.keep(name, text)
         definition = document.operation(request.operation_name)
         cost = self._costs.of(document, definition, request.variables)
         if self.max_cost is not None and cost > self.max_cost:

@@ -42,15 +42,16 @@ def read_parameters(parameters: Any) -> GraphQLRequest:
         raise MalformedRequestError("a list of requests isn't accepted: send one at a time")
     if not isinstance(parameters, dict):
         raise MalformedRequestError("a request is a JSON object")
+    extensions = _read_map(parameters, "extensions")
     query = parameters.get("query")
-    operation_name = parameters.get("operationName")
-    if not isinstance(query, str) or not query:
+    if query is None and extensions and "persistedQuery" in extensions:
+        query = ""
+    elif not isinstance(query, str) or not query:
         raise MalformedRequestError("query: must be a text that isn't empty")
+    operation_name = parameters.get("operationName")
     if operation_name is not None and not isinstance(operation_name, str):
         raise MalformedRequestError("operationName: must be a text or null")
-    return GraphQLRequest(
-        query, operation_name, _read_map(parameters, "variables"), _read_map(parameters, "extensions")
-    )
+    return GraphQLRequest(query, operation_name, _read_map(parameters, "variables"), extensions)
 
 
 def read_query_string(query_string: bytes) -> GraphQLRequest:

@@ -14,6 +14,7 @@ from graphql_api.auth.errors import ExpiredTokenError, InvalidTokenError
 from graphql_api.auth.viewer import Login, Viewer
 from graphql_api.db.database import DatabaseUnavailableError
 from graphql_api.engine.operations import Operations
+from graphql_api.engine.persisted import PersistedDocuments
 from graphql_api.settings import Settings
 from graphql_api.web.errors import mask
 from graphql_api.web.limits import Limits
@@ -185,7 +186,12 @@ class Subscription:
 schema = strawberry.Schema(Query, Mutation, Subscription)
 
 
-def create_app(world: World | None = None, limits: Limits | None = None, **options: Any) -> Starlette:
+def create_app(
+    world: World | None = None,
+    limits: Limits | None = None,
+    persisted: PersistedDocuments | None = None,
+    **options: Any,
+) -> Starlette:
     """The application, with its own World unless one is given. `options` are those of `routes`."""
     world = world or World()
 
@@ -196,7 +202,7 @@ def create_app(world: World | None = None, limits: Limits | None = None, **optio
     options.setdefault("get_requests", "open")
     return Starlette(
         routes=routes(
-            Operations(schema, mask=mask),
+            Operations(schema, mask=mask, persisted=persisted),
             authenticate=world.authenticate,
             make_context=make_context,
             ready=world.ready,
