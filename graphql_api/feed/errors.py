@@ -50,7 +50,7 @@ class FeedResetError(FeedError):
 
     _REASONS: ClassVar = {
         "FEED_RESET_FAILOVER": "another server has taken over since this cursor was issued",
-        "FEED_RESET_RESTORE": "the database was restored or replaced since this cursor was issued",
+        "FEED_RESET_RESTORE": "the database was replaced, or set back to before this cursor was issued",
         "FEED_RESET_CRASH": "the database crashed before the last rows of this cursor were on its disk",
     }
 

@@ -77,9 +77,12 @@ async def verify(fetch: Fetch, origin: Origin, present: int) -> None:
     if origin.incarnation == present:
         return
     rows = await fetch(statements.LINEAGE, past=origin.incarnation, present=present)
-    if not rows or not rows[0]["same"] or (rows[0]["ended"] or 0) < origin.lsn:
+    if not rows or not rows[0]["same"]:
         raise FeedResetError("FEED_RESET_RESTORE")
-    if not rows[0]["same_timeline"]:
-        raise FeedResetError("FEED_RESET_FAILOVER")
-    if not origin.flushed:
+    (life,) = rows
+    if life["same_timeline"] and not origin.flushed:
         raise FeedResetError("FEED_RESET_CRASH")
+    if life["ended"] is None or life["ended"] < origin.lsn:
+        raise FeedResetError("FEED_RESET_RESTORE")
+    if not life["same_timeline"]:
+        raise FeedResetError("FEED_RESET_FAILOVER")

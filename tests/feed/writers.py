@@ -29,6 +29,7 @@ class Writer:
         self._transaction = 0
 
     async def run(self, transactions: int, *, two_phase: bool = False) -> None:
+        """Make so many transactions. Raises what a lost connection raises."""
         connection = await self._address.connect_plain(application="writer")
         try:
             ways = [self.single, self.multi, self.savepoints, self.rollback, self.copy]
@@ -38,7 +39,7 @@ class Writer:
                 self._transaction += 1
                 self._committed.messages += await self._random.choice(ways)(connection)
         finally:
-            await connection.close()
+            connection.terminate()
 
     def messages(self, most: int) -> list[str]:
         return [f"{self._name}-{self._transaction}-{row}" for row in range(self._random.randint(1, most))]

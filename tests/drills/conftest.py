@@ -1,0 +1,50 @@
+"""Servers, feeds and clients for the drills."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from graphql_api.db.database import Database
+from graphql_api.feed import Feed, FeedOptions
+from tests.drills.servers import Server
+
+KEY = b"the key that all processes share"
+
+MakeServer = Callable[..., Server]
+MakeFeed = Callable[..., Feed]
+
+
+@pytest.fixture
+async def make_server() -> AsyncIterator[MakeServer]:
+    servers: list[Server] = []
+
+    def make(**settings: str) -> Server:
+        servers.append(Server(settings))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.remove()
+
+
+@pytest.fixture
+async def server(make_server: MakeServer) -> Server:
+    """A server of the test's own, running, with a migrated database."""
+    server = make_server()
+    await server.make()
+    return server
+
+
+@pytest.fixture
+async def make_feed() -> AsyncIterator[MakeFeed]:
+    """Makes a feed over a server, as another process would."""
+    feeds: list[Feed] = []
+
+    def make(server: Server, options: FeedOptions | None = None) -> Feed:
+        feeds.append(Feed(Database(server.address), server.address, KEY, options))
+        return feeds[-1]
+
+    yield make
+    for feed in feeds:
+        await feed.close()
+        await feed.database.close()

@@ -1,0 +1,136 @@
+"""PostgreSQL servers to break: each in a folder of its own, killed as a power cut would."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import asyncpg
+import psutil
+
+from graphql_api.db.address import Address
+from graphql_api.db.embedded.programs import Account, Programs, environment
+from graphql_api.db.migrate import migrate
+from tests.scratch import scratch_folder
+
+DATABASE = "drill"
+PORT = 5432
+
+SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": "200",
+    "max_prepared_transactions": "50",
+    "max_wal_senders": "5",
+    "wal_level": "replica",
+    "shared_buffers": "64MB",
+    "wal_writer_delay": "200ms",
+    "checkpoint_timeout": "30s",
+    "fsync": "off",  # the processes die, the machine doesn't
+}
+
+
+class Server:
+    """One server. `start` and `crash` as often as needed, then `remove`."""
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        self.folder = scratch_folder()
+        self.account = Account.for_data(self.folder / "data")
+        self.account.give(self.folder)
+        self.programs = Programs.find(self.account, None)
+        self.settings = {**SETTINGS, "unix_socket_directories": str(self.folder), **(settings or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def address(self) -> Address:
+        return self.address_of(DATABASE)
+
+    def address_of(self, database: str) -> Address:
+        return Address.parse(f"postgresql://postgres@/{database}?host={self.folder}&port={PORT}")
+
+    async def make(self) -> None:
+        """A fresh cluster with a migrated database, running."""
+        self.programs.run(
+            "initdb",
+            "--pgdata",
+            self.data,
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-sync",
+        )
+        await self.start()
+        connection = await self.address_of("postgres").connect_plain()
+        await connection.execute(f"CREATE DATABASE {DATABASE}")
+        await connection.close()
+        await migrate(self.address)
+
+    async def start(self) -> None:
+        """Start, and wait until it answers."""
+        options = [f"--{name}={value}" for name, value in self.settings.items()]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(self.programs.folder / "postgres"), "-D", str(self.data), *options],
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=environment(),
+                **self.account.popen_arguments(),
+            )
+        await self.answers()
+
+    async def answers(self) -> None:
+        """Wait until it takes connections."""
+        while True:
+            try:
+                connection = await self.address_of("postgres").connect_plain(timeout=5)
+            except (OSError, TimeoutError, asyncpg.PostgresError):
+                await asyncio.sleep(0.02)
+            else:
+                await connection.close()
+                return
+
+    def crash(self) -> None:
+        """Kill every process of it at once, so that what was not written is lost."""
+        assert self._process is not None
+        postmaster = psutil.Process(self._process.pid)
+        postmaster.send_signal(signal.SIGSTOP)  # it would start others, and tell its children
+        for process in (*postmaster.children(recursive=True), postmaster):
+            process.kill()
+        self._process.wait()
+        self._process = None
+
+    def stop(self, mode: signal.Signals = signal.SIGINT) -> None:
+        """Shut down in good order."""
+        if self._process is not None:
+            self._process.send_signal(mode)
+            self._process.wait()
+            self._process = None
+
+    def remove(self) -> None:
+        if self._process is not None:
+            self.crash()
+        shutil.rmtree(self.folder)
+
+    def copy_of(self, primary: "Server", *, standby: bool) -> None:
+        """Take a base backup of a running server, to follow it or to be restored alone."""
+        self.programs.run(
+            "pg_basebackup",
+            *("--pgdata", self.data, "--host", primary.folder, "--port", str(PORT), "--username=postgres"),
+            *("--checkpoint=fast", "--wal-method=stream", "--no-sync"),
+            *(("--write-recovery-conf",) if standby else ()),
+        )
+
+    def promote(self) -> None:
+        self.programs.run("pg_ctl", "promote", "--pgdata", self.data, "--wait")
+
+    def owns(self, path: Path) -> None:
+        """Give a file or folder that we made to the server's account."""
+        if not self.account.ours:
+            os.chown(path, self.account.uid or 0, self.account.gid or 0)

@@ -1,0 +1,139 @@
+"""The server dies, with everything that it had not written."""
+
+import asyncio
+import random
+
+import asyncpg
+import pytest
+
+from graphql_api.feed import Feed, FeedOptions, FeedResetError, FeedUnavailableError, LogFilter, Pace
+from tests.drills.conftest import MakeFeed, MakeServer
+from tests.drills.servers import Server
+from tests.feed.writers import Committed, Writer
+
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
+
+EVERYTHING = LogFilter()
+CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
+async def write(server: Server, seed: int) -> None:
+    """Write until the server dies under it."""
+    writer = Writer(f"w{seed}", server.address, seed, Committed())
+    try:
+        await writer.run(10**9, two_phase=False)
+    except CONNECTION_ERRORS:
+        return
+
+
+async def table(server: Server) -> list[str]:
+    connection = await server.address.connect_plain()
+    try:
+        return [row["message"] for row in await connection.fetch("SELECT message FROM system_logs")]
+    finally:
+        await connection.close()
+
+
+class Follower:
+    """Reads for as long as it is let, from wherever it was."""
+
+    def __init__(self) -> None:
+        self.cursor: str | None = None
+        self.messages: list[str] = []
+        self.resets: list[str] = []
+
+    async def begin(self, feed: Feed) -> None:
+        """Want everything from now on."""
+        async with await feed.subscribe(EVERYTHING) as subscription:
+            self.cursor = subscription.cursor
+
+    async def follow(self, feed: Feed, events: int) -> None:
+        try:
+            async with await feed.subscribe(EVERYTHING, after=self.cursor) as subscription:
+                self.cursor = subscription.cursor
+                for _ in range(events):
+                    event = await anext(subscription)
+                    self.messages.append(event.row["message"])
+                    self.cursor = event.cursor
+        except FeedUnavailableError:
+            await asyncio.sleep(0.1)
+
+    async def until_current(self, feed: Feed, expected: int) -> None:
+        """Read what is left."""
+        async with await feed.subscribe(EVERYTHING, after=self.cursor) as subscription:
+            while len(self.messages) < expected:
+                batch = await subscription.batch(timeout=5)
+                self.messages += [event.row["message"] for event in batch]
+                if not batch:
+                    return
+            self.messages += [event.row["message"] for event in await subscription.batch(timeout=0.5)]
+            self.cursor = subscription.cursor
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_a_crash_amid_rollbacks_loses_and_repeats_nothing(
+    server: Server, make_feed: MakeFeed, live: bool
+) -> None:
+    """Ids of transactions that left no trace are given out again; a cursor must not have passed them."""
+    seed = random.SystemRandom().getrandbits(32)
+    chance = random.Random(seed)
+    feed = make_feed(server, FeedOptions(pace=Pace(timeout=2, retry=0.2), patience=20))
+    follower = Follower()
+    await follower.begin(feed)
+    for _ in range(12):
+        writers = [asyncio.create_task(write(server, chance.getrandbits(32))) for _ in range(6)]
+        reading = asyncio.create_task(follower.follow(feed, 10**9))
+        await asyncio.sleep(0.2 + chance.random() * 0.5)
+        if not live:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        server.crash()
+        await asyncio.gather(*writers)
+        await server.start()
+        if live:  # the subscription that saw the crash goes on
+            connection = await server.address.connect_plain()
+            await connection.execute(
+                "INSERT INTO system_logs (level, component, message) VALUES ('', '', 'up')"
+            )
+            await connection.close()
+            async with asyncio.timeout(60):
+                while not follower.messages or follower.messages[-1] != "up":
+                    assert not reading.done(), f"seed {seed}: {reading.exception()}"
+                    await asyncio.sleep(0.01)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+        expected = await table(server)
+        await follower.until_current(feed, len(expected))
+        assert sorted(follower.messages) == sorted(expected), f"seed {seed}"
+
+
+async def test_a_crash_with_asynchronous_commits_loses_nothing_in_silence(
+    make_server: MakeServer, make_feed: MakeFeed
+) -> None:
+    """What was delivered may be undone, and its transactions' ids be given to others: that is a reset."""
+    server = make_server(synchronous_commit="off", wal_writer_delay="10s")
+    await server.make()
+    seed = random.SystemRandom().getrandbits(32)
+    chance = random.Random(seed)
+    codes: list[str] = []
+    for _ in range(10):
+        feed = make_feed(server, FeedOptions(pace=Pace(timeout=2, retry=0.2), patience=20))
+        follower, before = Follower(), await table(server)
+        await follower.begin(feed)
+        reading = asyncio.create_task(follower.follow(feed, 10**9))
+        writers = [asyncio.create_task(write(server, chance.getrandbits(32))) for _ in range(6)]
+        await asyncio.sleep(0.2 + chance.random() * 0.4)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        server.crash()
+        await asyncio.gather(*writers)
+        await server.start()
+        after = await table(server)
+        try:
+            await follower.until_current(feed, len(after) - len(before))
+        except FeedResetError as error:
+            codes.append(error.code)
+        else:
+            assert sorted(follower.messages + before) == sorted(after), f"seed {seed}"
+        await feed.close()
+    assert set(codes) == {"FEED_RESET_CRASH"}
