@@ -6,7 +6,6 @@ import pytest
 from graphql_api.auth import roles, service_tokens
 from graphql_api.auth.errors import AdministrationError, InvalidTokenError
 from graphql_api.auth.identity import Identity
-from graphql_api.auth.tokens import opaque
 from graphql_api.auth.viewer import NOBODY, Role, Scope
 from graphql_api.db.database import Database
 from tests.auth.conftest import EMAIL
@@ -122,7 +121,10 @@ async def test_a_refused_use_is_not_noted(
     assert await connection.fetchval("SELECT last_used_at FROM api_auth.service_tokens") is None
 
 
-@pytest.mark.parametrize("token", [opaque("gas_"), "gas_", "gas_\0", "gas_\ud800", "gas_" + "x" * 1_000_000])
+UNKNOWN = ["gas_" + "A" * 43, "gas_", "gas_\0", "gas_\ud800", "gas_" + "x" * 1_000_000]
+
+
+@pytest.mark.parametrize("token", UNKNOWN, ids=["well-formed", "empty", "NUL", "surrogate", "huge"])
 async def test_a_token_that_was_never_made_is_refused(identity: Identity, token: str) -> None:
     with pytest.raises(InvalidTokenError):
         await identity.authenticate(token)
