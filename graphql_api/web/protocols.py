@@ -11,6 +11,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from graphql_api.web.limits import Limits
 
+_LINGER = 1.0  # seconds
+
 
 class ServerConfig(uvicorn.Config):
     """uvicorn's configuration with our limits in it, which is how they reach its protocols."""
@@ -69,6 +71,7 @@ class HTTPProtocol(HttpToolsProtocol):
         self._in_head = True
         self._received = 0
         self._parsed = 0
+        self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the client its time for a first request, if there is room for it."""
@@ -86,13 +89,15 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and refuse a head that doesn't end."""
+        if self._refused:
+            return
         if self.cycle is None or self.cycle.response_complete:
             self._receiving.start()
         super().data_received(data)
         # The parser hands over a header once it is whole: one that never ends shows only here.
         if self._in_head:
             self._received += len(data)
-            if self._received > self._limits.max_header_size and not self.transport.is_closing():
+            if self._received > self._limits.max_header_size and not self._refused:
                 self._refuse(431)
 
     def on_message_begin(self) -> None:
@@ -171,8 +176,20 @@ class HTTPProtocol(HttpToolsProtocol):
             self._refuse(408)
 
     def _refuse(self, status: int) -> None:
+        """Answer without the application, and read no further.
+
+        The connection stays half open for a moment: closing it over data that nobody has read would reset
+        it, and the client might never see why.
+        """
+        self._refused = True
+        self._receiving.stop()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
-        self.transport.close()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LINGER, self.transport.close)
 
     def _abort(self) -> None:
         self.transport.abort()

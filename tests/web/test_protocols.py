@@ -193,7 +193,10 @@ async def test_connections_beyond_the_limit_are_closed(serve: Serve) -> None:
         (b"\x81\xff" + b"\xff" * 8, 1009),
         (b"\x81\xff\0\0\0\0\xff\xff\xff\xff", 1009),
         (
-            b"\x01\xfe\xff\xff\0\0\0\0" + b"a" * 65535 + (b"\x00\xfe\xff\xff\0\0\0\0" + b"a" * 65535) * 17,
+            b"\x01\xfe\xff\xff\0\0\0\0"
+            + b"a" * 65535
+            + (b"\x00\xfe\xff\xff\0\0\0\0" + b"a" * 65535) * 15
+            + b"\x00\xfe\xff\xff\0\0\0\0",
             1009,
         ),
     ],

@@ -111,9 +111,9 @@ async def test_a_bad_first_message_closes_the_socket(served: Served, frame: str 
         assert (await close_of(socket))[0] == 4400
 
 
-async def test_a_message_over_the_limit_closes_the_socket(served: Served) -> None:
-    async with connected(served) as socket:
-        await socket.send('{"type": "ping", "payload": "%s"}' % ("x" * 1024 * 1024))
+async def test_a_message_over_the_limit_closes_the_socket(serve: Serve) -> None:
+    async with connected(serve(settings={"max_message_size": 1000})) as socket:
+        await say(socket, type="ping", payload={"text": "x" * 1000})
         assert (await close_of(socket))[0] == 1009
 
 
