@@ -1,10 +1,13 @@
 """The pool, and the two ways to use it: one read, or one transaction."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import exc, select
@@ -17,6 +20,9 @@ from graphql_api.db.statements import Statement, compile_statement
 _PING = compile_statement(select(1))
 _WARM_FOR = 30.0
 """Seconds after which a connection that nobody used goes back to the pool, which replaces old ones."""
+_CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+_ATTEMPTS = 5
+_PAUSE = 0.01  # seconds: half the longest pause before the second attempt; each further one is doubled
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
@@ -28,6 +34,10 @@ class ConnectionLostError(DatabaseUnavailableError):
     """The connection died under a statement: the server stopped, failed over, or ended the session."""
 
 
+class ContentionError(DatabaseUnavailableError):
+    """A transaction met others again and again, and gave way each time."""
+
+
 class Transaction:
     """Statements that take effect together, or not at all."""
 
@@ -37,6 +47,14 @@ class Transaction:
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
         """Run one statement and return its rows, in the types of `db.codecs`."""
         return await self._connection.fetch(statement.sql, *statement.arguments(values))
+
+
+T = TypeVar("T")
+Work = Callable[[Transaction], Awaitable[T]]
+"""What is done in a transaction. It may be done again, each time as if it were the first."""
+
+opening: ContextVar[Work[None] | None] = ContextVar("opening", default=None)
+"""What every transaction of a task begins with; if it raises, there is none."""
 
 
 @dataclass(slots=True)
@@ -105,6 +123,23 @@ class Database:
         finally:
             self._give_back(lease)
 
+    async def run(self, work: Work[T]) -> T:
+        """Do `work` in a transaction, and again if PostgreSQL ended it in favour of another.
+
+        Raises ContentionError if that goes on, and what `transaction` and `work` raise.
+        """
+        attempt = 0
+        while True:
+            try:
+                async with self.transaction() as transaction:
+                    return await work(transaction)
+            except _CONFLICTS as error:
+                attempt += 1
+                if attempt == _ATTEMPTS:
+                    raise ContentionError from error
+            # At random, lest the same ones meet again.
+            await asyncio.sleep(random.uniform(0, _PAUSE * 2**attempt))  # noqa: S311 - keeps no secret
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """One transaction, read committed: committed at the end of the block, rolled back if it raises.
@@ -117,7 +152,11 @@ class Database:
                 connection = await stack.enter_async_context(self._begun())
             except ConnectionLostError:  # nothing has happened yet
                 connection = await stack.enter_async_context(self._begun())
-            yield Transaction(connection)
+            transaction = Transaction(connection)
+            first = opening.get()
+            if first is not None:
+                await first(transaction)
+            yield transaction
 
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator["asyncpg.Connection"]:

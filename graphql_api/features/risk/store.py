@@ -55,7 +55,8 @@ async def write(database: Database, viewer: Viewer, account_id: str, change: Cha
     Two first writers meet at the account's lock, so the second finds the first one's row: an account
     never gets a second row from here.
     """
-    async with database.transaction() as transaction:
+
+    async def work(transaction: Transaction) -> asyncpg.Record:
         await _lock_account(transaction, viewer, account_id)
         rows = await transaction.fetch(_current(), account_id=account_id)
         before = rows[0] if rows else None
@@ -70,6 +71,8 @@ async def write(database: Database, viewer: Viewer, account_id: str, change: Cha
         message = f"risk settings {change.action} for account {account_id}"
         await transaction.fetch(_audit(), message=message, details=_details(viewer, before, after))
         return after
+
+    return await database.run(work)
 
 
 async def _lock_account(transaction: Transaction, viewer: Viewer, account_id: str) -> None:
