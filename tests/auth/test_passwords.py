@@ -40,7 +40,9 @@ async def test_a_current_hash_needs_no_upgrade(passwords: Passwords) -> None:
 
 
 @pytest.mark.parametrize(
-    "old", [OLD.hash(PASSWORD), Argon2Hasher(time_cost=2, memory_cost=8, parallelism=1).hash(PASSWORD)]
+    "old",
+    [OLD.hash(PASSWORD), Argon2Hasher(time_cost=2, memory_cost=8, parallelism=1).hash(PASSWORD)],
+    ids=["another scheme", "other costs"],
 )
 async def test_an_old_hash_is_upgraded_to_one_that_matches(passwords: Passwords, old: str) -> None:
     upgrade = (await passwords.verify(PASSWORD, old)).upgrade
@@ -52,7 +54,11 @@ async def test_a_wrong_password_upgrades_nothing(passwords: Passwords) -> None:
     assert (await passwords.verify("wrong", OLD.hash(PASSWORD))).upgrade is None
 
 
-@pytest.mark.parametrize("stored", [None, CURRENT.hash(PASSWORD), OLD.hash(PASSWORD), "!", ""])
+@pytest.mark.parametrize(
+    "stored",
+    [None, CURRENT.hash(PASSWORD), OLD.hash(PASSWORD), "!", ""],
+    ids=["nothing", "current", "old", "unreadable", "empty"],
+)
 async def test_a_refusal_costs_the_same_work_whatever_is_stored(stored: str | None) -> None:
     argon2 = CountingArgon2(time_cost=1, memory_cost=8, parallelism=1)
     old = CountingBcrypt(rounds=4)

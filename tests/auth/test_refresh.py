@@ -127,7 +127,11 @@ async def test_a_second_use_is_logged_without_the_token(
     assert tokens.refresh not in caplog.text
 
 
-@pytest.mark.parametrize("token", ["", "gar_", "\ud800", "\0", "x" * 1_000_000, RefreshTokens(KEY).first()])
+@pytest.mark.parametrize(
+    "token",
+    ["", "gar_", "\ud800", "\0", "x" * 1_000_000, RefreshTokens(KEY).first()],
+    ids=["empty", "bare", "surrogate", "NUL", "huge", "well-formed"],
+)
 async def test_a_token_that_was_never_given_renews_nothing(
     identity: Identity, trader: str, token: str
 ) -> None:
