@@ -34,6 +34,9 @@ browser:
 		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; } \
 		|| echo "no Chromium: the browser tests will be skipped"
 
+bench: $(VENV)/dev.stamp ## Measure ours beside the peers; ARGS=--report writes the results down.
+	$(BIN)/python -m benchmarks $(ARGS)
+
 drill: $(VENV)/dev.stamp ## Run the long drills too: crashes, kills, failovers, thousands of examples.
 	$(BIN)/python -m pytest --drill tests/drills tests/engine
 
@@ -65,4 +68,4 @@ lock: $(VENV)/dev.stamp ## Choose the newest packages that fit, and lock them by
 clean: ## Remove what can be made again; the embedded database in .data stays.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
-.PHONY: help serve test browser drill lint audit check graphiql schema lock clean
+.PHONY: help serve test bench browser drill lint audit check graphiql schema lock clean

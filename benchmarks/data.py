@@ -46,7 +46,8 @@ class Identities(NamedTuple):
 class _Making:
     """The rows as they come into being, from one source of chance."""
 
-    def __init__(self, password_hash: str) -> None:
+    def __init__(self, password_hash: str, others: int) -> None:
+        self._others = others
         self._chance = random.Random(_SEED)
         self.users: list[User] = [self._user(email, password_hash) for email in self._emails()]
         self.strategies = [self._strategy(number) for number in range(STRATEGIES)]
@@ -77,7 +78,7 @@ class _Making:
 
     def _emails(self) -> Iterator[str]:
         yield from (TRADER, OPERATOR)
-        yield from (f"other-{number:02}@benchmarks.example" for number in range(OTHERS))
+        yield from (f"other-{number:02}@benchmarks.example" for number in range(self._others))
 
     def _id(self) -> UUID:
         return UUID(int=self._chance.getrandbits(128), version=4)
@@ -170,14 +171,16 @@ class _Making:
             )
 
 
-async def prepare(server: Server) -> tuple[Address, Identities]:
-    """The data set in a fresh, migrated database."""
-    address = await server.create(DATABASE)
+async def prepare(
+    server: Server, database: str = DATABASE, others: int = OTHERS
+) -> tuple[Address, Identities]:
+    """The data set in a fresh, migrated database, with so many users beside the trader."""
+    address = await server.create(database)
     await migrate(address)
     passwords = Passwords(threads=1)
-    made = _Making(await passwords.hash(PASSWORD))
+    made = _Making(await passwords.hash(PASSWORD), others)
     passwords.close()
-    async with server.connection(DATABASE) as connection:
+    async with server.connection(database) as connection:
         for table, rows in made.tables():
             await connection.copy_records_to_table(table, columns=rows[0]._fields, records=rows)
         await connection.execute(_GRANT, OPERATOR)

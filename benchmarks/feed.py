@@ -13,9 +13,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.cpu import cpu_seconds, peak_memory
-from benchmarks.data import DATABASE, OPERATOR
-from benchmarks.postgres import Server as Postgres
-from benchmarks.postgres import pgbench
+from benchmarks.data import OPERATOR
+from benchmarks.postgres import connected, pgbench
 from benchmarks.report import table
 from benchmarks.servers import Server, running
 from benchmarks.subscribers import Subscriber, subscribed
@@ -61,7 +60,7 @@ class Delivered:
 
 
 async def measure(
-    servers: Sequence[Server], audience: Audience, rounds: int, postgres: Postgres, address: Address
+    servers: Sequence[Server], audience: Audience, rounds: int, address: Address
 ) -> dict[str, list[Delivered]]:
     """Measure each server that has subscriptions, in turn. Raises LoadError, ServerError."""
     runs: dict[str, list[Delivered]] = defaultdict(list)
@@ -69,17 +68,17 @@ async def measure(
         for server in servers:
             if not server.subscribes:
                 continue
-            async with postgres.connection(DATABASE) as connection:
+            async with connected(address) as connection:
                 await connection.execute(_DROP_TRIGGER)
                 if server is not servers[0]:  # ours has its own way of being told
                     await connection.execute(_TRIGGER.read_text())
-            run = await _run(server, audience, address, postgres)
+            run = await _run(server, audience, address)
             runs[server.name].append(run)
             print(f"round {number + 1}: {server.name} feed {run.per_second:,.0f} deliveries per CPU second")
     return runs
 
 
-async def _run(server: Server, audience: Audience, address: Address, postgres: Postgres) -> Delivered:
+async def _run(server: Server, audience: Audience, address: Address) -> Delivered:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "insert.sql"
         script.write_text(INSERT)
@@ -88,7 +87,7 @@ async def _run(server: Server, audience: Audience, address: Address, postgres: P
             headers = await process.headers(OPERATOR)
             asked = parameters(server.name, "Feed", {})
             async with subscribed(process.port, audience.subscribers, asked, headers) as subscribers:
-                await _until_all_hear(subscribers, postgres)
+                await _until_all_hear(subscribers, address)
                 before = _events(subscribers), cpu_seconds(process.process)
                 printed = await asyncio.to_thread(pgbench, address, *pace)
                 after = _events(subscribers), cpu_seconds(process.process)
@@ -97,9 +96,9 @@ async def _run(server: Server, audience: Audience, address: Address, postgres: P
     return Delivered(after[0] - before[0], rows * audience.subscribers, after[1] - before[1], memory)
 
 
-async def _until_all_hear(subscribers: Sequence[Subscriber], postgres: Postgres) -> None:
+async def _until_all_hear(subscribers: Sequence[Subscriber], address: Address) -> None:
     """Insert rows until everybody has had one, and then wait until nobody gets any more."""
-    async with postgres.connection(DATABASE) as connection:
+    async with connected(address) as connection:
         while not all(subscriber.events for subscriber in subscribers):
             await connection.execute(INSERT)
             await asyncio.sleep(0.2)

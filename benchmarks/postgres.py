@@ -23,6 +23,16 @@ SETTINGS = {
 }
 
 
+@asynccontextmanager
+async def connected(address: Address) -> AsyncIterator["asyncpg.Connection"]:
+    """A plain connection, as another program would open it."""
+    connection = await address.connect_plain(application="benchmarks")
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A running server, by the URL of its maintenance database."""
@@ -35,12 +45,9 @@ class Server:
 
     @asynccontextmanager
     async def connection(self, database: str = "postgres") -> AsyncIterator["asyncpg.Connection"]:
-        """A plain connection, as another program would open it."""
-        connection = await self.address(database).connect_plain(application="benchmarks")
-        try:
+        """A connection to one of its databases."""
+        async with connected(self.address(database)) as connection:
             yield connection
-        finally:
-            await connection.close()
 
     async def create(self, database: str) -> Address:
         """A new database of this name, in the place of any older one."""

@@ -9,7 +9,7 @@ from benchmarks.postgres import Server as Postgres
 from benchmarks.servers import Server
 from benchmarks.workloads import Workload
 
-_MUTATION = Path(__file__).parent / "peers" / "postgraphile" / "mutation.sql"
+MUTATION = Path(__file__).parent / "peers" / "postgraphile" / "mutation.sql"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Run:
         """Every workload on every server."""
         address, identities = await data.prepare(self.postgres)
         async with self.postgres.connection(data.DATABASE) as connection:
-            await connection.execute(_MUTATION.read_text())
+            await connection.execute(MUTATION.read_text())
         sized = [
             replace(workload, requests=max(round(workload.requests * self.size), 2 * workload.connections))
             for workload in chosen
@@ -50,7 +50,7 @@ class Run:
             subscribers=max(round(usual.subscribers * self.size), 2),
             seconds=max(round(usual.seconds * self.size), 2),
         )
-        runs = await feed.measure(self.servers, audience, self.rounds, self.postgres, address)
+        runs = await feed.measure(self.servers, audience, self.rounds, address)
         self._show("feed", feed.feed_table(self.servers, runs))
 
     async def inserting(self) -> None:

@@ -5,6 +5,7 @@ import { ACCOUNT, PERFORMANCE, SESSION, STRATEGY, TRADE, byId, children } from "
 // Without mercurius's own cache of loaded objects, whose keys cost more than they save.
 const opts = { cache: false };
 
+// A batch has one page size: nobody asks for two pages of one relation here.
 function toMany(name, text) {
   return {
     opts,

@@ -1,0 +1,55 @@
+"""A very small run, from the data to the tables."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from benchmarks import chart, data, feed, measure, report
+from benchmarks.postgres import Server as Postgres
+from benchmarks.run import MUTATION
+from benchmarks.servers import OURS, SERVERS, Server, ServerError
+from benchmarks.workloads import WORKLOADS
+from graphql_api.db.address import Address
+
+SMALL = [replace(workload, requests=2 * workload.connections) for workload in WORKLOADS]
+
+
+async def run(server: Address, database: str, servers: Sequence[Server], logs: Path) -> measure.Plan:
+    """Run every workload, draw the results, and check that nothing is missing in them."""
+    postgres = Postgres(server.dsn)
+    address, identities = await data.prepare(postgres, database, others=2)
+    async with postgres.connection(database) as connection:
+        await connection.execute(MUTATION.read_text())
+    plan = measure.Plan(servers, SMALL, 1, logs)
+    measured = await measure.measure(plan, postgres, address, identities)
+
+    table = report.workload_table(plan, measured).splitlines()
+    assert len(table) == 2 + len(SMALL) * len(servers)
+    assert {server.title for server in servers} == {line.split("|")[2].strip() for line in table[2:]}
+    assert len(ET.fromstring(chart.draw(plan, measured)).findall("{*}rect")) >= 2 * len(table) - 4
+    runs = await feed.measure(servers, feed.Audience(subscribers=3, rows=20, seconds=1), 1, address)
+    assert all(one.deliveries > 0 for each in runs.values() for one in each)
+    assert feed.feed_table(servers, runs).count("\n") == 1 + len(runs)
+    return plan
+
+
+@pytest.mark.timeout(240)
+async def test_ours_answers_every_workload_and_the_tables_have_it_all(
+    server: Address, tmp_path: Path
+) -> None:
+    await run(server, "bench_ours", [OURS], tmp_path)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(1200)
+async def test_the_peers_answer_with_the_same_data(server: Address, tmp_path: Path) -> None:
+    for each in SERVERS:
+        try:
+            each.install()
+        except ServerError as error:
+            pytest.skip(str(error))
+
+    await run(server, "bench_peers", SERVERS, tmp_path)
