@@ -1,5 +1,6 @@
 """What an operation knows: who asks, what they may read, and the loaders it shares."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,11 +48,12 @@ loader's identity, so it must be hashable.
 class Loaders:
     """The dataloaders of one operation: one for each batch, page and tenant."""
 
-    __slots__ = ("_db", "_loaders")
+    __slots__ = ("_db", "_loaders", "_running")
 
     def __init__(self, db: Reader) -> None:
         self._db = db
         self._loaders: dict[Hashable, DataLoader[Any, Any]] = {}
+        self._running: set[asyncio.Task[Any]] = set()
 
     def of(self, batch: Batch, page: Hashable = None) -> DataLoader[Any, Any]:
         """The loader that reads `batch` with `page`, made at its first use."""
@@ -63,10 +65,21 @@ class Loaders:
 
     def _make(self, batch: Batch, page: Hashable) -> DataLoader[Any, Any]:
         async def load(keys: list[Any]) -> list[Any]:
-            values = await batch(self._db, keys, page)
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - narrows; a loader runs each batch in a task of its own
+            self._running.add(task)
+            try:
+                values = await batch(self._db, keys, page)
+            finally:
+                self._running.discard(task)
             return [values.get(key) for key in keys]
 
         return DataLoader(load)
+
+    def cancel(self) -> None:
+        """Cancel the batches under way, and with them their statements."""
+        for task in self._running:
+            task.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +111,10 @@ class Context:
         self.viewer = viewer
         self.db = Reader(self.services.database, viewer)
         self.forget()
+
+    def abandon(self) -> None:
+        """Stop loading: nobody waits for the operation any more."""
+        self.loaders.cancel()
 
     def forget(self) -> None:
         """Load afresh from here on: after a write, what was read before may no longer hold."""
