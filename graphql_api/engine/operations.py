@@ -3,19 +3,28 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import Any, Literal, cast
 
 import orjson
 import strawberry
-from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, OperationType, located_error
+from graphql import (
+    ExecutionResult,
+    FieldNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionNode,
+    located_error,
+)
 from graphql.execution import create_source_event_stream
-from strawberry.execution import optimized_is_awaitable
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_api.engine.costs import Costs
 from graphql_api.engine.documents import Document, Documents, Guard, RequestError, Rules
+from graphql_api.engine.invocation import Invocation, coerce_variables
 from graphql_api.engine.limits import LIMIT_EXCEEDED, LimitError
 from graphql_api.engine.persisted import NoDocuments, PersistedDocuments, name_in
 from graphql_api.engine.plans import Plans
@@ -52,6 +61,23 @@ class Operation:
         """Query, mutation or subscription."""
         return self.definition.operation
 
+    @property
+    def root_fields(self) -> frozenset[str]:
+        """The names of the fields at its root, fragments included."""
+        names = set()
+        spread = set()
+        waiting: list[SelectionNode] = list(self.definition.selection_set.selections)
+        while waiting:
+            match waiting.pop():
+                case FieldNode(name=name):
+                    names.add(name.value)
+                case InlineFragmentNode(selection_set=below):
+                    waiting.extend(below.selections)
+                case FragmentSpreadNode(name=name) if name.value not in spread:
+                    spread.add(name.value)
+                    waiting.extend(self.document.fragments[name.value].selection_set.selections)
+        return frozenset(names)
+
 
 @dataclass(slots=True)
 class Result:
@@ -64,6 +90,11 @@ class Result:
     executed: bool = True
     """False where nothing ran: the response then has no data entry. In a subscription it is the end."""
     _rendered: bytes | None = None
+
+    @classmethod
+    def rendered(cls, response: bytes) -> "Result":
+        """A response that was rendered before."""
+        return cls(_rendered=response)
 
     def render(self) -> bytes:
         """The response as JSON, rendered once however many read it. Raises orjson.JSONEncodeError."""
@@ -97,11 +128,12 @@ class Operations:
         max_errors: int = 100,
         suggestions: bool = True,
         engine: Literal["compiled", "stock"] = "compiled",
+        abandon: Callable[[Any], None] = lambda _: None,
     ) -> None:
+        """`abandon` is told the context of an operation that was cancelled, to end what it had begun."""
         self._schema = schema._schema  # noqa: SLF001 - graphql-core's own, which Strawberry doesn't publish
-        # Strawberry types its argument more widely than it calls it.
-        self._executor = cast("type[StrawberryGraphQLCoreExecutionContext]", schema.execution_context_class)
         self._mask = mask
+        self._abandon = abandon
         self._persisted = NoDocuments() if persisted is None else persisted
         self._costs = Costs(self._schema, prices or {})
         self.max_cost = max_cost
@@ -134,10 +166,10 @@ class Operations:
 
     async def execute(self, operation: Operation, context: Any) -> Result:
         """Run a query or a mutation. What a resolver raises is in the result, masked."""
-        executor = self._build(operation, context)
-        if isinstance(executor, Result):
-            return executor
-        return await self._run(executor, operation)
+        invocation = self._invoke(operation, context)
+        if isinstance(invocation, Result):
+            return invocation
+        return await self._run(invocation)
 
     async def subscribe(
         self, operation: Operation, new_context: Callable[[], Any]
@@ -147,11 +179,11 @@ class Operations:
         A result that wasn't executed is the last one: the subscription was refused, or its source failed.
         Close the generator to end the subscription.
         """
-        executor = self._build(operation, new_context())
-        if isinstance(executor, Result):
-            yield executor
+        invocation = self._invoke(operation, new_context())
+        if isinstance(invocation, Result):
+            yield invocation
             return
-        source = create_source_event_stream(executor)
+        source = create_source_event_stream(invocation.stock_executor())
         if isawaitable(source):
             source = await source
         if isinstance(source, ExecutionResult):
@@ -160,44 +192,42 @@ class Operations:
         try:
             async with aclosing(cast("AsyncGenerator[Any, None]", source)) as events:
                 async for event in events:
-                    each = executor.build_per_event_executor(event)
-                    each.context_value = new_context()
-                    yield await self._run(cast("StrawberryGraphQLCoreExecutionContext", each), operation)
+                    yield await self._run(replace(invocation, root_value=event, context=new_context()))
         except Exception as error:  # noqa: BLE001 - whatever ended the source, the subscriber is told
             yield self._refusal([located_error(error)])
 
-    def _build(self, operation: Operation, context: Any) -> StrawberryGraphQLCoreExecutionContext | Result:
-        request = operation.request
-        executor = self._executor.build(
+    def _invoke(self, operation: Operation, context: Any) -> Invocation | Result:
+        variables = coerce_variables(
             self._schema,
-            operation.document.ast,
-            context_value=context,
-            raw_variable_values=cast("dict[str, Any] | None", request.variables),
-            operation_name=request.operation_name,
-            is_awaitable=cast("Any", optimized_is_awaitable),
+            operation.definition,
+            operation.request.variables,
             hide_suggestions=not self._suggestions,
         )
-        if isinstance(executor, list):
-            return Result(errors=RequestError("BAD_USER_INPUT", executor).errors, executed=False)
-        return cast("StrawberryGraphQLCoreExecutionContext", executor)
-
-    async def _run(self, executor: StrawberryGraphQLCoreExecutionContext, operation: Operation) -> Result:
-        plan = (
-            self.plans.get(operation.document, operation.definition, executor.variable_values)
-            if self.plans
-            else None
+        if isinstance(variables, list):
+            return Result(errors=RequestError("BAD_USER_INPUT", variables).errors, executed=False)
+        return Invocation(
+            self._schema,
+            operation.document,
+            operation.definition,
+            variables,
+            context,
+            hide_suggestions=not self._suggestions,
         )
+
+    async def _run(self, invocation: Invocation) -> Result:
+        plan = self.plans.get(invocation) if self.plans is not None else None
         try:
-            result = executor.execute_operation() if plan is None else Run(plan, executor).execute()
-            if isawaitable(result):
-                result = await result
+            if plan is not None:
+                result = await Run(plan, invocation).execute()
+            else:
+                result = await _execute_stock(invocation)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
+                self._abandon(invocation.context)
                 raise
             # A resolver waited for what someone else cancelled. Nobody cancelled us, so we can answer.
             raise RuntimeError("a resolver was cancelled") from error
-        result = cast("ExecutionResult", result)
         return Result(result.data, self._masked(result.errors) if result.errors else ())
 
     def _refusal(self, errors: Sequence[GraphQLError]) -> Result:
@@ -205,3 +235,10 @@ class Operations:
 
     def _masked(self, errors: Sequence[GraphQLError]) -> list[GraphQLError]:
         return [self._mask(error) for error in errors[: self._max_errors]]
+
+
+async def _execute_stock(invocation: Invocation) -> ExecutionResult:
+    result = invocation.stock_executor().execute_operation()
+    if isawaitable(result):
+        result = await result
+    return cast("ExecutionResult", result)

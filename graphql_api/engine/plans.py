@@ -4,11 +4,10 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphql import GraphQLSchema, OperationDefinitionNode
-from graphql.execution.values import VariableValues
+from graphql import GraphQLSchema
 
 from graphql_api.engine.compiler import Compiler
-from graphql_api.engine.documents import Document
+from graphql_api.engine.invocation import Invocation
 from graphql_api.engine.plan import Plan
 from graphql_api.engine.scan import Scan, scan
 
@@ -32,17 +31,16 @@ class Plans:
         self.compiled = 0
         self.fallbacks: Counter[str] = Counter()
 
-    def get(
-        self, document: Document, operation: OperationDefinitionNode, variables: VariableValues
-    ) -> Plan | None:
+    def get(self, invocation: Invocation) -> Plan | None:
         """The plan to run; None if the stock executor has to."""
+        document, operation = invocation.document, invocation.definition
         name = operation.name.value if operation.name is not None else None
         plans = document.plans.get(name)
         if plans is None:
             plans = document.plans[name] = OperationPlans(scan(operation, document.fragments))
         reason = plans.scan.unsupported
         if reason is None:
-            outcome = tuple(variables.coerced.get(name) for name in plans.scan.conditions)
+            outcome = tuple(invocation.variables.coerced.get(name) for name in plans.scan.conditions)
             plan = plans.variants.get(outcome)
             if plan is not None:
                 return plan

@@ -11,6 +11,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_api.engine.completion import Completed, LeafCompletion
 from graphql_api.engine.failures import Failure, Report, first
+from graphql_api.engine.invocation import Invocation
 from graphql_api.engine.kinds import are_awaitable, kinds_of
 from graphql_api.engine.places import FieldPlaces, Places, Root
 from graphql_api.engine.plan import Column, Field, Plan, Selection
@@ -19,12 +20,12 @@ from graphql_api.engine.plan import Column, Field, Plan, Selection
 class Run:
     """What one execution of a plan knows. Never shared between two."""
 
-    def __init__(self, plan: Plan, executor: StrawberryGraphQLCoreExecutionContext) -> None:
+    def __init__(self, plan: Plan, invocation: Invocation) -> None:
         self.plan = plan
-        self.executor = executor
-        """A stock executor of the same operation: for an info, and for what is too rare to do differently."""
-        self.context = executor.context_value
+        self.context = invocation.context
         self.report = Report()
+        self._invocation = invocation
+        self._executor: StrawberryGraphQLCoreExecutionContext | None = None
         self._tasks: list[asyncio.Future[Any]] = []
 
     async def execute(self) -> ExecutionResult:
@@ -32,12 +33,16 @@ class Run:
         is_mutation = self.plan.operation.operation is OperationType.MUTATION
         execute = self._serially if is_mutation else self.objects
         try:
-            (data,), failures = await execute(self.plan.root, [self.executor.root_value], Root())
+            (data,), failures = await execute(self.plan.root, [self._invocation.root_value], Root())
         except BaseException:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             raise
+        finally:
+            if self._executor is not None:
+                # It refers to itself through these, and would keep all that was loaded until a collection.
+                del self._executor.async_helpers
         if failures:
             data = None
             self.report.take(failures[0])
@@ -146,9 +151,9 @@ class Run:
         return get_argument_values(
             field.definition,
             field.nodes[0],
-            self.executor.variable_values,
+            self._invocation.variables,
             None,
-            self.executor.hide_suggestions,
+            self._invocation.hide_suggestions,
         )
 
     def failure(self, field: Field, places: Places, index: int, error: Exception) -> Failure:
@@ -165,4 +170,11 @@ class Run:
     @property
     def strawberry(self) -> Any:
         """Strawberry's own schema."""
-        return self.executor.schema._strawberry_schema  # type: ignore[attr-defined]  # noqa: SLF001
+        return self._invocation.schema._strawberry_schema  # type: ignore[attr-defined]  # noqa: SLF001
+
+    @property
+    def executor(self) -> StrawberryGraphQLCoreExecutionContext:
+        """A stock executor of the same operation: for an info, and for what is too rare to do differently."""
+        if self._executor is None:
+            self._executor = self._invocation.stock_executor()
+        return self._executor

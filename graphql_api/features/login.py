@@ -64,14 +64,15 @@ class LogoutPayload:
     )
 
 
+def _whoever_asks(context: Context, _arguments: Any) -> Any:
+    return lambda _: context.viewer
+
+
 @strawberry.type
 class Query:
     """Who asks."""
 
-    @resolved("Whoever asks.", check=signed_in)
-    def viewer(self, info: Info) -> Viewer:
-        """The context's viewer, under the name of its GraphQL type."""
-        return info.context.viewer  # type: ignore[return-value]
+    viewer: Viewer = declared("Whoever asks.", FromLoader(_whoever_asks), check=signed_in)
 
 
 @strawberry.type

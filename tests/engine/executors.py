@@ -13,6 +13,7 @@ from graphql.execution.executor import CollectedErrors
 from graphql.pyutils import Path
 
 from graphql_api.engine.documents import RequestError
+from graphql_api.engine.invocation import Invocation
 from graphql_api.engine.operations import GraphQLRequest, Operations, Result
 from tests.engine.documents import Request
 
@@ -44,7 +45,6 @@ class Executors:
         self.stock = Operations(schema, engine="stock", **options)
         self.compiled = Operations(schema, engine="compiled", **options)
         self.compiled.documents = self.stock.documents
-        self._schema = schema._schema
 
     async def run(self, operations: Operations, request: Request, context: Any) -> Result:
         try:
@@ -62,11 +62,10 @@ class Executors:
 
     async def every_error(self, request: Request, context: Any) -> set[bytes]:
         """All there is to be told: the stock executor's errors where none of them nulls a parent."""
-        document = self.stock.documents.get(request.query)
-        executor = self.stock._executor.build(
-            self._schema, document.ast, context_value=context, raw_variable_values=request.variables
-        )
-        assert not isinstance(executor, list)
+        operation = self.stock.prepare(GraphQLRequest(request.query, None, request.variables))
+        invocation = self.stock._invoke(operation, context)
+        assert isinstance(invocation, Invocation)
+        executor = invocation.stock_executor()
         executor.error_propagation = False
         executor.collected_errors = EveryError()
         result = executor.execute_operation()

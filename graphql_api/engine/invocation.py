@@ -1,0 +1,60 @@
+"""An operation about to run: with its variables coerced, for one context."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from graphql import GraphQLError, GraphQLSchema, OperationDefinitionNode
+from graphql.execution import default_field_resolver, default_type_resolver
+from graphql.execution.collect_fields import FragmentDetails
+from graphql.execution.values import VariableValues, get_variable_values
+from strawberry.execution import optimized_is_awaitable
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from graphql_api.engine.documents import Document
+
+_MAX_ERRORS = 50  # as graphql-core has it
+
+
+def coerce_variables(
+    schema: GraphQLSchema, definition: OperationDefinitionNode, given: Any, *, hide_suggestions: bool
+) -> VariableValues | list[GraphQLError]:
+    """The values of an operation's variables, or what is wrong with them."""
+    if not definition.variable_definitions:
+        return VariableValues({}, {})
+    return get_variable_values(
+        schema,
+        definition.variable_definitions,
+        given or {},
+        max_errors=_MAX_ERRORS,
+        hide_suggestions=hide_suggestions,
+    )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Invocation:
+    """What either executor needs to run one operation, or one event of a subscription."""
+
+    schema: GraphQLSchema
+    document: Document
+    definition: OperationDefinitionNode
+    variables: VariableValues
+    context: Any
+    root_value: Any = None
+    hide_suggestions: bool = False
+
+    def stock_executor(self) -> StrawberryGraphQLCoreExecutionContext:
+        """graphql-core's executor, as Strawberry has it."""
+        return StrawberryGraphQLCoreExecutionContext(
+            schema=self.schema,
+            fragment_definitions=dict(self.document.fragments),
+            fragments={name: FragmentDetails(node) for name, node in self.document.fragments.items()},
+            root_value=self.root_value,
+            context_value=self.context,
+            operation=self.definition,
+            variable_values=self.variables,
+            field_resolver=default_field_resolver,
+            type_resolver=default_type_resolver,
+            subscribe_field_resolver=default_field_resolver,
+            is_awaitable=cast("Any", optimized_is_awaitable),
+            hide_suggestions=self.hide_suggestions,
+        )
