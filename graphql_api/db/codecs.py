@@ -12,6 +12,7 @@ Parameters of these types are given as `str` too, or as anything whose `str()` P
 """
 
 from datetime import UTC, datetime
+from typing import Self
 
 from asyncpg import Connection
 
@@ -20,6 +21,18 @@ SESSION = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"}
 
 _FIRST = "0001-01-01T00:00:00.000000Z"
 _LAST = "9999-12-31T23:59:59.999999Z"
+
+
+class Clamped(str):
+    """A moment beyond the calendar, shown as its nearest end. `stored` is what PostgreSQL has."""
+
+    __slots__ = ("stored",)
+
+    def __new__(cls, shown: str, stored: str) -> Self:
+        """The end of the calendar that stands for `stored`."""
+        text = super().__new__(cls, shown)
+        text.stored = stored
+        return text
 
 
 def numeric(text: str) -> str | None:
@@ -34,19 +47,21 @@ def timestamp(text: str) -> str:
     if text[19:] == "+00":
         return f"{text[:10]}T{text[11:19]}.000000Z"
     if text == "-infinity" or text.endswith(" BC"):
-        return _FIRST
+        return Clamped(_FIRST, text)
     if text == "infinity" or text[:5].isdecimal():  # a year of five digits or six
-        return _LAST
+        return Clamped(_LAST, text)
     try:
         moment = datetime.fromisoformat(text).astimezone(UTC)
     except OverflowError:  # at the calendar's end, and in a session of another time zone
-        return _FIRST if text.startswith("0") else _LAST
+        return Clamped(_FIRST if text.startswith("0") else _LAST, text)
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 async def use_text(connection: "Connection") -> None:
     """Make a connection speak as this module says."""
-    for name, decoder in (("uuid", str), ("numeric", numeric), ("timestamptz", timestamp)):
+    # The driver's own decoder of text: no function of ours is called for the most common type.
+    await connection.set_builtin_type_codec("uuid", schema="pg_catalog", codec_name="text", format="text")
+    for name, decoder in (("numeric", numeric), ("timestamptz", timestamp)):
         await connection.set_type_codec(
             name, schema="pg_catalog", encoder=str, decoder=decoder, format="text"
         )
