@@ -13,6 +13,7 @@ from graphql_api.auth.secrets import derive, signing_key
 from graphql_api.auth.viewer import Viewer
 from graphql_api.db.address import Address
 from graphql_api.db.database import Database
+from graphql_api.db.idempotency import IdempotencyKeys
 from graphql_api.engine import registry
 from graphql_api.engine.limits import DocumentLimits
 from graphql_api.engine.operations import Operations
@@ -25,16 +26,20 @@ from graphql_api.engine.persisted import (
 from graphql_api.features.prices import PRICES
 from graphql_api.feed.feed import Feed
 from graphql_api.graph.context import Context, Services
-from graphql_api.schema import schema
+from graphql_api.schema import OPEN_MUTATIONS, schema
 from graphql_api.settings import Settings
 from graphql_api.web.application import Application
 from graphql_api.web.collectors import DocumentCollector, FeedCollector, PoolCollector
 from graphql_api.web.errors import mask
 from graphql_api.web.graphiql import page
+from graphql_api.web.idempotency import Idempotency
 from graphql_api.web.limits import Limits
 from graphql_api.web.routes import routes
 from graphql_api.web.server import end_with_parent, settle
 from graphql_api.web.service import Caller
+
+_SPARE = 5.0
+"""Seconds past its time after which a mutation is surely over, or its process dead."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -68,6 +73,14 @@ def create_app(settings: Settings) -> FastAPI:
             ready=services.database.ping,
             limits=Limits.of(settings),
             budget=budget,
+            idempotency=Idempotency(
+                IdempotencyKeys(
+                    services.database,
+                    lifetime=settings.idempotency_lifetime,
+                    lease=settings.operation_timeout + _SPARE,
+                ),
+                unkeyed=OPEN_MUTATIONS,
+            ),
             get_requests=settings.get_requests or ("open" if development else "off"),
             allowed_origins=settings.allowed_origins,
             graphiql=page(settings.demo_logins) if development else None,
@@ -101,6 +114,7 @@ def build_operations(settings: Settings) -> Operations:
         max_errors=settings.max_errors,
         suggestions=development,
         engine=settings.engine,
+        abandon=Context.abandon,
     )
 
 

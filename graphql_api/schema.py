@@ -1,9 +1,13 @@
 """The schema: a table of contents of the features."""
 
+from typing import Final
+
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 from strawberry.tools import merge_types
+from strawberry.types.base import get_object_definition
 
+from graphql_api.engine.fields import DeclaredField
 from graphql_api.features import (
     accounts,
     log_stats,
@@ -17,6 +21,7 @@ from graphql_api.features import (
     trades,
     users,
 )
+from graphql_api.graph.permissions import anyone
 from graphql_api.graph.scalars import SCALARS
 
 Query = merge_types(
@@ -42,6 +47,13 @@ schema = strawberry.Schema(
     subscription=logs.Subscription,
     config=StrawberryConfig(scalar_map=SCALARS),
 )
+
+OPEN_MUTATIONS: Final = frozenset(
+    schema.config.name_converter.get_graphql_name(field)
+    for field in get_object_definition(Mutation, strict=True).fields
+    if isinstance(field, DeclaredField) and field.check is anyone
+)
+"""The mutations that nobody has to be signed in for."""
 
 
 def schema_text() -> str:

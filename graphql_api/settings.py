@@ -153,6 +153,11 @@ class Settings(BaseSettings):
         description="Points that a viewer may spend in a minute; 0 is no limit. "
         "Default: twenty times max_cost in production, no limit in development.",
     )
+    idempotency_lifetime: int = Field(
+        86_400,
+        ge=60,
+        description="Seconds for which a mutation sent again under its key gets its answer again.",
+    )
     max_errors: int = Field(100, gt=0, le=1000, description="Errors that one answer lists.")
     default_max_daily_loss: Decimal | None = Field(
         Decimal(1000),

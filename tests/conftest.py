@@ -15,6 +15,7 @@ from graphql_api.db.database import Database
 from graphql_api.db.embedded import EmbeddedPostgres
 from graphql_api.db.migrate import migrate
 from tests.asking import Graph, opened, settings_for
+from tests.edge import Edge, served
 from tests.scratch import scratch_folder
 
 SERVER_FOLDER = "GRAPHQL_API_TEST_SERVER"
@@ -126,3 +127,10 @@ async def graph(address: Address, tmp_path: Path) -> AsyncIterator[Graph]:
     # Whether a document is too dear is a question of its own; most tests ask another.
     async with opened(settings_for(address, tmp_path, max_cost=10**9)) as graph:
         yield graph
+
+
+@pytest.fixture
+async def edge(address: Address, tmp_path: Path) -> AsyncIterator[Edge]:
+    """The whole application over the test's database, in the development profile."""
+    async with served(address, tmp_path) as edge:
+        yield edge

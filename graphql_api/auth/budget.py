@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from graphql_api.auth.attempts import network_of
 from graphql_api.auth.shared_counts import SharedCounts
-from graphql_api.auth.viewer import ServiceToken, Viewer
+from graphql_api.auth.viewer import Viewer
 
 log = logging.getLogger(__name__)
 
@@ -112,8 +112,4 @@ def _wait(lacking: float, points: int) -> int:
 
 
 def _owner(viewer: Viewer, address: str) -> str:
-    if viewer.user_id is not None:
-        return viewer.user_id
-    if isinstance(viewer.credential, ServiceToken):
-        return viewer.credential.digest.hex()
-    return f"address {network_of(address) if address else 'unknown'}"
+    return viewer.principal or f"address {network_of(address) if address else 'unknown'}"

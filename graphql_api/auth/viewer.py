@@ -85,6 +85,13 @@ class Viewer:
         return self.credential is not None
 
     @property
+    def principal(self) -> str | None:
+        """What tells them from other viewers: a user's id or a service token's digest; None for nobody."""
+        if isinstance(self.credential, ServiceToken):
+            return self.credential.digest.hex()
+        return self.user_id
+
+    @property
     def tenant(self) -> str | None:
         """The user whose rows they may read: an id, NOBODY, or None for every tenant's."""
         return self._tenant(Scope.GRAPH_READ, Scope.GRAPH_READ_ANY)

@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from time import monotonic
@@ -53,8 +53,17 @@ T = TypeVar("T")
 Work = Callable[[Transaction], Awaitable[T]]
 """What is done in a transaction. It may be done again, each time as if it were the first."""
 
-opening: ContextVar[Work[None] | None] = ContextVar("opening", default=None)
-"""What every transaction of a task begins with; if it raises, there is none."""
+_first: ContextVar[Work[None] | None] = ContextVar("first", default=None)
+
+
+@contextmanager
+def beginning_with(first: Work[None]) -> Iterator[None]:
+    """Let every transaction of the block begin with `first`; if that raises, there is none."""
+    token = _first.set(first)
+    try:
+        yield
+    finally:
+        _first.reset(token)
 
 
 @dataclass(slots=True)
@@ -153,7 +162,7 @@ class Database:
             except ConnectionLostError:  # nothing has happened yet
                 connection = await stack.enter_async_context(self._begun())
             transaction = Transaction(connection)
-            first = opening.get()
+            first = _first.get()
             if first is not None:
                 await first(transaction)
             yield transaction

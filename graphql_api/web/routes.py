@@ -12,6 +12,7 @@ from graphql_api.engine.operations import Operations
 from graphql_api.web import health
 from graphql_api.web.graphiql import files as page_files
 from graphql_api.web.http import GetRequests, GraphQLEndpoint
+from graphql_api.web.idempotency import Idempotency
 from graphql_api.web.limits import Limits
 from graphql_api.web.metrics import Metrics
 from graphql_api.web.service import Authenticate, MakeContext, Service
@@ -26,6 +27,7 @@ def routes(
     ready: health.Ready,
     limits: Limits,
     budget: Budget | None = None,
+    idempotency: Idempotency | None = None,
     get_requests: GetRequests = "off",
     allowed_origins: Collection[str] = (),
     graphiql: bytes | None = None,
@@ -33,12 +35,12 @@ def routes(
 ) -> list[BaseRoute]:
     """The routes of one process.
 
-    `ready` raises where the process can't serve. `budget` bounds what a viewer may ask of it. `graphiql` is
-    the page for browsers at /graphql, if there is to be one. `collectors` add the numbers of others (pool,
-    feed) to /metrics.
+    `ready` raises where the process can't serve. `budget` bounds what a viewer may ask of it, and
+    `idempotency` carries out keyed mutations once. `graphiql` is the page for browsers at /graphql, if there
+    is to be one. `collectors` add the numbers of others (pool, feed) to /metrics.
     """
     metrics = Metrics(collectors)
-    service = Service(operations, authenticate, make_context, limits, metrics, budget)
+    service = Service(operations, authenticate, make_context, limits, metrics, budget, idempotency)
     cors = Middleware(
         CORSMiddleware,
         allow_origins=list(allowed_origins),

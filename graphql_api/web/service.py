@@ -19,6 +19,7 @@ from graphql_api.db.database import DatabaseUnavailableError
 from graphql_api.engine.operations import Operation, Operations, Result
 from graphql_api.web.deadline import ClientGoneError, Deadline
 from graphql_api.web.errors import HTTPError, masked, rate_limited, unavailable
+from graphql_api.web.idempotency import Idempotency
 from graphql_api.web.limits import Limits
 from graphql_api.web.metrics import Metrics
 
@@ -55,11 +56,13 @@ class Service:
         limits: Limits,
         metrics: Metrics,
         budget: Budget | None = None,
+        idempotency: Idempotency | None = None,
     ) -> None:
         self.operations = operations
         self.limits = limits
         self.metrics = metrics
         self._budget = budget
+        self._idempotency = idempotency
         self._authenticate = authenticate
         self._make_context = make_context
         self._running = 0
@@ -105,16 +108,22 @@ class Service:
     ) -> Result:
         """Run a query or a mutation within its time.
 
-        Raises HTTPError if too many are under way (503) or the viewer's points are spent (429), and
-        ClientGoneError once `receive` tells that the client has hung up. A mutation that has begun runs to
-        its end all the same.
+        Raises HTTPError if too many are under way (503), if the viewer's points are spent (429) or for what
+        is wrong with an Idempotency-Key, and ClientGoneError once `receive` tells that the client has hung
+        up. A mutation that has begun runs to its end all the same.
         """
         if operation.kind is not OperationType.MUTATION:
             return await self._execute(operation, viewer, caller, receive)
-        task = asyncio.create_task(self._execute(operation, viewer, caller, None))
+        task = asyncio.create_task(self._change(operation, viewer, caller))
         self._mutations.add(task)
         task.add_done_callback(self._mutations.discard)
         return await asyncio.shield(task)
+
+    async def _change(self, operation: Operation, viewer: Viewer, caller: Caller) -> Result:
+        def run() -> Awaitable[Result]:
+            return self._execute(operation, viewer, caller, None)
+
+        return await (self._idempotency.once(operation, viewer, run) if self._idempotency else run())
 
     async def _execute(
         self, operation: Operation, viewer: Viewer, caller: Caller, receive: Receive | None

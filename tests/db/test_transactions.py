@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from graphql_api.db.database import ContentionError, Database, Transaction, opening
+from graphql_api.db.database import ContentionError, Database, Transaction, beginning_with
 from graphql_api.db.statements import compile_statement
 from tests import factories
 
@@ -105,7 +105,7 @@ async def test_work_that_always_gives_way_ends_in_an_error_that_is_worth_another
     assert len(attempts) == 5
 
 
-async def test_a_transaction_begins_with_what_its_task_says(
+async def test_a_transaction_begins_with_what_its_block_says(
     database: Database, connection: "asyncpg.Connection"
 ) -> None:
     async def first(transaction: Transaction) -> None:
@@ -114,11 +114,8 @@ async def test_a_transaction_begins_with_what_its_task_says(
     async def work(transaction: Transaction) -> None:
         await transaction.fetch(ADD, email="work")
 
-    async def task() -> None:
-        opening.set(first)
+    with beginning_with(first):
         await database.run(work)
-
-    await asyncio.create_task(task())
     assert await emails(connection) == {"first", "work"}
     await connection.execute("DELETE FROM users")
     await database.run(work)
@@ -131,11 +128,9 @@ async def test_a_transaction_whose_beginning_fails_has_no_effect(
     async def refuse(_: Transaction) -> None:
         raise PermissionError
 
-    async def task() -> None:
-        opening.set(refuse)
-        async with database.transaction() as transaction:
-            await transaction.fetch(ADD, email="ada")
+    async def work(transaction: Transaction) -> None:
+        await transaction.fetch(ADD, email="ada")
 
-    with pytest.raises(PermissionError):
-        await asyncio.create_task(task())
+    with beginning_with(refuse), pytest.raises(PermissionError):
+        await database.run(work)
     assert await emails(connection) == set()

@@ -13,13 +13,20 @@ from graphql_api.db.tables.given import (
     trades,
     users,
 )
-from graphql_api.db.tables.ours import refresh_tokens, service_tokens, token_families, user_roles
+from graphql_api.db.tables.ours import (
+    idempotency_keys,
+    refresh_tokens,
+    service_tokens,
+    token_families,
+    user_roles,
+)
 
 __all__ = [
     "account_performance",
     "accounts",
     "active_strategies_performance",
     "finite",
+    "idempotency_keys",
     "metadata",
     "refresh_tokens",
     "risk_settings",

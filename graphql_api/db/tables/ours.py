@@ -1,6 +1,17 @@
 """What is ours: the indexes that pages of children are read by, and who may do what (schema api_auth)."""
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, LargeBinary, Table, Text, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Table,
+    Text,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from graphql_api.db.tables.base import NOW, Timestamp, Uuid, metadata, sort_key
@@ -84,5 +95,22 @@ service_tokens = Table(
     Column("revoked_at", Timestamp),
     Column("last_used_at", Timestamp),
     Index("service_tokens_user_id_idx", "user_id"),
+    schema="api_auth",
+)
+
+# One row is a request that must not be carried out twice. `viewer` is a user's id or a service token's
+# digest; `effects` counts the transactions of the attempt that were committed.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("viewer", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request", LargeBinary, nullable=False),
+    Column("attempt", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+    Column("effects", BigInteger, nullable=False, server_default=text("0")),
+    Column("answer", LargeBinary),
+    Column("leased_until", Timestamp, nullable=False),
+    Column("expires_at", Timestamp, nullable=False),
+    Index("idempotency_keys_expires_at_idx", "expires_at"),
     schema="api_auth",
 )

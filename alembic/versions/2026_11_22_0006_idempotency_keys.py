@@ -1,0 +1,29 @@
+"""Keys under which a change is made once, with what came of it, until they expire."""
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("""
+        CREATE TABLE api_auth.idempotency_keys (
+            viewer TEXT NOT NULL,
+            key TEXT NOT NULL,
+            request BYTEA NOT NULL,
+            attempt UUID NOT NULL DEFAULT gen_random_uuid(),
+            effects BIGINT NOT NULL DEFAULT 0,
+            answer BYTEA,
+            leased_until TIMESTAMP WITH TIME ZONE NOT NULL,
+            expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+            PRIMARY KEY (viewer, key)
+        )
+    """)
+    op.execute("CREATE INDEX idempotency_keys_expires_at_idx ON api_auth.idempotency_keys (expires_at)")
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE api_auth.idempotency_keys")

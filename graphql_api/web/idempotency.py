@@ -1,0 +1,132 @@
+"""Idempotency-Key: a mutation sent again under its key is answered as before, and not carried out again.
+
+As the IETF's draft of the header has it: 422 for a key that stands for another request, 409 for one whose
+request is under way. Keys are a viewer's own. Where HTTP has the header, any transport may have
+`extensions.idempotencyKey`.
+"""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Collection
+from functools import partial
+from hashlib import sha256
+from http import HTTPStatus
+
+import orjson
+
+from graphql_api.auth.viewer import Viewer
+from graphql_api.db.database import DatabaseUnavailableError, beginning_with
+from graphql_api.db.idempotency import (
+    AnswerLostError,
+    Claim,
+    IdempotencyKeys,
+    KeyInUseError,
+    KeyReusedError,
+)
+from graphql_api.engine.operations import Operation, Result
+from graphql_api.web.errors import RETRY_AFTER, HTTPError, unavailable
+
+logger = logging.getLogger(__name__)
+
+_KEY = re.compile(r"[!-~]{1,255}")
+
+
+class Idempotency:
+    """Carries out each keyed mutation once.
+
+    Fields of `unkeyed` neither need a key nor take one: they are open to anyone, and answer with secrets that
+    aren't to be stored.
+    """
+
+    def __init__(self, keys: IdempotencyKeys, unkeyed: Collection[str]) -> None:
+        self._keys = keys
+        self._unkeyed = frozenset(unkeyed)
+
+    async def once(
+        self, operation: Operation, viewer: Viewer, run: Callable[[], Awaitable[Result]]
+    ) -> Result:
+        """What `run` answers, or has answered before under the operation's key. Raises HTTPError."""
+        key = find_key(operation)
+        if key is None or viewer.principal is None or not self._takes_key(operation):
+            return await run()
+        claim = await self._claim(viewer.principal, key, digest_of(operation))
+        if isinstance(claim, bytes):
+            return Result.rendered(claim)
+        try:
+            with beginning_with(partial(self._keys.count, claim)):
+                result = await run()
+            answer = result.render()
+        except BaseException:
+            await self._settle(claim, None)
+            raise
+        await self._settle(claim, answer, failed=bool(result.errors))
+        return result
+
+    def _takes_key(self, operation: Operation) -> bool:
+        fields = operation.root_fields
+        if fields & self._unkeyed and not fields <= self._unkeyed:
+            names = ", ".join(sorted(fields & self._unkeyed))
+            raise _invalid(f"{names} can't be asked for together with other fields under a key")
+        return not fields & self._unkeyed
+
+    async def _claim(self, viewer: str, key: str, request: bytes) -> Claim | bytes:
+        try:
+            return await self._keys.claim(viewer, key, request)
+        except KeyReusedError:
+            raise HTTPError(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "IDEMPOTENCY_KEY_REUSED",
+                "Idempotency-Key: was sent before with another request: use a new one",
+            ) from None
+        except KeyInUseError:
+            raise HTTPError(
+                HTTPStatus.CONFLICT,
+                "IDEMPOTENCY_KEY_IN_USE",
+                "Idempotency-Key: its request is under way: ask again for the answer",
+                RETRY_AFTER,
+            ) from None
+        except AnswerLostError:
+            raise HTTPError(
+                HTTPStatus.CONFLICT,
+                "IDEMPOTENCY_ANSWER_LOST",
+                "Idempotency-Key: the change was made, and its answer was lost: read what it is now",
+            ) from None
+        except DatabaseUnavailableError:
+            raise unavailable("the database can't be reached at the moment: try again") from None
+
+    async def _settle(self, claim: Claim, answer: bytes | None, *, failed: bool = False) -> None:
+        """Store the answer; but where nothing was changed and something failed, free the key."""
+        try:
+            if (answer is None or failed) and await self._keys.give_up(claim):
+                return
+            if answer is not None:
+                await self._keys.keep(claim, answer)
+        except Exception:
+            # What was done is done, and counted: a repetition won't be carried out again.
+            logger.warning("the answer under an Idempotency-Key couldn't be stored", exc_info=True)
+
+
+def find_key(operation: Operation) -> str | None:
+    """The key that a request came with. Raises HTTPError (400)."""
+    key = (operation.request.extensions or {}).get("idempotencyKey")
+    if key is None:
+        return None
+    if isinstance(key, str):
+        key = key.strip().removeprefix('"').removesuffix('"')  # the draft has quotes around it
+        if _KEY.fullmatch(key):
+            return key
+    raise _invalid("must have 1 to 255 visible characters")
+
+
+def digest_of(operation: Operation) -> bytes:
+    """What tells a request from every other."""
+    location = operation.document.ast.loc
+    text = location.source.body if location else ""
+    request = operation.request
+    return sha256(
+        orjson.dumps([text, request.operation_name, request.variables], option=orjson.OPT_SORT_KEYS)
+    ).digest()
+
+
+def _invalid(rule: str) -> HTTPError:
+    return HTTPError(HTTPStatus.BAD_REQUEST, "IDEMPOTENCY_KEY_INVALID", f"Idempotency-Key: {rule}")

@@ -1,0 +1,65 @@
+"""The whole application, asked by HTTP without a network in between."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+
+from graphql_api.app import create_app
+from graphql_api.auth import service_tokens
+from graphql_api.auth.viewer import Scope
+from graphql_api.db.address import Address
+from graphql_api.db.database import Database
+from tests.asking import settings_for
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A client of the application, and its database."""
+
+    client: httpx.AsyncClient
+    database: Database
+
+    async def token(self, *scopes: Scope, user_id: str | None = None) -> str:
+        """A token with these scopes."""
+        made = await service_tokens.create(self.database, "test", scopes, user_id=user_id, lifetime=None)
+        return made.text
+
+    async def ask(
+        self,
+        query: str | None = None,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **parameters: Any,
+    ) -> httpx.Response:
+        """One POST."""
+        given = dict(headers or {}) | ({"authorization": f"Bearer {token}"} if token else {})
+        body = {"query": query, "variables": variables, **parameters}
+        return await self.client.post("/graphql", json=body, headers=given)
+
+
+@asynccontextmanager
+async def served(address: Address, folder: Path, **settings: Any) -> AsyncIterator[Edge]:
+    """The application as these settings have it."""
+    app = create_app(settings_for(address, folder, **settings))
+    transport = httpx.ASGITransport(app)
+    database = Database(address)
+    # The garbage collector is the test run's, not the application's.
+    with patch("graphql_api.app.settle"):
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        ):
+            yield Edge(client, database)
+    await database.close()
+
+
+def codes(response: httpx.Response) -> Sequence[str]:
+    """The codes of a response's errors."""
+    return [error["extensions"]["code"] for error in response.json()["errors"]]
