@@ -27,6 +27,7 @@ class Clamped(str):
     """A moment beyond the calendar, shown as its nearest end. `stored` is what PostgreSQL has."""
 
     __slots__ = ("stored",)
+    stored: str
 
     def __new__(cls, shown: str, stored: str) -> Self:
         """The end of the calendar that stands for `stored`."""

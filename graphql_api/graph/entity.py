@@ -46,14 +46,17 @@ class Entity:
             return self.parent[1].tenant_column
         return self.owner
 
-    def joined(self, *needed: FromClause) -> FromClause:
-        """The table, joined upwards as far as the `needed` tables ask for."""
+    def joined(self, *needed: FromClause, inner: bool) -> FromClause:
+        """The table, joined upwards as far as the `needed` tables ask for.
+
+        Without `inner`, rows whose foreign key is null stay: who may see every tenant's rows sees those too.
+        """
         source: FromClause = self.table
         missing = {table for table in needed if table is not self.table}
         for table, condition in self.lineage:
             if not missing:
                 break
-            source = source.join(table, condition)
+            source = source.join(table, condition, isouter=not inner)
             missing.discard(table)
         assert not missing, f"{self.name} does not lead to {missing}"  # noqa: S101
         return source
@@ -62,8 +65,8 @@ class Entity:
         """`query` over this entity, restricted to :tenant's rows if `scoped`. The one place that says so."""
         column = self.tenant_column
         if not scoped or column is None:
-            return query.select_from(self.joined(*needed))
-        return query.select_from(self.joined(column.table, *needed)).where(
+            return query.select_from(self.joined(*needed, inner=False))
+        return query.select_from(self.joined(column.table, *needed, inner=True)).where(
             column == bindparam("tenant", type_=UUID(as_uuid=False))
         )
 

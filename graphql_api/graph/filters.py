@@ -21,7 +21,9 @@ from graphql_api.db.tables import unbounded
 from graphql_api.graph.errors import BadInputError
 from graphql_api.graph.scalars import parse_id
 
-MAX_CONDITIONS = 50
+MAX_CONDITIONS = 100
+"""Comparisons and groups of one filter, however deep."""
+
 MAX_LISTED = 1000
 
 Operator = Literal["eq", "in", "contains", "starts_with", "gt", "gte", "lt", "lte", "is_null", "is_not_null"]
@@ -121,37 +123,54 @@ def read_filter(given: Any, argument: str = "filter") -> tuple[Shape, Values]:
     """
     if given is None:
         return EVERYTHING, ()
-    values: list[Any] = []
-    shape = _read(given, argument, values)
-    if len(values) > MAX_CONDITIONS:
-        raise BadInputError(argument, f"has more than {MAX_CONDITIONS} conditions")
-    return shape, tuple((f"f{i}", value) for i, value in enumerate(values))
+    reading = _Reading(argument)
+    shape = reading.read(given, argument)
+    return shape, tuple((f"f{i}", value) for i, value in enumerate(reading.values))
 
 
-def _read(given: Any, argument: str, values: list[Any]) -> Shape:
-    members: list[Shape] = []
-    definition = get_object_definition(type(given), strict=True)
-    for part in definition.fields:
-        value = getattr(given, part.python_name)
-        if value is None or value is strawberry.UNSET:
-            continue
-        path = f"{argument}.{part.graphql_name or _camel(part.python_name)}"
-        meta = part.metadata
-        if kind := meta.get("combines"):
-            inner = value if isinstance(value, list) else [value]
-            members.append(
-                Group(kind, tuple(_read(item, f"{path}.{i}", values) for i, item in enumerate(inner)))
-            )
-        elif (column := meta.get("exists")) is not None:
-            members.append(Term(column, "is_not_null" if value else "is_null"))
-        elif (column := meta.get("missing")) is not None:
-            members.append(Term(column, "is_null" if value else "is_not_null"))
-        else:
-            for operator, operand in _comparisons(value, meta, path):
-                members.append(Term(meta["compares"], operator))
-                if operator not in ("is_null", "is_not_null"):
-                    values.append(operand)
-    return Group("and", tuple(members))
+class _Reading:
+    """One filter being read: what it has so far, and how much more it may have."""
+
+    def __init__(self, argument: str) -> None:
+        self.values: list[Any] = []
+        self._argument = argument
+        self._left = MAX_CONDITIONS
+
+    def read(self, given: Any, path: str) -> Shape:
+        """The shape of a filter input and all within it."""
+        self._count()
+        members: list[Shape] = []
+        for part in get_object_definition(type(given), strict=True).fields:
+            value = getattr(given, part.python_name)
+            if value is None or value is strawberry.UNSET:
+                continue
+            own, meta = f"{path}.{part.graphql_name or _camel(part.python_name)}", part.metadata
+            if kind := meta.get("combines"):
+                members.append(self._combine(kind, value, own))
+            elif (column := meta.get("exists")) is not None:
+                members.append(self._term(column, "is_not_null" if value else "is_null"))
+            elif (column := meta.get("missing")) is not None:
+                members.append(self._term(column, "is_null" if value else "is_not_null"))
+            else:
+                for operator, operand in _comparisons(value, meta, own):
+                    members.append(self._term(meta["compares"], operator))
+                    if operator not in ("is_null", "is_not_null"):
+                        self.values.append(operand)
+        return Group("and", tuple(members))
+
+    def _combine(self, kind: Any, value: Any, path: str) -> Group:
+        if not isinstance(value, list):
+            return Group(kind, (self.read(value, path),))
+        return Group(kind, tuple(self.read(item, f"{path}.{place}") for place, item in enumerate(value)))
+
+    def _term(self, expression: ColumnElement[Any], operator: Operator) -> Term:
+        self._count()
+        return Term(expression, operator)
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise BadInputError(self._argument, f"has more than {MAX_CONDITIONS} conditions")
 
 
 def _comparisons(value: Any, meta: Any, path: str) -> Iterator[tuple[Operator, Any]]:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Column, DateTime, Integer, Numeric
 
+from graphql_api.db.codecs import Clamped
 from graphql_api.graph.context import Row
 from graphql_api.graph.errors import BadInputError
 from graphql_api.graph.filters import EVERYTHING, Shape, Values, storable
@@ -32,6 +34,13 @@ class Order:
         """What a cursor says to be of this order."""
         return f"{self.column.name}{'-' if self.descending else '+'}"
 
+
+# What PostgreSQL prints of a moment that RFC 3339 has no year for.
+_BEYOND = re.compile(
+    r"-?infinity|(\d{4,6})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+    r" \d\d:\d\d:\d\d(\.\d{1,6})?[+-]\d\d(:\d\d)?( BC)?",
+    re.ASCII,
+)
 
 Position = tuple[Any, str]
 """A row's place in an order: its sort key as `db.tables.sort_key` computes it, and its id."""
@@ -74,7 +83,10 @@ class Page:
 
     def cursor(self, row: Row) -> str:
         """The opaque text that names a row's place in this page's order."""
-        payload = orjson.dumps((self.order.name, row[self.order.column.name], row["id"]))
+        value = row[self.order.column.name]
+        if isinstance(value, Clamped):
+            value = value.stored
+        payload = orjson.dumps((self.order.name, value, row["id"]))
         return base64.urlsafe_b64encode(payload).rstrip(b"=").decode()
 
 
@@ -98,7 +110,10 @@ def _key(value: Any, column: Column[Any], name: str) -> Any:
         case Numeric():
             return "-Infinity" if value is None else _checked(value, str, parse_decimal)
         case DateTime():
-            return "-infinity" if value is None else _checked(value, str, parse_datetime)
+            if value is None:
+                return "-infinity"
+            beyond = isinstance(value, str) and _BEYOND.fullmatch(value)
+            return value if beyond else _checked(value, str, parse_datetime)
         case Integer():
             return -(2**31) if value is None else _checked(value, int, _int4)
         case _:

@@ -10,8 +10,10 @@ import orjson
 REDACTED = "[redacted]"
 
 _SECRET = re.compile(
-    r"pass(word|wd|phrase)?|pwd|secret|token|api[-_ ]?key|private[-_ ]?key|access[-_ ]?key|credential"
-    r"|authorization|cookie|\bauth\b|signature|\bpin\b",
+    r"pass(word|wd|phrase|code)|pwd|secret|token|api[-_ ]?key|private[-_ ]?key|access[-_ ]?key|credential"
+    r"|authorization|cookie|signature"
+    # Short words only where they are words: auth_header and authHeader, not author.
+    r"|(?-i:(?<![A-Za-z])([Aa]uth|AUTH|[Pp]ass|PASS|[Pp]in|PIN)(?![a-z]))",
     re.IGNORECASE,
 )
 # What could be a key that the pattern fits: most documents have none and pass as they are.
@@ -26,7 +28,10 @@ def redact(text: str) -> Any:
     if not _SUSPECT.search(text):
         return text
     verbatim = partial(json.loads, parse_float=_Verbatim, parse_int=_Verbatim)
-    return orjson.dumps(_without_secrets(verbatim(text)))
+    try:
+        return orjson.dumps(_without_secrets(verbatim(text)))
+    except (RecursionError, orjson.JSONEncodeError):
+        return orjson.dumps(REDACTED)  # too deep to look through, and it may hold a secret
 
 
 class _Verbatim(str):

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from tests import factories
-from tests.asking import Graph, trader
+from tests.asking import Graph, operator, trader
 from tests.factories import NOW
 
 TRADES = "query ($filter: TradeFilter) { trades(filter: $filter) { totalCount nodes { symbol } } }"
@@ -84,6 +84,20 @@ async def test_a_filter_finds(desk: Graph, given: dict[str, Any], symbols: str) 
     assert answer["totalCount"] == len(symbols.split())
 
 
+async def test_a_filter_by_account_leaves_out_no_trade_without_one(
+    desk: Graph, connection: "asyncpg.Connection"
+) -> None:
+    account = str(await connection.fetchval("SELECT id FROM tradelocker_accounts"))
+    await factories.trade(connection, None, symbol="orphan")
+    every = desk.as_(operator())
+
+    either = {"or": [{"accountId": account}, {"symbol": {"eq": "orphan"}}]}
+    assert (await every.ask(TRADES, {"filter": {"not": {"accountId": account}}})).data["trades"][
+        "totalCount"
+    ] == 1
+    assert (await every.ask(TRADES, {"filter": either})).data["trades"]["totalCount"] == 6
+
+
 async def test_a_filter_by_account_reaches_over_sessions(
     desk: Graph, connection: "asyncpg.Connection"
 ) -> None:
@@ -101,7 +115,10 @@ async def test_a_filter_by_account_reaches_over_sessions(
         ({"symbol": {"eq": "a\0"}}, "filter.symbol.eq: has a character that no stored text has"),
         ({"or": [{}, {"pnl": {"gt": "NaN"}}]}, "filter.or.1.pnl.gt: must be finite"),
         ({"symbol": {"in": ["x"] * 1001}}, "filter.symbol.in: lists more than 1000 values"),
-        ({"and": [{"symbol": {"eq": "x"}}] * 51}, "filter: has more than 50 conditions"),
+        ({"and": [{"symbol": {"eq": "x"}}] * 51}, "filter: has more than 100 conditions"),
+        ({"or": [{"hasStrategy": True}] * 51}, "filter: has more than 100 conditions"),
+        ({"or": [{}] * 101}, "filter: has more than 100 conditions"),
+        ({"not": {"not": {"accountId": "7"}}}, "filter.not.not.accountId: must be a UUID"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

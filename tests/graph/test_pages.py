@@ -161,6 +161,35 @@ async def test_a_bad_argument_is_named_with_its_rule(
     assert answer.statements == 0
 
 
+@pytest.mark.parametrize("direction", ["ASC", "DESC"])
+async def test_pages_tile_moments_beyond_the_calendar(
+    graph: Graph, connection: "asyncpg.Connection", direction: str
+) -> None:
+    user = await factories.user(connection)
+    session = await factories.session(connection, await factories.account(connection, user))
+    odd = (
+        "infinity",
+        "-infinity",
+        "infinity",
+        "10000-01-01",
+        "0044-03-15 BC",
+        None,
+        "2026-11-20",
+        "10000-01-02",
+    )
+    for moment in odd:
+        trade = await factories.trade(connection, session)
+        await connection.execute(f"UPDATE trades SET exit_time = $${moment or 'now'}$$ WHERE id = '{trade}'")
+        if moment is None:
+            await connection.execute(f"UPDATE trades SET exit_time = NULL WHERE id = '{trade}'")
+    order = {"field": "EXIT_TIME", "direction": direction}
+    whole = await walk(graph.as_(trader(user)), 100, order)
+
+    assert len(set(whole)) == len(odd)
+    assert await walk(graph.as_(trader(user)), 1, order) == whole
+    assert await walk(graph.as_(trader(user)), 1, order, backward=True) == whole
+
+
 async def test_a_cursor_of_another_order_is_refused(desk: Graph) -> None:
     cursor = (await desk.ask(PAGE, {"first": 1})).data["trades"]["pageInfo"]["endCursor"]
     answer = await desk.ask(PAGE, {"after": cursor, "orderBy": {"field": "SIZE"}})

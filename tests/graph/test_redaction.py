@@ -33,6 +33,21 @@ def test_the_value_of_a_secret_looking_key_is_replaced(key: str) -> None:
     }
 
 
+@pytest.mark.parametrize("key", ["auth_header", "authHeader", "pin", "PIN_CODE", "pass", "passcode"])
+def test_short_secret_words_are_found_where_they_are_words(key: str) -> None:
+    assert b"s3cret" not in shown(orjson.dumps({key: "s3cret"}).decode())
+
+
+@pytest.mark.parametrize("key", ["author", "passed", "bypass", "spin", "pinned", "opinion"])
+def test_words_that_only_contain_one_are_left(key: str) -> None:
+    assert b"plain" in shown(orjson.dumps({key: "plain"}).decode())
+
+
+@pytest.mark.parametrize("depth", [300, 5000])
+def test_what_is_too_deep_to_look_through_is_redacted_whole(depth: int) -> None:
+    assert shown("[" * depth + '{"password": "s3cret"}' + "]" * depth) == b'"[redacted]"'
+
+
 def test_a_key_spelt_with_escapes_is_found_too() -> None:
     assert b"s3cret" not in shown('{"pass\\u0077ord": "s3cret"}')
 
