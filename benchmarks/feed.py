@@ -74,7 +74,10 @@ async def measure(
                     await connection.execute(_TRIGGER.read_text())
             run = await _run(server, audience, address)
             runs[server.name].append(run)
-            print(f"round {number + 1}: {server.name} feed {run.per_second:,.0f} deliveries per CPU second")
+            print(
+                f"round {number + 1}: {server.name} feed {run.per_second:,.0f} deliveries per CPU second",
+                flush=True,
+            )
     return runs
 
 

@@ -1,15 +1,17 @@
-"""What the feed costs those who write the log: inserts per second, bare table against ours."""
+"""What the feed costs those who write the log: inserts per second, given table against ours."""
 
 import asyncio
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from benchmarks.cpu import cpu_seconds
 from benchmarks.feed import INSERT
 from benchmarks.postgres import Server as Postgres
-from benchmarks.postgres import pgbench
+from benchmarks.postgres import connected, pgbench
 from benchmarks.report import table
 from graphql_api.db.address import Address
 from graphql_api.db.migrate import migrate
@@ -17,50 +19,85 @@ from graphql_api.db.migrate import migrate
 BARE, OURS = "bare", "ours"
 WRITERS = (1, 8)
 
-Rates = Mapping[tuple[str, int], Sequence[float]]
-"""Inserts per second by table and number of writers, one for each round."""
+_FIGURES = {
+    "rate": re.compile(r"^tps = ([\d.]+)", re.MULTILINE),
+    "count": re.compile(r"actually processed: (\d+)"),
+}
 
-_TPS = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """One go at one table."""
+
+    rate: float
+    """Inserts per second."""
+    cpu: float
+    """Seconds of PostgreSQL's CPU for each."""
 
 
-async def measure(postgres: Postgres, rounds: int, seconds: int) -> Rates:
+Runs = Mapping[tuple[str, int], Sequence[Inserted]]
+"""By table and number of writers, one for each round."""
+
+
+async def measure(postgres: Postgres, rounds: int, seconds: int) -> Runs:
     """Insert for so many seconds, one row a transaction; bare and ours in turn."""
     databases = {BARE: await postgres.create("inserting_bare"), OURS: await postgres.create("inserting_ours")}
     await migrate(databases[BARE], "0001")  # the given schema, and nothing of ours
     await migrate(databases[OURS])
-    rates: dict[tuple[str, int], list[float]] = {
+    process = await postgres.process()
+    runs: dict[tuple[str, int], list[Inserted]] = {
         (name, writers): [] for writers in WRITERS for name in databases
     }
     # Somebody listens, as the feed's reader would.
-    async with postgres.connection("inserting_ours") as listener:
+    async with connected(databases[OURS]) as listener:
         await listener.add_listener("log_feed", lambda *_: None)
         for _ in range(rounds):
-            for (name, writers), so_far in rates.items():
-                rate = await asyncio.to_thread(_insert, databases[name], writers, seconds)
-                so_far.append(rate)
-                print(f"{name}, {writers} writers: {rate:,.0f} inserts a second")
-    return rates
+            for (name, writers), so_far in runs.items():
+                run = await asyncio.to_thread(_insert, databases[name], writers, seconds, process)
+                so_far.append(run)
+                print(f"{name}, {writers} writers: {run.rate:,.0f} inserts a second", flush=True)
+    return runs
 
 
-def _insert(address: Address, writers: int, seconds: int) -> float:
+def _insert(address: Address, writers: int, seconds: int, process: int) -> Inserted:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "insert.sql"
         script.write_text(INSERT)
         count = (f"--client={writers}", f"--jobs={min(writers, 2)}", f"--time={seconds}")
+        before = cpu_seconds(process)
         printed = pgbench(address, "--no-vacuum", "--protocol=prepared", *count, f"--file={script}")
-    found = _TPS.search(printed)
-    assert found is not None, printed
-    return float(found[1])
+        used = cpu_seconds(process) - before
+    figures = {name: pattern.search(printed) for name, pattern in _FIGURES.items()}
+    rate, inserts = (float(found[1]) for found in figures.values() if found)
+    return Inserted(rate, used / inserts)
 
 
-def inserting_table(rates: Rates) -> str:
+def inserting_table(runs: Runs) -> str:
     """The cost for each number of writers."""
     rows = []
     for writers in WRITERS:
-        bare, ours = rates[BARE, writers], rates[OURS, writers]
-        ratio = median(one / other for one, other in zip(ours, bare, strict=True))
-        counted = "1 writer" if writers == 1 else f"{writers} writers"
+        bare, ours = runs[BARE, writers], runs[OURS, writers]
+        kept = median(one.rate / other.rate for one, other in zip(ours, bare, strict=True))
         rows.append(
-            ("inserting", counted, f"{median(bare):,.0f}", f"{median(ours):,.0f}", f"{ratio:.2f}", "≥ 0.8")
+            (
+                "inserting",
+                "1 writer" if writers == 1 else f"{writers} writers",
+                f"{median(run.rate for run in bare):,.0f}",
+                f"{median(run.rate for run in ours):,.0f}",
+                f"{kept:.2f}",
+                "≥ 0.8",
+                f"{median(run.cpu for run in bare) * 1e6:.0f}",
+                f"{median(run.cpu for run in ours) * 1e6:.0f}",
+            )
         )
-    return table(("workload", "who", "bare inserts/s", "ours inserts/s", "ours ÷ bare", "goal"), rows)
+    head = (
+        "",
+        "who",
+        "bare inserts/s",
+        "ours inserts/s",
+        "ours ÷ bare",
+        "goal",
+        "bare CPU µs",
+        "ours CPU µs",
+    )
+    return table(head, rows)

@@ -83,7 +83,10 @@ async def measure(plan: Plan, postgres: Postgres, address: Address, identities: 
                 for workload in plan.workloads:
                     sample = await _run(workload, process, prepared[workload.name], database)
                     samples[workload.name, server.name].append(sample)
-                    print(f"round {number + 1}: {server.name} {workload.name} {sample.cpu * 1e3:.2f} ms")
+                    print(
+                        f"round {number + 1}: {server.name} {workload.name} {sample.cpu * 1e3:.2f} ms",
+                        flush=True,
+                    )
                 memory[server.name] = max(memory[server.name], peak_memory(process.process))
     return Measured(samples, memory)
 

@@ -193,7 +193,7 @@ async def measure(postgres: Postgres, trades: int) -> Sequence[tuple[int, Costs,
             own = 0
             async for question in _questions(graph):
                 costs[question.name] = await graph.measure(question)
-                print(f"{size:,} trades: {question.name} {costs[question.name].cpu * 1e3:.1f} ms")
+                print(f"{size:,} trades: {question.name} {costs[question.name].cpu * 1e3:.1f} ms", flush=True)
                 if "account" in question.variables:
                     own = await _own_trades(graph, question.variables["account"])
             results.append((size, costs, own))
