@@ -64,7 +64,7 @@ class Socket:
         self._authorization = caller.headers.get("authorization", "")
         self._viewer = ANONYMOUS
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._count = 0
+        self._unfinished: set[asyncio.Task[None]] = set()  # those that are being cancelled included
 
     async def serve(self) -> None:
         """Speak until the end. Raises SocketClosed, alone or in a group."""
@@ -129,11 +129,19 @@ class Socket:
             raise SocketClosed(CloseCode.BAD_REQUEST, f"Invalid message received: {error}") from None
         if identifier in self._running:
             raise SocketClosed(CloseCode.SUBSCRIBER_EXISTS, f"Subscriber for {identifier} already exists")
-        if self._count >= self._service.limits.max_socket_subscriptions:
+        if len(self._unfinished) >= self._service.limits.max_socket_subscriptions:
             await self._send_errors(identifier, unavailable("too many operations on this socket").result)
             return
-        self._count += 1
-        self._running[identifier] = tasks.create_task(self._run(identifier, request))
+        task = tasks.create_task(self._run(identifier, request))
+        self._running[identifier] = task
+        self._unfinished.add(task)
+        task.add_done_callback(lambda task: self._end(identifier, task))
+
+    def _end(self, identifier: str, task: asyncio.Task[None]) -> None:
+        # A task that is cancelled before its first step never gets to clean up after itself.
+        self._unfinished.discard(task)
+        if self._running.get(identifier) is task:
+            del self._running[identifier]
 
     async def _run(self, identifier: str, request: GraphQLRequest) -> None:
         try:
@@ -150,10 +158,6 @@ class Socket:
             raise
         except Exception as error:  # noqa: BLE001 - masked and logged
             await self._send_errors(identifier, masked(error))
-        finally:
-            self._count -= 1
-            if self._running.get(identifier) is asyncio.current_task():
-                del self._running[identifier]
 
     async def _execute(self, identifier: str, operation: Operation) -> None:
         started = perf_counter()

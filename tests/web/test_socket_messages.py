@@ -1,4 +1,5 @@
 import asyncio
+import json
 
 import pytest
 
@@ -134,6 +135,19 @@ async def test_operations_beyond_the_limit_are_refused_one_by_one(serve: Serve) 
         await say(socket, id="a", type="complete")
         await ask(socket, "d", "{ hello }")
         assert (await hear(socket))["id"] == "d"
+
+
+async def test_operations_given_up_before_they_began_leave_room_for_others(serve: Serve) -> None:
+    async with connected(serve(settings={"max_socket_subscriptions": 2})) as socket:
+        for identifier in ("a", "b", "c"):
+            begin = {"id": identifier, "type": "subscribe", "payload": {"query": "subscription { forever }"}}
+            # In one segment, so that the server reads both before it runs anything.
+            socket.protocol.send_text(json.dumps(begin).encode())
+            socket.protocol.send_text(json.dumps({"id": identifier, "type": "complete"}).encode())
+            socket.transport.write(b"".join(socket.protocol.data_to_send()))
+            await socket.ping()
+        await ask(socket, "d", "{ hello }")
+        assert (await hear(socket))["type"] == "next"
 
 
 async def test_a_flood_of_subscriptions_is_answered_one_by_one(served: Served) -> None:
