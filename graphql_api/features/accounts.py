@@ -20,7 +20,7 @@ from graphql_api.graph.filters import DateTimeFilter, StringFilter, Term, compar
 from graphql_api.graph.listing import Children, FirstChild
 from graphql_api.graph.node import Node
 from graphql_api.graph.page import Order
-from graphql_api.graph.permissions import signed_in
+from graphql_api.graph.permissions import reads_graph
 from graphql_api.graph.relations import Listing, column, many, one, root_many, root_one
 
 if TYPE_CHECKING:
@@ -112,5 +112,5 @@ AccountConnection = Connection[Account]
 class Query:
     """Accounts at the root."""
 
-    account: Account | None = root_one("The account with this id.", ACCOUNTS, check=signed_in)
-    accounts: AccountConnection = root_many("The viewer's accounts.", ACCOUNT_LIST, check=signed_in)
+    account: Account | None = root_one("The account with this id.", ACCOUNTS, check=reads_graph)
+    accounts: AccountConnection = root_many("The viewer's accounts.", ACCOUNT_LIST, check=reads_graph)

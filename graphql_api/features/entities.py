@@ -5,9 +5,9 @@ password_hash and api_key are in no list of columns, so they never leave the dat
 
 from sqlalchemy import ColumnElement, and_, func, literal_column, select
 
-from graphql_api.auth.viewer import Scope
 from graphql_api.db import tables
 from graphql_api.graph.entity import Entity
+from graphql_api.graph.permissions import READS_GRAPH, READS_LOGS
 
 _has_api_key: ColumnElement[bool] = and_(
     tables.accounts.c.api_key.is_not(None), tables.accounts.c.api_key != ""
@@ -28,31 +28,44 @@ USERS = Entity(
     "User",
     tables.users,
     tuple(column for column in tables.users.c if column.name != "password_hash"),
+    READS_GRAPH,
     owner=tables.users.c.id,
 )
 ACCOUNTS = Entity(
     "Account",
     tables.accounts,
     (*(column for column in tables.accounts.c if column.name != "api_key"), _has_api_key),
+    READS_GRAPH,
     owner=tables.accounts.c.user_id,
 )
 SESSIONS = Entity(
-    "Session", tables.sessions, tuple(tables.sessions.c), parent=(tables.sessions.c.account_id, ACCOUNTS)
+    "Session",
+    tables.sessions,
+    tuple(tables.sessions.c),
+    READS_GRAPH,
+    parent=(tables.sessions.c.account_id, ACCOUNTS),
 )
-TRADES = Entity("Trade", tables.trades, tuple(tables.trades.c), parent=(tables.trades.c.session_id, SESSIONS))
+TRADES = Entity(
+    "Trade",
+    tables.trades,
+    tuple(tables.trades.c),
+    READS_GRAPH,
+    parent=(tables.trades.c.session_id, SESSIONS),
+)
 RISK_SETTINGS = Entity(
     "RiskSettings",
     tables.risk_settings,
     (*tables.risk_settings.c, _row_version, _has_duplicates),
+    READS_GRAPH,
     parent=(tables.risk_settings.c.account_id, ACCOUNTS),
 )
-STRATEGIES = Entity("Strategy", tables.strategies, tuple(tables.strategies.c))
+STRATEGIES = Entity("Strategy", tables.strategies, tuple(tables.strategies.c), READS_GRAPH)
 STRATEGY_PERFORMANCE = Entity(
-    "StrategyPerformance", tables.strategy_performance, tuple(tables.strategy_performance.c)
+    "StrategyPerformance", tables.strategy_performance, tuple(tables.strategy_performance.c), READS_GRAPH
 )
 SYSTEM_LOGS = Entity(
     "SystemLog",
     tables.system_logs,
     tuple(column for column in tables.system_logs.c if column.name != "feed_xid"),
-    scope=Scope.LOGS_READ,
+    READS_LOGS,
 )

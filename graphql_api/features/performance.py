@@ -18,7 +18,7 @@ from graphql_api.graph.filters import DateTimeFilter, compares
 from graphql_api.graph.listing import ROOT
 from graphql_api.graph.node import Node
 from graphql_api.graph.page import Order
-from graphql_api.graph.permissions import signed_in
+from graphql_api.graph.permissions import reads_graph
 from graphql_api.graph.relations import Listing, column, one, root_rows
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ class Query:
     """The views."""
 
     active_strategies_performance: list[ActiveStrategyPerformance] = root_rows(
-        "Every performance record of every active strategy.", active_strategies, check=signed_in
+        "Every performance record of every active strategy.", active_strategies, check=reads_graph
     )
     account_performance: list[AccountPerformance] = root_rows(
-        "Every session of the viewer's accounts.", account_sessions, check=signed_in
+        "Every session of the viewer's accounts.", account_sessions, check=reads_graph
     )

@@ -18,7 +18,7 @@ from graphql_api.graph.enums import OrderDirection, value
 from graphql_api.graph.filters import DateTimeFilter, DecimalFilter, compares, missing
 from graphql_api.graph.node import Node
 from graphql_api.graph.page import Order
-from graphql_api.graph.permissions import signed_in
+from graphql_api.graph.permissions import reads_graph
 from graphql_api.graph.relations import Listing, column, computed, many, one, root_many, root_one
 from graphql_api.graph.scalars import Duration
 
@@ -106,7 +106,7 @@ SessionConnection = Connection[Session]
 class Query:
     """Sessions at the root."""
 
-    session: Session | None = root_one("The session with this id.", SESSIONS, check=signed_in)
+    session: Session | None = root_one("The session with this id.", SESSIONS, check=reads_graph)
     sessions: SessionConnection = root_many(
-        "Sessions of all the viewer's accounts.", SESSION_LIST, check=signed_in
+        "Sessions of all the viewer's accounts.", SESSION_LIST, check=reads_graph
     )

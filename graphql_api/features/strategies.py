@@ -22,7 +22,7 @@ from graphql_api.graph.filters import DecimalFilter, StringFilter, compares
 from graphql_api.graph.listing import Children, FirstChild
 from graphql_api.graph.node import Node
 from graphql_api.graph.page import Order
-from graphql_api.graph.permissions import signed_in
+from graphql_api.graph.permissions import reads_graph
 from graphql_api.graph.redaction import redact
 from graphql_api.graph.relations import Listing, column, many, one, root_many, root_one
 from graphql_api.graph.scalars import JSON
@@ -119,5 +119,5 @@ StrategyConnection = Connection[Strategy]
 class Query:
     """Strategies at the root."""
 
-    strategy: Strategy | None = root_one("The strategy with this id.", STRATEGIES, check=signed_in)
-    strategies: StrategyConnection = root_many("All strategies.", STRATEGY_LIST, check=signed_in)
+    strategy: Strategy | None = root_one("The strategy with this id.", STRATEGIES, check=reads_graph)
+    strategies: StrategyConnection = root_many("All strategies.", STRATEGY_LIST, check=reads_graph)

@@ -25,7 +25,7 @@ from graphql_api.graph.filters import (
 )
 from graphql_api.graph.node import Node
 from graphql_api.graph.page import Order
-from graphql_api.graph.permissions import signed_in
+from graphql_api.graph.permissions import reads_graph
 from graphql_api.graph.relations import Listing, column, computed, one, root_many, root_one
 from graphql_api.graph.scalars import Duration
 
@@ -178,5 +178,5 @@ class TradeConnection(Connection[Trade]):
 class Query:
     """Trades at the root."""
 
-    trade: Trade | None = root_one("The trade with this id.", TRADES, check=signed_in)
-    trades: TradeConnection = root_many("Trades of all the viewer's accounts.", TRADE_LIST, check=signed_in)
+    trade: Trade | None = root_one("The trade with this id.", TRADES, check=reads_graph)
+    trades: TradeConnection = root_many("Trades of all the viewer's accounts.", TRADE_LIST, check=reads_graph)

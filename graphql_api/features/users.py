@@ -16,7 +16,7 @@ from graphql_api.graph.enums import OrderDirection, reader_of, value
 from graphql_api.graph.filters import StringFilter, compares
 from graphql_api.graph.node import Node
 from graphql_api.graph.page import Order
-from graphql_api.graph.permissions import signed_in
+from graphql_api.graph.permissions import reads_graph
 from graphql_api.graph.relations import Listing, column, many, root_many, root_one
 
 _users = tables.users.c
@@ -109,7 +109,7 @@ UserConnection = Connection[User]
 class Query:
     """Users at the root."""
 
-    user: User | None = root_one("The user with this id.", USERS, check=signed_in)
+    user: User | None = root_one("The user with this id.", USERS, check=reads_graph)
     users: UserConnection = root_many(
-        "Every user, for operators; for others, themselves alone.", USER_LIST, check=signed_in
+        "Every user, for operators; for others, themselves alone.", USER_LIST, check=reads_graph
     )

@@ -20,16 +20,17 @@ class Entity:
     """A table with an id, and the way from its rows to the tenant they belong to.
 
     The way is either the column that holds the user's id (`owner`), or a foreign key to the entity that
-    leads on (`parent`). An entity with neither belongs to every signed-in viewer, or to those with `scope`.
+    leads on (`parent`). An entity with neither has no tenant: all who may read such rows see the same.
     """
 
     name: str
     """Its GraphQL type."""
     table: Table
     columns: tuple[ColumnElement[Any], ...]
+    scopes: frozenset[Scope]
+    """Any of these lets a viewer read such rows, their own or all that have no tenant."""
     owner: Column[Any] | None = None
     parent: tuple[Column[Any], "Entity"] | None = None
-    scope: Scope | None = None
 
     @property
     def lineage(self) -> Iterator[tuple[Table, ColumnElement[bool]]]:
@@ -72,7 +73,7 @@ class Entity:
 
     def is_visible_to(self, db: Reader) -> bool:
         """Whether the viewer may read this kind of row at all."""
-        return db.viewer.is_authenticated and (self.scope is None or self.scope in db.viewer.scopes)
+        return db.viewer.is_authenticated and not self.scopes.isdisjoint(db.viewer.scopes)
 
     async def by_id(self, db: Reader, keys: Sequence[str], _page: None = None) -> Mapping[str, Row]:
         """The rows with these ids, as far as the viewer may see them."""

@@ -7,6 +7,9 @@ from graphql_api.auth.viewer import Scope
 from graphql_api.graph.context import Context
 from graphql_api.graph.errors import ForbiddenError, UnauthenticatedError
 
+READS_GRAPH = frozenset({Scope.GRAPH_READ, Scope.GRAPH_READ_ANY})
+READS_LOGS = frozenset({Scope.LOGS_READ})
+
 
 def anyone(_: Context) -> None:
     """Even nobody: login, and what leads to it."""
@@ -18,8 +21,15 @@ def signed_in(context: Context) -> None:
         raise UnauthenticatedError
 
 
+def reads_graph(context: Context) -> None:
+    """Users, operators, and services with a scope for it. Whose rows they then see is tenancy."""
+    signed_in(context)
+    if READS_GRAPH.isdisjoint(context.viewer.scopes):
+        raise ForbiddenError(Scope.GRAPH_READ)
+
+
 def reads_logs(context: Context) -> None:
     """Operators, and services with the scope logs:read."""
     signed_in(context)
-    if Scope.LOGS_READ not in context.viewer.scopes:
+    if READS_LOGS.isdisjoint(context.viewer.scopes):
         raise ForbiddenError(Scope.LOGS_READ)

@@ -91,6 +91,13 @@ async def test_update_keeps_what_is_absent_and_clears_what_is_null(desk: Desk) -
     assert limits(payload) == [None, "2.00000000", 3, "0.0125"]
 
 
+async def test_update_leaves_alone_what_it_was_not_given(desk: Desk) -> None:
+    await factories.risk_settings(desk.connection, desk.account, max_daily_loss=Decimal("NaN"))
+    await desk.changed(UPDATE, riskPerTrade="0.5")
+
+    assert (await desk.rows())[0]["max_daily_loss"].is_nan()
+
+
 async def test_update_makes_the_first_row(desk: Desk) -> None:
     payload = await desk.changed(UPDATE, maxOpenPositions=0)
 

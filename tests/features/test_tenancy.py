@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from graphql_api.auth.viewer import Login, Viewer
+from graphql_api.auth.viewer import Login, Scope, Viewer
 from tests import factories
 from tests.asking import Graph, operator, trader
 
@@ -206,12 +206,16 @@ async def test_a_log_line_is_no_node_without_its_scope(
     assert (await world.graph.as_(operator()).ask(query, {"id": line})).data["node"] == {"id": line}
 
 
-async def test_a_service_without_scopes_sees_no_tenants_rows(world: World) -> None:
-    service = world.graph.as_(Viewer(credential=Login("service")))
+@pytest.mark.parametrize("scopes", [[], [Scope.LOGS_READ], [Scope.RISK_WRITE]], ids=str)
+async def test_a_service_without_the_scope_sees_nothing_of_the_graph(
+    world: World, scopes: list[Scope]
+) -> None:
+    service = world.graph.as_(Viewer(credential=Login("service"), scopes=frozenset(scopes)))
 
-    answer = await service.ask("{ users { totalCount } trades { totalCount } accountPerformance { pnl } }")
-    assert answer.data == {
-        "users": {"totalCount": 0},
-        "trades": {"totalCount": 0},
-        "accountPerformance": [],
-    }
+    for root in ("users", "trades", "strategies"):
+        answer = await service.ask(f"{{ {root} {{ totalCount }} }}")
+        assert answer.error["extensions"] == {"code": "FORBIDDEN", "scope": "graph:read"}
+    nodes = await service.ask(
+        "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": [world.own.trade, world.strategy]}
+    )
+    assert nodes.data["nodes"] == [None, None]

@@ -10,7 +10,8 @@ from graphql_api.graph.errors import UnauthenticatedError
 from graphql_api.schema import schema
 from tests.asking import Graph
 
-PERMISSIONS = {permissions.anyone, permissions.signed_in, permissions.reads_logs}
+CLOSED = (permissions.signed_in, permissions.reads_graph, permissions.reads_logs)
+PERMISSIONS = {permissions.anyone, *CLOSED}
 OPEN = {"Mutation.login", "Mutation.refreshToken", "Mutation.logout"}
 
 
@@ -43,7 +44,7 @@ def test_only_signing_in_and_out_is_open_to_anyone() -> None:
     assert opened == OPEN
 
 
-@pytest.mark.parametrize("permission", PERMISSIONS - {permissions.anyone}, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("permission", CLOSED, ids=lambda each: each.__name__)
 async def test_every_other_permission_refuses_nobody(graph: Graph, permission: Check) -> None:
     with pytest.raises(UnauthenticatedError):
         permission(Context(ANONYMOUS, graph.services))

@@ -64,9 +64,9 @@ async def write(database: Database, viewer: Viewer, account_id: str, change: Cha
             raise StaleVersionError(before)
         values = {column: _text(value) for column, value in change.values.items()}
         if before is None:
-            written = await transaction.fetch(_insert(), account_id=account_id, **_complete(values))
+            written = await transaction.fetch(_insert(frozenset(values)), account_id=account_id, **values)
         else:
-            written = await transaction.fetch(_update(), row_id=before["id"], **_complete(values, before))
+            written = await transaction.fetch(_update(frozenset(values)), row_id=before["id"], **values)
         after = written[0]
         message = f"risk settings {change.action} for account {account_id}"
         await transaction.fetch(_audit(), message=message, details=_details(viewer, before, after))
@@ -84,11 +84,6 @@ async def _lock_account(transaction: Transaction, viewer: Viewer, account_id: st
         raise UnknownAccountError
     if viewer.risk_tenant is not None and found[0]["user_id"] != viewer.risk_tenant:
         raise NotTheirsToChangeError
-
-
-def _complete(values: Mapping[str, Any], before: asyncpg.Record | None = None) -> dict[str, Any]:
-    kept = {limit.column: before[limit.column] if before else None for limit in LIMITS}
-    return {**kept, **values}
 
 
 def _text(value: Any) -> Any:
@@ -133,22 +128,23 @@ def _current() -> Statement:
     return compile_statement(query)
 
 
-def _limits() -> dict[str, Any]:
-    return {limit.column: bindparam(limit.column, type_=_risk.c[limit.column].type) for limit in LIMITS}
+def _bound(columns: frozenset[str]) -> dict[str, Any]:
+    return {column: bindparam(column, type_=_risk.c[column].type) for column in sorted(columns)}
 
 
 @lru_cache
-def _insert() -> Statement:
-    row = {"account_id": bindparam("account_id", type_=_uuid), **_limits()}
+def _insert(columns: frozenset[str]) -> Statement:
+    row = {"account_id": bindparam("account_id", type_=_uuid), **_bound(columns)}
     return compile_statement(insert(_risk).values(row).returning(*RISK_SETTINGS.columns))
 
 
 @lru_cache
-def _update() -> Statement:
+def _update(columns: frozenset[str]) -> Statement:
     # The database keeps no track of updated_at. Never backwards: the newest row is the one that counts.
     now = func.greatest(func.clock_timestamp(), _risk.c.updated_at)
     query = update(_risk).where(_risk.c.id == bindparam("row_id", type_=_uuid))
-    return compile_statement(query.values(updated_at=now, **_limits()).returning(*RISK_SETTINGS.columns))
+    query = query.values(updated_at=now, **_bound(columns))
+    return compile_statement(query.returning(*RISK_SETTINGS.columns))
 
 
 @lru_cache
