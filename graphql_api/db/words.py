@@ -8,7 +8,7 @@ reads rows in Python and filters them in SQL.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, and_, case, func, literal_column, null
+from sqlalchemy import ColumnElement, case, func, literal_column
 from sqlalchemy.types import Text
 
 OTHER = "OTHER"
@@ -32,22 +32,17 @@ class Vocabulary:
         """The canonical word of a stored text."""
         return self._canonical.get(_folded(text), OTHER)
 
-    def sql(self, column: ColumnElement[str]) -> ColumnElement[str]:
-        """The canonical word of a column, as PostgreSQL computes it."""
-        text = _folded_sql(column)
-        whens = [
-            (text.in_([_word(spelling) for spelling in spellings]), _word(word))
-            for word, spellings in self.spellings.items()
-        ]
-        return case((column.is_(None), null()), *whens, else_=_word(OTHER))
+    def sql(self, column: ColumnElement[str], **more: ColumnElement[str]) -> ColumnElement[str]:
+        """The canonical word of a column, as PostgreSQL computes it; `more` by spelling, where it depends."""
+        words = {spelling: _word(word) for spelling, word in self._canonical.items()} | more
+        whens = [(_word(spelling), word) for spelling, word in words.items()]
+        # Folded once, and then compared: with a condition for each word it would be folded for each.
+        folded = func.lower(func.btrim(column).collate("C"))
+        return case((column.is_not(None), case(*whens, value=folded, else_=_word(OTHER))))
 
 
 def _folded(text: str) -> str:
     return text.strip(" ").encode().lower().decode()
-
-
-def _folded_sql(column: ColumnElement[str]) -> ColumnElement[str]:
-    return func.lower(func.btrim(column).collate("C"))
 
 
 def _word(word: str) -> ColumnElement[str]:
@@ -101,9 +96,4 @@ def trade_status(status: str, *, has_exit: bool) -> str:
 
 def trade_status_sql(status: ColumnElement[str], exit_time: ColumnElement[object]) -> ColumnElement[str]:
     """`trade_status`, as PostgreSQL computes it."""
-    filled = _folded_sql(status) == _word(_FILLED)
-    return case(
-        (and_(filled, exit_time.is_(None)), _word("OPEN")),
-        (filled, _word("CLOSED")),
-        else_=_STATUS_WORDS.sql(status),
-    )
+    return _STATUS_WORDS.sql(status, filled=case((exit_time.is_(None), _word("OPEN")), else_=_word("CLOSED")))

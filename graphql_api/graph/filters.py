@@ -225,13 +225,20 @@ def tables_of(shape: Shape) -> frozenset[Any]:
     return frozenset[Any]().union(*(tables_of(member) for member in shape.members))
 
 
-def condition(shape: Shape, counter: Iterator[int]) -> ColumnElement[bool]:
-    """The SQL of a shape, with parameters f0, f1, … for its values in order."""
+def condition(
+    shape: Shape, counter: Iterator[int], *, via: ColumnElement[Any] | None = None
+) -> ColumnElement[bool]:
+    """The SQL of a shape, with parameters f0, f1, … for its values in order.
+
+    `via` is the column whose index leads to the rows. Then no other equality may use an index of its own.
+    """
     if isinstance(shape, Term):
-        return _compare(shape.expression, shape.operator, counter)
+        compared = _compare(shape.expression, shape.operator, counter)
+        by_value = shape.operator in ("eq", "in") and shape.expression is not via
+        return compared if via is None or not by_value else without_index(compared)
     if isinstance(shape, Clause):
         return shape.sql
-    members = [condition(member, counter) for member in shape.members]
+    members = [condition(member, counter, via=via) for member in shape.members]
     match shape.kind:
         case "and":
             return and_(true(), *members)
@@ -240,6 +247,15 @@ def condition(shape: Shape, counter: Iterator[int]) -> ColumnElement[bool]:
         case "not":
             # A comparison with null is unknown, and "not unknown" would hide the row from both sides.
             return not_(func.coalesce(and_(true(), *members), false()))
+
+
+def without_index(compared: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The same condition, as one that no index serves.
+
+    For rows that are reached parent by parent: there PostgreSQL likes to intersect two indexes, and so
+    reads all that a popular symbol or strategy has once for each parent.
+    """
+    return compared.is_(true())
 
 
 def _compare(expression: Any, operator: Operator, counter: Iterator[int]) -> ColumnElement[bool]:

@@ -4,7 +4,8 @@ Many parents are one statement: LATERAL gives each its own page, read from the i
 which stays cheap however many rows a parent has.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
@@ -14,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    FromClause,
     Select,
     bindparam,
     func,
@@ -28,7 +30,7 @@ from graphql_api.db.statements import Statement, compile_statement
 from graphql_api.db.tables import sort_key, unbounded
 from graphql_api.graph.context import Reader, Row
 from graphql_api.graph.entity import UUIDS, Entity
-from graphql_api.graph.filters import EVERYTHING, Shape, condition, tables_of
+from graphql_api.graph.filters import EVERYTHING, Shape, condition, tables_of, without_index
 from graphql_api.graph.page import Order, Page
 
 ROOT = "root"
@@ -45,6 +47,18 @@ class Children:
     entity: Entity
     parent: Entity | None = None
     by: Column[Any] | None = None
+
+    def via(self, *, scoped: bool) -> Column[Any] | None:
+        """Their foreign key, if what chooses them stands in a table above; None where it stands in theirs."""
+        if self.entity.parent is None:
+            return None
+        by_above = self.by is not None and self.by.table is not self.entity.table
+        return self.entity.parent[0] if by_above or (scoped and not self.are_checked) else None
+
+    @property
+    def are_checked(self) -> bool:
+        """Whether the parent tells their tenant. Under one that all tenants share, each child must."""
+        return self.parent is not None and self.parent.tenant_column is not None
 
     async def page(self, db: Reader, keys: Sequence[str], page: Page) -> Mapping[str, "Slice"]:
         """Each parent's page."""
@@ -121,19 +135,27 @@ def _values(page: Page, keys: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def below(children: Children, query: Select[Any], shape: Shape, *, scoped: bool) -> Select[Any]:
-    """`query` over the children of one parent, of which `keys.parent` is the id; or over all of them."""
-    entity, above = children.entity, children.parent
-    needed = tables_of(shape)
-    if children.by is None:
-        return entity.only_tenants(query, *needed, scoped=scoped)
-    query = query.where(children.by == _keys.c.parent)
-    # A parent with a tenant has been checked; under one that all share, each child must be.
-    shared = above is not None and above.tenant_column is None
-    return entity.only_tenants(query, children.by.table, *needed, scoped=scoped and shared)
-
-
 _keys = func.unnest(bindparam("keys", type_=UUIDS)).table_valued("parent", name="keys").render_derived()
+
+
+def below(
+    children: Children, query: Select[Any], needed: AbstractSet[FromClause], *, scoped: bool
+) -> Select[Any]:
+    """`query` over the children of one parent, of which `keys.parent` is the id; or over all of them.
+
+    `needed` are the tables that it compares besides.
+    """
+    if children.by is not None:
+        query = query.where(_by_parent(children, scoped=scoped))
+        needed = needed | {children.by.table}
+    return children.entity.only_tenants(query, *needed, scoped=scoped and not children.are_checked)
+
+
+def _by_parent(children: Children, *, scoped: bool) -> ColumnElement[bool]:
+    assert children.by is not None  # noqa: S101 - narrows; only called below a parent
+    found: ColumnElement[bool] = children.by == _keys.c.parent
+    own = children.by.table is children.entity.table
+    return without_index(found) if own and children.via(scoped=scoped) is not None else found
 
 
 def per_parent(children: Children, inner: Select[Any], *, scoped: bool) -> Select[Any]:
@@ -154,12 +176,11 @@ def _page_statement(
     children: Children,
     scoped: bool,  # noqa: FBT001 - part of the cache's key
     sides: _Sides,
-    order: Any,
+    order: Order,
     shape: Shape,
 ) -> Statement:
-    entity = children.entity
-    key, id_ = sort_key(order.column), entity.table.c.id
-    query = select(*entity.columns).where(condition(shape, count()))
+    entity, via = children.entity, children.via(scoped=scoped)
+    query = select(*entity.columns).where(condition(shape, count(), via=via))
     for name, wanted in (("after", sides.after), ("before", sides.before)):
         if wanted:
             place = tuple_(
@@ -167,13 +188,46 @@ def _page_statement(
                 bindparam(f"{name}_id", type_=UUID(as_uuid=False)),
             )
             lower = order.descending == (name == "after")
-            row: ColumnElement[Any] = tuple_(key, id_)
+            row: ColumnElement[Any] = tuple_(sort_key(order.column), entity.table.c.id)
             query = query.where(row < place if lower else row > place)
-    downwards = order.descending != sides.backward
-    query = query.order_by(*((part.desc() if downwards else part.asc()) for part in (key, id_)))
-    query = query.limit(bindparam("fetch", type_=BigInteger))
-    query = below(children, query, shape, scoped=scoped)
+
+    def first(query: Select[Any], columns: Any) -> Select[Any]:
+        """The first rows of `query` in the page's order, by its `columns`."""
+        downwards = order.descending != sides.backward
+        keys = (sort_key(columns[order.column.name]), columns.id)
+        query = query.order_by(*(key.desc() if downwards else key.asc() for key in keys))
+        return query.limit(bindparam("fetch", type_=BigInteger))
+
+    query, needed = first(query, entity.table.c), tables_of(shape)
+    if via is None:
+        query = below(children, query, needed, scoped=scoped)
+    else:
+        query = _merged(children, query, first, needed, scoped=scoped)
     return compile_statement(per_parent(children, query, scoped=scoped))
+
+
+def _merged(
+    children: Children,
+    query: Select[Any],
+    first: Callable[[Select[Any], Any], Select[Any]],
+    needed: AbstractSet[FromClause],
+    *,
+    scoped: bool,
+) -> Select[Any]:
+    """The first rows of `query`, which holds the first of one foreign key, over all that lead to them.
+
+    In no index do an account's trades lie in order; each session's do. Merging the first of each takes as
+    long as there are sessions, where sorting would take as long as there are trades.
+    """
+    entity = children.entity
+    assert entity.parent is not None  # noqa: S101 - narrows; see Children.via
+    foreign_key, above = entity.parent
+    query, upper = query.where(foreign_key == above.table.c.id), Children(above, children.parent, children.by)
+    if children.by is not None and children.by.table is entity.table:
+        query, upper = query.where(_by_parent(children, scoped=scoped)), Children(above)
+    tables = (above.table, *(table for table, _ in above.lineage))
+    of_one = query.correlate(_keys, *tables).lateral("of_one")
+    return below(upper, first(select(*of_one.c), of_one.c), needed - {entity.table}, scoped=scoped)
 
 
 @lru_cache(maxsize=256)
@@ -182,6 +236,7 @@ def _count_statement(
     scoped: bool,  # noqa: FBT001 - part of the cache's key
     shape: Shape,
 ) -> Statement:
-    query = select(func.count().label("total")).where(condition(shape, count()))
-    query = below(children, query, shape, scoped=scoped)
+    matching = condition(shape, count(), via=children.via(scoped=scoped))
+    query = select(func.count().label("total")).where(matching)
+    query = below(children, query, tables_of(shape), scoped=scoped)
     return compile_statement(per_parent(children, query, scoped=scoped))

@@ -26,6 +26,7 @@ INDEXES = {
     "idx_trades_strategy",
 }
 
+ORDERS = ("exit_time", "pnl", "size", "symbol", "ai_confidence")
 ADDED = {
     # Orders in which pages are read.
     "index idx_risk_settings_current",
@@ -35,6 +36,8 @@ ADDED = {
     "index idx_trades_page",
     "index idx_trades_session_page",
     "index idx_trades_strategy_page",
+    *(f"index idx_trades_page_{order}" for order in ORDERS),
+    *(f"index idx_trades_session_page_{order}" for order in ORDERS),
     # Users are found by e-mail in any case.
     "index idx_users_email_lower",
     # The log feed.

@@ -29,6 +29,10 @@ Index("idx_sessions_account_page", sessions.c.account_id, sort_key(sessions.c.st
 Index("idx_trades_session_page", trades.c.session_id, trades.c.entry_time, trades.c.id)
 Index("idx_trades_strategy_page", trades.c.strategy_id, trades.c.entry_time, trades.c.id)
 Index("idx_trades_page", trades.c.entry_time, trades.c.id)
+for _name in ("exit_time", "pnl", "size", "symbol", "ai_confidence"):
+    _key = sort_key(trades.c[_name])
+    Index(f"idx_trades_page_{_name}", _key, trades.c.id)
+    Index(f"idx_trades_session_page_{_name}", trades.c.session_id, _key, trades.c.id)
 Index(
     "idx_strategy_performance_page",
     strategy_performance.c.strategy_id,

@@ -41,7 +41,7 @@ def running(results: FromClause) -> FromClause:
     return select(*peaks.c, (peaks.c.peak - peaks.c.cumulative).label("drawdown")).subquery("running")
 
 
-def starts(results: FromClause) -> FromClause:
+def starts(results: FromClause) -> CTE:
     """The `balance` each parent's results start from; null if it is unknown.
 
     Of each account the initial balance of the session its first result is from, added up. One that is
@@ -63,7 +63,8 @@ def starts(results: FromClause) -> FromClause:
     )
     known = func.bool_and(func.coalesce(firsts.c.balance > 0, false()))
     balance = case((known, func.sum(firsts.c.balance))).label("balance")
-    return select(firsts.c["_parent"], balance).group_by(firsts.c["_parent"]).subquery("starts")
+    starts = select(firsts.c["_parent"], balance).group_by(firsts.c["_parent"]).cte("starts")
+    return starts.prefix_with("MATERIALIZED")  # or PostgreSQL would compute it again for each result
 
 
 def _drawdown(trades: FromClause) -> Select[Any]:
