@@ -145,7 +145,7 @@ async def test_operations_given_up_before_they_began_leave_room_for_others(serve
             socket.protocol.send_text(json.dumps(begin).encode())
             socket.protocol.send_text(json.dumps({"id": identifier, "type": "complete"}).encode())
             socket.transport.write(b"".join(socket.protocol.data_to_send()))
-            await socket.ping()
+            await (await socket.ping())
         await ask(socket, "d", "{ hello }")
         assert (await hear(socket))["type"] == "next"
 
