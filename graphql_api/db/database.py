@@ -169,8 +169,16 @@ class Database:
 
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator["asyncpg.Connection"]:
-        async with self._connection() as connection, connection.transaction():
-            yield connection
+        # Not with asyncpg's `transaction()`: after a BEGIN that got no answer, it takes what follows on the
+        # connection for savepoints, which nobody commits.
+        async with self._connection() as connection:
+            await _order(connection, "BEGIN")
+            try:
+                yield connection
+            except BaseException:
+                await _order(connection, "ROLLBACK")
+                raise
+            await _order(connection, "COMMIT")
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator["asyncpg.Connection"]:
@@ -240,6 +248,17 @@ class Database:
         while self._warm:
             self._put_back(self._warm.pop())
         await self.engine.dispose()
+
+
+async def _order(connection: "asyncpg.Connection", command: str) -> None:
+    """Begin or end a transaction. Cut short, nobody knows whether there is one: that ends the connection."""
+    try:
+        await connection.execute(command)
+    except BaseException as error:
+        answered = isinstance(error, asyncpg.PostgresError) and not connection.is_closed()
+        if not answered or connection.is_in_transaction():
+            connection.terminate()
+        raise
 
 
 def _raise_if_lost(connection: "asyncpg.Connection", error: Exception) -> None:

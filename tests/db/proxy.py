@@ -4,7 +4,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 from graphql_api.db.address import Address
@@ -13,12 +13,22 @@ SSL_REQUEST = struct.pack("!II", 8, 80877103)
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """What is not answered, though the server does it: the first message with `command`, and what follows."""
+
+    command: bytes
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
 class Proxy:
     """Where it listens."""
 
     port: int
-    connections: list[asyncio.StreamWriter]
+    connections: list[asyncio.StreamWriter] = field(default_factory=list)
     """The clients' ends, those that are closed too."""
+    silence: Silence | None = None
 
     def url(self, address: Address, parameters: str = "") -> str:
         """The address of the same database through the proxy."""
@@ -32,10 +42,14 @@ async def proxy_to(
 ) -> AsyncIterator[Proxy]:
     """A proxy that speaks no TLS. `refuse` sees a start-up message, and may answer instead of the server."""
     socket = parse_qs(urlsplit(address.dsn).query)["host"][0] + "/.s.PGSQL.5432"
-    clients: list[asyncio.StreamWriter] = []
+
+    serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        clients.append(writer)
+        proxy.connections.append(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
         with suppress(OSError, asyncio.IncompleteReadError):
             message = await _message(reader)
             if message == SSL_REQUEST:
@@ -46,13 +60,18 @@ async def proxy_to(
             else:
                 server_reader, server_writer = await asyncio.open_unix_connection(socket)
                 server_writer.write(message)
-                await asyncio.gather(_pump(reader, server_writer), _pump(server_reader, writer))
+                heard = asyncio.Event()
+                await asyncio.gather(
+                    _ask(proxy, reader, server_writer, heard), _answer(proxy, server_reader, writer, heard)
+                )
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield Proxy(server.sockets[0].getsockname()[1], clients)
-        for client in clients:
+        proxy = Proxy(server.sockets[0].getsockname()[1])
+        yield proxy
+        for client in proxy.connections:
             client.close()
+        await asyncio.gather(*serving)
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:
@@ -60,9 +79,27 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
     return length + await reader.readexactly(struct.unpack("!I", length)[0] - 4)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _ask(
+    proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: asyncio.Event
+) -> None:
     with suppress(OSError):
         while data := await reader.read(65536):
+            silence = proxy.silence
+            if silence is not None and silence.command in data and not silence.begun.is_set():
+                heard.set()
+                silence.begun.set()
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def _answer(
+    proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: asyncio.Event
+) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            if proxy.silence is not None and heard.is_set():
+                await proxy.silence.over.wait()
             writer.write(data)
             await writer.drain()
     writer.close()
