@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
-from sqlalchemy import select
+from sqlalchemy import BigInteger, bindparam, select
 
 from graphql_api.db import tables
 from graphql_api.db.statements import Statement, compile_statement
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from graphql_api.features.sessions import Session
     from graphql_api.features.strategies import Strategy
 
+MAX_VIEW_ROWS = 5000
+
 _performance = tables.strategy_performance.c
+_first = bindparam("first", type_=BigInteger)
 
 
 @strawberry.type(description="How a strategy did in one period, over all who use it.")
@@ -94,20 +97,20 @@ class AccountPerformance:
     )
 
 
-async def active_strategies(db: Reader, _keys: Sequence[Any], _page: None) -> Mapping[str, list[Row]]:
-    """The view active_strategies_performance."""
-    return {ROOT: list(await db.fetch(_active_strategies()))}
+async def active_strategies(db: Reader, _keys: Sequence[Any], first: int) -> Mapping[str, list[Row]]:
+    """The first rows of the view active_strategies_performance."""
+    return {ROOT: list(await db.fetch(_active_strategies(), first=first))}
 
 
-async def account_sessions(db: Reader, _keys: Sequence[Any], _page: None) -> Mapping[str, list[Row]]:
-    """The view account_performance, for the tenant."""
-    return {ROOT: list(await db.fetch(_account_sessions(db.tenant is not None)))}
+async def account_sessions(db: Reader, _keys: Sequence[Any], first: int) -> Mapping[str, list[Row]]:
+    """The first rows of the view account_performance, for the tenant."""
+    return {ROOT: list(await db.fetch(_account_sessions(db.tenant is not None), first=first))}
 
 
 @lru_cache
 def _active_strategies() -> Statement:
     view = tables.active_strategies_performance
-    return compile_statement(select(view).order_by(view.c.name, view.c.id))
+    return compile_statement(select(view).order_by(view.c.name, view.c.id).limit(_first))
 
 
 @lru_cache
@@ -121,6 +124,7 @@ def _account_sessions(scoped: bool) -> Statement:  # noqa: FBT001
         sessions.c.id.label("session_id"),
     ]
     query = select(*columns).order_by(accounts.c.account_number, sessions.c.started_at, sessions.c.id)
+    query = query.limit(_first)
     return compile_statement(SESSIONS.only_tenants(query, accounts, scoped=scoped))
 
 
@@ -129,8 +133,16 @@ class Query:
     """The views."""
 
     active_strategies_performance: list[ActiveStrategyPerformance] = root_rows(
-        "Every performance record of every active strategy.", active_strategies, check=reads_graph
+        "Performance records of active strategies, by the strategy's name. It has no pages: for more rows,"
+        " ask strategies for their performance.",
+        active_strategies,
+        most=MAX_VIEW_ROWS,
+        check=reads_graph,
     )
     account_performance: list[AccountPerformance] = root_rows(
-        "Every session of the viewer's accounts.", account_sessions, check=reads_graph
+        "Sessions of the viewer's accounts, by account number. It has no pages: for more rows, ask accounts"
+        " for their sessions.",
+        account_sessions,
+        most=MAX_VIEW_ROWS,
+        check=reads_graph,
     )

@@ -5,6 +5,7 @@ from typing import Final
 from graphql_api.engine.prices import Price, Prices
 from graphql_api.features.log_stats import MAX_BUCKETS
 from graphql_api.features.logs import MAX_BACKFILL
+from graphql_api.features.performance import MAX_VIEW_ROWS
 from graphql_api.features.stats.curve import MAX_POINTS
 
 _COUNT = 5
@@ -15,8 +16,8 @@ _LOGIN = 100
 PRICES: Final[Prices] = {
     "totalCount": Price(_COUNT),
     "Query.nodes": Price(counted_by=("ids",)),
-    "Query.activeStrategiesPerformance": Price(rows=100),
-    "Query.accountPerformance": Price(rows=100),
+    "Query.activeStrategiesPerformance": Price(counted_by=("first",), most=MAX_VIEW_ROWS),
+    "Query.accountPerformance": Price(counted_by=("first",), most=MAX_VIEW_ROWS),
     "Query.systemLogStats": Price(_STATISTICS, rows=100, most=MAX_BUCKETS),
     "stats": Price(_STATISTICS),
     "TradeStats.countByStatus": Price(_STATISTICS, rows=6),

@@ -18,6 +18,7 @@ from strawberry.types.arguments import StrawberryArgument
 from graphql_api.engine.fields import Check, FromColumn, FromLoader, FromParent, declared
 from graphql_api.graph.context import Batch, Context
 from graphql_api.graph.entity import Entity
+from graphql_api.graph.errors import BadInputError
 from graphql_api.graph.filters import Shape, Values, read_filter
 from graphql_api.graph.listing import ROOT, Children
 from graphql_api.graph.page import DEFAULT_SIZE, MAX_SIZE, Order, Page
@@ -117,13 +118,20 @@ def root_many(description: str, listing: Listing, *, check: Check) -> Any:
     return declared(description, FromLoader(prepare), arguments=listing.arguments(), check=check)
 
 
-def root_rows(description: str, batch: Batch, *, check: Check) -> Any:
-    """A root field that lists what `batch` has for ROOT, whole."""
+def root_rows(description: str, batch: Batch, *, most: int, check: Check) -> Any:
+    """A root field that lists the first rows that `batch` has for ROOT, without pages: at most `most`.
 
-    def prepare(context: Context, _: Mapping[str, Any]) -> Any:
-        return lambda _: context.loaders.of(batch).load(ROOT)
+    The batch gets their number as its page.
+    """
 
-    return declared(description, FromLoader(prepare), check=check)
+    def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
+        first = most if arguments.get("first") is None else arguments["first"]
+        if not 1 <= first <= most:
+            raise BadInputError("first", f"must be between 1 and {most}")
+        return lambda _: context.loaders.of(batch, first).load(ROOT)
+
+    first = argument("first", int, f"How many rows at most, 1 to {most}.", default=most)
+    return declared(description, FromLoader(prepare), arguments=[first], check=check)
 
 
 def argument(

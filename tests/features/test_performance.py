@@ -1,6 +1,7 @@
 """The two views, served with the ids that they leave out."""
 
 import asyncpg
+import pytest
 
 from tests import factories
 from tests.asking import Graph, operator, trader
@@ -21,6 +22,25 @@ async def test_account_performance_is_the_views_rows(graph: Graph, connection: "
     served = answer.data["accountPerformance"]
     stored = [{"accountNumber": row[0], "tradesCount": row[1]} for row in view]
     assert sorted(served, key=key) == sorted(stored, key=key)
+
+
+@pytest.mark.parametrize("view", ["accountPerformance", "activeStrategiesPerformance"])
+@pytest.mark.parametrize("first", [0, 5001])
+async def test_a_view_has_a_bound(graph: Graph, view: str, first: int) -> None:
+    answer = await graph.as_(operator()).ask(f"{{ {view}(first: {first}) {{ tradesCount }} }}")
+
+    assert answer.error["message"] == "first: must be between 1 and 5000"
+
+
+async def test_a_view_gives_no_more_rows_than_asked_for(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    account = await factories.account(connection, await factories.user(connection))
+    for _ in range(3):
+        await factories.session(connection, account)
+    answer = await graph.as_(operator()).ask("{ accountPerformance(first: 2) { pnl } }")
+
+    assert len(answer.data["accountPerformance"]) == 2
 
 
 async def test_active_strategies_performance_is_the_views_rows(
