@@ -17,7 +17,7 @@ from graphql_api.feed.position import MAX_RUNNING, Position
 _FORMAT = 1
 _SIGNATURE_BYTES = 16
 _MAX_TEXT = 8192
-_HAS_HALF, _HAS_REPLAY, _FLUSHED = 1, 2, 4
+_HAS_HALF, _HAS_REPLAY = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,7 @@ class Origin:
 
     incarnation: int
     lsn: int
-    """How far PostgreSQL had written its log when it was read: all that was visible lies before."""
-    flushed: bool
-    """Whether all of that was on disk, so that no crash can undo it."""
+    """How far PostgreSQL's log had come when it was read: what has been read lies before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +50,7 @@ class CursorCodec:
     def encode(self, cursor: Cursor) -> str:
         """The cursor as URL-safe text, about 70 characters."""
         position, origin = cursor.position, cursor.origin
-        flags = (
-            (_HAS_HALF if position.half else 0)
-            | (_HAS_REPLAY if cursor.replayed else 0)
-            | (_FLUSHED if origin.flushed else 0)
-        )
+        flags = (_HAS_HALF if position.half else 0) | (_HAS_REPLAY if cursor.replayed else 0)
         body = bytearray((_FORMAT, flags))
         body += origin.incarnation.to_bytes(8, "big")
         _write(body, origin.lsn, position.next, len(position.running))
@@ -154,4 +148,4 @@ def _read(body: memoryview) -> Cursor:
     if flags & _HAS_REPLAY:
         replayed = (reader.take(reader.number()).decode(), str(UUID(bytes=reader.take(16))))
     position = Position(following, tuple(reversed(running)), half)
-    return Cursor(position, Origin(incarnation, lsn, bool(flags & _FLUSHED)), replayed)
+    return Cursor(position, Origin(incarnation, lsn), replayed)

@@ -45,13 +45,12 @@ class CursorExpiredError(FeedError):
 class FeedResetError(FeedError):
     """The history that the cursor belongs to may differ from the database's. Subscribe without `after`.
 
-    `code` is FEED_RESET_FAILOVER, FEED_RESET_RESTORE or FEED_RESET_CRASH.
+    `code` is FEED_RESET_FAILOVER or FEED_RESET_RESTORE.
     """
 
     _REASONS: ClassVar = {
         "FEED_RESET_FAILOVER": "another server has taken over since this cursor was issued",
         "FEED_RESET_RESTORE": "the database was replaced, or set back to before this cursor was issued",
-        "FEED_RESET_CRASH": "the database crashed before the last rows of this cursor were on its disk",
     }
 
     def __init__(self, code: str) -> None:

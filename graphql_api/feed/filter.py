@@ -112,9 +112,9 @@ class LogFilter:
             return False
         if self.since is None and self.until is None and self.dated is None:
             return True
-        instant: str | None = row["timestamp"]
-        if instant is None:
+        if row["timestamp"] is None:
             return self.dated is False and self.since is None and self.until is None
+        instant = _read_timestamp(row["timestamp"])
         if self.dated is False or (self.since is not None and instant < self.since):
             return False
         return self.until is None or instant < self.until

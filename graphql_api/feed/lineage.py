@@ -77,12 +77,7 @@ async def verify(fetch: Fetch, origin: Origin, present: int) -> None:
     if origin.incarnation == present:
         return
     rows = await fetch(statements.LINEAGE, past=origin.incarnation, present=present)
-    if not rows or not rows[0]["same"]:
+    if not rows or not rows[0]["same"] or (rows[0]["ended"] or 0) < origin.lsn:
         raise FeedResetError("FEED_RESET_RESTORE")
-    (life,) = rows
-    if life["same_timeline"] and not origin.flushed:
-        raise FeedResetError("FEED_RESET_CRASH")
-    if life["ended"] is None or life["ended"] < origin.lsn:
-        raise FeedResetError("FEED_RESET_RESTORE")
-    if not life["same_timeline"]:
+    if not rows[0]["same_timeline"]:
         raise FeedResetError("FEED_RESET_FAILOVER")

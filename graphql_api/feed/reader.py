@@ -24,7 +24,7 @@ from graphql_api.feed.errors import (
     UnfitDatabaseError,
 )
 from graphql_api.feed.hub import Hub
-from graphql_api.feed.position import MAX_RUNNING, Page
+from graphql_api.feed.position import MAX_RUNNING
 from graphql_api.feed.source import Seen
 from graphql_api.feed.stats import FeedStats
 
@@ -55,8 +55,8 @@ class Pace:
     """Between two looks, whatever the notifications."""
     rest_each: float = 0.000_02
     """As much longer for every subscriber: each look that finds something wakes them."""
-    flush: float = 0.05
-    """How long rows may wait for PostgreSQL to have them on its disk."""
+    flush: float = 0.005
+    """Before PostgreSQL is asked to have on its disk what was read, should it not have it yet."""
     timeout: float = 5.0
     """For an answer; a connection that has none is given up."""
     retry: float = 5.0
@@ -138,21 +138,20 @@ class Reader:
         incarnation = await lineage.enter(connection)
         # Before the first look: what is committed from here on either is seen or notifies.
         await connection.add_listener(statements.CHANNEL, self._notified)
+        # For the commits of `_see_on_disk`: the disk of this server is meant, not those of its standbys.
+        await connection.execute("SET synchronous_commit = local")
         fetch = _fetch_on(connection)
         place = self._hub.place
         if place is None:
             position, seen = await source.start(fetch)
-            self._hub.move(position, self._origin(incarnation, seen))
+            await self._see_on_disk(fetch, seen)
+            self._hub.move(position, Origin(incarnation, seen.written))
             self._deleted = seen.deleted
         elif place.origin.incarnation != incarnation:
             await lineage.verify(fetch, place.origin, incarnation)
             # Its past is proved: from here on it is a position of the present.
-            self._hub.move(place.position, Origin(incarnation, place.origin.lsn, flushed=True))
+            self._hub.move(place.position, Origin(incarnation, place.origin.lsn))
         self._incarnation = incarnation
-
-    @staticmethod
-    def _origin(incarnation: int, seen: Seen) -> Origin:
-        return Origin(incarnation, seen.written, seen.flushed >= seen.written)
 
     async def _follow(self, connection: "asyncpg.Connection") -> None:
         pace, busy_until = self._pace, 0.0
@@ -183,27 +182,25 @@ class Reader:
             self._deleted = seen.deleted
         stats.pulls += 1
         stats.rows += len(page.rows)
-        hub.publish(page, await self._origin_of(page, seen, place.origin, fetch))
+        if page.rows:
+            await self._see_on_disk(fetch, seen)
+        lsn = seen.written if page.rows else place.origin.lsn
+        hub.publish(page, Origin(self._incarnation, lsn))
         if page.complete:
             stats.current_at = time.monotonic()
         return page.complete or not page.rows, bool(page.rows)
 
-    async def _origin_of(self, page: Page, seen: Seen, before: Origin, fetch: source.Fetch) -> Origin:
-        """Where the position after a page was read: where the one before was, if it says nothing new."""
-        if page.rows:
-            return Origin(self._incarnation, seen.written, await self._flushed(fetch, seen) >= seen.written)
-        if page.end != page.base:
-            return self._origin(self._incarnation, seen)
-        return Origin(self._incarnation, before.lsn, before.flushed or seen.flushed >= before.lsn)
+    async def _see_on_disk(self, fetch: source.Fetch, seen: Seen) -> None:
+        """Return when PostgreSQL has on its disk whatever `seen` saw.
 
-    async def _flushed(self, fetch: source.Fetch, seen: Seen) -> int:
-        """How far the disk has what PostgreSQL had written, after a short wait where it hasn't."""
-        flushed, deadline, pause = seen.flushed, time.monotonic() + self._pace.flush, 0.001
-        while flushed < seen.written and time.monotonic() < deadline:
-            await asyncio.sleep(pause)
-            pause *= 2
-            flushed = (await fetch(statements.FLUSHED))[0]["flushed"]
-        return flushed
+        Rows of asynchronous commits show before, and a crash would undo what was delivered. Mostly somebody
+        else's commit has seen to it already, or is about to.
+        """
+        if seen.flushed >= seen.written:
+            return
+        await asyncio.sleep(self._pace.flush)
+        if (await fetch(statements.FLUSHED))[0]["flushed"] < seen.written:
+            await fetch(statements.FLUSH)
 
 
 def _fetch_on(connection: "asyncpg.Connection") -> source.Fetch:

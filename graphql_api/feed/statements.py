@@ -171,3 +171,5 @@ LINEAGE = compile_statement(
 )
 
 FLUSHED = compile_statement(text("SELECT pg_current_wal_flush_lsn() AS flushed"))
+# A commit, which waits for the disk; the message is for nobody.
+FLUSH = compile_statement(text("SELECT pg_logical_emit_message(true, 'log_feed', '')"))

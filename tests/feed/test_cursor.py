@@ -28,15 +28,11 @@ def positions(draw: st.DrawFn) -> Position:
 cursors = st.builds(
     Cursor,
     position=positions(),
-    origin=st.builds(
-        Origin, incarnation=st.integers(0, 2**63 - 1), lsn=st.integers(0, 2**64 - 1), flushed=st.booleans()
-    ),
+    origin=st.builds(Origin, incarnation=st.integers(0, 2**63 - 1), lsn=st.integers(0, 2**64 - 1)),
     replayed=st.none() | st.tuples(st.sampled_from(("-infinity", "2026-11-22 09:00:00.000001+00")), IDS),
 )
 
-SOME = Cursor(
-    Position(1_000_000, (999_998,), (999_999, str(UUID(int=7)))), Origin(2**62 + 5, 2**40, flushed=True)
-)
+SOME = Cursor(Position(1_000_000, (999_998,), (999_999, str(UUID(int=7)))), Origin(2**62 + 5, 2**40))
 
 
 @given(cursors)

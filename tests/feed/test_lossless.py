@@ -76,9 +76,7 @@ async def test_random_disconnects_lose_and_repeat_nothing(
     address: Address, connection: "asyncpg.Connection", make_feed: MakeFeed, rows: int, kept: int
 ) -> None:
     await connection.execute("ALTER TABLE system_logs DISABLE TRIGGER log_feed_wake")  # for two-phase commit
-    options = FeedOptions(
-        pace=Pace(rows=rows, idle=0.05, flush=0.0), retention=Retention(rows=kept), catch_up_rows=rows
-    )
+    options = FeedOptions(pace=Pace(rows=rows, idle=0.05), retention=Retention(rows=kept), catch_up_rows=rows)
     feeds = [make_feed(options=options) for _ in range(3)]
     seed = random.SystemRandom().getrandbits(32)
     committed, enough = Committed(), asyncio.Event()

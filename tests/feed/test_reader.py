@@ -34,7 +34,7 @@ async def another_reader(connection: "asyncpg.Connection", gone: int) -> bool:
 
 async def until(check: Callable[[], Awaitable[bool]]) -> None:
     """Wait for what PostgreSQL shows a little later; a test that waits in vain fails by its timeout."""
-    while not await check():  # noqa: ASYNC110 - nobody tells
+    while not await check():
         await asyncio.sleep(0.01)
 
 

@@ -1,0 +1,41 @@
+"""A process that follows the feed, to be killed: prints a line of JSON for every event.
+
+Run with the database's address and, to resume, a cursor.
+"""
+
+import asyncio
+import json
+import sys
+
+from graphql_api.db.address import Address
+from graphql_api.db.database import Database
+from graphql_api.feed import Feed, FeedError, FeedOptions, LogFilter, Pace, Retention
+from tests.drills.conftest import KEY
+
+
+async def follow(dsn: str, after: str | None) -> None:
+    """Print until killed, or until the feed can't go on."""
+    address = Address.parse(dsn)
+    options = FeedOptions(pace=Pace(timeout=2, retry=0.5), retention=Retention(rows=200), patience=30)
+    feed = Feed(Database(address), address, KEY, options)
+    try:
+        async with await feed.subscribe(LogFilter(), after=after) as subscription:
+            say({"cursor": subscription.cursor})
+            while True:
+                events = await subscription.batch(timeout=0.5)
+                for event in events:
+                    say({"cursor": event.cursor, "message": event.row["message"]})
+                if not events:
+                    say({"cursor": subscription.cursor})
+    except FeedError as error:
+        say({"error": error.code})
+
+
+def say(line: dict[str, str]) -> None:
+    """One line, at once: what a client has read is what it has."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(follow(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None))
