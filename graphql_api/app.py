@@ -69,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
         routes=routes(
             operations,
             authenticate=services.identity.authenticate,
+            recheck=services.identity.recheck,
             make_context=make_context,
             ready=services.database.ping,
             limits=Limits.of(settings),

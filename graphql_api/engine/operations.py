@@ -11,17 +11,14 @@ import orjson
 import strawberry
 from graphql import (
     ExecutionResult,
-    FieldNode,
-    FragmentSpreadNode,
     GraphQLError,
-    InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
-    SelectionNode,
     located_error,
 )
 from graphql.execution import create_source_event_stream
 
+from graphql_api.engine.checks import refusals, root_fields
 from graphql_api.engine.costs import Costs
 from graphql_api.engine.documents import Document, Documents, Guard, RequestError, Rules
 from graphql_api.engine.invocation import Invocation, coerce_variables
@@ -64,19 +61,7 @@ class Operation:
     @property
     def root_fields(self) -> frozenset[str]:
         """The names of the fields at its root, fragments included."""
-        names = set()
-        spread = set()
-        waiting: list[SelectionNode] = list(self.definition.selection_set.selections)
-        while waiting:
-            match waiting.pop():
-                case FieldNode(name=name):
-                    names.add(name.value)
-                case InlineFragmentNode(selection_set=below):
-                    waiting.extend(below.selections)
-                case FragmentSpreadNode(name=name) if name.value not in spread:
-                    spread.add(name.value)
-                    waiting.extend(self.document.fragments[name.value].selection_set.selections)
-        return frozenset(names)
+        return frozenset(field.name.value for field in root_fields(self.document, self.definition))
 
 
 @dataclass(slots=True)
@@ -179,7 +164,9 @@ class Operations:
         A result that wasn't executed is the last one: the subscription was refused, or its source failed.
         Close the generator to end the subscription.
         """
-        invocation = self._invoke(operation, new_context())
+        context = new_context()
+        refusal = self.refuse(operation, context)
+        invocation = refusal or self._invoke(operation, context)
         if isinstance(invocation, Result):
             yield invocation
             return

@@ -15,7 +15,7 @@ from graphql_api.web.http import GetRequests, GraphQLEndpoint
 from graphql_api.web.idempotency import Idempotency
 from graphql_api.web.limits import Limits
 from graphql_api.web.metrics import Metrics
-from graphql_api.web.service import Authenticate, MakeContext, Service
+from graphql_api.web.service import Authenticate, MakeContext, Recheck, Service
 from graphql_api.web.websocket import WebSocketEndpoint
 
 
@@ -23,6 +23,7 @@ def routes(
     operations: Operations,
     *,
     authenticate: Authenticate,
+    recheck: Recheck,
     make_context: MakeContext,
     ready: health.Ready,
     limits: Limits,
@@ -40,7 +41,7 @@ def routes(
     is to be one. `collectors` add the numbers of others (pool, feed) to /metrics.
     """
     metrics = Metrics(collectors)
-    service = Service(operations, authenticate, make_context, limits, metrics, budget, idempotency)
+    service = Service(operations, authenticate, recheck, make_context, limits, metrics, budget, idempotency)
     cors = Middleware(
         CORSMiddleware,
         allow_origins=list(allowed_origins),

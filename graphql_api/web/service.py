@@ -35,6 +35,8 @@ class Caller:
 
 Authenticate = Callable[[str], Awaitable[Viewer]]
 """Tells the viewer of a bearer token. Raises InvalidTokenError or DatabaseUnavailableError."""
+Recheck = Callable[[Viewer], Awaitable[Viewer]]
+"""Tells what has become of a viewer, past any cache. Raises as Authenticate does."""
 MakeContext = Callable[[Viewer, Caller], Any]
 """Makes the context of one operation, or of one event of a subscription."""
 
@@ -52,6 +54,7 @@ class Service:
         self,
         operations: Operations,
         authenticate: Authenticate,
+        recheck: Recheck,
         make_context: MakeContext,
         limits: Limits,
         metrics: Metrics,
@@ -64,6 +67,7 @@ class Service:
         self._budget = budget
         self._idempotency = idempotency
         self._authenticate = authenticate
+        self._recheck = recheck
         self._make_context = make_context
         self._running = 0
         metrics.running.set_function(lambda: self._running)
@@ -85,10 +89,10 @@ class Service:
         except (DatabaseUnavailableError, TimeoutError):
             raise unavailable("the database can't be reached at the moment: try again") from None
 
-    async def recheck(self, viewer: Viewer, authorization: str) -> Viewer:
-        """Wait until the token of a viewer who stays connected is due, and tell the viewer anew.
+    async def recheck(self, viewer: Viewer) -> Viewer:
+        """Wait until a viewer who stays connected is due to be checked, and tell the viewer anew.
 
-        Raises HTTPError (401) if it has ended. An outage says nothing about a token: the viewer stays.
+        Raises HTTPError (401) if the token has ended. An outage says nothing about it: the viewer stays.
         """
         wait = self.limits.identity_recheck
         if viewer.expires_at is not None:
@@ -97,11 +101,15 @@ class Service:
         if viewer.expires_at is not None and viewer.expires_at <= datetime.now(UTC):
             raise unauthenticated("the token has expired")
         try:
-            return await self.identify(authorization)
-        except HTTPError as error:
-            if error.status is HTTPStatus.UNAUTHORIZED:
-                raise
+            return await self._recheck(viewer)
+        except InvalidTokenError as error:
+            raise unauthenticated(str(error)) from None
+        except (DatabaseUnavailableError, TimeoutError):
             return viewer
+
+    def refuse(self, operation: Operation, viewer: Viewer, caller: Caller) -> Result | None:
+        """Why a viewer may not run an operation (any more); None if they may."""
+        return self.operations.refuse(operation, self._make_context(viewer, caller))
 
     async def execute(
         self, operation: Operation, viewer: Viewer, caller: Caller, receive: Receive | None = None

@@ -65,6 +65,7 @@ class Socket:
         self._viewer = ANONYMOUS
         self._running: dict[str, asyncio.Task[None]] = {}
         self._unfinished: set[asyncio.Task[None]] = set()  # those that are being cancelled included
+        self._subscriptions: dict[str, Operation] = {}
 
     async def serve(self) -> None:
         """Speak until the end. Raises SocketClosed, alone or in a group."""
@@ -115,9 +116,7 @@ class Socket:
             case "pong":
                 pass
             case "complete":
-                task = self._running.pop(read_id(message), None)
-                if task is not None:
-                    task.cancel()
+                self._cancel(read_id(message))
             case _:
                 raise SocketClosed(CloseCode.BAD_REQUEST, "Invalid message received: unknown type")
 
@@ -141,7 +140,16 @@ class Socket:
         # A task that is cancelled before its first step never gets to clean up after itself.
         self._unfinished.discard(task)
         if self._running.get(identifier) is task:
-            del self._running[identifier]
+            self._forget(identifier)
+
+    def _forget(self, identifier: str) -> asyncio.Task[None] | None:
+        self._subscriptions.pop(identifier, None)
+        return self._running.pop(identifier, None)
+
+    def _cancel(self, identifier: str) -> None:
+        task = self._forget(identifier)
+        if task is not None:
+            task.cancel()
 
     async def _run(self, identifier: str, request: GraphQLRequest) -> None:
         try:
@@ -170,6 +178,7 @@ class Socket:
             await self._send_errors(identifier, result)
 
     async def _stream(self, identifier: str, operation: Operation) -> None:
+        self._subscriptions[identifier] = operation
         quoted = orjson.dumps(identifier).decode()
         metrics = self._service.metrics
         results = await self._service.subscribe(operation, lambda: self._viewer, self._caller)
@@ -195,9 +204,18 @@ class Socket:
     async def _recheck(self) -> None:
         while True:
             try:
-                self._viewer = await self._service.recheck(self._viewer, self._authorization)
+                self._viewer = await self._service.recheck(self._viewer)
             except HTTPError as error:
                 raise SocketClosed(CloseCode.FORBIDDEN, str(error)) from None
+            refused = [
+                (identifier, refusal)
+                for identifier, operation in self._subscriptions.items()
+                if (refusal := self._service.refuse(operation, self._viewer, self._caller)) is not None
+            ]
+            for identifier, _ in refused:  # all of them before the first wait
+                self._cancel(identifier)
+            for identifier, refusal in refused:
+                await self._send_errors(identifier, refusal)
 
     async def _identify(self) -> Viewer:
         try:

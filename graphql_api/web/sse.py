@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import NoReturn
 
 from graphql import OperationType
 from starlette.types import Receive, Send
@@ -52,9 +53,9 @@ class EventStream:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._until_hangup())
                     tasks.create_task(self._beat())
+                    streaming = tasks.create_task(self._stream(operation))
                     if self._viewer.is_authenticated:
-                        tasks.create_task(self._recheck())
-                    tasks.create_task(self._stream(operation))
+                        tasks.create_task(self._recheck(operation, streaming))
             except* (StreamEnded, HTTPError):
                 pass
             except* Exception:
@@ -64,13 +65,11 @@ class EventStream:
     async def _stream(self, operation: Operation | Result) -> None:
         async with aclosing(self._results(operation)) as results:
             async for result in results:
-                await self._write(b"event: next\ndata: %b\n\n" % result.render())
-                self._service.metrics.count_errors(result.errors)
+                await self._write_next(result)
                 # A send to a client that is gone returns at once: without a pause here, a source that is
                 # always ready would run on, and nobody would get to hear of the hang-up.
                 await asyncio.sleep(0)
-        await self._write(b"event: complete\ndata: \n\n")
-        raise StreamEnded
+        await self._complete()
 
     async def _results(self, operation: Operation | Result) -> AsyncGenerator[Result, None]:
         if isinstance(operation, Result):
@@ -101,11 +100,24 @@ class EventStream:
             await asyncio.sleep(self._service.limits.heartbeat)
             await self._write(b":\n\n")
 
-    async def _recheck(self) -> None:
+    async def _recheck(self, operation: Operation | Result, streaming: asyncio.Task[None]) -> None:
         while True:
-            self._viewer = await self._service.recheck(
-                self._viewer, self._caller.headers.get("authorization", "")
-            )
+            self._viewer = await self._service.recheck(self._viewer)
+            if not isinstance(operation, Operation) or operation.kind is not OperationType.SUBSCRIPTION:
+                continue
+            refusal = self._service.refuse(operation, self._viewer, self._caller)
+            if refusal is not None:
+                streaming.cancel()
+                await self._write_next(refusal)
+                await self._complete()
+
+    async def _write_next(self, result: Result) -> None:
+        await self._write(b"event: next\ndata: %b\n\n" % result.render())
+        self._service.metrics.count_errors(result.errors)
+
+    async def _complete(self) -> NoReturn:
+        await self._write(b"event: complete\ndata: \n\n")
+        raise StreamEnded
 
     async def _write(self, chunk: bytes) -> None:
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from graphql_api.auth.errors import ExpiredTokenError, InvalidTokenError
 from graphql_api.auth.viewer import Login, Viewer
 from graphql_api.db.database import DatabaseUnavailableError
+from graphql_api.engine.fields import resolved
 from graphql_api.engine.operations import Operations
 from graphql_api.engine.persisted import PersistedDocuments
 from graphql_api.settings import Settings
@@ -34,6 +35,7 @@ class World:
     """What the application's resolvers see of the outside, and tests may change."""
 
     revoked: set[str] = field(default_factory=set)
+    forbidden: set[str] = field(default_factory=set)
     expires_at: datetime | None = None
     down: bool = False
     started: int = 0
@@ -51,6 +53,10 @@ class World:
             raise InvalidTokenError
         return Viewer(user_id=token, expires_at=self.expires_at, credential=Login(token))
 
+    async def recheck(self, viewer: Viewer) -> Viewer:
+        assert viewer.user_id is not None
+        return await self.authenticate(viewer.user_id)
+
     async def ready(self) -> None:
         if self.down:
             raise DatabaseUnavailableError
@@ -65,6 +71,11 @@ class Context:
 
 
 Info = strawberry.Info[Context, None]
+
+
+def permitted(context: Context) -> None:
+    if context.viewer.user_id in context.world.forbidden:
+        raise RefusedError
 
 
 @strawberry.type
@@ -167,6 +178,14 @@ class Subscription:
         finally:
             world.closed += 1
 
+    @resolved("What not everybody may follow.", check=permitted, subscription=True)
+    async def guarded(self, info: Info) -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.sleep(3600)
+        finally:
+            info.context.world.closed += 1
+
     @strawberry.subscription
     async def contexts(self) -> AsyncIterator[Numbered]:
         for _ in range(3):
@@ -204,6 +223,7 @@ def create_app(
         routes=routes(
             Operations(schema, mask=mask, persisted=persisted),
             authenticate=world.authenticate,
+            recheck=world.recheck,
             make_context=make_context,
             ready=world.ready,
             limits=limits or Limits.of(Settings()),

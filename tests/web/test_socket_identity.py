@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.conftest import Serve, Served
+from tests.web.conftest import Serve, Served, until
 from tests.web.sockets import ask, close_of, connected, hear, opened, say
 
 
@@ -66,3 +66,18 @@ async def test_an_outage_at_a_recheck_closes_nothing(serve: Serve) -> None:
         await ask(socket, "a", "subscription { forever(seconds: 0.02) }")
         for _ in range(10):
             assert (await hear(socket))["type"] == "next"
+
+
+async def test_a_subscription_ends_when_its_viewer_loses_the_right_to_it(serve: Serve) -> None:
+    served = serve(settings={"identity_recheck": 0.05})
+    async with connected(served, {"Authorization": "Bearer ada"}) as socket:
+        await ask(socket, "guarded", "subscription { guarded }")
+        await ask(socket, "open", "subscription { forever(seconds: 3600) }")
+        assert [(await hear(socket))["type"] for _ in range(2)] == ["next", "next"]
+        served.world.forbidden.add("ada")
+        message = await hear(socket)
+        assert (message["id"], message["type"]) == ("guarded", "error")
+        assert message["payload"][0]["extensions"]["code"] == "REFUSED"
+        await until(lambda: served.world.closed)
+        await ask(socket, "guarded", "{ whoami }")  # its name is free again
+        assert (await hear(socket))["payload"] == {"data": {"whoami": "ada"}}

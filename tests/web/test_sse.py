@@ -125,6 +125,16 @@ async def test_the_stream_is_cut_when_the_token_is_revoked(serve: Serve) -> None
         assert "complete" not in [name async for name, _ in stream]
 
 
+async def test_the_stream_ends_when_its_viewer_loses_the_right_to_it(serve: Serve) -> None:
+    served = serve(settings={"identity_recheck": 0.05})
+    async with streamed(served, "subscription { guarded }", authorization="Bearer ada") as stream:
+        assert await anext(stream) == ("next", {"data": {"guarded": 1}})
+        served.world.forbidden.add("ada")
+        (name, refusal), end = [event async for event in stream]
+    assert (name, end) == ("next", ("complete", None))
+    assert refusal["errors"][0]["extensions"]["code"] == "REFUSED"
+
+
 async def test_streams_beyond_the_limit_are_refused_with_503(serve: Serve) -> None:
     served = serve(settings={"max_sockets": 1, "drain_time": 0})
     async with streamed(served, "subscription { forever }") as stream, httpx.AsyncClient() as client:
