@@ -13,7 +13,7 @@ from graphql_api.db import tables
 from graphql_api.engine.fields import FromLoader, declared
 from graphql_api.features.entities import ACCOUNTS, TRADES
 from graphql_api.features.risk.types import current_risk_settings
-from graphql_api.features.stats.arithmetic import total
+from graphql_api.features.stats.arithmetic import or_zero
 from graphql_api.features.stats.trade_set import TradeSet, is_status, read_lists
 from graphql_api.graph.context import Context, Reader, Row
 from graphql_api.graph.enums import value
@@ -128,7 +128,7 @@ def _by_session(trades: FromClause) -> Select[Any]:
         select(
             parent,
             sessions.c.initial_balance,
-            total(func.sum(pnl).filter(is_todays)).label("daily_pnl"),
+            or_zero(func.sum(pnl).filter(is_todays)).label("daily_pnl"),
             func.min(pnl).filter(is_todays).label("worst_pnl"),
             func.count().filter(is_open).label("open_positions"),
             func.max(trades.c.size).filter(is_open).label("largest_position"),

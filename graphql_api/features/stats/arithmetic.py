@@ -10,9 +10,9 @@ SCALE = 8
 ZERO: ColumnElement[Any] = literal_column("0.00000000", Numeric)
 
 
-def total(values: ColumnElement[Any]) -> ColumnElement[Any]:
+def or_zero(sums: ColumnElement[Any]) -> ColumnElement[Any]:
     """An aggregate that adds up; zero instead of null where there was nothing to add."""
-    return func.coalesce(values, ZERO)
+    return func.coalesce(sums, ZERO)
 
 
 def quotient(

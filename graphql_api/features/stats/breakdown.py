@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, bindparam, func, select
 
-from graphql_api.features.stats.arithmetic import quotient, total
+from graphql_api.features.stats.arithmetic import or_zero, quotient
 from graphql_api.features.stats.trade_set import TradeSet, is_status, read_lists
 from graphql_api.graph.context import Reader, Row
 
@@ -45,7 +45,7 @@ def _largest(trades: FromClause, group: ColumnElement[Any]) -> Select[Any]:
             parent,
             group,
             number.label("trades_count"),
-            total(func.sum(pnl)).label("net_pnl"),
+            or_zero(func.sum(pnl)).label("net_pnl"),
             quotient(func.count().filter(pnl > 0), number).label("win_rate"),
             func.row_number().over(partition_by=parent, order_by=(number.desc(), group)).label("place"),
         )
@@ -68,9 +68,9 @@ def _exposure(trades: FromClause) -> Select[Any]:
             parent,
             symbol,
             func.count().label("open_trades"),
-            total(func.sum(size).filter(trades.c.direction == "BUY")).label("buy_size"),
-            total(func.sum(size).filter(trades.c.direction == "SELL")).label("sell_size"),
-            total(func.sum(size * trades.c.entry_price)).label("entry_notional"),
+            or_zero(func.sum(size).filter(trades.c.direction == "BUY")).label("buy_size"),
+            or_zero(func.sum(size).filter(trades.c.direction == "SELL")).label("sell_size"),
+            or_zero(func.sum(size * trades.c.entry_price)).label("entry_notional"),
         )
         .where(is_status(trades.c.status, "OPEN"))
         .group_by(parent, symbol)

@@ -7,15 +7,15 @@ from typing import Any
 from zoneinfo import available_timezones
 
 import asyncpg
-from sqlalchemy import BigInteger, FromClause, Integer, Select, Text, bindparam, cast, func, or_, select
+from sqlalchemy import FromClause, Integer, Select, Text, bindparam, func, select
 
 from graphql_api.features.stats.equity import results, running, starts
+from graphql_api.features.stats.thinning import thinned
 from graphql_api.features.stats.trade_set import TradeSet, read_lists
 from graphql_api.graph.context import Reader, Row
 from graphql_api.graph.errors import BadInputError
 
 MAX_POINTS = 2000
-_ROLES = 3  # what a window of a thinned curve keeps at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def _unknown_timezone() -> BadInputError:
 def _curve(trades: FromClause) -> Select[Any]:
     counted = results(trades)
     line, start = running(counted), starts(counted)
-    points = _thinned(_buckets(line))
+    points = thinned(_buckets(line), bindparam("max_points", type_=Integer))
     parent = points.c["_parent"]
     return (
         select(*points.c, (start.c.balance + points.c.cumulative_pnl).label("equity"))
@@ -88,54 +88,3 @@ def _buckets(line: FromClause) -> FromClause:
     )
     cumulative = func.sum(buckets.c.net_pnl).over(partition_by=buckets.c["_parent"], order_by=buckets.c.time)
     return select(*buckets.c, cumulative.label("cumulative_pnl")).subquery("drawn")
-
-
-def _thinned(drawn: FromClause) -> FromClause:
-    """Keep at most :max_points: the last, the deepest and the highest of each of as many windows as fit.
-
-    A kept point takes up what was left out before it, so that whatever is kept, results still add up and
-    the deepest drawdown is still there.
-    """
-    parent, time = drawn.c["_parent"], drawn.c.time
-    most = bindparam("max_points", type_=Integer)
-    windows = func.greatest(most // _ROLES, 1)
-    placed = select(
-        *drawn.c,
-        func.count().over(partition_by=parent).label("total"),
-        func.ntile(windows).over(partition_by=parent, order_by=time).label("window"),
-    ).subquery("placed")
-
-    def place(*order: Any) -> Any:
-        window = (placed.c["_parent"], placed.c.window)
-        return func.row_number().over(partition_by=window, order_by=order)
-
-    roles = (
-        place(placed.c.time.desc()),
-        place(placed.c.drawdown.desc(), placed.c.time),
-        place(placed.c.cumulative_pnl.desc(), placed.c.time),
-    )
-    ranked = select(*placed.c, *(role.label(f"role{i}") for i, role in enumerate(roles, start=1))).subquery(
-        "ranked"
-    )
-    kept = or_(
-        ranked.c.total <= most,
-        *((ranked.c[f"role{i}"] == 1) & (most >= i) for i in range(1, _ROLES + 1)),
-    )
-    flagged = select(*ranked.c, kept.label("kept")).subquery("flagged")
-    # Counted from the end, each kept point begins a group that reaches back to the one before it.
-    group = func.sum(cast(flagged.c.kept, Integer)).over(
-        partition_by=flagged.c["_parent"], order_by=flagged.c.time.desc()
-    )
-    grouped = select(*flagged.c, group.label("group")).subquery("grouped")
-    return (
-        select(
-            grouped.c["_parent"],
-            func.max(grouped.c.time).label("time"),
-            func.sum(grouped.c.net_pnl).label("net_pnl"),
-            func.max(grouped.c.cumulative_pnl).filter(grouped.c.kept).label("cumulative_pnl"),
-            func.max(grouped.c.drawdown).label("drawdown"),
-            cast(func.sum(grouped.c.trades_count), BigInteger).label("trades_count"),
-        )
-        .group_by(grouped.c["_parent"], grouped.c.group)
-        .subquery("points")
-    )

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import FromClause, Select, func, select
 
-from graphql_api.features.stats.arithmetic import quotient, total
+from graphql_api.features.stats.arithmetic import or_zero, quotient
 from graphql_api.features.stats.trade_set import TradeSet, is_status, read, read_lists
 from graphql_api.graph.context import Reader, Row
 
@@ -41,10 +41,10 @@ def _totals(trades: FromClause) -> Select[Any]:
             func.count().filter(lost).label("losses"),
             func.count().filter(pnl == 0).label("breakeven"),
             func.count().filter(pnl.is_(None)).label("excluded_trades"),
-            total(func.sum(pnl)).label("net_pnl"),
-            total(func.sum(pnl).filter(won)).label("gross_profit"),
-            total(-func.sum(pnl).filter(lost)).label("gross_loss"),
-            total(func.sum(trades.c.size).filter(counted)).label("volume"),
+            or_zero(func.sum(pnl)).label("net_pnl"),
+            or_zero(func.sum(pnl).filter(won)).label("gross_profit"),
+            or_zero(-func.sum(pnl).filter(lost)).label("gross_loss"),
+            or_zero(func.sum(trades.c.size).filter(counted)).label("volume"),
             func.sum(duration).filter(counted).label("time"),
             func.count(duration).filter(counted).label("timed"),
         )
