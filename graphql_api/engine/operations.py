@@ -166,6 +166,11 @@ class Operations:
         """
         context = new_context()
         refusal = self.refuse(operation, context)
+    def refuse(self, operation: Operation, context: Any) -> Result | None:
+        """Why the context's viewer may not ask for the operation's root fields; None if they may."""
+        errors = refusals(self._schema, operation.document, operation.definition, context)
+        return self._refusal(errors) if errors else None
+
         invocation = refusal or self._invoke(operation, context)
         if isinstance(invocation, Result):
             yield invocation
