@@ -13,12 +13,15 @@ from graphql_api.auth.errors import AdministrationError, InvalidTokenError
 from graphql_api.auth.roles import granted, roles_of
 from graphql_api.auth.tokens import SERVICE_PREFIX, digest, opaque
 from graphql_api.auth.users import ACTIVE
-from graphql_api.auth.viewer import Role, Scope, ServiceToken, Viewer, scopes_of
+from graphql_api.auth.viewer import NOBODY, Role, Scope, ServiceToken, Viewer, scopes_of
 from graphql_api.db.database import Database
 from graphql_api.db.statements import compile_statement
 from graphql_api.db.tables import service_tokens, users
 
 LONGEST_NAME: Final = 100
+
+_OWN: Final = frozenset({Scope.GRAPH_READ, Scope.RISK_WRITE})
+"""What is about a user's own rows."""
 
 _COLUMNS = tuple(column for column in service_tokens.c if column.name != "digest")
 _LIVING = (
@@ -62,6 +65,7 @@ _CREATE = compile_statement(
     )
     .returning(*_COLUMNS)
 )
+_GRANTED = compile_statement(select(granted(users.c.id)).where(users.c.id == bindparam("user_id"), ACTIVE))
 _LIST = compile_statement(
     select(*_COLUMNS, users.c.email)
     .join_from(service_tokens, users, isouter=True)
@@ -95,7 +99,7 @@ async def create(
 
     With `user_id` it acts for that user, and for no longer than they could do the same. Without, its scopes
     are all it has: it sees a tenant's rows only by a scope for every tenant's. `lifetime` None is for ever.
-    Raises AdministrationError.
+    Raises AdministrationError, also for a scope that would allow nothing.
     """
     if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
         raise AdministrationError(f"a service token needs a name of 1 to {LONGEST_NAME} characters")
@@ -105,18 +109,37 @@ async def create(
         raise AdministrationError("a service token's lifetime must be positive")
     text = opaque(SERVICE_PREFIX)
     async with database.transaction() as transaction:
-        try:
-            rows = await transaction.fetch(
-                _CREATE,
-                digest=digest(text),
-                name=name,
-                scopes=sorted(scope.value for scope in scopes),
-                user_id=user_id,
-                lifetime=lifetime,
-            )
-        except asyncpg.ForeignKeyViolationError:
-            raise AdministrationError("there is no such user") from None
+        if user_id is not None:
+            found = await transaction.fetch(_GRANTED, user_id=user_id)
+            if not found:
+                raise AdministrationError("there is no such user, or they may not log in")
+            _refuse_what_they_lack(scopes, roles_of(found[0]["roles"]))
+        _refuse_what_opens_nothing(Viewer(user_id=user_id, scopes=frozenset(scopes)))
+        rows = await transaction.fetch(
+            _CREATE,
+            digest=digest(text),
+            name=name,
+            scopes=sorted(scope.value for scope in scopes),
+            user_id=user_id,
+            lifetime=lifetime,
+        )
     return NewServiceToken(rows[0]["id"], text)
+
+
+def _refuse_what_they_lack(scopes: Collection[Scope], roles: Collection[Role]) -> None:
+    if lacking := sorted(set(scopes) - scopes_of(roles)):
+        raise AdministrationError(f"the user's roles don't allow {', '.join(lacking)}: grant a role first")
+
+
+def _refuse_what_opens_nothing(viewer: Viewer) -> None:
+    if viewer.user_id is None and (own := sorted(viewer.scopes & _OWN)):
+        raise AdministrationError(
+            f"without a user, {' and '.join(own)} would open nothing: name a user, or use a scope for all"
+        )
+    if viewer.risk_tenant != NOBODY and viewer.tenant == NOBODY:
+        raise AdministrationError(
+            "risk settings can't be changed unseen: add graph:read, for a user, or graph:read:any"
+        )
 
 
 async def every(database: Database) -> list[asyncpg.Record]:

@@ -24,8 +24,6 @@ class Scope(StrEnum):
     """Change those of every tenant's."""
     LOGS_READ = "logs:read"
     """Read and follow system logs."""
-    ROLES_WRITE = "roles:write"
-    """Grant and revoke roles."""
 
 
 class Role(StrEnum):

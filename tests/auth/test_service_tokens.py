@@ -20,11 +20,10 @@ async def test_a_service_token_authenticates_with_its_scopes(identity: Identity,
     assert (viewer.user_id, *viewer.roles, *viewer.scopes) == (None, Scope.LOGS_READ)
 
 
-async def test_without_a_user_or_a_scope_for_all_it_sees_no_tenants_rows(
+async def test_without_a_scope_for_all_it_sees_no_tenants_rows(
     identity: Identity, database: Database
 ) -> None:
-    scopes = {Scope.GRAPH_READ, Scope.RISK_WRITE, Scope.LOGS_READ}
-    made = await service_tokens.create(database, "robot", scopes, lifetime=DAY)
+    made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=DAY)
     viewer = await identity.authenticate(made.text)
     assert (viewer.tenant, viewer.risk_tenant) == (NOBODY, NOBODY)
 
@@ -45,10 +44,11 @@ async def test_for_a_user_it_may_do_no_more_than_they(
     identity: Identity, database: Database, trader: str
 ) -> None:
     scopes = {Scope.GRAPH_READ, Scope.GRAPH_READ_ANY, Scope.LOGS_READ}
-    made = await service_tokens.create(database, "robot", scopes, user_id=trader, lifetime=DAY)
-    assert (await identity.authenticate(made.text)).scopes == {Scope.GRAPH_READ}
     await roles.grant(database, trader, Role.OPERATOR)
+    made = await service_tokens.create(database, "robot", scopes, user_id=trader, lifetime=DAY)
     assert (await identity.authenticate(made.text)).scopes == scopes
+    await roles.revoke(database, trader, Role.OPERATOR)
+    assert (await identity.authenticate(made.text)).scopes == {Scope.GRAPH_READ}
 
 
 async def test_it_expires(identity: Identity, database: Database, connection: asyncpg.Connection) -> None:
@@ -184,6 +184,41 @@ async def test_a_stranger_gets_no_service_token(database: Database) -> None:
         await service_tokens.create(
             database, "robot", {Scope.LOGS_READ}, user_id="00000000-0000-0000-0000-000000000001", lifetime=DAY
         )
+
+
+@pytest.mark.parametrize("scope", [Scope.GRAPH_READ, Scope.RISK_WRITE])
+async def test_a_scope_for_ones_own_rows_needs_a_user(database: Database, scope: Scope) -> None:
+    with pytest.raises(AdministrationError, match=f"without a user, {scope} would open nothing"):
+        await service_tokens.create(database, "robot", {scope, Scope.LOGS_READ}, lifetime=DAY)
+
+
+@pytest.mark.parametrize("scope", [Scope.LOGS_READ, Scope.GRAPH_READ_ANY, Scope.RISK_WRITE_ANY])
+async def test_for_a_user_no_scope_is_taken_that_they_lack(
+    database: Database, trader: str, scope: Scope
+) -> None:
+    with pytest.raises(AdministrationError, match=f"roles don't allow {scope}"):
+        await service_tokens.create(
+            database, "robot", {scope, Scope.GRAPH_READ}, user_id=trader, lifetime=DAY
+        )
+
+
+async def test_whoever_changes_every_tenants_risk_settings_must_see_them(database: Database) -> None:
+    with pytest.raises(AdministrationError, match="add graph:read"):
+        await service_tokens.create(database, "robot", {Scope.RISK_WRITE_ANY}, lifetime=DAY)
+    await service_tokens.create(database, "robot", {Scope.RISK_WRITE_ANY, Scope.GRAPH_READ_ANY}, lifetime=DAY)
+
+
+async def test_whoever_changes_their_risk_settings_must_see_them(database: Database, trader: str) -> None:
+    with pytest.raises(AdministrationError, match="add graph:read"):
+        await service_tokens.create(database, "robot", {Scope.RISK_WRITE}, user_id=trader, lifetime=DAY)
+
+
+async def test_for_a_user_who_may_not_log_in_none_is_made(
+    database: Database, connection: asyncpg.Connection, trader: str
+) -> None:
+    await connection.execute("UPDATE users SET is_active = false")
+    with pytest.raises(AdministrationError, match="may not log in"):
+        await service_tokens.create(database, "robot", {Scope.GRAPH_READ}, user_id=trader, lifetime=DAY)
 
 
 @pytest.mark.parametrize("token_id", ["00000000-0000-0000-0000-000000000001", "robot"])

@@ -38,8 +38,8 @@ def test_a_user_does_not_read_logs() -> None:
     assert Scope.LOGS_READ not in scopes_of([Role.USER])
 
 
-def test_only_admins_grant_roles() -> None:
-    assert [role for role in Role if Scope.ROLES_WRITE in scopes_of([role])] == [Role.ADMIN]
+def test_only_admins_change_every_tenants_risk_settings() -> None:
+    assert [role for role in Role if Scope.RISK_WRITE_ANY in scopes_of([role])] == [Role.ADMIN]
 
 
 @pytest.mark.parametrize("scopes", [set(), {Scope.LOGS_READ}, {Scope.GRAPH_READ, Scope.RISK_WRITE}])
