@@ -45,7 +45,7 @@ def draw(plan: Plan, measured: Measured) -> str:
     body = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{y}" viewBox="0 0 {_WIDTH} {y}">\n'
-        f"<style>{_STYLE}</style>\n{body}\n</svg>\n"
+        f"<title>CPU per request, by workload and server</title>\n<style>{_STYLE}</style>\n{body}\n</svg>\n"
     )
 
 
