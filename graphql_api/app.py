@@ -110,6 +110,7 @@ def build_operations(settings: Settings) -> Operations:
         ),
         prices=PRICES,
         max_cost=settings.max_cost,
+        max_values=settings.max_values,
         max_characters=settings.max_characters,
         max_tokens=settings.max_tokens,
         max_errors=settings.max_errors,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -13,6 +13,20 @@ def _known_timezone(name: str) -> str:
     if name != "UTC" and name not in available_timezones():
         raise ValueError("must be the IANA name of a time zone, such as Europe/Berlin")
     return name
+
+
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+# What a column of risk_settings holds: beyond it, PostgreSQL would round, or refuse every reset.
+Amount = Annotated[
+    Decimal | None, BeforeValidator(_none_if_empty), Field(ge=0, max_digits=20, decimal_places=8)
+]
+Count = Annotated[int | None, BeforeValidator(_none_if_empty), Field(ge=0, le=2**31 - 1)]
+Ratio = Annotated[
+    Decimal | None, BeforeValidator(_none_if_empty), Field(ge=0, le=1, max_digits=5, decimal_places=4)
+]
 
 
 class Settings(BaseSettings):
@@ -137,6 +151,11 @@ class Settings(BaseSettings):
         20, gt=0, description="Fields at the root of an operation, fragments spread."
     )
     max_cost: int = Field(50_000, gt=0, description="Points that one operation may cost.")
+    max_values: int = Field(
+        10_000,
+        gt=0,
+        description="Values in an operation's variables: scalars, lists and objects, at all levels.",
+    )
     trusted_documents: Path | None = Field(
         None,
         description="A JSON file from SHA-256 to text, or a folder of .graphql files: nothing else is run.",
@@ -159,19 +178,13 @@ class Settings(BaseSettings):
         description="Seconds for which a mutation sent again under its key gets its answer again.",
     )
     max_errors: int = Field(100, gt=0, le=1000, description="Errors that one answer lists.")
-    default_max_daily_loss: Decimal | None = Field(
-        Decimal(1000),
-        ge=0,
-        description="What resetRiskSettings sets; empty is no limit. Likewise the next three.",
+    default_max_daily_loss: Amount = Field(
+        Decimal(1000), description="What resetRiskSettings sets; empty is no limit. Likewise the next three."
     )
-    default_max_position_size: Decimal | None = Field(
-        Decimal(1), ge=0, description="The default position size."
-    )
-    default_max_open_positions: int | None = Field(
-        5, ge=0, description="The default number of open positions."
-    )
-    default_risk_per_trade: Decimal | None = Field(
-        Decimal("0.01"), ge=0, le=1, description="The default part of the balance that one trade may risk."
+    default_max_position_size: Amount = Field(Decimal(1), description="The default position size.")
+    default_max_open_positions: Count = Field(5, description="The default number of open positions.")
+    default_risk_per_trade: Ratio = Field(
+        Decimal("0.01"), description="The default part of the balance that one trade may risk."
     )
     risk_timezone: Annotated[str, AfterValidator(_known_timezone)] = Field(
         "UTC", description="The time zone, by its IANA name, whose midnight begins the day of maxDailyLoss."

@@ -1,4 +1,4 @@
-"""How large a document may be, measured before it is validated.
+"""How large a document may be, measured before it is validated, and what comes with it.
 
 Validation and execution take their time from a document's size once its fragments are spread, which can
 double with every dozen characters. So each fragment is measured once, whatever the number of its spreads:
@@ -7,7 +7,7 @@ the time this takes is linear in the text.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from graphql import (
     DocumentNode,
@@ -23,6 +23,9 @@ from graphql import (
 )
 
 _Directed = SelectionNode | FragmentDefinitionNode | OperationDefinitionNode | VariableDefinitionNode
+
+MAX_LEVELS = 100
+"""Of lists and objects within each other in variables: a third of what recursion here and there can bear."""
 
 LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
 
@@ -157,3 +160,22 @@ class _Measure:
 
 def _directives(*nodes: _Directed) -> int:
     return sum(len(node.directives) for node in nodes if node.directives)
+
+
+def check_values(variables: Mapping[str, Any], most: int) -> LimitError | None:
+    """What is wrong with variables of more than `most` values (scalars, lists, objects), or too many levels.
+
+    Each value is coerced, converted and read by what it is given to, which takes longer than to send it.
+    """
+    level: list[Any] = [variables]
+    found = levels = 0
+    while level:
+        levels += 1
+        below = [value.values() if isinstance(value, Mapping) else value for value in level]
+        found += sum(map(len, below))
+        if found > most:
+            return LimitError("values in variables", most)
+        if levels > MAX_LEVELS:
+            return LimitError("levels of variables", MAX_LEVELS)
+        level = [value for values in below for value in values if isinstance(value, dict | list)]
+    return None

@@ -22,7 +22,7 @@ from graphql_api.engine.checks import refusals, root_fields
 from graphql_api.engine.costs import Costs
 from graphql_api.engine.documents import Document, Documents, Guard, RequestError, Rules
 from graphql_api.engine.invocation import Invocation, coerce_variables
-from graphql_api.engine.limits import LIMIT_EXCEEDED, LimitError
+from graphql_api.engine.limits import LIMIT_EXCEEDED, LimitError, check_values
 from graphql_api.engine.persisted import NoDocuments, PersistedDocuments, name_in
 from graphql_api.engine.plans import Plans
 from graphql_api.engine.prices import Prices
@@ -108,6 +108,7 @@ class Operations:
         guard: Guard | None = None,
         prices: Prices | None = None,
         max_cost: int | None = None,
+        max_values: int | None = None,
         max_characters: int = 15_000,
         max_tokens: int = 2_000,
         max_errors: int = 100,
@@ -122,6 +123,7 @@ class Operations:
         self._persisted = NoDocuments() if persisted is None else persisted
         self._costs = Costs(self._schema, prices or {})
         self.max_cost = max_cost
+        self._max_values = max_values
         self._max_errors = max_errors
         self._suggestions = suggestions
         self.plans = Plans(self._schema) if engine == "compiled" else None
@@ -145,9 +147,17 @@ class Operations:
             self._persisted.keep(name, text)
         definition = document.operation(request.operation_name)
         cost = self._costs.of(document, definition, request.variables)
-        if self.max_cost is not None and cost > self.max_cost:
-            raise RequestError(LIMIT_EXCEEDED, [LimitError("cost", self.max_cost, cost)])
+        excess = self._excess(cost, request.variables)
+        if excess is not None:
+            raise RequestError(LIMIT_EXCEEDED, [excess])
         return Operation(document, definition, request, cost)
+
+    def _excess(self, cost: int, variables: Mapping[str, Any] | None) -> LimitError | None:
+        if self.max_cost is not None and cost > self.max_cost:
+            return LimitError("cost", self.max_cost, cost)
+        if self._max_values is not None and variables:
+            return check_values(variables, self._max_values)
+        return None
 
     async def execute(self, operation: Operation, context: Any) -> Result:
         """Run a query or a mutation. What a resolver raises is in the result, masked."""
@@ -155,6 +165,11 @@ class Operations:
         if isinstance(invocation, Result):
             return invocation
         return await self._run(invocation)
+
+    def refuse(self, operation: Operation, context: Any) -> Result | None:
+        """Why the context's viewer may not ask for the operation's root fields; None if they may."""
+        errors = refusals(self._schema, operation.document, operation.definition, context)
+        return self._refusal(errors) if errors else None
 
     async def subscribe(
         self, operation: Operation, new_context: Callable[[], Any]
@@ -166,11 +181,6 @@ class Operations:
         """
         context = new_context()
         refusal = self.refuse(operation, context)
-    def refuse(self, operation: Operation, context: Any) -> Result | None:
-        """Why the context's viewer may not ask for the operation's root fields; None if they may."""
-        errors = refusals(self._schema, operation.document, operation.definition, context)
-        return self._refusal(errors) if errors else None
-
         invocation = refusal or self._invoke(operation, context)
         if isinstance(invocation, Result):
             yield invocation

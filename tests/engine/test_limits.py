@@ -4,7 +4,7 @@ import pytest
 from graphql import build_schema, get_introspection_query, parse
 
 from graphql_api.engine.documents import Documents, RequestError
-from graphql_api.engine.limits import DocumentLimits, Size
+from graphql_api.engine.limits import DocumentLimits, Size, check_values
 
 SCHEMA = build_schema("""
     type Query { me: User, also: User }
@@ -183,3 +183,25 @@ def test_a_refused_document_lists_only_so_many_errors() -> None:
         Documents(SCHEMA, max_errors=5).get("{" + " ".join(f"x{i}" for i in range(100)) + "}")
     assert len(refusal.value.errors) == 5
     assert refusal.value.errors[-1].message.startswith("Too many validation errors")
+
+
+@pytest.mark.parametrize(
+    ("variables", "values"),
+    [({}, 0), ({"a": 1, "b": None}, 2), ({"a": [1, 2, 3]}, 4), ({"a": {"b": {"c": [{}, {"d": "text"}]}}}, 6)],
+)
+def test_values_are_counted_at_all_levels(variables: dict[str, Any], values: int) -> None:
+    assert check_values(variables, values) is None
+    if values:
+        error = check_values(variables, values - 1)
+        assert error is not None
+        assert error.message == f"values in variables: more than the limit of {values - 1}"
+
+
+def test_variables_have_only_so_many_levels() -> None:
+    variables: dict[str, Any] = {}
+    for _ in range(100):
+        variables = {"a": variables}
+    error = check_values(variables, 10_000)
+    assert error is not None
+    assert error.message == "levels of variables: more than the limit of 100"
+    assert check_values(variables["a"], 10_000) is None
