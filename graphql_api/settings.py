@@ -21,12 +21,10 @@ def _none_if_empty(value: object) -> object:
 
 # What a column of risk_settings holds: beyond it, PostgreSQL would round, or refuse every reset.
 Amount = Annotated[
-    Decimal | None, BeforeValidator(_none_if_empty), Field(ge=0, max_digits=20, decimal_places=8)
+    Decimal | None, Field(ge=0, max_digits=20, decimal_places=8), BeforeValidator(_none_if_empty)
 ]
-Count = Annotated[int | None, BeforeValidator(_none_if_empty), Field(ge=0, le=2**31 - 1)]
-Ratio = Annotated[
-    Decimal | None, BeforeValidator(_none_if_empty), Field(ge=0, le=1, max_digits=5, decimal_places=4)
-]
+Count = Annotated[int | None, Field(ge=0, le=2**31 - 1), BeforeValidator(_none_if_empty)]
+Ratio = Annotated[Decimal | None, Field(ge=0, le=1, decimal_places=4), BeforeValidator(_none_if_empty)]
 
 
 class Settings(BaseSettings):
