@@ -146,16 +146,9 @@ def below(
     `needed` are the tables that it compares besides.
     """
     if children.by is not None:
-        query = query.where(_by_parent(children, scoped=scoped))
+        query = query.where(children.by == _keys.c.parent)
         needed = needed | {children.by.table}
     return children.entity.only_tenants(query, *needed, scoped=scoped and not children.are_checked)
-
-
-def _by_parent(children: Children, *, scoped: bool) -> ColumnElement[bool]:
-    assert children.by is not None  # noqa: S101 - narrows; only called below a parent
-    found: ColumnElement[bool] = children.by == _keys.c.parent
-    own = children.by.table is children.entity.table
-    return without_index(found) if own and children.via(scoped=scoped) is not None else found
 
 
 def per_parent(children: Children, inner: Select[Any], *, scoped: bool) -> Select[Any]:
@@ -224,7 +217,7 @@ def _merged(
     foreign_key, above = entity.parent
     query, upper = query.where(foreign_key == above.table.c.id), Children(above, children.parent, children.by)
     if children.by is not None and children.by.table is entity.table:
-        query, upper = query.where(_by_parent(children, scoped=scoped)), Children(above)
+        query, upper = query.where(without_index(children.by == _keys.c.parent)), Children(above)
     tables = (above.table, *(table for table, _ in above.lineage))
     of_one = query.correlate(_keys, *tables).lateral("of_one")
     return below(upper, first(select(*of_one.c), of_one.c), needed - {entity.table}, scoped=scoped)
