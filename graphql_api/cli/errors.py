@@ -13,6 +13,8 @@ from graphql_api.db.address import InvalidAddressError
 from graphql_api.db.database import DatabaseUnavailableError
 from graphql_api.db.embedded import EmbeddedPostgresError
 from graphql_api.db.migrate import NotOurDatabaseError
+from graphql_api.demo.load import OtherUsersError
+from graphql_api.demo.scale import SampleMissingError
 from graphql_api.engine.registry import RegistryError
 from graphql_api.feed.errors import FeedError
 
@@ -28,7 +30,9 @@ _MENDABLE = (
     IdentityError,
     InvalidAddressError,
     NotOurDatabaseError,
+    OtherUsersError,
     RegistryError,
+    SampleMissingError,
     SecretKeyError,
 )
 

@@ -50,7 +50,7 @@ def migrate(
 def demo(
     trades: Annotated[int | None, typer.Option(help="Grow the data to this many trades.", min=1)] = None,
 ) -> None:
-    """Load the demo data, and grow it to any size. Refused in production."""
+    """Load the demo data, and grow it to any size. Refused in production, and beside other users."""
     settings = Settings()
     with embedded_or_given(settings) as address:
         asyncio.run(load_and_grow(settings, address, trades))

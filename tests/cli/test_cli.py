@@ -96,6 +96,16 @@ async def test_production_gets_no_demo_data(shell: Shell, connection: "asyncpg.C
     assert await connection.fetchval("SELECT count(*) FROM users") == 0
 
 
+async def test_a_database_with_users_of_its_own_gets_no_demo_data(
+    shell: Shell, connection: "asyncpg.Connection"
+) -> None:
+    await factories.user(connection)
+    _, err = await shell.run("demo", fails=True)
+
+    assert "users of its own" in err
+    assert await connection.fetchval("SELECT count(*) FROM users") == 1
+
+
 async def test_a_setting_that_makes_no_sense_is_named(shell: Shell) -> None:
     _, err = await shell.run("doctor", fails=True, GRAPHQL_API_PORT="many")
 

@@ -3,11 +3,13 @@ import json
 from decimal import Decimal
 
 import asyncpg
+import pytest
 
 from graphql_api.db.address import Address
 from graphql_api.demo.desk import OPERATOR
-from graphql_api.demo.load import SEED, load
+from graphql_api.demo.load import SEED, OtherUsersError, load
 from graphql_api.demo.sample import make
+from tests import factories
 from tests.demo.conftest import HASH, NOW, TRADES
 
 TABLES = (
@@ -77,6 +79,15 @@ async def test_a_database_that_knows_one_of_the_users_is_left_alone(
     await connection.execute("INSERT INTO users (email, password_hash) VALUES ($1, 'own')", OPERATOR)
     assert not await load(address, password_hash=HASH, trades=200)
     assert await connection.fetchval("SELECT count(*) FROM trades") == 0
+
+
+async def test_a_database_with_users_of_its_own_gets_no_known_passwords(
+    address: Address, connection: "asyncpg.Connection"
+) -> None:
+    await factories.user(connection)
+    with pytest.raises(OtherUsersError):
+        await load(address, password_hash=HASH, trades=200)
+    assert await connection.fetchval("SELECT count(*) FROM users") == 1
 
 
 async def test_of_two_loads_at_once_one_writes(address: Address, connection: "asyncpg.Connection") -> None:
