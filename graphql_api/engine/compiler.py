@@ -28,6 +28,7 @@ from graphql.execution.collect_fields import (
 from graphql.execution.values import VariableValues
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
+from graphql_api.engine.checks import check_of
 from graphql_api.engine.completion import (
     AbstractCompletion,
     Completion,
@@ -98,7 +99,7 @@ class Compiler:
             return None
         declaration = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
         resolve = definition.resolve or default_field_resolver
-        reader: Reader = ResolverReader(resolve)
+        reader: Reader = ResolverReader(resolve, check_of(definition.extensions))
         conversion: Convert = None
         if nodes[0].name.value == "__typename":
             name = type_.name

@@ -13,7 +13,7 @@ from graphql import GraphQLField
 from graphql.execution.values import get_argument_values
 from strawberry.schema.schema_converter import get_arguments
 
-from graphql_api.engine.fields import DeclaredField, FromLoader
+from graphql_api.engine.fields import Check, DeclaredField, FromLoader
 from graphql_api.engine.places import Places
 
 if TYPE_CHECKING:
@@ -75,11 +75,11 @@ class LoadingReader:
     def read(self, run: "Run", field: "Field", parents: list[Any], _places: Places) -> list[Any]:
         """Prepare once, then ask for each parent."""
         try:
+            if self.declaration.check is not None:
+                self.declaration.check(run.context)
             arguments = self.arguments
             if arguments is None:
                 arguments = convert(run.arguments(field), self.declaration, run.strawberry)
-            if self.declaration.check is not None:
-                self.declaration.check(run.context)
             load = self.source.prepare(run.context, arguments)
         except Exception as error:  # noqa: BLE001 - becomes the field's error
             return [error] * len(parents)
@@ -91,11 +91,14 @@ class ResolverReader:
     """An ordinary resolver, which can only be called, once for each parent."""
 
     resolve: Callable[..., Any]
+    check: Check | None = None
     waits = True
 
     def read(self, run: "Run", field: "Field", parents: list[Any], places: Places) -> list[Any]:
         """Call it with an `info` of its own for each parent."""
         try:
+            if self.check is not None:
+                self.check(run.context)
             arguments = run.arguments(field)
         except Exception as error:  # noqa: BLE001 - becomes the field's error
             return [error] * len(parents)
