@@ -73,11 +73,17 @@ class Settings(BaseSettings):
     password_threads: int = Field(
         4, ge=1, le=64, description="Passwords a process verifies at once, 64 MiB each; others wait."
     )
+    login_failures_per_email_and_address: int = Field(
+        10,
+        ge=1,
+        description="Failed logins for one e-mail from one network address, or one IPv6 network of 64 bits, "
+        "within login_failures_window before they must wait.",
+    )
     login_failures_per_email: int = Field(
-        10, ge=1, description="Failed logins for one e-mail within login_failures_window before it must wait."
+        100, ge=1, description="The same for one e-mail from all addresses: then its owner must wait as well."
     )
     login_failures_per_address: int = Field(
-        50, ge=1, description="The same for one network address, or one IPv6 network of 64 bits."
+        50, ge=1, description="The same for one network address and all e-mails."
     )
     login_failures_window: int = Field(
         300, ge=1, description="Seconds after which failed logins are forgotten."

@@ -1,4 +1,4 @@
-"""Failed logins, counted for each e-mail and each network address, so that nobody guesses for long."""
+"""Failed logins, counted by e-mail and by network address, so that nobody guesses for long."""
 
 import asyncio
 import logging
@@ -29,11 +29,18 @@ Count = tuple[RateLimitItem, str]
 class Attempts:
     """Counts failures only, so that a desk of people behind one address may log in as often as they like.
 
+    Whoever guesses one user's password is stopped at their own address, and the user elsewhere is not. Only
+    guesses from many addresses meet the limit over all of them. From then on the user has to wait too: that
+    is the price of a bound on guesses, so the limit is far above what anyone mistypes.
+
     Counts are kept in memory, or shared through Redis; while that can't be reached, in memory again.
     """
 
     def __init__(self, settings: Settings) -> None:
         window = settings.login_failures_window
+        self._per_pair = RateLimitItemPerSecond(
+            settings.login_failures_per_email_and_address, window, "login-email-address"
+        )
         self._per_email = RateLimitItemPerSecond(settings.login_failures_per_email, window, "login-email")
         self._per_address = RateLimitItemPerSecond(
             settings.login_failures_per_address, window, "login-address"
@@ -49,10 +56,12 @@ class Attempts:
         Attempts at one e-mail take turns, so that guesses sent together can't all pass before the first has
         failed. `address` is the client's, or empty where it isn't known. Raises RateLimitedError.
         """
-        counts = [(self._per_email, digest(email).hex())]
-        if address:
-            counts.append((self._per_address, network_of(address)))
-        async with self._turns.setdefault(counts[0][1], asyncio.Lock()):
+        who = digest(email).hex()
+        network = network_of(address) if address else ""
+        counts = [(self._per_pair, f"{who}/{network}"), (self._per_email, who)]
+        if network:
+            counts.append((self._per_address, network))
+        async with self._turns.setdefault(who, asyncio.Lock()):
             for count in counts:
                 await self._check(count)
             try:

@@ -19,7 +19,12 @@ HOME = "127.0.0.1"
 @pytest.fixture
 def settings() -> Settings:
     """Few attempts, and long to wait for the next."""
-    return Settings(login_failures_per_email=3, login_failures_per_address=5, login_failures_window=86_400)
+    return Settings(
+        login_failures_per_email_and_address=3,
+        login_failures_per_address=5,
+        login_failures_per_email=7,
+        login_failures_window=86_400,
+    )
 
 
 @pytest.fixture
@@ -49,14 +54,20 @@ async def succeed(attempts: Attempts, email: str = EMAIL, address: str = HOME) -
         pass
 
 
-async def test_failures_for_one_email_are_limited(attempts: Attempts) -> None:
-    await fail(attempts, times=3)
+@pytest.mark.parametrize("address", [HOME, ""])
+async def test_failures_for_one_email_from_one_address_are_limited(attempts: Attempts, address: str) -> None:
+    await fail(attempts, address=address, times=3)
     with pytest.raises(RateLimitedError):
-        await succeed(attempts)
+        await succeed(attempts, address=address)
 
 
-async def test_they_are_limited_whatever_the_address(attempts: Attempts) -> None:
-    for number in range(3):
+async def test_guesses_elsewhere_do_not_lock_the_owner_out(attempts: Attempts) -> None:
+    await fail(attempts, times=3)
+    await succeed(attempts, address="192.0.2.1")
+
+
+async def test_failures_for_one_email_are_limited_over_all_addresses(attempts: Attempts) -> None:
+    for number in range(7):
         await fail(attempts, address=f"192.0.2.{number}")
     with pytest.raises(RateLimitedError):
         await succeed(attempts, address="192.0.2.9")
@@ -133,7 +144,7 @@ async def test_guesses_sent_together_are_no_more_than_guesses_sent_in_turn(attem
 
 
 async def test_a_refusal_says_when_to_try_again() -> None:
-    attempts = Attempts(Settings(login_failures_per_email=3, login_failures_window=1))
+    attempts = Attempts(Settings(login_failures_per_email_and_address=3, login_failures_window=1))
     await fail(attempts, times=3)
     with pytest.raises(RateLimitedError) as error:
         await succeed(attempts)
@@ -170,6 +181,7 @@ async def test_processes_count_together_in_redis(settings: Settings, valkey: Val
     one, other = Attempts(shared), Attempts(shared)
     await fail(one, times=2)
     await fail(other)
+    await succeed(other, address="192.0.2.1")
     for attempts in (one, other):
         with pytest.raises(RateLimitedError) as error:
             await succeed(attempts)
