@@ -7,7 +7,7 @@ from typing import assert_never
 from graphql_api.auth import families, service_tokens, users
 from graphql_api.auth.attempts import Attempts
 from graphql_api.auth.cache import ViewerCache
-from graphql_api.auth.errors import ExpiredTokenError, InvalidCredentialsError
+from graphql_api.auth.errors import ExpiredTokenError, InvalidCredentialsError, InvalidTokenError
 from graphql_api.auth.families import Family
 from graphql_api.auth.passwords import Passwords
 from graphql_api.auth.roles import roles_of
@@ -117,9 +117,24 @@ class Identity:
         """The viewer as they are now, for whoever holds a socket open: one statement.
 
         Raises ExpiredTokenError once their token's time is over, and InvalidTokenError if it was revoked,
-        the user deactivated, or the password changed.
+        the user deactivated, or the password changed. What has changed holds for `authenticate` at once.
         """
         _unexpired(viewer)
+        try:
+            current = await self._read_again(viewer)
+        except InvalidTokenError:
+            self._seen.drop(lambda seen: seen.credential == viewer.credential)
+            raise
+        if current != viewer:
+            self._seen.drop(lambda seen: seen.credential == viewer.credential)
+        return current
+
+    async def close(self) -> None:
+        """Let go of threads and connections; the database is its owner's to close."""
+        self.passwords.close()
+        await self._attempts.close()
+
+    async def _read_again(self, viewer: Viewer) -> Viewer:
         match viewer.credential:
             case None:
                 return viewer
@@ -132,11 +147,6 @@ class Identity:
                 return await service_tokens.read(self._database, credential)
             case unknown:
                 assert_never(unknown)
-
-    async def close(self) -> None:
-        """Let go of threads and connections; the database is its owner's to close."""
-        self.passwords.close()
-        await self._attempts.close()
 
     def _tokens(self, family: Family) -> Tokens:
         access, expires_at = self._access.issue(family.user_id, family.id, until=family.until)

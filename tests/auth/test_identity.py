@@ -215,6 +215,39 @@ async def test_what_ends_a_login_shows_when_its_viewer_is_checked_again(
         await caching.recheck(viewer)
 
 
+@pytest.mark.parametrize("change", ENDS)
+async def test_a_login_seen_to_have_ended_opens_nothing_any_more(
+    caching: Identity, connection: asyncpg.Connection, trader: str, change: str
+) -> None:
+    tokens = await log_in(caching)
+    viewer = await caching.authenticate(tokens.access)
+    await connection.execute(change)
+    with pytest.raises(InvalidTokenError):
+        await caching.recheck(viewer)
+    with pytest.raises(InvalidTokenError):
+        await caching.authenticate(tokens.access)
+
+
+async def test_a_change_seen_when_a_viewer_is_checked_again_holds_for_all_their_requests(
+    caching: Identity, database: Database, trader: str
+) -> None:
+    tokens = await log_in(caching)
+    viewer = await caching.authenticate(tokens.access)
+    await roles.grant(database, trader, Role.OPERATOR)
+    await caching.recheck(viewer)
+    assert (await caching.authenticate(tokens.access)).roles == {Role.USER, Role.OPERATOR}
+
+
+async def test_a_viewer_who_has_not_changed_stays_cached(
+    caching: Identity, counting: CountingDatabase, trader: str
+) -> None:
+    tokens = await log_in(caching)
+    await caching.recheck(await caching.authenticate(tokens.access))
+    before = counting.statements
+    await caching.authenticate(tokens.access)
+    assert counting.statements == before
+
+
 async def test_a_viewer_whose_time_is_over_is_told_so(identity: Identity, trader: str) -> None:
     viewer = (await log_in(identity)).viewer
     over = Viewer(viewer.user_id, expires_at=datetime.now(UTC), credential=viewer.credential)
