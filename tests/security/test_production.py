@@ -1,0 +1,151 @@
+"""What the production profile keeps to itself."""
+
+import logging
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from graphql_api.app import create_app
+from graphql_api.auth.secrets import SecretKeyError
+from graphql_api.auth.viewer import Scope
+from graphql_api.db.address import Address
+from tests import factories
+from tests.asking import settings_for
+from tests.edge import Edge, codes, served
+from tests.security.test_floods import DOCUMENTS, RESPONSE
+
+INSIDES = re.compile(
+    r"Traceback|\bFile\b|\.py\b|site-packages|asyncpg|sqlalchemy|strawberry"
+    r"|SELECT |FROM |\$1|0x[0-9a-f]{6}|/\w+/\w+/"
+)
+"""What an error would show of us: code, its paths, SQL, objects."""
+
+
+@pytest.fixture
+async def production(address: Address, tmp_path: Path) -> AsyncIterator[Edge]:
+    async with served(address, tmp_path, profile="production") as edge:
+        yield edge
+
+
+@pytest.fixture
+async def token(production: Edge, connection: "asyncpg.Connection") -> str:
+    user = await factories.user(connection)
+    return await production.token(Scope.GRAPH_READ, Scope.RISK_WRITE, user_id=user)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{ __schema { types { name } } }",
+        '{ __type(name: "User") { fields { name } } }',
+        "{ ...F } fragment F on Query { __schema { queryType { name } } }",
+    ],
+)
+async def test_the_schema_is_not_told(production: Edge, token: str, query: str) -> None:
+    answer = await production.ask(query, token=token)
+    assert set(codes(answer)) == {"GRAPHQL_VALIDATION_FAILED"}
+    assert "data" not in answer.json()
+
+
+async def test_the_names_of_types_are_part_of_answers_all_the_same(production: Edge, token: str) -> None:
+    answer = await production.ask("{ __typename viewer { __typename } }", token=token)
+    assert answer.json() == {"data": {"__typename": "Query", "viewer": {"__typename": "Viewer"}}}
+
+
+@pytest.mark.parametrize(
+    ("query", "variables"),
+    [
+        ("{ viewr { roles } }", {}),
+        ("{ viewer { role } }", {}),
+        ("{ users(frst: 1) { totalCount } }", {}),
+        ("{ users(filter: {mail: {}}) { totalCount } }", {}),
+        ("{ trades(orderBy: {field: PNLL}) { totalCount } }", {}),
+        ("query ($f: UserFiler) { users(filter: $f) { totalCount } }", {}),
+        ("{ viewer { user { ... on Usr { id } } } }", {}),
+        ("query ($f: UserFilter) { users(filter: $f) { totalCount } }", {"f": {"emal": {}}}),
+        ("query ($o: TradeOrder) { trades(orderBy: $o) { totalCount } }", {"o": {"field": "PNLL"}}),
+        ("{ viewer { roles @skp(if: true) } }", {}),
+    ],
+)
+async def test_nothing_is_suggested(
+    production: Edge, token: str, query: str, variables: dict[str, Any]
+) -> None:
+    answer = await production.ask(query, variables, token=token)
+    assert answer.json()["errors"]
+    assert "Did you mean" not in answer.text
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json", RESPONSE])
+async def test_get_is_off_and_there_is_no_page(production: Edge, accept: str) -> None:
+    parameters = {"query": "{ __typename }"}
+    answer = await production.client.get("/graphql", params=parameters, headers={"accept": accept})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert "html" not in answer.headers["content-type"]
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/openapi.json", "/graphiql"])
+async def test_there_is_nothing_else_to_look_at(production: Edge, path: str) -> None:
+    assert (await production.client.get(path)).status_code == 404
+
+
+def test_it_does_not_start_without_a_secret(address: Address, tmp_path: Path) -> None:
+    settings = settings_for(address, tmp_path, profile="production")
+    with pytest.raises(SecretKeyError):
+        create_app(settings.model_copy(update={"secret_key": None}))
+
+
+async def test_a_failure_is_told_by_an_id_that_the_log_has(
+    production: Edge,
+    token: str,
+    connection: "asyncpg.Connection",
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await connection.execute("ALTER TABLE ai_strategies RENAME COLUMN description TO renamed")
+    with caplog.at_level(logging.ERROR):
+        answer = await production.ask("{ strategies { nodes { description } } }", token=token)
+
+    (error,) = answer.json()["errors"]
+    incident = error["extensions"].pop("incident")
+    assert error["extensions"] == {"code": "INTERNAL_SERVER_ERROR"}
+    assert error["message"] == f"unexpected error, logged as {incident}"
+    (record,) = [record for record in caplog.records if incident in record.getMessage()]
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], asyncpg.UndefinedColumnError)
+
+
+@pytest.mark.parametrize(
+    ("query", "variables"),
+    [
+        ("{ strategies { nodes { description } } }", {}),
+        ('{ user(id: "not an id") { id } }', {}),
+        ('{ trades(after: "bm90IGEgY3Vyc29y") { totalCount } }', {}),
+        ('{ trades(filter: {symbol: {eq: "\'; DROP TABLE users; --"}, pnl: {gt: "x"}}) { totalCount } }', {}),
+        ('{ viewer { user { stats { equityCurve(timezone: "../etc") { time } } } } }', {}),
+        ("query ($id: ID!) { user(id: $id) { id } }", {"id": {"a": 1}}),
+        ('mutation { resetRiskSettings(accountId: "x") { userErrors { code } } }', {}),
+        ('mutation { refreshToken(refreshToken: "x") { userErrors { message } } }', {}),
+        (
+            "query ($d: DateTime) { trades(filter: {entryTime: {gte: $d}}) { totalCount } }",
+            {"d": "yesterday"},
+        ),
+        ("subscription { systemLogAdded { cursor } }", {}),
+    ],
+)
+async def test_an_error_shows_nothing_of_our_insides(
+    production: Edge, token: str, connection: "asyncpg.Connection", query: str, variables: dict[str, Any]
+) -> None:
+    await connection.execute("ALTER TABLE ai_strategies RENAME COLUMN description TO renamed")
+    answer = await production.ask(query, variables, token=token)
+    assert '"message":' in answer.text
+    assert INSIDES.findall(answer.text) == []
+
+
+async def test_neither_does_the_refusal_of_any_flood(production: Edge, token: str) -> None:
+    for document in DOCUMENTS.values():
+        answer = await production.ask(document, token=token, headers={"accept": RESPONSE})
+        assert answer.status_code == 400
+        assert INSIDES.findall(answer.text) == []
