@@ -7,9 +7,9 @@ import asyncpg
 import typer
 
 from graphql_api.auth.secrets import SecretKeyError, derive, signing_key
-from graphql_api.cli.database import embedded_or_given, opened
+from graphql_api.cli.database import embedded_or_given, opened, unfit
 from graphql_api.db.address import Address
-from graphql_api.db.migrate import current_revision, newest_revision
+from graphql_api.db.migrate import newest_revision
 from graphql_api.feed.errors import FeedError
 from graphql_api.feed.feed import Feed
 from graphql_api.settings import Settings
@@ -58,10 +58,9 @@ async def _database(_: Settings, address: Address) -> str:
 
 
 async def _revision(_: Settings, address: Address) -> str:
-    current, newest = await current_revision(address), newest_revision()
-    if current != newest:
-        raise FaultError(f"it is at {current or 'nothing'}, not {newest}: run `graphql-api migrate`")
-    return newest
+    if fault := await unfit(address):
+        raise FaultError(fault)
+    return newest_revision()
 
 
 async def _secret(settings: Settings, _: Address) -> str:

@@ -12,7 +12,7 @@ from graphql_api.auth.secrets import SecretKeyError
 from graphql_api.db.address import InvalidAddressError
 from graphql_api.db.database import DatabaseUnavailableError
 from graphql_api.db.embedded import EmbeddedPostgresError
-from graphql_api.db.migrate import NotOurDatabaseError
+from graphql_api.db.migrate import NotOurDatabaseError, UnknownRevisionError
 from graphql_api.demo.load import OtherUsersError
 from graphql_api.demo.scale import SampleMissingError
 from graphql_api.engine.registry import RegistryError
@@ -34,6 +34,7 @@ _MENDABLE = (
     RegistryError,
     SampleMissingError,
     SecretKeyError,
+    UnknownRevisionError,
 )
 
 

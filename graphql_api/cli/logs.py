@@ -14,7 +14,8 @@ from graphql_api.auth.secrets import derive, signing_key
 from graphql_api.cli.database import embedded_or_given, opened
 from graphql_api.cli.errors import UsageError
 from graphql_api.db.address import Address
-from graphql_api.db.words import LEVELS
+from graphql_api.db.codecs import timestamp
+from graphql_api.db.words import LEVELS, OTHER
 from graphql_api.feed.errors import FeedUnavailableError, UnfitDatabaseError
 from graphql_api.feed.event import Event
 from graphql_api.feed.feed import Feed
@@ -51,9 +52,12 @@ def logs(
 
 
 def _filter(level: str | None, components: list[str] | None, search: str | None) -> LogFilter:
+    minimum = LEVELS.canonical(level) if level is not None else None
+    if minimum == OTHER:  # would be the least serious of all, and show everything
+        raise UsageError(f"--level is one of {', '.join(LEVELS.spellings).lower()}")
     try:
         return LogFilter(
-            minimum_level=LEVELS.canonical(level) if level else None,
+            minimum_level=minimum,
             components=frozenset(components) if components else None,
             search=search,
         )
@@ -102,7 +106,7 @@ def _on_terminal() -> Callable[[Event], None]:
         row = event.row
         style = _STYLES.get(LEVELS.canonical(row["level"]), "")
         line = Text.assemble(
-            (row["timestamp"] or "", "dim"),
+            (timestamp(row["timestamp"]) if row["timestamp"] else "", "dim"),
             " ",
             (f"{row['level']:<8}", style),
             " ",

@@ -11,6 +11,7 @@ from graphql_api.cli import doctor, documents, logs, serving, tokens, users
 from graphql_api.cli.database import direct_address, embedded_or_given
 from graphql_api.cli.demo import load_and_grow
 from graphql_api.cli.errors import spoken
+from graphql_api.db.migrate import current_revision
 from graphql_api.db.migrate import migrate as migrate_database
 from graphql_api.schema import schema_text
 from graphql_api.settings import Settings
@@ -42,8 +43,9 @@ def migrate(
     revision: Annotated[str, typer.Argument(help="Where to go; head is the newest.")] = "head",
 ) -> None:
     """Bring the database up to date: the unpooled address, under an advisory lock."""
-    asyncio.run(migrate_database(direct_address(Settings()), revision))
-    typer.echo(f"The database is at {revision}.")
+    address = direct_address(Settings())
+    asyncio.run(migrate_database(address, revision))
+    typer.echo(f"The database is at {asyncio.run(current_revision(address))}.")
 
 
 @app.command()

@@ -13,12 +13,12 @@ import typer
 
 from graphql_api.app import build_persisted
 from graphql_api.auth.secrets import signing_key
-from graphql_api.cli.database import direct_address, embedded_or_given, opened
+from graphql_api.cli.database import direct_address, embedded_or_given, opened, unfit
 from graphql_api.cli.demo import PASSWORD, load_and_grow
 from graphql_api.cli.errors import UsageError
 from graphql_api.cli.welcome import welcome
 from graphql_api.db.address import Address
-from graphql_api.db.migrate import current_revision, migrate, newest_revision
+from graphql_api.db.migrate import migrate
 from graphql_api.demo.bot import run as run_bot
 from graphql_api.demo.desk import OPERATOR, TRADER
 from graphql_api.feed.feed import Feed
@@ -72,12 +72,8 @@ async def _check(settings: Settings) -> None:
         feed = Feed(database, address, b"")
         feed.refuse_pooler()
         try:
-            current, newest = await current_revision(address), newest_revision()
-            if current != newest:
-                raise UsageError(
-                    f"the database is at revision {current or 'none'}, and this version needs {newest}:"
-                    " run `graphql-api migrate`"
-                )
+            if fault := await unfit(address):
+                raise UsageError(fault)
             await feed.check()
         except (OSError, asyncpg.PostgresError) as error:
             typer.echo(f"graphql-api: the database can't be reached yet: {error}", err=True)

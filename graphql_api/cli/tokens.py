@@ -1,15 +1,22 @@
 """Service tokens: how programs sign in."""
 
 import asyncio
+import sys
 from datetime import timedelta
 from typing import Annotated
 
+import asyncpg
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from graphql_api.auth import service_tokens, users
 from graphql_api.auth.viewer import Scope
 from graphql_api.cli.database import embedded_or_given, opened
+from graphql_api.db.codecs import timestamp
 from graphql_api.settings import Settings
+
+_WIDTH = 1000
 
 app = typer.Typer(help="Make and revoke tokens for programs.", no_args_is_help=True)
 
@@ -39,13 +46,28 @@ def create(
 def every() -> None:
     """List all tokens, without what would open a door."""
 
-    async def run() -> list[dict[str, object]]:
+    async def run() -> list[asyncpg.Record]:
         async with opened(address) as database:
-            return [dict(row) for row in await service_tokens.every(database)]
+            return await service_tokens.every(database)
 
     with embedded_or_given(Settings()) as address:
-        for row in asyncio.run(run()):
-            typer.echo("  ".join(f"{key}={value}" for key, value in row.items()))
+        rows = asyncio.run(run())
+    table = Table("ID", "NAME", "USER", "SCOPES", "CREATED", "LAST USED", "ENDS", box=None, pad_edge=False)
+    for row in rows:
+        times = (_day(row["created_at"]), _day(row["last_used_at"]) or "never", _end(row))
+        table.add_row(row["id"], row["name"], row["email"] or "", " ".join(row["scopes"]), *times)
+    # In a pipe, a line for each token.
+    Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False, markup=False).print(table)
+
+
+def _end(row: "asyncpg.Record") -> str:
+    if row["revoked_at"] is not None:
+        return f"revoked {_day(row['revoked_at'])}"
+    return _day(row["expires_at"]) or "never"
+
+
+def _day(stored: str | None) -> str:
+    return timestamp(stored)[:10] if stored is not None else ""
 
 
 @app.command()

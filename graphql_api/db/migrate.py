@@ -10,6 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -30,6 +31,10 @@ _GIVEN_REVISION = "0001"
 
 class NotOurDatabaseError(Exception):
     """The database holds some of the given tables and views, but not all: nothing is changed."""
+
+
+class UnknownRevisionError(Exception):
+    """The revision to go to, or the one that the database is at, is not among this version's."""
 
 
 def migrations_folder() -> Path:
@@ -113,10 +118,12 @@ async def migrate(address: Address, revision: str = "head") -> None:
     """Bring the database at `address` up to `revision`, in one transaction under an advisory lock.
 
     A database that holds the given tables already, made by other hands, is adopted as it is. Raises
-    NotOurDatabaseError where only some of them exist, and asyncpg's errors.
+    NotOurDatabaseError where only some of them exist, UnknownRevisionError, and asyncpg's errors.
     """
     try:
         async with connection_to(address) as connection:
             await connection.run_sync(_upgrade, revision)
+    except CommandError as error:
+        raise UnknownRevisionError(f"{error}: the newest of this version is {newest_revision()}") from error
     except DBAPIError as error:
         raise error.driver_exception from error

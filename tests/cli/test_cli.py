@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -12,6 +13,7 @@ import asyncpg
 import pytest
 
 from graphql_api.db.address import Address
+from graphql_api.db.migrate import newest_revision
 from tests import factories
 
 
@@ -66,6 +68,29 @@ async def test_serve_refuses_a_schema_that_is_not_its_own(
     _, err = await shell.run("serve", "--port", "0", fails=True)
 
     assert "run `graphql-api migrate`" in err
+
+
+@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("doctor",)])
+async def test_a_database_that_nobody_has_migrated_is_told_from_an_old_one(
+    shell: Shell, connection: "asyncpg.Connection", command: tuple[str, ...]
+) -> None:
+    await connection.execute("DROP TABLE graphql_api_version")
+    out, err = await shell.run(*command, fails=True)
+
+    assert "the database is not migrated yet: run `graphql-api migrate`" in out + err
+
+
+async def test_migrate_says_where_the_database_is(shell: Shell) -> None:
+    out, _ = await shell.run("migrate", "0001")
+
+    assert newest_revision() in out
+
+
+async def test_migrate_refuses_a_revision_that_does_not_exist(shell: Shell) -> None:
+    _, err = await shell.run("migrate", "9999", fails=True)
+
+    assert "'9999'" in err
+    assert f"the newest of this version is {newest_revision()}" in err
 
 
 async def test_serve_refuses_a_pooled_address_without_a_direct_one(shell: Shell) -> None:
@@ -137,6 +162,25 @@ async def test_a_service_token_is_shown_once_and_can_be_revoked(shell: Shell) ->
     assert out.startswith("gas_")
     assert "dashboard" in listed
     assert out.strip() not in listed
+
+
+async def test_service_tokens_are_listed_one_a_line(shell: Shell, connection: "asyncpg.Connection") -> None:
+    await factories.user(connection, email="a@example.com")
+    for_user = ("--scope", "graph:read", "--scope", "risk:write", "--user", "a@example.com", "--days", "0")
+    await shell.run("token", "create", "dash [bold]board", *for_user)
+    out, _ = await shell.run("token", "list")
+    head, line = out.splitlines()
+    created = f"{await connection.fetchval('SELECT created_at FROM api_auth.service_tokens'):%Y-%m-%d}"
+    cells = ["dash [bold]board", "a@example.com", "graph:read risk:write", created, "never", "never"]
+
+    assert head.split() == ["ID", "NAME", "USER", "SCOPES", "CREATED", "LAST", "USED", "ENDS"]
+    assert re.split("  +", line.strip())[1:] == cells
+
+
+async def test_logs_refuse_a_level_that_is_none(shell: Shell) -> None:
+    _, err = await shell.run("logs", "--level", "bogus", fails=True)
+
+    assert "--level is one of debug, info, warning, error, critical" in err
 
 
 async def test_logs_are_json_lines_in_a_pipe_and_go_on_after_a_cursor(
