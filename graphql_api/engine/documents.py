@@ -12,6 +12,7 @@ from graphql import (
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
+    ValuesOfCorrectTypeRule,
     parse,
     specified_rules,
     validate,
@@ -20,6 +21,7 @@ from graphql.validation.rules import overlapping_fields_can_be_merged
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
+from graphql_api.engine.inputs import InputsRule
 from graphql_api.engine.limits import LIMIT_EXCEEDED, LimitError
 from graphql_api.engine.rules import NoNulRule
 
@@ -98,7 +100,7 @@ class Documents:
     ) -> None:
         self._schema = schema
         self._rules = (
-            *specified_rules,
+            *(InputsRule if rule is ValuesOfCorrectTypeRule else rule for rule in specified_rules),
             MaybeNullValidationRule,
             OneOfInputValidationRule,
             NoNulRule,

@@ -13,8 +13,10 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_api.engine.checks import check_of
 from graphql_api.engine.documents import Document
+from graphql_api.engine.inputs import wrong_variables
 
-_MAX_ERRORS = 50  # as graphql-core has it
+_MAX_ERRORS = 50
+_TOO_DEEP = "Variable values are nested too deeply."
 
 
 def coerce_variables(
@@ -23,13 +25,11 @@ def coerce_variables(
     """The values of an operation's variables, or what is wrong with them."""
     if not definition.variable_definitions:
         return VariableValues({}, {})
-    return get_variable_values(
-        schema,
-        definition.variable_definitions,
-        given or {},
-        max_errors=_MAX_ERRORS,
-        hide_suggestions=hide_suggestions,
-    )
+    definitions, given = definition.variable_definitions, given or {}
+    values = get_variable_values(schema, definitions, given, _MAX_ERRORS, hide_suggestions)
+    if not isinstance(values, list) or values[0].message == _TOO_DEEP:
+        return values
+    return wrong_variables(schema, definitions, given, most=_MAX_ERRORS, hide_suggestions=hide_suggestions)
 
 
 class StockExecutor(StrawberryGraphQLCoreExecutionContext):
