@@ -106,7 +106,7 @@ def _on_terminal() -> Callable[[Event], None]:
         row = event.row
         style = _STYLES.get(LEVELS.canonical(row["level"]), "")
         line = Text.assemble(
-            (timestamp(row["timestamp"]) if row["timestamp"] else "", "dim"),
+            (_moment(row["timestamp"]) or "", "dim"),
             " ",
             (f"{row['level']:<8}", style),
             " ",
@@ -123,10 +123,15 @@ def _on_terminal() -> Callable[[Event], None]:
 
 def _in_pipe(event: Event) -> None:
     row = event.row
-    fields = {name: row[name] for name in ("id", "timestamp", "level", "component", "message")}
+    fields = {name: row[name] for name in ("id", "level", "component", "message")}
+    fields["timestamp"] = _moment(row["timestamp"])
     details = None if row["details"] is None else orjson.Fragment(_details(row["details"]))
     sys.stdout.buffer.write(orjson.dumps({"cursor": event.cursor, **fields, "details": details}) + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _moment(stored: str | None) -> str | None:
+    return None if stored is None else timestamp(stored)
 
 
 def _details(text: str) -> bytes:

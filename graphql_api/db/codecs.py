@@ -1,18 +1,19 @@
-"""How PostgreSQL's values reach Python: as the text that goes into JSON.
+"""How PostgreSQL's values reach Python: as text.
 
 Decoding a timestamp or a numeric to an object and printing it again costs three times as much as keeping
 its text, and money that is never parsed is never rounded. So in every row that `Database` returns:
 
 - uuid is `str`;
 - numeric is `str` in plain notation, or None for a stored NaN;
-- timestamptz is `str`, RFC 3339 in UTC with microseconds and a final Z;
+- timestamptz is `str` as PostgreSQL prints it: `timestamp` makes of it what clients read, and only of those
+  that somebody reads, since that too costs more than all the rest of a row;
 - jsonb is its JSON text.
 
-Parameters of these types are given as `str` too, or as anything whose `str()` PostgreSQL reads.
+Parameters of these types are given as `str` too; a numeric or a timestamptz also as anything whose `str()`
+PostgreSQL reads.
 """
 
 from datetime import UTC, datetime
-from typing import Self
 
 from asyncpg import Connection
 
@@ -23,46 +24,36 @@ _FIRST = "0001-01-01T00:00:00.000000Z"
 _LAST = "9999-12-31T23:59:59.999999Z"
 
 
-class Clamped(str):
-    """A moment beyond the calendar, shown as its nearest end. `stored` is what PostgreSQL has."""
-
-    __slots__ = ("stored",)
-    stored: str
-
-    def __new__(cls, shown: str, stored: str) -> Self:
-        """The end of the calendar that stands for `stored`."""
-        text = super().__new__(cls, shown)
-        text.stored = stored
-        return text
-
-
 def numeric(text: str) -> str | None:
     """PostgreSQL prints numerics in plain notation; only NaN is no number."""
     return None if text == "NaN" else text
 
 
 def timestamp(text: str) -> str:
-    """`2026-11-22 09:00:00.5+00` as `2026-11-22T09:00:00.500000Z`; beyond the calendar, its nearest end."""
+    """RFC 3339 in UTC with microseconds: `2026-11-22 09:00:00.5+00` as `2026-11-22T09:00:00.500000Z`.
+
+    What lies beyond the calendar is shown as its nearest end. RFC 3339 itself passes.
+    """
     if text[26:] == "+00" and text[19] == ".":  # six digits of a fraction, and then none: the most common
         return f"{text[:10]}T{text[11:26]}Z"
     if text[19:] == "+00":
         return f"{text[:10]}T{text[11:19]}.000000Z"
     if text == "-infinity" or text.endswith(" BC"):
-        return Clamped(_FIRST, text)
+        return _FIRST
     if text == "infinity" or text[:5].isdecimal():  # a year of five digits or six
-        return Clamped(_LAST, text)
+        return _LAST
     try:
         moment = datetime.fromisoformat(text).astimezone(UTC)
     except OverflowError:  # at the calendar's end, and in a session of another time zone
-        return Clamped(_FIRST if text.startswith("0") else _LAST, text)
+        return _FIRST if text.startswith("0") else _LAST
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 async def use_text(connection: "Connection") -> None:
     """Make a connection speak as this module says."""
-    # The driver's own decoder of text: no function of ours is called for the most common type.
+    # The driver's own decoder of text: no function is called for the most common type.
     await connection.set_builtin_type_codec("uuid", schema="pg_catalog", codec_name="text", format="text")
-    for name, decoder in (("numeric", numeric), ("timestamptz", timestamp)):
+    for name, decoder in (("numeric", numeric), ("timestamptz", str)):
         await connection.set_type_codec(
             name, schema="pg_catalog", encoder=str, decoder=decoder, format="text"
         )

@@ -5,6 +5,7 @@ from enum import Enum
 
 import strawberry
 
+from graphql_api.db.codecs import timestamp
 from graphql_api.graph.enums import value
 from graphql_api.graph.scalars import Duration
 
@@ -13,9 +14,8 @@ def elapsed(start: str | None, end: str | None) -> Duration | None:
     """From one stored timestamp to another; null unless both are there."""
     if start is None or end is None:
         return None
-    return Duration(
-        (datetime.fromisoformat(end) - datetime.fromisoformat(start)) // timedelta(microseconds=1)
-    )
+    length = datetime.fromisoformat(timestamp(end)) - datetime.fromisoformat(timestamp(start))
+    return Duration(length // timedelta(microseconds=1))
 
 
 @strawberry.enum(description="A span of the clock or the calendar.")

@@ -12,11 +12,10 @@ from typing import Any
 import orjson
 from sqlalchemy import Column, DateTime, Integer, Numeric
 
-from graphql_api.db.codecs import Clamped
 from graphql_api.graph.context import Row
 from graphql_api.graph.errors import BadInputError
 from graphql_api.graph.filters import EVERYTHING, Shape, Values, storable
-from graphql_api.graph.scalars import parse_datetime, parse_decimal, parse_id
+from graphql_api.graph.scalars import parse_decimal, parse_id
 
 DEFAULT_SIZE = 25
 MAX_SIZE = 100
@@ -35,12 +34,11 @@ class Order:
         return f"{self.column.name}{'-' if self.descending else '+'}"
 
 
-# What PostgreSQL prints of a moment that RFC 3339 has no year for.
-_BEYOND = re.compile(
-    r"-?infinity|(\d{4,6})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-    r" \d\d:\d\d:\d\d(\.\d{1,6})?[+-]\d\d(:\d\d)?( BC)?",
-    re.ASCII,
+# A moment as PostgreSQL prints it, the years included that RFC 3339 has no room for.
+_STORED = re.compile(
+    r"-?infinity|(\d{4,6})(-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?[+-]\d\d(:\d\d){0,2})( BC)?", re.ASCII
 )
+_A_LEAP_YEAR = "2000"
 
 Position = tuple[Any, str]
 """A row's place in an order: its sort key as `db.tables.sort_key` computes it, and its id."""
@@ -83,10 +81,7 @@ class Page:
 
     def cursor(self, row: Row) -> str:
         """The opaque text that names a row's place in this page's order."""
-        value = row[self.order.column.name]
-        if isinstance(value, Clamped):
-            value = value.stored
-        payload = orjson.dumps((self.order.name, value, row["id"]))
+        payload = orjson.dumps((self.order.name, row[self.order.column.name], row["id"]))
         return base64.urlsafe_b64encode(payload).rstrip(b"=").decode()
 
 
@@ -110,10 +105,7 @@ def _key(value: Any, column: Column[Any], name: str) -> Any:
         case Numeric():
             return "-Infinity" if value is None else _checked(value, str, parse_decimal)
         case DateTime():
-            if value is None:
-                return "-infinity"
-            beyond = isinstance(value, str) and _BEYOND.fullmatch(value)
-            return value if beyond else _checked(value, str, parse_datetime)
+            return "-infinity" if value is None else _moment(value)
         case Integer():
             return -(2**31) if value is None else _checked(value, int, _int4)
         case _:
@@ -125,6 +117,16 @@ def _checked(value: Any, kind: type, parse: Any) -> Any:
         raise TypeError
     parsed: datetime | Decimal | int | str = parse(value)
     return value if isinstance(parsed, datetime | Decimal) else parsed
+
+
+def _moment(value: str) -> str:
+    stored = _STORED.fullmatch(value)
+    if stored is None:
+        raise ValueError
+    year, rest, *_, era = stored.groups()
+    if rest is not None:
+        datetime.fromisoformat((_A_LEAP_YEAR if era or len(year) > len(_A_LEAP_YEAR) else year) + rest)
+    return value
 
 
 def _int4(value: int) -> int:

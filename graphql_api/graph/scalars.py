@@ -10,6 +10,7 @@ import orjson
 import strawberry
 from strawberry.types.scalar import ScalarDefinition
 
+from graphql_api.db.codecs import timestamp
 from graphql_api.engine.leaves import unchanged
 from graphql_api.graph.errors import BadInputError
 
@@ -53,11 +54,10 @@ def parse_datetime(value: Any) -> datetime:
     raise ValueError('DateTime must be RFC 3339 with an offset, such as "2026-11-22T09:00:00Z"')
 
 
-@unchanged(str)
 def serialize_datetime(value: Any) -> str:
     """RFC 3339 in UTC with microseconds and a final Z."""
     if isinstance(value, str):
-        return value
+        return timestamp(value)
     return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
