@@ -6,9 +6,8 @@ import pytest
 
 from graphql_api.db.database import Database
 from graphql_api.feed import Feed, FeedOptions
+from tests.drills.follower import KEY
 from tests.drills.servers import Server
-
-KEY = b"the key that all processes share"
 
 MakeServer = Callable[..., Server]
 MakeFeed = Callable[..., Feed]

@@ -10,7 +10,8 @@ import sys
 from graphql_api.db.address import Address
 from graphql_api.db.database import Database
 from graphql_api.feed import Feed, FeedError, FeedOptions, LogFilter, Pace, Retention
-from tests.drills.conftest import KEY
+
+KEY = b"the key that all processes share"
 
 
 async def follow(dsn: str, after: str | None) -> None:

@@ -1,7 +1,6 @@
 """PostgreSQL servers to break: each in a folder of its own, killed as a power cut would."""
 
 import asyncio
-import os
 import shutil
 import signal
 import subprocess
@@ -54,8 +53,8 @@ class Server:
     def address_of(self, database: str) -> Address:
         return Address.parse(f"postgresql://postgres@/{database}?host={self.folder}&port={PORT}")
 
-    async def make(self) -> None:
-        """A fresh cluster with a migrated database, running."""
+    async def make(self, *, migrated: bool = True) -> None:
+        """A fresh cluster with a database, running."""
         self.programs.run(
             "initdb",
             "--pgdata",
@@ -69,7 +68,8 @@ class Server:
         connection = await self.address_of("postgres").connect_plain()
         await connection.execute(f"CREATE DATABASE {DATABASE}")
         await connection.close()
-        await migrate(self.address)
+        if migrated:
+            await migrate(self.address)
 
     async def start(self) -> None:
         """Start, and wait until it answers."""
@@ -130,7 +130,31 @@ class Server:
     def promote(self) -> None:
         self.programs.run("pg_ctl", "promote", "--pgdata", self.data, "--wait")
 
-    def owns(self, path: Path) -> None:
-        """Give a file or folder that we made to the server's account."""
-        if not self.account.ours:
-            os.chown(path, self.account.uid or 0, self.account.gid or 0)
+    def recover(self) -> None:
+        """Let the next start end the recovery of a backup on a timeline of its own."""
+        signal_file = self.data / "recovery.signal"
+        signal_file.touch()
+        self.account.give(signal_file)
+        self.settings |= {"restore_command": "false", "recovery_target_action": "promote"}
+
+    async def accepts_writes(self) -> None:
+        """Wait until it is a primary."""
+        connection = await self.address_of("postgres").connect_plain()
+        while await connection.fetchval("SELECT pg_is_in_recovery()"):
+            await asyncio.sleep(0.02)
+        await connection.close()
+
+    def save(self) -> None:
+        """Keep a copy of the disk as it is."""
+        shutil.copytree(self.data, self.folder / "saved", copy_function=shutil.copy2)
+
+    def set_back(self) -> None:
+        """Put the copy in the place of the disk."""
+        shutil.rmtree(self.data)
+        (self.folder / "saved").rename(self.data)
+        for path in (self.data, *self.data.rglob("*")):
+            self.account.give(path)
+
+    def login(self, database: str) -> tuple[str, ...]:
+        """What PostgreSQL's programs must be told to reach a database of it."""
+        return (f"--host={self.folder}", f"--port={PORT}", "--username=postgres", f"--dbname={database}")

@@ -26,7 +26,7 @@ async def write(server: Server, name: str, chance: random.Random, committed: Com
     while True:
         writer = Writer(f"{name}.{chance.getrandbits(40)}", server.address, chance.getrandbits(32), committed)
         try:
-            await writer.run(10**9, two_phase=chance.random() < 0.3)
+            await writer.run(10**9, two_phase=chance.random() < 0.3, wait=chance.random() < 0.7)
         except CONNECTION_ERRORS:
             await asyncio.sleep(0.1)
 

@@ -28,10 +28,11 @@ class Writer:
         self._committed = committed
         self._transaction = 0
 
-    async def run(self, transactions: int, *, two_phase: bool = False) -> None:
-        """Make so many transactions. Raises what a lost connection raises."""
+    async def run(self, transactions: int, *, two_phase: bool = False, wait: bool = True) -> None:
+        """Make so many transactions; `wait` for the disk at each commit. Raises as lost connections do."""
         connection = await self._address.connect_plain(application="writer")
         try:
+            await connection.execute(f"SET synchronous_commit = {'on' if wait else 'off'}")
             ways = [self.single, self.multi, self.savepoints, self.rollback, self.copy]
             if two_phase:
                 ways.append(self.two_phase)
