@@ -198,6 +198,7 @@ async def test_logs_are_json_lines_in_a_pipe_and_go_on_after_a_cursor(
     after, _ = await shell.run("logs", "--level", "info", "--after", lines[0]["cursor"])
 
     assert [line["message"] for line in lines] == ["line 1", "line 2"]
+    assert lines[0]["timestamp"] == f"{factories.NOW + timedelta(seconds=1):%Y-%m-%dT%H:%M:%S.%fZ}"
     assert '"details":{"n":1.50,"password":"[redacted]"}' in out
     assert [json.loads(line)["message"] for line in after.splitlines()] == ["line 2"]
 
