@@ -174,8 +174,8 @@ async def _cursor(graph: _Graph, viewer: Viewer, field: TradeOrderField) -> str:
 
 
 async def _own_trades(graph: _Graph, account: str) -> int:
-    query = select(func.count().label("count")).select_from(TRADES.joined(tables.accounts))
-    query = query.where(tables.accounts.c.id == account)
+    query = select(func.count().label("count")).select_from(tables.trades.join(tables.sessions))
+    query = query.where(tables.sessions.c.account_id == account)
     (row,) = await graph.database.fetch(compile_statement(query))
     return int(row["count"])
 
