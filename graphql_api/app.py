@@ -82,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
                 ),
                 unkeyed=OPEN_MUTATIONS,
             ),
+            open_fields=OPEN_MUTATIONS,
             get_requests=settings.get_requests or ("open" if development else "off"),
             allowed_origins=settings.allowed_origins,
             graphiql=page(settings.demo_logins) if development else None,

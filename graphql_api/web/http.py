@@ -65,9 +65,11 @@ class GraphQLEndpoint:
             return
         try:
             request = await self._read(scope, headers, receive)
-            viewer = await self._service.identify(headers.get(b"authorization", b"").decode("latin-1"))
             caller = Caller((scope.get("client") or ("",))[0], Headers(scope=scope))
             operation = self._prepare(scope["method"], request)
+            viewer = await self._service.identify_for(
+                operation, headers.get(b"authorization", b"").decode("latin-1")
+            )
             if media is Media.EVENTS:
                 await EventStream(self._service, viewer, caller, receive, send).serve(operation)
                 return

@@ -29,6 +29,7 @@ def routes(
     limits: Limits,
     budget: Budget | None = None,
     idempotency: Idempotency | None = None,
+    open_fields: Collection[str] = (),
     get_requests: GetRequests = "off",
     allowed_origins: Collection[str] = (),
     graphiql: bytes | None = None,
@@ -37,11 +38,14 @@ def routes(
     """The routes of one process.
 
     `ready` raises where the process can't serve. `budget` bounds what a viewer may ask of it, and
-    `idempotency` carries out keyed mutations once. `graphiql` is the page for browsers at /graphql, if there
-    is to be one. `collectors` add the numbers of others (pool, feed) to /metrics.
+    `idempotency` carries out keyed mutations once. `open_fields` at the root are open even with a bad
+    token. `graphiql` is the page for browsers at /graphql, if there is to be one. `collectors` add the
+    numbers of others (pool, feed) to /metrics.
     """
     metrics = Metrics(collectors)
-    service = Service(operations, authenticate, recheck, make_context, limits, metrics, budget, idempotency)
+    service = Service(
+        operations, authenticate, recheck, make_context, limits, metrics, budget, idempotency, open_fields
+    )
     cors = Middleware(
         CORSMiddleware,
         allow_origins=list(allowed_origins),

@@ -1,7 +1,7 @@
 """What every transport needs: who asks, what they run, and how much of it at once."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,12 +60,14 @@ class Service:
         metrics: Metrics,
         budget: Budget | None = None,
         idempotency: Idempotency | None = None,
+        open_fields: Collection[str] = (),
     ) -> None:
         self.operations = operations
         self.limits = limits
         self.metrics = metrics
         self._budget = budget
         self._idempotency = idempotency
+        self._open_fields = frozenset(open_fields) | {"__typename"}
         self._authenticate = authenticate
         self._recheck = recheck
         self._make_context = make_context
@@ -88,6 +90,20 @@ class Service:
             raise unauthenticated(str(error)) from None
         except (DatabaseUnavailableError, TimeoutError):
             raise unavailable("the database can't be reached at the moment: try again") from None
+
+    async def identify_for(self, operation: Operation | Result, authorization: str) -> Viewer:
+        """Who asks for an operation. Raises as `identify` does.
+
+        A token that doesn't count is no hindrance to what is open to anyone: clients send theirs with
+        everything, even with what gets them a new one.
+        """
+        try:
+            return await self.identify(authorization)
+        except HTTPError as error:
+            is_open = isinstance(operation, Operation) and operation.root_fields <= self._open_fields
+            if is_open and error.status is HTTPStatus.UNAUTHORIZED:
+                return ANONYMOUS
+            raise
 
     async def recheck(self, viewer: Viewer) -> Viewer:
         """Wait until a viewer who stays connected is due to be checked, and tell the viewer anew.
