@@ -56,7 +56,7 @@ class EventStream:
                     streaming = tasks.create_task(self._stream(operation))
                     if self._viewer.is_authenticated:
                         tasks.create_task(self._recheck(operation, streaming))
-            except* (StreamEnded, HTTPError):
+            except* StreamEnded:
                 pass
             except* Exception:
                 logger.exception("an event stream failed")
@@ -102,7 +102,13 @@ class EventStream:
 
     async def _recheck(self, operation: Operation | Result, streaming: asyncio.Task[None]) -> None:
         while True:
-            self._viewer = await self._service.recheck(self._viewer)
+            try:
+                self._viewer = await self._service.recheck(self._viewer)
+            except HTTPError as error:
+                # Without a complete: the client is to come back, and this tells it to renew its token first.
+                streaming.cancel()
+                await self._write_next(error.result)
+                raise StreamEnded from None
             if not isinstance(operation, Operation) or operation.kind is not OperationType.SUBSCRIPTION:
                 continue
             refusal = self._service.refuse(operation, self._viewer, self._caller)

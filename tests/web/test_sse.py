@@ -109,11 +109,14 @@ async def test_heartbeats_are_comments(serve: Serve) -> None:
         assert await anext(stream) == ("comment", None)
 
 
-async def test_the_stream_is_cut_when_the_token_expires(served: Served) -> None:
+async def test_the_stream_says_that_the_token_has_expired_and_is_cut(served: Served) -> None:
     served.world.expires_at = datetime.now(UTC) + timedelta(seconds=1.5)
     async with streamed(served, "subscription { forever }", authorization="Bearer ada") as stream:
-        names = [name async for name, _ in stream]
-    assert set(names) == {"next"}  # without complete, which would say that there is no more
+        results = [event async for event in stream]
+    assert {name for name, _ in results} == {
+        "next"
+    }  # without complete, which would say that there is no more
+    assert results[-1][1]["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
     assert served.world.closed == 1
 
 
