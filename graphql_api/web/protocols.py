@@ -57,7 +57,37 @@ class HeadTooLargeError(Exception):
     """A request whose line and headers are longer than allowed."""
 
 
-class HTTPProtocol(HttpToolsProtocol):
+class _SendTimeout(asyncio.Protocol):
+    """Drops a client that leaves unread what it was sent. To be mixed into a protocol with a transport."""
+
+    config: uvicorn.Config
+    transport: asyncio.Transport
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits = limits_of(self.config)
+        self._sending = Timer(self._limits.send_timeout, self._abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer."""
+        self._sending.stop()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly for now."""
+        super().pause_writing()
+        self._sending.start()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        super().resume_writing()
+        self._sending.stop()
+
+    def _abort(self) -> None:
+        self.transport.abort()
+
+
+class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
     """HTTP/1.1 that waits for no client for ever.
 
     A client has `receive_timeout` to send a whole request, and `send_timeout` to read what it is sent.
@@ -65,9 +95,7 @@ class HTTPProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._limits = limits_of(self.config)
         self._receiving = Timer(self._limits.receive_timeout, self._give_up_receiving)
-        self._sending = Timer(self._limits.send_timeout, self._abort)
         self._in_head = True
         self._received = 0
         self._parsed = 0
@@ -84,7 +112,6 @@ class HTTPProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
         self._receiving.stop()
-        self._sending.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -140,16 +167,6 @@ class HTTPProtocol(HttpToolsProtocol):
         else:
             super().send_400_response(msg)
 
-    def pause_writing(self) -> None:
-        """The client reads too slowly for now."""
-        super().pause_writing()
-        self._sending.start()
-
-    def resume_writing(self) -> None:
-        """The client has caught up."""
-        super().resume_writing()
-        self._sending.stop()
-
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, even one whose client never reads its last answer."""
         super().timeout_keep_alive_handler()
@@ -191,38 +208,15 @@ class HTTPProtocol(HttpToolsProtocol):
             self.transport.write_eof()
         self.loop.call_later(_LINGER, self.transport.close)
 
-    def _abort(self) -> None:
-        self.transport.abort()
 
-
-class WebSocketProtocol(WebSocketsSansIOProtocol):
+class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
     """A WebSocket that waits for no client for ever, and takes its time to stop."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._limits = limits_of(self.config)
-        self._sending = Timer(self._limits.send_timeout, self._abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
-        self._sending.stop()
-        super().connection_lost(exc)
 
     async def send(self, message: ASGISendEvent) -> None:
         """Send, and know that a handshake answered by a plain HTTP response is over."""
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
             self.handshake_complete = True
-
-    def pause_writing(self) -> None:
-        """The client reads too slowly for now."""
-        super().pause_writing()
-        self._sending.start()
-
-    def resume_writing(self) -> None:
-        """The client has caught up."""
-        super().resume_writing()
-        self._sending.stop()
 
     def keepalive_timeout(self) -> None:
         """Drop a client that doesn't answer: it won't read the close frame either."""
@@ -239,9 +233,6 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def _close(self) -> None:
         if not self.disconnected:
             super().shutdown()
-
-    def _abort(self) -> None:
-        self.transport.abort()
 
 
 def limits_of(config: uvicorn.Config) -> Limits:
