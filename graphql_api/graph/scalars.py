@@ -10,8 +10,8 @@ import orjson
 import strawberry
 from strawberry.types.scalar import ScalarDefinition
 
-from graphql_api.db.codecs import timestamp
-from graphql_api.engine.leaves import unchanged
+from graphql_api.db.codecs import timestamp, timestamps
+from graphql_api.engine.leaves import at_once, unchanged
 from graphql_api.graph.errors import BadInputError
 
 Duration = NewType("Duration", int)
@@ -54,6 +54,7 @@ def parse_datetime(value: Any) -> datetime:
     raise ValueError('DateTime must be RFC 3339 with an offset, such as "2026-11-22T09:00:00Z"')
 
 
+@at_once(timestamps)
 def serialize_datetime(value: Any) -> str:
     """RFC 3339 in UTC with microseconds and a final Z."""
     if isinstance(value, str):

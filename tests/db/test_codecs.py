@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from graphql_api.db.address import Address
-from graphql_api.db.codecs import timestamp
+from graphql_api.db.codecs import timestamp, timestamps
 
 FIRST = "0001-01-01T00:00:00.000000Z"
 LAST = "9999-12-31T23:59:59.999999Z"
@@ -69,6 +69,32 @@ def test_a_timestamp_of_rfc_3339_passes() -> None:
     assert timestamp("2026-11-22T09:00:00.500000Z") == "2026-11-22T09:00:00.500000Z"
 
 
+SIX_DIGITS = "2026-11-22 09:00:00.500000+00"
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 50])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        SIX_DIGITS,
+        "2026-11-22 09:00:00+00",
+        "2026-11-22 09:00:00.5+05:30",
+        "2026-11-22 09:00:00.500000-01",
+        "0044-03-15 00:00:00.123+00 BC",
+        "10000-01-01 00:00:00.12345+00",
+        "infinity",
+    ],
+)
+def test_many_timestamps_read_as_each_does(odd: str, length: int) -> None:
+    texts = [SIX_DIGITS] * length + [odd] + [SIX_DIGITS] * length
+
+    assert timestamps(texts) == [timestamp(text) for text in texts]
+
+
+def test_no_timestamps_read_as_none() -> None:
+    assert timestamps([]) == []
+
+
 def test_a_text_that_is_no_timestamp_is_an_error() -> None:
     with pytest.raises(ValueError, match="Invalid isoformat"):
         timestamp("22.11.2026 09:00:00 UTC")
@@ -90,7 +116,9 @@ async def test_any_moment_reads_as_postgresql_itself_spells_it(server: Address, 
     """)
     await connection.close()
 
-    assert [timestamp(row["moment"]) for row in rows] == [row["spelt"] for row in rows]
+    spelt = [row["spelt"] for row in rows]
+    assert [timestamp(row["moment"]) for row in rows] == spelt
+    assert timestamps([row["moment"] for row in rows]) == spelt
 
 
 @pytest.mark.parametrize(
