@@ -5,7 +5,6 @@ from typing import Annotated, Any
 import strawberry
 
 from graphql_api.engine.fields import resolved
-from graphql_api.features.entities import ACCOUNTS
 from graphql_api.features.risk.limits import (
     LIMITS,
     SetRiskSettingsInput,
@@ -61,13 +60,7 @@ class Mutation:
         if_version: IfVersion = None,
     ) -> RiskSettingsPayload:
         """Write some limits."""
-        given = changes(input)
-        if not given:
-            nothing = UserError(
-                code=ErrorCode.EMPTY_UPDATE, message="input must name at least one limit", field=["input"]
-            )
-            return RiskSettingsPayload(user_errors=[nothing])
-        return await _apply(info.context, account_id, Change("updated", given, if_version))
+        return await _apply(info.context, account_id, Change("updated", changes(input), if_version))
 
     @resolved(
         "Brings back the platform's default limits. The row stays: none could mean no limits to the bot.",
@@ -86,8 +79,11 @@ class Mutation:
 
 async def _apply(context: Context, given_id: str, change: Change) -> RiskSettingsPayload:
     account_id = parse_id(given_id, "accountId")
-    if faults := check_limits(change.values):
-        return RiskSettingsPayload(user_errors=faults)
+    faults = check_limits(change.values)
+    if not change.values:
+        faults.append(_error(ErrorCode.EMPTY_UPDATE, "input must name at least one limit", "input"))
+    if faults:
+        return RiskSettingsPayload(account_id=account_id, user_errors=faults)
     row: Any = None
     errors: list[UserError] = []
     try:
@@ -100,8 +96,7 @@ async def _apply(context: Context, given_id: str, change: Change) -> RiskSetting
         row = stale.current
         errors = [_error(ErrorCode.CONFLICT, "the settings have changed since this version", "ifVersion")]
     context.forget()
-    account = await context.loaders.of(ACCOUNTS.by_id).load(account_id)
-    return RiskSettingsPayload(risk_settings=row, account=account, user_errors=errors)
+    return RiskSettingsPayload(account_id=account_id, risk_settings=row, user_errors=errors)
 
 
 def _error(code: ErrorCode, message: str, argument: str) -> UserError:

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import asyncpg
 import orjson
-from sqlalchemy import Text, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Numeric, Text, bindparam, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 from graphql_api.auth.viewer import Viewer
@@ -63,14 +62,17 @@ async def write(database: Database, viewer: Viewer, account_id: str, change: Cha
         if change.version is not None and (before is None or version_of(before) != change.version):
             raise StaleVersionError(before)
         values = {column: _text(value) for column, value in change.values.items()}
-        if before is None:
-            written = await transaction.fetch(_insert(frozenset(values)), account_id=account_id, **values)
-        else:
-            written = await transaction.fetch(_update(frozenset(values)), row_id=before["id"], **values)
-        after = written[0]
         message = f"risk settings {change.action} for account {account_id}"
-        await transaction.fetch(_audit(), message=message, details=_details(viewer, before, after))
-        return after
+        written = await transaction.fetch(
+            _write(frozenset(values), before is None),
+            **values,
+            account_id=account_id,
+            row_id=None if before is None else before["id"],
+            message=message,
+            by=viewer.user_id or "service",
+            before=None if before is None else _limits(before),
+        )
+        return written[0]
 
     return await database.run(work)
 
@@ -90,20 +92,8 @@ def _text(value: Any) -> Any:
     return value if value is None or isinstance(value, int) else format(value, "f")
 
 
-def _details(viewer: Viewer, before: asyncpg.Record | None, after: asyncpg.Record) -> str:
-    def limits(row: asyncpg.Record) -> dict[str, Any]:
-        return {limit.column: row[limit.column] for limit in LIMITS}
-
-    return orjson.dumps(
-        {
-            "account_id": after["account_id"],
-            "risk_settings_id": after["id"],
-            "by": viewer.user_id or "service",
-            "at": datetime.now(UTC),
-            "before": None if before is None else limits(before),
-            "after": limits(after),
-        }
-    ).decode()
+def _limits(row: asyncpg.Record) -> str:
+    return orjson.dumps({limit.column: row[limit.column] for limit in LIMITS}).decode()
 
 
 @lru_cache
@@ -132,27 +122,33 @@ def _bound(columns: frozenset[str]) -> dict[str, Any]:
     return {column: bindparam(column, type_=_risk.c[column].type) for column in sorted(columns)}
 
 
-@lru_cache
-def _insert(columns: frozenset[str]) -> Statement:
-    row = {"account_id": bindparam("account_id", type_=_uuid), **_bound(columns)}
-    return compile_statement(insert(_risk).values(row).returning(*RISK_SETTINGS.columns))
+@lru_cache(maxsize=64)
+def _write(columns: frozenset[str], first: bool) -> Statement:  # noqa: FBT001
+    """Write the row and the audit line in one statement: each round trip holds the account's lock longer."""
+    query: Any
+    if first:
+        query = insert(_risk).values(account_id=bindparam("account_id", type_=_uuid), **_bound(columns))
+    else:
+        # The database keeps no track of updated_at. Never backwards: the newest row is the one that counts.
+        now = func.greatest(func.clock_timestamp(), _risk.c.updated_at)
+        query = update(_risk).where(_risk.c.id == bindparam("row_id", type_=_uuid))
+        query = query.values(updated_at=now, **_bound(columns))
+    written = query.returning(*RISK_SETTINGS.columns).cte("written")
+    after = func.jsonb_build_object(
+        *(part for limit in LIMITS for part in (limit.column, _exact(written.c[limit.column])))
+    )
+    details = func.jsonb_build_object(
+        *("account_id", written.c.account_id),
+        *("risk_settings_id", written.c.id),
+        *("by", bindparam("by", type_=Text)),
+        *("before", bindparam("before", type_=Text).cast(JSONB)),
+        *("after", after),
+    )
+    line = select(literal("INFO"), literal("risk"), bindparam("message", type_=Text), details)
+    audit = insert(_logs).from_select(["level", "component", "message", "details"], line).cte("audit")
+    return compile_statement(select(written).add_cte(audit))
 
 
-@lru_cache
-def _update(columns: frozenset[str]) -> Statement:
-    # The database keeps no track of updated_at. Never backwards: the newest row is the one that counts.
-    now = func.greatest(func.clock_timestamp(), _risk.c.updated_at)
-    query = update(_risk).where(_risk.c.id == bindparam("row_id", type_=_uuid))
-    query = query.values(updated_at=now, **_bound(columns))
-    return compile_statement(query.returning(*RISK_SETTINGS.columns))
-
-
-@lru_cache
-def _audit() -> Statement:
-    row = {
-        "level": "INFO",
-        "component": "risk",
-        "message": bindparam("message", type_=Text),
-        "details": bindparam("details", type_=Text).cast(JSONB),
-    }
-    return compile_statement(insert(_logs).values(row))
+def _exact(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A limit as the audit shows it: decimals as text, as everywhere in JSON."""
+    return column.cast(Text) if isinstance(column.type, Numeric) else column

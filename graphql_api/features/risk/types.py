@@ -1,5 +1,6 @@
 """Risk settings as the graph shows them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from graphql_api.db import tables
+from graphql_api.engine.fields import FromLoader, declared
 from graphql_api.features.entities import ACCOUNTS, RISK_SETTINGS
+from graphql_api.graph.context import Context
 from graphql_api.graph.listing import Children, FirstChild
 from graphql_api.graph.node import Node
 from graphql_api.graph.page import Order
@@ -48,6 +51,11 @@ class RiskSettings(Node):
     )
 
 
+def _account(context: Context, _: Mapping[str, Any]) -> Any:
+    load = context.loaders.of(ACCOUNTS.by_id).load
+    return lambda payload: load(payload.account_id)
+
+
 @strawberry.type(description="What became of a change of risk settings.")
 class RiskSettingsPayload:
     """The settings after the change, or the reasons why there was none."""
@@ -55,8 +63,9 @@ class RiskSettingsPayload:
     risk_settings: RiskSettings | None = strawberry.field(
         default=None, description="The settings as they are now; on CONFLICT those that were in the way."
     )
-    account: Annotated["Account", strawberry.lazy("graphql_api.features.accounts")] | None = strawberry.field(
-        default=None, description="The account, if the viewer may see it."
+    account_id: strawberry.Private[str]
+    account: Annotated["Account", strawberry.lazy("graphql_api.features.accounts")] | None = declared(
+        "The account, if the viewer may see it.", FromLoader(_account)
     )
     user_errors: list[UserError] = strawberry.field(
         default_factory=list, description="Why nothing was changed; empty after a change."
