@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from graphql_api.feed import source, statements
-from graphql_api.feed.cursor import Cursor, CursorCodec
+from graphql_api.feed.cursor import Cursor, CursorCodec, Origin
 from graphql_api.feed.event import Backfill, Event, Place, Reading
 from graphql_api.feed.filter import LogFilter
 from graphql_api.feed.source import Fetch
@@ -15,53 +15,66 @@ _MOST_LOOKS = 20
 
 
 class CatchUp:
-    """The rows between a place and a later one, page by page.
+    """The rows after a place, page by page: up to `target`, or all that there are.
 
     A page is counted in rows that are looked at, not in those that match, so that the place moves on behind a
-    filter that matches nothing.
+    filter that matches nothing. A `target` has read everything that `place` has, and no half transaction.
     """
 
     def __init__(
         self,
         wanted: LogFilter,
         place: Cursor,
-        target: Cursor,
         *,
         fetch: Fetch,
         codec: CursorCodec,
         rows: int,
         replayed: bool,
     ) -> None:
-        """`target` has read everything that `place` has, and no half transaction."""
         self.place = place
-        self.target = target
+        self.target: Cursor | None = None
+        self.exhausted = False
+        """Whether the last page was the last there was."""
         self._filter = wanted
         self._fetch = fetch
         self._codec = codec
         self._rows = self._looks = rows
         self._replayed = replayed
 
+    def aim(self, target: Cursor) -> None:
+        """Read up to `target` and no further, which may be nothing."""
+        self.target = target
+        if self.place.replayed is None and self.place.position == target.position:
+            self.place = target
+
     async def step(self, incarnation: int) -> list[Event]:
-        """What matches in the next page; `place` is then behind it, and equals `target` after the last.
+        """What matches in the next page; `place` is then behind it, and is `target` after the last.
 
         Nothing moves where another server answers than the one in `incarnation`. Raises CursorExpiredError
         where rows of the page may have been deleted.
         """
         if self.place.replayed is not None:
             return await self._replay(*self.place.replayed)
+        target = self.target
         page, seen = await source.pull(
             self._fetch,
             self.place.position,
             self._looks,
             wanted=self._filter,
             most=self._rows,
-            until=self.target.position,
+            until=None if target is None else target.position,
         )
         if seen.incarnation != incarnation:
             return []
         seen.check_kept(self.place.position)
-        self.place = self.target if page.complete else Cursor(page.end, self.target.origin)
-        reading = Reading(page, self.target.origin)
+        if target is None:
+            await source.put_on_disk(self._fetch, seen)
+            origin = Origin(incarnation, seen.written)
+        else:
+            origin = target.origin
+        self.exhausted = page.complete
+        self.place = target if target is not None and page.complete else Cursor(page.end, origin)
+        reading = Reading(page, origin)
         events = [
             Event(row, reading, index, self._codec, replayed=self._replayed)
             for index, row in enumerate(page.rows)
@@ -78,8 +91,8 @@ class CatchUp:
             statements.replay(self._filter),
             **self._filter.values(),
             **source.values_of(position),
-            key=key,
-            id=row,
+            after_key=key,
+            after_id=row,
             rows=self._rows,
         )
         more = len(rows) == self._rows

@@ -32,9 +32,11 @@ class Position:
     """A transaction and the id of its last row that was read; its rows are read in the order of their ids."""
 
     def covers(self, other: "Position") -> bool:
-        """Whether everything that `other` has read is read here too. Only for a position without a half."""
-        if other.next > self.next or any(
-            xid < other.next and xid not in other.running for xid in self.running
+        """Whether everything that `other` has read is read here too; a position with a half says no."""
+        if (
+            self.half is not None
+            or other.next > self.next
+            or any(xid < other.next and xid not in other.running for xid in self.running)
         ):
             return False
         return other.half is None or (other.half[0] < self.next and other.half[0] not in self.running)

@@ -25,7 +25,6 @@ from graphql_api.feed.errors import (
 )
 from graphql_api.feed.hub import Hub
 from graphql_api.feed.position import MAX_RUNNING
-from graphql_api.feed.source import Seen
 from graphql_api.feed.stats import FeedStats
 
 log = logging.getLogger(__name__)
@@ -98,6 +97,7 @@ class Reader:
                 if self._hub.place is None:
                     self._fail(error)
                     return
+                log.warning("the log feed waits for a primary: %s", error)
             except (FeedResetError, CursorExpiredError) as error:
                 log.warning("the log feed begins anew: %s", error)
                 self._stats.resets += 1
@@ -111,7 +111,7 @@ class Reader:
                 self._fail(FeedUnavailableError("the feed has failed: subscribe again, with the last cursor"))
             finally:
                 self._stats.connected = False
-            failures += 1
+            failures = min(failures + 1, 10)
             self._stats.reconnects += 1
             await asyncio.sleep(min(self._pace.retry, 0.05 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
 
@@ -138,13 +138,11 @@ class Reader:
         incarnation = await lineage.enter(connection)
         # Before the first look: what is committed from here on either is seen or notifies.
         await connection.add_listener(statements.CHANNEL, self._notified)
-        # For the commits of `_see_on_disk`: the disk of this server is meant, not those of its standbys.
-        await connection.execute("SET synchronous_commit = local")
         fetch = _fetch_on(connection)
         place = self._hub.place
         if place is None:
             position, seen = await source.start(fetch)
-            await self._see_on_disk(fetch, seen)
+            await source.put_on_disk(fetch, seen, self._pace.flush)
             self._hub.move(position, Origin(incarnation, seen.written))
             self._deleted = seen.deleted
         elif place.origin.incarnation != incarnation:
@@ -183,24 +181,12 @@ class Reader:
         stats.pulls += 1
         stats.rows += len(page.rows)
         if page.rows:
-            await self._see_on_disk(fetch, seen)
+            await source.put_on_disk(fetch, seen, self._pace.flush)
         lsn = seen.written if page.rows else place.origin.lsn
         hub.publish(page, Origin(self._incarnation, lsn))
         if page.complete:
             stats.current_at = time.monotonic()
         return page.complete or not page.rows, bool(page.rows)
-
-    async def _see_on_disk(self, fetch: source.Fetch, seen: Seen) -> None:
-        """Return when PostgreSQL has on its disk whatever `seen` saw.
-
-        Rows of asynchronous commits show before, and a crash would undo what was delivered. Mostly somebody
-        else's commit has seen to it already, or is about to.
-        """
-        if seen.flushed >= seen.written:
-            return
-        await asyncio.sleep(self._pace.flush)
-        if (await fetch(statements.FLUSHED))[0]["flushed"] < seen.written:
-            await fetch(statements.FLUSH)
 
 
 def _fetch_on(connection: "asyncpg.Connection") -> source.Fetch:

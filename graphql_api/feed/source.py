@@ -1,5 +1,6 @@
 """Reads the log by position, whichever connection does the reading."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -96,4 +97,20 @@ async def pull(
 
 def values_of(position: Position) -> dict[str, Any]:
     """A position as the parameters of the history's statements."""
-    return {"next": position.next, "running": position.running}
+    half_xid, half_id = position.half or (0, NO_ID)
+    return {"next": position.next, "running": position.running, "half_xid": half_xid, "half_id": half_id}
+
+
+async def put_on_disk(fetch: Fetch, seen: Seen, patience: float = 0.0) -> None:
+    """Return when PostgreSQL has on its disk whatever `seen` saw.
+
+    Rows of asynchronous commits show before, and a crash would undo what was delivered. Mostly a commit of
+    somebody else sees to it, if not before, then within `patience` seconds.
+    """
+    if seen.flushed >= seen.written:
+        return
+    if patience:
+        await asyncio.sleep(patience)
+        if (await fetch(statements.FLUSHED))[0]["flushed"] >= seen.written:
+            return
+    await fetch(statements.FLUSH)

@@ -103,12 +103,12 @@ _HISTORY: dict[tuple[bool, tuple[bool, ...]], Statement] = {}
 
 
 def newest(wanted: LogFilter) -> Statement:
-    """The newest `rows` rows that match and that a position (`next`, `running`) has read, newest first."""
+    """The newest `rows` rows that match and that a position has read, the newest first."""
     return _history(wanted, forward=False)
 
 
 def replay(wanted: LogFilter) -> Statement:
-    """Of the same rows, in the order of their times, those after a sort key and an id (`key`, `id`)."""
+    """Of the same rows, in the order of their times, those after `after_key` and `after_id`."""
     return _history(wanted, forward=True)
 
 
@@ -121,9 +121,11 @@ def _history(wanted: LogFilter, *, forward: bool) -> Statement:
         wanted.where(log),
         log.c.feed_xid < cast(bindparam("next"), Xid8),
         log.c.feed_xid != all_(cast(bindparam("running"), ARRAY(Xid8))),
+        (log.c.feed_xid != cast(bindparam("half_xid"), Xid8))
+        | (log.c.id <= cast(bindparam("half_id"), Uuid)),
     )
     if forward:
-        after = tuple_(cast(bindparam("key"), Timestamp), cast(bindparam("id"), Uuid))
+        after = tuple_(cast(bindparam("after_key"), Timestamp), cast(bindparam("after_id"), Uuid))
         query = query.where(tuple_(_KEY, log.c.id) > after).order_by(_KEY, log.c.id)
     else:
         query = query.order_by(_KEY.desc(), log.c.id.desc())
@@ -171,5 +173,10 @@ LINEAGE = compile_statement(
 )
 
 FLUSHED = compile_statement(text("SELECT pg_current_wal_flush_lsn() AS flushed"))
-# A commit, which waits for the disk; the message is for nobody.
-FLUSH = compile_statement(text("SELECT pg_logical_emit_message(true, 'log_feed', '')"))
+# A commit that waits for the disk of this server, not for those of its standbys; the message is for nobody.
+FLUSH = compile_statement(
+    text(
+        "SELECT set_config('synchronous_commit', 'local', true),"
+        " pg_logical_emit_message(true, 'log_feed', '')"
+    )
+)

@@ -299,3 +299,37 @@ async def test_a_consumer_may_be_cancelled_and_go_on(feed: Feed, connection: "as
                 await anext(subscription)
         await write(connection, "still there")
         assert await messages(subscription, 1) == ["still there"]
+
+
+INSIDE = FeedOptions(pace=Pace(rows=1), retention=Retention(rows=100), catch_up_rows=50)
+
+
+async def test_who_resumes_while_the_process_is_inside_a_transaction_need_not_wait(
+    make_feed: MakeFeed, connection: "asyncpg.Connection"
+) -> None:
+    feed = make_feed(options=INSIDE)
+    async with await feed.subscribe(EVERYTHING) as first:
+        cursor = first.cursor
+        await write_many(connection, 2000)
+        await write(connection, "last")
+        await events(first, 1)
+        async with await feed.subscribe(EVERYTHING, after=cursor) as resumed:
+            assert len(set(await messages(resumed, 2000))) == 2000
+            assert feed.hub.place is not None
+            assert feed.hub.place.position.half is not None
+            assert await messages(resumed, 1) == ["last"]
+            await nothing_more(resumed)
+
+
+async def test_a_backfill_inside_a_transaction_is_of_the_rows_that_were_read(
+    make_feed: MakeFeed, connection: "asyncpg.Connection"
+) -> None:
+    feed = make_feed(options=INSIDE)
+    async with await feed.subscribe(EVERYTHING) as first:
+        await write_many(connection, 500)
+        await events(first, 1)
+        async with await feed.subscribe(EVERYTHING, backfill=500) as subscription:
+            received = await events(subscription, 500)
+            await nothing_more(subscription)
+    assert len({event.row["id"] for event in received}) == 500
+    assert 0 < sum(event.replayed for event in received) < 500
