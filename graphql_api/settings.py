@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     max_root_fields: int = Field(
         20, gt=0, description="Fields at the root of an operation, fragments spread."
     )
-    max_cost: int = Field(50_000, gt=0, description="Points that one operation may cost.")
+    max_cost: int = Field(100_000, gt=0, description="Points that one operation may cost.")
     max_values: int = Field(
         10_000,
         gt=0,

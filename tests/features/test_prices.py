@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import pytest
 from graphql import (
     GraphQLField,
     GraphQLObjectType,
@@ -11,8 +12,11 @@ from graphql import (
     is_list_type,
 )
 
+from graphql_api.app import build_operations
+from graphql_api.engine.operations import GraphQLRequest
 from graphql_api.features.prices import PRICES
 from graphql_api.schema import schema
+from graphql_api.settings import Settings
 
 
 def fields() -> Iterator[tuple[str, str, GraphQLField]]:
@@ -48,3 +52,38 @@ def test_every_list_of_objects_has_a_size() -> None:
 def test_every_mutation_and_subscription_has_a_price() -> None:
     roots = [f"{owner}.{name}" for owner, name, _ in fields() if owner in ("Mutation", "Subscription")]
     assert set(roots) <= set(PRICES)
+
+
+TYPICAL = {
+    "all of a user, by default pages": """{
+      viewer { user { accounts { nodes { sessions { nodes { trades { nodes {
+        id symbol pnl strategy { name latestPerformance { winRate } }
+      } } } } } } } }
+    }""",
+    "the same, by edges": """{
+      viewer { user { accounts { edges { node { sessions { edges { node { trades { edges { node {
+        id strategy { performance(first: 1) { edges { node { winRate } } } }
+      } } } } } } } } } } }
+    }""",
+    "a dashboard of accounts": """{
+      accounts { nodes {
+        accountNumber riskSettings { maxDailyLoss } riskStatus { dailyPnl } currentSession { startedAt }
+        stats {
+          netPnl winRate maxDrawdown maxDrawdownPct bestTrade { symbol } worstTrade { symbol }
+          countByStatus { status count } bySymbol { symbol netPnl } byStrategy { netPnl }
+          exposure { symbol } equityCurve { time equity }
+        }
+      } }
+    }""",
+    "statistics of sessions": """{
+      accounts { nodes { sessions { nodes { stats { netPnl winRate } } } } }
+    }""",
+    "a long page of trades": """{
+      trades(first: 100) { totalCount nodes { id session { account { user { email } } } strategy { name } } }
+    }""",
+}
+
+
+@pytest.mark.parametrize("name", TYPICAL)
+def test_what_clients_ask_for_is_within_the_default_limits(name: str) -> None:
+    build_operations(Settings()).prepare(GraphQLRequest(TYPICAL[name]))
