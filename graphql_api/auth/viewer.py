@@ -95,6 +95,11 @@ class Viewer:
         return self._tenant(Scope.GRAPH_READ, Scope.GRAPH_READ_ANY)
 
     @property
+    def reading(self) -> tuple[frozenset[Scope], str | None]:
+        """What they may read: viewers for whom it is equal see the same in the same rows."""
+        return self.scopes, self.tenant
+
+    @property
     def risk_tenant(self) -> str | None:
         """The user whose risk settings they may change: an id, NOBODY, or None for every tenant's.
 

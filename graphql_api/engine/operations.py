@@ -27,6 +27,7 @@ from graphql_api.engine.persisted import NoDocuments, PersistedDocuments, name_i
 from graphql_api.engine.plans import Plans
 from graphql_api.engine.prices import Prices
 from graphql_api.engine.run import Run
+from graphql_api.engine.sharing import MAX_SHARED, Rights, View, shelf_of
 
 Mask = Callable[[GraphQLError], GraphQLError]
 """What a client may see of an error."""
@@ -172,10 +173,11 @@ class Operations:
         return self._refusal(errors) if errors else None
 
     async def subscribe(
-        self, operation: Operation, new_context: Callable[[], Any]
+        self, operation: Operation, new_context: Callable[[], Any], rights: Rights | None = None
     ) -> AsyncGenerator[Result, None]:
         """Run a subscription: a result for each event, each with a context of its own.
 
+        Subscribers of equal `rights` share the results of events that are `Shareable`.
         A result that wasn't executed is the last one: the subscription was refused, or its source failed.
         Close the generator to end the subscription.
         """
@@ -191,12 +193,26 @@ class Operations:
         if isinstance(source, ExecutionResult):
             yield self._refusal(source.errors or ())
             return
+        view = View(operation.document, operation.definition, operation.request.variables, rights)
         try:
             async with aclosing(cast("AsyncGenerator[Any, None]", source)) as events:
                 async for event in events:
-                    yield await self._run(replace(invocation, root_value=event, context=new_context()))
+                    yield await self._answer(event, view, invocation, new_context)
         except Exception as error:  # noqa: BLE001 - whatever ended the source, the subscriber is told
             yield self._refusal([located_error(error)])
+
+    async def _answer(
+        self, event: Any, view: View, invocation: Invocation, new_context: Callable[[], Any]
+    ) -> Result:
+        shelf = shelf_of(event)
+        key = view.key() if shelf is not None else None
+        if shelf is not None and key in shelf:
+            return cast("Result", shelf[key])
+        result = await self._run(replace(invocation, root_value=event, context=new_context()))
+        if shelf is not None and key is not None and not result.errors and len(shelf) < MAX_SHARED:
+            # As bytes: the data itself would hold more than they do.
+            result = shelf[key] = Result.rendered(result.render())
+        return result
 
     def _invoke(self, operation: Operation, context: Any) -> Invocation | Result:
         variables = coerce_variables(

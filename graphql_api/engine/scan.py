@@ -37,7 +37,7 @@ def scan(operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDef
     if operation.directives:
         return Scan((), "directive")
     conditions: set[str] = set()
-    for node in _selections(operation.selection_set, fragments):
+    for node in selections(operation.selection_set, fragments):
         if isinstance(node, FieldNode) and node.name.value in _INTROSPECTION:
             return Scan((), "introspection")
         for directive in node.directives or ():
@@ -49,9 +49,10 @@ def scan(operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDef
     return Scan(tuple(sorted(conditions)), None)
 
 
-def _selections(
+def selections(
     selection_set: SelectionSetNode, fragments: Mapping[str, FragmentDefinitionNode]
 ) -> Iterator[SelectionNode]:
+    """All that is selected, at all levels; what is in a fragment once, however often it is spread."""
     seen: set[str] = set()
     waiting = [selection_set]
     while waiting:

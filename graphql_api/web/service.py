@@ -178,7 +178,9 @@ class Service:
         Its points are spent when it begins. Raises HTTPError (429) if they can't be.
         """
         await self._spend(operation, viewer(), caller)
-        return self.operations.subscribe(operation, lambda: self._make_context(viewer(), caller))
+        return self.operations.subscribe(
+            operation, lambda: self._make_context(viewer(), caller), lambda: viewer().reading
+        )
 
     async def _spend(self, operation: Operation, viewer: Viewer, caller: Caller) -> int | None:
         """Take what the operation may cost from the viewer's budget, and tell what is left of it."""

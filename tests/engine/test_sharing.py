@@ -1,0 +1,132 @@
+"""Events that many subscribers get are worked out once for each view of them."""
+
+from collections.abc import AsyncIterator, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+import strawberry
+
+from graphql_api.engine.fields import FromParent, declared
+from graphql_api.engine.operations import GraphQLRequest, Operations, Result
+from graphql_api.engine.sharing import MAX_SHARED
+from tests.engine.executors import untouched
+
+
+@dataclass
+class Line:
+    """A shareable event that counts how often it is read."""
+
+    rendered: dict[Any, Any] = field(default_factory=dict)
+    reads: int = 0
+
+    def read(self) -> int:
+        self.reads += 1
+        return 7
+
+    def fail(self) -> int:
+        self.reads += 1
+        raise ValueError
+
+
+@strawberry.type
+class Event:
+    number: int = declared("A number.", FromParent(Line.read))
+    broken: int | None = declared("None.", FromParent(Line.fail))
+
+    @strawberry.field
+    def text(self, times: int = 1) -> str:
+        assert isinstance(self, Line)
+        return "x" * times * (self.read() // 7)
+
+
+@strawberry.type
+class Query:
+    nothing: int = 0
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription
+    async def lines(self, info: strawberry.Info[Line, None], after: str = "") -> AsyncIterator[Event]:
+        yield info.context  # type: ignore[misc]
+
+
+SCHEMA = strawberry.Schema(Query, subscription=Subscription)
+
+
+@pytest.fixture(params=["compiled", "stock"])
+def operations(request: pytest.FixtureRequest) -> Operations:
+    return Operations(SCHEMA, mask=untouched, engine=request.param)
+
+
+async def deliver(
+    operations: Operations, line: Line, query: str, rights: Hashable = "reader", **variables: Any
+) -> Result:
+    operation = operations.prepare(GraphQLRequest(query, variables=variables))
+    (result,) = [each async for each in operations.subscribe(operation, lambda: line, lambda: rights)]
+    return result
+
+
+NUMBER = "subscription { lines { number } }"
+
+
+async def test_an_event_is_worked_out_once_for_all_who_ask_the_same(operations: Operations) -> None:
+    line = Line()
+    answers = [(await deliver(operations, line, NUMBER)).render() for _ in range(3)]
+    assert answers == [b'{"data":{"lines":{"number":7}}}'] * 3
+    assert line.reads == 1
+
+
+async def test_another_document_is_another_view(operations: Operations) -> None:
+    line = Line()
+    await deliver(operations, line, NUMBER)
+    other = await deliver(operations, line, "subscription { lines { n: number } }")
+    assert other.render() == b'{"data":{"lines":{"n":7}}}'
+
+
+async def test_other_rights_are_another_view(operations: Operations) -> None:
+    line = Line()
+    for rights in ("reader", "writer", "reader"):
+        await deliver(operations, line, NUMBER, rights)
+    assert line.reads == 2
+
+
+async def test_variables_of_the_selection_make_another_view(operations: Operations) -> None:
+    query = "subscription ($times: Int) { lines { ...all } } fragment all on Event { text(times: $times) }"
+    line = Line()
+    answers = [await deliver(operations, line, query, times=times) for times in (1, 2, 1)]
+    assert [orjson.loads(answer.render())["data"]["lines"]["text"] for answer in answers] == ["x", "xx", "x"]
+    assert line.reads == 2
+
+
+async def test_a_condition_makes_another_view(operations: Operations) -> None:
+    query = "subscription ($all: Boolean!) { lines { __typename number @include(if: $all) } }"
+    line = Line()
+    with_, without = [(await deliver(operations, line, query, all=each)).render() for each in (True, False)]
+    assert b"number" in with_
+    assert b"number" not in without
+
+
+async def test_from_where_a_subscriber_came_makes_no_difference(operations: Operations) -> None:
+    query = "subscription ($after: String!) { lines(after: $after) { number } }"
+    line = Line()
+    for after in ("a", "b"):
+        await deliver(operations, line, query, after=after)
+    assert line.reads == 1
+
+
+async def test_failures_are_not_shared(operations: Operations) -> None:
+    line = Line()
+    for _ in range(2):
+        assert (await deliver(operations, line, "subscription { lines { broken } }")).errors
+    assert line.rendered == {}
+
+
+async def test_an_event_keeps_few_results(operations: Operations) -> None:
+    line = Line()
+    for number in range(MAX_SHARED + 3):
+        answer = await deliver(operations, line, f"subscription {{ lines {{ n{number}: number }} }}")
+        assert f'"n{number}":7'.encode() in answer.render()
+    assert len(line.rendered) == MAX_SHARED
