@@ -15,6 +15,9 @@ from graphql_api.feed.position import MAX_RUNNING, NO_ID, Page, Position
 Fetch = Callable[..., Awaitable[list[asyncpg.Record]]]
 """Runs a Statement with named values: a Database's `fetch`, or one over a single connection."""
 
+# A page may be one row larger than this, and has at least one.
+PAGE_BYTES = 4 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -69,7 +72,7 @@ async def pull(
 ) -> tuple[Page, Seen]:
     """The next rows after `base` that match, of what is visible or of what `until` has read.
 
-    At most `rows` are looked at, and at most `most` found.
+    At most `rows` are looked at. A page ends before that with `most` that match, or with PAGE_BYTES of text.
     """
     half_xid, half_id = base.half or (None, NO_ID)
     most = rows if most is None else most
@@ -84,13 +87,15 @@ async def pull(
         until_running=until and until.running,
         rows=rows,
         most=most,
+        bytes=PAGE_BYTES,
     )
     seen = Seen.of(found[0])
     running = seen.running if until is None else until.running
     last = found[-1]
     if last["number"] is None:
         return Page(base, [], running, complete=True), seen
-    if last["found"] > most:  # the page ends with the last row there was place for
+    before = found[-2]["found"] if len(found) > 1 else 0
+    if last["found"] > before + last["wanted"]:  # there was no place for some between the two
         return Page(base, found[:-1], running, complete=False), seen
     return Page(base, found, running, complete=last["number"] < rows), seen
 

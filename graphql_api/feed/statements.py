@@ -38,8 +38,8 @@ START = compile_statement(
 # The new ones are read between the open ones, not past them: a writer that has a hundred thousand rows open
 # would be looked at row by row on every pull. For the same reason the half-read transaction bounds a gap too.
 #
-# Of the `rows` that are looked at, at most `most` that are wanted come back, and the last one, so that the
-# position behind a page is known whatever matched.
+# Of the `rows` that are looked at, those that are wanted come back until they are `most` or fill `bytes`; and
+# the last one, so that the position behind a page is known whatever matched.
 _PULL = """
     WITH seen AS MATERIALIZED ({seen}),
     bounds AS MATERIALIZED (
@@ -74,13 +74,16 @@ _PULL = """
     ),
     counted AS (
         SELECT *, row_number() OVER place AS number, lead(feed_xid) OVER place AS following,
-               count(*) FILTER (WHERE wanted) OVER (place ROWS UNBOUNDED PRECEDING) AS found
+               count(*) FILTER (WHERE wanted) OVER (place ROWS UNBOUNDED PRECEDING) AS found,
+               sum(octet_length(message) + coalesce(pg_column_size(details), 0)) FILTER (WHERE wanted)
+                   OVER (place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
         FROM looked WINDOW place AS (ORDER BY continued DESC, feed_xid, id)
     )
     SELECT seen.*, log.number, log.following, log.found, log.wanted,
            log.feed_xid, log.id, log.timestamp, log.level, log.component, log.message, log.details
     FROM seen LEFT JOIN counted AS log
-        ON log.following IS NULL OR (log.wanted AND log.found <= CAST(:most AS integer))
+        ON log.following IS NULL OR (log.wanted AND log.found <= CAST(:most AS integer)
+                                     AND coalesce(log.bytes_before, 0) < CAST(:bytes AS bigint))
     ORDER BY log.number
 """
 _PULLS: dict[tuple[bool, ...], Statement] = {}

@@ -333,3 +333,21 @@ async def test_a_backfill_inside_a_transaction_is_of_the_rows_that_were_read(
             await nothing_more(subscription)
     assert len({event.row["id"] for event in received}) == 500
     assert 0 < sum(event.replayed for event in received) < 500
+
+
+async def test_rows_of_a_megabyte_come_a_few_at_a_time(
+    make_feed: MakeFeed, connection: "asyncpg.Connection"
+) -> None:
+    one, two = make_feed(), make_feed()
+    async with await one.subscribe(EVERYTHING) as subscription:
+        start = subscription.cursor
+        await connection.execute(
+            "INSERT INTO system_logs (level, component, message)"
+            " SELECT 'info', 'test', n || repeat('x', 1024 * 1024) FROM generate_series(100, 119) n"
+        )
+        live = {event.row["message"][:3] for event in await events(subscription, 20)}
+        assert one.stats.pulls >= 4
+        await nothing_more(subscription)
+    async with await two.subscribe(EVERYTHING, after=start) as subscription:
+        assert len(await subscription.batch()) < 10
+    assert live == set(map(str, range(100, 120)))
