@@ -206,8 +206,9 @@ class Operations:
     ) -> Result:
         shelf = shelf_of(event)
         key = view.key() if shelf is not None else None
-        if shelf is not None and key in shelf:
-            return cast("Result", shelf[key])
+        known = shelf.get(key) if shelf is not None else None
+        if known is not None:
+            return cast("Result", known)
         result = await self._run(replace(invocation, root_value=event, context=new_context()))
         if shelf is not None and key is not None and not result.errors and len(shelf) < MAX_SHARED:
             # As bytes: the data itself would hold more than they do.

@@ -43,7 +43,8 @@ class View:
     ) -> None:
         given = variables or {}
         read = {name: given[name] for name in selected_variables(document, definition) if name in given}
-        self._asked = (document, definition, orjson.dumps(read, option=orjson.OPT_SORT_KEYS))
+        name = definition.name.value if definition.name else None  # its node takes long to hash
+        self._asked = (document, name, orjson.dumps(read, option=orjson.OPT_SORT_KEYS))
         self._rights = rights
 
     def key(self) -> Hashable | None:
