@@ -90,8 +90,8 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         None,
-        description="A Redis or Valkey (redis://, rediss://) in which all processes count attempts together. "
-        "Default: each process counts for itself.",
+        description="A Redis or Valkey (redis://, rediss://) in which all processes count attempts and "
+        "points together. Default: each process counts for itself.",
     )
     data_dir: Path = Field(Path(".data"), description="Where the embedded PostgreSQL and its secret live.")
     host: str = Field("127.0.0.1", description="Address to listen on.")

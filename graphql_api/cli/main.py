@@ -11,6 +11,7 @@ from graphql_api.cli import doctor, documents, logs, serving, tokens, users
 from graphql_api.cli.database import direct_address, embedded_or_given
 from graphql_api.cli.demo import load_and_grow
 from graphql_api.cli.errors import spoken
+from graphql_api.cli.reference import settings_page
 from graphql_api.db.migrate import current_revision
 from graphql_api.db.migrate import migrate as migrate_database
 from graphql_api.schema import schema_text
@@ -71,6 +72,17 @@ def schema(
         typer.echo(schema_text(), nl=False)
     else:
         output.write_text(schema_text())
+
+
+@app.command()
+def settings(
+    output: Annotated[Path | None, typer.Option(help="A file to write to, instead of the terminal.")] = None,
+) -> None:
+    """Print every setting, with its default and what it decides."""
+    if output is None:
+        typer.echo(settings_page(), nl=False)
+    else:
+        output.write_text(settings_page())
 
 
 def main() -> None:

@@ -1,0 +1,48 @@
+"""Pages of the documentation that the code knows best."""
+
+from typing import Final
+
+import orjson
+from pydantic.fields import FieldInfo
+
+from graphql_api.settings import Settings
+
+_HEAD: Final = """\
+# Settings
+
+Each is an environment variable. Written by `graphql-api settings --output docs/settings.md` from
+`graphql_api/settings.py`.
+
+| Variable | Default | |
+| --- | --- | --- |
+"""
+
+
+def settings_page() -> str:
+    """docs/settings.md."""
+    rows = [
+        f"| `{variable(name)}` | {default(field)} | {field.description} |\n"
+        for name, field in Settings.model_fields.items()
+    ]
+    return _HEAD + "".join(rows)
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    alias = Settings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else f"{Settings.model_config['env_prefix']}{name.upper()}"
+
+
+def default(field: FieldInfo) -> str:
+    """A default as a page shows it, empty where there is none."""
+    match field.default:
+        case None:
+            return ""
+        case value if value in ((), {}):
+            return ""
+        case float() as number:
+            return f"`{number:g}`"
+        case tuple() as items:
+            return f"`{orjson.dumps(items).decode()}`"
+        case value:
+            return f"`{value}`"
