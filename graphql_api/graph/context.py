@@ -45,6 +45,36 @@ loader's identity, so it must be hashable.
 """
 
 
+class Loader(DataLoader[Any, Any]):
+    """Loads by key through one batch.
+
+    Nothing here refers back to the loader, so all that an operation has loaded goes with it at once, and
+    doesn't wait for the garbage collector.
+    """
+
+    def __init__(self, batch: Batch, page: Any, db: Reader, running: set[asyncio.Task[Any]]) -> None:
+        self._batch = batch
+        self._page = page
+        self._db = db
+        self._running = running
+        super().__init__()
+
+    def get_cache_key(self, key: Any) -> Any:
+        """Keys are what they are remembered by."""
+        return key
+
+    async def batch_load_fn(self, keys: list[Any]) -> list[Any]:
+        """Read for all keys of a turn of the event loop, in a task of its own."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - narrows; a coroutine runs in a task
+        self._running.add(task)
+        try:
+            values = await self._batch(self._db, keys, self._page)
+        finally:
+            self._running.discard(task)
+        return [values.get(key) for key in keys]
+
+
 class Loaders:
     """The dataloaders of one operation: one for each batch, page and tenant."""
 
@@ -52,29 +82,16 @@ class Loaders:
 
     def __init__(self, db: Reader) -> None:
         self._db = db
-        self._loaders: dict[Hashable, DataLoader[Any, Any]] = {}
+        self._loaders: dict[Hashable, Loader] = {}
         self._running: set[asyncio.Task[Any]] = set()
 
-    def of(self, batch: Batch, page: Hashable = None) -> DataLoader[Any, Any]:
+    def of(self, batch: Batch, page: Hashable = None) -> Loader:
         """The loader that reads `batch` with `page`, made at its first use."""
         identity = (batch, page, self._db.tenant)
         loader = self._loaders.get(identity)
         if loader is None:
-            loader = self._loaders[identity] = self._make(batch, page)
+            loader = self._loaders[identity] = Loader(batch, page, self._db, self._running)
         return loader
-
-    def _make(self, batch: Batch, page: Hashable) -> DataLoader[Any, Any]:
-        async def load(keys: list[Any]) -> list[Any]:
-            task = asyncio.current_task()
-            assert task is not None  # noqa: S101 - narrows; a loader runs each batch in a task of its own
-            self._running.add(task)
-            try:
-                values = await batch(self._db, keys, page)
-            finally:
-                self._running.discard(task)
-            return [values.get(key) for key in keys]
-
-        return DataLoader(load)
 
     def cancel(self) -> None:
         """Cancel the batches under way, and with them their statements."""
