@@ -220,7 +220,8 @@ class Database:
         lease.place.close()
 
     async def _check_out(self) -> _Lease:
-        refusals = (OSError, exc.TimeoutError, self.engine.dialect.loaded_dbapi.Error)
+        # SQLAlchemy wraps the errors of the statements that it makes on its first connection.
+        refusals = (OSError, exc.TimeoutError, exc.DBAPIError, self.engine.dialect.loaded_dbapi.Error)
         while True:
             try:
                 place = await self.engine.raw_connection()
