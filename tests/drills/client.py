@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 
@@ -43,6 +44,8 @@ class Client:
                 if process.returncode is None:
                     process.kill()
                 await self._rest(process)
+            if process.returncode not in (0, -signal.SIGKILL):
+                self.errors.append(f"a process ended by itself: {process.returncode}")
 
     async def _process(self, server: Server) -> Process:
         arguments = () if self.cursor is None else (self.cursor,)
@@ -65,7 +68,8 @@ class Client:
             return False
         said = json.loads(line)
         if "error" in said:
-            self.errors.append(said["error"])
+            if said["error"] != "FEED_UNAVAILABLE":  # the server may be away for long
+                self.errors.append(said["error"])
             return True
         self.cursor = said["cursor"]
         if "message" in said:
