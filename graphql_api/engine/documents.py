@@ -117,6 +117,10 @@ class Documents:
         self.hits = 0
         self.misses = 0
 
+    def knows(self, text: str) -> bool:
+        """Whether a document is kept, so that it needn't be read."""
+        return text in self._documents
+
     def get(self, text: str) -> Document:
         """The document of `text`. Raises RequestError if it breaks the grammar, a rule or a limit."""
         document = self._documents.get(text)

@@ -66,7 +66,7 @@ class GraphQLEndpoint:
         try:
             request = await self._read(scope, headers, receive)
             caller = Caller((scope.get("client") or ("",))[0], Headers(scope=scope))
-            operation = self._prepare(scope["method"], request)
+            operation = await self._prepare(scope["method"], request, caller)
             viewer = await self._service.identify_for(
                 operation, headers.get(b"authorization", b"").decode("latin-1")
             )
@@ -90,9 +90,9 @@ class GraphQLEndpoint:
         except Exception as error:  # noqa: BLE001 - masked and logged
             await self._refuse(errors.unexpected(error), media, send, started)
 
-    def _prepare(self, method: str, request: GraphQLRequest) -> Operation | Result:
+    async def _prepare(self, method: str, request: GraphQLRequest, caller: Caller) -> Operation | Result:
         try:
-            operation = self._service.operations.prepare(request)
+            operation = await self._service.prepare(request, caller)
         except RequestError as error:
             return errors.refusal(*error.errors)
         if method == "GET" and operation.kind is OperationType.MUTATION:

@@ -16,7 +16,7 @@ from graphql_api.auth.budget import Budget, BudgetSpentError
 from graphql_api.auth.errors import InvalidTokenError
 from graphql_api.auth.viewer import ANONYMOUS, Viewer
 from graphql_api.db.database import DatabaseUnavailableError
-from graphql_api.engine.operations import Operation, Operations, Result
+from graphql_api.engine.operations import GraphQLRequest, Operation, Operations, Result
 from graphql_api.web.deadline import ClientGoneError, Deadline
 from graphql_api.web.errors import HTTPError, masked, rate_limited, unavailable
 from graphql_api.web.idempotency import Idempotency
@@ -127,6 +127,16 @@ class Service:
         """Why a viewer may not run an operation (any more); None if they may."""
         return self.operations.refuse(operation, self._make_context(viewer, caller))
 
+    async def prepare(self, request: GraphQLRequest, caller: Caller) -> Operation:
+        """Find the operation that a request names.
+
+        A document that is new to the process has to be read, which costs the caller's address a point for
+        each character. Raises HTTPError (429) if they are spent, and RequestError.
+        """
+        if request.query and not self.operations.documents.knows(request.query):
+            await self._spend(len(request.query), ANONYMOUS, caller)
+        return self.operations.prepare(request)
+
     async def execute(
         self, operation: Operation, viewer: Viewer, caller: Caller, receive: Receive | None = None
     ) -> Result:
@@ -157,7 +167,7 @@ class Service:
             raise unavailable("too many operations are under way: try again")
         self._running += 1
         try:
-            left = await self._spend(operation, viewer, caller)
+            left = await self._spend(operation.cost, viewer, caller)
             async with Deadline(self.limits.operation_timeout, receive):
                 result = await self.operations.execute(operation, self._make_context(viewer, caller))
         except (ClientGoneError, HTTPError):
@@ -177,17 +187,17 @@ class Service:
 
         Its points are spent when it begins. Raises HTTPError (429) if they can't be.
         """
-        await self._spend(operation, viewer(), caller)
+        await self._spend(operation.cost, viewer(), caller)
         return self.operations.subscribe(
             operation, lambda: self._make_context(viewer(), caller), lambda: viewer().reading
         )
 
-    async def _spend(self, operation: Operation, viewer: Viewer, caller: Caller) -> int | None:
-        """Take what the operation may cost from the viewer's budget, and tell what is left of it."""
+    async def _spend(self, points: int, viewer: Viewer, caller: Caller) -> int | None:
+        """Take points from the viewer's budget, if there is one, and tell what is left of it."""
         if self._budget is None:
             return None
         try:
-            return await self._budget.spend(viewer, caller.address, operation.cost)
+            return await self._budget.spend(viewer, caller.address, points)
         except BudgetSpentError as error:
             raise rate_limited(error) from None
 

@@ -153,7 +153,7 @@ class Socket:
 
     async def _run(self, identifier: str, request: GraphQLRequest) -> None:
         try:
-            operation = self._service.operations.prepare(request)
+            operation = await self._service.prepare(request, self._caller)
             if operation.kind is OperationType.SUBSCRIPTION:
                 await self._stream(identifier, operation)
             else:
