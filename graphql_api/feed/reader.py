@@ -77,6 +77,7 @@ class Reader:
         self._fail = fail
         self._woken = asyncio.Event()
         self._deleted: int | None = None
+        self._incarnation = 0
 
     def wake(self) -> None:
         """Look now."""
