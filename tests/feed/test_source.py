@@ -1,5 +1,6 @@
 """The statement that reads pages, held to what it should find: over made-up ids, at made-up positions."""
 
+import itertools
 import random
 from typing import Any
 from uuid import UUID
@@ -91,7 +92,7 @@ async def test_a_page_holds_what_comes_next(database: Database, connection: "asy
         if page.complete:
             assert len(got) == len(matching), note
             assert len(following) < looked, note
-        next_of = {row["id"]: after["feed_xid"] for row, after in zip(page_rows, page_rows[1:], strict=False)}
+        next_of = {row["id"]: after["feed_xid"] for row, after in itertools.pairwise(page_rows)}
         assert [row["following"] for row in page.rows] == [next_of.get(row["id"]) for row in page.rows], note
 
 
