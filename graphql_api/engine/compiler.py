@@ -83,9 +83,16 @@ class Compiler:
             field = self._field(len(fields), key, type_, details)
             if field is not None:
                 fields.append(field)
+        flat = {
+            field
+            for field in fields
+            if not field.reader.waits and isinstance(field.completion, LeafCompletion)
+        }
         return Selection(
             type_,
             tuple(fields),
+            tuple(field for field in fields if field in flat),
+            tuple(field for field in fields if field not in flat),
             assembler([field.key for field in fields]),
             any(field.reader.waits or field.completion.waits for field in fields),
         )

@@ -42,7 +42,11 @@ class Completion:
     async def complete(self, run: "Run", field: "Field", values: Column, places: Places) -> Completed:
         """A result for each value, null or failed where it has to be."""
         results, failures = await self.sift(run, field, values, places, self.complete_present)
-        return self.protect(run, places, results, failures)
+        return self.protect(run, places, results, failures) if failures else (results, None)
+
+    def complete_at_once(self, values: Column) -> Column | None:
+        """A result for each value, if that takes no waiting and no care."""
+        return None
 
     async def complete_present(self, run: "Run", field: "Field", values: Column, places: Places) -> Completed:
         """Complete values of which none is null or an error."""
@@ -71,9 +75,9 @@ class Completion:
             spread(part, failed, present, results, failures)
         return results, failures
 
-    def protect(self, run: "Run", places: Places, results: Column, failures: Failures) -> Completed:
+    def protect(self, run: "Run", places: Places, results: Column, failures: dict[int, Failure]) -> Completed:
         """Take failures in if this type may be null; else let them go on upwards."""
-        if not failures or not self.nullable:
+        if not self.nullable:
             return results, failures
         results = list(results)
         for index, failure in failures.items():
@@ -103,17 +107,16 @@ class LeafCompletion(Completion):
 
     leaf: Leaf
 
-    async def complete(self, run: "Run", field: "Field", values: Column, places: Places) -> Completed:
-        """As `complete_now`: a leaf never waits."""
-        return self.complete_now(run, field, values, places)
-
-    def complete_now(self, run: "Run", field: "Field", values: Column, places: Places) -> Completed:
-        """A result for each value."""
+    def complete_at_once(self, values: Column) -> Column | None:
+        """A result for each value, unless one of them needs care."""
         kinds = kinds_of(values)
-        if are_sound(kinds):
-            quick = self.leaf.complete_all(values, kinds)
-            if quick is not None:
-                return quick, None
+        return self.leaf.complete_all(values, kinds) if are_sound(kinds) else None
+
+    async def complete(self, run: "Run", field: "Field", values: Column, places: Places) -> Completed:
+        """A result for each value, one by one if need be."""
+        quick = self.complete_at_once(values)
+        if quick is not None:
+            return quick, None
         results: list[Any] = []
         failures: dict[int, Failure] = {}
         for index, value in enumerate(values):
@@ -128,7 +131,7 @@ class LeafCompletion(Completion):
             except Exception as error:  # noqa: BLE001 - becomes the field's error
                 failures[index] = run.failure(field, places, index, error)
             results.append(result)
-        return self.protect(run, places, results, failures)
+        return self.protect(run, places, results, failures) if failures else (results, None)
 
 
 @dataclass(eq=False, slots=True)

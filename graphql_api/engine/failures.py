@@ -30,6 +30,14 @@ def first(*failures: Failure | None) -> Failure | None:
     return min((each for each in failures if each is not None), key=lambda each: each.order, default=None)
 
 
+def merge(failures: dict[int, Failure], failed: Failures) -> None:
+    """Add the failures of one field of some objects to those of their other fields."""
+    for index, failure in (failed or {}).items():
+        known = failures.get(index)
+        if known is None or failure.order < known.order:
+            failures[index] = failure
+
+
 class Report:
     """The errors of one operation."""
 

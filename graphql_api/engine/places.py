@@ -7,9 +7,12 @@ from there to a path is kept, and walked for the few that fail or whose resolver
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from graphql.pyutils import Path
+
+if TYPE_CHECKING:
+    from graphql_api.engine.plan import Field
 
 Order = tuple[int, ...]
 """Where a field stands when the response is read from top to bottom."""
@@ -28,7 +31,7 @@ class Places(Protocol):
         """The path of the field whose value it is, or is an item of."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Root:
     """The one place above all fields."""
 
@@ -43,30 +46,27 @@ class Root:
         """No field leads here."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class FieldPlaces:
     """One field of each parent."""
 
     parents: Places
-    key: str
-    typename: str
-    position: int
-    """The field's number in its selection."""
+    field: "Field"
 
     def path(self, index: int) -> Path:
         """The parent's, and the field's key."""
-        return Path(self.parents.path(index), self.key, self.typename)
+        return Path(self.parents.path(index), self.field.key, self.field.parent.name)
 
     def order(self, index: int) -> Order:
         """The parent's, and the field's number."""
-        return (*self.parents.order(index), self.position)
+        return (*self.parents.order(index), self.field.position)
 
     def field_path(self, index: int) -> Path:
         """Its own path."""
         return self.path(index)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class ItemPlaces:
     """The items of lists, one list after the other."""
 
@@ -94,7 +94,7 @@ class ItemPlaces:
         return self.lists.field_path(self._find(index)[0])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Subset:
     """Some of the places, such as those that aren't null."""
 

@@ -47,6 +47,10 @@ class Selection:
 
     type: GraphQLObjectType
     fields: tuple[Field, ...]
+    flat: tuple[Field, ...]
+    """Those that are read from the parent alone and have nothing below them."""
+    branches: tuple[Field, ...]
+    """All others."""
     assemble: Callable[[int, Sequence[Column]], list[dict[str, Any]]]
     """From a column of completed values for each field, all of the given length, to the objects."""
     waits: bool

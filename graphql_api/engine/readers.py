@@ -4,7 +4,7 @@ What a reader returns has a value for each parent: an exception where reading fa
 where it isn't there yet.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -27,7 +27,7 @@ class Reader(Protocol):
     waits: bool
     """Whether its values may be something to await."""
 
-    def read(self, run: "Run", field: "Field", parents: list[Any], places: Places) -> list[Any]:
+    def read(self, run: "Run", field: "Field", parents: Sequence[Any], places: Places) -> list[Any]:
         """A value for each parent. `places` are those of the field."""
 
 
@@ -54,7 +54,7 @@ class PlainReader:
         """`row[name]`."""
         return cls(itemgetter(name))
 
-    def read(self, _run: "Run", _field: "Field", parents: list[Any], _places: Places) -> list[Any]:
+    def read(self, _run: "Run", _field: "Field", parents: Sequence[Any], _places: Places) -> list[Any]:
         """Call it for each parent."""
         try:
             return list(map(self.function, parents))
@@ -72,7 +72,7 @@ class LoadingReader:
     """Those of a field whose arguments name no variable: the same for every request."""
     waits = True
 
-    def read(self, run: "Run", field: "Field", parents: list[Any], _places: Places) -> list[Any]:
+    def read(self, run: "Run", field: "Field", parents: Sequence[Any], _places: Places) -> list[Any]:
         """Prepare once, then ask for each parent."""
         try:
             if self.declaration.check is not None:
@@ -94,7 +94,7 @@ class ResolverReader:
     check: Check | None = None
     waits = True
 
-    def read(self, run: "Run", field: "Field", parents: list[Any], places: Places) -> list[Any]:
+    def read(self, run: "Run", field: "Field", parents: Sequence[Any], places: Places) -> list[Any]:
         """Call it with an `info` of its own for each parent."""
         try:
             if self.check is not None:

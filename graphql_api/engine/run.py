@@ -1,20 +1,28 @@
 """One operation under way: breadth-first through its plan, all parents of a level at once."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Coroutine, Iterable
+from typing import Any, NamedTuple
 
 from graphql import ExecutionResult, GraphQLResolveInfo, OperationType, located_error
 from graphql.execution.values import get_argument_values
 from graphql.pyutils import Path
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from graphql_api.engine.completion import Completed, LeafCompletion
-from graphql_api.engine.failures import Failure, Report, first
+from graphql_api.engine.completion import Completed
+from graphql_api.engine.failures import Failure, Report, merge
 from graphql_api.engine.invocation import Invocation
 from graphql_api.engine.kinds import are_awaitable, kinds_of
 from graphql_api.engine.places import FieldPlaces, Places, Root
 from graphql_api.engine.plan import Column, Field, Plan, Selection
+
+
+class _Started(NamedTuple):
+    """A field whose values are asked for."""
+
+    field: Field
+    places: FieldPlaces
+    values: list[Any]
 
 
 class Run:
@@ -50,75 +58,64 @@ class Run:
 
     async def objects(self, selection: Selection, parents: Column, places: Places) -> Completed:
         """An object for each parent. All loads of the level are asked for before any is awaited."""
-        parents = list(parents)
-        fields = selection.fields
-        started = [self._read(field, parents, places) for field in fields]
-        columns: list[Completed | None] = [None] * len(fields)
-        deep = []
-        for number, (field, values) in enumerate(zip(fields, started, strict=True)):
-            if isinstance(field.completion, LeafCompletion) and not field.reader.waits:
-                own = self._places(field, places)
-                columns[number] = field.completion.complete_now(self, field, values, own)
-            elif field.completion.waits:
-                deep.append(number)
+        columns: list[Column] = [()] * len(selection.fields)
+        failures: dict[int, Failure] = {}
+        started = [self._start(field, parents, places) for field in selection.branches]
+        for field in selection.flat:
+            values = field.reader.read(self, field, parents, places)
+            results = field.completion.complete_at_once(values)
+            if results is None:
+                results, failed = await field.completion.complete(
+                    self, field, values, FieldPlaces(places, field)
+                )
+                merge(failures, failed)
+            columns[field.position] = results
+        deep = [each for each in started if each.field.completion.waits]
         if deep:
-            finished = await self.together(
-                self._finish(fields[number], started[number], places) for number in deep
-            )
-            for number, column in zip(deep, finished, strict=True):
-                columns[number] = column
-        for number, field in enumerate(fields):
-            if columns[number] is None:
-                columns[number] = await self._finish(field, started[number], places)
-        return self._assemble(selection, len(parents), cast("list[Completed]", columns))
+            for each, (results, failed) in zip(
+                deep, await self.together(map(self._finish, deep)), strict=True
+            ):
+                columns[each.field.position] = results
+                merge(failures, failed)
+        for each in started:
+            if not each.field.completion.waits:
+                columns[each.field.position], failed = await self._finish(each)
+                merge(failures, failed)
+        return selection.assemble(len(parents), columns), failures or None
 
     async def _serially(self, selection: Selection, parents: Column, places: Places) -> Completed:
         columns = []
         for field in selection.fields:
-            column = await self._finish(field, self._read(field, list(parents), places), places)
-            if column[1]:
-                return [None], column[1]
-            columns.append(column)
-        return self._assemble(selection, 1, columns)
+            results, failed = await self._finish(self._start(field, parents, places))
+            if failed:
+                return [None], failed
+            columns.append(results)
+        return selection.assemble(len(parents), columns), None
 
-    def _read(self, field: Field, parents: list[Any], places: Places) -> list[Any]:
-        values = field.reader.read(self, field, parents, self._places(field, places))
-        return self._start(values) if field.reader.waits else values
+    def _start(self, field: Field, parents: Column, places: Places) -> "_Started":
+        own = FieldPlaces(places, field)
+        values = field.reader.read(self, field, parents, own)
+        return _Started(field, own, self._begin(values) if field.reader.waits else values)
 
-    async def _finish(self, field: Field, values: list[Any], places: Places) -> Completed:
+    async def _finish(self, started: "_Started") -> Completed:
+        field, places, values = started
         if field.reader.waits and are_awaitable(kinds_of(values)):
             values = await self._wait(values)
-        return await field.completion.complete(self, field, values, self._places(field, places))
-
-    def _assemble(self, selection: Selection, count: int, columns: Sequence[Completed]) -> Completed:
-        objects = selection.assemble(count, [results for results, _ in columns])
-        failing = [failures for _, failures in columns if failures]
-        if not failing:
-            return objects, None
-        failures: dict[int, Failure] = {}
-        for each in failing:
-            for index, failure in each.items():
-                met = first(failures.get(index), failure)
-                assert met is not None  # noqa: S101 - narrows
-                failures[index] = met
-        return objects, failures
-
-    def _places(self, field: Field, parents: Places) -> FieldPlaces:
-        return FieldPlaces(parents, field.key, field.parent.name, field.position)
+        return await field.completion.complete(self, field, values, places)
 
     # Waiting
 
     async def together(self, coroutines: Iterable[Coroutine[Any, Any, Completed]]) -> list[Completed]:
         """Run what may load further rows at once: none waits for another's answer."""
         mine, *others = coroutines
-        tasks = self._start(others)
+        tasks = self._begin(others)
         return [await mine, *[await task for task in tasks]]
 
     async def settle(self, values: list[Any]) -> list[Any]:
         """The values, when all of them are there; an exception for each that failed."""
-        return await self._wait(self._start(values))
+        return await self._wait(self._begin(values))
 
-    def _start(self, values: list[Any]) -> list[Any]:
+    def _begin(self, values: list[Any]) -> list[Any]:
         if not are_awaitable(kinds_of(values)):
             return values
         return [self._future(value) if hasattr(type(value), "__await__") else value for value in values]

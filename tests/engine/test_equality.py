@@ -18,8 +18,12 @@ from tests.engine.nasty_values import Context
 
 Check = Callable[[Request], Coroutine[Any, Any, None]]
 
-# graphql-core leaves coroutines behind where an error ends a selection early.
-pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+# graphql-core leaves coroutines behind where an error ends a selection early. Python warns wherever it finds
+# them, even inside a named tuple, where nothing can be imported to warn with.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def often(few: int, many: int) -> pytest.MarkDecorator:

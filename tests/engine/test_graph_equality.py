@@ -18,8 +18,12 @@ from tests.engine.documents import Inputs, Request, documents
 from tests.engine.executors import Executors, assert_equivalent
 from tests.engine.test_equality import often
 
-# graphql-core leaves coroutines behind where an error ends a selection early.
-pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+# graphql-core leaves coroutines behind where an error ends a selection early. Python warns wherever it finds
+# them, even inside a named tuple, where nothing can be imported to warn with.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 NAN = Decimal("NaN")
 
