@@ -93,13 +93,15 @@ def every_filter(values: Sequence[str], ids: Mapping[str, Sequence[str]]) -> Ite
     `values` are the texts to compare with.
     """
     for name, definition in _fields(_SCHEMA.query_type).items():
-        if "first" not in definition.args:
+        if "filter" not in definition.args:
             continue
-        below = "{ totalCount nodes { id } }"
+        below = _selection(get_named_type(definition.type), (), 0)
         filter_type = get_named_type(definition.args["filter"].type)
         for condition in _conditions(filter_type, values, [each for known in ids.values() for each in known]):
             text = f"query ($filter: {filter_type.name}) {{ {name}(filter: $filter) {below} }}"
             yield Question(f"{name} {orjson.dumps(condition).decode()}", text, {"filter": condition})
+        if "orderBy" not in definition.args:
+            continue
         order_type = get_named_type(definition.args["orderBy"].type)
         assert isinstance(order_type, GraphQLInputObjectType)
         order_field = get_named_type(order_type.fields["field"].type)
