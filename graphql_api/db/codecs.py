@@ -21,7 +21,8 @@ from asyncpg import Connection
 # What makes every server print timestamps in the shape that `timestamp` reads fastest.
 SESSION = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"}
 
-# Of `2026-11-22 09:00:00.500000+00`.
+# `2026-11-22 09:00:00.500000+00`.
+_WHOLE = 29
 _SEPARATORS = ((10, " "), (19, "."), (26, "+"), (27, "0"), (28, "0"))
 
 _FIRST = "0001-01-01T00:00:00.000000Z"
@@ -38,10 +39,10 @@ def timestamp(text: str) -> str:
 
     What lies beyond the calendar is shown as its nearest end. RFC 3339 itself passes.
     """
-    if text[26:] == "+00" and text[19] == ".":  # six digits of a fraction, and then none: the most common
+    if len(text) != _WHOLE:
+        text = _padded(text)
+    if text[26:] == "+00" and text[19] == ".":
         return f"{text[:10]}T{text[11:26]}Z"
-    if text[19:] == "+00":
-        return f"{text[:10]}T{text[11:19]}.000000Z"
     if text == "-infinity" or text.endswith(" BC"):
         return _FIRST
     if text == "infinity" or text[:5].isdecimal():  # a year of five digits or six
@@ -54,15 +55,25 @@ def timestamp(text: str) -> str:
 
 
 def timestamps(texts: Sequence[str]) -> list[str]:
-    """`timestamp` of each. Where all have the most common shape, their separators are replaced together."""
-    count = len(texts)
-    lines = "\n".join(texts)
-    common = len(lines) == 30 * count - 1 and all(
-        lines[place::30] == character * count for place, character in _SEPARATORS
+    """`timestamp` of each. Where all are common ones, their separators are replaced together."""
+    whole = [text if len(text) == _WHOLE else _padded(text) for text in texts]
+    count = len(whole)
+    lines = "\n".join(whole)
+    common = len(lines) == (_WHOLE + 1) * count - 1 and all(
+        lines[place :: _WHOLE + 1] == character * count for place, character in _SEPARATORS
     )
-    if common and lines[29::30] == "\n" * (count - 1):
+    if common and lines[_WHOLE :: _WHOLE + 1] == "\n" * (count - 1):
         return lines.replace(" ", "T").replace("+00", "Z").split("\n")
-    return list(map(timestamp, texts))
+    return list(map(timestamp, whole))
+
+
+def _padded(text: str) -> str:
+    """With all six digits of the fraction, of which PostgreSQL leaves out zeros at the end."""
+    if text[-3:] != "+00":
+        return text
+    if text[19:20] == ".":
+        return f"{text[:-3]:0<26}+00"
+    return f"{text[:-3]}.000000+00"
 
 
 async def use_text(connection: "Connection") -> None:
