@@ -13,7 +13,7 @@ from graphql_api.auth.errors import InvalidTokenError
 from graphql_api.auth.roles import granted
 from graphql_api.auth.tokens import RefreshTokens, digest
 from graphql_api.auth.users import ACTIVE, PASSWORD_DIGEST
-from graphql_api.db.database import Database
+from graphql_api.db.database import Database, Transaction
 from graphql_api.db.statements import compile_statement
 from graphql_api.db.tables import refresh_tokens, token_families, users
 
@@ -150,7 +150,8 @@ async def begin(
     old_hash: str = user["password_hash"]
     new_hash = upgrade or old_hash
     values = {"user_id": user["id"], "password_digest": _digest(new_hash), "lifetime": lifetime}
-    async with database.transaction() as transaction:
+
+    async def work(transaction: Transaction) -> asyncpg.Record | None:
         if not await transaction.fetch(_LOGGED_IN, user_id=user["id"], old_hash=old_hash, new_hash=new_hash):
             return None
         if upgrade is not None:
@@ -158,8 +159,13 @@ async def begin(
                 _CARRY_OVER, user_id=user["id"], old_digest=_digest(old_hash), new_digest=_digest(upgrade)
             )
         await transaction.fetch(_SWEEP)
-        row = (await transaction.fetch(_BEGIN, **values))[0]
+        (row,) = await transaction.fetch(_BEGIN, **values)
         await transaction.fetch(_ADD, digest=digest(refresh_token), family=row["id"])
+        return row
+
+    row = await database.run(work)
+    if row is None:
+        return None
     return Family(
         id=row["id"],
         user_id=user["id"],
@@ -178,19 +184,26 @@ async def renew(database: Database, tokens: RefreshTokens, refresh_token: str) -
     """
     token = digest(refresh_token)
     successor = tokens.successor(refresh_token)
-    async with database.transaction() as transaction:
+
+    async def work(transaction: Transaction) -> tuple[Family, bool]:
+        """The family, and whether it lives on."""
         rows = await transaction.fetch(_LOCK, digest=token)
         if not rows:
             raise InvalidTokenError
         family = _family(rows[0], successor)
         if await transaction.fetch(_USE, digest=token):
             await transaction.fetch(_ADD, digest=digest(successor), family=family.id)
-            return family
+            return family, True
         if await transaction.fetch(_USED_LATELY, digest=token, grace=GRACE):
-            return family
+            return family, True
         await transaction.fetch(_END, family=family.id)
-    log.warning("a refresh token of user %s was used twice: login %s ends", family.user_id, family.id)
-    raise InvalidTokenError
+        return family, False
+
+    family, lives = await database.run(work)
+    if not lives:
+        log.warning("a refresh token of user %s was used twice: login %s ends", family.user_id, family.id)
+        raise InvalidTokenError
+    return family
 
 
 async def owner(database: Database, refresh_token: str) -> tuple[str, str] | None:
@@ -201,14 +214,12 @@ async def owner(database: Database, refresh_token: str) -> tuple[str, str] | Non
 
 async def end(database: Database, family: str) -> None:
     """End one login, and all its tokens."""
-    async with database.transaction() as transaction:
-        await transaction.fetch(_END, family=family)
+    await database.run(lambda transaction: transaction.fetch(_END, family=family))
 
 
 async def end_all(database: Database, user_id: str) -> None:
     """End every login of a user."""
-    async with database.transaction() as transaction:
-        await transaction.fetch(_END_ALL, user_id=user_id)
+    await database.run(lambda transaction: transaction.fetch(_END_ALL, user_id=user_id))
 
 
 def _family(row: asyncpg.Record, refresh_token: str = "") -> Family:
