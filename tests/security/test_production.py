@@ -1,4 +1,4 @@
-"""What the production profile keeps to itself."""
+"""What the production profile keeps to itself, and development tells."""
 
 import logging
 import re
@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from graphql import build_client_schema, get_introspection_query
 
 from graphql_api.app import create_app
 from graphql_api.auth.secrets import SecretKeyError
@@ -149,3 +150,13 @@ async def test_neither_does_the_refusal_of_any_flood(production: Edge, token: st
         answer = await production.ask(document, token=token, headers={"accept": RESPONSE})
         assert answer.status_code == 400
         assert INSIDES.findall(answer.text) == []
+
+
+@pytest.mark.parametrize("descriptions", [True, False])
+async def test_in_development_explorers_read_the_whole_schema(edge: Edge, descriptions: bool) -> None:
+    query = get_introspection_query(
+        descriptions, schema_description=True, specified_by_url=True, input_value_deprecation=True
+    )
+    answer = await edge.ask(query)
+    assert "errors" not in answer.json()
+    assert build_client_schema(answer.json()["data"]).query_type is not None
