@@ -146,12 +146,17 @@ class Service:
         is wrong with an Idempotency-Key, and ClientGoneError once `receive` tells that the client has hung
         up. A mutation that has begun runs to its end all the same.
         """
+        left = await self._spend(operation.cost, viewer, caller)
         if operation.kind is not OperationType.MUTATION:
-            return await self._execute(operation, viewer, caller, receive)
-        task = asyncio.create_task(self._change(operation, viewer, caller))
-        self._mutations.add(task)
-        task.add_done_callback(self._mutations.discard)
-        return await asyncio.shield(task)
+            result = await self._execute(operation, viewer, caller, receive)
+        else:
+            task = asyncio.create_task(self._change(operation, viewer, caller))
+            self._mutations.add(task)
+            task.add_done_callback(self._mutations.discard)
+            result = await asyncio.shield(task)
+        if (operation.request.extensions or {}).get("cost"):
+            result.extensions = {**(result.extensions or {}), "cost": self._cost(operation, left)}
+        return result
 
     async def _change(self, operation: Operation, viewer: Viewer, caller: Caller) -> Result:
         def run() -> Awaitable[Result]:
@@ -167,18 +172,14 @@ class Service:
             raise unavailable("too many operations are under way: try again")
         self._running += 1
         try:
-            left = await self._spend(operation.cost, viewer, caller)
             async with Deadline(self.limits.operation_timeout, receive):
-                result = await self.operations.execute(operation, self._make_context(viewer, caller))
-        except (ClientGoneError, HTTPError):
+                return await self.operations.execute(operation, self._make_context(viewer, caller))
+        except ClientGoneError:
             raise
         except Exception as error:  # noqa: BLE001 - masked and logged
             return masked(error)
         finally:
             self._running -= 1
-        if (operation.request.extensions or {}).get("cost"):
-            result.extensions = {**(result.extensions or {}), "cost": self._cost(operation, left)}
-        return result
 
     async def subscribe(
         self, operation: Operation, viewer: Callable[[], Viewer], caller: Caller
