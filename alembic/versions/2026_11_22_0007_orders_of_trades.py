@@ -1,10 +1,14 @@
-"""Indexes for every order in which trades are paged: over all of them, and within a session.
+"""Indexes for every order in which trades are paged: all of them, and a session's.
 
-Lists of an account, a strategy or a tenant are merged from the sessions' own orders, so they need no index
-of theirs. The keys are those of `db.tables.sort_key`.
+Lists of an account or a tenant are merged from their sessions' own orders, so they need none. The keys are
+those of `db.tables.sort_key`.
 
-They cost the writer about 0.1 ms and 10 kB of WAL for each trade. While one is built, writers wait. Where
-they can't, build them beforehand with CREATE INDEX CONCURRENTLY, by the same names: what is there stays.
+What they cost the writer, at 10 million trades: for each trade, opened and closed, 0.65 instead of 0.3 ms of
+CPU, and 35 to 50 instead of 9 kB of WAL just after a checkpoint, most of it images of pages; and half a
+gigabyte for a million trades.
+
+While one is built, writers wait. Where they can't, build them beforehand with CREATE INDEX CONCURRENTLY, by
+the same names: what is there stays.
 """
 
 from alembic import op
@@ -22,16 +26,18 @@ KEYS = {
     "ai_confidence": "coalesce(nullif(ai_confidence, 'NaN'::numeric), '-Infinity'::numeric)",
 }
 
+INDEXES = {
+    f"idx_trades_{prefix}page_{name}": f"trades ({lead}{key}, id)"
+    for name, key in KEYS.items()
+    for prefix, lead in (("", ""), ("session_", "session_id, "))
+}
+
 
 def upgrade() -> None:
-    for name, key in KEYS.items():
-        op.execute(f"CREATE INDEX IF NOT EXISTS idx_trades_page_{name} ON trades ({key}, id)")
-        op.execute(
-            f"CREATE INDEX IF NOT EXISTS idx_trades_session_page_{name} ON trades (session_id, {key}, id)"
-        )
+    for name, definition in INDEXES.items():
+        op.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {definition}")
 
 
 def downgrade() -> None:
-    for name in KEYS:
-        op.execute(f"DROP INDEX idx_trades_session_page_{name}")
-        op.execute(f"DROP INDEX idx_trades_page_{name}")
+    for name in INDEXES:
+        op.execute(f"DROP INDEX {name}")

@@ -4,7 +4,7 @@ Many parents are one statement: LATERAL gives each its own page, read from the i
 which stays cheap however many rows a parent has.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
@@ -173,16 +173,8 @@ def _page_statement(
     shape: Shape,
 ) -> Statement:
     entity, via = children.entity, children.via(scoped=scoped)
-    query = select(*entity.columns).where(condition(shape, count(), via=via))
-    for name, wanted in (("after", sides.after), ("before", sides.before)):
-        if wanted:
-            place = tuple_(
-                bindparam(f"{name}_key", type_=unbounded(order.column.type)),
-                bindparam(f"{name}_id", type_=UUID(as_uuid=False)),
-            )
-            lower = order.descending == (name == "after")
-            row: ColumnElement[Any] = tuple_(sort_key(order.column), entity.table.c.id)
-            query = query.where(row < place if lower else row > place)
+    bounds = _bounds(order, sides, entity, _lead(children, via))
+    query = select(*entity.columns).where(condition(shape, count(), via=via), *bounds)
 
     def first(query: Select[Any], columns: Any) -> Select[Any]:
         """The first rows of `query` in the page's order, by its `columns`."""
@@ -197,6 +189,37 @@ def _page_statement(
     else:
         query = _merged(children, query, first, needed, scoped=scoped)
     return compile_statement(per_parent(children, query, scoped=scoped))
+
+
+Lead = Sequence[tuple[ColumnElement[Any], ColumnElement[Any]]]
+
+
+def _lead(children: Children, via: Column[Any] | None) -> Lead:
+    """The foreign key and its value, where the rows of one parent are read at a time.
+
+    It leads the comparison with a cursor, so that only the index serves which it leads too. PostgreSQL takes
+    a place among many equals for the end, and would walk the order of all rows for the few beyond it.
+    """
+    if children.entity.parent is None:
+        return ()
+    foreign_key, above = children.entity.parent
+    if via is not None:
+        return ((foreign_key, above.table.c.id),)
+    return ((foreign_key, _keys.c.parent),) if children.by is foreign_key else ()
+
+
+def _bounds(order: Order, sides: _Sides, entity: Entity, lead: Lead) -> Iterator[ColumnElement[bool]]:
+    """What keeps rows between the page's cursors."""
+    row: ColumnElement[Any] = tuple_(*(key for key, _ in lead), sort_key(order.column), entity.table.c.id)
+    for name, wanted in (("after", sides.after), ("before", sides.before)):
+        if wanted:
+            place = tuple_(
+                *(value for _, value in lead),
+                bindparam(f"{name}_key", type_=unbounded(order.column.type)),
+                bindparam(f"{name}_id", type_=UUID(as_uuid=False)),
+            )
+            lower = order.descending == (name == "after")
+            yield row < place if lower else row > place
 
 
 def _merged(
