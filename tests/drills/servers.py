@@ -28,6 +28,7 @@ SETTINGS = {
     "wal_writer_delay": "200ms",
     "checkpoint_timeout": "30s",
     "fsync": "off",  # the processes die, the machine doesn't
+    "dynamic_shared_memory_type": "mmap",  # in the folder, so that a crash leaves nothing behind
 }
 
 
@@ -114,8 +115,7 @@ class Server:
             self._process = None
 
     def remove(self) -> None:
-        if self._process is not None:
-            self.crash()
+        self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder)
 
     def copy_of(self, primary: "Server", *, standby: bool) -> None:
