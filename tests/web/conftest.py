@@ -114,5 +114,5 @@ class Recorder(logging.Handler):
 async def until(condition: Callable[[], object]) -> None:
     """Wait for what another thread does. A test that waits in vain is ended by its timeout."""
 
-    while not condition():  # noqa: ASYNC110 - the other thread's events are not ours to wait for
+    while not condition():
         await asyncio.sleep(0.005)
