@@ -49,7 +49,7 @@ lint: $(VENV)/dev.stamp ## Check style, types and the direction of imports.
 audit: $(VENV)/dev.stamp ## Look the locked packages up among known vulnerabilities.
 	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
 
-check: lint test ## Everything: lint, schema and migrations in step, tests.
+check: lint audit test ## Everything: lint, known vulnerabilities, schema and migrations in step, tests.
 
 graphiql: ## Build the GraphiQL page from its source; needs Node 20 or newer.
 	npm --prefix graphql_api/web/graphiql/source ci --ignore-scripts
