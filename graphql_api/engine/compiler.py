@@ -5,8 +5,10 @@ from functools import cache
 from typing import Any, cast
 
 from graphql import (
+    FieldNode,
     FragmentDefinitionNode,
     GraphQLError,
+    GraphQLField,
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLSchema,
@@ -25,9 +27,10 @@ from graphql.execution.collect_fields import (
     collect_fields,
     collect_subfields,
 )
-from graphql.execution.values import VariableValues
+from graphql.execution.values import VariableValues, get_argument_values
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
+from graphql_api.engine.arguments import Convert, Inputs
 from graphql_api.engine.checks import check_of
 from graphql_api.engine.completion import (
     AbstractCompletion,
@@ -37,16 +40,9 @@ from graphql_api.engine.completion import (
     ObjectCompletion,
 )
 from graphql_api.engine.fields import DeclaredField, FromColumn, FromLoader, FromParent, is_any_source
-from graphql_api.engine.leaves import Convert, leaf_of
+from graphql_api.engine.leaves import leaf_of
 from graphql_api.engine.plan import Column, Field, Plan, Selection
-from graphql_api.engine.readers import (
-    LoadingReader,
-    PlainReader,
-    Reader,
-    ResolverReader,
-    constant_arguments,
-    convert,
-)
+from graphql_api.engine.readers import LoadingReader, PlainReader, Reader, ResolverReader
 from graphql_api.engine.scan import names_variable
 
 
@@ -56,11 +52,13 @@ class Compiler:
     def __init__(
         self,
         schema: GraphQLSchema,
+        inputs: Inputs,
         operation: OperationDefinitionNode,
         fragments: Mapping[str, FragmentDefinitionNode],
         conditions: Mapping[str, bool],
     ) -> None:
         self._schema = schema
+        self._inputs = inputs
         self._operation = operation
         self._fragments = {name: FragmentDetails(node) for name, node in fragments.items()}
         # All that collecting fields asks of variables is whether the conditions hold.
@@ -107,15 +105,16 @@ class Compiler:
         declaration = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
         resolve = definition.resolve or default_field_resolver
         reader: Reader = ResolverReader(resolve, check_of(definition.extensions))
-        conversion: Convert = None
+        conversion: Convert | None = None
         if nodes[0].name.value == "__typename":
             name = type_.name
             reader = PlainReader(lambda _: name)
         elif isinstance(declaration, DeclaredField) and not declaration.extensions:
             match declaration.source:
                 case FromLoader() as source:
-                    constants = self._constants(declaration, definition, nodes)
-                    reader = LoadingReader(source, declaration, constants)
+                    convert = self._inputs.of_arguments(declaration.arguments)
+                    given = constants(definition, nodes[0], convert)
+                    reader = LoadingReader(source, declaration.check, convert, given)
                 case FromColumn() as source if not definition.args and declaration.check is None:
                     column = source.named(declaration.python_name)
                     if source.convert is None or is_leaf_type(get_nullable_type(definition.type)):
@@ -125,20 +124,8 @@ class Compiler:
         completion = self._complete(definition.type, details, conversion)
         return Field(position, key, type_, definition, details, nodes, reader, completion)
 
-    def _constants(self, declaration: DeclaredField, definition: Any, nodes: Sequence[Any]) -> Any:
-        if any(names_variable(argument.value) for argument in nodes[0].arguments or ()):
-            return None
-        try:
-            return convert(
-                constant_arguments(definition, nodes[0]),
-                declaration,
-                self._schema._strawberry_schema,  # type: ignore[attr-defined]  # noqa: SLF001
-            )
-        except Exception:  # noqa: BLE001 - each run meets it again, and says so at the field
-            return None
-
     def _complete(
-        self, type_: GraphQLOutputType, details: FieldDetailsList, conversion: Convert
+        self, type_: GraphQLOutputType, details: FieldDetailsList, conversion: Convert | None
     ) -> Completion:
         nullable = not is_non_null_type(type_)
         if is_non_null_type(type_):
@@ -168,6 +155,16 @@ class Compiler:
             self._select(type_, collected.grouped_field_set),
             None if test is is_any_source else test,
         )
+
+
+def constants(definition: GraphQLField, node: FieldNode, convert: Convert) -> Mapping[str, Any] | None:
+    """The arguments of a field that names no variable; None if it does, or if they can't be coerced."""
+    if any(names_variable(argument.value) for argument in node.arguments or ()):
+        return None
+    try:
+        return cast("Mapping[str, Any]", convert(get_argument_values(definition, node)))
+    except Exception:  # noqa: BLE001 - each run meets it again, and says so at the field
+        return None
 
 
 def assembler(keys: Sequence[str]) -> Callable[[int, Sequence[Column]], list[dict[str, Any]]]:

@@ -30,7 +30,7 @@ from graphql_api.engine.kinds import Kinds
 _VALUE = attrgetter("_value_")
 _UNCHANGED = {GraphQLString: Kinds({str}), GraphQLID: Kinds({str}), GraphQLBoolean: Kinds({bool})}
 
-Convert = Callable[[Any], Any] | None
+Convert = Callable[[Any], Any]
 Serializer = TypeVar("Serializer", bound=Callable[..., Any])
 
 
@@ -57,7 +57,7 @@ def at_once(function: Callable[[Sequence[str]], Sequence[Any]]) -> Callable[[Ser
 class Leaf:
     """A leaf type whose values need a look each: serialised by the type's own function."""
 
-    def __init__(self, type_: GraphQLLeafType, convert: Convert, *, nullable: bool) -> None:
+    def __init__(self, type_: GraphQLLeafType, convert: Convert | None, *, nullable: bool) -> None:
         self.type = type_
         self.convert = convert
         self.nullable = nullable
@@ -148,7 +148,7 @@ class EnumLeaf(Leaf):
 class WordLeaf(Leaf):
     """A leaf type that a column's text is converted for: what was made of a text is remembered."""
 
-    def __init__(self, type_: GraphQLLeafType, convert: Convert, *, nullable: bool) -> None:
+    def __init__(self, type_: GraphQLLeafType, convert: Convert | None, *, nullable: bool) -> None:
         super().__init__(type_, convert, nullable=nullable)
         self.words: dict[str, Any] = _Words(self.complete)
 
@@ -179,7 +179,7 @@ class _Words(dict[str, Any]):
         return meaning
 
 
-def leaf_of(type_: GraphQLLeafType, convert: Convert, *, nullable: bool) -> Leaf:
+def leaf_of(type_: GraphQLLeafType, convert: Convert | None, *, nullable: bool) -> Leaf:
     """How to complete a leaf type's values, after `convert` if there is one."""
     if isinstance(type_, CustomGraphQLEnumType):
         if convert is not None:

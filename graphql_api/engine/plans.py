@@ -6,6 +6,7 @@ from typing import Any
 
 from graphql import GraphQLSchema
 
+from graphql_api.engine.arguments import Inputs
 from graphql_api.engine.compiler import Compiler
 from graphql_api.engine.invocation import Invocation
 from graphql_api.engine.plan import Plan
@@ -28,6 +29,7 @@ class Plans:
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self._schema = schema
+        self._inputs = Inputs(schema)
         self.compiled = 0
         self.fallbacks: Counter[str] = Counter()
 
@@ -47,7 +49,9 @@ class Plans:
             if all(isinstance(value, bool) for value in outcome):
                 conditions = dict(zip(plans.scan.conditions, outcome, strict=True))
                 try:
-                    plan = Compiler(self._schema, operation, document.fragments, conditions).compile()
+                    plan = Compiler(
+                        self._schema, self._inputs, operation, document.fragments, conditions
+                    ).compile()
                 except RecursionError:
                     reason = "depth"
                 else:

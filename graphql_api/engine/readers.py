@@ -7,13 +7,10 @@ where it isn't there yet.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
-from graphql import GraphQLField
-from graphql.execution.values import get_argument_values
-from strawberry.schema.schema_converter import get_arguments
-
-from graphql_api.engine.fields import Check, DeclaredField, FromLoader
+from graphql_api.engine.arguments import Convert
+from graphql_api.engine.fields import Check, FromLoader
 from graphql_api.engine.places import Places
 
 if TYPE_CHECKING:
@@ -67,7 +64,8 @@ class LoadingReader:
     """A declared load: every parent is asked for before anything is awaited."""
 
     source: FromLoader
-    declaration: DeclaredField
+    check: Check | None
+    convert: Convert
     arguments: Mapping[str, Any] | None
     """Those of a field whose arguments name no variable: the same for every request."""
     waits = True
@@ -75,11 +73,11 @@ class LoadingReader:
     def read(self, run: "Run", field: "Field", parents: Sequence[Any], _places: Places) -> list[Any]:
         """Prepare once, then ask for each parent."""
         try:
-            if self.declaration.check is not None:
-                self.declaration.check(run.context)
+            if self.check is not None:
+                self.check(run.context)
             arguments = self.arguments
             if arguments is None:
-                arguments = convert(run.arguments(field), self.declaration, run.strawberry)
+                arguments = self.convert(run.arguments(field))
             load = self.source.prepare(run.context, arguments)
         except Exception as error:  # noqa: BLE001 - becomes the field's error
             return [error] * len(parents)
@@ -107,23 +105,3 @@ class ResolverReader:
             return self.resolve(parents[number], run.info(field, places.path(number)), **arguments)
 
         return attempt(call, range(len(parents)))
-
-
-def convert(arguments: dict[str, Any], declaration: DeclaredField, schema: Any) -> dict[str, Any]:
-    """A declared field's arguments as Strawberry hands them to resolvers: inputs as objects."""
-    if not arguments:
-        return arguments
-    _, converted = get_arguments(
-        field=declaration,
-        source=None,
-        info=cast("Any", None),  # only asked for by inputs that convert themselves
-        kwargs=arguments,
-        config=schema.config,
-        scalar_registry=schema.schema_converter.scalar_registry,
-    )
-    return converted
-
-
-def constant_arguments(definition: GraphQLField, field_node: Any) -> dict[str, Any]:
-    """The arguments of a field that names no variable. Raises GraphQLError if they can't be coerced."""
-    return get_argument_values(definition, field_node)

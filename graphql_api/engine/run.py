@@ -165,11 +165,6 @@ class Run:
         return self.executor.build_resolve_info(field.definition, field.nodes, field.parent, path)
 
     @property
-    def strawberry(self) -> Any:
-        """Strawberry's own schema."""
-        return self._invocation.schema._strawberry_schema  # type: ignore[attr-defined]  # noqa: SLF001
-
-    @property
     def executor(self) -> StrawberryGraphQLCoreExecutionContext:
         """A stock executor of the same operation: for an info, and for what is too rare to do differently."""
         if self._executor is None:

@@ -3,6 +3,7 @@ import weakref
 
 import strawberry
 
+from graphql_api.engine.arguments import Inputs
 from graphql_api.engine.compiler import Compiler
 from graphql_api.engine.documents import Documents
 
@@ -19,7 +20,7 @@ SCHEMA = strawberry.Schema(Query)._schema
 
 def test_nothing_of_a_plan_is_kept_once_it_is_gone() -> None:
     document = Documents(SCHEMA).get("{ a_name_that_the_client_chose: number }")
-    plan = Compiler(SCHEMA, document.operation(None), document.fragments, {}).compile()
+    plan = Compiler(SCHEMA, Inputs(SCHEMA), document.operation(None), document.fragments, {}).compile()
     assembles = weakref.ref(plan.root.assemble)
     del plan
     gc.collect()
