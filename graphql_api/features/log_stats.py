@@ -16,9 +16,9 @@ from graphql_api.engine.fields import FromLoader, declared
 from graphql_api.features.entities import SYSTEM_LOGS
 from graphql_api.features.logs import LOG_LIST, LogLevel, SystemLogFilter
 from graphql_api.features.time import Interval
+from graphql_api.graph.branch import ROOT
 from graphql_api.graph.context import Context, Reader, Row
 from graphql_api.graph.filters import Shape, Values, condition
-from graphql_api.graph.listing import ROOT
 from graphql_api.graph.permissions import reads_logs
 from graphql_api.graph.relations import argument, column
 

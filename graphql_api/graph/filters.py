@@ -225,6 +225,15 @@ def tables_of(shape: Shape) -> frozenset[Any]:
     return frozenset[Any]().union(*(tables_of(member) for member in shape.members))
 
 
+def conjuncts(shape: Shape) -> Iterator[Shape]:
+    """What must all hold, in the order of its values."""
+    if isinstance(shape, Group) and shape.kind == "and":
+        for member in shape.members:
+            yield from conjuncts(member)
+    else:
+        yield shape
+
+
 def condition(
     shape: Shape, counter: Iterator[int], *, via: ColumnElement[Any] | None = None
 ) -> ColumnElement[bool]:

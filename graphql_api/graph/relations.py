@@ -16,11 +16,12 @@ from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument
 
 from graphql_api.engine.fields import Check, FromColumn, FromLoader, FromParent, declared
+from graphql_api.graph.branch import ROOT
 from graphql_api.graph.context import Batch, Context
 from graphql_api.graph.entity import Entity
 from graphql_api.graph.errors import BadInputError
 from graphql_api.graph.filters import Shape, Values, read_filter
-from graphql_api.graph.listing import ROOT, Children
+from graphql_api.graph.listing import Children
 from graphql_api.graph.page import DEFAULT_SIZE, MAX_SIZE, Order, Page
 from graphql_api.graph.scalars import parse_id
 

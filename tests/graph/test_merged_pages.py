@@ -159,6 +159,19 @@ async def test_an_operators_account_and_strategy_have_every_tenants_trades(graph
     assert of == expected(of_account, order)
 
 
+async def test_an_operators_list_of_one_account_is_that_accounts_list(graph: Graph, desk: Desk) -> None:
+    order = {"field": "SIZE", "direction": "DESC"}
+    of_account = [trade for trade in desk.trades if trade["account_id"] == desk.account]
+    viewer = graph.as_(operator())
+
+    found = await walk(viewer, None, orderBy=order, filter={"accountId": desk.account})
+    assert found == expected(of_account, order)
+    within = await walk(
+        viewer, f'session(id: "{desk.session}")', orderBy=order, filter={"accountId": desk.account}
+    )
+    assert within == expected([trade for trade in of_account if trade["session_id"] == desk.session], order)
+
+
 async def test_many_accounts_each_get_their_own_merged_page(graph: Graph, desk: Desk) -> None:
     query = "{ accounts { nodes { id trades(first: 100, orderBy: { field: PNL }) { nodes { id } } } } }"
     answer = await graph.as_(operator()).ask(query)

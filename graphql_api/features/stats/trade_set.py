@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from itertools import count
 from typing import Any
 
 import asyncpg
@@ -28,8 +27,9 @@ from graphql_api.db.tables import finite
 from graphql_api.db.words import DIRECTIONS, trade_status_sql
 from graphql_api.graph.context import Reader, Row
 from graphql_api.graph.errors import BadInputError
-from graphql_api.graph.filters import EVERYTHING, Clause, Group, Shape, Values, condition, tables_of
-from graphql_api.graph.listing import Children, below, per_parent
+from graphql_api.graph.filters import EVERYTHING, Clause, Group, Shape, Values, tables_of
+from graphql_api.graph.listing import Children
+from graphql_api.graph.rows import below, matching, per_parent
 
 _trades = tables.trades.c
 
@@ -158,6 +158,6 @@ def _statement(
     shape: Shape,
     scoped: bool,  # noqa: FBT001 - part of the cache's key
 ) -> Statement:
-    query = select(*_COLUMNS).where(condition(shape, count(), via=children.via(scoped=scoped)))
+    query = select(*_COLUMNS).where(*matching(children, shape, scoped=scoped))
     query = below(children, query, tables_of(shape), scoped=scoped)
     return compile_statement(measure(per_parent(children, query, scoped=scoped).cte("chosen")))
