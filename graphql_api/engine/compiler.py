@@ -29,6 +29,7 @@ from graphql.execution.collect_fields import (
 )
 from graphql.execution.values import VariableValues, get_argument_values
 from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.field import StrawberryField
 
 from graphql_api.engine.arguments import Convert, Inputs
 from graphql_api.engine.checks import check_of
@@ -42,7 +43,14 @@ from graphql_api.engine.completion import (
 from graphql_api.engine.fields import DeclaredField, FromColumn, FromLoader, FromParent, is_any_source
 from graphql_api.engine.leaves import leaf_of
 from graphql_api.engine.plan import Column, Field, Plan, Selection
-from graphql_api.engine.readers import LoadingReader, PlainReader, Reader, ResolverReader
+from graphql_api.engine.readers import (
+    AttributeReader,
+    LoadingReader,
+    MethodReader,
+    PlainReader,
+    Reader,
+    ResolverReader,
+)
 from graphql_api.engine.scan import names_variable
 
 
@@ -61,6 +69,7 @@ class Compiler:
         self._inputs = inputs
         self._operation = operation
         self._fragments = {name: FragmentDetails(node) for name, node in fragments.items()}
+        self._strawberry: Any = schema._strawberry_schema  # type: ignore[attr-defined]  # noqa: SLF001
         # All that collecting fields asks of variables is whether the conditions hold.
         self._conditions = VariableValues({}, dict(conditions))
 
@@ -102,27 +111,37 @@ class Compiler:
         definition = self._schema.get_field(type_, nodes[0].name.value)
         if definition is None:
             return None
-        declaration = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-        resolve = definition.resolve or default_field_resolver
-        reader: Reader = ResolverReader(resolve, check_of(definition.extensions))
-        conversion: Convert | None = None
-        if nodes[0].name.value == "__typename":
-            name = type_.name
-            reader = PlainReader(lambda _: name)
-        elif isinstance(declaration, DeclaredField) and not declaration.extensions:
-            match declaration.source:
-                case FromLoader() as source:
-                    convert = self._inputs.of_arguments(declaration.arguments)
-                    given = constants(definition, nodes[0], convert)
-                    reader = LoadingReader(source, declaration.check, convert, given)
-                case FromColumn() as source if not definition.args and declaration.check is None:
-                    column = source.named(declaration.python_name)
-                    if source.convert is None or is_leaf_type(get_nullable_type(definition.type)):
-                        reader, conversion = PlainReader.of_column(column), source.convert
-                case FromParent(compute) if not definition.args and declaration.check is None:
-                    reader = PlainReader(compute)
+        reader, conversion = self._reader(type_, definition, nodes[0])
         completion = self._complete(definition.type, details, conversion)
         return Field(position, key, type_, definition, details, nodes, reader, completion)
+
+    def _reader(
+        self, type_: GraphQLObjectType, definition: GraphQLField, node: FieldNode
+    ) -> tuple[Reader, Convert | None]:
+        """How a field is read, and what its column is then converted by."""
+        declaration = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+        check = check_of(definition.extensions)
+        if node.name.value == "__typename":
+            return PlainReader(lambda _: type_.name), None
+        handlers = self._strawberry.schema_converter.exception_handlers
+        if not isinstance(declaration, StrawberryField) or declaration.extensions or handlers:
+            return ResolverReader(definition.resolve or default_field_resolver, check), None
+        is_plain = not definition.args and check is None
+        match declaration.source if isinstance(declaration, DeclaredField) else None:
+            case FromLoader() as source:
+                convert = self._inputs.of_arguments(declaration.arguments)
+                return LoadingReader(source, check, convert, constants(definition, node, convert)), None
+            case FromColumn() as source if is_plain and (source.convert is None or is_leaf(definition.type)):
+                return PlainReader.of_column(source.named(declaration.python_name)), source.convert
+            case FromParent(compute) if is_plain:
+                return PlainReader(compute), None
+            case None if declaration.is_basic_field:
+                return AttributeReader(declaration), None
+            case None if declaration.base_resolver is not None and not declaration.is_subscription:
+                convert = self._inputs.of_arguments(declaration.arguments)
+                return MethodReader(declaration, convert, check, self._strawberry.config.info_class), None
+            case _:
+                return ResolverReader(definition.resolve or default_field_resolver, check), None
 
     def _complete(
         self, type_: GraphQLOutputType, details: FieldDetailsList, conversion: Convert | None
@@ -155,6 +174,11 @@ class Compiler:
             self._select(type_, collected.grouped_field_set),
             None if test is is_any_source else test,
         )
+
+
+def is_leaf(type_: GraphQLOutputType) -> bool:
+    """Whether a field's values are scalars or enums, and not lists of them."""
+    return is_leaf_type(get_nullable_type(type_))
 
 
 def constants(definition: GraphQLField, node: FieldNode, convert: Convert) -> Mapping[str, Any] | None:

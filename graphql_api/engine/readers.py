@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from strawberry.types.field import StrawberryField
+
 from graphql_api.engine.arguments import Convert
 from graphql_api.engine.fields import Check, FromLoader
 from graphql_api.engine.places import Places
@@ -85,15 +87,66 @@ class LoadingReader:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributeReader:
+    """An attribute of the parent, as Strawberry reads fields without a resolver."""
+
+    declaration: StrawberryField
+    waits = True
+
+    def read(self, _run: "Run", _field: "Field", parents: Sequence[Any], _places: Places) -> list[Any]:
+        """Ask each parent."""
+        return attempt(lambda parent: self.declaration.get_result(parent, None, [], {}), parents)
+
+
+@dataclass(frozen=True, slots=True)
+class MethodReader:
+    """A Strawberry field's own resolver, called once for each parent."""
+
+    declaration: StrawberryField
+    convert: Convert
+    check: Check | None
+    make_info: Callable[..., Any]
+    """The schema's own class of `info`."""
+    waits = True
+
+    def read(self, run: "Run", field: "Field", parents: Sequence[Any], places: Places) -> list[Any]:
+        """Call it with what it asks for: its parent, an `info`, its arguments."""
+        try:
+            if self.check is not None:
+                self.check(run.context)
+            given = run.arguments(field)
+        except Exception as error:  # noqa: BLE001 - becomes the field's error
+            return [error] * len(parents)
+        resolver = self.declaration.base_resolver
+        assert resolver is not None  # noqa: S101 - narrows
+
+        def call(number: int) -> Any:
+            parent = parents[number]
+            info = self.make_info(_raw_info=run.info(field, places.path(number)), _field=self.declaration)
+            arguments = self.convert(given)
+            for parameter, value in (
+                (resolver.parent_parameter, parent),
+                (resolver.root_parameter, parent),
+                (resolver.info_parameter, info),
+            ):
+                if parameter is not None:
+                    arguments[parameter.name] = value
+            own = [parent] if resolver.self_parameter else []
+            return self.declaration.get_result(parent, info, own, arguments)
+
+        return attempt(call, range(len(parents)))
+
+
+@dataclass(frozen=True, slots=True)
 class ResolverReader:
-    """An ordinary resolver, which can only be called, once for each parent."""
+    """Any other resolver, called as the stock executor calls it."""
 
     resolve: Callable[..., Any]
     check: Check | None = None
     waits = True
 
     def read(self, run: "Run", field: "Field", parents: Sequence[Any], places: Places) -> list[Any]:
-        """Call it with an `info` of its own for each parent."""
+        """Call it once for each parent, with an `info` of its own."""
         try:
             if self.check is not None:
                 self.check(run.context)
