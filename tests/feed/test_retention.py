@@ -8,8 +8,8 @@ from tests.feed.conftest import MakeFeed, events, messages, nothing_more, write,
 
 EVERYTHING = LogFilter()
 
-# Transaction ids are the whole server's: one of another test, open at the wrong moment, leaves it unproved that
-# nothing was missed, and the feed says so. These need a server to themselves, which a drill's run has.
+# Transaction ids are the whole server's: one of another test, open at the wrong moment, leaves it unproved
+# that nothing was missed, and the feed says so. These need a server to themselves, as in a drill's run.
 alone = pytest.mark.drill
 
 
