@@ -40,7 +40,14 @@ from graphql_api.engine.completion import (
     ListCompletion,
     ObjectCompletion,
 )
-from graphql_api.engine.fields import DeclaredField, FromColumn, FromLoader, FromParent, is_any_source
+from graphql_api.engine.fields import (
+    DeclaredField,
+    FromColumn,
+    FromKey,
+    FromLoader,
+    FromParent,
+    is_any_source,
+)
 from graphql_api.engine.leaves import leaf_of
 from graphql_api.engine.plan import Column, Field, Plan, Selection
 from graphql_api.engine.readers import (
@@ -128,9 +135,10 @@ class Compiler:
             return ResolverReader(definition.resolve or default_field_resolver, check), None
         is_plain = not definition.args and check is None
         match declaration.source if isinstance(declaration, DeclaredField) else None:
-            case FromLoader() as source:
-                convert = self._inputs.of_arguments(declaration.arguments)
-                return LoadingReader(source, check, convert, constants(definition, node, convert)), None
+            case FromLoader(prepare):
+                return self._loading(prepare, None, definition, node), None
+            case FromKey(key, prepare):
+                return self._loading(prepare, key, definition, node), None
             case FromColumn() as source if is_plain and (source.convert is None or is_leaf(definition.type)):
                 return PlainReader.of_column(source.named(declaration.python_name)), source.convert
             case FromParent(compute) if is_plain:
@@ -142,6 +150,12 @@ class Compiler:
                 return MethodReader(declaration, convert, check, self._strawberry.config.info_class), None
             case _:
                 return ResolverReader(definition.resolve or default_field_resolver, check), None
+
+    def _loading(self, prepare: Any, key: Any, definition: GraphQLField, node: FieldNode) -> LoadingReader:
+        declaration = definition.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
+        convert = self._inputs.of_arguments(declaration.arguments)
+        given = constants(definition, node, convert)
+        return LoadingReader(prepare, check_of(definition.extensions), convert, given, key)
 
     def _complete(
         self, type_: GraphQLOutputType, details: FieldDetailsList, conversion: Convert | None

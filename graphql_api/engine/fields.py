@@ -50,7 +50,18 @@ class FromLoader:
     prepare: Callable[[Any, Mapping[str, Any]], Load]
 
 
-Source = FromColumn | FromParent | FromLoader
+@dataclass(frozen=True, slots=True)
+class FromKey:
+    """A value that is loaded in batches by a key of the parent; null for a parent whose key is.
+
+    `prepare` is that of FromLoader, for a key in the place of a parent. Parents of one key ask once.
+    """
+
+    key: Callable[[Any], Any]
+    prepare: Callable[[Any, Mapping[str, Any]], Load]
+
+
+Source = FromColumn | FromParent | FromLoader | FromKey
 Check = Callable[[Any], None]
 """Raises if the context's viewer may not ask for the field at all."""
 
@@ -76,7 +87,8 @@ class DeclaredField(StrawberryField):
     @property
     def is_basic_field(self) -> bool:
         """Whether the stock executor may leave out `info`."""
-        return not isinstance(self.source, FromLoader) and self.check is None and super().is_basic_field
+        loads = isinstance(self.source, FromLoader | FromKey)
+        return not loads and self.check is None and super().is_basic_field
 
     def get_result(self, source: Any, info: Any, args: list[Any], kwargs: Any) -> Any:
         """Read the value for one parent, as the stock executor asks for it."""
@@ -89,11 +101,17 @@ class DeclaredField(StrawberryField):
             case FromParent(compute):
                 return compute(source)
             case FromLoader(prepare):
-                value = prepare(info.context, kwargs)(source)
-                # The loader's future is shared: a sibling's failure may cancel this wait, not the batch.
-                return asyncio.shield(value) if asyncio.isfuture(value) else value
+                return _shielded(prepare(info.context, kwargs)(source))
+            case FromKey(key_of, prepare):
+                load, key = prepare(info.context, kwargs), key_of(source)
+                return None if key is None else _shielded(load(key))
             case _:
                 return super().get_result(source, info, args, kwargs)
+
+
+def _shielded(value: Any) -> Any:
+    # The loader's future is shared: a sibling's failure may cancel this wait, not the batch.
+    return asyncio.shield(value) if asyncio.isfuture(value) else value
 
 
 def declared(

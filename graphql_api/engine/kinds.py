@@ -4,6 +4,7 @@ Collecting the classes of a list runs in C; looking at each value doesn't. A lev
 always of one class, or of one class and None.
 """
 
+from asyncio import Future
 from collections.abc import Iterable
 from functools import lru_cache
 from types import NoneType
@@ -34,6 +35,12 @@ def are_present(kinds: Kinds) -> bool:
 def are_awaitable(kinds: Kinds) -> bool:
     """Whether there is something to await among them."""
     return any(hasattr(kind, "__await__") for kind in kinds)
+
+
+@lru_cache(maxsize=1024)
+def are_settling(kinds: Kinds) -> bool:
+    """Whether what there is to await has begun already: futures, and no coroutines."""
+    return all(issubclass(kind, Future) or not hasattr(kind, "__await__") for kind in kinds)
 
 
 @lru_cache(maxsize=1024)

@@ -6,13 +6,14 @@ where it isn't there yet.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from strawberry.types.field import StrawberryField
 
 from graphql_api.engine.arguments import Convert
-from graphql_api.engine.fields import Check, FromLoader
+from graphql_api.engine.fields import Check, Load
 from graphql_api.engine.places import Places
 
 if TYPE_CHECKING:
@@ -65,25 +66,41 @@ class PlainReader:
 class LoadingReader:
     """A declared load: every parent is asked for before anything is awaited."""
 
-    source: FromLoader
+    prepare: Callable[[Any, Mapping[str, Any]], Load]
     check: Check | None
     convert: Convert
     arguments: Mapping[str, Any] | None
     """Those of a field whose arguments name no variable: the same for every request."""
+    key: Callable[[Any], Any] | None
+    """Of the parent, where that is what is loaded by."""
     waits = True
 
     def read(self, run: "Run", field: "Field", parents: Sequence[Any], _places: Places) -> list[Any]:
-        """Prepare once, then ask for each parent."""
+        """Prepare once, then ask for each parent, or for each key that is none of another's."""
         try:
             if self.check is not None:
                 self.check(run.context)
             arguments = self.arguments
             if arguments is None:
                 arguments = self.convert(run.arguments(field))
-            load = self.source.prepare(run.context, arguments)
+            load = self.prepare(run.context, arguments)
         except Exception as error:  # noqa: BLE001 - becomes the field's error
             return [error] * len(parents)
-        return attempt(load, parents)
+        if self.key is None:
+            return attempt(load, parents)
+        try:
+            keys = list(map(self.key, parents))
+            different = dict.fromkeys(keys)
+        except Exception:  # noqa: BLE001 - found again, at the parent that it is about
+            return attempt(partial(_load_one, self.key, load), parents)
+        different.pop(None, None)
+        loads = dict(zip(different, attempt(load, different), strict=True))
+        return list(map(loads.get, keys))
+
+
+def _load_one(key_of: Callable[[Any], Any], load: Load, parent: Any) -> Any:
+    key = key_of(parent)
+    return None if key is None else load(key)
 
 
 @dataclass(frozen=True, slots=True)

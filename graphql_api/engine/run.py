@@ -12,7 +12,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from graphql_api.engine.completion import Completed
 from graphql_api.engine.failures import Failure, Report, merge
 from graphql_api.engine.invocation import Invocation
-from graphql_api.engine.kinds import are_awaitable, kinds_of
+from graphql_api.engine.kinds import are_awaitable, are_settling, kinds_of
 from graphql_api.engine.places import FieldPlaces, Places, Root
 from graphql_api.engine.plan import Column, Field, Plan, Selection
 
@@ -116,21 +116,21 @@ class Run:
         return await self._wait(self._begin(values))
 
     def _begin(self, values: list[Any]) -> list[Any]:
-        if not are_awaitable(kinds_of(values)):
+        if are_settling(kinds_of(values)):
             return values
-        return [self._future(value) if hasattr(type(value), "__await__") else value for value in values]
-
-    def _future(self, value: Any) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = asyncio.ensure_future(value)
-        if future is not value:
-            self._tasks.append(future)
-        return future
+        begun: dict[int, asyncio.Future[Any]] = {}  # parents of one key share what is awaited for it
+        for value in values:
+            if hasattr(type(value), "__await__") and id(value) not in begun:
+                begun[id(value)] = future = asyncio.ensure_future(value)
+                if future is not value:
+                    self._tasks.append(future)
+        return [begun.get(id(value), value) for value in values]
 
     async def _wait(self, values: list[Any]) -> list[Any]:
         # One after the other: futures of one batch are done together, so only the first is waited for.
         settled = []
         for value in values:
-            if asyncio.isfuture(value):
+            if hasattr(type(value), "__await__"):
                 try:
                     settled.append(await value)
                 except Exception as error:  # noqa: BLE001 - becomes the field's error

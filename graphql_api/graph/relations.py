@@ -8,6 +8,7 @@ Each goes through a loader of the operation, so that aliases, fragments and sibl
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import strawberry
@@ -15,7 +16,7 @@ from sqlalchemy import Column
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument
 
-from graphql_api.engine.fields import Check, FromColumn, FromLoader, FromParent, declared
+from graphql_api.engine.fields import Check, FromColumn, FromKey, FromLoader, FromParent, declared
 from graphql_api.graph.branch import ROOT
 from graphql_api.graph.context import Batch, Context
 from graphql_api.graph.entity import Entity
@@ -38,17 +39,7 @@ def computed(description: str, compute: Any) -> Any:
 
 def one(description: str, batch: Batch, *, key: str) -> Any:
     """An edge to at most one row: what `batch` has for the row's column `key`."""
-
-    def prepare(context: Context, _: Mapping[str, Any]) -> Any:
-        load = context.loaders.of(batch).load
-
-        def of(row: Any) -> Any:
-            value = row[key]
-            return None if value is None else load(value)
-
-        return of
-
-    return declared(description, FromLoader(prepare))
+    return declared(description, FromKey(itemgetter(key), lambda context, _: context.loaders.of(batch).load))
 
 
 def root_one(description: str, entity: Entity, *, check: Check) -> Any:
@@ -102,10 +93,9 @@ def many(description: str, listing: Listing, *, of: Entity, by: Column[Any]) -> 
     children = Children(listing.entity, of, by)
 
     def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
-        load = context.loaders.of(children.page, listing.page(arguments)).load
-        return lambda row: load(row["id"])
+        return context.loaders.of(children.page, listing.page(arguments)).load
 
-    return declared(description, FromLoader(prepare), arguments=listing.arguments())
+    return declared(description, FromKey(itemgetter("id"), prepare), arguments=listing.arguments())
 
 
 def root_many(description: str, listing: Listing, *, check: Check) -> Any:

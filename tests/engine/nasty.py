@@ -12,18 +12,29 @@ from strawberry.annotation import StrawberryAnnotation
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.arguments import StrawberryArgument
 
-from graphql_api.engine.fields import FromColumn, FromLoader, FromParent, declared, is_any_source, resolved
+from graphql_api.engine.fields import (
+    FromColumn,
+    FromKey,
+    FromLoader,
+    FromParent,
+    declared,
+    is_any_source,
+    resolved,
+)
 from tests.engine.nasty_values import (
     Context,
     Kind,
     Money,
     answer,
     children,
+    clan,
     compute_flags,
     compute_label,
     compute_matrix,
     dice,
     in_some_shape,
+    load_elder,
+    load_elders,
     load_rock,
     load_rocks,
     read_kind,
@@ -91,6 +102,9 @@ class Rock(Thing):
     strict_matrix: list[list[int]] = declared("", FromParent(compute_matrix))
     itself: "Rock" = declared("", FromParent(lambda parent: parent))
     guarded: str | None = declared("", FromColumn("name"), check=refuse)
+    elder: "Rock | None" = declared("", FromKey(clan, load_elder))
+    strict_elder: "Rock" = declared("", FromKey(clan, load_elder))
+    elders: list["Rock | None"] | None = declared("", FromKey(clan, load_elders))
     above: "Rock | None" = declared("", FromLoader(load_rock))
     strict_above: "Rock" = declared("", FromLoader(load_rock))
     rocks: list["Rock | None"] | None = declared("", FromLoader(load_rocks), arguments=[argument_first])

@@ -137,6 +137,32 @@ def load_rock(context: Context, _arguments: Any) -> Any:
     return load
 
 
+def clan(parent: Any) -> str | None:
+    """A key that parents share, that some don't have, and that can't be told of others."""
+    match dice(parent["id"] or "c", 7):
+        case 0:
+            raise KeyError(f"no clan of {parent['id']}")
+        case 1:
+            return None
+        case number:
+            return "clan" if number % 2 else "clan'"
+
+
+def load_elder(context: Context, _arguments: Any) -> Any:
+    def load(key: str) -> Any:
+        return answer(context, key, row(key))
+
+    return load
+
+
+def load_elders(context: Context, _arguments: Any) -> Any:
+    if context.log == ["refuse"]:
+        raise RefusedError("no elders for you")
+    return lambda key: answer(
+        context, key, [row(key), LookupError(key)] if len(key) > 4 else LookupError(key)
+    )
+
+
 def refuse(context: Context) -> None:
     if context.log == ["refuse"]:
         raise RefusedError("not for you")
