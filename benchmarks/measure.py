@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from math import nan
 from statistics import median
 
 from benchmarks import workloads
@@ -53,9 +54,12 @@ class Measured:
         return Sample(**{name: median(getattr(each, name) for each in rounds) for name in figures})
 
     def ratio(self, workload: str, server: str, to: str) -> float:
-        """The median over the rounds of one server's CPU by another's: a noisy round disturbs both."""
+        """The median over the rounds of one server's CPU by another's: a noisy round disturbs both.
+
+        NaN where a round was too short for the kernel's clock, which counts in hundredths of a second.
+        """
         pairs = zip(self.samples[workload, server], self.samples[workload, to], strict=True)
-        return median(one.cpu / other.cpu for one, other in pairs)
+        return median(one.cpu / other.cpu if other.cpu else nan for one, other in pairs)
 
 
 @dataclass(frozen=True, slots=True)

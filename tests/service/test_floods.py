@@ -115,5 +115,6 @@ async def test_a_message_that_goes_on_ends_the_socket(service: Service) -> None:
     async with opened(service) as socket:
         with suppress(ConnectionClosed):
             await socket.send(["x" * 65_536] * 100)
-        assert await end_of(socket) == 1009
+        # The close frame may be lost behind what the client has still to send.
+        assert await end_of(socket) in (1009, 1006)
     assert await is_served(service)
