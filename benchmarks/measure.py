@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from math import nan
+from pathlib import Path
 from statistics import median
 
 from benchmarks import workloads
