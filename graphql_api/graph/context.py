@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
-from aiodataloader import DataLoader
+from aiodataloader import DataLoader, dispatch_queue
+from aiodataloader import Loader as Queued
 
 from graphql_api.auth.identity import Identity
 from graphql_api.auth.viewer import Viewer
@@ -62,6 +63,12 @@ class Loader(DataLoader[Any, Any]):
     def get_cache_key(self, key: Any) -> Any:
         """Keys are what they are remembered by."""
         return key
+
+    def do_resolve_reject(self, key: Any, future: asyncio.Future[Any]) -> None:
+        """Queue a key. The batch begins with the loop's next turn, and not by way of another task."""
+        self._queue.append(Queued(key, future))
+        if len(self._queue) == 1:
+            self.loop.call_soon(dispatch_queue, self)
 
     async def batch_load_fn(self, keys: list[Any]) -> list[Any]:
         """Read for all keys of a turn of the event loop, in a task of its own."""
