@@ -60,6 +60,9 @@ from graphql_api.engine.readers import (
 )
 from graphql_api.engine.scan import names_variable
 
+WIDE = 4
+"""Columns from which taking all columns of a table apart costs less than reading each by itself."""
+
 
 class Compiler:
     """Compiles one operation for one outcome of its conditions."""
@@ -97,16 +100,14 @@ class Compiler:
             field = self._field(len(fields), key, type_, details)
             if field is not None:
                 fields.append(field)
-        flat = {
-            field
-            for field in fields
-            if not field.reader.waits and isinstance(field.completion, LeafCompletion)
-        }
+        flat = [field for field in fields if is_flat(field)]
+        columns = {field.column for field in flat if field.column is not None}
         return Selection(
             type_,
             tuple(fields),
-            tuple(field for field in fields if field in flat),
+            tuple(flat),
             tuple(field for field in fields if field not in flat),
+            len(columns) >= WIDE,
             assembler([field.key for field in fields]),
             any(field.reader.waits or field.completion.waits for field in fields),
         )
@@ -120,7 +121,8 @@ class Compiler:
             return None
         reader, conversion = self._reader(type_, definition, nodes[0])
         completion = self._complete(definition.type, details, conversion)
-        return Field(position, key, type_, definition, details, nodes, reader, completion)
+        column = reader.column if isinstance(reader, PlainReader) else None
+        return Field(position, key, type_, definition, details, nodes, reader, column, completion)
 
     def _reader(
         self, type_: GraphQLObjectType, definition: GraphQLField, node: FieldNode
@@ -188,6 +190,11 @@ class Compiler:
             self._select(type_, collected.grouped_field_set),
             None if test is is_any_source else test,
         )
+
+
+def is_flat(field: Field) -> bool:
+    """Whether a field is read from its parent alone and has nothing below it."""
+    return not field.reader.waits and isinstance(field.completion, LeafCompletion)
 
 
 def is_leaf(type_: GraphQLOutputType) -> bool:

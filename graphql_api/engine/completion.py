@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from itertools import chain, islice
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from graphql import GraphQLAbstractType, GraphQLError, GraphQLObjectType, Undefined
@@ -16,9 +16,10 @@ from graphql.execution.executor import invalid_return_type_error
 from graphql.pyutils import is_iterable
 
 from graphql_api.engine.failures import Failure, Failures, first
-from graphql_api.engine.kinds import are_awaitable, are_lists, are_present, are_sound, kinds_of
+from graphql_api.engine.kinds import are_awaitable, are_lists, are_present, kinds_of
 from graphql_api.engine.leaves import Leaf
 from graphql_api.engine.places import ItemPlaces, Places, Subset
+from graphql_api.engine.rows import joined
 
 if TYPE_CHECKING:
     from graphql_api.engine.plan import Field, Selection
@@ -109,8 +110,7 @@ class LeafCompletion(Completion):
 
     def complete_at_once(self, values: Column) -> Column | None:
         """A result for each value, unless one of them needs care."""
-        kinds = kinds_of(values)
-        return self.leaf.complete_all(values, kinds) if are_sound(kinds) else None
+        return self.leaf.complete_all(values)
 
     async def complete(self, run: "Run", field: "Field", values: Column, places: Places) -> Completed:
         """A result for each value, one by one if need be."""
@@ -147,12 +147,11 @@ class ListCompletion(Completion):
         """Complete the items of all lists together, and hand each list its own."""
         lists, broken = await self._items(field, values)
         sizes = list(map(len, lists))
-        items: list[Any] = list(chain.from_iterable(lists))
+        items = joined(lists)
         if are_awaitable(kinds_of(items)):
             items = await run.settle(items)
         part, failed = await self.item.complete(run, field, items, ItemPlaces(places, sizes))
-        rest = iter(part)
-        results = [list(islice(rest, size)) for size in sizes]
+        results = [part[start:end] for start, end in pairwise(accumulate(sizes, initial=0))]
         if not failed and not broken:
             return results, None
         failures: dict[int, Failure] = {}

@@ -25,7 +25,7 @@ from graphql import (
 from graphql.execution import Executor
 from strawberry.schema.schema_converter import CustomGraphQLEnumType
 
-from graphql_api.engine.kinds import Kinds
+from graphql_api.engine.kinds import Kinds, are_sound, are_texts, kinds_of
 
 _VALUE = attrgetter("_value_")
 _UNCHANGED = {GraphQLString: Kinds({str}), GraphQLID: Kinds({str}), GraphQLBoolean: Kinds({bool})}
@@ -35,7 +35,7 @@ Serializer = TypeVar("Serializer", bound=Callable[..., Any])
 
 
 def unchanged(*classes: type) -> Callable[[Serializer], Serializer]:
-    """Decorate a scalar's serializer: values of exactly these classes are returned as they are."""
+    """Decorate a scalar's serializer: values of these classes are returned as they are."""
 
     def mark(serialize: Serializer) -> Serializer:
         serialize.unchanged = Kinds(classes)  # type: ignore[attr-defined]
@@ -70,8 +70,13 @@ class Leaf:
                 return None
         return Executor.complete_leaf_value(self.type, value)
 
-    def complete_all(self, values: Sequence[Any], kinds: Kinds) -> Sequence[Any] | None:
-        """The JSON of a whole column of values of these classes, or None if some of it needs care."""
+    def complete_all(self, values: Sequence[Any]) -> Sequence[Any] | None:
+        """The JSON of a whole column, or None if some of it needs care."""
+        kinds = kinds_of(values)
+        return self.complete_kinds(values, kinds) if are_sound(kinds) else None
+
+    def complete_kinds(self, values: Sequence[Any], kinds: Kinds) -> Sequence[Any] | None:
+        """The same for a column of these classes, none of which is an error."""
         complete = self.complete
         try:
             results = [None if value is None else complete(value) for value in values]
@@ -85,11 +90,16 @@ class UnchangedLeaf(Leaf):
 
     def __init__(self, type_: GraphQLLeafType, kinds: Kinds, *, nullable: bool) -> None:
         super().__init__(type_, None, nullable=nullable)
+        self.keeps_texts = str in kinds
         self.kinds = kinds | {NoneType} if nullable else kinds
 
-    def complete_all(self, values: Sequence[Any], kinds: Kinds) -> Sequence[Any] | None:
-        """The column itself."""
-        return values if kinds <= self.kinds else super().complete_all(values, kinds)
+    def complete_all(self, values: Sequence[Any]) -> Sequence[Any] | None:
+        """The column itself, most often."""
+        return values if self.keeps_texts and are_texts(values) else super().complete_all(values)
+
+    def complete_kinds(self, values: Sequence[Any], kinds: Kinds) -> Sequence[Any] | None:
+        """The column itself, if all its classes may stay."""
+        return values if kinds <= self.kinds else super().complete_kinds(values, kinds)
 
 
 class TextLeaf(Leaf):
@@ -101,23 +111,23 @@ class TextLeaf(Leaf):
         super().__init__(type_, None, nullable=nullable)
         self.serialize = serialize
 
-    def complete_all(self, values: Sequence[Any], kinds: Kinds) -> Sequence[Any] | None:
+    def complete_all(self, values: Sequence[Any]) -> Sequence[Any] | None:
         """The texts serialised, nulls left in their places."""
         try:
-            if kinds == {str}:
+            if are_texts(values):
                 return self.serialize(values)
-            if self.nullable and kinds == {str, NoneType}:
+            if self.nullable and kinds_of(values) == {str, NoneType}:
                 texts = iter(self.serialize([value for value in values if value is not None]))
                 return [None if value is None else next(texts) for value in values]
         except Exception:  # noqa: BLE001 - found again by whoever takes care
             return None
-        return super().complete_all(values, kinds)
+        return super().complete_all(values)
 
 
 class IntLeaf(Leaf):
     """Int: an integer of 32 bits stays as it is."""
 
-    def complete_all(self, values: Sequence[Any], kinds: Kinds) -> Sequence[Any] | None:
+    def complete_kinds(self, values: Sequence[Any], kinds: Kinds) -> Sequence[Any] | None:
         """The column itself, if all of it is in range."""
         numbers = values
         if NoneType in kinds and self.nullable:
@@ -125,7 +135,7 @@ class IntLeaf(Leaf):
             numbers = [value for value in values if value is not None]
         if kinds == {int} and min(numbers) >= GRAPHQL_MIN_INT and max(numbers) <= GRAPHQL_MAX_INT:
             return values
-        return super().complete_all(values, kinds)
+        return super().complete_kinds(values, kinds)
 
 
 class EnumLeaf(Leaf):
@@ -137,12 +147,12 @@ class EnumLeaf(Leaf):
         members: Iterable[Enum] = type_.wrapped_cls
         self.names = {member.value: self.complete(member) for member in members}
 
-    def complete_all(self, values: Sequence[Any], kinds: Kinds) -> Sequence[Any] | None:
+    def complete_kinds(self, values: Sequence[Any], kinds: Kinds) -> Sequence[Any] | None:
         """The names of a column of members."""
         if kinds == {self.kind}:
             # By value: looking a member up would call its __hash__, which is written in Python.
             return list(map(self.names.__getitem__, map(_VALUE, values)))
-        return super().complete_all(values, kinds)
+        return super().complete_kinds(values, kinds)
 
 
 class WordLeaf(Leaf):
@@ -152,15 +162,15 @@ class WordLeaf(Leaf):
         super().__init__(type_, convert, nullable=nullable)
         self.words: dict[str, Any] = _Words(self.complete)
 
-    def complete_all(self, values: Sequence[Any], kinds: Kinds) -> Sequence[Any] | None:
+    def complete_all(self, values: Sequence[Any]) -> Sequence[Any] | None:
         """What the texts of a column mean, which may be null."""
-        if kinds == {str}:
+        if are_texts(values):
             try:
                 results = list(map(self.words.__getitem__, values))
             except Exception:  # noqa: BLE001 - found again by whoever takes care
                 return None
             return results if self.nullable or None not in results else None
-        return super().complete_all(values, kinds)
+        return super().complete_all(values)
 
 
 class _Words(dict[str, Any]):

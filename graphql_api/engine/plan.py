@@ -33,6 +33,8 @@ class Field:
     details: FieldDetailsList
     nodes: list[FieldNode]
     reader: "Reader"
+    column: str | None
+    """The column of the parent's row that is read, if it is one."""
     completion: "Completion"
 
     @property
@@ -51,6 +53,8 @@ class Selection:
     """Those that are read from the parent alone and have nothing below them."""
     branches: tuple[Field, ...]
     """All others."""
+    is_wide: bool
+    """Whether it takes so many columns that all of the rows' are worth taking apart."""
     assemble: Callable[[int, Sequence[Column]], list[dict[str, Any]]]
     """From a column of completed values for each field, all of the given length, to the objects."""
     waits: bool

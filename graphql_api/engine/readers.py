@@ -47,12 +47,14 @@ class PlainReader:
     """What a function of the parent alone gives: a column of its row, a computation from it."""
 
     function: Callable[[Any], Any]
+    column: str | None = None
+    """Its name, if it is one."""
     waits = False
 
     @classmethod
     def of_column(cls, name: str) -> "PlainReader":
         """`row[name]`."""
-        return cls(itemgetter(name))
+        return cls(itemgetter(name), name)
 
     def read(self, _run: "Run", _field: "Field", parents: Sequence[Any], _places: Places) -> list[Any]:
         """Call it for each parent."""

@@ -1,7 +1,7 @@
 """One operation under way: breadth-first through its plan, all parents of a level at once."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from graphql import ExecutionResult, GraphQLResolveInfo, OperationType, located_error
@@ -15,6 +15,7 @@ from graphql_api.engine.invocation import Invocation
 from graphql_api.engine.kinds import are_awaitable, are_settling, kinds_of
 from graphql_api.engine.places import FieldPlaces, Places, Root
 from graphql_api.engine.plan import Column, Field, Plan, Selection
+from graphql_api.engine.rows import Rows
 
 
 class _Started(NamedTuple):
@@ -61,8 +62,11 @@ class Run:
         columns: list[Column] = [()] * len(selection.fields)
         failures: dict[int, Failure] = {}
         started = [self._start(field, parents, places) for field in selection.branches]
+        table: Mapping[str | None, Column] = {}
+        if selection.is_wide and isinstance(parents, Rows):
+            table = parents.table()
         for field in selection.flat:
-            values = field.reader.read(self, field, parents, places)
+            values = table.get(field.column) or field.reader.read(self, field, parents, places)
             results = field.completion.complete_at_once(values)
             if results is None:
                 results, failed = await field.completion.complete(

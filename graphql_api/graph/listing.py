@@ -2,8 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
+import asyncpg
+
+from graphql_api.engine.rows import Rows
 from graphql_api.graph.branch import Branch
 from graphql_api.graph.context import Reader, Row
 from graphql_api.graph.filters import EVERYTHING, Shape
@@ -17,12 +22,15 @@ class Children(Branch):
 
     async def page(self, db: Reader, keys: Sequence[str], page: Page) -> Mapping[str, "Slice"]:
         """Each parent's page."""
-        rows_of: dict[str, list[Row]] = {key: [] for key in keys}
+        rows: list[asyncpg.Record] = []
         if self.entity.is_visible_to(db):
             statement = page_statement(self, db.tenant is not None, Sides.of(page), page.order, page.shape)
-            for row in await db.fetch(statement, **_values(page, keys)):
-                rows_of[row["_parent"]].append(row)
-        return {key: Slice.of(rows, page, self, key) for key, rows in rows_of.items()}
+            rows = await db.fetch(statement, **_values(page, keys))
+        columns = tuple(rows[0].keys()) if rows else ()
+        rows_of = {key: Rows((), columns) for key in keys}
+        for parent, its_rows in groupby(rows, itemgetter("_parent")):
+            rows_of[parent] += its_rows
+        return {key: Slice.of(its_rows, page, self, key) for key, its_rows in rows_of.items()}
 
     async def count(self, db: Reader, keys: Sequence[str], page: Page) -> Mapping[str, int]:
         """How many rows each parent has under the page's filter."""
@@ -60,12 +68,13 @@ class Slice:
     has_previous_page: bool
 
     @classmethod
-    def of(cls, rows: list[Row], page: Page, children: Children, parent: str) -> "Slice":
+    def of(cls, rows: Rows, page: Page, children: Children, parent: str) -> "Slice":
         """Cut the extra row that tells whether there is more, and put a backward page in order."""
         more = len(rows) > page.size
-        rows = rows[: page.size]
+        del rows[page.size :]
         if page.backward:
-            return cls(rows[::-1], page, children, parent, page.before is not None, more)
+            rows.reverse()
+            return cls(rows, page, children, parent, page.before is not None, more)
         return cls(rows, page, children, parent, more, page.after is not None)
 
 

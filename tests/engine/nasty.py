@@ -35,6 +35,7 @@ from tests.engine.nasty_values import (
     in_some_shape,
     load_elder,
     load_elders,
+    load_lines,
     load_rock,
     load_rocks,
     read_kind,
@@ -102,6 +103,8 @@ class Rock(Thing):
     strict_matrix: list[list[int]] = declared("", FromParent(compute_matrix))
     itself: "Rock" = declared("", FromParent(lambda parent: parent))
     guarded: str | None = declared("", FromColumn("name"), check=refuse)
+    lines: list["Rock | None"] | None = declared("", FromLoader(load_lines))
+    strict_lines: list["Rock"] = declared("", FromLoader(load_lines))
     elder: "Rock | None" = declared("", FromKey(clan, load_elder))
     strict_elder: "Rock" = declared("", FromKey(clan, load_elder))
     elders: list["Rock | None"] | None = declared("", FromKey(clan, load_elders))

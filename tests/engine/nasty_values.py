@@ -15,6 +15,7 @@ from zlib import crc32
 import strawberry
 
 from graphql_api.engine.leaves import unchanged
+from graphql_api.engine.rows import Rows
 
 
 @dataclass
@@ -125,6 +126,29 @@ def load_rocks(context: Context, arguments: Any) -> Any:
         if not dice(id_, 5):
             rows.append(None)
         return answer(context, id_, rows if dice(id_, 7) else LookupError(f"rocks lost below {id_}"))
+
+    return load
+
+
+COLUMNS = ("__typename", "id", "name", "number", "ratio", "kind", "price", "flag", "parent_id")
+
+
+class Line(tuple[Any, ...]):
+    """A row as a database gives it: a sequence of values that are known by their columns too."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: Any) -> Any:
+        return super().__getitem__(COLUMNS.index(name) if isinstance(name, str) else name)
+
+
+def load_lines(context: Context, _arguments: Any) -> Any:
+    def load(parent: Any) -> Any:
+        id_ = parent["id"]
+        lines = Rows((Line(row(child).values()) for child in children(id_, dice(id_, 4))), COLUMNS)
+        if not dice(id_, 5):
+            lines.append(None)
+        return answer(context, id_, lines)
 
     return load
 
