@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any, cast
 
 from graphql import (
@@ -43,6 +44,7 @@ from graphql_api.engine.completion import (
 from graphql_api.engine.fields import (
     DeclaredField,
     FromColumn,
+    FromColumns,
     FromKey,
     FromLoader,
     FromParent,
@@ -100,13 +102,18 @@ class Compiler:
             field = self._field(len(fields), key, type_, details)
             if field is not None:
                 fields.append(field)
-        flat = [field for field in fields if is_flat(field)]
-        columns = {field.column for field in flat if field.column is not None}
+        flat = tuple(
+            (field, field.reader, field.completion)
+            for field in fields
+            if isinstance(field.reader, PlainReader) and isinstance(field.completion, LeafCompletion)
+        )
+        columns = {name for _, reader, _ in flat for name in reader.columns}
+        apart = {field for field, _, _ in flat}
         return Selection(
             type_,
             tuple(fields),
-            tuple(flat),
-            tuple(field for field in fields if field not in flat),
+            flat,
+            tuple(field for field in fields if field not in apart),
             len(columns) >= WIDE,
             assembler([field.key for field in fields]),
             any(field.reader.waits or field.completion.waits for field in fields),
@@ -121,8 +128,7 @@ class Compiler:
             return None
         reader, conversion = self._reader(type_, definition, nodes[0])
         completion = self._complete(definition.type, details, conversion)
-        column = reader.column if isinstance(reader, PlainReader) else None
-        return Field(position, key, type_, definition, details, nodes, reader, column, completion)
+        return Field(position, key, type_, definition, details, nodes, reader, completion)
 
     def _reader(
         self, type_: GraphQLObjectType, definition: GraphQLField, node: FieldNode
@@ -142,7 +148,10 @@ class Compiler:
             case FromKey(key, prepare):
                 return self._loading(prepare, key, definition, node), None
             case FromColumn() as source if is_plain and (source.convert is None or is_leaf(definition.type)):
-                return PlainReader.of_column(source.named(declaration.python_name)), source.convert
+                name = source.named(declaration.python_name)
+                return PlainReader(itemgetter(name), (name,)), source.convert
+            case FromColumns(names, compute) as source if is_plain:
+                return PlainReader(source.of, names, compute), None
             case FromParent(compute) if is_plain:
                 return PlainReader(compute), None
             case None if declaration.is_basic_field:
@@ -190,11 +199,6 @@ class Compiler:
             self._select(type_, collected.grouped_field_set),
             None if test is is_any_source else test,
         )
-
-
-def is_flat(field: Field) -> bool:
-    """Whether a field is read from its parent alone and has nothing below it."""
-    return not field.reader.waits and isinstance(field.completion, LeafCompletion)
 
 
 def is_leaf(type_: GraphQLOutputType) -> bool:

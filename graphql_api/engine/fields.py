@@ -29,6 +29,18 @@ class FromColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class FromColumns:
+    """Whatever a plain, synchronous function makes of some columns of the row."""
+
+    names: tuple[str, ...]
+    compute: Callable[..., Any]
+
+    def of(self, row: Any) -> Any:
+        """The value of one row."""
+        return self.compute(*[row[name] for name in self.names])
+
+
+@dataclass(frozen=True, slots=True)
 class FromParent:
     """Whatever a plain, synchronous function makes of the parent."""
 
@@ -61,7 +73,7 @@ class FromKey:
     prepare: Callable[[Any, Mapping[str, Any]], Load]
 
 
-Source = FromColumn | FromParent | FromLoader | FromKey
+Source = FromColumn | FromColumns | FromParent | FromLoader | FromKey
 Check = Callable[[Any], None]
 """Raises if the context's viewer may not ask for the field at all."""
 
@@ -98,6 +110,8 @@ class DeclaredField(StrawberryField):
             case FromColumn() as column:
                 value = source[column.named(self.python_name)]
                 return value if value is None or column.convert is None else column.convert(value)
+            case FromColumns() as columns:
+                return columns.of(source)
             case FromParent(compute):
                 return compute(source)
             case FromLoader(prepare):

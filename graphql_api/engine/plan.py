@@ -16,8 +16,8 @@ from graphql import FieldNode, GraphQLField, GraphQLObjectType, OperationDefinit
 from graphql.execution.collect_fields import FieldDetailsList
 
 if TYPE_CHECKING:
-    from graphql_api.engine.completion import Completion
-    from graphql_api.engine.readers import Reader
+    from graphql_api.engine.completion import Completion, LeafCompletion
+    from graphql_api.engine.readers import PlainReader, Reader
 
 Column = Sequence[Any]
 
@@ -33,8 +33,6 @@ class Field:
     details: FieldDetailsList
     nodes: list[FieldNode]
     reader: "Reader"
-    column: str | None
-    """The column of the parent's row that is read, if it is one."""
     completion: "Completion"
 
     @property
@@ -49,7 +47,7 @@ class Selection:
 
     type: GraphQLObjectType
     fields: tuple[Field, ...]
-    flat: tuple[Field, ...]
+    flat: "tuple[tuple[Field, PlainReader, LeafCompletion], ...]"
     """Those that are read from the parent alone and have nothing below them."""
     branches: tuple[Field, ...]
     """All others."""

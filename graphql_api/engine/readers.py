@@ -7,7 +7,6 @@ where it isn't there yet.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from strawberry.types.field import StrawberryField
@@ -44,17 +43,14 @@ def attempt(function: Callable[[Any], Any], parents: Iterable[Any]) -> list[Any]
 
 @dataclass(frozen=True, slots=True)
 class PlainReader:
-    """What a function of the parent alone gives: a column of its row, a computation from it."""
+    """What a function of the parent alone gives: columns of its row, or a computation from it."""
 
     function: Callable[[Any], Any]
-    column: str | None = None
-    """Its name, if it is one."""
+    columns: tuple[str, ...] = ()
+    """What it reads of a row, where that is known."""
+    compute: Callable[..., Any] | None = None
+    """What it makes of these columns; None where it is one of them, as it stands."""
     waits = False
-
-    @classmethod
-    def of_column(cls, name: str) -> "PlainReader":
-        """`row[name]`."""
-        return cls(itemgetter(name), name)
 
     def read(self, _run: "Run", _field: "Field", parents: Sequence[Any], _places: Places) -> list[Any]:
         """Call it for each parent."""
@@ -62,6 +58,16 @@ class PlainReader:
             return list(map(self.function, parents))
         except Exception:  # noqa: BLE001 - found again, at the parent that it is about
             return attempt(self.function, parents)
+
+    def read_table(self, table: Mapping[str, Sequence[Any]]) -> Sequence[Any] | None:
+        """The same for rows that were taken apart into columns; None if it takes whole rows, or fails."""
+        try:
+            columns = [table[name] for name in self.columns]
+            if self.compute is not None:
+                return list(map(self.compute, *columns))
+            return columns[0] if columns else None
+        except Exception:  # noqa: BLE001 - found again, row by row
+            return None
 
 
 @dataclass(frozen=True, slots=True)

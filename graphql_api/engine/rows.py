@@ -18,7 +18,7 @@ class Rows(list[Any]):
         super().__init__(rows)
         self.columns = columns
 
-    def table(self) -> Mapping[str | None, Sequence[Any]]:
+    def table(self) -> Mapping[str, Sequence[Any]]:
         """Each column's values, in the order of the rows; nothing, if there are no rows."""
         return dict(zip(self.columns, zip(*self, strict=True), strict=bool(self)))
 

@@ -1,7 +1,7 @@
 """One operation under way: breadth-first through its plan, all parents of a level at once."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable
 from typing import Any, NamedTuple
 
 from graphql import ExecutionResult, GraphQLResolveInfo, OperationType, located_error
@@ -62,16 +62,14 @@ class Run:
         columns: list[Column] = [()] * len(selection.fields)
         failures: dict[int, Failure] = {}
         started = [self._start(field, parents, places) for field in selection.branches]
-        table: Mapping[str | None, Column] = {}
-        if selection.is_wide and isinstance(parents, Rows):
-            table = parents.table()
-        for field in selection.flat:
-            values = table.get(field.column) or field.reader.read(self, field, parents, places)
-            results = field.completion.complete_at_once(values)
+        table = parents.table() if selection.is_wide and isinstance(parents, Rows) else {}
+        for field, reader, completion in selection.flat:
+            values = reader.read_table(table) if table else None
+            if values is None:
+                values = reader.read(self, field, parents, places)
+            results = completion.complete_at_once(values)
             if results is None:
-                results, failed = await field.completion.complete(
-                    self, field, values, FieldPlaces(places, field)
-                )
+                results, failed = await completion.complete(self, field, values, FieldPlaces(places, field))
                 merge(failures, failed)
             columns[field.position] = results
         deep = [each for each in started if each.field.completion.waits]

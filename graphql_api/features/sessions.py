@@ -34,9 +34,9 @@ class Session(Node):
 
     started_at: datetime | None = column("When it started.")
     ended_at: datetime | None = column("When it ended; null while it runs.")
-    is_running: bool = computed("Whether it has no end yet.", lambda row: row["ended_at"] is None)
+    is_running: bool = computed("Whether it has no end yet.", lambda end: end is None, of=("ended_at",))
     duration: Duration | None = computed(
-        "From start to end; null while it runs.", lambda row: elapsed(row["started_at"], row["ended_at"])
+        "From start to end; null while it runs.", elapsed, of=("started_at", "ended_at")
     )
     initial_balance: Decimal | None = column("The account's balance at the start, in its currency.")
     final_balance: Decimal | None = column("The account's balance at the end.")

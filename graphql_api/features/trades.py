@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
@@ -58,11 +58,6 @@ class TradeStatus(Enum):
     OTHER = value("OTHER", "Stored as anything else.")
 
 
-def status_of(row: Any) -> TradeStatus:
-    """A trade row's status."""
-    return _status(row["status"], row["exit_time"] is not None)
-
-
 @lru_cache(maxsize=256)
 def _status(text: str, has_exit: bool) -> TradeStatus:  # noqa: FBT001 - part of the cache's key
     return TradeStatus(trade_status(text, has_exit=has_exit))
@@ -81,12 +76,16 @@ class Trade(Node):
     entry_time: datetime = column("When it was entered.")
     exit_time: datetime | None = column("When it was left; null while it is open.")
     duration: Duration | None = computed(
-        "From entry to exit; null while it is open.", lambda row: elapsed(row["entry_time"], row["exit_time"])
+        "From entry to exit; null while it is open.", elapsed, of=("entry_time", "exit_time")
     )
     pnl: Decimal | None = column(
         "Profit or loss in the account's currency, as stored; null where none or NaN is."
     )
-    status: TradeStatus = computed("How far it has come.", status_of)
+    status: TradeStatus = computed(
+        "How far it has come.",
+        lambda text, exit_time: _status(text, exit_time is not None),
+        of=("status", "exit_time"),
+    )
     status_raw: str = column("The status as it is stored.", of="status")
     ai_confidence: Decimal | None = column("How sure the model was, from 0 to 1.")
     strategy_id: strawberry.ID | None = column(

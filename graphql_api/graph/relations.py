@@ -16,7 +16,7 @@ from sqlalchemy import Column
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument
 
-from graphql_api.engine.fields import Check, FromColumn, FromKey, FromLoader, FromParent, declared
+from graphql_api.engine.fields import Check, FromColumn, FromColumns, FromKey, FromLoader, declared
 from graphql_api.graph.branch import ROOT
 from graphql_api.graph.context import Batch, Context
 from graphql_api.graph.entity import Entity
@@ -32,9 +32,9 @@ def column(description: str, *, of: str | None = None, read: Any = None) -> Any:
     return declared(description, FromColumn(of, read))
 
 
-def computed(description: str, compute: Any) -> Any:
-    """A field that is computed from its row, without loading anything."""
-    return declared(description, FromParent(compute))
+def computed(description: str, compute: Callable[..., Any], *, of: tuple[str, ...]) -> Any:
+    """A field that is computed from columns of its row, without loading anything."""
+    return declared(description, FromColumns(of, compute))
 
 
 def one(description: str, batch: Batch, *, key: str) -> Any:

@@ -14,6 +14,7 @@ from strawberry.types.arguments import StrawberryArgument
 
 from graphql_api.engine.fields import (
     FromColumn,
+    FromColumns,
     FromKey,
     FromLoader,
     FromParent,
@@ -25,6 +26,7 @@ from tests.engine.nasty_values import (
     Context,
     Kind,
     Money,
+    add,
     answer,
     children,
     clan,
@@ -95,6 +97,8 @@ class Rock(Thing):
     price: Money | None = declared("", FromColumn(None))
     strict_price: Money = declared("", FromColumn("price"))
     flag: bool | None = declared("", FromColumn(None))
+    sum: int | None = declared("", FromColumns(("number", "flag"), add))
+    strict_sum: int = declared("", FromColumns(("number", "flag"), add))
     label: str | None = declared("", FromParent(compute_label))
     strict_label: str = declared("", FromParent(compute_label))
     flags: list[bool | None] | None = declared("", FromParent(compute_flags))

@@ -91,6 +91,10 @@ def serialize_money(value: Any) -> str:
     return value if isinstance(value, str) else f"{value:.2f}"
 
 
+def add(number: Any, flag: Any) -> Any:
+    return None if flag is None else number + flag
+
+
 def compute_label(parent: Any) -> Any:
     match dice(parent["id"] or "", 6):
         case 0:

@@ -59,7 +59,9 @@ async def write(database: Database, viewer: Viewer, account_id: str, change: Cha
         await _lock_account(transaction, viewer, account_id)
         rows = await transaction.fetch(_current(), account_id=account_id)
         before = rows[0] if rows else None
-        if change.version is not None and (before is None or version_of(before) != change.version):
+        if change.version is not None and (
+            before is None or version_of(before["id"], before["row_version"]) != change.version
+        ):
             raise StaleVersionError(before)
         values = {column: _text(value) for column, value in change.values.items()}
         message = f"risk settings {change.action} for account {account_id}"

@@ -27,9 +27,9 @@ current_risk_settings = FirstChild(
 )
 
 
-def version_of(row: Any) -> str:
+def version_of(id_: str, row_version: str) -> str:
     """What a row's version reads as: another one after every write, whoever wrote."""
-    return f"{row['id']}.{row['row_version']}"
+    return f"{id_}.{row_version}"
 
 
 @strawberry.type(description="The limits an account's bot keeps to. A limit that is null is no limit.")
@@ -44,6 +44,7 @@ class RiskSettings(Node):
     version: str = computed(
         "Changes with every write, whoever's. As `ifVersion`, it lets a change apply only to what was seen.",
         version_of,
+        of=("id", "row_version"),
     )
     has_duplicates: bool = column("Whether the account has more rows than this one, which is the newest.")
     account: Annotated["Account", strawberry.lazy("graphql_api.features.accounts")] | None = one(
