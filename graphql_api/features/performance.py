@@ -123,8 +123,8 @@ def _account_sessions(scoped: bool) -> Statement:  # noqa: FBT001
         accounts.c.id.label("account_id"),
         sessions.c.id.label("session_id"),
     ]
-    query = select(*columns).order_by(accounts.c.account_number, sessions.c.started_at, sessions.c.id)
-    query = query.limit(_first)
+    query = select(*columns).where(accounts.c.id.is_not(None))  # the view has no session without an account
+    query = query.order_by(accounts.c.account_number, sessions.c.started_at, sessions.c.id).limit(_first)
     return compile_statement(SESSIONS.only_tenants(query, accounts, scoped=scoped))
 
 
