@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     )
     max_cost: int = Field(100_000, gt=0, description="Points that one operation may cost.")
     max_values: int = Field(
-        10_000,
+        2_000,
         gt=0,
         description="Values in an operation's variables: scalars, lists and objects, at all levels.",
     )

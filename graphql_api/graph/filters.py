@@ -23,6 +23,8 @@ from graphql_api.graph.scalars import parse_id
 
 MAX_CONDITIONS = 100
 """Comparisons and groups of one filter, however deep."""
+MAX_LEVELS = 10
+"""Filters within filters: a tenth of what making SQL of them can bear."""
 
 MAX_LISTED = 1000
 
@@ -119,7 +121,7 @@ def combines(kind: Literal["and", "or", "not"], description: str) -> Any:
 def read_filter(given: Any, argument: str = "filter") -> tuple[Shape, Values]:
     """Split a filter input into its shape and its values, named f0, f1, … in the order of its terms.
 
-    Raises BadInputError for an id that is no UUID, a text PostgreSQL can't hold, or too many conditions.
+    Raises BadInputError: an id that is no UUID, a text PostgreSQL can't hold, too many conditions or levels.
     """
     if given is None:
         return EVERYTHING, ()
@@ -136,9 +138,11 @@ class _Reading:
         self._argument = argument
         self._left = MAX_CONDITIONS
 
-    def read(self, given: Any, path: str) -> Shape:
+    def read(self, given: Any, path: str, level: int = 1) -> Shape:
         """The shape of a filter input and all within it."""
         self._count()
+        if level > MAX_LEVELS:
+            raise BadInputError(self._argument, f"has more than {MAX_LEVELS} levels")
         members: list[Shape] = []
         for part in get_object_definition(type(given), strict=True).fields:
             value = getattr(given, part.python_name)
@@ -146,7 +150,7 @@ class _Reading:
                 continue
             own, meta = f"{path}.{part.graphql_name or _camel(part.python_name)}", part.metadata
             if kind := meta.get("combines"):
-                members.append(self._combine(kind, value, own))
+                members.append(self._combine(kind, value, own, level + 1))
             elif (column := meta.get("exists")) is not None:
                 members.append(self._term(column, "is_not_null" if value else "is_null"))
             elif (column := meta.get("missing")) is not None:
@@ -158,10 +162,12 @@ class _Reading:
                         self.values.append(operand)
         return Group("and", tuple(members))
 
-    def _combine(self, kind: Any, value: Any, path: str) -> Group:
+    def _combine(self, kind: Any, value: Any, path: str, level: int) -> Group:
         if not isinstance(value, list):
-            return Group(kind, (self.read(value, path),))
-        return Group(kind, tuple(self.read(item, f"{path}.{place}") for place, item in enumerate(value)))
+            return Group(kind, (self.read(value, path, level),))
+        return Group(
+            kind, tuple(self.read(item, f"{path}.{place}", level) for place, item in enumerate(value))
+        )
 
     def _term(self, expression: ColumnElement[Any], operator: Operator) -> Term:
         self._count()

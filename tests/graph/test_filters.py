@@ -14,6 +14,14 @@ from tests.factories import NOW
 TRADES = "query ($filter: TradeFilter) { trades(filter: $filter) { totalCount nodes { symbol } } }"
 
 
+def negated(times: int) -> dict[str, Any]:
+    """A filter within so many others."""
+    given: dict[str, Any] = {"symbol": {"eq": "beta"}}
+    for _ in range(times):
+        given = {"not": given}
+    return given
+
+
 @pytest.fixture
 async def desk(graph: Graph, connection: "asyncpg.Connection") -> Graph:
     """A trader with five trades, each named by its symbol."""
@@ -74,6 +82,7 @@ async def desk(graph: Graph, connection: "asyncpg.Connection") -> Graph:
         ({"and": [{"symbol": {"contains": "eta"}}, {"hasStrategy": True}]}, "BETA%"),
         ({"not": {"pnl": {"gt": "0"}}}, "beta BETA% delta gamma_"),
         ({"not": {"or": [{"direction": ["BUY"]}, {"not": {"direction": ["SELL"]}}]}}, "beta delta"),
+        (negated(9), "Alpha BETA% delta gamma_"),
     ],
     ids=str,
 )
@@ -119,6 +128,8 @@ async def test_a_filter_by_account_reaches_over_sessions(
         ({"or": [{"hasStrategy": True}] * 51}, "filter: has more than 100 conditions"),
         ({"or": [{}] * 101}, "filter: has more than 100 conditions"),
         ({"not": {"not": {"accountId": "7"}}}, "filter.not.not.accountId: must be a UUID"),
+        (negated(10), "filter: has more than 10 levels"),
+        ({"or": [{}, {"and": [negated(8)]}]}, "filter: has more than 10 levels"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

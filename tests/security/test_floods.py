@@ -90,6 +90,7 @@ BODIES: dict[str, str | bytes] = {
 
 VARIABLES: dict[str, dict[str, Any] | bytes] = {
     "filters in filters": nested(300),
+    "as many levels of filters as variables may have": nested(90),
     "filters in filters beyond the stack": nested(1_000),
     "many conditions": {"filter": {"or": [{"symbol": {"eq": "X"}}] * 51}},
     "very many conditions": {"filter": {"or": [{"symbol": {"eq": "X"}}] * 30_000}},
