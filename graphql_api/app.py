@@ -29,6 +29,7 @@ from graphql_api.graph.context import Context, Services
 from graphql_api.schema import OPEN_MUTATIONS, schema
 from graphql_api.settings import Settings
 from graphql_api.web.application import Application
+from graphql_api.web.background import Background
 from graphql_api.web.collectors import DocumentCollector, FeedCollector, PoolCollector
 from graphql_api.web.errors import mask
 from graphql_api.web.graphiql import page
@@ -40,6 +41,8 @@ from graphql_api.web.service import Caller
 
 _SPARE = 5.0
 """Seconds past its time after which a mutation is surely over, or its process dead."""
+_LAST_WORDS = 5.0
+"""Seconds that a process which has closed its connections gives to changes nobody waits for."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -56,11 +59,13 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             yield
         finally:
+            await background.finish(_LAST_WORDS)
             if budget is not None:
                 await budget.close()
             await close_services(services)
 
     budget = build_budget(settings)
+    background = Background()
     operations = build_operations(settings)
     return Application(
         title="graphql-api",
@@ -81,7 +86,9 @@ def create_app(settings: Settings) -> FastAPI:
                     lease=settings.operation_timeout + _SPARE,
                 ),
                 unkeyed=OPEN_MUTATIONS,
+                background=background,
             ),
+            background=background,
             open_fields=OPEN_MUTATIONS,
             get_requests=settings.get_requests or ("open" if development else "off"),
             allowed_origins=settings.allowed_origins,

@@ -5,6 +5,7 @@ request is under way. Keys are a viewer's own. Where HTTP has the header, any tr
 `extensions.idempotencyKey`.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Collection
@@ -24,11 +25,18 @@ from graphql_api.db.idempotency import (
     KeyReusedError,
 )
 from graphql_api.engine.operations import Operation, Result
-from graphql_api.web.errors import RETRY_AFTER, HTTPError, unavailable
+from graphql_api.web.background import Background
+from graphql_api.web.errors import RETRY_AFTER, TIMEOUT, UNAVAILABLE, HTTPError, unavailable
 
 logger = logging.getLogger(__name__)
 
 _KEY = re.compile(r"[!-~]{1,255}")
+_UNKNOWN = frozenset({UNAVAILABLE, TIMEOUT})
+"""Codes of errors that leave open whether the change was made."""
+_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds between attempts to settle with a database that is away."""
+_PATIENCE = 1.0
+"""Seconds that an answer waits for being settled."""
 
 
 class Idempotency:
@@ -38,9 +46,10 @@ class Idempotency:
     aren't to be stored.
     """
 
-    def __init__(self, keys: IdempotencyKeys, unkeyed: Collection[str]) -> None:
+    def __init__(self, keys: IdempotencyKeys, unkeyed: Collection[str], background: Background) -> None:
         self._keys = keys
         self._unkeyed = frozenset(unkeyed)
+        self._background = background
 
     async def once(
         self, operation: Operation, viewer: Viewer, run: Callable[[], Awaitable[Result]]
@@ -55,11 +64,11 @@ class Idempotency:
         try:
             with beginning_with(partial(self._keys.count, claim)):
                 result = await run()
-            answer = result.render()
+            result.render()
         except BaseException:
             await self._settle(claim, None)
             raise
-        await self._settle(claim, answer, failed=bool(result.errors))
+        await self._settle(claim, result)
         return result
 
     def _takes_key(self, operation: Operation) -> bool:
@@ -91,19 +100,37 @@ class Idempotency:
                 "IDEMPOTENCY_ANSWER_LOST",
                 "Idempotency-Key: the change was made, and its answer was lost: read what it is now",
             ) from None
-        except DatabaseUnavailableError:
+        except (DatabaseUnavailableError, TimeoutError):
             raise unavailable("the database can't be reached at the moment: try again") from None
 
-    async def _settle(self, claim: Claim, answer: bytes | None, *, failed: bool = False) -> None:
-        """Store the answer; but where nothing was changed and something failed, free the key."""
-        try:
-            if (answer is None or failed) and await self._keys.give_up(claim):
+    async def _settle(self, claim: Claim, result: Result | None) -> None:
+        """Say what came of a claim; while the database is away, go on trying behind the answer's back."""
+        await asyncio.wait([self._background.start(self._settled(claim, result))], timeout=_PATIENCE)
+
+    async def _settled(self, claim: Claim, result: Result | None) -> None:
+        for pause in _PAUSES:
+            try:
+                await self._store(claim, result)
+            except (DatabaseUnavailableError, TimeoutError):
+                await asyncio.sleep(pause)
+            except Exception:
+                logger.warning("the answer under an Idempotency-Key couldn't be stored", exc_info=True)
                 return
-            if answer is not None:
-                await self._keys.keep(claim, answer)
-        except Exception:
-            # What was done is done, and counted: a repetition won't be carried out again.
-            logger.warning("the answer under an Idempotency-Key couldn't be stored", exc_info=True)
+            else:
+                return
+        # What was done is done, and counted: a repetition won't be carried out again.
+        logger.warning("the answer under an Idempotency-Key couldn't be stored: the database stayed away")
+
+    async def _store(self, claim: Claim, result: Result | None) -> None:
+        """Store the answer; but where nothing was changed and something failed, free the key."""
+        if (result is None or result.errors) and await self._keys.give_up(claim):
+            return
+        if result is not None and not _is_unknown(result):
+            await self._keys.keep(claim, result.render())
+
+
+def _is_unknown(result: Result) -> bool:
+    return any((error.extensions or {}).get("code") in _UNKNOWN for error in result.errors)
 
 
 def find_key(operation: Operation) -> str | None:

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from graphql_api.auth.budget import Budget
 from graphql_api.engine.operations import Operations
 from graphql_api.web import health
+from graphql_api.web.background import Background
 from graphql_api.web.graphiql import files as page_files
 from graphql_api.web.http import GetRequests, GraphQLEndpoint
 from graphql_api.web.idempotency import Idempotency
@@ -29,6 +30,7 @@ def routes(
     limits: Limits,
     budget: Budget | None = None,
     idempotency: Idempotency | None = None,
+    background: Background | None = None,
     open_fields: Collection[str] = (),
     get_requests: GetRequests = "off",
     allowed_origins: Collection[str] = (),
@@ -38,13 +40,22 @@ def routes(
     """The routes of one process.
 
     `ready` raises where the process can't serve. `budget` bounds what a viewer may ask of it, and
-    `idempotency` carries out keyed mutations once. `open_fields` at the root are open even with a bad
-    token. `graphiql` is the page for browsers at /graphql, if there is to be one. `collectors` add the
-    numbers of others (pool, feed) to /metrics.
+    `idempotency` carries out keyed mutations once; `background` has what goes on when nobody waits for it.
+    `open_fields` at the root are open even with a bad token. `graphiql` is the page for browsers at /graphql,
+    if there is to be one. `collectors` add the numbers of others (pool, feed) to /metrics.
     """
     metrics = Metrics(collectors)
     service = Service(
-        operations, authenticate, recheck, make_context, limits, metrics, budget, idempotency, open_fields
+        operations,
+        authenticate,
+        recheck,
+        make_context,
+        limits,
+        metrics,
+        budget,
+        idempotency,
+        background,
+        open_fields,
     )
     cors = Middleware(
         CORSMiddleware,

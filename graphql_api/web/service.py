@@ -17,6 +17,7 @@ from graphql_api.auth.errors import InvalidTokenError
 from graphql_api.auth.viewer import ANONYMOUS, Viewer
 from graphql_api.db.database import DatabaseUnavailableError
 from graphql_api.engine.operations import GraphQLRequest, Operation, Operations, Result
+from graphql_api.web.background import Background
 from graphql_api.web.deadline import ClientGoneError, Deadline
 from graphql_api.web.errors import HTTPError, masked, rate_limited, unavailable
 from graphql_api.web.idempotency import Idempotency
@@ -60,6 +61,7 @@ class Service:
         metrics: Metrics,
         budget: Budget | None = None,
         idempotency: Idempotency | None = None,
+        background: Background | None = None,
         open_fields: Collection[str] = (),
     ) -> None:
         self.operations = operations
@@ -67,6 +69,7 @@ class Service:
         self.metrics = metrics
         self._budget = budget
         self._idempotency = idempotency
+        self._background = background or Background()
         self._open_fields = frozenset(open_fields) | {"__typename"}
         self._authenticate = authenticate
         self._recheck = recheck
@@ -74,7 +77,6 @@ class Service:
         self._running = 0
         metrics.running.set_function(lambda: self._running)
         self._connections = 0
-        self._mutations: set[asyncio.Task[Result]] = set()  # the event loop itself keeps no hold of them
 
     async def identify(self, authorization: str | None) -> Viewer:
         """The viewer of an Authorization header. Raises HTTPError: 401, or 503 if that can't be told now."""
@@ -150,10 +152,7 @@ class Service:
         if operation.kind is not OperationType.MUTATION:
             result = await self._execute(operation, viewer, caller, receive)
         else:
-            task = asyncio.create_task(self._change(operation, viewer, caller))
-            self._mutations.add(task)
-            task.add_done_callback(self._mutations.discard)
-            result = await asyncio.shield(task)
+            result = await asyncio.shield(self._background.start(self._change(operation, viewer, caller)))
         if (operation.request.extensions or {}).get("cost"):
             result.extensions = {**(result.extensions or {}), "cost": self._cost(operation, left)}
         return result

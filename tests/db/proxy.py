@@ -29,6 +29,14 @@ class Proxy:
     connections: list[asyncio.StreamWriter] = field(default_factory=list)
     """The clients' ends, those that are closed too."""
     silence: Silence | None = None
+    away: bool = False
+    """Whether it hangs up on whoever calls."""
+
+    def cut(self) -> None:
+        """End every connection, and take no more until `away` is unset."""
+        self.away = True
+        for client in self.connections:
+            client.close()
 
     def url(self, address: Address, parameters: str = "") -> str:
         """The address of the same database through the proxy."""
@@ -47,6 +55,9 @@ async def proxy_to(
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         proxy.connections.append(writer)
+        if proxy.away:
+            writer.close()
+            return
         task = asyncio.current_task()
         assert task is not None
         serving.add(task)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,17 +113,27 @@ class Service:
         return self.process.wait(30)
 
 
-@pytest.fixture
-async def service(address: Address, database: Database, tmp_path: Path) -> AsyncIterator[Service]:
-    """`graphql-api serve` on a database of the test's own."""
+@asynccontextmanager
+async def served_from(address: Address, folder: Path, **settings: str) -> AsyncIterator[Service]:
+    """`graphql-api serve` on a database."""
     environment = {
         **os.environ,
         "DATABASE_URL": address.dsn,
-        "GRAPHQL_API_DATA_DIR": str(tmp_path / "data"),
+        "GRAPHQL_API_DATA_DIR": str(folder / "data"),
+        **settings,
     }
-    service = Service(free_port(), database, environment, tmp_path)
+    database = Database(address)
+    service = Service(free_port(), database, environment, folder)
     try:
         await service.start()
         yield service
     finally:
         service.kill()
+        await database.close()
+
+
+@pytest.fixture
+async def service(address: Address, tmp_path: Path) -> AsyncIterator[Service]:
+    """`graphql-api serve` on a database of the test's own."""
+    async with served_from(address, tmp_path) as service:
+        yield service

@@ -1,18 +1,15 @@
 """What is taken from a viewer while they are connected."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.typing import Subprotocol
 
 from graphql_api.auth import roles
 from graphql_api.auth.viewer import Role
 from tests.service.conftest import Service
+from tests.service.sockets import socket_of
 
 FOLLOW = "subscription { systemLogAdded(backfill: 1) { log { message } } }"
 INSERT = "INSERT INTO system_logs (level, component, message) VALUES ('info', 'test', $1)"
@@ -31,17 +28,6 @@ async def watchful(service: Service, connection: Any) -> Service:
 async def revoke(service: Service, token: str) -> None:
     answer = await service.ask("{ viewer { user { id } } }", token=token)
     await roles.revoke(service.database, answer.json()["data"]["viewer"]["user"]["id"], Role.OPERATOR)
-
-
-@asynccontextmanager
-async def socket_of(service: Service, token: str) -> AsyncIterator[ClientConnection]:
-    protocol = Subprotocol("graphql-transport-ws")
-    async with connect(service.socket_url, subprotocols=[protocol]) as socket:
-        await socket.send(
-            json.dumps({"type": "connection_init", "payload": {"Authorization": f"Bearer {token}"}})
-        )
-        await socket.recv()
-        yield socket
 
 
 async def test_an_operator_who_is_none_any_more_gets_no_further_log_line(
