@@ -165,9 +165,7 @@ class _Reading:
     def _combine(self, kind: Any, value: Any, path: str, level: int) -> Group:
         if not isinstance(value, list):
             return Group(kind, (self.read(value, path, level),))
-        return Group(
-            kind, tuple(self.read(item, f"{path}.{place}", level) for place, item in enumerate(value))
-        )
+        return Group(kind, tuple(self.read(item, f"{path}.{i}", level) for i, item in enumerate(value)))
 
     def _term(self, expression: ColumnElement[Any], operator: Operator) -> Term:
         self._count()
