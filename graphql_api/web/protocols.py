@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from graphql_api.web.limits import Limits
+from graphql_api.web.writing import HeadWithBody
 
 _LINGER = 1.0  # seconds
 
@@ -146,7 +147,10 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin the request."""
         self._in_head = False
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before and self.scope["method"] != "HEAD":
+            self.cycle.transport = HeadWithBody(self.transport)
 
     def on_message_complete(self) -> None:
         """The client has sent its part; one that was answered before may send another request."""
