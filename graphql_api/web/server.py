@@ -98,19 +98,21 @@ def open_files(wanted: int) -> int:
     return allowed
 
 
-class NotOfConnections(logging.Filter):
-    """Leaves out the two lines that uvicorn writes for each WebSocket."""
+class Terse(logging.Filter):
+    """Leaves out two lines that uvicorn writes for each WebSocket, and a traceback for a client's mistake."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to write it."""
+        if isinstance(record.exc_info, tuple) and isinstance(record.exc_info[1], UnicodeDecodeError):
+            record.exc_info = None  # text that is no UTF-8, for which the socket is closed
         return "WebSocket %s" not in str(record.msg) and record.msg != "connection open"
 
 
 def log_config() -> dict[str, Any]:
     """Uvicorn's logging, and ours beside it."""
     config = copy.deepcopy(LOGGING_CONFIG)
-    config["filters"] = {"not of connections": {"()": NotOfConnections}}
-    config["loggers"]["uvicorn.error"]["filters"] = ["not of connections"]
+    config["filters"] = {"terse": {"()": Terse}}
+    config["loggers"]["uvicorn.error"]["filters"] = ["terse"]
     config["loggers"]["graphql_api"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
     return config
 

@@ -108,7 +108,11 @@ async def test_messages_that_are_none_end_their_sockets(service: Service) -> Non
         async with opened(service) as socket:
             await socket.send(message)
             assert await end_of(socket) == 4400
+    async with opened(service) as socket:
+        await socket.send(b"\xff", text=True)
+        assert await end_of(socket) == 1007
     assert await is_served(service)
+    assert "Traceback" not in service.log.read_text()
 
 
 async def test_a_message_that_goes_on_ends_the_socket(service: Service) -> None:
