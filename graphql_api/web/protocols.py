@@ -101,6 +101,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         self._received = 0
         self._parsed = 0
         self._refused = False
+        self._stopping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the client its time for a first request, if there is room for it."""
@@ -151,6 +152,8 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not before and self.scope["method"] != "HEAD":
             self.cycle.transport = HeadWithBody(self.transport)
+        if self._stopping and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """The client has sent its part; one that was answered before may send another request."""
@@ -177,11 +180,24 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         self._sending.start()
 
     def shutdown(self) -> None:
-        """Finish the request under way. An event stream has no end of its own, so it is cut, but not yet."""
+        """Finish the request under way, or wait for one that may be on its way: its answer is the last.
+
+        An event stream has no end of its own, so it is cut, but not yet.
+        """
+        self._stopping = True
+        if self._is_idle():
+            self.loop.call_later(min(_LINGER, self._limits.drain_time), self._close_if_idle)
+            return
         super().shutdown()
-        cycle = self.cycle
-        if cycle is not None and cycle.chunked_encoding and not cycle.response_complete:
+        if self.cycle is not None and self.cycle.chunked_encoding:
             self.loop.call_later(drain_delay(self._limits), self.transport.close)
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle():
+            self.transport.close()
 
     def _count(self, size: int) -> None:
         self._parsed += size

@@ -160,6 +160,28 @@ async def test_a_process_that_stops_answers_what_is_under_way(serve: Serve) -> N
     assert b"connection: close" in answer
 
 
+async def test_a_process_that_stops_answers_what_was_on_its_way(serve: Serve) -> None:
+    served = serve()
+    async with dialled(served) as (reader, writer):
+        writer.write(REQUEST)
+        await reader.readuntil(ANSWER)
+        served.stop()
+        await until(lambda: not served.server.servers[0].is_serving())
+        writer.write(REQUEST)
+        answer = await whole(reader)
+    assert answer.endswith(ANSWER)
+    assert b"connection: close" in answer
+
+
+async def test_a_process_that_stops_waits_for_no_client_that_says_nothing(serve: Serve) -> None:
+    served = serve()
+    async with dialled(served) as (reader, writer):
+        writer.write(REQUEST)
+        await reader.readuntil(ANSWER)
+        served.stop()
+        assert await whole(reader) == b""
+
+
 async def test_a_process_that_must_stop_tells_whoever_still_waits(serve: Serve) -> None:
     served = serve(settings={"shutdown_timeout": 1})
     body = b'{"query": "{ slow }"}'
