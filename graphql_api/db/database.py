@@ -1,4 +1,4 @@
-"""The pool, and the two ways to use it: one read, or one transaction."""
+"""The pool, and the ways to use it: one read, one change, or a transaction of several statements."""
 
 import asyncio
 import random
@@ -132,22 +132,27 @@ class Database:
         finally:
             self._give_back(lease)
 
+    async def change(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
+        """Run one statement that writes, a transaction by itself, and return its rows.
+
+        Raises as `run` does. If the connection dies, the change may have been made: nothing is repeated.
+        """
+        if _first.get() is not None:
+            return await self.run(lambda transaction: transaction.fetch(statement, **values))
+        arguments = statement.arguments(values)
+        return await _giving_way(lambda: self._fetch(statement.sql, arguments))
+
     async def run(self, work: Work[T]) -> T:
         """Do `work` in a transaction, and again if PostgreSQL ended it in favour of another.
 
         Raises ContentionError if that goes on, and what `transaction` and `work` raise.
         """
-        attempt = 0
-        while True:
-            try:
-                async with self.transaction() as transaction:
-                    return await work(transaction)
-            except _CONFLICTS as error:
-                attempt += 1
-                if attempt == _ATTEMPTS:
-                    raise ContentionError from error
-            # At random, lest the same ones meet again.
-            await asyncio.sleep(random.uniform(0, _PAUSE * 2**attempt))  # noqa: S311 - keeps no secret
+
+        async def attempt() -> T:
+            async with self.transaction() as transaction:
+                return await work(transaction)
+
+        return await _giving_way(attempt)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -249,6 +254,19 @@ class Database:
         while self._warm:
             self._put_back(self._warm.pop())
         await self.engine.dispose()
+
+
+async def _giving_way(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Do something again as long as PostgreSQL ends it in favour of another. Raises ContentionError."""
+    for number in range(1, _ATTEMPTS + 1):
+        try:
+            return await attempt()
+        except _CONFLICTS as error:
+            if number == _ATTEMPTS:
+                raise ContentionError from error
+        # At random, lest the same ones meet again.
+        await asyncio.sleep(random.uniform(0, _PAUSE * 2**number))  # noqa: S311 - keeps no secret
+    raise AssertionError  # the last attempt returns or raises
 
 
 async def _order(connection: "asyncpg.Connection", command: str) -> None:
