@@ -213,6 +213,27 @@ async def test_two_first_writers_make_one_row(desk: Desk) -> None:
     assert len(await desk.audit()) == 8
 
 
+async def test_of_many_with_one_version_one_changes_the_row(desk: Desk) -> None:
+    version = (await desk.changed(SET, maxDailyLoss="1"))["riskSettings"]["version"]
+    answers = await asyncio.gather(
+        *(desk.change(UPDATE, version, maxDailyLoss=str(number)) for number in range(2, 12))
+    )
+    codes = [[error["code"] for error in answer.data["changed"]["userErrors"]] for answer in answers]
+    assert sorted(codes) == [[]] + [["CONFLICT"]] * 9
+    assert len(await desk.audit()) == 2
+
+
+async def test_each_of_many_at_once_changes_what_the_one_before_left(desk: Desk) -> None:
+    await desk.changed(SET, maxDailyLoss="1")
+    await asyncio.gather(*(desk.changed(UPDATE, maxDailyLoss=str(number)) for number in range(2, 12)))
+    changes = [orjson.loads(line["details"]) for line in await desk.audit()]
+    left = {None, *(change["after"]["max_daily_loss"] for change in changes)}
+    found = [change["before"] and change["before"]["max_daily_loss"] for change in changes]
+    assert len(set(found)) == len(found) == 11
+    (row,) = await desk.rows()
+    assert left - set(found) == {str(row["max_daily_loss"])}
+
+
 async def test_of_several_rows_the_current_one_is_changed_and_none_deleted(desk: Desk) -> None:
     await factories.risk_settings(desk.connection, desk.account, updated_at=None)
     current = await factories.risk_settings(desk.connection, desk.account)
