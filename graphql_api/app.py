@@ -125,6 +125,7 @@ def build_operations(settings: Settings) -> Operations:
         suggestions=development,
         engine=settings.engine,
         abandon=Context.abandon,
+        expect=Context.expect,
     )
 
 

@@ -51,7 +51,7 @@ from graphql_api.engine.fields import (
     is_any_source,
 )
 from graphql_api.engine.leaves import leaf_of
-from graphql_api.engine.plan import Column, Field, Plan, Selection
+from graphql_api.engine.plan import EVERYTHING, Column, Field, Plan, Reads, Selection
 from graphql_api.engine.readers import (
     AttributeReader,
     LoadingReader,
@@ -84,6 +84,8 @@ class Compiler:
         self._strawberry: Any = schema._strawberry_schema  # type: ignore[attr-defined]  # noqa: SLF001
         # All that collecting fields asks of variables is whether the conditions hold.
         self._conditions = VariableValues({}, dict(conditions))
+        self._reads: dict[str, frozenset[str] | None] = {}
+        self._is_open = False  # whether there are types that only running it will tell
 
     def compile(self) -> Plan:
         """The plan. Raises GraphQLError or RecursionError where the stock executor would too."""
@@ -94,7 +96,8 @@ class Compiler:
                 self._operation,
             )
         collected = collect_fields(self._schema, self._fragments, self._conditions, root, self._operation)
-        return Plan(self._operation, self._select(root, collected.grouped_field_set))
+        selection = self._select(root, collected.grouped_field_set)
+        return Plan(self._operation, selection, EVERYTHING if self._is_open else Reads(self._reads))
 
     def _select(self, type_: GraphQLObjectType, grouped: GroupedFieldSet) -> Selection:
         fields: list[Field] = []
@@ -107,7 +110,8 @@ class Compiler:
             for field in fields
             if isinstance(field.reader, PlainReader) and isinstance(field.completion, LeafCompletion)
         )
-        columns = {name for _, reader, _ in flat for name in reader.columns}
+        columns = {name for _, reader, _ in flat for name in reader.columns or ()}
+        self._note(type_, [field.reader.columns for field in fields])
         apart = {field for field, _, _ in flat}
         return Selection(
             type_,
@@ -118,6 +122,11 @@ class Compiler:
             assembler([field.key for field in fields]),
             any(field.reader.waits or field.completion.waits for field in fields),
         )
+
+    def _note(self, type_: GraphQLObjectType, columns: Sequence[tuple[str, ...] | None]) -> None:
+        known = self._reads.get(type_.name, frozenset())
+        together = None if known is None or None in columns else known.union(*filter(None, columns))
+        self._reads[type_.name] = together
 
     def _field(
         self, position: int, key: str, type_: GraphQLObjectType, details: FieldDetailsList
@@ -137,16 +146,17 @@ class Compiler:
         declaration = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
         check = check_of(definition.extensions)
         if node.name.value == "__typename":
-            return PlainReader(lambda _: type_.name), None
+            return PlainReader(lambda _: type_.name, ()), None
         handlers = self._strawberry.schema_converter.exception_handlers
         if not isinstance(declaration, StrawberryField) or declaration.extensions or handlers:
             return ResolverReader(definition.resolve or default_field_resolver, check), None
         is_plain = not definition.args and check is None
         match declaration.source if isinstance(declaration, DeclaredField) else None:
             case FromLoader(prepare):
-                return self._loading(prepare, None, definition, node), None
-            case FromKey(key, prepare):
-                return self._loading(prepare, key, definition, node), None
+                return self._loading(prepare, definition, node), None
+            case FromKey(key, prepare, column):
+                columns = None if column is None else (column,)
+                return self._loading(prepare, definition, node, key, columns), None
             case FromColumn() as source if is_plain and (source.convert is None or is_leaf(definition.type)):
                 name = source.named(declaration.python_name)
                 return PlainReader(itemgetter(name), (name,)), source.convert
@@ -162,11 +172,18 @@ class Compiler:
             case _:
                 return ResolverReader(definition.resolve or default_field_resolver, check), None
 
-    def _loading(self, prepare: Any, key: Any, definition: GraphQLField, node: FieldNode) -> LoadingReader:
+    def _loading(
+        self,
+        prepare: Any,
+        definition: GraphQLField,
+        node: FieldNode,
+        key: Any = None,
+        columns: tuple[str, ...] | None = None,
+    ) -> LoadingReader:
         declaration = definition.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
         convert = self._inputs.of_arguments(declaration.arguments)
         given = constants(definition, node, convert)
-        return LoadingReader(prepare, check_of(definition.extensions), convert, given, key)
+        return LoadingReader(prepare, check_of(definition.extensions), convert, given, key, columns)
 
     def _complete(
         self, type_: GraphQLOutputType, details: FieldDetailsList, conversion: Convert | None
@@ -180,6 +197,7 @@ class Compiler:
             leaf = leaf_of(type_, conversion, nullable=nullable)
             return LeafCompletion(nullable, leaf)
         if is_abstract_type(type_):
+            self._is_open = True
             return AbstractCompletion(
                 nullable,
                 type_,

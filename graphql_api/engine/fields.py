@@ -71,6 +71,8 @@ class FromKey:
 
     key: Callable[[Any], Any]
     prepare: Callable[[Any, Mapping[str, Any]], Load]
+    column: str | None = None
+    """The column of the row that is the key, where it is one."""
 
 
 Source = FromColumn | FromColumns | FromParent | FromLoader | FromKey
@@ -116,7 +118,7 @@ class DeclaredField(StrawberryField):
                 return compute(source)
             case FromLoader(prepare):
                 return _shielded(prepare(info.context, kwargs)(source))
-            case FromKey(key_of, prepare):
+            case FromKey(key_of, prepare, _):
                 load, key = prepare(info.context, kwargs), key_of(source)
                 return None if key is None else _shielded(load(key))
             case _:

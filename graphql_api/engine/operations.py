@@ -24,6 +24,7 @@ from graphql_api.engine.documents import Document, Documents, Guard, RequestErro
 from graphql_api.engine.invocation import Invocation, coerce_variables
 from graphql_api.engine.limits import LIMIT_EXCEEDED, LimitError, check_values
 from graphql_api.engine.persisted import NoDocuments, PersistedDocuments, name_in
+from graphql_api.engine.plan import Reads
 from graphql_api.engine.plans import Plans
 from graphql_api.engine.prices import Prices
 from graphql_api.engine.run import Run
@@ -116,11 +117,16 @@ class Operations:
         suggestions: bool = True,
         engine: Literal["compiled", "stock"] = "compiled",
         abandon: Callable[[Any], None] = lambda _: None,
+        expect: Callable[[Any, Reads], None] = lambda _, __: None,
     ) -> None:
-        """`abandon` is told the context of an operation that was cancelled, to end what it had begun."""
+        """`expect` is told an operation's context and what it will read, before it runs.
+
+        `abandon` is told the context of an operation that was cancelled, to end what it had begun.
+        """
         self._schema = schema._schema  # noqa: SLF001 - graphql-core's own, which Strawberry doesn't publish
         self._mask = mask
         self._abandon = abandon
+        self._expect = expect
         self._persisted = NoDocuments() if persisted is None else persisted
         self._costs = Costs(self._schema, prices or {})
         self.max_cost = max_cost
@@ -237,6 +243,7 @@ class Operations:
         plan = self.plans.get(invocation) if self.plans is not None else None
         try:
             if plan is not None:
+                self._expect(invocation.context, plan.reads)
                 result = await Run(plan, invocation).execute()
             else:
                 result = await _execute_stock(invocation)

@@ -8,7 +8,7 @@
 A plan holds no state of any request and is shared by all that run the same operation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,23 @@ if TYPE_CHECKING:
     from graphql_api.engine.readers import PlainReader, Reader
 
 Column = Sequence[Any]
+
+
+class Reads:
+    """Which columns an operation reads of the rows behind each type, wherever it comes by them."""
+
+    __slots__ = ("_columns",)
+
+    def __init__(self, columns: Mapping[str, frozenset[str] | None]) -> None:
+        self._columns = columns
+
+    def of(self, type_: str) -> frozenset[str] | None:
+        """Those of a type's rows; None for all of them."""
+        return self._columns.get(type_)
+
+
+EVERYTHING = Reads({})
+"""What has to be taken for granted of an operation that nobody has looked into."""
 
 
 @dataclass(eq=False, slots=True)
@@ -65,3 +82,4 @@ class Plan:
 
     operation: OperationDefinitionNode
     root: Selection
+    reads: Reads

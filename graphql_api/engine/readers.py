@@ -26,6 +26,10 @@ class Reader(Protocol):
     waits: bool
     """Whether its values may be something to await."""
 
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """What it reads of a parent that is a row; None where that isn't known."""
+
     def read(self, run: "Run", field: "Field", parents: Sequence[Any], places: Places) -> list[Any]:
         """A value for each parent. `places` are those of the field."""
 
@@ -46,8 +50,8 @@ class PlainReader:
     """What a function of the parent alone gives: columns of its row, or a computation from it."""
 
     function: Callable[[Any], Any]
-    columns: tuple[str, ...] = ()
-    """What it reads of a row, where that is known."""
+    columns: tuple[str, ...] | None = None
+    """What it reads of a row; None where that isn't known."""
     compute: Callable[..., Any] | None = None
     """What it makes of these columns; None where it is one of them, as it stands."""
     waits = False
@@ -61,11 +65,11 @@ class PlainReader:
 
     def read_table(self, table: Mapping[str, Sequence[Any]]) -> Sequence[Any] | None:
         """The same for rows that were taken apart into columns; None if it takes whole rows, or fails."""
+        if not self.columns:
+            return None
         try:
             columns = [table[name] for name in self.columns]
-            if self.compute is not None:
-                return list(map(self.compute, *columns))
-            return columns[0] if columns else None
+            return columns[0] if self.compute is None else list(map(self.compute, *columns))
         except Exception:  # noqa: BLE001 - found again, row by row
             return None
 
@@ -81,6 +85,8 @@ class LoadingReader:
     """Those of a field whose arguments name no variable: the same for every request."""
     key: Callable[[Any], Any] | None
     """Of the parent, where that is what is loaded by."""
+    columns: tuple[str, ...] | None
+    """What it reads of a row; None where that isn't known."""
     waits = True
 
     def read(self, run: "Run", field: "Field", parents: Sequence[Any], _places: Places) -> list[Any]:
@@ -117,6 +123,7 @@ class AttributeReader:
 
     declaration: StrawberryField
     waits = True
+    columns = None
 
     def read(self, _run: "Run", _field: "Field", parents: Sequence[Any], _places: Places) -> list[Any]:
         """Ask each parent."""
@@ -133,6 +140,7 @@ class MethodReader:
     make_info: Callable[..., Any]
     """The schema's own class of `info`."""
     waits = True
+    columns = None
 
     def read(self, run: "Run", field: "Field", parents: Sequence[Any], places: Places) -> list[Any]:
         """Call it with what it asks for: its parent, an `info`, its arguments."""
@@ -169,6 +177,7 @@ class ResolverReader:
     resolve: Callable[..., Any]
     check: Check | None = None
     waits = True
+    columns = None
 
     def read(self, run: "Run", field: "Field", parents: Sequence[Any], places: Places) -> list[Any]:
         """Call it once for each parent, with an `info` of its own."""

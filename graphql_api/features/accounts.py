@@ -45,7 +45,7 @@ class Account(Node):
     is_active: bool | None = column("Whether the bot may trade on it.")
     last_sync: datetime | None = column("When it was last synchronised with the broker.")
     user: Annotated["User", strawberry.lazy("graphql_api.features.users")] | None = one(
-        "Whose it is.", USERS.by_id, key="user_id"
+        "Whose it is.", USERS, key="user_id"
     )
     sessions: SessionConnection = many(
         "Its sessions, the newest first.", SESSION_LIST, of=ACCOUNTS, by=tables.sessions.c.account_id

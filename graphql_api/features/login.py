@@ -16,6 +16,7 @@ from graphql_api.engine.fields import FromLoader, FromParent, declared, resolved
 from graphql_api.features.entities import USERS
 from graphql_api.features.users import User
 from graphql_api.graph.context import Context
+from graphql_api.graph.entity import row_loader
 from graphql_api.graph.payloads import ErrorCode, UserError
 from graphql_api.graph.permissions import anyone, signed_in
 
@@ -23,7 +24,7 @@ Info = strawberry.Info[Context, None]
 
 
 def _own_user(context: Context, _arguments: Any) -> Any:
-    load = context.loaders.of(USERS.by_id).load
+    load = row_loader(context, USERS)
     return lambda viewer: None if viewer.user_id is None else load(viewer.user_id)
 
 

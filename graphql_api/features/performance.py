@@ -44,7 +44,7 @@ class StrategyPerformance(Node):
     period_start: datetime | None = column("The first moment it covers.")
     period_end: datetime | None = column("The last moment it covers.")
     strategy: Annotated["Strategy", strawberry.lazy("graphql_api.features.strategies")] | None = one(
-        "The strategy.", STRATEGIES.by_id, key="strategy_id"
+        "The strategy.", STRATEGIES, key="strategy_id"
     )
 
 
@@ -74,7 +74,7 @@ class ActiveStrategyPerformance:
     sharpe_ratio: Decimal | None = column("Mean return over its standard deviation.")
     trades_count: int | None = column("How many trades the record counts.")
     strategy: Annotated["Strategy", strawberry.lazy("graphql_api.features.strategies")] | None = one(
-        "The strategy.", STRATEGIES.by_id, key="id"
+        "The strategy.", STRATEGIES, key="id"
     )
 
 
@@ -90,10 +90,10 @@ class AccountPerformance:
     pnl: Decimal | None = column("Profit or loss, as stored.")
     trades_count: int | None = column("How many trades, as stored.")
     account: Annotated["Account", strawberry.lazy("graphql_api.features.accounts")] | None = one(
-        "The account.", ACCOUNTS.by_id, key="account_id"
+        "The account.", ACCOUNTS, key="account_id"
     )
     session: Annotated["Session", strawberry.lazy("graphql_api.features.sessions")] | None = one(
-        "The session.", SESSIONS.by_id, key="session_id"
+        "The session.", SESSIONS, key="session_id"
     )
 
 

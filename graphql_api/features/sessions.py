@@ -43,7 +43,7 @@ class Session(Node):
     pnl: Decimal | None = column("Profit or loss, as the bot stored it.")
     trades_count: int | None = column("How many trades, as the bot stored it.")
     account: Annotated["Account", strawberry.lazy("graphql_api.features.accounts")] | None = one(
-        "The account it ran on.", ACCOUNTS.by_id, key="account_id"
+        "The account it ran on.", ACCOUNTS, key="account_id"
     )
     trades: TradeConnection = many(
         "Its trades, the newest first.", TRADE_LIST, of=SESSIONS, by=tables.trades.c.session_id

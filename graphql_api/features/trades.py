@@ -92,10 +92,10 @@ class Trade(Node):
         "The id of the strategy as stored; it may name a strategy that is gone."
     )
     strategy: Annotated["Strategy", strawberry.lazy("graphql_api.features.strategies")] | None = one(
-        "The strategy that asked for it; null if it is gone.", STRATEGIES.by_id, key="strategy_id"
+        "The strategy that asked for it; null if it is gone.", STRATEGIES, key="strategy_id"
     )
     session: Annotated["Session", strawberry.lazy("graphql_api.features.sessions")] | None = one(
-        "The session it belongs to.", SESSIONS.by_id, key="session_id"
+        "The session it belongs to.", SESSIONS, key="session_id"
     )
 
 

@@ -13,6 +13,7 @@ from graphql_api.auth.identity import Identity
 from graphql_api.auth.viewer import Viewer
 from graphql_api.db.database import Database
 from graphql_api.db.statements import Statement
+from graphql_api.engine.plan import EVERYTHING, Reads
 from graphql_api.feed.feed import Feed
 from graphql_api.settings import Settings
 
@@ -124,6 +125,8 @@ class Context:
     services: Services
     client: str = ""
     """The caller's network address, for limits on attempts."""
+    reads: Reads = EVERYTHING
+    """Which columns the operation reads of each type's rows."""
     db: Reader = field(init=False)
     loaders: Loaders = field(init=False)
 
@@ -135,6 +138,10 @@ class Context:
         self.viewer = viewer
         self.db = Reader(self.services.database, viewer)
         self.forget()
+
+    def expect(self, reads: Reads) -> None:
+        """Load no more than these columns."""
+        self.reads = reads
 
     def abandon(self) -> None:
         """Stop loading: nobody waits for the operation any more."""

@@ -1,6 +1,7 @@
 """A table as the graph sees it: which columns, and whose rows they are."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -10,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from graphql_api.auth.viewer import Scope
 from graphql_api.db.statements import Statement, compile_statement
-from graphql_api.graph.context import Reader, Row
+from graphql_api.graph.context import Context, Reader, Row
 
 UUIDS = ARRAY(UUID(as_uuid=False))
 
@@ -71,19 +72,36 @@ class Entity:
             column == bindparam("tenant", type_=UUID(as_uuid=False))
         )
 
+    def columns_of(self, read: AbstractSet[str] | None) -> Sequence[ColumnElement[Any]]:
+        """Its id and those of its columns that are read; all of them if that isn't known."""
+        if read is None:
+            return self.columns
+        return [column for column in self.columns if column.name == "id" or column.name in read]
+
     def is_visible_to(self, db: Reader) -> bool:
         """Whether the viewer may read this kind of row at all."""
         return db.viewer.is_authenticated and not self.scopes.isdisjoint(db.viewer.scopes)
 
-    async def by_id(self, db: Reader, keys: Sequence[str], _page: None = None) -> Mapping[str, Row]:
-        """The rows with these ids, as far as the viewer may see them."""
+    async def by_id(
+        self, db: Reader, keys: Sequence[str], read: frozenset[str] | None = None
+    ) -> Mapping[str, Row]:
+        """The rows with these ids, as far as the viewer may see them; of each the columns to be `read`."""
         if not self.is_visible_to(db):
             return {}
-        rows = await db.fetch(_by_id(self, db.tenant is not None), ids=list(keys))
+        rows = await db.fetch(_by_id(self, db.tenant is not None, read), ids=list(keys))
         return {row["id"]: row for row in rows}
 
 
-@lru_cache(maxsize=64)
-def _by_id(entity: Entity, scoped: bool) -> Statement:  # noqa: FBT001
-    query = select(*entity.columns).where(entity.table.c.id == any_(bindparam("ids", type_=UUIDS)))
+def row_loader(context: Context, entity: Entity) -> Callable[[str], Awaitable[Row | None]]:
+    """Loads rows by id, for everything in an operation that does: they share a batch."""
+    return context.loaders.of(entity.by_id, context.reads.of(entity.name)).load
+
+
+@lru_cache(maxsize=256)
+def _by_id(
+    entity: Entity,
+    scoped: bool,  # noqa: FBT001 - part of the cache's key
+    read: frozenset[str] | None,
+) -> Statement:
+    query = select(*entity.columns_of(read)).where(entity.table.c.id == any_(bindparam("ids", type_=UUIDS)))
     return compile_statement(entity.only_tenants(query, scoped=scoped))

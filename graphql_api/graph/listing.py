@@ -24,7 +24,9 @@ class Children(Branch):
         """Each parent's page."""
         rows: list[asyncpg.Record] = []
         if self.entity.is_visible_to(db):
-            statement = page_statement(self, db.tenant is not None, Sides.of(page), page.order, page.shape)
+            statement = page_statement(
+                self, db.tenant is not None, Sides.of(page), page.order, page.shape, page.read_columns
+            )
             rows = await db.fetch(statement, **_values(page, keys))
         columns = tuple(rows[0].keys()) if rows else ()
         rows_of = {key: Rows((), columns) for key in keys}

@@ -55,9 +55,18 @@ class Page:
     before: Position | None = None
     shape: Shape = EVERYTHING
     values: Values = ()
+    read_columns: frozenset[str] | None = None
+    """Those of its rows' columns that are read; None for all of them."""
 
     @classmethod
-    def read(cls, arguments: Mapping[str, Any], order: Order, shape: Shape, values: Values) -> "Page":
+    def read(
+        cls,
+        arguments: Mapping[str, Any],
+        order: Order,
+        shape: Shape,
+        values: Values,
+        read_columns: frozenset[str] | None = None,
+    ) -> "Page":
         """The page that a connection's arguments ask for. Raises BadInputError naming argument and rule."""
         first, last = arguments.get("first"), arguments.get("last")
         if first is not None and last is not None:
@@ -73,6 +82,7 @@ class Page:
             before=_position(arguments, "before", order),
             shape=shape,
             values=values,
+            read_columns=read_columns,
         )
 
     def filter_only(self) -> "Page":

@@ -1,6 +1,6 @@
 """Edges of the graph, declared as data: `one` row, or `many` in a connection.
 
-    strategy: Strategy | None   = one("…", STRATEGIES.by_id, key="strategy_id")
+    strategy: Strategy | None   = one("…", STRATEGIES, key="strategy_id")
     trades:   TradeConnection   = many("…", TRADES, by=tables.trades.c.session_id, …)
 
 Each goes through a loader of the operation, so that aliases, fragments and siblings share one statement.
@@ -19,7 +19,7 @@ from strawberry.types.arguments import StrawberryArgument
 from graphql_api.engine.fields import Check, FromColumn, FromColumns, FromKey, FromLoader, declared
 from graphql_api.graph.branch import ROOT
 from graphql_api.graph.context import Batch, Context
-from graphql_api.graph.entity import Entity
+from graphql_api.graph.entity import Entity, row_loader
 from graphql_api.graph.errors import BadInputError
 from graphql_api.graph.filters import Shape, Values, read_filter
 from graphql_api.graph.listing import Children
@@ -37,9 +37,13 @@ def computed(description: str, compute: Callable[..., Any], *, of: tuple[str, ..
     return declared(description, FromColumns(of, compute))
 
 
-def one(description: str, batch: Batch, *, key: str) -> Any:
-    """An edge to at most one row: what `batch` has for the row's column `key`."""
-    return declared(description, FromKey(itemgetter(key), lambda context, _: context.loaders.of(batch).load))
+def one(description: str, to: Entity | Batch, *, key: str) -> Any:
+    """An edge to at most one row: the entity's, or the batch's, for what the row's column `key` holds."""
+
+    def prepare(context: Context, _arguments: Mapping[str, Any]) -> Any:
+        return row_loader(context, to) if isinstance(to, Entity) else context.loaders.of(to).load
+
+    return declared(description, FromKey(itemgetter(key), prepare, key))
 
 
 def root_one(description: str, entity: Entity, *, check: Check) -> Any:
@@ -47,7 +51,8 @@ def root_one(description: str, entity: Entity, *, check: Check) -> Any:
 
     def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
         id_ = parse_id(arguments["id"], "id")
-        return lambda _: context.loaders.of(entity.by_id).load(id_)
+        load = row_loader(context, entity)
+        return lambda _: load(id_)
 
     id_argument = argument("id", strawberry.ID, f"The UUID of the {entity.name}.", required=True)
     return declared(description, FromLoader(prepare), arguments=[id_argument], check=check)
@@ -80,12 +85,13 @@ class Listing:
             arguments.append(argument("order_by", self.order, "The order; ties are broken by id."))
         return arguments
 
-    def page(self, arguments: Mapping[str, Any]) -> Page:
+    def page(self, context: Context, arguments: Mapping[str, Any]) -> Page:
         """The page that these arguments ask for. Raises BadInputError."""
         order, wanted = self.default, arguments.get("order_by")
         if wanted is not None and self.orders is not None:
             order = Order(self.orders[wanted.field], wanted.direction.value == "DESC")
-        return Page.read(arguments, order, *self.read(arguments.get("filter")))
+        read = context.reads.of(self.entity.name)
+        return Page.read(arguments, order, *self.read(arguments.get("filter")), read)
 
 
 def many(description: str, listing: Listing, *, of: Entity, by: Column[Any]) -> Any:
@@ -93,9 +99,9 @@ def many(description: str, listing: Listing, *, of: Entity, by: Column[Any]) -> 
     children = Children(listing.entity, of, by)
 
     def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
-        return context.loaders.of(children.page, listing.page(arguments)).load
+        return context.loaders.of(children.page, listing.page(context, arguments)).load
 
-    return declared(description, FromKey(itemgetter("id"), prepare), arguments=listing.arguments())
+    return declared(description, FromKey(itemgetter("id"), prepare, "id"), arguments=listing.arguments())
 
 
 def root_many(description: str, listing: Listing, *, check: Check) -> Any:
@@ -103,7 +109,7 @@ def root_many(description: str, listing: Listing, *, check: Check) -> Any:
     children = Children(listing.entity)
 
     def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
-        load = context.loaders.of(children.page, listing.page(arguments)).load
+        load = context.loaders.of(children.page, listing.page(context, arguments)).load
         return lambda _: load(ROOT)
 
     return declared(description, FromLoader(prepare), arguments=listing.arguments(), check=check)

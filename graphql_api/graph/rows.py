@@ -90,12 +90,17 @@ def page_statement(
     sides: Sides,
     order: Order,
     shape: Shape,
+    read: frozenset[str] | None = None,
 ) -> Statement:
-    """A page's rows, each with the `_parent` that it is of, below :keys."""
+    """A page's rows below :keys, each with the `_parent` that it is of.
+
+    Of their columns it has those to be `read`, the id, and the order's.
+    """
     entity, via = branch.entity, branch.via(shape, scoped=scoped)
     own, above = _conditions(branch, via, shape)
     bounds = _bounds(order, sides, entity, _lead(branch, via))
-    query = select(*entity.columns).where(*own, *bounds)
+    columns = entity.columns_of(None if read is None else read | {order.column.name})
+    query = select(*columns).where(*own, *bounds)
 
     def first(query: Select[Any], columns: Any) -> Select[Any]:
         """The first rows of `query` in the page's order, by its `columns`."""

@@ -11,6 +11,7 @@ from graphql_api.db import tables
 from graphql_api.engine.fields import FromLoader, declared
 from graphql_api.features.entities import ACCOUNTS, RISK_SETTINGS
 from graphql_api.graph.context import Context
+from graphql_api.graph.entity import row_loader
 from graphql_api.graph.listing import Children, FirstChild
 from graphql_api.graph.node import Node
 from graphql_api.graph.page import Order
@@ -48,12 +49,12 @@ class RiskSettings(Node):
     )
     has_duplicates: bool = column("Whether the account has more rows than this one, which is the newest.")
     account: Annotated["Account", strawberry.lazy("graphql_api.features.accounts")] | None = one(
-        "The account.", ACCOUNTS.by_id, key="account_id"
+        "The account.", ACCOUNTS, key="account_id"
     )
 
 
 def _account(context: Context, _: Mapping[str, Any]) -> Any:
-    load = context.loaders.of(ACCOUNTS.by_id).load
+    load = row_loader(context, ACCOUNTS)
     return lambda payload: load(payload.account_id)
 
 

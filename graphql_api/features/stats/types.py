@@ -54,7 +54,7 @@ class StrategyStats:
 
     strategy_id: strawberry.ID | None = column("The strategy's id as stored; null for trades without one.")
     strategy: Annotated["Strategy", strawberry.lazy("graphql_api.features.strategies")] | None = one(
-        "The strategy; null if it is gone.", STRATEGIES.by_id, key="strategy_id"
+        "The strategy; null if it is gone.", STRATEGIES, key="strategy_id"
     )
     trades_count: int = column("How many trades closed.")
     net_pnl: Decimal = column("Their profits less their losses.")
