@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
 
 from benchmarks.postgres import running
 from benchmarks.run import Run
@@ -20,6 +21,7 @@ class Part(StrEnum):
 
     WORKLOADS = "workloads"
     FEED = "feed"
+    FANOUT = "fanout"
     INSERTING = "inserting"
 
 
@@ -43,7 +45,8 @@ def main(
         server.install()
     with tempfile.TemporaryDirectory() as logs, running(folder) as postgres:
         run = Run(postgres, servers, rounds, size, Path(logs), write)
-        asyncio.run(_measure(run, part or list(Part), chosen, trades))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_measure(run, part or list(Part), chosen, trades))
 
 
 async def _measure(run: Run, parts: Sequence[Part], chosen: Sequence[Workload], trades: int) -> None:
@@ -51,6 +54,8 @@ async def _measure(run: Run, parts: Sequence[Part], chosen: Sequence[Workload], 
         await run.workloads(chosen)
     if Part.FEED in parts:
         await run.feed()
+    if Part.FANOUT in parts:
+        await run.fanout()
     if Part.INSERTING in parts:
         await run.inserting()
     if trades:

@@ -9,6 +9,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -89,17 +90,18 @@ async def _run(server: Server, audience: Audience, address: Address) -> Delivere
         async with running(server, address, Path(folder) / "log") as process:
             headers = await process.headers(OPERATOR)
             asked = parameters(server.name, "Feed", {})
-            async with subscribed(process.port, audience.subscribers, asked, headers) as subscribers:
-                await _until_all_hear(subscribers, address)
+            make = partial(Subscriber, asked, headers)
+            async with subscribed(process.port, audience.subscribers, make) as subscribers:
+                await until_all_hear(subscribers, address)
                 before = _events(subscribers), cpu_seconds(process.process)
                 printed = await asyncio.to_thread(pgbench, address, *pace)
                 after = _events(subscribers), cpu_seconds(process.process)
                 memory = peak_memory(process.process)
-    rows = int(printed.partition("transactions actually processed: ")[2].split()[0].partition("/")[0])
-    return Delivered(after[0] - before[0], rows * audience.subscribers, after[1] - before[1], memory)
+    expected = transactions(printed) * audience.subscribers
+    return Delivered(after[0] - before[0], expected, after[1] - before[1], memory)
 
 
-async def _until_all_hear(subscribers: Sequence[Subscriber], address: Address) -> None:
+async def until_all_hear(subscribers: Sequence[Subscriber], address: Address) -> None:
     """Insert rows until everybody has had one, and then wait until nobody gets any more."""
     async with connected(address) as connection:
         while not all(subscriber.events for subscriber in subscribers):
@@ -109,6 +111,11 @@ async def _until_all_hear(subscribers: Sequence[Subscriber], address: Address) -
     while before < (now := _events(subscribers)):
         before = now
         await asyncio.sleep(1)
+
+
+def transactions(printed: str) -> int:
+    """How many transactions pgbench says it has made."""
+    return int(printed.partition("transactions actually processed: ")[2].split()[0].partition("/")[0])
 
 
 def _events(subscribers: Sequence[Subscriber]) -> int:

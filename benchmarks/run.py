@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import chart, data, feed, inserting, measure, report, scale
+from benchmarks import chart, data, fanout, feed, inserting, measure, report, scale
 from benchmarks.postgres import Server as Postgres
 from benchmarks.servers import Server
 from benchmarks.workloads import Workload
@@ -52,6 +52,19 @@ class Run:
         )
         runs = await feed.measure(self.servers, audience, self.rounds, address)
         self._show("feed", feed.feed_table(self.servers, runs))
+
+    async def fanout(self) -> None:
+        """The feed with thousands of subscribers."""
+        address, _ = await data.prepare(self.postgres)
+        crowds = [
+            replace(
+                crowd,
+                sockets=max(round(crowd.sockets * self.size), 2),
+                seconds=max(round(crowd.seconds * self.size), 2),
+            )
+            for crowd in fanout.CROWDS
+        ]
+        self._show("fan-out", fanout.fanout_table(await fanout.measure(address, crowds)))
 
     async def inserting(self) -> None:
         """The feed's cost to those who write."""

@@ -1,10 +1,10 @@
-"""Subscribers: WebSockets that speak graphql-transport-ws, count events, and look at nothing else."""
+"""Subscribers: WebSockets that speak graphql-transport-ws, and count events."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from benchmarks.load import LoadError
 
@@ -20,24 +20,30 @@ _UPGRADE = (
 
 
 class Subscriber(asyncio.Protocol):
-    """One socket with one subscription."""
+    """One socket, with one subscription or several alike."""
 
-    def __init__(self, parameters: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-        self._subscribe = {"id": "1", "type": "subscribe", "payload": dict(parameters)}
+    def __init__(
+        self, parameters: Mapping[str, Any], headers: Mapping[str, str], subscriptions: int = 1
+    ) -> None:
+        self._parameters = dict(parameters)
+        self._subscriptions = subscriptions
         self._headers = headers
         self._rest = b""
         self._upgraded = False
         self.events = 0
         """How many events came."""
         self.subscribed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done once the subscription is asked for."""
+        """Done once the subscriptions are asked for."""
+
+    def event(self, buffer: bytes, start: int, end: int) -> None:
+        """Take an event: the message between two places of a buffer."""
+        self.events += 1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for a WebSocket."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         headers = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
-        transport.write(f"{_UPGRADE}{headers}\r\n".encode())
+        self._transport.write(f"{_UPGRADE}{headers}\r\n".encode())
 
     def data_received(self, data: bytes) -> None:
         """Count events, and answer what has to be answered."""
@@ -70,7 +76,7 @@ class Subscriber(asyncio.Protocol):
             if end > size:
                 break
             if buffer[at] == _TEXT and buffer.find(b'"next"', start, start + _TYPE_WITHIN) >= 0:
-                self.events += 1
+                self.event(buffer, start, end)
             else:
                 self._read_other(buffer[at], buffer[start:end])
             at = end
@@ -80,7 +86,8 @@ class Subscriber(asyncio.Protocol):
         if kind == _PING:
             self._transport.write(bytes((_PONG, 0x80 | len(payload))) + bytes(4) + payload)
         elif kind == _TEXT and json.loads(payload)["type"] == "connection_ack":
-            self._send(self._subscribe)
+            for number in range(self._subscriptions):
+                self._send({"id": str(number), "type": "subscribe", "payload": self._parameters})
             self.subscribed.set_result(None)
         elif kind == _TEXT and json.loads(payload)["type"] == "ping":
             self._send({"type": "pong"})
@@ -107,20 +114,21 @@ class Subscriber(asyncio.Protocol):
         self._transport.abort()
 
 
+SubscriberT = TypeVar("SubscriberT", bound=Subscriber)
+
+
 @asynccontextmanager
 async def subscribed(
-    port: int, count: int, parameters: Mapping[str, Any], headers: Mapping[str, str]
-) -> AsyncIterator[list[Subscriber]]:
+    port: int, count: int, make: Callable[[], SubscriberT]
+) -> AsyncIterator[list[SubscriberT]]:
     """So many subscribers, until the block ends. Raises LoadError."""
     loop = asyncio.get_running_loop()
     opening = asyncio.Semaphore(_AT_ONCE)
-    subscribers: list[Subscriber] = []
+    subscribers: list[SubscriberT] = []
 
     async def open_one() -> None:
         async with opening:
-            _, subscriber = await loop.create_connection(
-                lambda: Subscriber(parameters, headers), "127.0.0.1", port
-            )
+            _, subscriber = await loop.create_connection(make, "127.0.0.1", port)
             subscribers.append(subscriber)
             await subscriber.subscribed
 

@@ -1,7 +1,7 @@
 """One operation from request to result, whatever carried the request here."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from inspect import isawaitable
@@ -28,7 +28,7 @@ from graphql_api.engine.plan import Reads
 from graphql_api.engine.plans import Plans
 from graphql_api.engine.prices import Prices
 from graphql_api.engine.run import Run
-from graphql_api.engine.sharing import MAX_SHARED, Rights, View, shelf_of
+from graphql_api.engine.sharing import MAX_SHARED, Rights, Several, View, shelf_of
 
 Mask = Callable[[GraphQLError], GraphQLError]
 """What a client may see of an error."""
@@ -180,8 +180,8 @@ class Operations:
 
     async def subscribe(
         self, operation: Operation, new_context: Callable[[], Any], rights: Rights | None = None
-    ) -> AsyncGenerator[Result, None]:
-        """Run a subscription: a result for each event, each with a context of its own.
+    ) -> AsyncGenerator[Sequence[Result], None]:
+        """Run a subscription: a result for each event, each with a context of its own; together if due so.
 
         Subscribers of equal `rights` share the results of events that are `Shareable`.
         A result that wasn't executed is the last one: the subscription was refused, or its source failed.
@@ -191,29 +191,29 @@ class Operations:
         refusal = self.refuse(operation, context)
         invocation = refusal or self._invoke(operation, context)
         if isinstance(invocation, Result):
-            yield invocation
+            yield [invocation]
             return
         source = create_source_event_stream(invocation.stock_executor())
         if isawaitable(source):
             source = await source
         if isinstance(source, ExecutionResult):
-            yield self._refusal(source.errors or ())
+            yield [self._refusal(source.errors or ())]
             return
         view = View(operation.document, operation.definition, operation.request.variables, rights)
         try:
             async with aclosing(cast("AsyncGenerator[Any, None]", source)) as events:
                 async for event in events:
-                    yield await self._answer(event, view, invocation, new_context)
+                    together = event if isinstance(event, Several) else (event,)
+                    key = view.key()
+                    yield [await self._answer(each, key, invocation, new_context) for each in together]
         except Exception as error:  # noqa: BLE001 - whatever ended the source, the subscriber is told
-            yield self._refusal([located_error(error)])
+            yield [self._refusal([located_error(error)])]
 
     async def _answer(
-        self, event: Any, view: View, invocation: Invocation, new_context: Callable[[], Any]
+        self, event: Any, key: Hashable | None, invocation: Invocation, new_context: Callable[[], Any]
     ) -> Result:
         shelf = shelf_of(event)
-        key = view.key() if shelf is not None else None
-        known = shelf.get(key) if shelf is not None else None
-        if known is not None:
+        if shelf is not None and (known := shelf.get(key)) is not None:
             return cast("Result", known)
         result = await self._run(replace(invocation, root_value=event, context=new_context()))
         if shelf is not None and key is not None and not result.errors and len(shelf) < MAX_SHARED:

@@ -31,6 +31,10 @@ class Shareable(Protocol):
     """What was made of it, for as long as it is kept."""
 
 
+class Several(list[Any]):
+    """Events that are due at the same time: a source may yield them together."""
+
+
 class View:
     """What one subscriber asks of each event."""
 

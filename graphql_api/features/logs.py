@@ -10,6 +10,7 @@ import strawberry
 from graphql_api.db import tables
 from graphql_api.db.words import LEVELS
 from graphql_api.engine.fields import FromParent, declared, resolved
+from graphql_api.engine.sharing import Several
 from graphql_api.features.entities import SYSTEM_LOGS
 from graphql_api.feed.errors import FeedError
 from graphql_api.feed.filter import InvalidFilterError, LogFilter
@@ -195,7 +196,7 @@ class Subscription:
         try:
             feed = info.context.services.feed
             async with await feed.subscribe(log_filter(filter), after=after, backfill=backfill) as events:
-                async for event in events:
-                    yield event  # type: ignore[misc] # what SystemLogEvent is read from
+                while due := await events.batch():
+                    yield Several(due)  # type: ignore[misc] # what each SystemLogEvent is read from
         except FeedError as error:
             raise FeedEndedError(error) from error

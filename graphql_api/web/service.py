@@ -1,7 +1,7 @@
 """What every transport needs: who asks, what they run, and how much of it at once."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -182,7 +182,7 @@ class Service:
 
     async def subscribe(
         self, operation: Operation, viewer: Callable[[], Viewer], caller: Caller
-    ) -> AsyncGenerator[Result, None]:
+    ) -> AsyncGenerator[Sequence[Result], None]:
         """Run a subscription. `viewer` is asked anew for each event, since rights can change meanwhile.
 
         Its points are spent when it begins. Raises HTTPError (429) if they can't be.

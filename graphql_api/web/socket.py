@@ -3,11 +3,11 @@
 One task reads its messages, one beats its heart, one checks its token, and each operation under way has one
 of its own. They live and die together: whatever ends the socket is raised as SocketClosed and ends them all.
 A send waits until the client has read what was sent before, so a slow client holds up its own operations,
-and memory stays at one message for each.
+and memory stays at some 64 KiB, and a message, for each.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from enum import IntEnum
 from http import HTTPStatus
@@ -22,6 +22,7 @@ from graphql_api.auth.viewer import ANONYMOUS, Viewer
 from graphql_api.engine.documents import RequestError
 from graphql_api.engine.operations import GraphQLRequest, Operation, Result
 from graphql_api.web.errors import HTTPError, masked, refusal, unavailable
+from graphql_api.web.frames import MANY
 from graphql_api.web.requests import MalformedRequestError, parse_json, read_parameters
 from graphql_api.web.service import Caller, Service
 
@@ -56,11 +57,15 @@ class SocketClosed(Exception):  # noqa: N818 - an end, and not always an error
 class Socket:
     """An accepted socket, from its connection_init to its end."""
 
-    def __init__(self, service: Service, caller: Caller, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, service: Service, caller: Caller, receive: Receive, send: Send, *, many: bool = False
+    ) -> None:
+        """`many`: the server takes many messages at a time (`MANY`)."""
         self._service = service
         self._caller = caller
         self._receive = receive
         self._send = send
+        self._many = many
         self._authorization = caller.headers.get("authorization", "")
         self._viewer = ANONYMOUS
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -172,27 +177,27 @@ class Socket:
         result = await self._service.execute(operation, self._viewer, self._caller)
         self._service.metrics.answered("websocket", operation.kind.value, perf_counter() - started, result)
         if result.executed:
-            await self._send_next(orjson.dumps(identifier).decode(), result)
+            await self._send_next(identifier, [result])
             await self._send_message({"id": identifier, "type": "complete"})
         else:
             await self._send_errors(identifier, result)
 
     async def _stream(self, identifier: str, operation: Operation) -> None:
         self._subscriptions[identifier] = operation
-        quoted = orjson.dumps(identifier).decode()
         metrics = self._service.metrics
         results = await self._service.subscribe(operation, lambda: self._viewer, self._caller)
         with metrics.subscriptions.track_inprogress():
             async with aclosing(results):
                 sent = 0
-                async for result in results:
-                    if not result.executed:
-                        await self._send_errors(identifier, result)
+                async for together in results:
+                    if not together[-1].executed:
+                        await self._send_errors(identifier, together[-1])
                         return
-                    await self._send_next(quoted, result)
-                    metrics.events.inc()
-                    sent += 1
-                    if sent % _EVENTS_AT_A_TIME == 0:
+                    await self._send_next(identifier, together)
+                    metrics.events.inc(len(together))
+                    sent += len(together)
+                    if sent >= _EVENTS_AT_A_TIME:
+                        sent = 0
                         await asyncio.sleep(0)
         await self._send_message({"id": identifier, "type": "complete"})
 
@@ -240,9 +245,15 @@ class Socket:
             raise SocketClosed(CloseCode.BAD_REQUEST, "Invalid message received: an object with a type")
         return message
 
-    async def _send_next(self, quoted_id: str, result: Result) -> None:
+    async def _send_next(self, identifier: str, results: Sequence[Result]) -> None:
         # The payload is rendered once for all who share the result; only the frame around it is our own.
-        await self._send_text(f'{{"id":{quoted_id},"type":"next","payload":{result.render().decode()}}}')
+        before = b'{"id":%b,"type":"next","payload":' % orjson.dumps(identifier)
+        messages = (before + result.render() + b"}" for result in results)
+        if self._many:
+            await self._send_event({"type": MANY, "messages": messages})
+            return
+        for message in messages:
+            await self._send_text(message.decode())
 
     async def _send_errors(self, identifier: str, result: Result) -> None:
         errors = [error.formatted for error in result.errors]
@@ -253,8 +264,11 @@ class Socket:
         await self._send_text(orjson.dumps(message).decode())
 
     async def _send_text(self, text: str) -> None:
+        await self._send_event({"type": "websocket.send", "text": text})
+
+    async def _send_event(self, event: dict[str, Any]) -> None:
         try:
-            await self._send({"type": "websocket.send", "text": text})
+            await self._send(event)
         except (OSError, RuntimeError):  # what servers raise once the connection is closed
             raise SocketClosed from None
 

@@ -5,7 +5,7 @@ A stream that ends without a `complete` event was cut off, and clients come back
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import NoReturn
 
@@ -64,31 +64,32 @@ class EventStream:
 
     async def _stream(self, operation: Operation | Result) -> None:
         async with aclosing(self._results(operation)) as results:
-            async for result in results:
-                await self._write_next(result)
+            async for together in results:
+                for result in together:
+                    await self._write_next(result)
                 # A send to a client that is gone returns at once: without a pause here, a source that is
                 # always ready would run on, and nobody would get to hear of the hang-up.
                 await asyncio.sleep(0)
         await self._complete()
 
-    async def _results(self, operation: Operation | Result) -> AsyncGenerator[Result, None]:
+    async def _results(self, operation: Operation | Result) -> AsyncGenerator[Sequence[Result], None]:
         if isinstance(operation, Result):
-            yield operation
+            yield [operation]
             return
         try:
             if operation.kind is not OperationType.SUBSCRIPTION:
-                yield await self._service.execute(operation, self._viewer, self._caller)
+                yield [await self._service.execute(operation, self._viewer, self._caller)]
                 return
             events = await self._service.subscribe(operation, lambda: self._viewer, self._caller)
         except HTTPError as error:
-            yield error.result
+            yield [error.result]
             return
         metrics = self._service.metrics
         with metrics.subscriptions.track_inprogress():
             async with aclosing(events):
-                async for event in events:
-                    yield event
-                    metrics.events.inc()
+                async for together in events:
+                    yield together
+                    metrics.events.inc(len(together))
 
     async def _until_hangup(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

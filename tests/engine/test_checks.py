@@ -76,7 +76,7 @@ async def test_who_may_not_ask_has_no_argument_read(operations: Operations, fiel
 async def test_who_may_not_subscribe_has_no_variable_read(operations: Operations) -> None:
     query = "subscription ($n: Int!) { events(number: $n) }"
     operation = operations.prepare(GraphQLRequest(query, variables={"n": "no number"}))
-    (refused,) = [result async for result in operations.subscribe(operation, lambda: {"allowed": False})]
+    ((refused,),) = [each async for each in operations.subscribe(operation, lambda: {"allowed": False})]
 
     assert messages(refused.render()) == ["forbidden"]
     assert not refused.executed
@@ -87,9 +87,11 @@ async def test_who_may_not_subscribe_any_more_gets_no_further_event(operations: 
     results = operations.subscribe(
         operations.prepare(GraphQLRequest("subscription { events }")), lambda: dict(rights)
     )
-    assert (await anext(results)).render() == b'{"data":{"events":1}}'
+    (first,) = await anext(results)
+    assert first.render() == b'{"data":{"events":1}}'
     rights["allowed"] = False
-    assert orjson.loads((await anext(results)).render())["data"] == {"events": None}
+    (second,) = await anext(results)
+    assert orjson.loads(second.render())["data"] == {"events": None}
 
 
 async def test_why_an_operation_is_refused_can_be_told_at_any_time(operations: Operations) -> None:

@@ -119,7 +119,7 @@ def test_subscriptions_give_the_same_events(runner: asyncio.Runner, examples: in
 
     async def events(operations: Operations, request: Request) -> list[Result]:
         operation = operations.prepare(GraphQLRequest(request.query, None, request.variables))
-        return [result async for result in operations.subscribe(operation, Context)]
+        return [result async for due in operations.subscribe(operation, Context) for result in due]
 
     async def check(request: Request) -> None:
         stock = await events(executors.stock, request)

@@ -157,7 +157,7 @@ class Contexts:
 
 async def subscribe(operations: Operations, query: str, contexts: Contexts) -> list[Result]:
     operation = operations.prepare(GraphQLRequest(query))
-    return [result async for result in operations.subscribe(operation, contexts)]
+    return [result async for due in operations.subscribe(operation, contexts) for result in due]
 
 
 async def test_a_subscription_has_a_context_and_each_event_another(operations: Operations) -> None:
@@ -181,7 +181,7 @@ async def test_a_source_that_cannot_begin_is_a_masked_error(operations: Operatio
 async def test_a_subscription_with_a_bad_variable_never_begins(operations: Operations) -> None:
     request = GraphQLRequest("subscription($f: Boolean!) { events(fail: $f) { number } }")
     contexts = Contexts()
-    (result,) = [result async for result in operations.subscribe(operations.prepare(request), contexts)]
+    ((result,),) = [each async for each in operations.subscribe(operations.prepare(request), contexts)]
     assert not result.executed
     assert contexts.closed == []
 

@@ -65,7 +65,7 @@ async def deliver(
     operations: Operations, line: Line, query: str, rights: Hashable = "reader", **variables: Any
 ) -> Result:
     operation = operations.prepare(GraphQLRequest(query, variables=variables))
-    (result,) = [each async for each in operations.subscribe(operation, lambda: line, lambda: rights)]
+    ((result,),) = [each async for each in operations.subscribe(operation, lambda: line, lambda: rights)]
     return result
 
 

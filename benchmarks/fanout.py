@@ -1,0 +1,243 @@
+"""The feed's fan-out: thousands of subscribers of one process who want every row, and one who stops reading.
+
+pgbench inserts numbered rows at a steady pace. Every subscription must get each number once and in order;
+how long it took from the INSERT to the subscriber is its lag, the client's own delays included.
+"""
+
+import asyncio
+import socket
+import tempfile
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import process_time, time
+from typing import Any
+
+import psutil
+
+from benchmarks.cpu import cpu_seconds, peak_memory
+from benchmarks.data import OPERATOR
+from benchmarks.feed import transactions, until_all_hear
+from benchmarks.postgres import pgbench
+from benchmarks.report import table
+from benchmarks.servers import OURS, running
+from benchmarks.subscribers import Subscriber, subscribed
+from benchmarks.workloads import parameters
+from graphql_api.db.address import Address
+
+# pgbench keeps its variables from one transaction to the next.
+_NUMBERED = """\\set number :number + 1
+INSERT INTO system_logs (level, component, message) VALUES ('INFO', 'benchmarks',
+ lpad(:number::text, 8, '0') || lpad((extract(epoch FROM clock_timestamp()) * 1000)::bigint::text, 16, '0')
+ || ' a line of the usual length, which says what was done and to what');
+"""
+_MESSAGE = b'"message":"'
+_LONGEST_LAG = 60_000  # milliseconds; longer ones count as this
+_SOON = 5.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Who follows."""
+
+    sockets: int
+    each: int
+    """Subscriptions on every socket."""
+    rows: int = 50
+    """A second."""
+    seconds: int = 30
+
+    @property
+    def subscribers(self) -> int:
+        """All the subscriptions."""
+        return self.sockets * self.each
+
+
+CROWDS = (Crowd(1000, 5), Crowd(5000, 1))
+
+
+class Lags:
+    """How often each lag was seen, in milliseconds."""
+
+    def __init__(self) -> None:
+        self._counts = array("L", bytes(8 * (_LONGEST_LAG + 1)))
+
+    def add(self, lag: int) -> None:
+        """Count one."""
+        self._counts[lag if 0 <= lag <= _LONGEST_LAG else max(0, min(lag, _LONGEST_LAG))] += 1
+
+    def percentile(self, part: float) -> int:
+        """The lag that this part of them stayed below."""
+        left = sum(self._counts) * part
+        for lag, count in enumerate(self._counts):
+            left -= count
+            if left <= 0:
+                return lag
+        return _LONGEST_LAG
+
+
+class Reader(Subscriber):
+    """Checks that the numbers of each of its subscriptions follow one another."""
+
+    def __init__(
+        self, asked: Mapping[str, Any], headers: Mapping[str, str], crowd: Crowd, lags: Lags | None
+    ) -> None:
+        super().__init__(asked, headers, crowd.each)
+        self.last = [0] * crowd.each
+        """The latest number of each subscription."""
+        self.wrong = 0
+        """Numbers that did not follow the one before."""
+        self._lags = lags
+        self._now = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Note the time."""
+        self._now = int(time() * 1000)
+        super().data_received(data)
+
+    def event(self, buffer: bytes, start: int, end: int) -> None:
+        """Read the number and the time of its row."""
+        self.events += 1
+        at = buffer.find(_MESSAGE, start, end) + len(_MESSAGE)
+        try:
+            number = int(buffer[at : at + 8])
+        except ValueError:
+            return  # a row of those that find out whether everybody hears
+        subscription = int(buffer[start + 7 : buffer.index(b'"', start + 7)])  # after {"id":"
+        if number != self.last[subscription] + 1:
+            self.wrong += 1
+        self.last[subscription] = number
+        if self._lags is not None:
+            self._lags.add(self._now - int(buffer[at + 8 : at + 24]))
+
+    def stall(self) -> None:
+        """Read no more for now."""
+        self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read again."""
+        self._transport.resume_reading()
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """One run."""
+
+    crowd: Crowd
+    rows: int
+    wrong: int
+    """Numbers that came out of turn."""
+    missing: int
+    """The most rows that anybody, the stalled one included, had not got soon after the last was written."""
+    median: int
+    """The lag, in milliseconds, that half of the deliveries stayed below."""
+    slowest: int
+    """The lag that 99 % of them stayed below."""
+    server_cpu: float
+    """Seconds of CPU in a second."""
+    client_cpu: float
+    before: int
+    """Bytes of the server's memory before anybody came."""
+    subscribed: int
+    """Once all had come."""
+    peak: int
+
+
+async def measure(address: Address, crowds: Sequence[Crowd]) -> list[Followed]:
+    """Measure each crowd on a server of its own. Raises LoadError, ServerError."""
+    return [await _run(address, crowd) for crowd in crowds]
+
+
+async def _run(address: Address, crowd: Crowd) -> Followed:
+    lags = Lags()
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "insert.sql"
+        script.write_text(_NUMBERED)
+        pace = ("--no-vacuum", "--define=number=0", f"--rate={crowd.rows}", f"--time={crowd.seconds}")
+        async with running(OURS, address, Path(folder) / "log") as process:
+            server = psutil.Process(process.process)
+            before = server.memory_info().rss
+            asked, headers = parameters(OURS.name, "Feed", {}), await process.headers(OPERATOR)
+            make = partial(Reader, asked, headers, crowd)
+            async with subscribed(process.port, crowd.sockets, partial(make, lags)) as readers:
+                stalling = await _with_small_buffers(process.port, partial(make, None))
+                readers.append(stalling)
+                await until_all_hear(readers, address)
+                full = server.memory_info().rss
+                used = cpu_seconds(process.process), process_time()
+                writing = asyncio.create_task(asyncio.to_thread(pgbench, address, *pace, f"--file={script}"))
+                await asyncio.sleep(crowd.seconds / 4)
+                stalling.stall()
+                await asyncio.sleep(crowd.seconds / 2)
+                stalling.go_on()
+                rows = transactions(await writing)
+                used = cpu_seconds(process.process) - used[0], process_time() - used[1]
+                await asyncio.sleep(_SOON)
+                followed = Followed(
+                    crowd,
+                    rows,
+                    sum(reader.wrong for reader in readers),
+                    rows - min(last for reader in readers for last in reader.last),
+                    lags.percentile(0.5),
+                    lags.percentile(0.99),
+                    used[0] / crowd.seconds,
+                    used[1] / crowd.seconds,
+                    before,
+                    full,
+                    peak_memory(process.process),
+                )
+    print(followed, flush=True)
+    return followed
+
+
+async def _with_small_buffers(port: int, make: Callable[[], Reader]) -> Reader:
+    """A subscriber whose unread events soon fill the system's buffers, which on loopback hold megabytes."""
+    loop = asyncio.get_running_loop()
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    connection.settimeout(0)
+    await loop.sock_connect(connection, ("127.0.0.1", port))
+    _, reader = await loop.create_connection(make, sock=connection)
+    await reader.subscribed
+    return reader
+
+
+def fanout_table(runs: Sequence[Followed]) -> str:
+    """Every crowd."""
+    head = (
+        "workload",
+        "subscribers",
+        "deliveries",
+        "out of turn",
+        "missing",
+        "goal",
+        "median lag ms",
+        "99 % lag ms",
+        "server CPU",
+        "client CPU",
+        "empty MiB",
+        "subscribed MiB",
+        "peak MiB",
+    )
+    rows = [
+        (
+            "fan-out" if run is runs[0] else "",
+            f"{run.crowd.sockets:,} sockets x {run.crowd.each}",
+            f"{run.rows * run.crowd.subscribers:,}",
+            f"{run.wrong}",
+            f"{run.missing}",
+            "0",
+            f"{run.median}",
+            f"{run.slowest}",
+            f"{run.server_cpu:.0%}",
+            f"{run.client_cpu:.0%}",
+            f"{run.before / 2**20:.0f}",
+            f"{run.subscribed / 2**20:.0f}",
+            f"{run.peak / 2**20:.0f}",
+        )
+        for run in runs
+    ]
+    return table(head, rows)
