@@ -1,7 +1,7 @@
 """One operation from request to result, whatever carried the request here."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from inspect import isawaitable
@@ -28,7 +28,7 @@ from graphql_api.engine.plan import Reads
 from graphql_api.engine.plans import Plans
 from graphql_api.engine.prices import Prices
 from graphql_api.engine.run import Run
-from graphql_api.engine.sharing import MAX_SHARED, Rights, Several, View, shelf_of
+from graphql_api.engine.sharing import MAX_SHARED, Rights, View, shelf_of
 
 Mask = Callable[[GraphQLError], GraphQLError]
 """What a client may see of an error."""
@@ -95,6 +95,19 @@ class Result:
                 response["extensions"] = self.extensions
             self._rendered = orjson.dumps(response)
         return self._rendered
+
+
+class Results(list[Result]):
+    """The results of events that were due at the same time, maybe shared by many subscribers.
+
+    `made` is for transports: what they made of them, by a key of theirs.
+    """
+
+    __slots__ = ("made",)
+
+    def __init__(self, results: Iterable[Result]) -> None:
+        super().__init__(results)
+        self.made: dict[Any, Any] = {}
 
 
 class Operations:
@@ -180,7 +193,7 @@ class Operations:
 
     async def subscribe(
         self, operation: Operation, new_context: Callable[[], Any], rights: Rights | None = None
-    ) -> AsyncGenerator[Sequence[Result], None]:
+    ) -> AsyncGenerator[Results, None]:
         """Run a subscription: a result for each event, each with a context of its own; together if due so.
 
         Subscribers of equal `rights` share the results of events that are `Shareable`.
@@ -191,23 +204,34 @@ class Operations:
         refusal = self.refuse(operation, context)
         invocation = refusal or self._invoke(operation, context)
         if isinstance(invocation, Result):
-            yield [invocation]
+            yield Results([invocation])
             return
         source = create_source_event_stream(invocation.stock_executor())
         if isawaitable(source):
             source = await source
         if isinstance(source, ExecutionResult):
-            yield [self._refusal(source.errors or ())]
+            yield Results([self._refusal(source.errors or ())])
             return
         view = View(operation.document, operation.definition, operation.request.variables, rights)
         try:
             async with aclosing(cast("AsyncGenerator[Any, None]", source)) as events:
                 async for event in events:
-                    together = event if isinstance(event, Several) else (event,)
-                    key = view.key()
-                    yield [await self._answer(each, key, invocation, new_context) for each in together]
+                    yield await self._answers(event, view.key(), invocation, new_context)
         except Exception as error:  # noqa: BLE001 - whatever ended the source, the subscriber is told
-            yield [self._refusal([located_error(error)])]
+            yield Results([self._refusal([located_error(error)])])
+
+    async def _answers(
+        self, due: Any, key: Hashable | None, invocation: Invocation, new_context: Callable[[], Any]
+    ) -> Results:
+        shelf = shelf_of(due) if isinstance(due, list) else None
+        if shelf is None:
+            return Results([await self._answer(due, key, invocation, new_context)])
+        results: Results | None = shelf.get(key)
+        if results is None:
+            results = Results([await self._answer(event, key, invocation, new_context) for event in due])
+            if key is not None and not any(result.errors for result in results) and len(shelf) < MAX_SHARED:
+                shelf[key] = results
+        return results
 
     async def _answer(
         self, event: Any, key: Hashable | None, invocation: Invocation, new_context: Callable[[], Any]

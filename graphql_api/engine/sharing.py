@@ -25,14 +25,13 @@ Rights = Callable[[], Hashable]
 
 
 class Shareable(Protocol):
-    """An event that goes to many subscribers as the same object."""
+    """An event that goes to many subscribers as the same object.
+
+    A list that is one stands for its items, events that are due at the same time.
+    """
 
     rendered: dict[Any, Any]
     """What was made of it, for as long as it is kept."""
-
-
-class Several(list[Any]):
-    """Events that are due at the same time: a source may yield them together."""
 
 
 class View:

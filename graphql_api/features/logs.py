@@ -10,7 +10,6 @@ import strawberry
 from graphql_api.db import tables
 from graphql_api.db.words import LEVELS
 from graphql_api.engine.fields import FromParent, declared, resolved
-from graphql_api.engine.sharing import Several
 from graphql_api.features.entities import SYSTEM_LOGS
 from graphql_api.feed.errors import FeedError
 from graphql_api.feed.filter import InvalidFilterError, LogFilter
@@ -197,6 +196,6 @@ class Subscription:
             feed = info.context.services.feed
             async with await feed.subscribe(log_filter(filter), after=after, backfill=backfill) as events:
                 while due := await events.batch():
-                    yield Several(due)  # type: ignore[misc] # what each SystemLogEvent is read from
+                    yield due  # type: ignore[misc] # what each SystemLogEvent is read from
         except FeedError as error:
             raise FeedEndedError(error) from error

@@ -1,6 +1,6 @@
 """A row on its way to subscribers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import asyncpg
@@ -48,6 +48,19 @@ class Event:
     def place(self) -> Cursor:
         """The cursor, before it is text."""
         return self._place.cursor(self._index)
+
+
+class Batch(list[Event]):
+    """Events that are due at the same time; the same object for all who get just these at just that time.
+
+    `rendered` is as an event's.
+    """
+
+    __slots__ = ("rendered",)
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        super().__init__(events)
+        self.rendered: dict[Any, Any] = {}
 
 
 class Reading:

@@ -13,7 +13,7 @@ import asyncpg
 
 from graphql_api.feed.bell import Bell
 from graphql_api.feed.cursor import Cursor, CursorCodec, Origin
-from graphql_api.feed.event import Event, Reading
+from graphql_api.feed.event import Batch, Event, Reading
 from graphql_api.feed.filter import LogFilter
 from graphql_api.feed.position import Page, Position
 from graphql_api.feed.stats import FeedStats
@@ -21,11 +21,17 @@ from graphql_api.feed.stats import FeedStats
 # What a row costs besides its texts, roughly: the record, its event, and places in lists.
 _ROW_BYTES = 600
 
+# Events handed over at once: enough to fill a socket's buffer, few enough to be fair.
+_BATCH = 100
+
+# Kept of each group, the latest: while it is woken more rows may come, and some take them with the last.
+_BATCHES = 4
+
 
 class Group:
     """The subscribers of one filter, and the events they may still want."""
 
-    __slots__ = ("_pages", "bell", "events", "filter", "members", "start")
+    __slots__ = ("_batches", "_pages", "bell", "events", "filter", "members", "start")
 
     def __init__(self, wanted: LogFilter) -> None:
         self.filter = wanted
@@ -35,6 +41,7 @@ class Group:
         self.start = 0
         """How many events came before the first that is kept."""
         self._pages: deque[tuple[int, int]] = deque()
+        self._batches: dict[tuple[int, int], Batch] = {}
 
     @property
     def end(self) -> int:
@@ -50,6 +57,18 @@ class Group:
             self._pages.append((number, len(wanted)))
             self.bell.ring()
 
+    def take(self, index: int) -> Batch:
+        """The events from one on, as many as are handed over at once. Who asks alike gets the same batch."""
+        end = min(self.end, index + _BATCH)
+        batch = self._batches.get((index, end))
+        if batch is None:
+            batch = Batch(self.events[index - self.start : end - self.start])
+            if batch:
+                self._batches[index, end] = batch
+                if len(self._batches) > _BATCHES:
+                    del self._batches[next(iter(self._batches))]
+        return batch
+
     def forget(self, number: int) -> None:
         """Let go of the events of pages up to `number`."""
         gone = 0
@@ -58,6 +77,7 @@ class Group:
         if gone:
             del self.events[:gone]
             self.start += gone
+            self._batches.clear()
 
 
 @dataclass(frozen=True, slots=True)

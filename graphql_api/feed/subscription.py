@@ -11,14 +11,11 @@ from graphql_api.feed import lineage, source, statements
 from graphql_api.feed.catch_up import CatchUp, backfill_events
 from graphql_api.feed.cursor import Cursor
 from graphql_api.feed.errors import FeedError, FeedResetError
-from graphql_api.feed.event import Event
+from graphql_api.feed.event import Batch, Event
 from graphql_api.feed.filter import LogFilter
 
 if TYPE_CHECKING:
     from graphql_api.feed.feed import Feed
-
-# Events handed over at once: enough to fill a socket's buffer, few enough to be fair.
-_BATCH = 100
 
 # Looks at the database, each of which found all there was, after which a cursor must have been met: the
 # first may have begun before the cursor came.
@@ -143,16 +140,15 @@ class Subscription(AsyncIterator[Event]):
             if self._looks > _LOOKS and not hub.place.position.covers(self._catch_up.place.position):
                 raise FeedResetError("FEED_RESET_RESTORE")
 
-    def _take(self) -> list[Event]:
+    def _take(self) -> Batch:
         """What the group has for this subscriber."""
-        at = self._index - self._group.start
-        events = self._group.events[at : at + _BATCH]
+        events = self._group.take(self._index)
         if events:
             self._index += len(events)
             self._reached = events[-1]
         return events
 
-    async def _next(self, deadline: float | None) -> list[Event]:
+    async def _next(self, deadline: float | None) -> Batch:
         """The next events; none after `deadline`, or when closed."""
         group = self._group
         while not self._closed:
@@ -163,25 +159,25 @@ class Subscription(AsyncIterator[Event]):
                 raise self._failure.with_traceback(None)
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
-                return []
+                break
             if live:
                 self._reached = self._feed.hub.place or self._reached
                 await group.bell.heard(left)
                 continue
             if self._catch_up is None:
                 self._begin_catch_up(replayed=False)
-            if events := await self._read():
-                return events
-        return []
+            if found := await self._read():
+                return Batch(found)
+        return Batch()
 
-    async def batch(self, timeout: float | None = None) -> list[Event]:
+    async def batch(self, timeout: float | None = None) -> Batch:
         """The next events, at least one; none after `timeout` seconds without any, or when closed.
 
         Whoever sends them on does so with fewer wake-ups than one by one, and may tell its client `cursor`
         when there were none. Raises FeedError.
         """
         if self._ready:
-            events = list(self._ready)
+            events = Batch(self._ready)
             self._ready.clear()
         else:
             events = await self._next(None if timeout is None else time.monotonic() + timeout)

@@ -1,35 +1,43 @@
-"""Many text messages at a time: an extension of ASGI's websocket scope, and the frames it comes to.
+"""WebSocket frames that are made for many sockets at a time, and the extension of ASGI that takes them.
 
-An event {"type": "websocket.send.many", "messages": iterable of bytes in UTF-8} sends what as many
-"websocket.send" would, for a small part of their cost: the messages are put into frames and written together.
+An event {"type": "websocket.send.frames", "frames": bytes} sends whole text frames (RFC 6455, unmasked), as
+many "websocket.send" would, for a small part of their cost.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
-MANY: Final = "websocket.send.many"
+FRAMES: Final = "websocket.send.frames"
 """The extension's name, and its event's type."""
 
-_TEXT = b"\x81"
 _AT_A_TIME = 64 * 1024  # bytes, after which a slow client is waited for
 
 
-def text_frames(messages: Iterable[bytes]) -> Iterator[bytes]:
-    """Frames (RFC 6455, unmasked) of these messages, some 64 KiB of them at a time."""
-    parts: list[bytes] = []
-    size = 0
-    for message in messages:
-        length = len(message)
-        if length < 126:
-            parts += _TEXT, length.to_bytes(1, "big"), message
-        elif length < 65_536:
-            parts += _TEXT, b"\x7e", length.to_bytes(2, "big"), message
-        else:
-            parts += _TEXT, b"\x7f", length.to_bytes(8, "big"), message
-        size += length
-        if size >= _AT_A_TIME:
-            yield b"".join(parts)
-            parts.clear()
-            size = 0
-    if parts:
-        yield b"".join(parts)
+def around(size: int, bodies: Iterable[bytes]) -> list[list[bytes]]:
+    """The frames of messages that have a beginning of `size` bytes in common, without that.
+
+    Each list, joined by the beginning, is some 64 KiB of whole frames. So who sends the same bodies behind
+    another beginning of that size need only join.
+    """
+    writes: list[list[bytes]] = []
+    pieces: list[bytes] = []
+    before, length = b"", 0
+    for body in bodies:
+        pieces.append(before + _head(size + len(body)))
+        before = body
+        length += size + len(body)
+        if length >= _AT_A_TIME:
+            writes.append([*pieces, before])
+            pieces.clear()
+            before, length = b"", 0
+    if pieces:
+        writes.append([*pieces, before])
+    return writes
+
+
+def _head(length: int) -> bytes:
+    if length < 126:
+        return bytes((0x81, length))
+    if length < 65_536:
+        return b"\x81\x7e" + length.to_bytes(2, "big")
+    return b"\x81\x7f" + length.to_bytes(8, "big")

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request
 from websockets.protocol import State
 
-from graphql_api.web.frames import MANY, text_frames
+from graphql_api.web.frames import FRAMES
 from graphql_api.web.limits import Limits
 from graphql_api.web.writing import HeadWithBody
 
@@ -238,30 +237,29 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
 class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
     """A WebSocket that waits for no client for ever, and takes its time to stop.
 
-    It takes many messages at a time (`frames.MANY`).
+    It takes whole frames too (`frames.FRAMES`).
     """
 
     def handle_connect(self, event: Request) -> None:
         """Tell the application what this server can do."""
         super().handle_connect(event)
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-            self.scope["extensions"][MANY] = {}
+            self.scope["extensions"][FRAMES] = {}
 
     async def send(self, message: ASGISendEvent) -> None:
         """Send, and know that a handshake answered by a plain HTTP response is over."""
-        if message["type"] == MANY:  # type: ignore[comparison-overlap] # our own extension
-            await self._send_many(message["messages"])
+        if message["type"] == FRAMES:  # type: ignore[comparison-overlap] # our own extension
+            await self._send_frames(message["frames"])
             return
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
             self.handshake_complete = True
 
-    async def _send_many(self, messages: Iterable[bytes]) -> None:
-        for frames in text_frames(messages):
-            await self.writable.wait()
-            if self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
-                raise ClientDisconnected
-            self.transport.write(frames)
+    async def _send_frames(self, frames: bytes) -> None:
+        await self.writable.wait()
+        if self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
+            raise ClientDisconnected
+        self.transport.write(frames)
 
     def keepalive_timeout(self) -> None:
         """Drop a client that doesn't answer: it won't read the close frame either."""

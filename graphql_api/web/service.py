@@ -1,7 +1,7 @@
 """What every transport needs: who asks, what they run, and how much of it at once."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from graphql_api.auth.budget import Budget, BudgetSpentError
 from graphql_api.auth.errors import InvalidTokenError
 from graphql_api.auth.viewer import ANONYMOUS, Viewer
 from graphql_api.db.database import DatabaseUnavailableError
-from graphql_api.engine.operations import GraphQLRequest, Operation, Operations, Result
+from graphql_api.engine.operations import GraphQLRequest, Operation, Operations, Result, Results
 from graphql_api.web.background import Background
 from graphql_api.web.deadline import ClientGoneError, Deadline
 from graphql_api.web.errors import HTTPError, masked, rate_limited, unavailable
@@ -182,7 +182,7 @@ class Service:
 
     async def subscribe(
         self, operation: Operation, viewer: Callable[[], Viewer], caller: Caller
-    ) -> AsyncGenerator[Sequence[Result], None]:
+    ) -> AsyncGenerator[Results, None]:
         """Run a subscription. `viewer` is asked anew for each event, since rights can change meanwhile.
 
         Its points are spent when it begins. Raises HTTPError (429) if they can't be.

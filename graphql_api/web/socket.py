@@ -7,7 +7,7 @@ and memory stays at some 64 KiB, and a message, for each.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import aclosing
 from enum import IntEnum
 from http import HTTPStatus
@@ -20,9 +20,10 @@ from starlette.types import Receive, Send
 
 from graphql_api.auth.viewer import ANONYMOUS, Viewer
 from graphql_api.engine.documents import RequestError
-from graphql_api.engine.operations import GraphQLRequest, Operation, Result
+from graphql_api.engine.operations import GraphQLRequest, Operation, Result, Results
+from graphql_api.engine.sharing import MAX_SHARED
 from graphql_api.web.errors import HTTPError, masked, refusal, unavailable
-from graphql_api.web.frames import MANY
+from graphql_api.web.frames import FRAMES, around
 from graphql_api.web.requests import MalformedRequestError, parse_json, read_parameters
 from graphql_api.web.service import Caller, Service
 
@@ -58,14 +59,14 @@ class Socket:
     """An accepted socket, from its connection_init to its end."""
 
     def __init__(
-        self, service: Service, caller: Caller, receive: Receive, send: Send, *, many: bool = False
+        self, service: Service, caller: Caller, receive: Receive, send: Send, *, takes_frames: bool = False
     ) -> None:
-        """`many`: the server takes many messages at a time (`MANY`)."""
+        """`takes_frames`: the server has the extension `FRAMES`."""
         self._service = service
         self._caller = caller
         self._receive = receive
         self._send = send
-        self._many = many
+        self._takes_frames = takes_frames
         self._authorization = caller.headers.get("authorization", "")
         self._viewer = ANONYMOUS
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -177,7 +178,7 @@ class Socket:
         result = await self._service.execute(operation, self._viewer, self._caller)
         self._service.metrics.answered("websocket", operation.kind.value, perf_counter() - started, result)
         if result.executed:
-            await self._send_next(identifier, [result])
+            await self._send_next(identifier, Results([result]))
             await self._send_message({"id": identifier, "type": "complete"})
         else:
             await self._send_errors(identifier, result)
@@ -245,15 +246,20 @@ class Socket:
             raise SocketClosed(CloseCode.BAD_REQUEST, "Invalid message received: an object with a type")
         return message
 
-    async def _send_next(self, identifier: str, results: Sequence[Result]) -> None:
+    async def _send_next(self, identifier: str, results: Results) -> None:
         # The payload is rendered once for all who share the result; only the frame around it is our own.
         before = b'{"id":%b,"type":"next","payload":' % orjson.dumps(identifier)
-        messages = (before + result.render() + b"}" for result in results)
-        if self._many:
-            await self._send_event({"type": MANY, "messages": messages})
+        if not self._takes_frames:
+            for result in results:
+                await self._send_text((before + result.render() + b"}").decode())
             return
-        for message in messages:
-            await self._send_text(message.decode())
+        writes = results.made.get(len(before))
+        if writes is None:
+            writes = around(len(before), [result.render() + b"}" for result in results])
+            if len(results.made) < MAX_SHARED:
+                results.made[len(before)] = writes
+        for pieces in writes:
+            await self._send_event({"type": FRAMES, "frames": before.join(pieces)})
 
     async def _send_errors(self, identifier: str, result: Result) -> None:
         errors = [error.formatted for error in result.errors]

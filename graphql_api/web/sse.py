@@ -5,7 +5,7 @@ A stream that ends without a `complete` event was cut off, and clients come back
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import NoReturn
 
@@ -13,7 +13,7 @@ from graphql import OperationType
 from starlette.types import Receive, Send
 
 from graphql_api.auth.viewer import Viewer
-from graphql_api.engine.operations import Operation, Result
+from graphql_api.engine.operations import Operation, Result, Results
 from graphql_api.web.errors import HTTPError
 from graphql_api.web.service import Caller, Service
 
@@ -72,17 +72,17 @@ class EventStream:
                 await asyncio.sleep(0)
         await self._complete()
 
-    async def _results(self, operation: Operation | Result) -> AsyncGenerator[Sequence[Result], None]:
+    async def _results(self, operation: Operation | Result) -> AsyncGenerator[Results, None]:
         if isinstance(operation, Result):
-            yield [operation]
+            yield Results([operation])
             return
         try:
             if operation.kind is not OperationType.SUBSCRIPTION:
-                yield [await self._service.execute(operation, self._viewer, self._caller)]
+                yield Results([await self._service.execute(operation, self._viewer, self._caller)])
                 return
             events = await self._service.subscribe(operation, lambda: self._viewer, self._caller)
         except HTTPError as error:
-            yield [error.result]
+            yield Results([error.result])
             return
         metrics = self._service.metrics
         with metrics.subscriptions.track_inprogress():

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from graphql_api.web.errors import HTTPError
-from graphql_api.web.frames import MANY
+from graphql_api.web.frames import FRAMES
 from graphql_api.web.service import Caller, Service
 from graphql_api.web.socket import CloseCode, Socket, SocketClosed
 
@@ -40,8 +40,9 @@ class WebSocketEndpoint:
         try:
             with self._service.connection("websocket"):
                 caller = Caller((scope.get("client") or ("",))[0], headers)
-                many = MANY in scope.get("extensions", ())
-                await self._serve(scope, Socket(self._service, caller, receive, send, many=many), send)
+                frames = FRAMES in scope.get("extensions", ())
+                socket = Socket(self._service, caller, receive, send, takes_frames=frames)
+                await self._serve(scope, socket, send)
         except HTTPError as error:
             response = Response(error.result.render(), error.status, media_type="application/json")
             response.raw_headers.extend(error.headers)

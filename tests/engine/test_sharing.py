@@ -9,7 +9,7 @@ import pytest
 import strawberry
 
 from graphql_api.engine.fields import FromParent, declared
-from graphql_api.engine.operations import GraphQLRequest, Operations, Result
+from graphql_api.engine.operations import GraphQLRequest, Operations, Result, Results
 from graphql_api.engine.sharing import MAX_SHARED
 from tests.engine.executors import untouched
 
@@ -28,6 +28,14 @@ class Line:
     def fail(self) -> int:
         self.reads += 1
         raise ValueError
+
+
+class Lines(list[Line]):
+    """Some that are due together."""
+
+    def __init__(self, *lines: Line) -> None:
+        super().__init__(lines)
+        self.rendered: dict[Any, Any] = {}
 
 
 @strawberry.type
@@ -49,7 +57,7 @@ class Query:
 @strawberry.type
 class Subscription:
     @strawberry.subscription
-    async def lines(self, info: strawberry.Info[Line, None], after: str = "") -> AsyncIterator[Event]:
+    async def lines(self, info: strawberry.Info[Line | Lines, None], after: str = "") -> AsyncIterator[Event]:
         yield info.context  # type: ignore[misc]
 
 
@@ -64,9 +72,16 @@ def operations(request: pytest.FixtureRequest) -> Operations:
 async def deliver(
     operations: Operations, line: Line, query: str, rights: Hashable = "reader", **variables: Any
 ) -> Result:
-    operation = operations.prepare(GraphQLRequest(query, variables=variables))
-    ((result,),) = [each async for each in operations.subscribe(operation, lambda: line, lambda: rights)]
+    (result,) = await deliver_due(operations, line, query, rights, **variables)
     return result
+
+
+async def deliver_due(
+    operations: Operations, due: Line | Lines, query: str, rights: Hashable = "reader", **variables: Any
+) -> Results:
+    operation = operations.prepare(GraphQLRequest(query, variables=variables))
+    (results,) = [each async for each in operations.subscribe(operation, lambda: due, lambda: rights)]
+    return results
 
 
 NUMBER = "subscription { lines { number } }"
@@ -130,3 +145,41 @@ async def test_an_event_keeps_few_results(operations: Operations) -> None:
         answer = await deliver(operations, line, f"subscription {{ lines {{ n{number}: number }} }}")
         assert f'"n{number}":7'.encode() in answer.render()
     assert len(line.rendered) == MAX_SHARED
+
+
+async def test_events_that_are_due_together_have_a_result_each(operations: Operations) -> None:
+    lines = Lines(Line(), Line())
+    results = await deliver_due(operations, lines, NUMBER)
+    assert [result.render() for result in results] == [b'{"data":{"lines":{"number":7}}}'] * 2
+    assert [line.reads for line in lines] == [1, 1]
+
+
+async def test_who_asks_the_same_of_the_same_events_shares_their_results(operations: Operations) -> None:
+    lines = Lines(Line(), Line())
+    first, second, other = [
+        await deliver_due(operations, lines, NUMBER, rights) for rights in ("reader", "reader", "writer")
+    ]
+    assert first is second
+    assert first is not other
+
+
+async def test_results_are_shared_by_line_where_other_lines_are_due(operations: Operations) -> None:
+    line = Line()
+    for lines in (Lines(line, Line()), Lines(Line(), line), Lines(line)):
+        await deliver_due(operations, lines, NUMBER)
+    assert line.reads == 1
+
+
+async def test_results_with_an_error_are_everyones_own(operations: Operations) -> None:
+    lines = Lines(Line(), Line())
+    broken = "subscription { lines { broken } }"
+    first, second = [await deliver_due(operations, lines, broken) for _ in range(2)]
+    assert first is not second
+    assert [len(result.errors) for result in (*first, *second)] == [1] * 4
+
+
+async def test_views_of_events_that_are_due_together_are_bounded(operations: Operations) -> None:
+    lines = Lines(Line())
+    for number in range(MAX_SHARED + 2):
+        await deliver_due(operations, lines, f"subscription {{ lines {{ n{number}: number }} }}")
+    assert len(lines.rendered) == MAX_SHARED

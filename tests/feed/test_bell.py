@@ -38,3 +38,14 @@ async def test_who_is_cancelled_leaves_the_others_alone() -> None:
         await first
     bell.ring()
     await second
+
+
+async def test_a_thousand_are_woken_by_and_by() -> None:
+    bell = Bell()
+    waiting = [asyncio.create_task(bell.heard()) for _ in range(1000)]
+    await asyncio.sleep(0)
+    bell.ring()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert 0 < sum(task.done() for task in waiting) < 1000
+    await asyncio.gather(*waiting)

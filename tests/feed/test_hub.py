@@ -58,6 +58,22 @@ async def test_what_callers_make_of_an_event_stays_with_it(
         assert (await events(two, 1))[0].rendered == {"a document": b"{}"}
 
 
+async def test_who_gets_the_same_events_gets_the_same_batch(
+    feed: Feed, connection: "asyncpg.Connection"
+) -> None:
+    async with await feed.subscribe(EVERYTHING) as one, await feed.subscribe(EVERYTHING) as two:
+        await write_many(connection, 250)
+        await events(two, 20)
+        batches = [await one.batch() for _ in range(3)]
+        assert [len(batch) for batch in batches] == [100, 100, 50]
+        async with await feed.subscribe(EVERYTHING) as three, await feed.subscribe(EVERYTHING) as four:
+            await write_many(connection, 30)
+            first, second = await three.batch(), await four.batch()
+            assert first is second
+            first.rendered["a document"] = b"[]"
+            assert second.rendered == {"a document": b"[]"}
+
+
 async def test_a_subscriber_is_woken_once_for_all_rows_of_a_page(
     feed: Feed, connection: "asyncpg.Connection"
 ) -> None:

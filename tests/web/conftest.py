@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from graphql_api.settings import Settings
 from graphql_api.web.limits import Limits
@@ -44,11 +45,18 @@ class Served:
 
 
 @contextmanager
-def serving(*, settings: dict[str, Any] | None = None, **options: Any) -> Iterator[Served]:
+def serving(
+    *,
+    settings: dict[str, Any] | None = None,
+    socket_protocol: type[WebSocketsSansIOProtocol] | None = None,
+    **options: Any,
+) -> Iterator[Served]:
     """Serve in a thread, with an event loop of its own."""
     world = World()
     chosen = Settings(**{"port": 0} | (settings or {}))
     config = configure(lambda: create_app(world, Limits.of(chosen), **options), chosen)
+    if socket_protocol is not None:
+        config.ws = socket_protocol
     listening = config.bind_socket()
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -14,6 +15,16 @@ async def test_a_subscription_sends_each_event_and_its_end(served: Served) -> No
         assert await hear(socket) == {"id": "a", "type": "next", "payload": {"data": {"count": "0"}}}
         assert await hear(socket) == {"id": "a", "type": "next", "payload": {"data": {"count": "1"}}}
         assert await hear(socket) == {"id": "a", "type": "complete"}
+
+
+async def test_a_server_that_knows_no_frames_is_sent_messages(serve: Serve) -> None:
+    async with connected(serve(socket_protocol=WebSocketsSansIOProtocol)) as socket:
+        await ask(socket, 'a"ü', "subscription { count(to: 2) }")
+        assert [(await hear(socket)).get("payload") for _ in range(3)] == [
+            {"data": {"count": "0"}},
+            {"data": {"count": "1"}},
+            None,
+        ]
 
 
 async def test_a_query_is_answered_once_and_completes(served: Served) -> None:
