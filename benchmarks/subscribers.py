@@ -35,10 +35,6 @@ class Subscriber(asyncio.Protocol):
         self.subscribed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done once the subscriptions are asked for."""
 
-    def event(self, buffer: bytes, start: int, end: int) -> None:
-        """Take an event: the message between two places of a buffer."""
-        self.events += 1
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for a WebSocket."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
@@ -59,28 +55,33 @@ class Subscriber(asyncio.Protocol):
                 return
             self._upgraded = True
             self._send({"type": "connection_init"})
-        self._rest = buffer[self._read_frames(buffer, at) :]
+        self._rest = buffer[self.read_frames(buffer, at) :]
 
-    def _read_frames(self, buffer: bytes, at: int) -> int:
+    def read_frames(self, buffer: bytes, at: int) -> int:
         """Take the whole frames, and return where the rest begins."""
-        size = len(buffer)
-        while size - at >= 2:
-            start = at + 2
-            length = buffer[at + 1]
-            if length > 125:  # then its own bytes follow
-                start += 2 if length == 126 else 8
-                if start > size:
-                    break
-                length = int.from_bytes(buffer[at + 2 : start], "big")
-            end = start + length
-            if end > size:
-                break
-            if buffer[at] == _TEXT and buffer.find(b'"next"', start, start + _TYPE_WITHIN) >= 0:
-                self.event(buffer, start, end)
-            else:
-                self._read_other(buffer[at], buffer[start:end])
+        while (end := self.read_frame(buffer, at)) > at:
             at = end
         return at
+
+    def read_frame(self, buffer: bytes, at: int) -> int:
+        """Take a frame, and return where the next begins: here, if this one isn't whole yet."""
+        start, size = at + 2, len(buffer)
+        if start > size:
+            return at
+        length = buffer[at + 1]
+        if length > 125:  # then its own bytes follow
+            start += 2 if length == 126 else 8
+            if start > size:
+                return at
+            length = int.from_bytes(buffer[at + 2 : start], "big")
+        end = start + length
+        if end > size:
+            return at
+        if buffer[at] == _TEXT and buffer.find(b'"next"', start, start + _TYPE_WITHIN) >= 0:
+            self.events += 1
+        else:
+            self._read_other(buffer[at], buffer[start:end])
+        return end
 
     def _read_other(self, kind: int, payload: bytes) -> None:
         if kind == _PING:
