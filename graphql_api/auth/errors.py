@@ -5,7 +5,8 @@ Each message is fit for whoever asked: it holds no secret, and says of nobody wh
     IdentityError
     ├── InvalidCredentialsError    this e-mail and password open nothing
     ├── InvalidTokenError          forged, revoked, or its user may not log in any more
-    │   └── ExpiredTokenError      was good, and is worth renewing
+    │   ├── ExpiredTokenError      was good, and is worth renewing
+    │   └── UsedTwiceError         a refresh token in two hands, whose login has ended
     ├── RateLimitedError           too many attempts; says when to try again
     └── AdministrationError        an order of an administrator that can't be carried out
 """
@@ -34,6 +35,14 @@ class ExpiredTokenError(InvalidTokenError):
 
     def __init__(self) -> None:
         super().__init__("the token has expired: renew it, or log in again")
+
+
+class UsedTwiceError(InvalidTokenError):
+    """A refresh token that must be in two hands. Its login, `family`, has ended."""
+
+    def __init__(self, family: str) -> None:
+        super().__init__()
+        self.family = family
 
 
 class RateLimitedError(IdentityError):

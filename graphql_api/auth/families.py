@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 from sqlalchemy import Interval, LargeBinary, Select, bindparam, delete, func, insert, select, update
 
-from graphql_api.auth.errors import InvalidTokenError
+from graphql_api.auth.errors import InvalidTokenError, UsedTwiceError
 from graphql_api.auth.roles import granted
 from graphql_api.auth.tokens import RefreshTokens, digest
 from graphql_api.auth.users import ACTIVE, PASSWORD_DIGEST
@@ -180,7 +180,7 @@ async def renew(database: Database, tokens: RefreshTokens, refresh_token: str) -
     """Use a refresh token up: its family, with the next one.
 
     Within GRACE a used token gets the same answer again. Later it must be in two hands, and the family
-    ends. Raises InvalidTokenError.
+    ends. Raises InvalidTokenError, in that case UsedTwiceError.
     """
     token = digest(refresh_token)
     successor = tokens.successor(refresh_token)
@@ -202,7 +202,7 @@ async def renew(database: Database, tokens: RefreshTokens, refresh_token: str) -
     family, lives = await database.run(work)
     if not lives:
         log.warning("a refresh token of user %s was used twice: login %s ends", family.user_id, family.id)
-        raise InvalidTokenError
+        raise UsedTwiceError(family.id)
     return family
 
 

@@ -7,7 +7,12 @@ from typing import assert_never
 from graphql_api.auth import families, service_tokens, users
 from graphql_api.auth.attempts import Attempts
 from graphql_api.auth.cache import ViewerCache
-from graphql_api.auth.errors import ExpiredTokenError, InvalidCredentialsError, InvalidTokenError
+from graphql_api.auth.errors import (
+    ExpiredTokenError,
+    InvalidCredentialsError,
+    InvalidTokenError,
+    UsedTwiceError,
+)
 from graphql_api.auth.families import Family
 from graphql_api.auth.passwords import Passwords
 from graphql_api.auth.roles import roles_of
@@ -70,7 +75,11 @@ class Identity:
         For ten seconds a used one gets the same refresh token again, since an answer may have been lost;
         after that its use shows that two hold it, and the login ends.
         """
-        return self._tokens(await families.renew(self._database, self._refresh, refresh_token))
+        try:
+            return self._tokens(await families.renew(self._database, self._refresh, refresh_token))
+        except UsedTwiceError as error:
+            self._forget(error.family)
+            raise
 
     async def logout(
         self, viewer: Viewer, *, refresh_token: str | None = None, everywhere: bool = False
@@ -93,7 +102,7 @@ class Identity:
             self._seen.drop(lambda seen: isinstance(seen.credential, Login) and seen.user_id == user_id)
         else:
             await families.end(self._database, family)
-            self._seen.drop(lambda seen: seen.credential == Login(family))
+            self._forget(family)
 
     async def authenticate(self, token: str) -> Viewer:
         """The viewer behind an access or a service token: one statement, or none for one seen lately.
@@ -133,6 +142,9 @@ class Identity:
         """Let go of threads and connections; the database is its owner's to close."""
         self.passwords.close()
         await self._attempts.close()
+
+    def _forget(self, family: str) -> None:
+        self._seen.drop(lambda seen: seen.credential == Login(family))
 
     async def _read_again(self, viewer: Viewer) -> Viewer:
         match viewer.credential:

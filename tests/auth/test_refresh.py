@@ -89,6 +89,20 @@ async def test_a_used_token_ends_the_whole_login_after_the_grace(
         await identity.authenticate(current.access)
 
 
+async def test_it_ends_at_once_where_it_is_noticed(
+    database: Database, passwords: Passwords, connection: asyncpg.Connection, trader: str
+) -> None:
+    identity = Identity(database, Settings(identity_cache=30), KEY, passwords=passwords)
+    stolen = await log_in(identity)
+    current = await identity.refresh(stolen.refresh)
+    assert (await identity.authenticate(current.access)).user_id == trader
+    await connection.execute(LONG_AGO)
+    with pytest.raises(InvalidTokenError):
+        await identity.refresh(stolen.refresh)
+    with pytest.raises(InvalidTokenError):
+        await identity.authenticate(current.access)
+
+
 async def test_whoever_shared_an_answer_within_the_grace_is_noticed_later(
     identity: Identity, connection: asyncpg.Connection, trader: str
 ) -> None:
