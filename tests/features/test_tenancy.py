@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from graphql_api.auth.viewer import Login, Scope, Viewer
+from graphql_api.auth.viewer import Login, Scope, ServiceToken, Viewer
 from tests import factories
 from tests.asking import Graph, operator, trader
 
@@ -137,6 +137,31 @@ async def test_a_mutation_treats_anothers_account_as_unknown(
             {"code": "NOT_FOUND", "message": "there is no account with this id", "field": ["accountId"]}
         ],
     }
+    assert await connection.fetch("SELECT * FROM risk_settings ORDER BY id") == before
+
+
+@pytest.mark.parametrize("scopes", [{Scope.RISK_WRITE}, {Scope.RISK_WRITE_ANY}], ids=str)
+@pytest.mark.parametrize("user", ["own", "other", None])
+async def test_what_a_service_cant_see_it_cant_change(
+    world: World, scopes: set[Scope], user: str | None, connection: "asyncpg.Connection"
+) -> None:
+    user_id = None if user is None else getattr(world, user).user
+    credential = ServiceToken(b"service")
+    service = world.graph.as_(Viewer(user_id=user_id, credential=credential, scopes=frozenset(scopes)))
+    query = """
+      mutation ($id: ID!) {
+        updateRiskSettings(accountId: $id, input: {maxDailyLoss: "1"}) {
+          riskSettings { maxPositionSize } userErrors { code }
+        }
+      }
+    """
+    before = await connection.fetch("SELECT * FROM risk_settings ORDER BY id")
+    for account in (world.own.account, UNKNOWN):
+        answer = await service.ask(query, {"id": account})
+        assert answer.data["updateRiskSettings"] == {
+            "riskSettings": None,
+            "userErrors": [{"code": "NOT_FOUND"}],
+        }
     assert await connection.fetch("SELECT * FROM risk_settings ORDER BY id") == before
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import UUID
 
-from graphql_api.auth.viewer import Viewer
+from graphql_api.auth.viewer import NOBODY, Viewer
 from graphql_api.db import tables
 from graphql_api.db.database import Database, Transaction
 from graphql_api.db.statements import Statement, compile_statement
@@ -72,7 +72,7 @@ async def write(database: Database, viewer: Viewer, account_id: str, change: Cha
     }
     columns = frozenset(values)
     # Nearly every account has one row, which one statement finds, locks and changes.
-    owner = viewer.tenant if viewer.risk_tenant is None else viewer.risk_tenant
+    owner = _owner(viewer)
     statement = _amend_only(columns, owner is not None, change.version is not None)
     written = await database.change(statement, **given, owner=owner, version=change.version)
     if written:
@@ -93,6 +93,12 @@ async def write(database: Database, viewer: Viewer, account_id: str, change: Cha
         return (await transaction.fetch(_amend(columns), **given, row_id=before["id"]))[0]
 
     return await database.run(work)
+
+
+def _owner(viewer: Viewer) -> str | None:
+    """Whose settings they may both see and change: a user's, NOBODY's, or None for every tenant's."""
+    owners = {viewer.tenant, viewer.risk_tenant} - {None}
+    return NOBODY if len(owners) > 1 else next(iter(owners), None)
 
 
 async def _lock_account(transaction: Transaction, viewer: Viewer, account_id: str) -> None:
