@@ -1,5 +1,6 @@
 """From a valid operation to its plan."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from operator import itemgetter
@@ -85,6 +86,7 @@ class Compiler:
         # All that collecting fields asks of variables is whether the conditions hold.
         self._conditions = VariableValues({}, dict(conditions))
         self._reads: dict[str, frozenset[str] | None] = {}
+        self._edges: defaultdict[str, list[tuple[str, Any]]] = defaultdict(list)
         self._is_open = False  # whether there are types that only running it will tell
 
     def compile(self) -> Plan:
@@ -97,7 +99,9 @@ class Compiler:
             )
         collected = collect_fields(self._schema, self._fragments, self._conditions, root, self._operation)
         selection = self._select(root, collected.grouped_field_set)
-        return Plan(self._operation, selection, EVERYTHING if self._is_open else Reads(self._reads))
+        return Plan(
+            self._operation, selection, EVERYTHING if self._is_open else Reads(self._reads, self._edges)
+        )
 
     def _select(self, type_: GraphQLObjectType, grouped: GroupedFieldSet) -> Selection:
         fields: list[Field] = []
@@ -111,7 +115,7 @@ class Compiler:
             if isinstance(field.reader, PlainReader) and isinstance(field.completion, LeafCompletion)
         )
         columns = {name for _, reader, _ in flat for name in reader.columns or ()}
-        self._note(type_, [field.reader.columns for field in fields])
+        self._note(type_.name, [field.reader for field in fields])
         apart = {field for field, _, _ in flat}
         return Selection(
             type_,
@@ -123,10 +127,15 @@ class Compiler:
             any(field.reader.waits or field.completion.waits for field in fields),
         )
 
-    def _note(self, type_: GraphQLObjectType, columns: Sequence[tuple[str, ...] | None]) -> None:
-        known = self._reads.get(type_.name, frozenset())
+    def _note(self, type_: str, readers: Sequence[Reader]) -> None:
+        """Keep in mind what is read of a type's rows."""
+        columns = [reader.columns for reader in readers]
+        known = self._reads.get(type_, frozenset())
         together = None if known is None or None in columns else known.union(*filter(None, columns))
-        self._reads[type_.name] = together
+        self._reads[type_] = together
+        for reader in readers:
+            if isinstance(reader, LoadingReader) and reader.edge and reader.edge not in self._edges[type_]:
+                self._edges[type_].append(reader.edge)
 
     def _field(
         self, position: int, key: str, type_: GraphQLObjectType, details: FieldDetailsList
@@ -154,9 +163,10 @@ class Compiler:
         match declaration.source if isinstance(declaration, DeclaredField) else None:
             case FromLoader(prepare):
                 return self._loading(prepare, definition, node), None
-            case FromKey(key, prepare, column):
+            case FromKey(key, prepare, column, to):
                 columns = None if column is None else (column,)
-                return self._loading(prepare, definition, node, key, columns), None
+                edge = None if column is None or to is None else (column, to)
+                return self._loading(prepare, definition, node, key, columns, edge), None
             case FromColumn() as source if is_plain and (source.convert is None or is_leaf(definition.type)):
                 name = source.named(declaration.python_name)
                 return PlainReader(itemgetter(name), (name,)), source.convert
@@ -179,11 +189,12 @@ class Compiler:
         node: FieldNode,
         key: Any = None,
         columns: tuple[str, ...] | None = None,
+        edge: tuple[str, Any] | None = None,
     ) -> LoadingReader:
         declaration = definition.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
         convert = self._inputs.of_arguments(declaration.arguments)
         given = constants(definition, node, convert)
-        return LoadingReader(prepare, check_of(definition.extensions), convert, given, key, columns)
+        return LoadingReader(prepare, check_of(definition.extensions), convert, given, key, columns, edge)
 
     def _complete(
         self, type_: GraphQLOutputType, details: FieldDetailsList, conversion: Convert | None

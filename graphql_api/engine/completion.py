@@ -19,7 +19,7 @@ from graphql_api.engine.failures import Failure, Failures, first
 from graphql_api.engine.kinds import are_awaitable, are_lists, are_present, kinds_of
 from graphql_api.engine.leaves import Leaf
 from graphql_api.engine.places import ItemPlaces, Places, Subset
-from graphql_api.engine.rows import joined
+from graphql_api.engine.rows import Rows, joined
 
 if TYPE_CHECKING:
     from graphql_api.engine.plan import Field, Selection
@@ -70,9 +70,8 @@ class Completion:
                 failures[index] = run.failure(field, places, index, must_not_be_null(field))
         results: list[Any] = [None] * len(values)
         if present:
-            part, failed = await step(
-                run, field, [values[index] for index in present], Subset(places, present)
-            )
+            sound = values.only(present) if isinstance(values, Rows) else [values[each] for each in present]
+            part, failed = await step(run, field, sound, Subset(places, present))
             spread(part, failed, present, results, failures)
         return results, failures
 
@@ -149,7 +148,7 @@ class ListCompletion(Completion):
         sizes = list(map(len, lists))
         items = joined(lists)
         if are_awaitable(kinds_of(items)):
-            items = await run.settle(items)
+            items = await run.settle(list(items))
         part, failed = await self.item.complete(run, field, items, ItemPlaces(places, sizes))
         results = [part[start:end] for start, end in pairwise(accumulate(sizes, initial=0))]
         if not failed and not broken:

@@ -73,6 +73,8 @@ class FromKey:
     prepare: Callable[[Any, Mapping[str, Any]], Load]
     column: str | None = None
     """The column of the row that is the key, where it is one."""
+    to: Any = None
+    """What it leads to, in the words of whoever declares it: rows may have brought it along (`rows.Rows`)."""
 
 
 Source = FromColumn | FromColumns | FromParent | FromLoader | FromKey
@@ -118,7 +120,7 @@ class DeclaredField(StrawberryField):
                 return compute(source)
             case FromLoader(prepare):
                 return _shielded(prepare(info.context, kwargs)(source))
-            case FromKey(key_of, prepare, _):
+            case FromKey(key=key_of, prepare=prepare):
                 load, key = prepare(info.context, kwargs), key_of(source)
                 return None if key is None else _shielded(load(key))
             case _:

@@ -25,17 +25,26 @@ Column = Sequence[Any]
 class Reads:
     """Which columns an operation reads of the rows behind each type, wherever it comes by them."""
 
-    __slots__ = ("_columns",)
+    __slots__ = ("_columns", "_edges")
 
-    def __init__(self, columns: Mapping[str, frozenset[str] | None]) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, frozenset[str] | None],
+        edges: Mapping[str, Sequence[tuple[str, Any]]],
+    ) -> None:
         self._columns = columns
+        self._edges = edges
 
     def of(self, type_: str) -> frozenset[str] | None:
         """Those of a type's rows; None for all of them."""
         return self._columns.get(type_)
 
+    def edges(self, type_: str) -> Sequence[tuple[str, Any]]:
+        """The columns by which it goes on from a type's rows to other rows, and what each leads to."""
+        return self._edges.get(type_, ())
 
-EVERYTHING = Reads({})
+
+EVERYTHING = Reads({}, {})
 """What has to be taken for granted of an operation that nobody has looked into."""
 
 

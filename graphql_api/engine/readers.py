@@ -14,6 +14,7 @@ from strawberry.types.field import StrawberryField
 from graphql_api.engine.arguments import Convert
 from graphql_api.engine.fields import Check, Load
 from graphql_api.engine.places import Places
+from graphql_api.engine.rows import Rows
 
 if TYPE_CHECKING:
     from graphql_api.engine.plan import Field
@@ -87,6 +88,8 @@ class LoadingReader:
     """Of the parent, where that is what is loaded by."""
     columns: tuple[str, ...] | None
     """What it reads of a row; None where that isn't known."""
+    edge: tuple[str, Any] | None
+    """The column of the key and what it leads to, where rows may have that with them."""
     waits = True
 
     def read(self, run: "Run", field: "Field", parents: Sequence[Any], _places: Places) -> list[Any]:
@@ -104,6 +107,8 @@ class LoadingReader:
             return attempt(load, parents)
         try:
             keys = list(map(self.key, parents))
+            if self.edge is not None and isinstance(parents, Rows) and self.edge in parents.along:
+                return parents.along[self.edge].of(keys)
             different = dict.fromkeys(keys)
         except Exception:  # noqa: BLE001 - found again, at the parent that it is about
             return attempt(partial(_load_one, self.key, load), parents)

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from graphql_api.engine.rows import Rows
+from graphql_api.graph.along import Along, found_in, visible
 from graphql_api.graph.branch import Branch
 from graphql_api.graph.context import Reader, Row
 from graphql_api.graph.filters import EVERYTHING, Shape
@@ -23,13 +24,15 @@ class Children(Branch):
     async def page(self, db: Reader, keys: Sequence[str], page: Page) -> Mapping[str, "Slice"]:
         """Each parent's page."""
         rows: list[asyncpg.Record] = []
+        along: Sequence[Along] = ()
         if self.entity.is_visible_to(db):
-            statement = page_statement(
-                self, db.tenant is not None, Sides.of(page), page.order, page.shape, page.read_columns
-            )
+            along = page.along if visible(page.along, db) else ()
+            wanted = page.order, page.shape, page.read_columns, along
+            statement = page_statement(self, db.tenant is not None, Sides.of(page), *wanted)
             rows = await db.fetch(statement, **_values(page, keys))
         columns = tuple(rows[0].keys()) if rows else ()
-        rows_of = {key: Rows((), columns) for key in keys}
+        found = found_in(Rows(rows, columns).table(), along) if along else {}
+        rows_of = {key: Rows((), columns, found) for key in keys}
         for parent, its_rows in groupby(rows, itemgetter("_parent")):
             rows_of[parent] += its_rows
         return {key: Slice.of(its_rows, page, self, key) for key, its_rows in rows_of.items()}

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Column, DateTime, Integer, Numeric
 
+from graphql_api.graph.along import Along
 from graphql_api.graph.context import Row
 from graphql_api.graph.errors import BadInputError
 from graphql_api.graph.filters import EVERYTHING, Shape, Values, storable
@@ -57,6 +58,8 @@ class Page:
     values: Values = ()
     read_columns: frozenset[str] | None = None
     """Those of its rows' columns that are read; None for all of them."""
+    along: tuple[Along, ...] = ()
+    """The rows that it brings along."""
 
     @classmethod
     def read(
@@ -66,6 +69,7 @@ class Page:
         shape: Shape,
         values: Values,
         read_columns: frozenset[str] | None = None,
+        along: tuple[Along, ...] = (),
     ) -> "Page":
         """The page that a connection's arguments ask for. Raises BadInputError naming argument and rule."""
         first, last = arguments.get("first"), arguments.get("last")
@@ -83,6 +87,7 @@ class Page:
             shape=shape,
             values=values,
             read_columns=read_columns,
+            along=along,
         )
 
     def filter_only(self) -> "Page":

@@ -17,6 +17,7 @@ from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument
 
 from graphql_api.engine.fields import Check, FromColumn, FromColumns, FromKey, FromLoader, declared
+from graphql_api.graph.along import Along, along_of
 from graphql_api.graph.branch import ROOT
 from graphql_api.graph.context import Batch, Context
 from graphql_api.graph.entity import Entity, row_loader
@@ -43,7 +44,8 @@ def one(description: str, to: Entity | Batch, *, key: str) -> Any:
     def prepare(context: Context, _arguments: Mapping[str, Any]) -> Any:
         return row_loader(context, to) if isinstance(to, Entity) else context.loaders.of(to).load
 
-    return declared(description, FromKey(itemgetter(key), prepare, key))
+    leads_to = to if isinstance(to, Entity) else None
+    return declared(description, FromKey(itemgetter(key), prepare, key, leads_to))
 
 
 def root_one(description: str, entity: Entity, *, check: Check) -> Any:
@@ -85,13 +87,13 @@ class Listing:
             arguments.append(argument("order_by", self.order, "The order; ties are broken by id."))
         return arguments
 
-    def page(self, context: Context, arguments: Mapping[str, Any]) -> Page:
+    def page(self, context: Context, arguments: Mapping[str, Any], along: tuple[Along, ...] = ()) -> Page:
         """The page that these arguments ask for. Raises BadInputError."""
         order, wanted = self.default, arguments.get("order_by")
         if wanted is not None and self.orders is not None:
             order = Order(self.orders[wanted.field], wanted.direction.value == "DESC")
         read = context.reads.of(self.entity.name)
-        return Page.read(arguments, order, *self.read(arguments.get("filter")), read)
+        return Page.read(arguments, order, *self.read(arguments.get("filter")), read, along)
 
 
 def many(description: str, listing: Listing, *, of: Entity, by: Column[Any]) -> Any:
@@ -109,7 +111,9 @@ def root_many(description: str, listing: Listing, *, check: Check) -> Any:
     children = Children(listing.entity)
 
     def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
-        load = context.loaders.of(children.page, listing.page(context, arguments)).load
+        # Only here: below many parents a page would have the same rows with it again and again.
+        along = along_of(context.reads, listing.entity)
+        load = context.loaders.of(children.page, listing.page(context, arguments, along)).load
         return lambda _: load(ROOT)
 
     return declared(description, FromLoader(prepare), arguments=listing.arguments(), check=check)

@@ -28,6 +28,7 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from graphql_api.db.statements import Statement, compile_statement
 from graphql_api.db.tables import sort_key, unbounded
+from graphql_api.graph.along import Along, bring
 from graphql_api.graph.branch import ROOT, Branch
 from graphql_api.graph.entity import UUIDS, Entity
 from graphql_api.graph.filters import Shape, condition, conjuncts, tables_of, without_index
@@ -91,6 +92,7 @@ def page_statement(
     order: Order,
     shape: Shape,
     read: frozenset[str] | None = None,
+    along: tuple[Along, ...] = (),
 ) -> Statement:
     """A page's rows below :keys, each with the `_parent` that it is of.
 
@@ -102,18 +104,24 @@ def page_statement(
     columns = entity.columns_of(None if read is None else read | {order.column.name})
     query = select(*columns).where(*own, *bounds)
 
-    def first(query: Select[Any], columns: Any) -> Select[Any]:
-        """The first rows of `query` in the page's order, by its `columns`."""
+    def in_order(query: Select[Any], columns: Any) -> Select[Any]:
+        """The rows of `query` in the page's order, by its `columns`."""
         downwards = order.descending != sides.backward
         keys = (sort_key(columns[order.column.name]), columns.id)
-        query = query.order_by(*(key.desc() if downwards else key.asc() for key in keys))
-        return query.limit(bindparam("fetch", type_=BigInteger))
+        return query.order_by(*(key.desc() if downwards else key.asc() for key in keys))
+
+    def first(query: Select[Any], columns: Any) -> Select[Any]:
+        return in_order(query, columns).limit(bindparam("fetch", type_=BigInteger))
 
     query, needed = first(query, entity.table.c), tables_of(shape)
     if via is None:
         query = below(branch, query, needed, scoped=scoped)
     else:
         query = _merged(branch, query, first, needed, scoped=scoped).where(*above)
+    if along:
+        page = query.subquery("page")
+        source, brought = bring(page, along, scoped=scoped)
+        query = in_order(select(*page.c, *brought).select_from(source), page.c)
     return compile_statement(per_parent(branch, query, scoped=scoped))
 
 
