@@ -1,0 +1,96 @@
+"""What a list at the root brings along, and that it reads no more than it is asked for."""
+
+import asyncpg
+
+from graphql_api.features.entities import TRADES
+from graphql_api.features.trades import TRADE_LIST
+from graphql_api.graph.filters import EVERYTHING
+from graphql_api.graph.listing import Children
+from graphql_api.graph.page import Page
+from graphql_api.graph.rows import Sides, page_statement
+from tests import factories
+from tests.asking import Graph, operator, trader
+
+TRADES_WITH_PARENTS = """
+{ trades { nodes {
+  symbol strategy { name } session { startedAt account { accountNumber user { email } } }
+} } }
+"""
+
+
+async def test_a_list_and_what_its_rows_refer_to_are_one_statement(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    user = await factories.user(connection, email="ada@example.com")
+    account = await factories.account(connection, user, account_number="L#1")
+    strategy = await factories.strategy(connection, name="breakout")
+    session = await factories.session(connection, account)
+    for _ in range(3):
+        await factories.trade(connection, session, strategy_id=strategy)
+
+    answer = await graph.as_(trader(user)).ask(TRADES_WITH_PARENTS)
+
+    assert answer.statements == 1
+    for node in answer.data["trades"]["nodes"]:
+        assert node["strategy"] == {"name": "breakout"}
+        assert node["session"]["account"] == {"accountNumber": "L#1", "user": {"email": "ada@example.com"}}
+
+
+async def test_what_is_gone_reads_as_null_beside_what_is_there(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    strategy = await factories.strategy(connection, name="breakout")
+    session = await factories.session(connection, None)
+    trades = [
+        await factories.trade(connection, session, strategy_id=strategy),
+        await factories.trade(connection, session, strategy_id="00000000-0000-4000-8000-000000000000"),
+        await factories.trade(connection, None, strategy_id=None),
+    ]
+    answer = await graph.as_(operator()).ask(
+        "{ trades { nodes { id strategy { name } session { id account { id } } } } }"
+    )
+    read = {node.pop("id"): node for node in answer.data["trades"]["nodes"]}
+    of_session = {"id": session, "account": None}
+    assert [read[trade] for trade in trades] == [
+        {"strategy": {"name": "breakout"}, "session": of_session},
+        {"strategy": None, "session": of_session},
+        {"strategy": None, "session": None},
+    ]
+    assert answer.statements == 1
+
+
+async def test_long_texts_are_loaded_once_for_all_rows(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    user = await factories.user(connection)
+    strategy = await factories.strategy(connection, description="long")
+    session = await factories.session(connection, await factories.account(connection, user))
+    await factories.trade(connection, session, strategy_id=strategy)
+    answer = await graph.as_(trader(user)).ask("{ trades { nodes { strategy { description } } } }")
+    assert answer.data["trades"]["nodes"] == [{"strategy": {"description": "long"}}]
+    assert answer.statements == 2
+
+
+async def test_lists_of_one_operation_share_what_their_rows_are_read_for(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    user = await factories.user(connection)
+    session = await factories.session(connection, await factories.account(connection, user))
+    await factories.trade(connection, session, symbol="EURUSD", status="open")
+    answer = await graph.as_(trader(user)).ask(
+        "{ a: trades { nodes { symbol } } b: trades { nodes { statusRaw } edges { cursor } } }"
+    )
+    assert answer.data["a"]["nodes"] == [{"symbol": "EURUSD"}]
+    assert answer.data["b"]["nodes"] == [{"statusRaw": "open"}]
+    assert answer.statements == 1
+
+
+def test_columns_that_nobody_reads_stay_in_the_database() -> None:
+    order = TRADE_LIST.default
+    read = frozenset({"symbol"})
+    statement = page_statement(Children(TRADES), False, Sides.of(Page(order)), order, EVERYTHING, read)
+    columns, _, _ = statement.sql.partition("FROM")
+    assert [name in columns for name in ("symbol", ".id", "entry_time", "pnl", "exit_price")] == [
+        *(True, True, True),
+        *(False, False),
+    ]
