@@ -38,6 +38,10 @@ class ContentionError(DatabaseUnavailableError):
     """A transaction met others again and again, and gave way each time."""
 
 
+class _NothingWrittenError(Exception):
+    """A change found nothing to write to."""
+
+
 class Transaction:
     """Statements that take effect together, or not at all."""
 
@@ -133,14 +137,23 @@ class Database:
             self._give_back(lease)
 
     async def change(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        """Run one statement that writes, a transaction by itself, and return its rows.
+        """Run one statement that writes, a transaction by itself, and return its rows: some, if it wrote.
 
         Raises as `run` does. If the connection dies, the change may have been made: nothing is repeated.
         """
-        if _first.get() is not None:
-            return await self.run(lambda transaction: transaction.fetch(statement, **values))
-        arguments = statement.arguments(values)
-        return await _giving_way(lambda: self._fetch(statement.sql, arguments))
+        if _first.get() is None:
+            return await _giving_way(lambda: self._fetch(statement.sql, statement.arguments(values)))
+
+        async def work(transaction: Transaction) -> list[asyncpg.Record]:
+            rows = await transaction.fetch(statement, **values)
+            if not rows:
+                raise _NothingWrittenError  # so that `first`, which may count changes, didn't happen either
+            return rows
+
+        try:
+            return await self.run(work)
+        except _NothingWrittenError:
+            return []
 
     async def run(self, work: Work[T]) -> T:
         """Do `work` in a transaction, and again if PostgreSQL ended it in favour of another.

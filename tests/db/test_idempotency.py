@@ -1,10 +1,11 @@
 import asyncio
+from functools import partial
 
 import asyncpg
 import pytest
 from sqlalchemy import text
 
-from graphql_api.db.database import Database, Transaction
+from graphql_api.db.database import Database, Transaction, beginning_with
 from graphql_api.db.idempotency import (
     AnswerLostError,
     Claim,
@@ -17,6 +18,7 @@ from graphql_api.db.statements import compile_statement
 
 REQUEST, OTHER = b"request", b"other"
 HOUR = 3600.0
+RENAME = compile_statement(text("UPDATE users SET email = 'renamed' WHERE email = :email RETURNING id"))
 ADD = compile_statement(text("INSERT INTO users (email, password_hash) VALUES (:email, 'x')"))
 
 
@@ -91,6 +93,21 @@ async def test_a_key_under_which_something_changed_cant_be_given_up(
     assert not await keys.give_up(claim)
     with pytest.raises(KeyInUseError):
         await keys.claim("ada", "key", REQUEST)
+
+
+async def test_a_statement_that_found_nothing_to_change_is_no_change(
+    database: Database, keys: IdempotencyKeys
+) -> None:
+    claim = await claimed(keys)
+    with beginning_with(partial(keys.count, claim)):
+        assert await database.change(RENAME, email="nobody") == []
+    assert await keys.give_up(claim)
+
+    claim = await claimed(keys)
+    with beginning_with(partial(keys.count, claim)):
+        await database.run(lambda transaction: transaction.fetch(ADD, email="somebody"))
+        assert len(await database.change(RENAME, email="somebody")) == 1
+    assert not await keys.give_up(claim)
 
 
 async def test_giving_up_waits_for_a_change_that_is_being_made(
