@@ -87,6 +87,7 @@ class Compiler:
         self._conditions = VariableValues({}, dict(conditions))
         self._reads: dict[str, frozenset[str] | None] = {}
         self._edges: defaultdict[str, list[tuple[str, Any]]] = defaultdict(list)
+        self._fields: dict[str, frozenset[str]] = {}
         self._is_open = False  # whether there are types that only running it will tell
 
     def compile(self) -> Plan:
@@ -99,9 +100,7 @@ class Compiler:
             )
         collected = collect_fields(self._schema, self._fragments, self._conditions, root, self._operation)
         selection = self._select(root, collected.grouped_field_set)
-        return Plan(
-            self._operation, selection, EVERYTHING if self._is_open else Reads(self._reads, self._edges)
-        )
+        return Plan(self._operation, selection, self._known())
 
     def _select(self, type_: GraphQLObjectType, grouped: GroupedFieldSet) -> Selection:
         fields: list[Field] = []
@@ -115,7 +114,7 @@ class Compiler:
             if isinstance(field.reader, PlainReader) and isinstance(field.completion, LeafCompletion)
         )
         columns = {name for _, reader, _ in flat for name in reader.columns or ()}
-        self._note(type_.name, [field.reader for field in fields])
+        self._note(type_.name, fields)
         apart = {field for field, _, _ in flat}
         return Selection(
             type_,
@@ -127,8 +126,11 @@ class Compiler:
             any(field.reader.waits or field.completion.waits for field in fields),
         )
 
-    def _note(self, type_: str, readers: Sequence[Reader]) -> None:
-        """Keep in mind what is read of a type's rows."""
+    def _note(self, type_: str, fields: Sequence[Field]) -> None:
+        """Keep in mind what is read at one more place of a type."""
+        readers = [field.reader for field in fields]
+        names = frozenset(field.name for field in fields)
+        self._fields[type_] = self._fields.get(type_, names) & names
         columns = [reader.columns for reader in readers]
         known = self._reads.get(type_, frozenset())
         together = None if known is None or None in columns else known.union(*filter(None, columns))
@@ -136,6 +138,9 @@ class Compiler:
         for reader in readers:
             if isinstance(reader, LoadingReader) and reader.edge and reader.edge not in self._edges[type_]:
                 self._edges[type_].append(reader.edge)
+
+    def _known(self) -> Reads:
+        return EVERYTHING if self._is_open else Reads(self._reads, self._edges, self._fields)
 
     def _field(
         self, position: int, key: str, type_: GraphQLObjectType, details: FieldDetailsList

@@ -25,15 +25,17 @@ Column = Sequence[Any]
 class Reads:
     """Which columns an operation reads of the rows behind each type, wherever it comes by them."""
 
-    __slots__ = ("_columns", "_edges")
+    __slots__ = ("_columns", "_edges", "_fields")
 
     def __init__(
         self,
         columns: Mapping[str, frozenset[str] | None],
         edges: Mapping[str, Sequence[tuple[str, Any]]],
+        fields: Mapping[str, frozenset[str]],
     ) -> None:
         self._columns = columns
         self._edges = edges
+        self._fields = fields
 
     def of(self, type_: str) -> frozenset[str] | None:
         """Those of a type's rows; None for all of them."""
@@ -43,8 +45,12 @@ class Reads:
         """The columns by which it goes on from a type's rows to other rows, and what each leads to."""
         return self._edges.get(type_, ())
 
+    def always(self, type_: str, field: str) -> bool:
+        """Whether a field is asked for at each place where the operation comes by a type."""
+        return field in self._fields.get(type_, ())
 
-EVERYTHING = Reads({}, {})
+
+EVERYTHING = Reads({}, {}, {})
 """What has to be taken for granted of an operation that nobody has looked into."""
 
 

@@ -43,6 +43,8 @@ class Edge(Generic[NodeType]):
 
 def _count(context: Context, _arguments: Any) -> Any:
     def load(part: Slice) -> Any:
+        if part.total is not None:
+            return part.total
         # Every page of a list has the same total: only the filter is part of what is counted.
         return context.loaders.of(part.children.count, part.page.filter_only()).load(part.parent)
 

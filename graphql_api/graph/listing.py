@@ -27,7 +27,7 @@ class Children(Branch):
         along: Sequence[Along] = ()
         if self.entity.is_visible_to(db):
             along = page.along if visible(page.along, db) else ()
-            wanted = page.order, page.shape, page.read_columns, along
+            wanted = page.order, page.shape, page.read_columns, along, page.counted
             statement = page_statement(self, db.tenant is not None, Sides.of(page), *wanted)
             rows = await db.fetch(statement, **_values(page, keys))
         columns = tuple(rows[0].keys()) if rows else ()
@@ -71,16 +71,19 @@ class Slice:
     parent: str
     has_next_page: bool
     has_previous_page: bool
+    total: int | None
+    """How many rows the whole list has, if the page came with it."""
 
     @classmethod
     def of(cls, rows: Rows, page: Page, children: Children, parent: str) -> "Slice":
         """Cut the extra row that tells whether there is more, and put a backward page in order."""
         more = len(rows) > page.size
+        total = rows[0]["_total"] if rows and page.counted else None
         del rows[page.size :]
         if page.backward:
             rows.reverse()
-            return cls(rows, page, children, parent, page.before is not None, more)
-        return cls(rows, page, children, parent, more, page.after is not None)
+            return cls(rows, page, children, parent, page.before is not None, more, total)
+        return cls(rows, page, children, parent, more, page.after is not None, total)
 
 
 def _values(page: Page, keys: Sequence[str]) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class Page:
     """Those of its rows' columns that are read; None for all of them."""
     along: tuple[Along, ...] = ()
     """The rows that it brings along."""
+    counted: bool = False
+    """Whether it brings along how many rows the whole list has."""
 
     @classmethod
     def read(
@@ -69,7 +71,6 @@ class Page:
         shape: Shape,
         values: Values,
         read_columns: frozenset[str] | None = None,
-        along: tuple[Along, ...] = (),
     ) -> "Page":
         """The page that a connection's arguments ask for. Raises BadInputError naming argument and rule."""
         first, last = arguments.get("first"), arguments.get("last")
@@ -87,7 +88,6 @@ class Page:
             shape=shape,
             values=values,
             read_columns=read_columns,
-            along=along,
         )
 
     def filter_only(self) -> "Page":

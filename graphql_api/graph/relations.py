@@ -7,7 +7,7 @@ Each goes through a loader of the operation, so that aliases, fragments and sibl
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
 
@@ -17,7 +17,7 @@ from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument
 
 from graphql_api.engine.fields import Check, FromColumn, FromColumns, FromKey, FromLoader, declared
-from graphql_api.graph.along import Along, along_of
+from graphql_api.graph.along import along_of
 from graphql_api.graph.branch import ROOT
 from graphql_api.graph.context import Batch, Context
 from graphql_api.graph.entity import Entity, row_loader
@@ -87,13 +87,13 @@ class Listing:
             arguments.append(argument("order_by", self.order, "The order; ties are broken by id."))
         return arguments
 
-    def page(self, context: Context, arguments: Mapping[str, Any], along: tuple[Along, ...] = ()) -> Page:
+    def page(self, context: Context, arguments: Mapping[str, Any]) -> Page:
         """The page that these arguments ask for. Raises BadInputError."""
         order, wanted = self.default, arguments.get("order_by")
         if wanted is not None and self.orders is not None:
             order = Order(self.orders[wanted.field], wanted.direction.value == "DESC")
         read = context.reads.of(self.entity.name)
-        return Page.read(arguments, order, *self.read(arguments.get("filter")), read, along)
+        return Page.read(arguments, order, *self.read(arguments.get("filter")), read)
 
 
 def many(description: str, listing: Listing, *, of: Entity, by: Column[Any]) -> Any:
@@ -112,8 +112,12 @@ def root_many(description: str, listing: Listing, *, check: Check) -> Any:
 
     def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
         # Only here: below many parents a page would have the same rows with it again and again.
-        along = along_of(context.reads, listing.entity)
-        load = context.loaders.of(children.page, listing.page(context, arguments, along)).load
+        page = replace(
+            listing.page(context, arguments),
+            along=along_of(context.reads, listing.entity),
+            counted=context.reads.always(f"{listing.entity.name}Connection", "totalCount"),
+        )
+        load = context.loaders.of(children.page, page).load
         return lambda _: load(ROOT)
 
     return declared(description, FromLoader(prepare), arguments=listing.arguments(), check=check)

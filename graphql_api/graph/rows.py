@@ -93,6 +93,7 @@ def page_statement(
     shape: Shape,
     read: frozenset[str] | None = None,
     along: tuple[Along, ...] = (),
+    counted: bool = False,  # noqa: FBT001, FBT002
 ) -> Statement:
     """A page's rows below :keys, each with the `_parent` that it is of.
 
@@ -122,6 +123,9 @@ def page_statement(
         page = query.subquery("page")
         source, brought = bring(page, along, scoped=scoped)
         query = in_order(select(*page.c, *brought).select_from(source), page.c)
+    if counted:
+        total = _count(branch, shape, scoped=scoped).correlate(None).scalar_subquery()
+        query = query.add_columns(total.label("_total"))
     return compile_statement(per_parent(branch, query, scoped=scoped))
 
 
@@ -204,6 +208,9 @@ def count_statement(
     shape: Shape,
 ) -> Statement:
     """The `total` of rows below each `_parent` of :keys."""
+    return compile_statement(per_parent(branch, _count(branch, shape, scoped=scoped), scoped=scoped))
+
+
+def _count(branch: Branch, shape: Shape, *, scoped: bool) -> Select[Any]:
     query = select(func.count().label("total")).where(*matching(branch, shape, scoped=scoped))
-    query = below(branch, query, tables_of(shape), scoped=scoped)
-    return compile_statement(per_parent(branch, query, scoped=scoped))
+    return below(branch, query, tables_of(shape), scoped=scoped)
