@@ -24,6 +24,12 @@ def shown(text: str) -> bytes:
         "client_secret",
         "Authorization",
         "passphrase",
+        "PRIVATE-KEY",
+        "accesskey",
+        "pwd",
+        "Set-Cookie",
+        "x-signature",
+        "pa\u017f\u017fword",  # whatever ignoring case may find
     ],
 )
 def test_the_value_of_a_secret_looking_key_is_replaced(key: str) -> None:
@@ -33,7 +39,9 @@ def test_the_value_of_a_secret_looking_key_is_replaced(key: str) -> None:
     }
 
 
-@pytest.mark.parametrize("key", ["auth_header", "authHeader", "pin", "PIN_CODE", "pass", "passcode"])
+@pytest.mark.parametrize(
+    "key", ["auth_header", "authHeader", "pin", "PIN_CODE", "pass", "passcode", "otp", "jwt", "Bearer"]
+)
 def test_short_secret_words_are_found_where_they_are_words(key: str) -> None:
     assert b"s3cret" not in shown(orjson.dumps({key: "s3cret"}).decode())
 
@@ -50,6 +58,19 @@ def test_what_is_too_deep_to_look_through_is_redacted_whole(depth: int) -> None:
 
 def test_a_key_spelt_with_escapes_is_found_too() -> None:
     assert b"s3cret" not in shown('{"pass\\u0077ord": "s3cret"}')
+
+
+@pytest.mark.parametrize("slash", ["/", "\\/", "\\u002f"])
+def test_urls_are_shown_without_their_passwords(slash: str) -> None:
+    text = f'{{"url": ["postgresql:{slash}{slash}bot:s3cret@db.example.com:5432{slash}trading?a=b@c"]}}'
+    assert orjson.loads(shown(text)) == {
+        "url": ["postgresql://bot:[redacted]@db.example.com:5432/trading?a=b@c"]
+    }
+
+
+@pytest.mark.parametrize("url", ["https://example.com:8443/a@b", "redis://bot@host", "a://b", "1:2@3"])
+def test_urls_without_one_are_left(url: str) -> None:
+    assert orjson.loads(shown(orjson.dumps({"auth": "x", "url": url}).decode()))["url"] == url
 
 
 def test_whole_trees_under_a_secret_key_go() -> None:
