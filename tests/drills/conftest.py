@@ -35,6 +35,15 @@ async def server(make_server: MakeServer) -> Server:
 
 
 @pytest.fixture
+async def standby(server: Server, make_server: MakeServer) -> Server:
+    """A standby that streams from the server."""
+    standby = make_server()
+    standby.copy_of(server, standby=True)
+    await standby.start()
+    return standby
+
+
+@pytest.fixture
 async def make_feed() -> AsyncIterator[MakeFeed]:
     """Makes a feed over a server, as another process would."""
     feeds: list[Feed] = []

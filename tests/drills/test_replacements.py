@@ -41,15 +41,6 @@ async def serves_anew(server: Server, make_feed: MakeFeed) -> None:
         assert await messages(subscription, 1) == ["resumed"]
 
 
-@pytest.fixture
-async def standby(server: Server, make_server: MakeServer) -> Server:
-    """A standby that streams from the server."""
-    standby = make_server()
-    standby.copy_of(server, standby=True)
-    await standby.start()
-    return standby
-
-
 async def caught_up(standby: Server, text: str) -> None:
     connection = await standby.address.connect_plain()
     while not await connection.fetchval("SELECT count(*) FROM system_logs WHERE message = $1", text):
