@@ -52,7 +52,7 @@ class Pace:
     """How long after the last row it is still busy."""
     rest: float = 0.005
     """Between two looks, whatever the notifications."""
-    rest_each: float = 0.000_05
+    rest_each: float = 0.000_1
     """As much longer for every subscriber: each look that finds something wakes them."""
     flush: float = 0.005
     """Before PostgreSQL is asked to have on its disk what was read, should it not have it yet."""

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import chart, data, feed, measure, report
+from benchmarks import chart, data, fanout, feed, measure, report
 from benchmarks.postgres import Server as Postgres
 from benchmarks.run import MUTATION
 from benchmarks.servers import OURS, SERVERS, Server, ServerError
@@ -33,6 +33,9 @@ async def run(server: Address, database: str, servers: Sequence[Server], logs: P
     runs = await feed.measure(servers, feed.Audience(subscribers=3, rows=20, seconds=1), 1, address)
     assert all(one.deliveries > 0 for each in runs.values() for one in each)
     assert feed.feed_table(servers, runs).count("\n") == 1 + len(runs)
+    crowds = await fanout.measure(address, [fanout.Crowd(3, 2, rows=20, seconds=2)])
+    assert [(each.wrong, each.missing, each.rows > 0) for each in crowds] == [(0, 0, True)]
+    assert fanout.fanout_table(crowds).count("\n") == 2
     return plan
 
 
