@@ -1,17 +1,28 @@
 """What is taken from a viewer while they are connected."""
 
 import json
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from graphql_api.auth import roles
+from graphql_api.auth.secrets import derive
+from graphql_api.auth.tokens import AccessTokens
 from graphql_api.auth.viewer import Role
 from tests.service.conftest import Service
 from tests.service.sockets import socket_of
 
 FOLLOW = "subscription { systemLogAdded(backfill: 1) { log { message } } }"
+KEY = "revocation" * 4
+RESUME = """
+subscription ($after: String, $backfill: Int!) {
+  systemLogAdded(after: $after, backfill: $backfill) { cursor log { message } }
+}
+"""
 INSERT = "INSERT INTO system_logs (level, component, message) VALUES ('info', 'test', $1)"
 
 
@@ -62,3 +73,34 @@ async def test_their_event_stream_ends_too(watchful: Service) -> None:
 
     assert '"code":"FORBIDDEN"' in rest
     assert rest.endswith("event: complete\ndata: \n\n")
+
+
+async def test_a_token_that_expires_costs_no_line_who_comes_back_with_another(
+    service: Service, connection: Any
+) -> None:
+    service.stop()
+    service.environment["GRAPHQL_API_SECRET_KEY"] = KEY
+    await service.start()
+    access = AccessTokens(derive(KEY.encode(), "identity"), lifetime=900)
+    login = access.read(await service.user("operator@example.org", role=Role.OPERATOR))
+    await connection.execute(INSERT, "0")
+    seen: list[str] = []
+    after = None
+    for number in range(1, 4):
+        token, _ = access.issue(login.user_id, login.family, until=datetime.now(UTC) + timedelta(seconds=3))
+        async with socket_of(service, token) as socket:
+            payload = {"query": RESUME, "variables": {"after": after, "backfill": 1}}
+            await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
+            with suppress(ConnectionClosed):
+                while True:
+                    message = json.loads(await socket.recv())
+                    if message["type"] == "next":
+                        event = message["payload"]["data"]["systemLogAdded"]
+                        after = event["cursor"]
+                        seen.append(event["log"]["message"])
+                        if len(seen) == 2 * number - 1:
+                            await connection.execute(INSERT, f"{number} live")
+            assert socket.close_code == 4403
+        await connection.execute(INSERT, f"{number} away")
+
+    assert seen == ["0", "1 live", "1 away", "2 live", "2 away", "3 live"]
