@@ -23,15 +23,19 @@ class Part(StrEnum):
     FEED = "feed"
     FANOUT = "fanout"
     INSERTING = "inserting"
+    SCALE = "scale"
+
+
+_USUAL = tuple(part for part in Part if part is not Part.SCALE)
 
 
 def main(
-    part: Annotated[list[Part] | None, typer.Option(help="What to measure; all unless told.")] = None,
+    part: Annotated[list[Part] | None, typer.Option(help="What to measure; else all but scale.")] = None,
     peer: Annotated[list[str] | None, typer.Option(help="Beside whom; all unless told.")] = None,
     workload: Annotated[list[str] | None, typer.Option(help="Which workload; all unless told.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each server has its turn.")] = 5,
     size: Annotated[float, typer.Option(help="A part of the usual requests, subscribers, seconds.")] = 1.0,
-    trades: Annotated[int, typer.Option("--scale", help="Then compare with so many trades: 10000000.")] = 0,
+    trades: Annotated[int, typer.Option("--scale", help="Trades of scale's larger database.")] = 10_000_000,
     folder: Annotated[Path, typer.Option(help="Where PostgreSQL keeps its data.")] = Path(".data/benchmarks"),
     *,
     alone: Annotated[bool, typer.Option("--alone", help="Without the peers.")] = False,
@@ -41,12 +45,14 @@ def main(
     ours, *peers = SERVERS
     servers = [ours, *(server for server in peers if not alone and (not peer or server.name in peer))]
     chosen = [each for each in WORKLOADS if not workload or each.name in workload]
-    for server in servers:
-        server.install()
+    parts = part or _USUAL
+    if set(parts) & {Part.WORKLOADS, Part.FEED}:
+        for server in servers:
+            server.install()
     with tempfile.TemporaryDirectory() as logs, running(folder) as postgres:
         run = Run(postgres, servers, rounds, size, Path(logs), write)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_measure(run, part or list(Part), chosen, trades))
+            runner.run(_measure(run, parts, chosen, trades))
 
 
 async def _measure(run: Run, parts: Sequence[Part], chosen: Sequence[Workload], trades: int) -> None:
@@ -58,9 +64,10 @@ async def _measure(run: Run, parts: Sequence[Part], chosen: Sequence[Workload], 
         await run.fanout()
     if Part.INSERTING in parts:
         await run.inserting()
-    if trades:
+    if set(parts) & set(_USUAL):
+        await run.surroundings()
+    if Part.SCALE in parts:
         await run.scale(trades)
-    await run.surroundings()
 
 
 if __name__ == "__main__":

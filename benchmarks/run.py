@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import chart, data, fanout, feed, inserting, measure, report, scale
+from benchmarks import chart, data, fanout, feed, inserting, measure, report
 from benchmarks.postgres import Server as Postgres
+from benchmarks.scale import measure as scale
+from benchmarks.scale.data import SMALL
+from benchmarks.scale.report import PLANS, plans, tables
 from benchmarks.servers import Server
 from benchmarks.workloads import Workload
 
@@ -73,10 +76,11 @@ class Run:
 
     async def scale(self, trades: int) -> None:
         """The same questions at a hundred thousand and at so many trades."""
-        results = await scale.measure(self.postgres, trades)
-        self._show("scale", scale.scale_table(results))
+        measured = await scale.measure(self.postgres, (SMALL, trades), scale.Turns())
+        surroundings = report.surroundings(await self.postgres.version())
+        self._show("scale", f"{tables(measured)}\n\n{surroundings}")
         if self.write:
-            scale.PLANS.write_text(scale.plans_page(results))
+            PLANS.write_text(plans(measured))
 
     async def surroundings(self) -> None:
         """Where all this was measured."""

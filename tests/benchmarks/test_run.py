@@ -10,9 +10,12 @@ import pytest
 from benchmarks import chart, data, fanout, feed, measure, report
 from benchmarks.postgres import Server as Postgres
 from benchmarks.run import MUTATION
+from benchmarks.scale import measure as scale
+from benchmarks.scale.report import plans, tables
 from benchmarks.servers import OURS, SERVERS, Server, ServerError
 from benchmarks.workloads import WORKLOADS
 from graphql_api.db.address import Address
+from graphql_api.features.trades import TradeOrderField
 
 SMALL = [replace(workload, requests=2 * workload.connections) for workload in WORKLOADS]
 
@@ -44,6 +47,19 @@ async def test_ours_answers_every_workload_and_the_tables_have_it_all(
     server: Address, tmp_path: Path
 ) -> None:
     await run(server, "bench_ours", [OURS], tmp_path)
+
+
+@pytest.mark.timeout(240)
+async def test_every_list_and_statistic_is_compared_and_explained(server: Address) -> None:
+    once = scale.Turns(least=1, most=1)
+    measured = await scale.measure(Postgres(server.dsn), (8_000, 10_000), once)
+
+    assert all(len(in_orders) == 2 * 2 * len(TradeOrderField) for in_orders in measured.lists.values())
+    assert all(summed.many >= summed.few > 0 for summed in measured.statistics.values())
+    lists, statistics = tables(measured).split("\n\n")
+    assert len(lists.splitlines()) == 2 + 2 * len(measured.lists)
+    assert len(statistics.splitlines()) == 2 + len(measured.statistics)
+    assert plans(measured).count("Buffers: shared") > len(measured.lists)
 
 
 @pytest.mark.drill

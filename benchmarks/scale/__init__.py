@@ -1,0 +1,1 @@
+"""Scale: the same questions at a hundred thousand trades and at many more, and the plans that answer them."""

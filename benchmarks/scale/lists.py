@@ -1,0 +1,85 @@
+"""Pages of trades: every list that the schema has, in every order, for traders and for operators."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from benchmarks.scale.graph import Graph, Question, viewer
+from benchmarks.scale.subjects import Subjects
+from graphql_api.features.trades import TradeOrderField
+from graphql_api.graph.enums import OrderDirection
+
+_BEFORE_HUNDREDTH = 99
+_PAGE = """trades(first: 100, after: $after, orderBy: $order, filter: $filter) {
+  nodes { id symbol direction entryPrice size entryTime pnl status }
+  pageInfo { endCursor hasNextPage }
+}"""
+_HEAD = "$order: TradeOrder!, $after: String, $filter: TradeFilter"
+_ALL = f"query ({_HEAD}) {{ {_PAGE} }}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A list, and who asks for it."""
+
+    what: str
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """One of its pages."""
+
+    order: str
+    is_first: bool
+    """Or the hundredth; of a shorter list, the last."""
+
+
+def lists(about: Subjects) -> Mapping[Listed, Question]:
+    """The first page of each list, in no order yet."""
+
+    def below(parent: str, id_: str) -> Question:
+        return Question(f"query ($id: ID!, {_HEAD}) {{ {parent}(id: $id) {{ {_PAGE} }} }}", {"id": id_})
+
+    def all_(**filter_: object) -> Question:
+        return Question(_ALL, {"filter": filter_})
+
+    questions = {
+        "all": all_(),
+        "an account's": below("account", about.account),
+        "a session's": below("session", about.session),
+        "a strategy's": below("strategy", about.strategy),
+        "all, by account": all_(accountId=about.account),
+        "all, by strategy": all_(strategyId=about.strategy),
+        "all, by symbol and status": all_(symbol={"eq": "EURUSD"}, status=["CLOSED"]),
+    }
+    return {
+        Listed(what, who): replace(question, viewer=viewer(about.trader, operator=who == "an operator"))
+        for who in ("a trader", "an operator")
+        for what, question in questions.items()
+    }
+
+
+async def pages(graph: Graph, question: Question) -> Mapping[Ordered, Question]:
+    """The first and the hundredth page of a list, in each order."""
+    found = {}
+    for field in TradeOrderField:
+        for direction in OrderDirection:
+            order = {"field": field.value, "direction": direction.value}
+            first = question.with_(order=order)
+            name = f"{field.value} {direction.value}"
+            found[Ordered(name, is_first=True)] = first
+            found[Ordered(name, is_first=False)] = first.with_(after=await _cursor(graph, first))
+    return found
+
+
+async def _cursor(graph: Graph, first: Question) -> str | None:
+    """The one before the hundredth page."""
+    cursor = None
+    for _ in range(_BEFORE_HUNDREDTH):
+        data = await graph.ask(first.with_(after=cursor))
+        (parent,) = data.values()
+        page = parent.get("trades", parent)["pageInfo"]
+        if not page["hasNextPage"]:
+            break
+        cursor = page["endCursor"]
+    return cursor

@@ -1,0 +1,126 @@
+"""Ask both databases in turn, so that whatever else the machine does disturbs both alike."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks.postgres import Server as Postgres
+from benchmarks.scale.data import prepare
+from benchmarks.scale.graph import Cost, Graph, Plan, Question, opened
+from benchmarks.scale.lists import Listed, Ordered, lists, pages
+from benchmarks.scale.statistics import Counted, statistics
+from benchmarks.scale.subjects import subjects
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How often each question is asked: until it took so many seconds, but within these bounds."""
+
+    least: int = 3
+    most: int = 25
+    seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question's turns at one database, and the plans of its statements."""
+
+    costs: Sequence[Cost]
+    plans: Sequence[Plan]
+
+    @property
+    def cpu(self) -> float:
+        """The median, in seconds."""
+        return median(cost.cpu for cost in self.costs)
+
+    @property
+    def pages(self) -> int:
+        """Pages of 8 kB that its statements looked at."""
+        return sum(plan.pages for plan in self.plans)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The same question at both sizes."""
+
+    small: Answered
+    large: Answered
+
+    @property
+    def ratio(self) -> float:
+        """How much dearer the large one is: the median over the turns."""
+        turns = zip(self.large.costs, self.small.costs, strict=True)
+        return median(large.cpu / small.cpu for large, small in turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """Statistics at both sizes, and of how many trades they are."""
+
+    compared: Compared
+    few: int
+    many: int
+
+
+InOrders = Mapping[Ordered, Compared]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What both databases answered."""
+
+    sizes: tuple[int, int]
+    """Their trades."""
+    lists: Mapping[Listed, InOrders]
+    statistics: Mapping[Counted, Summed]
+
+
+async def measure(postgres: Postgres, sizes: tuple[int, int], turns: Turns) -> Measured:
+    """Ask everything of two databases with so many trades."""
+    addresses = [await prepare(postgres, size) for size in sizes]
+    async with opened(addresses[0]) as small, opened(addresses[1]) as large:
+        pair = _Pair(small, large, turns)
+        return Measured(sizes, await pair.lists(), await pair.statistics())
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    small: Graph
+    large: Graph
+    turns: Turns
+
+    async def lists(self) -> Mapping[Listed, InOrders]:
+        small, large = lists(await subjects(self.small)), lists(await subjects(self.large))
+        measured = {}
+        for listed, question in small.items():
+            few, many = await pages(self.small, question), await pages(self.large, large[listed])
+            measured[listed] = {page: await self._compare(few[page], many[page]) for page in few}
+            worst = max(compared.ratio for compared in measured[listed].values())
+            print(f"{listed.what}, for {listed.who}: at most {worst:.2f}", flush=True)
+        return measured
+
+    async def statistics(self) -> Mapping[Counted, Summed]:
+        small = await statistics(self.small, await subjects(self.small))
+        large = await statistics(self.large, await subjects(self.large))
+        measured = {}
+        for counted, (question, few) in small.items():
+            asked_of_large, many = large[counted]
+            compared = await self._compare(question, asked_of_large)
+            measured[counted] = Summed(compared, few, many)
+            print(f"{counted.of}, {counted.what}: {compared.ratio:.2f}", flush=True)
+        return measured
+
+    async def _compare(self, of_small: Question, of_large: Question) -> Compared:
+        await self.small.ask(of_small)
+        await self.large.ask(of_large)
+        few: list[Cost] = []
+        many: list[Cost] = []
+        until = time.monotonic() + self.turns.seconds
+        while len(few) < self.turns.most and (time.monotonic() < until or len(few) < self.turns.least):
+            few.append(await self.small.cost(of_small))
+            many.append(await self.large.cost(of_large))
+        return Compared(
+            Answered(few, await self.small.explain(of_small)),
+            Answered(many, await self.large.explain(of_large)),
+        )
