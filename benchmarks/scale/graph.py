@@ -79,13 +79,12 @@ class _Recording(Database):
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """One database, by a pool of a single connection, whose backend is watched."""
+    """One database, by a pool of a single connection."""
 
     address: Address
     services: Services
     operations: Operations
     database: _Recording
-    backend: psutil.Process
 
     async def ask(self, question: Question) -> Any:
         """The data of the answer. Raises AssertionError if it has errors."""
@@ -97,18 +96,11 @@ class Graph:
 
     async def cost(self, question: Question) -> Cost:
         """Ask once."""
-        wall, cpu = time.monotonic(), time.process_time() + self._postgres()
+        (row,) = await self.database.fetch(_BACKEND)  # another one every few minutes
+        backend = psutil.Process(row["pid"])
+        wall, cpu = time.monotonic(), time.process_time() + _used(backend)
         await self.ask(question)
-        return Cost(time.process_time() + self._postgres() - cpu, time.monotonic() - wall)
-
-    def _postgres(self) -> float:
-        # The kernel counts a process in nanoseconds here, where its clock ticks would be too coarse. Workers
-        # that have ended are in their parent's ticks, and work for longer.
-        nanoseconds = int(Path(f"/proc/{self.backend.pid}/schedstat").read_text().split(maxsplit=1)[0])
-        parent = self.backend.parent()
-        assert parent is not None
-        ended = parent.cpu_times()
-        return nanoseconds / 1e9 + ended.children_user + ended.children_system
+        return Cost(time.process_time() + _used(backend) - cpu, time.monotonic() - wall)
 
     async def explain(self, question: Question) -> Sequence[Plan]:
         """The plans of a question's statements."""
@@ -119,6 +111,17 @@ class Graph:
             return [await _explain(connection, *each) for each in self.database.asked]
         finally:
             await connection.close()
+
+
+def _used(backend: psutil.Process) -> float:
+    """The seconds of CPU of a backend, and of all that ended before."""
+    # The kernel counts a process in nanoseconds here, where its clock ticks would be too coarse. Workers
+    # that have ended are in their parent's ticks, and work for longer.
+    nanoseconds = int(Path(f"/proc/{backend.pid}/schedstat").read_text().split(maxsplit=1)[0])
+    parent = backend.parent()
+    assert parent is not None
+    ended = parent.cpu_times()
+    return nanoseconds / 1e9 + ended.children_user + ended.children_system
 
 
 async def _explain(connection: "asyncpg.Connection", sql: str, arguments: Sequence[Any]) -> Plan:
@@ -151,14 +154,7 @@ async def opened(address: Address) -> AsyncIterator[Graph]:
     recording = _Recording(address, pool_size=1, statement_timeout=PATIENCE)
     recording.asked = []
     try:
-        (row,) = await recording.fetch(_BACKEND)
-        yield Graph(
-            address,
-            replace(services, database=recording),
-            build_operations(settings),
-            recording,
-            psutil.Process(row["pid"]),
-        )
+        yield Graph(address, replace(services, database=recording), build_operations(settings), recording)
     finally:
         await recording.close()
         await close_services(services)

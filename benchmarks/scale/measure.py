@@ -80,8 +80,13 @@ async def measure(postgres: Postgres, sizes: tuple[int, int], turns: Turns) -> M
     """Ask everything of two databases with so many trades."""
     addresses = [await prepare(postgres, size) for size in sizes]
     async with opened(addresses[0]) as small, opened(addresses[1]) as large:
+        about = await subjects(small), await subjects(large)
         pair = _Pair(small, large, turns)
-        return Measured(sizes, await pair.lists(), await pair.statistics())
+        return Measured(
+            sizes,
+            await pair.lists(lists(about[0]), lists(about[1])),
+            await pair.statistics(await statistics(small, about[0]), await statistics(large, about[1])),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +95,25 @@ class _Pair:
     large: Graph
     turns: Turns
 
-    async def lists(self) -> Mapping[Listed, InOrders]:
-        small, large = lists(await subjects(self.small)), lists(await subjects(self.large))
+    async def lists(
+        self, of_small: Mapping[Listed, Question], of_large: Mapping[Listed, Question]
+    ) -> Mapping[Listed, InOrders]:
         measured = {}
-        for listed, question in small.items():
-            few, many = await pages(self.small, question), await pages(self.large, large[listed])
+        for listed, question in of_small.items():
+            few, many = await pages(self.small, question), await pages(self.large, of_large[listed])
             measured[listed] = {page: await self._compare(few[page], many[page]) for page in few}
             worst = max(compared.ratio for compared in measured[listed].values())
             print(f"{listed.what}, for {listed.who}: at most {worst:.2f}", flush=True)
         return measured
 
-    async def statistics(self) -> Mapping[Counted, Summed]:
-        small = await statistics(self.small, await subjects(self.small))
-        large = await statistics(self.large, await subjects(self.large))
+    async def statistics(
+        self,
+        of_small: Mapping[Counted, tuple[Question, int]],
+        of_large: Mapping[Counted, tuple[Question, int]],
+    ) -> Mapping[Counted, Summed]:
         measured = {}
-        for counted, (question, few) in small.items():
-            asked_of_large, many = large[counted]
+        for counted, (question, few) in of_small.items():
+            asked_of_large, many = of_large[counted]
             compared = await self._compare(question, asked_of_large)
             measured[counted] = Summed(compared, few, many)
             print(f"{counted.of}, {counted.what}: {compared.ratio:.2f}", flush=True)
