@@ -154,12 +154,12 @@ def _lead(branch: Branch, via: Column[Any] | None) -> Lead:
     It leads the comparison with a cursor, so that only the index serves which it leads too. PostgreSQL takes
     a place among many equals for the end, and would walk the order of all rows for the few beyond it.
     """
-    if branch.entity.parent is None:
-        return ()
-    foreign_key, above = branch.entity.parent
-    if via is not None:
+    if via is not None and branch.entity.parent is not None:
+        foreign_key, above = branch.entity.parent
         return ((foreign_key, above.table.c.id),)
-    return ((foreign_key, _keys.c.parent),) if branch.by is foreign_key else ()
+    if branch.by is None or branch.by.table is not branch.entity.table:
+        return ()
+    return ((branch.by, _keys.c.parent),)
 
 
 def _bounds(order: Order, sides: Sides, entity: Entity, lead: Lead) -> Iterator[ColumnElement[bool]]:

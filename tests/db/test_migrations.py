@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql
 from graphql_api.db.address import Address
 from graphql_api.db.migrate import config_for, connection_to, migrate
 from graphql_api.db.tables import metadata, views
+from graphql_api.db.words import trade_status_sql
 from tests.db.catalog import describe
 from tests.db.given import fill, rows
 
@@ -102,6 +103,22 @@ async def test_the_declared_tables_are_those_that_the_revisions_make(
     migrated = {line for line in await describe(connection) if of_declared.match(line)}
 
     assert migrated == declared
+
+
+async def test_the_planner_knows_the_expression_that_a_filter_by_status_compares(
+    empty: Address, empty_connection: "asyncpg.Connection"
+) -> None:
+    await migrate(empty)
+    trades, dialect = metadata.tables["trades"].c, postgresql.dialect()  # type: ignore[no-untyped-call]
+    compared = trade_status_sql(trades.status, trades.exit_time).compile(dialect=dialect)
+    await empty_connection.execute(f"CREATE STATISTICS compared ON ({compared}) FROM trades")
+    expressions = await empty_connection.fetch(
+        "SELECT pg_get_statisticsobjdef_expressions(oid) FROM pg_statistic_ext"
+        " WHERE stxname IN ('compared', 'stats_trades_status')"
+    )
+
+    assert len(expressions) == 1 + 1
+    assert expressions[0] == expressions[1]
 
 
 @pytest.mark.parametrize("view", views.tables.values(), ids=lambda view: view.name)

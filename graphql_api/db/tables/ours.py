@@ -33,6 +33,7 @@ for _name in ("exit_time", "pnl", "size", "symbol", "ai_confidence"):
     _key = sort_key(trades.c[_name])
     Index(f"idx_trades_page_{_name}", _key, trades.c.id)
     Index(f"idx_trades_session_page_{_name}", trades.c.session_id, _key, trades.c.id)
+    Index(f"idx_trades_strategy_page_{_name}", trades.c.strategy_id, _key, trades.c.id)
 Index(
     "idx_strategy_performance_page",
     strategy_performance.c.strategy_id,
