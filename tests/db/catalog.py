@@ -35,6 +35,9 @@ WHERE k.contype <> 'n'  -- the column says so, and PostgreSQL before 18 only the
 UNION ALL SELECT format('index %s: %s, valid %s', r.name, pg_get_indexdef(r.oid), i.indisvalid)
 FROM relations r JOIN pg_index i ON i.indexrelid = r.oid
 
+UNION ALL SELECT format('statistics %s: %s', x.stxname, pg_get_statisticsobjdef(x.oid))
+FROM relations r JOIN pg_statistic_ext x ON x.stxrelid = r.oid
+
 UNION ALL SELECT format('view %s: %s', r.name, pg_get_viewdef(r.oid)) FROM relations r WHERE relkind = 'v'
 
 UNION ALL SELECT format('trigger %s.%s: %s, enabled %s',

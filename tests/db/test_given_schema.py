@@ -38,6 +38,9 @@ ADDED = {
     "index idx_trades_strategy_page",
     *(f"index idx_trades_page_{order}" for order in ORDERS),
     *(f"index idx_trades_session_page_{order}" for order in ORDERS),
+    *(f"index idx_trades_strategy_page_{order}" for order in ORDERS),
+    # What the planner has to know of expressions.
+    "statistics stats_trades_status",
     # Users are found by e-mail in any case.
     "index idx_users_email_lower",
     # The log feed.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import CTE, FromClause, Select, and_, case, false, func, literal_column, select
+from sqlalchemy import CTE, FromClause, Integer, Select, and_, case, false, func, literal_column, select, true
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from graphql_api.db import tables
@@ -47,16 +47,24 @@ def starts(results: FromClause) -> CTE:
     Of each account the initial balance of the session its first result is from, added up. One that is
     missing, NaN, 0 or negative makes the whole unknown.
     """
-    parent, sessions = results.c["_parent"], tables.sessions
+    parent = results.c["_parent"]
     by_session = (
         select(parent, results.c.session_id, func.min(results.c.moment).label("first"))
         .group_by(parent, results.c.session_id)
         .subquery("by_session")
     )
-    account = func.coalesce(sessions.c.account_id, sessions.c.id)  # a session without one stands alone
+    # Looked up one by one: PostgreSQL takes them for many, and would read everybody's sessions to join them.
+    sessions = tables.sessions.c
+    session = (
+        select(sessions.id, sessions.account_id, tables.finite(sessions.initial_balance).label("balance"))
+        .where(sessions.id == by_session.c.session_id)
+        .limit(literal_column("1", Integer))
+        .lateral("session")
+    )
+    account = func.coalesce(session.c.account_id, session.c.id)  # a session without one stands alone
     firsts = (
-        select(by_session.c["_parent"], tables.finite(sessions.c.initial_balance).label("balance"))
-        .select_from(by_session.outerjoin(sessions, sessions.c.id == by_session.c.session_id))
+        select(by_session.c["_parent"], session.c.balance)
+        .select_from(by_session.outerjoin(session, true()))
         .ext(distinct_on(by_session.c["_parent"], account))
         .order_by(by_session.c["_parent"], account, by_session.c.first, by_session.c.session_id)
         .subquery("firsts")
