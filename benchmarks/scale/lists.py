@@ -8,7 +8,6 @@ from benchmarks.scale.subjects import Subjects
 from graphql_api.features.trades import TradeOrderField
 from graphql_api.graph.enums import OrderDirection
 
-_BEFORE_HUNDREDTH = 99
 _PAGE = """trades(first: 100, after: $after, orderBy: $order, filter: $filter) {
   nodes { id symbol direction entryPrice size entryTime pnl status }
   pageInfo { endCursor hasNextPage }
@@ -59,8 +58,8 @@ def lists(about: Subjects) -> Mapping[Listed, Question]:
     }
 
 
-async def pages(graph: Graph, question: Question) -> Mapping[Ordered, Question]:
-    """The first and the hundredth page of a list, in each order."""
+async def pages(graph: Graph, question: Question, before: int) -> Mapping[Ordered, Question]:
+    """The first page of a list and the one with so many `before` it, in each order."""
     found = {}
     for field in TradeOrderField:
         for direction in OrderDirection:
@@ -68,14 +67,14 @@ async def pages(graph: Graph, question: Question) -> Mapping[Ordered, Question]:
             first = question.with_(order=order)
             name = f"{field.value} {direction.value}"
             found[Ordered(name, is_first=True)] = first
-            found[Ordered(name, is_first=False)] = first.with_(after=await _cursor(graph, first))
+            found[Ordered(name, is_first=False)] = first.with_(after=await _cursor(graph, first, before))
     return found
 
 
-async def _cursor(graph: Graph, first: Question) -> str | None:
-    """The one before the hundredth page."""
+async def _cursor(graph: Graph, first: Question, before: int) -> str | None:
+    """The one after so many pages."""
     cursor = None
-    for _ in range(_BEFORE_HUNDREDTH):
+    for _ in range(before):
         data = await graph.ask(first.with_(after=cursor))
         (parent,) = data.values()
         page = parent.get("trades", parent)["pageInfo"]

@@ -20,6 +20,8 @@ class Turns:
     least: int = 3
     most: int = 25
     seconds: float = 2.0
+    before: int = 99
+    """Pages before the deep one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,9 @@ class _Pair:
     ) -> Mapping[Listed, InOrders]:
         measured = {}
         for listed, question in of_small.items():
-            few, many = await pages(self.small, question), await pages(self.large, of_large[listed])
+            before = self.turns.before
+            few = await pages(self.small, question, before)
+            many = await pages(self.large, of_large[listed], before)
             measured[listed] = {page: await self._compare(few[page], many[page]) for page in few}
             worst = max(compared.ratio for compared in measured[listed].values())
             print(f"{listed.what}, for {listed.who}: at most {worst:.2f}", flush=True)

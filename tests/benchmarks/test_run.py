@@ -51,7 +51,7 @@ async def test_ours_answers_every_workload_and_the_tables_have_it_all(
 
 @pytest.mark.timeout(240)
 async def test_every_list_and_statistic_is_compared_and_explained(server: Address) -> None:
-    once = scale.Turns(least=1, most=1)
+    once = scale.Turns(least=1, most=1, before=1)
     measured = await scale.measure(Postgres(server.dsn), (32_000, 34_000), once)
 
     assert all(len(in_orders) == 2 * 2 * len(TradeOrderField) for in_orders in measured.lists.values())
