@@ -23,12 +23,13 @@ def draw(plan: Plan, measured: Measured) -> str:
         samples = {server.name: measured.middle(workload.name, server.name) for server in plan.servers}
         costs = sorted(sample.cpu for sample in samples.values())
         longest = min(costs[-1], 2 * costs[-2]) if len(costs) > 1 else costs[-1]
+        scale = _ROOM / (longest or 1.0)  # a run too short for the kernel's clock has taken no time at all
         parts.append(_text(0, y - 8, f"{workload.name}: {workload.what}", "title"))
         for server in plan.servers:
             sample = samples[server.name]
             dark, light = _COLOURS["ours" if server is plan.servers[0] else "other"]
-            whole = min(sample.cpu, longest) / longest * _ROOM
-            first = min(sample.server_cpu / longest * _ROOM, whole)
+            whole = min(sample.cpu, longest) * scale
+            first = min(sample.server_cpu * scale, whole)
             parts.append(_text(0, y + _BAR - 3, server.title))
             parts.append(_bar(_LEFT, y, first, dark))
             parts.append(_bar(_LEFT + first, y, whole - first, light))

@@ -42,6 +42,13 @@ async def run(server: Address, database: str, servers: Sequence[Server], logs: P
     return plan
 
 
+def test_a_run_too_short_for_the_clock_can_be_drawn() -> None:
+    plan = measure.Plan([OURS], SMALL[:1], 1, Path())
+    nothing = measure.Sample(server_cpu=0.0, postgres_cpu=0.0, rate=1.0, median=0.0, slowest=0.0)
+    measured = measure.Measured({(SMALL[0].name, OURS.name): [nothing]}, {})
+    assert ET.fromstring(chart.draw(plan, measured)).findall("{*}rect")
+
+
 @pytest.mark.timeout(240)
 async def test_ours_answers_every_workload_and_the_tables_have_it_all(
     server: Address, tmp_path: Path
