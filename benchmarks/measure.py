@@ -7,8 +7,6 @@ from math import nan
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Final
-
 from benchmarks import workloads
 from benchmarks.answers import normalised, require_same
 from benchmarks.cpu import cpu_seconds, peak_memory
@@ -18,10 +16,6 @@ from benchmarks.postgres import Server as Postgres
 from benchmarks.servers import Running, Server, running
 from benchmarks.workloads import Workload
 from graphql_api.db.address import Address
-
-_WARM_UP: Final = 10.0
-"""Seconds."""
-
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -76,6 +70,8 @@ class Plan:
     rounds: int
     logs: Path
     """A folder for what the servers print."""
+    warm_up: float = 10.0
+    """Seconds of each workload before it counts: V8 gets faster for thousands of requests."""
 
 
 async def measure(plan: Plan, postgres: Postgres, address: Address, identities: Identities) -> Measured:
@@ -90,7 +86,9 @@ async def measure(plan: Plan, postgres: Postgres, address: Address, identities: 
                 prepared = await _prepare(plan, process, identities)
                 _compare(plan.servers[0].name, server.name, prepared, answers)
                 for workload in plan.workloads:
-                    sample = await _run(workload, process, prepared[workload.name], database)
+                    requests = prepared[workload.name]
+                    await _warm_up(workload, process, requests, plan.warm_up)
+                    sample = await _run(workload, process, requests, database)
                     samples[workload.name, server.name].append(sample)
                     print(
                         f"round {number + 1}: {server.name} {workload.name} {sample.cpu * 1e3:.2f} ms",
@@ -122,7 +120,6 @@ def _compare(
 
 
 async def _run(workload: Workload, process: Running, requests: Sequence[Request], database: int) -> Sample:
-    await _warm_up(workload, process, requests)
     before = cpu_seconds(process.process), cpu_seconds(database)
     load = await drive(process.port, requests, count=workload.requests, connections=workload.connections)
     after = cpu_seconds(process.process), cpu_seconds(database)
@@ -135,9 +132,10 @@ async def _run(workload: Workload, process: Running, requests: Sequence[Request]
     )
 
 
-async def _warm_up(workload: Workload, process: Running, requests: Sequence[Request]) -> None:
-    """As long as it takes a compiler to find what is called often: V8 gets faster for thousands of requests."""
-    until = perf_counter() + _WARM_UP
+async def _warm_up(
+    workload: Workload, process: Running, requests: Sequence[Request], seconds: float
+) -> None:
+    until = perf_counter() + seconds
+    count = max(workload.requests // 10, 3 * workload.connections)
     while perf_counter() < until:
-        count = max(workload.requests // 10, 3 * workload.connections)
         await drive(process.port, requests, count=count, connections=workload.connections)

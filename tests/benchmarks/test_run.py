@@ -26,7 +26,7 @@ async def run(server: Address, database: str, servers: Sequence[Server], logs: P
     address, identities = await data.prepare(postgres, database, others=2)
     async with postgres.connection(database) as connection:
         await connection.execute(MUTATION.read_text())
-    plan = measure.Plan(servers, SMALL, 1, logs)
+    plan = measure.Plan(servers, SMALL, 1, logs, warm_up=0.1)
     measured = await measure.measure(plan, postgres, address, identities)
 
     table = report.workload_table(plan, measured).splitlines()
