@@ -14,9 +14,10 @@ from graphql_api.features.sessions import SESSION_LIST, Session, SessionConnecti
 from graphql_api.features.stats.fields import stats_of
 from graphql_api.features.stats.types import TradeStats
 from graphql_api.features.trades import TRADE_LIST, TradeConnection
+from graphql_api.graph.comparisons import DateTimeFilter, StringFilter
 from graphql_api.graph.connection import Connection
 from graphql_api.graph.enums import OrderDirection, value
-from graphql_api.graph.filters import DateTimeFilter, StringFilter, Term, compares
+from graphql_api.graph.filters import Term, compares
 from graphql_api.graph.listing import Children, FirstChild
 from graphql_api.graph.node import Node
 from graphql_api.graph.page import Order

@@ -13,11 +13,12 @@ from graphql_api.engine.fields import FromParent, declared, resolved
 from graphql_api.features.entities import SYSTEM_LOGS
 from graphql_api.feed.errors import FeedError
 from graphql_api.feed.filter import InvalidFilterError, LogFilter
+from graphql_api.graph.comparisons import MAX_LISTED, DateTimeFilter, check_range
 from graphql_api.graph.connection import Connection
 from graphql_api.graph.context import Context
 from graphql_api.graph.enums import OrderDirection, reader_of, value
 from graphql_api.graph.errors import BadInputError, FeedEndedError
-from graphql_api.graph.filters import EVERYTHING, MAX_LISTED, Clause, DateTimeFilter, Shape, Values
+from graphql_api.graph.filters import EVERYTHING, Clause, Shape, Values
 from graphql_api.graph.node import Node
 from graphql_api.graph.page import Order
 from graphql_api.graph.permissions import reads_logs
@@ -83,6 +84,7 @@ def log_filter(given: SystemLogFilter | None) -> LogFilter:
     moment = given.timestamp or DateTimeFilter()
     if given.components and len(given.components) > MAX_LISTED:
         raise BadInputError("filter.components", f"lists more than {MAX_LISTED} values")
+    check_range(moment, "filter.timestamp")
     try:
         return LogFilter(
             levels=_set(given.levels, lambda level: level.value),

@@ -13,9 +13,10 @@ from graphql_api.db import tables
 from graphql_api.db.statements import Statement, compile_statement
 from graphql_api.features.entities import ACCOUNTS, SESSIONS, STRATEGIES, STRATEGY_PERFORMANCE
 from graphql_api.graph.branch import ROOT
+from graphql_api.graph.comparisons import DateTimeFilter
 from graphql_api.graph.connection import Connection
 from graphql_api.graph.context import Reader, Row
-from graphql_api.graph.filters import DateTimeFilter, compares
+from graphql_api.graph.filters import compares
 from graphql_api.graph.node import Node
 from graphql_api.graph.page import Order
 from graphql_api.graph.permissions import reads_graph

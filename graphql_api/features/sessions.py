@@ -13,9 +13,10 @@ from graphql_api.features.stats.fields import stats_of_all
 from graphql_api.features.stats.types import TradeStats
 from graphql_api.features.time import elapsed
 from graphql_api.features.trades import TRADE_LIST, TradeConnection
+from graphql_api.graph.comparisons import DateTimeFilter, DecimalFilter
 from graphql_api.graph.connection import Connection
 from graphql_api.graph.enums import OrderDirection, value
-from graphql_api.graph.filters import DateTimeFilter, DecimalFilter, compares, missing
+from graphql_api.graph.filters import compares, missing
 from graphql_api.graph.node import Node
 from graphql_api.graph.page import Order
 from graphql_api.graph.permissions import reads_graph

@@ -13,12 +13,10 @@ from graphql_api.db.words import DIRECTIONS, trade_status, trade_status_sql
 from graphql_api.features.entities import SESSIONS, STRATEGIES, TRADES
 from graphql_api.features.stats.fields import stats_of_list
 from graphql_api.features.time import elapsed
+from graphql_api.graph.comparisons import DateTimeFilter, DecimalFilter, StringFilter
 from graphql_api.graph.connection import Connection
 from graphql_api.graph.enums import OrderDirection, reader_of, value
 from graphql_api.graph.filters import (
-    DateTimeFilter,
-    DecimalFilter,
-    StringFilter,
     combines,
     compares,
     exists,

@@ -11,9 +11,10 @@ from graphql_api.features.accounts import ACCOUNT_LIST, AccountConnection
 from graphql_api.features.entities import USERS
 from graphql_api.features.stats.fields import stats_of
 from graphql_api.features.stats.types import TradeStats
+from graphql_api.graph.comparisons import StringFilter
 from graphql_api.graph.connection import Connection
 from graphql_api.graph.enums import OrderDirection, reader_of, value
-from graphql_api.graph.filters import StringFilter, compares
+from graphql_api.graph.filters import compares
 from graphql_api.graph.node import Node
 from graphql_api.graph.page import Order
 from graphql_api.graph.permissions import reads_graph

@@ -6,29 +6,22 @@ are hashable, so a statement is built and compiled once for all filters that loo
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
-from decimal import Decimal
-from enum import Enum
 from typing import Any, Literal, cast
 
 import strawberry
 from sqlalchemy import Column, ColumnElement, Text, and_, any_, bindparam, false, func, not_, or_, true
-from sqlalchemy.dialects.postgresql import ARRAY, UUID
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 from strawberry.types.base import get_object_definition
 
 from graphql_api.db.tables import unbounded
+from graphql_api.graph.comparisons import Operator, comparisons, name_of
 from graphql_api.graph.errors import BadInputError
-from graphql_api.graph.scalars import parse_id
 
 MAX_CONDITIONS = 100
 """Comparisons and groups of one filter, however deep."""
 MAX_LEVELS = 10
 """Filters within filters: a tenth of what making SQL of them can bear."""
-
-MAX_LISTED = 1000
-
-Operator = Literal["eq", "in", "contains", "starts_with", "gt", "gte", "lt", "lte", "is_null", "is_not_null"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,39 +54,6 @@ Values = tuple[tuple[str, Any], ...]
 EVERYTHING = Group("and", ())
 
 
-@strawberry.input(description="Compares a text. `contains` and `startsWith` ignore case, the others don't.")
-class StringFilter:
-    """Conditions on a text; all that are given must hold."""
-
-    eq: str | None = strawberry.field(default=strawberry.UNSET, description="Exactly this.")
-    in_: list[str] | None = strawberry.field(
-        name="in", default=strawberry.UNSET, description=f"One of these, at most {MAX_LISTED}."
-    )
-    contains: str | None = strawberry.field(
-        default=strawberry.UNSET, description="Has this somewhere inside."
-    )
-    starts_with: str | None = strawberry.field(default=strawberry.UNSET, description="Begins with this.")
-
-
-@strawberry.input(description="Compares a number. A null or NaN is in no range.")
-class DecimalFilter:
-    """Bounds of a number; all that are given must hold."""
-
-    gt: Decimal | None = strawberry.field(default=strawberry.UNSET, description="Greater than.")
-    gte: Decimal | None = strawberry.field(default=strawberry.UNSET, description="Greater than or equal to.")
-    lt: Decimal | None = strawberry.field(default=strawberry.UNSET, description="Less than.")
-    lte: Decimal | None = strawberry.field(default=strawberry.UNSET, description="Less than or equal to.")
-
-
-@strawberry.input(description="Compares a moment: a range that includes its start and excludes its end.")
-class DateTimeFilter:
-    """Bounds of a moment; all that are given must hold."""
-
-    gte: datetime | None = strawberry.field(default=strawberry.UNSET, description="At or after.")
-    lt: datetime | None = strawberry.field(default=strawberry.UNSET, description="Before.")
-    is_null: bool | None = strawberry.field(default=strawberry.UNSET, description="Whether there is none.")
-
-
 def compares(description: str, expression: ColumnElement[Any], *, name: str | None = None) -> Any:
     """A filter's field that compares `expression`, in the way its type says."""
     return strawberry.field(
@@ -121,7 +81,8 @@ def combines(kind: Literal["and", "or", "not"], description: str) -> Any:
 def read_filter(given: Any, argument: str = "filter") -> tuple[Shape, Values]:
     """Split a filter input into its shape and its values, named f0, f1, … in the order of its terms.
 
-    Raises BadInputError: an id that is no UUID, a text PostgreSQL can't hold, too many conditions or levels.
+    Raises BadInputError: an id that is no UUID, a text PostgreSQL can't hold, a range that ends before it
+    begins, too many conditions or levels.
     """
     if given is None:
         return EVERYTHING, ()
@@ -148,7 +109,7 @@ class _Reading:
             value = getattr(given, part.python_name)
             if value is None or value is strawberry.UNSET:
                 continue
-            own, meta = f"{path}.{part.graphql_name or _camel(part.python_name)}", part.metadata
+            own, meta = f"{path}.{name_of(part)}", part.metadata
             if kind := meta.get("combines"):
                 members.append(self._combine(kind, value, own, level + 1))
             elif (column := meta.get("exists")) is not None:
@@ -156,8 +117,9 @@ class _Reading:
             elif (column := meta.get("missing")) is not None:
                 members.append(self._term(column, "is_null" if value else "is_not_null"))
             else:
-                for operator, operand in _comparisons(value, meta, own):
-                    members.append(self._term(meta["compares"], operator))
+                expression = meta["compares"]
+                for operator, operand in comparisons(value, expression, own):
+                    members.append(self._term(expression, operator))
                     if operator not in ("is_null", "is_not_null"):
                         self.values.append(operand)
         return Group("and", tuple(members))
@@ -175,50 +137,6 @@ class _Reading:
         self._left -= 1
         if self._left < 0:
             raise BadInputError(self._argument, f"has more than {MAX_CONDITIONS} conditions")
-
-
-def _comparisons(value: Any, meta: Any, path: str) -> Iterator[tuple[Operator, Any]]:
-    match value:
-        case StringFilter() | DecimalFilter() | DateTimeFilter():
-            for part in get_object_definition(type(value), strict=True).fields:
-                operand = getattr(value, part.python_name)
-                if operand is None or operand is strawberry.UNSET:
-                    continue
-                if part.python_name == "is_null":
-                    yield ("is_null" if operand else "is_not_null"), None
-                else:
-                    operator = cast("Operator", part.python_name.rstrip("_"))
-                    yield (
-                        operator,
-                        _operand(operand, f"{path}.{part.graphql_name or _camel(part.python_name)}"),
-                    )
-        case list():
-            yield "in", _operand([item.value if isinstance(item, Enum) else item for item in value], path)
-        case _:
-            is_id = isinstance(meta["compares"].type, UUID)
-            yield "eq", parse_id(value, path) if is_id else value
-
-
-def _operand(value: Any, path: str) -> Any:
-    if isinstance(value, list):
-        if len(value) > MAX_LISTED:
-            raise BadInputError(path, f"lists more than {MAX_LISTED} values")
-        return tuple(_operand(item, path) for item in value)
-    if isinstance(value, Decimal) and not value.is_finite():
-        raise BadInputError(path, "must be finite")
-    return storable(value, path) if isinstance(value, str) else value
-
-
-def storable(text: str, argument: str) -> str:
-    """A text that PostgreSQL can hold. Raises BadInputError for NUL and lone surrogates."""
-    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise BadInputError(argument, "has a character that no stored text has")
-    return text
-
-
-def _camel(name: str) -> str:
-    head, *tail = name.split("_")
-    return head + "".join(part.title() for part in tail)
 
 
 def tables_of(shape: Shape) -> frozenset[Any]:

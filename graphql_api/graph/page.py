@@ -13,9 +13,10 @@ import orjson
 from sqlalchemy import Column, DateTime, Integer, Numeric
 
 from graphql_api.graph.along import Along
+from graphql_api.graph.comparisons import storable
 from graphql_api.graph.context import Row
 from graphql_api.graph.errors import BadInputError
-from graphql_api.graph.filters import EVERYTHING, Shape, Values, storable
+from graphql_api.graph.filters import EVERYTHING, Shape, Values
 from graphql_api.graph.scalars import parse_decimal, parse_id
 
 DEFAULT_SIZE = 25

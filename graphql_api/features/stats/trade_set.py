@@ -25,8 +25,8 @@ from graphql_api.db import tables
 from graphql_api.db.statements import Statement, compile_statement
 from graphql_api.db.tables import finite
 from graphql_api.db.words import DIRECTIONS, trade_status_sql
+from graphql_api.graph.comparisons import check_order
 from graphql_api.graph.context import Reader, Row
-from graphql_api.graph.errors import BadInputError
 from graphql_api.graph.filters import EVERYTHING, Clause, Group, Shape, Values, tables_of
 from graphql_api.graph.listing import Children
 from graphql_api.graph.rows import below, matching, per_parent
@@ -50,8 +50,8 @@ COUNTED = Clause("counted", PNL.is_not(None))
 
 @strawberry.input(
     description=(
-        "From a moment on, up to and without another. A trade lies in a range by its exit time; one without"
-        " a stored exit, by its entry time."
+        "From a moment on, up to and without another, which may not be before it. A trade lies in a range by"
+        " its exit time; one without a stored exit, by its entry time."
     )
 )
 class TimeRange:
@@ -78,8 +78,7 @@ class TradeSet:
         if given is None:
             return self
         start, end = given.from_ or None, given.to or None
-        if start is not None and end is not None and end < start:
-            raise BadInputError(f"{argument}.to", f"must not be before {argument}.from")
+        check_order(f"{argument}.from", start, f"{argument}.to", end)
         if start is None and end is None:
             return self
         shape = Group("and", (self.shape, _range(start is not None, end is not None)))
