@@ -3,7 +3,7 @@
 Every statement costs a round trip, which takes longer than joining the few rows of a page to theirs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -47,25 +47,58 @@ def visible(along: Sequence[Along], db: Any) -> bool:
     return all(each.entity.is_visible_to(db) and visible(each.further, db) for each in along)
 
 
+Placed = tuple[str, Along]
+"""What is brought along, and the names' prefix of the row whose column refers to it."""
+
+
+def on_the_way(
+    entity: Entity, along: Sequence[Along], path: str = ""
+) -> tuple[list[ColumnElement[Any]], list[Placed]]:
+    """Columns of what is brought along that lies between the rows and their tenant, and what doesn't.
+
+    A query that `Entity.only_tenants` restricts has joined the former already.
+    """
+    columns: list[ColumnElement[Any]] = []
+    rest: list[Placed] = []
+    for each in along:
+        if entity.parent is None or (entity.parent[0].name, entity.parent[1]) != (each.column, each.entity):
+            rest.append((path, each))
+            continue
+        prefix = f"{path}{each.column}."
+        columns += _named(prefix, each.entity.columns_of(each.read))
+        further, left = on_the_way(each.entity, each.further, prefix)
+        columns += further
+        rest += left
+    return columns, rest
+
+
 def bring(
-    page: FromClause, along: Sequence[Along], *, scoped: bool
+    page: FromClause, along: Sequence[Placed], *, scoped: bool
 ) -> tuple[FromClause, list[ColumnElement[Any]]]:
     """`page` joined to what it brings along, and the columns of that, of which `found_in` knows the names."""
-    return _joined(page, page, along, "", scoped=scoped)
+    source, columns = page, []
+    for path, each in along:
+        source, brought = _joined(source, page.c[f"{path}{each.column}"], each, path, scoped=scoped)
+        columns += brought
+    return source, columns
 
 
 def _joined(
-    source: FromClause, rows: FromClause, along: Sequence[Along], path: str, *, scoped: bool
+    source: FromClause, key: ColumnElement[Any], each: Along, path: str, *, scoped: bool
 ) -> tuple[FromClause, list[ColumnElement[Any]]]:
-    columns: list[ColumnElement[Any]] = []
-    for each in along:
-        query: Select[Any] = select(*each.entity.columns_of(each.read))
-        target = each.entity.only_tenants(query, scoped=scoped).subquery(f"{path}{each.column}")
-        source = source.outerjoin(target, target.c.id == rows.c[each.column])
-        columns += [column.label(f"{path}{each.column}.{column.name}") for column in target.c]
-        source, further = _joined(source, target, each.further, f"{path}{each.column}.", scoped=scoped)
-        columns += further
+    query: Select[Any] = select(*each.entity.columns_of(each.read))
+    target = each.entity.only_tenants(query, scoped=scoped).subquery(f"{path}{each.column}")
+    source = source.outerjoin(target, target.c.id == key)
+    prefix = f"{path}{each.column}."
+    columns = _named(prefix, target.c)
+    for further in each.further:
+        source, brought = _joined(source, target.c[further.column], further, prefix, scoped=scoped)
+        columns += brought
     return source, columns
+
+
+def _named(prefix: str, columns: Iterable[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    return [column.label(f"{prefix}{column.name}") for column in columns]
 
 
 def found_in(

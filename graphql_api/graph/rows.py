@@ -28,10 +28,10 @@ from sqlalchemy.dialects.postgresql import UUID
 
 from graphql_api.db.statements import Statement, compile_statement
 from graphql_api.db.tables import sort_key, unbounded
-from graphql_api.graph.along import Along, bring
+from graphql_api.graph.along import Along, bring, on_the_way
 from graphql_api.graph.branch import ROOT, Branch
 from graphql_api.graph.entity import UUIDS, Entity
-from graphql_api.graph.filters import Shape, condition, conjuncts, tables_of, without_index
+from graphql_api.graph.filters import Shape, Term, condition, conjuncts, tables_of, without_index
 from graphql_api.graph.page import Order, Page
 
 
@@ -114,19 +114,38 @@ def page_statement(
     def first(query: Select[Any], columns: Any) -> Select[Any]:
         return in_order(query, columns).limit(bindparam("fetch", type_=BigInteger))
 
-    query, needed = first(query, entity.table.c), tables_of(shape)
+    needed = tables_of(shape)
+    brought, rest = (
+        on_the_way(entity, along) if via is not None and scoped else ([], [("", each) for each in along])
+    )
     if via is None:
-        query = below(branch, query, needed, scoped=scoped)
+        query = below(branch, first(query, entity.table.c), needed, scoped=scoped)
+    elif counted and scoped and not (sides.after or sides.before) and _leaves_few(entity, shape):
+        # All of them have to be read for the total: then once is enough.
+        query = query.add_columns(*brought, func.count().over().label("_total")).where(*above)
+        query, counted = below(branch, first(query, entity.table.c), needed, scoped=scoped), False
     else:
-        query = _merged(branch, query, first, needed, scoped=scoped).where(*above)
-    if along:
+        inner = first(query, entity.table.c)
+        query = _merged(branch, inner, first, needed, brought, scoped=scoped).where(*above)
+    if rest:
         page = query.subquery("page")
-        source, brought = bring(page, along, scoped=scoped)
-        query = in_order(select(*page.c, *brought).select_from(source), page.c)
+        source, joined = bring(page, rest, scoped=scoped)
+        query = in_order(select(*page.c, *joined).select_from(source), page.c)
     if counted:
         total = _count(branch, shape, scoped=scoped).correlate(None).scalar_subquery()
         query = query.add_columns(total.label("_total"))
     return compile_statement(per_parent(branch, query, scoped=scoped))
+
+
+def _leaves_few(entity: Entity, shape: Shape) -> bool:
+    """Whether a shape is about one symbol, strategy or the like, which most rows are not of."""
+    return any(
+        isinstance(part, Term)
+        and part.operator == "eq"
+        and isinstance(part.expression, Column)
+        and part.expression.table is entity.table
+        for part in conjuncts(shape)
+    )
 
 
 Conditions = list[ColumnElement[bool]]
@@ -181,6 +200,7 @@ def _merged(
     query: Select[Any],
     first: Callable[[Select[Any], Any], Select[Any]],
     needed: AbstractSet[FromClause],
+    brought: Sequence[ColumnElement[Any]],
     *,
     scoped: bool,
 ) -> Select[Any]:
@@ -198,7 +218,8 @@ def _merged(
         upper = replace(branch, entity=above, parent=None, by=None)
     tables = (above.table, *(table for table, _ in above.lineage))
     of_one = query.correlate(_keys, *tables).lateral("of_one")
-    return below(upper, first(select(*of_one.c), of_one.c), needed - {entity.table}, scoped=scoped)
+    merged = first(select(*of_one.c, *brought), of_one.c)
+    return below(upper, merged, needed - {entity.table}, scoped=scoped)
 
 
 @lru_cache(maxsize=256)

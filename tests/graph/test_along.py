@@ -3,9 +3,11 @@
 import asyncpg
 import pytest
 
-from graphql_api.features.entities import TRADES
+from graphql_api.db import tables
+from graphql_api.features.entities import ACCOUNTS, SESSIONS, TRADES
 from graphql_api.features.trades import TRADE_LIST
-from graphql_api.graph.filters import EVERYTHING
+from graphql_api.graph.along import Along
+from graphql_api.graph.filters import EVERYTHING, Shape, Term
 from graphql_api.graph.listing import Children
 from graphql_api.graph.page import Page
 from graphql_api.graph.rows import Sides, page_statement
@@ -146,3 +148,28 @@ def test_columns_that_nobody_reads_stay_in_the_database() -> None:
         *(True, True, True),
         *(False, False),
     ]
+
+
+def test_what_leads_to_the_tenant_is_joined_once() -> None:
+    order = TRADE_LIST.default
+    account = Along("account_id", ACCOUNTS, frozenset({"account_number"}), ())
+    session = Along("session_id", SESSIONS, frozenset({"account_id"}), (account,))
+    statement = page_statement(
+        Children(TRADES), True, Sides.of(Page(order)), order, EVERYTHING, frozenset(), (session,)
+    )
+    assert '"session_id.account_id.account_number"' in statement.sql
+    assert statement.sql.count(" JOIN tradelocker_accounts") == 1
+    assert statement.sql.count("user_id = ") == 1
+
+
+def test_few_rows_are_read_once_for_a_page_and_its_total() -> None:
+    order, trades = TRADE_LIST.default, Children(TRADES)
+    one_symbol = Term(tables.trades.c.symbol, "eq")
+
+    def reads(shape: Shape, *, after: bool = False) -> int:
+        sides = Sides(backward=False, after=after, before=False)
+        return page_statement(trades, True, sides, order, shape, counted=True).sql.count("FROM trades")
+
+    assert reads(one_symbol) == 1
+    # A page further on has other rows than the total, and all rows are too many to sort.
+    assert (reads(one_symbol, after=True), reads(EVERYTHING)) == (2, 2)
