@@ -24,7 +24,7 @@ from graphql_api.engine.persisted import (
     TrustedDocuments,
 )
 from graphql_api.features.prices import PRICES
-from graphql_api.feed.feed import Feed
+from graphql_api.feed.feed import Feed, FeedOptions
 from graphql_api.graph.context import Context, Services
 from graphql_api.schema import OPEN_MUTATIONS, schema
 from graphql_api.settings import Settings
@@ -163,7 +163,12 @@ def build_services(settings: Settings) -> Services:
         settings=settings,
         database=database,
         identity=Identity(database, settings, derive(key, "identity")),
-        feed=Feed(database, Address.parse(direct.get_secret_value()), derive(key, "feed")),
+        feed=Feed(
+            database,
+            Address.parse(direct.get_secret_value()),
+            derive(key, "feed"),
+            FeedOptions(heartbeat=settings.heartbeat),
+        ),
     )
 
 

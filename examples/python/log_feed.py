@@ -4,20 +4,15 @@ import asyncio
 import json
 import random
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from urllib.request import Request, urlopen
 
-from gql import Client, GraphQLRequest, gql
-from gql.transport.exceptions import (
-    TransportClosed,
-    TransportConnectionFailed,
-    TransportError,
-    TransportQueryError,
-)
-from gql.transport.httpx import HTTPXAsyncTransport
-from gql.transport.websockets import WebsocketsTransport
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+from websockets.typing import Subprotocol
 
-FOLLOW = gql("""
+FOLLOW = """
 subscription Follow($filter: SystemLogFilter, $after: String, $backfill: Int!) {
   systemLogAdded(filter: $filter, after: $after, backfill: $backfill) {
     cursor
@@ -25,68 +20,113 @@ subscription Follow($filter: SystemLogFilter, $after: String, $backfill: Int!) {
     log { id timestamp level component message details }
   }
 }
-""")
-LOGIN = gql("""
+"""
+LOGIN = """
 mutation Login($email: String!, $password: String!) {
   login(email: $email, password: $password) { accessToken userErrors { message } }
 }
-""")
+"""
+PROTOCOL = Subprotocol("graphql-transport-ws")
 
 # The feed isn't over, it is only away for a moment.
 PASSING = {"FEED_UNAVAILABLE", "SERVICE_UNAVAILABLE", "UNAUTHENTICATED"}
 
 
+class FeedEndedError(Exception):
+    """The feed can't go on without a gap; `code` says why."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 async def follow(
     url: str,
-    sign_in: Any,
+    sign_in: Callable[[], Awaitable[str]],
     *,
     filter: dict[str, Any] | None = None,  # noqa: A002 - the API's own word
     after: str | None = None,
     backfill: int = 0,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[dict[str, Any]]:
     """Events of systemLogAdded, each with the cursor to go on after it.
 
-    `sign_in` gives an access token; it is asked anew for each connection. Raises TransportQueryError where
-    the feed can't go on without a gap: its code says why.
+    `sign_in` gives an access token; it is asked anew for each connection. `on_progress` is told a cursor from
+    time to time while no line matches: keep it as you keep that of a line. Raises FeedEndedError.
     """
     pause = 0.1
     while True:
         try:
-            transport = WebsocketsTransport(
-                url=url.replace("http", "ws", 1),
-                init_payload={"Authorization": f"Bearer {await sign_in()}"},
-                subprotocols=[WebsocketsTransport.GRAPHQLWS_SUBPROTOCOL],
-            )
-            async with Client(transport=transport) as client:
-                variables = {"filter": filter, "after": after, "backfill": 0 if after else backfill}
-                async for result in client.subscribe(GraphQLRequest(FOLLOW, variable_values=variables)):
-                    event = result["systemLogAdded"]
-                    yield event
-                    after = event["cursor"]
-                    pause = 0.1
-        except TransportQueryError as error:
-            codes = {each.get("extensions", {}).get("code") for each in error.errors or []}
-            if not codes & PASSING:
-                raise
-        except (OSError, TransportClosed, TransportConnectionFailed, TransportError):
+            async with connect(url.replace("http", "ws", 1), subprotocols=[PROTOCOL]) as socket:
+                await _say(
+                    socket, type="connection_init", payload={"Authorization": f"Bearer {await sign_in()}"}
+                )
+                # One message after the other, so that a cursor is taken once all before it is dealt with.
+                async for text in socket:
+                    match json.loads(text):
+                        case {"type": "connection_ack"}:
+                            variables = {
+                                "filter": filter,
+                                "after": after,
+                                "backfill": 0 if after else backfill,
+                            }
+                            payload = {"query": FOLLOW, "variables": variables}
+                            await _say(socket, id="follow", type="subscribe", payload=payload)
+                        case {"type": "next", "payload": {"data": {"systemLogAdded": event}}}:
+                            yield event
+                            after = event["cursor"]
+                            pause = 0.1
+                        case {"type": "next", "payload": {"errors": errors}} | {
+                            "type": "error",
+                            "payload": errors,
+                        }:
+                            _end_unless_passing(errors)
+                            break
+                        case {"type": "ping", "payload": {"cursor": cursor}}:
+                            await _say(socket, type="pong")
+                            on_progress(cursor)
+                            after = cursor
+                        case {"type": "ping"}:
+                            await _say(socket, type="pong")
+        except (OSError, WebSocketException):
             pass  # the connection broke: the cursor is all that has to outlive it
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))
         pause = min(pause * 2, 10)
 
 
-async def main(url: str, email: str, password: str, after: str | None = None) -> None:
-    """Print events as JSON lines."""
+async def _say(socket: ClientConnection, **message: Any) -> None:
+    await socket.send(json.dumps(message))
 
-    async def sign_in() -> str:
-        async with Client(transport=HTTPXAsyncTransport(url=url)) as client:
-            variables = {"email": email, "password": password}
-            payload = (await client.execute(GraphQLRequest(LOGIN, variable_values=variables)))["login"]
+
+def _end_unless_passing(errors: list[dict[str, Any]]) -> None:
+    code = errors[0].get("extensions", {}).get("code", "UNKNOWN")
+    if code not in PASSING:
+        raise FeedEndedError(code, errors[0]["message"])
+
+
+async def main(url: str, email: str, password: str, filter: str = "null", after: str | None = None) -> None:  # noqa: A002 - as above
+    """Print events as JSON lines, and progress as lines with nothing but a cursor. The filter is JSON."""
+
+    def log_in() -> str:
+        body = {"query": LOGIN, "variables": {"email": email, "password": password}}
+        request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with urlopen(request) as response:
+            payload = json.load(response)["data"]["login"]
         if payload["accessToken"] is None:
             raise SystemExit(payload["userErrors"][0]["message"])
         return str(payload["accessToken"])
 
-    async for event in follow(url, sign_in, after=after):
-        print(json.dumps(event), flush=True)
+    def show(line: dict[str, Any]) -> None:
+        print(json.dumps(line), flush=True)
+
+    async for event in follow(
+        url,
+        lambda: asyncio.to_thread(log_in),
+        filter=json.loads(filter),
+        after=after,
+        on_progress=lambda cursor: show({"cursor": cursor}),
+    ):
+        show(event)
 
 
 if __name__ == "__main__":

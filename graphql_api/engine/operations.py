@@ -1,13 +1,12 @@
 """One operation from request to result, whatever carried the request here."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import Any, Literal, cast
 
-import orjson
 import strawberry
 from graphql import (
     ExecutionResult,
@@ -27,6 +26,7 @@ from graphql_api.engine.persisted import NoDocuments, PersistedDocuments, name_i
 from graphql_api.engine.plan import Reads
 from graphql_api.engine.plans import Plans
 from graphql_api.engine.prices import Prices
+from graphql_api.engine.results import Progress, Result, Results
 from graphql_api.engine.run import Run
 from graphql_api.engine.sharing import MAX_SHARED, Rights, View, shelf_of
 
@@ -64,50 +64,6 @@ class Operation:
     def root_fields(self) -> frozenset[str]:
         """The names of the fields at its root, fragments included."""
         return frozenset(field.name.value for field in root_fields(self.document, self.definition))
-
-
-@dataclass(slots=True)
-class Result:
-    """What an operation, or one event of a subscription, came to."""
-
-    data: Any = None
-    """A dict, or JSON that is rendered already (orjson.Fragment)."""
-    errors: Sequence[GraphQLError] = ()
-    extensions: Mapping[str, Any] | None = None
-    executed: bool = True
-    """False where nothing ran: the response then has no data entry. In a subscription it is the end."""
-    _rendered: bytes | None = None
-
-    @classmethod
-    def rendered(cls, response: bytes) -> "Result":
-        """A response that was rendered before."""
-        return cls(_rendered=response)
-
-    def render(self) -> bytes:
-        """The response as JSON, rendered once however many read it. Raises orjson.JSONEncodeError."""
-        if self._rendered is None:
-            response: dict[str, Any] = {}
-            if self.executed:
-                response["data"] = self.data
-            if self.errors:
-                response["errors"] = [error.formatted for error in self.errors]
-            if self.extensions:
-                response["extensions"] = self.extensions
-            self._rendered = orjson.dumps(response)
-        return self._rendered
-
-
-class Results(list[Result]):
-    """The results of events that were due at the same time, maybe shared by many subscribers.
-
-    `made` is for transports: what they made of them, by a key of theirs.
-    """
-
-    __slots__ = ("made",)
-
-    def __init__(self, results: Iterable[Result]) -> None:
-        super().__init__(results)
-        self.made: dict[Any, Any] = {}
 
 
 class Operations:
@@ -197,6 +153,7 @@ class Operations:
         """Run a subscription: a result for each event, each with a context of its own; together if due so.
 
         Subscribers of equal `rights` share the results of events that are `Shareable`.
+        Of a source's `Progress` there is no result, but an empty list that knows it.
         A result that wasn't executed is the last one: the subscription was refused, or its source failed.
         Close the generator to end the subscription.
         """
@@ -223,6 +180,8 @@ class Operations:
     async def _answers(
         self, due: Any, key: Hashable | None, invocation: Invocation, new_context: Callable[[], Any]
     ) -> Results:
+        if isinstance(due, Progress):
+            return Results(progress=due)
         shelf = shelf_of(due) if isinstance(due, list) else None
         if shelf is None:
             return Results([await self._answer(due, key, invocation, new_context)])

@@ -10,6 +10,7 @@ import strawberry
 from graphql_api.db import tables
 from graphql_api.db.words import LEVELS
 from graphql_api.engine.fields import FromParent, declared, resolved
+from graphql_api.engine.results import Progress
 from graphql_api.features.entities import SYSTEM_LOGS
 from graphql_api.feed.errors import FeedError
 from graphql_api.feed.filter import InvalidFilterError, LogFilter
@@ -197,7 +198,13 @@ class Subscription:
         try:
             feed = info.context.services.feed
             async with await feed.subscribe(log_filter(filter), after=after, backfill=backfill) as events:
-                while due := await events.batch():
-                    yield due  # type: ignore[misc] # what each SystemLogEvent is read from
+                told = after
+                while not events.closed:
+                    if due := await events.batch(progress=True):
+                        told = due[-1].cursor
+                        yield due  # type: ignore[misc] # what each SystemLogEvent is read from
+                    elif (cursor := events.cursor) != told:
+                        told = cursor
+                        yield Progress(cursor)  # type: ignore[misc] # not an event
         except FeedError as error:
             raise FeedEndedError(error) from error

@@ -9,6 +9,7 @@ from graphql_api.feed.cursor import Cursor, CursorCodec, Origin
 from graphql_api.feed.event import Backfill, Event, Place, Reading
 from graphql_api.feed.filter import LogFilter
 from graphql_api.feed.source import Fetch
+from graphql_api.feed.stats import FeedStats
 
 # Behind a filter that matches little, this many times as many rows are looked at as may be found.
 _MOST_LOOKS = 20
@@ -28,6 +29,7 @@ class CatchUp:
         *,
         fetch: Fetch,
         codec: CursorCodec,
+        stats: FeedStats,
         rows: int,
         replayed: bool,
     ) -> None:
@@ -38,6 +40,7 @@ class CatchUp:
         self._filter = wanted
         self._fetch = fetch
         self._codec = codec
+        self._stats = stats
         self._rows = self._looks = rows
         self._replayed = replayed
 
@@ -72,6 +75,7 @@ class CatchUp:
             origin = Origin(incarnation, seen.written)
         else:
             origin = target.origin
+        self._count(page.rows[-1]["number"] if page.rows else 0)
         self.exhausted = page.complete
         self.place = target if target is not None and page.complete else Cursor(page.end, origin)
         reading = Reading(page, origin)
@@ -95,9 +99,14 @@ class CatchUp:
             after_id=row,
             rows=self._rows,
         )
+        self._count(len(rows))
         more = len(rows) == self._rows
         self.place = Cursor(position, origin, (rows[-1]["key"], rows[-1]["id"]) if more else None)
         return backfill_events(rows, self.place, self._codec)
+
+    def _count(self, rows: int) -> None:
+        self._stats.catch_up_pages += 1
+        self._stats.catch_up_rows += rows
 
 
 def backfill_events(rows: Sequence[asyncpg.Record], place: Cursor, codec: CursorCodec) -> list[Event]:

@@ -42,6 +42,8 @@ class FeedOptions:
     catch_ups: int = 4
     """Reads from the database that subscribers make at the same time."""
     catch_up_rows: int = 200
+    heartbeat: float = 20.0
+    """Seconds: who has had nothing for one to two of them can be told how far the feed has come."""
 
 
 class Feed:
@@ -58,7 +60,7 @@ class Feed:
         self.options = options or FeedOptions()
         self.stats = FeedStats()
         self.codec = CursorCodec(key)
-        self.hub = Hub(self.codec, self.stats, self.options.retention)
+        self.hub = Hub(self.codec, self.stats, self.options.retention, self.options.heartbeat)
         self._reading = asyncio.Semaphore(self.options.catch_ups)
         self._direct = direct
         self._subscriptions: set[Subscription] = set()

@@ -5,6 +5,7 @@ of its group it has had. Groups are the distinct filters: a row is matched once 
 only the groups in which it matched something.
 """
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,10 +92,12 @@ class Retention:
 class Hub:
     """The reader's position, the last pages, and the groups."""
 
-    def __init__(self, codec: CursorCodec, stats: FeedStats, retention: Retention) -> None:
+    def __init__(self, codec: CursorCodec, stats: FeedStats, retention: Retention, heartbeat: float) -> None:
         self._codec = codec
         self._stats = stats
         self._retention = retention
+        self._heartbeat = heartbeat
+        self._beat_at = 0.0
         self._groups: dict[LogFilter, Group] = {}
         self._pages: deque[tuple[int, int, int]] = deque()
         self._number = 0
@@ -103,6 +106,8 @@ class Hub:
         self.complete = False
         """Whether the last page left nothing unread."""
         self.moved = Bell()
+        self.beats = 0
+        """How many heartbeats there were: one clock for all who wait, where each would else have a timer."""
 
     @property
     def place(self) -> Cursor | None:
@@ -122,6 +127,7 @@ class Hub:
         if place != self._place:
             self._place, self._cursor = place, None
         self.moved.ring()
+        self._beat()
 
     def publish(self, page: Page, origin: Origin) -> None:
         """Hand a page to the groups, and stand behind it."""
@@ -136,6 +142,14 @@ class Hub:
                 group.add(self._number, events)
         self.complete = page.complete
         self.move(page.end, origin)
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now >= self._beat_at:
+            self._beat_at = now + self._heartbeat
+            self.beats += 1
+            for group in self._groups.values():
+                group.bell.ring()
 
     def _keep(self, rows: Sequence[asyncpg.Record]) -> None:
         stats = self._stats

@@ -27,6 +27,10 @@ class FeedStats:
     reconnects: int = 0
     catch_ups: int = 0
     """How often a subscriber began to read from the database: it resumed, or fell behind."""
+    catch_up_pages: int = 0
+    """Pages that subscribers have read from the database."""
+    catch_up_rows: int = 0
+    """Rows of those pages, whether they matched or not."""
     resets: int = 0
     """How often all subscribers were ended, since continuity couldn't be proved."""
     current_at: float = 0.0

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # first may have begun before the cursor came.
 _LOOKS = 2
 
+# Heartbeats, of which the first may come at once.
+_QUIET = 2
+
 
 class Subscription(AsyncIterator[Event]):
     """Events that match a filter, for one consumer. Close it with `aclose`, or use it as a context manager.
@@ -82,6 +85,7 @@ class Subscription(AsyncIterator[Event]):
             self._reached.place if isinstance(self._reached, Event) else self._reached,
             fetch=self._feed.fetch,
             codec=self._feed.codec,
+            stats=self._feed.stats,
             rows=self._feed.options.catch_up_rows,
             replayed=replayed,
         )
@@ -148,9 +152,9 @@ class Subscription(AsyncIterator[Event]):
             self._reached = events[-1]
         return events
 
-    async def _next(self, deadline: float | None) -> Batch:
-        """The next events; none after `deadline`, or when closed."""
-        group = self._group
+    async def _next(self, deadline: float | None, quiet: int | None = None) -> Batch:
+        """The next events; none after `deadline`, at the heartbeat of the number `quiet`, or when closed."""
+        group, hub = self._group, self._feed.hub
         while not self._closed:
             live = self._catch_up is None and self._index >= group.start
             if live and (events := self._take()):
@@ -158,10 +162,10 @@ class Subscription(AsyncIterator[Event]):
             if self._failure is not None:
                 raise self._failure.with_traceback(None)
             left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            if (left is not None and left <= 0) or (quiet is not None and hub.beats >= quiet):
                 break
             if live:
-                self._reached = self._feed.hub.place or self._reached
+                self._reached = hub.place or self._reached
                 await group.bell.heard(left)
                 continue
             if self._catch_up is None:
@@ -170,17 +174,18 @@ class Subscription(AsyncIterator[Event]):
                 return Batch(found)
         return Batch()
 
-    async def batch(self, timeout: float | None = None) -> Batch:
+    async def batch(self, timeout: float | None = None, *, progress: bool = False) -> Batch:
         """The next events, at least one; none after `timeout` seconds without any, or when closed.
 
-        Whoever sends them on does so with fewer wake-ups than one by one, and may tell its client `cursor`
-        when there were none. Raises FeedError.
+        Whoever sends them on does so with fewer wake-ups than one by one. With `progress` there are none
+        after a heartbeat or two without any, too: time to tell the client `cursor`. Raises FeedError.
         """
         if self._ready:
             events = Batch(self._ready)
             self._ready.clear()
         else:
-            events = await self._next(None if timeout is None else time.monotonic() + timeout)
+            deadline = None if timeout is None else time.monotonic() + timeout
+            events = await self._next(deadline, self._feed.hub.beats + _QUIET if progress else None)
         self._feed.stats.deliveries += len(events)
         return events
 
@@ -198,10 +203,16 @@ class Subscription(AsyncIterator[Event]):
     def cursor(self) -> str:
         """From where to go on after all that was handed over. It moves on even while nothing matches."""
         hub, current = self._feed.hub, self._catch_up is None and self._index == self._group.end
-        if not self._ready and current and self._failure is None and hub.place is not None:
+        fed = self._failure is None and not self._closed  # else its group may lack what the hub has read
+        if not self._ready and current and fed and hub.place is not None:
             return hub.cursor()
         place = self._handed if self._ready else self._reached
         return place.cursor if isinstance(place, Event) else self._feed.codec.encode(place)
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is nothing more to come."""
+        return self._closed
 
     def fail(self, error: FeedError) -> None:
         """End with an error, once what is left has been handed over."""

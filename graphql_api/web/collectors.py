@@ -39,6 +39,12 @@ class FeedCollector(Collector):
             "log_feed_catch_ups", "How often a subscriber began to read from the database.", stats.catch_ups
         )
         yield CounterMetricFamily(
+            "log_feed_catch_up_pages", "Pages that they have read there.", stats.catch_up_pages
+        )
+        yield CounterMetricFamily(
+            "log_feed_catch_up_rows", "Rows of those pages, matching or not.", stats.catch_up_rows
+        )
+        yield CounterMetricFamily(
             "log_feed_resets", "How often continuity could not be proved, and all were ended.", stats.resets
         )
 

@@ -11,7 +11,7 @@ from graphql import GraphQLError, located_error
 
 from graphql_api.auth.budget import BudgetSpentError
 from graphql_api.db.database import DatabaseUnavailableError
-from graphql_api.engine.operations import Result
+from graphql_api.engine.results import Result
 
 logger = logging.getLogger(__name__)
 

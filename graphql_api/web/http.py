@@ -12,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from graphql_api.auth.viewer import Viewer
 from graphql_api.engine.documents import RequestError
-from graphql_api.engine.operations import GraphQLRequest, Operation, Result
+from graphql_api.engine.operations import GraphQLRequest, Operation
+from graphql_api.engine.results import Result
 from graphql_api.web import errors, graphiql
 from graphql_api.web.deadline import ClientGoneError
 from graphql_api.web.errors import HTTPError

@@ -24,7 +24,8 @@ from graphql_api.db.idempotency import (
     KeyInUseError,
     KeyReusedError,
 )
-from graphql_api.engine.operations import Operation, Result
+from graphql_api.engine.operations import Operation
+from graphql_api.engine.results import Result
 from graphql_api.web.background import Background
 from graphql_api.web.errors import RETRY_AFTER, TIMEOUT, UNAVAILABLE, HTTPError, unavailable
 

@@ -16,7 +16,8 @@ from graphql_api.auth.budget import Budget, BudgetSpentError
 from graphql_api.auth.errors import InvalidTokenError
 from graphql_api.auth.viewer import ANONYMOUS, Viewer
 from graphql_api.db.database import DatabaseUnavailableError
-from graphql_api.engine.operations import GraphQLRequest, Operation, Operations, Result, Results
+from graphql_api.engine.operations import GraphQLRequest, Operation, Operations
+from graphql_api.engine.results import Result, Results
 from graphql_api.web.background import Background
 from graphql_api.web.deadline import ClientGoneError, Deadline
 from graphql_api.web.errors import HTTPError, masked, rate_limited, unavailable

@@ -9,7 +9,6 @@ and memory stays at some 64 KiB, and a message, for each.
 import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
-from enum import IntEnum
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
@@ -20,8 +19,10 @@ from starlette.types import Receive, Send
 
 from graphql_api.auth.viewer import ANONYMOUS, Viewer
 from graphql_api.engine.documents import RequestError
-from graphql_api.engine.operations import GraphQLRequest, Operation, Result, Results
+from graphql_api.engine.operations import GraphQLRequest, Operation
+from graphql_api.engine.results import Result, Results
 from graphql_api.engine.sharing import MAX_SHARED
+from graphql_api.web.closing import CloseCode, SocketClosed
 from graphql_api.web.errors import HTTPError, masked, refusal, unavailable
 from graphql_api.web.frames import FRAMES, around
 from graphql_api.web.requests import MalformedRequestError, parse_json, read_parameters
@@ -29,30 +30,6 @@ from graphql_api.web.service import Caller, Service
 
 _LONGEST_ID = 256
 _EVENTS_AT_A_TIME = 32  # a source that is always ready lets others run after so many
-_LONGEST_REASON = 120  # a close frame has room for 123 bytes
-
-
-class CloseCode(IntEnum):
-    """Why we close a socket, in the protocol's numbers. Clients come back after 1013, 4403 and 4408."""
-
-    INTERNAL_ERROR = 1011
-    TRY_AGAIN_LATER = 1013
-    BAD_REQUEST = 4400
-    UNAUTHORIZED = 4401
-    FORBIDDEN = 4403
-    BAD_SUBPROTOCOL = 4406
-    INIT_TIMEOUT = 4408
-    SUBSCRIBER_EXISTS = 4409
-    TOO_MANY_INITS = 4429
-
-
-class SocketClosed(Exception):  # noqa: N818 - an end, and not always an error
-    """The socket ends: closed by us with `code`, or by the client where that is None."""
-
-    def __init__(self, code: CloseCode | None = None, reason: str = "") -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
 
 
 class Socket:
@@ -191,6 +168,10 @@ class Socket:
             async with aclosing(results):
                 sent = 0
                 async for together in results:
+                    if together.progress is not None:
+                        payload = {"id": identifier, "cursor": together.progress.cursor}
+                        await self._send_message({"type": "ping", "payload": payload})
+                        continue
                     if not together[-1].executed:
                         await self._send_errors(identifier, together[-1])
                         return

@@ -9,11 +9,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import NoReturn
 
+import orjson
 from graphql import OperationType
 from starlette.types import Receive, Send
 
 from graphql_api.auth.viewer import Viewer
-from graphql_api.engine.operations import Operation, Result, Results
+from graphql_api.engine.operations import Operation
+from graphql_api.engine.results import Result, Results
 from graphql_api.web.errors import HTTPError
 from graphql_api.web.service import Caller, Service
 
@@ -65,6 +67,9 @@ class EventStream:
     async def _stream(self, operation: Operation | Result) -> None:
         async with aclosing(self._results(operation)) as results:
             async for together in results:
+                if together.progress is not None:
+                    # A comment: clients refuse events that the protocol doesn't know.
+                    await self._write(b": %b\n\n" % orjson.dumps({"cursor": together.progress.cursor}))
                 for result in together:
                     await self._write_next(result)
                 # A send to a client that is gone returns at once: without a pause here, a source that is

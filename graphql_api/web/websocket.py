@@ -9,10 +9,11 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from graphql_api.web.closing import CloseCode, SocketClosed
 from graphql_api.web.errors import HTTPError
 from graphql_api.web.frames import FRAMES
 from graphql_api.web.service import Caller, Service
-from graphql_api.web.socket import CloseCode, Socket, SocketClosed
+from graphql_api.web.socket import Socket
 
 PROTOCOL = "graphql-transport-ws"
 _CLOSE_TIMEOUT = 1.0

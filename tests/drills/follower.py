@@ -17,13 +17,15 @@ KEY = b"the key that all processes share"
 async def follow(dsn: str, after: str | None) -> None:
     """Print until killed, or until the feed can't go on."""
     address = Address.parse(dsn)
-    options = FeedOptions(pace=Pace(timeout=2, retry=0.5), retention=Retention(rows=200), patience=30)
+    options = FeedOptions(
+        pace=Pace(timeout=2, retry=0.5), retention=Retention(rows=200), patience=30, heartbeat=0.2
+    )
     feed = Feed(Database(address), address, KEY, options)
     try:
         async with await feed.subscribe(LogFilter(), after=after) as subscription:
             say({"cursor": subscription.cursor})
             while True:
-                events = await subscription.batch(timeout=0.5)
+                events = await subscription.batch(progress=True)
                 for event in events:
                     say({"cursor": event.cursor, "message": event.row["message"]})
                 if not events:

@@ -14,7 +14,8 @@ from graphql.pyutils import Path
 
 from graphql_api.engine.documents import RequestError
 from graphql_api.engine.invocation import Invocation
-from graphql_api.engine.operations import GraphQLRequest, Operations, Result
+from graphql_api.engine.operations import GraphQLRequest, Operations
+from graphql_api.engine.results import Result
 from tests.engine.documents import Request
 
 MakeContext = Callable[[], Any]

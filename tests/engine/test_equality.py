@@ -10,7 +10,8 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from graphql_api.engine.operations import GraphQLRequest, Operations, Result
+from graphql_api.engine.operations import GraphQLRequest, Operations
+from graphql_api.engine.results import Result
 from tests.engine.documents import Request, documents
 from tests.engine.executors import Executors, assert_equivalent, assert_same, told
 from tests.engine.nasty import schema

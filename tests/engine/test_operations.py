@@ -7,7 +7,8 @@ import strawberry
 from graphql import GraphQLError, OperationType
 
 from graphql_api.engine.documents import RequestError
-from graphql_api.engine.operations import GraphQLRequest, Operations, Result
+from graphql_api.engine.operations import GraphQLRequest, Operations
+from graphql_api.engine.results import Result
 
 
 @dataclass

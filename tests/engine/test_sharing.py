@@ -9,7 +9,8 @@ import pytest
 import strawberry
 
 from graphql_api.engine.fields import FromParent, declared
-from graphql_api.engine.operations import GraphQLRequest, Operations, Result, Results
+from graphql_api.engine.operations import GraphQLRequest, Operations
+from graphql_api.engine.results import Progress, Result, Results
 from graphql_api.engine.sharing import MAX_SHARED
 from tests.engine.executors import untouched
 
@@ -57,7 +58,9 @@ class Query:
 @strawberry.type
 class Subscription:
     @strawberry.subscription
-    async def lines(self, info: strawberry.Info[Line | Lines, None], after: str = "") -> AsyncIterator[Event]:
+    async def lines(
+        self, info: strawberry.Info[Line | Lines | Progress, None], after: str = ""
+    ) -> AsyncIterator[Event]:
         yield info.context  # type: ignore[misc]
 
 
@@ -77,7 +80,11 @@ async def deliver(
 
 
 async def deliver_due(
-    operations: Operations, due: Line | Lines, query: str, rights: Hashable = "reader", **variables: Any
+    operations: Operations,
+    due: Line | Lines | Progress,
+    query: str,
+    rights: Hashable = "reader",
+    **variables: Any,
 ) -> Results:
     operation = operations.prepare(GraphQLRequest(query, variables=variables))
     (results,) = [each async for each in operations.subscribe(operation, lambda: due, lambda: rights)]
@@ -183,3 +190,10 @@ async def test_views_of_events_that_are_due_together_are_bounded(operations: Ope
     for number in range(MAX_SHARED + 2):
         await deliver_due(operations, lines, f"subscription {{ lines {{ n{number}: number }} }}")
     assert len(lines.rendered) == MAX_SHARED
+
+
+async def test_progress_has_no_result_and_is_nobody_elses(operations: Operations) -> None:
+    for cursor in ("here", "there"):
+        results = await deliver_due(operations, Progress(cursor), NUMBER)
+        assert (results, results.progress) == ([], Progress(cursor))
+    assert (await deliver_due(operations, Lines(Line()), NUMBER)).progress is None

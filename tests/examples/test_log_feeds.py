@@ -7,19 +7,25 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 
+from graphql_api.auth.secrets import derive
 from graphql_api.auth.viewer import Role
+from graphql_api.db.address import Address
+from graphql_api.feed.cursor import CursorCodec
 from tests import factories
 from tests.node import node_with
-from tests.service.conftest import PASSWORD, Service, service
+from tests.service.conftest import PASSWORD, Service, served_from, service
 
 __all__ = ["service"]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EMAIL = "operator@example.org"
+KEY = "the key that all processes of the test share"
 
 
 def python() -> list[str]:
@@ -34,15 +40,30 @@ def typescript() -> list[str]:
     return [node, str(folder / "dist" / "follow.js")]
 
 
+async def line_of(process: Process) -> dict[str, Any]:
+    """The next line: an event, or a cursor alone."""
+    assert process.stdout is not None
+    line = await process.stdout.readline()
+    assert line, "it ended"
+    return dict(json.loads(line))
+
+
 async def read(process: Process, last: str) -> list[str]:
     """Messages up to and including `last`."""
-    assert process.stdout is not None
     messages: list[str] = []
     while not messages or messages[-1] != last:
-        line = await process.stdout.readline()
-        assert line, f"it ended after {messages[-3:]}"
-        messages.append(json.loads(line)["log"]["message"])
+        line = await line_of(process)
+        if "log" in line:
+            messages.append(line["log"]["message"])
     return messages
+
+
+async def subscribed(process: Process, connection: "asyncpg.Connection", **row: str) -> None:
+    """Write until the first line arrives: a subscription starts unseen."""
+    start = asyncio.ensure_future(read(process, "start"))
+    while not start.done():
+        await factories.system_log(connection, message="start", **row)
+        await asyncio.wait([start], timeout=0.5)
 
 
 @pytest.mark.parametrize("example", [python, typescript], ids=lambda example: example.__name__)
@@ -52,10 +73,7 @@ async def test_a_client_goes_on_when_its_server_is_killed(
     await service.user(EMAIL, role=Role.OPERATOR)
     process = await asyncio.create_subprocess_exec(*example(), service.url, EMAIL, PASSWORD, stdout=PIPE)
     try:
-        start = asyncio.ensure_future(read(process, "start"))
-        while not start.done():  # a subscription starts unseen: write until the first line arrives
-            await factories.system_log(connection, message="start")
-            await asyncio.wait([start], timeout=0.5)
+        await subscribed(process, connection)
         expected = []
         for life in range(3):
             for number in range(10):
@@ -70,3 +88,52 @@ async def test_a_client_goes_on_when_its_server_is_killed(
         await process.wait()
 
     assert [message for message in seen if message != "start"] == expected
+
+
+@pytest.mark.parametrize("example", [python, typescript], ids=lambda example: example.__name__)
+@pytest.mark.parametrize("engine", ["compiled", "stock"])
+async def test_a_client_behind_a_filter_that_matches_nothing_resumes_for_nothing(
+    address: Address,
+    tmp_path: Path,
+    connection: "asyncpg.Connection",
+    example: Callable[[], list[str]],
+    engine: str,
+) -> None:
+    settings = {"GRAPHQL_API_HEARTBEAT": "0.2", "GRAPHQL_API_SECRET_KEY": KEY, "GRAPHQL_API_ENGINE": engine}
+    async with served_from(address, tmp_path, **settings) as service:
+        await service.user(EMAIL, role=Role.OPERATOR)
+        asked = (service.url, EMAIL, PASSWORD, '{"components": ["rare"]}')
+        process = await asyncio.create_subprocess_exec(*example(), *asked, stdout=PIPE)
+        try:
+            await subscribed(process, connection, component="rare")
+            await connection.execute(
+                "INSERT INTO system_logs (level, component, message)"
+                " SELECT 'info', 'usual', n::text FROM generate_series(1, 5000) n"
+            )
+            last = await connection.fetchval("SELECT max(feed_xid)::text::bigint FROM system_logs")
+            while not is_beyond(await line_of(process), last):
+                pass
+            service.kill()
+            await service.start()
+            while await measured(service, "log_feed_subscribers") < 1:
+                await asyncio.sleep(0.05)
+            await factories.system_log(connection, message="another", component="rare")
+            assert await read(process, "another") == ["another"]
+            looked_at = await measured(service, "log_feed_catch_up_rows_total")
+        finally:
+            process.kill()
+            await process.wait()
+    assert looked_at < 5  # the rest of the lines that were to show that it had begun
+
+
+def is_beyond(line: dict[str, Any], transaction: int) -> bool:
+    """Whether a cursor has everything up to a transaction."""
+    position = CursorCodec(derive(KEY.encode(), "feed")).decode(line["cursor"]).position
+    return position.next > transaction and position.half is None
+
+
+async def measured(service: Service, name: str) -> float:
+    """A number of /metrics."""
+    async with httpx.AsyncClient() as client:
+        text = (await client.get(service.url.replace("/graphql", "/metrics"))).text
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))

@@ -41,7 +41,7 @@ class Client:
             for _ in range(events):
                 batch = None
                 if self._random.random() < 0.1:
-                    batch = await subscription.batch(timeout=0.05)
+                    batch = await subscription.batch(timeout=0.05, progress=self._random.random() < 0.5)
                     self.messages += [event.row["message"] for event in batch]
                     self.cursor = subscription.cursor
                     continue
@@ -76,7 +76,9 @@ async def test_random_disconnects_lose_and_repeat_nothing(
     address: Address, connection: "asyncpg.Connection", make_feed: MakeFeed, rows: int, kept: int
 ) -> None:
     await connection.execute("ALTER TABLE system_logs DISABLE TRIGGER log_feed_wake")  # for two-phase commit
-    options = FeedOptions(pace=Pace(rows=rows, idle=0.05), retention=Retention(rows=kept), catch_up_rows=rows)
+    options = FeedOptions(
+        pace=Pace(rows=rows, idle=0.05), retention=Retention(rows=kept), catch_up_rows=rows, heartbeat=0.01
+    )
     feeds = [make_feed(options=options) for _ in range(3)]
     seed = random.SystemRandom().getrandbits(32)
     committed, enough = Committed(), asyncio.Event()

@@ -16,6 +16,7 @@ from graphql_api.db.database import DatabaseUnavailableError
 from graphql_api.engine.fields import resolved
 from graphql_api.engine.operations import Operations
 from graphql_api.engine.persisted import PersistedDocuments
+from graphql_api.engine.results import Progress
 from graphql_api.settings import Settings
 from graphql_api.web.errors import mask
 from graphql_api.web.limits import Limits
@@ -177,6 +178,12 @@ class Subscription:
                 await asyncio.sleep(seconds)
         finally:
             world.closed += 1
+
+    @strawberry.subscription
+    async def resting(self) -> AsyncIterator[int]:
+        yield 0
+        yield Progress("there")  # type: ignore[misc]
+        yield 1
 
     @resolved("What not everybody may follow.", check=permitted, subscription=True)
     async def guarded(self, info: Info) -> AsyncIterator[int]:

@@ -31,6 +31,16 @@ async def test_graphql_ws_follows_a_subscription(node: str, served: Served) -> N
     assert await said(node, "graphql-ws.mjs", served.socket_url, SUBSCRIPTION) == [*COUNTED, ["closed", 1000]]
 
 
+RESTING = "subscription { resting }"
+RESTED = [["next", {"data": {"resting": 0}}], ["next", {"data": {"resting": 1}}], ["complete"]]
+
+
+async def test_graphql_ws_tells_of_progress_in_its_place(node: str, served: Served) -> None:
+    first, (kind, progress), *rest = await said(node, "graphql-ws.mjs", served.socket_url, RESTING)
+    assert (kind, progress["cursor"]) == ("ping", "there")
+    assert [first, *rest] == [*RESTED, ["closed", 1000]]
+
+
 async def test_graphql_ws_authenticates(node: str, served: Served) -> None:
     first, *_ = await said(node, "graphql-ws.mjs", served.socket_url, "{ whoami }", "Bearer ada")
     assert first == ["next", {"data": {"whoami": "ada"}}]
@@ -58,6 +68,10 @@ async def test_graphql_ws_comes_back_after_a_deploy(node: str, serve: Serve) -> 
 
 async def test_graphql_sse_follows_a_subscription(node: str, served: Served) -> None:
     assert await said(node, "graphql-sse.mjs", served.url, SUBSCRIPTION) == COUNTED
+
+
+async def test_graphql_sse_passes_over_progress(node: str, served: Served) -> None:
+    assert await said(node, "graphql-sse.mjs", served.url, RESTING) == RESTED
 
 
 async def test_graphql_sse_authenticates(node: str, served: Served) -> None:
@@ -107,6 +121,14 @@ async def test_gql_queries_by_http(served: Served) -> None:
         assert await session.execute(gql("{ whoami }")) == {"whoami": "ada"}
         with pytest.raises(TransportQueryError, match="refused"):
             await session.execute(gql("{ refused }"))
+
+
+async def test_gql_passes_over_progress(served: Served) -> None:
+    transport = WebsocketsTransport(
+        served.socket_url, subprotocols=[WebsocketsTransport.GRAPHQLWS_SUBPROTOCOL]
+    )
+    async with Client(transport=transport) as session:
+        assert [event async for event in session.subscribe(gql(RESTING))] == [{"resting": 0}, {"resting": 1}]
 
 
 async def test_gql_subscribes_by_websocket(served: Served) -> None:

@@ -27,6 +27,15 @@ async def test_a_server_that_knows_no_frames_is_sent_messages(serve: Serve) -> N
         ]
 
 
+async def test_progress_is_a_ping_between_the_events(serve: Serve, served: Served) -> None:
+    for server in (served, serve(socket_protocol=WebSocketsSansIOProtocol)):
+        async with connected(server) as socket:
+            await ask(socket, "a", "subscription { resting }")
+            first, progress, second = [await hear(socket) for _ in range(3)]
+        assert progress == {"type": "ping", "payload": {"id": "a", "cursor": "there"}}
+        assert [event["payload"]["data"]["resting"] for event in (first, second)] == [0, 1]
+
+
 async def test_a_query_is_answered_once_and_completes(served: Served) -> None:
     async with connected(served) as socket:
         await ask(socket, 'a"b', "query ($n: String!) { hello(name: $n) }", variables={"n": "Ada"})

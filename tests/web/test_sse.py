@@ -29,8 +29,8 @@ async def events(response: httpx.Response) -> AsyncIterator[Event]:
     name = ""
     async for line in response.aiter_lines():
         field, _, value = line.partition(":")
-        if line == ":":
-            yield "comment", None
+        if not field and line:
+            yield "comment", json.loads(value) if value else None
         elif field == "event":
             name = value.strip()
         elif field == "data":
@@ -42,6 +42,16 @@ async def test_a_subscription_sends_each_event_and_its_end(served: Served) -> No
         assert [event async for event in stream] == [
             ("next", {"data": {"count": "0"}}),
             ("next", {"data": {"count": "1"}}),
+            ("complete", None),
+        ]
+
+
+async def test_progress_is_a_comment_between_the_events(served: Served) -> None:
+    async with streamed(served, "subscription { resting }") as stream:
+        assert [event async for event in stream] == [
+            ("next", {"data": {"resting": 0}}),
+            ("comment", {"cursor": "there"}),
+            ("next", {"data": {"resting": 1}}),
             ("complete", None),
         ]
 

@@ -11,7 +11,8 @@ from graphql_api.db.address import Address
 from graphql_api.db.database import Database, DatabaseUnavailableError
 from graphql_api.db.idempotency import IdempotencyKeys
 from graphql_api.db.statements import compile_statement
-from graphql_api.engine.operations import GraphQLRequest, Operations, Result
+from graphql_api.engine.operations import GraphQLRequest, Operations
+from graphql_api.engine.results import Result
 from graphql_api.web.background import Background
 from graphql_api.web.errors import HTTPError, mask, masked
 from graphql_api.web.idempotency import Idempotency

@@ -1,9 +1,9 @@
-// Print events as JSON lines.
+// Print events as JSON lines, and progress as lines with nothing but a cursor. The filter is JSON.
 import WebSocket from 'ws';
 import { followLog } from './logFeed.js';
 
-const [url, email, password, after] = process.argv.slice(2);
-if (!url || !email || !password) throw new Error('usage: follow URL E-MAIL PASSWORD [CURSOR]');
+const [url, email, password, filter = 'null', after] = process.argv.slice(2);
+if (!url || !email || !password) throw new Error('usage: follow URL E-MAIL PASSWORD [FILTER [CURSOR]]');
 
 const LOGIN = `
   mutation Login($email: String!, $password: String!) {
@@ -25,6 +25,13 @@ async function signIn(): Promise<string> {
 }
 
 await signIn(); // a wrong password is no broken connection
-for await (const event of followLog({ url, signIn, after, webSocketImpl: WebSocket })) {
-  console.log(JSON.stringify(event));
-}
+const show = (line: object) => console.log(JSON.stringify(line));
+const events = followLog({
+  url,
+  signIn,
+  filter: JSON.parse(filter),
+  after,
+  onProgress: (cursor) => show({ cursor }),
+  webSocketImpl: WebSocket,
+});
+for await (const event of events) show(event);

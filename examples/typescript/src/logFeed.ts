@@ -22,6 +22,8 @@ export interface FollowOptions {
   /** The cursor of the last event that was dealt with. */
   after?: string;
   backfill?: number;
+  /** Told a cursor from time to time while no line matches: keep it as you keep that of a line. */
+  onProgress?: (cursor: string) => void;
   webSocketImpl?: unknown;
 }
 
@@ -50,12 +52,18 @@ export async function* followLog(options: FollowOptions): AsyncGenerator<LogEven
   let after = options.after;
   let pause = 100;
   for (;;) {
+    const inbox = new Inbox();
     // graphql-ws would reconnect with the first payload: one client a connection, and the cursor is ours.
     const client = createClient({
       url: options.url.replace(/^http/, 'ws'),
       connectionParams: async () => ({ Authorization: `Bearer ${await options.signIn()}` }),
       retryAttempts: 0,
       webSocketImpl: options.webSocketImpl,
+      on: {
+        ping: (received, payload) => {
+          if (received && payload?.cursor) inbox.put({ cursor: payload.cursor as string });
+        },
+      },
     });
     try {
       const variables = {
@@ -63,13 +71,26 @@ export async function* followLog(options: FollowOptions): AsyncGenerator<LogEven
         after: after ?? null,
         backfill: after ? 0 : (options.backfill ?? 0),
       };
-      const results = client.iterate<{ systemLogAdded: LogEvent }>({ query: FOLLOW, variables });
-      for await (const { data, errors } of results) {
-        if (errors) throw errors;
-        if (!data) continue;
-        yield data.systemLogAdded;
-        after = data.systemLogAdded.cursor;
-        pause = 100;
+      client.subscribe<{ systemLogAdded: LogEvent }>(
+        { query: FOLLOW, variables },
+        {
+          next: ({ data, errors }) =>
+            inbox.put(data ? { event: data.systemLogAdded } : { end: errors }),
+          error: (end) => inbox.put({ end }),
+          complete: () => inbox.put({ end: undefined }),
+        },
+      );
+      for (;;) {
+        const arrival = await inbox.take();
+        if ('end' in arrival) throw arrival.end;
+        if ('event' in arrival) {
+          yield arrival.event;
+          after = arrival.event.cursor;
+          pause = 100;
+        } else {
+          options.onProgress?.(arrival.cursor);
+          after = arrival.cursor;
+        }
       }
     } catch (thrown) {
       const ended = endOf(thrown);
@@ -79,6 +100,27 @@ export async function* followLog(options: FollowOptions): AsyncGenerator<LogEven
     }
     await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random())));
     pause = Math.min(pause * 2, 10_000);
+  }
+}
+
+type Arrival = { event: LogEvent } | { cursor: string } | { end: unknown };
+
+/** What has come, in its order: a cursor counts once every event before it is dealt with. */
+class Inbox {
+  private readonly arrivals: Arrival[] = [];
+  private wake = () => {};
+
+  put(arrival: Arrival): void {
+    this.arrivals.push(arrival);
+    this.wake();
+  }
+
+  async take(): Promise<Arrival> {
+    for (;;) {
+      const arrival = this.arrivals.shift();
+      if (arrival) return arrival;
+      await new Promise<void>((resolve) => (this.wake = resolve));
+    }
   }
 }
 

@@ -10,7 +10,10 @@ const client = createClient({
   connectionParams: authorization && { Authorization: authorization },
   retryAttempts: 100,
   retryWait: () => new Promise((resolve) => setTimeout(resolve, 50)),
-  on: { closed: ({ code }) => say("closed", code) },
+  on: {
+    closed: ({ code }) => say("closed", code),
+    ping: (received, payload) => received && payload && say("ping", payload),
+  },
 });
 client.subscribe(
   { query },
