@@ -34,6 +34,7 @@ async def without_indexes(
     Inside a transaction only: if anything fails, its rollback restores them. Nobody else can read the
     table until it ends.
     """
+    await connection.execute("SET LOCAL maintenance_work_mem = '512MB'")
     constraints = await connection.fetch(_CONSTRAINTS, table)
     indexes = await connection.fetch(_INDEXES, table)
     for constraint in constraints:

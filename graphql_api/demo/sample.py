@@ -13,10 +13,10 @@ from graphql_api.demo.logs import lines
 from graphql_api.demo.market import Series, quotes
 from graphql_api.demo.oddities import ODDITIES, odd_trades, orphan_session, orphan_trade
 from graphql_api.demo.performance import performance
-from graphql_api.demo.rows import DAY, chance, identifier
-from graphql_api.demo.sessions import opening_balance, runs, shares
+from graphql_api.demo.rows import DAY, chance, total
+from graphql_api.demo.sessions import runs, shares
 from graphql_api.demo.strategies import strategies
-from graphql_api.demo.trades import hands, trades
+from graphql_api.demo.trades import history
 
 DAYS = 270
 """How far back a sample goes."""
@@ -87,16 +87,13 @@ def _trading(
     sessions: list[rows.Session] = []
     traded: list[rows.Trade] = []
     for life in lives:
-        session = None
-        for run in life:
-            session_id = identifier(rng)
-            balance = opening_balance(session, run.book)
-            playable = hands(run, market, balance)
-            made = trades(rng, run, session_id, next(counts), playable)
-            if run is odd:
-                made += odd_trades(rng, run, session_id, playable)
-                traded.append(orphan_trade(rng, run, playable))
-            session = run.session(session_id, run.book.account.id, balance, made)
+        for played in history(rng, life, [next(counts) for _ in life], market):
+            session, made = played.session, played.trades
+            if played.run is odd:
+                made = made + odd_trades(rng, odd, session.id, played.playable)
+                pnl = total([trade.pnl for trade in made])
+                session = session._replace(pnl=pnl, trades_count=len(made))
+                traded.append(orphan_trade(rng, odd, played.playable))
             sessions.append(session)
             traded += made
     return [*sessions, orphan_session(rng, odd)], traded

@@ -1,20 +1,20 @@
 """The desk at size: many more traders beside it, with millions of trades."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from graphql_api.db.address import Address
 from graphql_api.demo.bulk import Progress, without_indexes
 from graphql_api.demo.desk import TRADER, Book, books, user
 from graphql_api.demo.load import SEED
-from graphql_api.demo.market import quotes
-from graphql_api.demo.rows import DAY, Account, Session, User, chance, identifier, money
+from graphql_api.demo.rows import DAY, Session, Trade, User, chance
 from graphql_api.demo.sample import DAYS
-from graphql_api.demo.server_side import add_up, make_trades, prepare
-from graphql_api.demo.sessions import Run, runs, shares
+from graphql_api.demo.sessions import runs, shares
+from graphql_api.demo.stream import Life, Market, drawn
 
 if TYPE_CHECKING:
     import asyncpg
@@ -70,40 +70,34 @@ async def _grow(
     strategies = {
         row["name"]: row["id"] for row in await connection.fetch("SELECT name, id FROM ai_strategies")
     }
-    market = quotes(seed, now - DAYS * DAY, now)
-    newcomers = _newcomers(seed, known, count, password_hash, strategies, now)
-    counts = shares(count, [run.weight(market) for run in newcomers.runs])
-    for table, records in newcomers.tables():
-        await connection.copy_records_to_table(table, columns=records[0]._fields, records=records)
-    await prepare(connection, market, newcomers.runs, newcomers.sessions, counts)
+    first = now - DAYS * DAY
+    rng = chance(seed, f"scale {known}")
+    users, desk = _newcomers(rng, known, count, password_hash, strategies, first, now)
+    await _copy(connection, "users", users)
+    await _copy(connection, "tradelocker_accounts", [book.account for book in desk])
     async with without_indexes(connection, "trades", progress):
-        await make_trades(connection, counts, chance(seed, f"salt {known}").getrandbits(62), progress)
-    await add_up(connection)
+        # The trades' keys are off, so they may come before their sessions, whose totals follow from them.
+        lives = _lives(rng, desk, count, f"trades {known}", Market(seed, first, now))
+        sessions: list[Session] = []
+        async with aclosing(drawn(lives, count, sessions, progress)) as rows:
+            await connection.copy_to_table("trades", columns=Trade._fields, source=rows, format="csv")
+        await _copy(connection, "trading_sessions", sessions)
 
 
-@dataclass(frozen=True, slots=True)
-class _Newcomers:
-    """The traders to add, their accounts, and what their bots have run."""
-
-    users: list[User]
-    accounts: list[Account]
-    runs: list[Run]
-    sessions: list[Session]
-
-    def tables(self) -> tuple[tuple[str, list[User] | list[Account] | list[Session]], ...]:
-        return (
-            ("users", self.users),
-            ("tradelocker_accounts", self.accounts),
-            ("trading_sessions", self.sessions),
-        )
+async def _copy(connection: "asyncpg.Connection", table: str, records: Sequence[Any]) -> None:
+    await connection.copy_records_to_table(table, columns=records[0]._fields, records=records)
 
 
 def _newcomers(
-    seed: int, known: int, trades: int, password_hash: str, strategies: Mapping[str, UUID], now: int
-) -> _Newcomers:
-    """Traders numbered from `known` on, enough for so many trades."""
-    rng = chance(seed, f"scale {known}")
-    first = now - DAYS * DAY
+    rng: random.Random,
+    known: int,
+    trades: int,
+    password_hash: str,
+    strategies: Mapping[str, UUID],
+    first: int,
+    now: int,
+) -> tuple[list[User], list[Book]]:
+    """Traders numbered from `known` on, and their accounts, enough for so many trades."""
     users: list[User] = []
     desk: list[Book] = []
     while len(desk) * _TRADES_PER_ACCOUNT < trades:
@@ -112,8 +106,15 @@ def _newcomers(
         users.append(owner)
         kinds = range(number, number + _ACCOUNTS_PER_USER)
         desk += books(rng, owner, kinds, strategies, first, now)
-    every_run = [run for book in desk for run in runs(rng, book, now)]
-    sessions = [
-        run.session(identifier(rng), run.book.account.id, money(run.book.balance), ()) for run in every_run
+    return users, desk
+
+
+def _lives(rng: random.Random, desk: Sequence[Book], trades: int, part: str, market: Market) -> list[Life]:
+    """What the bots of these accounts are to run, with so many trades in all."""
+    lives = [runs(rng, book, market.last) for book in desk]
+    series = market.series()
+    counts = iter(shares(trades, [run.weight(series) for life in lives for run in life]))
+    return [
+        Life(f"{part} {number}", life, [next(counts) for _ in life], market)
+        for number, life in enumerate(lives)
     ]
-    return _Newcomers(users, [book.account for book in desk], every_run, sessions)

@@ -1,15 +1,15 @@
 """Trades: a strategy's guess about an instrument, and what the market made of it."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from math import isqrt
 from uuid import UUID
 
 from graphql_api.demo.market import BAR, Instrument, Series
-from graphql_api.demo.rows import Trade, identifier, moment, money, spelling
-from graphql_api.demo.sessions import Run
+from graphql_api.demo.rows import Session, Trade, identifier, moment, money, spelling
+from graphql_api.demo.sessions import Run, opening_balance
 from graphql_api.demo.strategies import Play
 
 BUY = ("buy", "long", "BUY", "b")
@@ -100,3 +100,32 @@ def trades(rng: random.Random, run: Run, session_id: UUID, count: int, playable:
     """So many trades of a run, oldest first."""
     made = [trade(rng, run, session_id, rng.choice(playable)) for _ in range(count)]
     return sorted(made, key=lambda each: each.entry_time)
+
+
+@dataclass(frozen=True, slots=True)
+class Traded:
+    """A run that has been played: its row, its trades, and what it might have played."""
+
+    run: Run
+    session: Session
+    trades: list[Trade]
+    playable: list[Hand]
+
+
+def history(
+    rng: random.Random,
+    life: Sequence[Run],
+    counts: Sequence[int],
+    market: Mapping[str, Series],
+    *,
+    risk: int = RISK,
+) -> Iterator[Traded]:
+    """The runs of one account, with so many trades each; each begins with what the one before has left."""
+    session = None
+    for run, count in zip(life, counts, strict=True):
+        session_id = identifier(rng)
+        balance = opening_balance(session, run.book)
+        playable = hands(run, market, balance, risk=risk)
+        made = trades(rng, run, session_id, count, playable)
+        session = run.session(session_id, run.book.account.id, balance, made)
+        yield Traded(run, session, made, playable)

@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from graphql_api.db.address import Address
+from graphql_api.db.words import DIRECTIONS, trade_status
 from graphql_api.demo.desk import EMAILS
 from graphql_api.demo.market import INSTRUMENTS
 from graphql_api.demo.scale import SampleMissingError, scale
@@ -89,7 +90,7 @@ async def test_totals_of_the_new_sessions_agree_with_their_trades(visitor: "asyn
             SELECT
                 count(*) AS own, coalesce(sum(pnl), 0) AS earned,
                 min(entry_time) AS first_entry, max(exit_time) AS last_exit,
-                count(*) FILTER (WHERE status = 'open') AS open
+                count(*) FILTER (WHERE lower(status) IN ('open', 'active')) AS open
             FROM trades WHERE session_id = s.id
         ) t
     """)
@@ -117,9 +118,9 @@ async def test_profit_follows_from_prices_size_and_direction(visitor: "asyncpg.C
         instrument = INSTRUMENTS[trade["symbol"]]
         assert instrument.is_open(int(trade["entry_time"].timestamp()))
         assert int(trade["entry_price"].scaleb(8)) % instrument.tick == 0
-        if trade["status"] == "closed":
+        if trade_status(trade["status"], has_exit=trade["exit_time"] is not None) == "CLOSED":
             change = trade["exit_price"] - trade["entry_price"]
-            sign = 1 if trade["direction"] == "buy" else -1
+            sign = 1 if DIRECTIONS.canonical(trade["direction"]) == "BUY" else -1
             assert trade["pnl"] == sign * change * trade["size"] * instrument.contract
             assert trade["entry_time"] < trade["exit_time"] <= NOW
             assert instrument.is_open(int(trade["exit_time"].timestamp()))
@@ -180,3 +181,15 @@ async def test_a_failure_leaves_rows_and_indexes_as_they_were(
 async def test_without_a_desk_there_is_nothing_to_grow(address: Address) -> None:
     with pytest.raises(SampleMissingError, match="load the demo data first"):
         await scale(address, trades=SIZE)
+
+
+async def test_trades_come_by_one_copy(desk: Address, witness: "asyncpg.Connection") -> None:
+    await witness.execute("""
+        CREATE TABLE seen (query text);
+        CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql
+            AS 'BEGIN INSERT INTO seen VALUES (current_query()); RETURN NULL; END';
+        CREATE TRIGGER see AFTER INSERT OR UPDATE ON trades FOR EACH STATEMENT EXECUTE FUNCTION see();
+    """)
+    await scale(desk, trades=SIZE, now=NOW)
+    (query,) = await witness.fetchval("SELECT array_agg(query) FROM seen")
+    assert query.startswith("COPY ")
