@@ -51,6 +51,8 @@ class Crowd:
     rows: int = 50
     """A second."""
     seconds: int = 30
+    stalled: int = 1
+    """One more, or none, that stops reading for a while."""
 
     @property
     def subscribers(self) -> int:
@@ -58,7 +60,7 @@ class Crowd:
         return self.sockets * self.each
 
 
-CROWDS = (Crowd(1000, 5), Crowd(5000, 1))
+CROWDS = (Crowd(1000, 5), Crowd(5000, 1), Crowd(5000, 1, stalled=0))
 
 
 class Lags:
@@ -164,16 +166,20 @@ async def _run(address: Address, crowd: Crowd) -> Followed:
             asked, headers = parameters(OURS.name, "Feed", {}), await process.headers(OPERATOR)
             make = partial(Reader, asked, headers, crowd)
             async with subscribed(process.port, crowd.sockets, partial(make, lags)) as readers:
-                stalling = await _with_small_buffers(process.port, partial(make, None))
-                readers.append(stalling)
+                stalling = [
+                    await _with_small_buffers(process.port, partial(make, None)) for _ in range(crowd.stalled)
+                ]
+                readers.extend(stalling)
                 await until_all_hear(readers, address)
                 full = server.memory_info().rss
                 used = cpu_seconds(process.process), process_time()
                 writing = asyncio.create_task(asyncio.to_thread(pgbench, address, *pace, f"--file={script}"))
                 await asyncio.sleep(crowd.seconds / 4)
-                stalling.stall()
+                for reader in stalling:
+                    reader.stall()
                 await asyncio.sleep(crowd.seconds / 2)
-                stalling.go_on()
+                for reader in stalling:
+                    reader.go_on()
                 rows = transactions(await writing)
                 used = cpu_seconds(process.process) - used[0], process_time() - used[1]
                 await asyncio.sleep(_SOON)
@@ -212,6 +218,7 @@ def fanout_table(runs: Sequence[Followed]) -> str:
     head = (
         "workload",
         "subscribers",
+        "stalled",
         "deliveries",
         "out of turn",
         "missing",
@@ -228,6 +235,7 @@ def fanout_table(runs: Sequence[Followed]) -> str:
         (
             "fan-out" if run is runs[0] else "",
             f"{run.crowd.sockets:,} sockets x {run.crowd.each}",
+            f"{run.crowd.stalled}",
             f"{run.rows * run.crowd.subscribers:,}",
             f"{run.wrong}",
             f"{run.missing}",
