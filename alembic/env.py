@@ -6,6 +6,7 @@ from typing import Any
 
 from alembic import context
 from sqlalchemy import Connection
+from sqlalchemy.schema import SchemaItem
 
 from graphql_api.db.migrate import VERSION_TABLE, connection_from_environment
 from graphql_api.db.tables import metadata
@@ -18,6 +19,11 @@ def declared(name: str | None, kind: str, parents: MutableMapping[Any, str | Non
     return kind != "table" or parents["schema_qualified_table_name"] in metadata.tables
 
 
+def comparable(_item: SchemaItem, name: str | None, kind: str, _reflected: bool, _other: Any) -> bool:  # noqa: FBT001
+    """All but an index that holds a CASE, which PostgreSQL words in its own way; a test compares that."""
+    return kind != "index" or not (name or "").startswith("idx_trades_status_page")
+
+
 def migrate(connection: Connection) -> None:
     """Run what was asked for on this connection, in one transaction."""
     context.configure(
@@ -27,6 +33,7 @@ def migrate(connection: Connection) -> None:
         compare_server_default=True,
         include_schemas=True,
         include_name=declared,
+        include_object=comparable,
     )
     with context.begin_transaction():
         context.run_migrations()

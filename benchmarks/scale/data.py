@@ -1,6 +1,7 @@
 """Two databases of one kind, a hundred thousand trades and many more; kept from run to run."""
 
 from benchmarks.postgres import Server as Postgres
+from benchmarks.postgres import connected
 from graphql_api.auth.passwords import Passwords
 from graphql_api.cli.demo import PASSWORD
 from graphql_api.db.address import Address
@@ -11,7 +12,10 @@ from graphql_api.demo.scale import scale
 SMALL = 100_000
 USER = "desk-000012@example.com"
 """Someone with two accounts of about ten thousand trades each, at any size."""
+RARE = "NZDUSD"
+"""A symbol that a thousand trades have, at any size."""
 
+_MAKE_RARE = "UPDATE trades SET symbol = $1 WHERE id IN (SELECT id FROM trades ORDER BY id LIMIT 1000)"
 _SEARCH = "SELECT true FROM pg_database WHERE datname = $1 AND shobj_description(oid, 'pg_database') = 'made'"
 
 
@@ -27,6 +31,9 @@ async def prepare(postgres: Postgres, trades: int) -> Address:
         await load(address, password_hash=await passwords.hash(PASSWORD))
         passwords.close()
         await scale(address, trades=trades)
+        async with connected(address) as connection:
+            await connection.execute(_MAKE_RARE, RARE)
+            await connection.execute("VACUUM (ANALYZE) trades")
         async with postgres.connection() as connection:
             await connection.execute(f"COMMENT ON DATABASE {name} IS 'made'")
     return address

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from benchmarks.scale.data import RARE
 from benchmarks.scale.graph import Graph, Question, viewer
 from benchmarks.scale.subjects import Subjects
 from graphql_api.features.trades import TradeOrderField
@@ -51,10 +52,19 @@ def lists(about: Subjects) -> Mapping[Listed, Question]:
         "all, by strategy": all_(strategyId=about.strategy),
         "all, by symbol and status": all_(symbol={"eq": "EURUSD"}, status=["CLOSED"]),
     }
+    # A trader's have the same way through their sessions, whatever the filter; an operator's have not.
+    of_all = {
+        "all, by symbol": all_(symbol={"eq": "EURUSD"}),
+        "all, by a rare symbol": all_(symbol={"eq": RARE}),
+        "all, by direction": all_(direction=["SELL"]),
+        "all that are closed": all_(status=["CLOSED"]),
+        "all that are cancelled": all_(status=["CANCELLED"]),
+        "all that are open": all_(status=["OPEN"]),
+    }
     return {
         Listed(what, who): replace(question, viewer=viewer(about.trader, operator=who == "an operator"))
-        for who in ("a trader", "an operator")
-        for what, question in questions.items()
+        for who, asked in (("a trader", questions), ("an operator", questions | of_all))
+        for what, question in asked.items()
     }
 
 

@@ -82,7 +82,9 @@ def comparisons(value: Any, expression: ColumnElement[Any], path: str) -> Iterat
                     yield operator, _operand(operand, f"{path}.{name_of(part)}")
             check_range(value, path)
         case list():
-            yield "in", _operand([item.value if isinstance(item, Enum) else item for item in value], path)
+            words = _operand([item.value if isinstance(item, Enum) else item for item in value], path)
+            # Equal to one word, rows lie in an index's order; one of a list, they would have to be merged.
+            yield ("eq", words[0]) if len(words) == 1 else ("in", words)
         case _:
             yield "eq", parse_id(value, path) if isinstance(expression.type, UUID) else value
 

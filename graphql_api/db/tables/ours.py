@@ -13,6 +13,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql.elements import Grouping
 
 from graphql_api.db.tables.base import NOW, Timestamp, Uuid, metadata, sort_key
 from graphql_api.db.tables.given import (
@@ -23,6 +24,7 @@ from graphql_api.db.tables.given import (
     trades,
     users,
 )
+from graphql_api.db.words import trade_status_sql
 
 # One index for each order that pages of children are read in, usable in both directions.
 Index("idx_sessions_account_page", sessions.c.account_id, sort_key(sessions.c.started_at), sessions.c.id)
@@ -34,6 +36,9 @@ for _name in ("exit_time", "pnl", "size", "symbol", "ai_confidence"):
     Index(f"idx_trades_page_{_name}", _key, trades.c.id)
     Index(f"idx_trades_session_page_{_name}", trades.c.session_id, _key, trades.c.id)
     Index(f"idx_trades_strategy_page_{_name}", trades.c.strategy_id, _key, trades.c.id)
+_status = Grouping(trade_status_sql(trades.c.status, trades.c.exit_time))  # an index wants parentheses
+for _name in ("exit_time", "pnl"):
+    Index(f"idx_trades_status_page_{_name}", _status, sort_key(trades.c[_name]), trades.c.id)
 Index(
     "idx_strategy_performance_page",
     strategy_performance.c.strategy_id,
