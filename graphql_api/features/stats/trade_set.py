@@ -27,7 +27,7 @@ from graphql_api.db.tables import finite
 from graphql_api.db.words import DIRECTIONS, trade_status_sql
 from graphql_api.graph.comparisons import check_order
 from graphql_api.graph.context import Reader, Row
-from graphql_api.graph.filters import EVERYTHING, Clause, Group, Shape, Values, tables_of
+from graphql_api.graph.filters import EVERYTHING, Clause, Group, Shape, Values, tables_of, without_index
 from graphql_api.graph.listing import Children
 from graphql_api.graph.rows import below, matching, per_parent
 
@@ -40,8 +40,8 @@ PNL = finite(_trades.pnl)
 
 
 def is_status(status: ColumnElement[str], word: str) -> ColumnElement[bool]:
-    """Whether a canonical status is this one."""
-    return status == literal_column(f"'{word}'")
+    """Whether a canonical status is this one: of trades that are reached by their parents, not by status."""
+    return without_index(status == literal_column(f"'{word}'"))
 
 
 CLOSED = Clause("closed", is_status(STATUS, "CLOSED"))
