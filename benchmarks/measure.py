@@ -7,6 +7,7 @@ from math import nan
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+
 from benchmarks import workloads
 from benchmarks.answers import normalised, require_same
 from benchmarks.cpu import cpu_seconds, peak_memory
@@ -16,6 +17,7 @@ from benchmarks.postgres import Server as Postgres
 from benchmarks.servers import Running, Server, running
 from benchmarks.workloads import Workload
 from graphql_api.db.address import Address
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -132,9 +134,7 @@ async def _run(workload: Workload, process: Running, requests: Sequence[Request]
     )
 
 
-async def _warm_up(
-    workload: Workload, process: Running, requests: Sequence[Request], seconds: float
-) -> None:
+async def _warm_up(workload: Workload, process: Running, requests: Sequence[Request], seconds: float) -> None:
     until = perf_counter() + seconds
     count = max(workload.requests // 10, 3 * workload.connections)
     while perf_counter() < until:
