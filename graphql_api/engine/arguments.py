@@ -16,6 +16,7 @@ from strawberry.types.arguments import StrawberryArgument, convert_argument
 from strawberry.types.base import StrawberryList, StrawberryMaybe, StrawberryOptional, get_object_definition
 from strawberry.types.enum import StrawberryEnumDefinition
 from strawberry.types.lazy_type import LazyType
+from strawberry.types.maybe import Some
 from strawberry.types.unset import UNSET
 
 Convert = Callable[[Any], Any]
@@ -41,7 +42,10 @@ class Inputs:
     def _of(self, type_: Any) -> Convert:
         if isinstance(type_, LazyType):
             return self._of(type_.resolve_type())
-        if isinstance(type_, StrawberryOptional) and not isinstance(type_, StrawberryMaybe):
+        if isinstance(type_, StrawberryMaybe):
+            if isinstance(type_.of_type, StrawberryOptional):
+                return partial(_convert_maybe, self._of(type_.of_type))
+        elif isinstance(type_, StrawberryOptional):
             return self._of(type_.of_type)
         if isinstance(type_, StrawberryList):
             return partial(_convert_list, self._of(type_.of_type))
@@ -93,6 +97,10 @@ def _convert_all(known: Mapping[str, tuple[str, Convert]], given: Mapping[str, A
         python_name, convert = known[name]
         converted[python_name] = convert(value)
     return converted
+
+
+def _convert_maybe(convert: Convert, value: Any) -> Any:
+    return Some(convert(value))
 
 
 def _convert_list(convert: Convert, value: Any) -> Any:

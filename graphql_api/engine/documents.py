@@ -63,6 +63,8 @@ class Document:
     """What `plans` keeps of each operation, by its name, for as long as the document is kept."""
     costs: dict[str | None, Any] = field(default_factory=dict, repr=False)
     """What `costs` keeps of each, likewise."""
+    variables: dict[str | None, Any] = field(default_factory=dict, repr=False)
+    """What `variables` keeps of each, likewise."""
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation to run. Raises RequestError where the name doesn't say which."""

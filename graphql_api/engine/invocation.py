@@ -3,33 +3,16 @@
 from dataclasses import dataclass
 from typing import Any, cast
 
-from graphql import GraphQLError, GraphQLObjectType, GraphQLSchema, OperationDefinitionNode
+from graphql import GraphQLObjectType, GraphQLSchema, OperationDefinitionNode
 from graphql.execution import default_field_resolver, default_type_resolver
 from graphql.execution.collect_fields import FieldDetailsList, FragmentDetails
-from graphql.execution.values import VariableValues, get_variable_values
+from graphql.execution.values import VariableValues
 from graphql.pyutils import Path
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_api.engine.checks import check_of
 from graphql_api.engine.documents import Document
-from graphql_api.engine.inputs import wrong_variables
-
-_MAX_ERRORS = 50
-_TOO_DEEP = "Variable values are nested too deeply."
-
-
-def coerce_variables(
-    schema: GraphQLSchema, definition: OperationDefinitionNode, given: Any, *, hide_suggestions: bool
-) -> VariableValues | list[GraphQLError]:
-    """The values of an operation's variables, or what is wrong with them."""
-    if not definition.variable_definitions:
-        return VariableValues({}, {})
-    definitions, given = definition.variable_definitions, given or {}
-    values = get_variable_values(schema, definitions, given, _MAX_ERRORS, hide_suggestions)
-    if not isinstance(values, list) or values[0].message == _TOO_DEEP:
-        return values
-    return wrong_variables(schema, definitions, given, most=_MAX_ERRORS, hide_suggestions=hide_suggestions)
 
 
 class StockExecutor(StrawberryGraphQLCoreExecutionContext):

@@ -20,7 +20,7 @@ from graphql.execution import create_source_event_stream
 from graphql_api.engine.checks import refusals, root_fields
 from graphql_api.engine.costs import Costs
 from graphql_api.engine.documents import Document, Documents, Guard, RequestError, Rules
-from graphql_api.engine.invocation import Invocation, coerce_variables
+from graphql_api.engine.invocation import Invocation
 from graphql_api.engine.limits import LIMIT_EXCEEDED, LimitError, check_values
 from graphql_api.engine.persisted import NoDocuments, PersistedDocuments, name_in
 from graphql_api.engine.plan import Reads
@@ -29,6 +29,7 @@ from graphql_api.engine.prices import Prices
 from graphql_api.engine.results import Progress, Result, Results
 from graphql_api.engine.run import Run
 from graphql_api.engine.sharing import MAX_SHARED, Rights, View, shelf_of
+from graphql_api.engine.variables import coerce_variables
 
 Mask = Callable[[GraphQLError], GraphQLError]
 """What a client may see of an error."""
@@ -207,6 +208,7 @@ class Operations:
     def _invoke(self, operation: Operation, context: Any) -> Invocation | Result:
         variables = coerce_variables(
             self._schema,
+            operation.document,
             operation.definition,
             operation.request.variables,
             hide_suggestions=not self._suggestions,
