@@ -28,7 +28,7 @@ from graphql import (
     is_list_type,
 )
 
-from graphql_api.engine.documents import Document
+from graphql_api.engine.documents import Document, name_of
 from graphql_api.engine.prices import PAGES, Counts, Price, Prices, Rows, count_of, read_literal
 
 _ROWS = frozenset({"edges", "nodes"})  # of a list of pages
@@ -103,7 +103,7 @@ class Costs:
         self, document: Document, operation: OperationDefinitionNode, variables: Mapping[str, Any] | None
     ) -> int:
         """The points of a valid operation. Variables may be anything: they aren't checked yet."""
-        name = operation.name.value if operation.name else None
+        name = name_of(operation)
         cost = document.costs.get(name)
         if cost is None:
             cost = _Compiler(self._schema, self._prices, document.fragments).compile(operation)

@@ -51,6 +51,11 @@ class RequestError(Exception):
         self.errors = errors
 
 
+def name_of(definition: OperationDefinitionNode) -> str | None:
+    """What an operation is called, by which a document and what is kept with it know it."""
+    return definition.name.value if definition.name else None
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Document:
     """A valid document."""
@@ -162,7 +167,7 @@ class Documents:
         if errors:
             raise RequestError("GRAPHQL_VALIDATION_FAILED", errors)
         operations = {
-            definition.name.value if definition.name else None: definition
+            name_of(definition): definition
             for definition in ast.definitions
             if isinstance(definition, OperationDefinitionNode)
         }

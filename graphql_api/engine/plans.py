@@ -8,6 +8,7 @@ from graphql import GraphQLSchema
 
 from graphql_api.engine.arguments import Inputs
 from graphql_api.engine.compiler import Compiler
+from graphql_api.engine.documents import name_of
 from graphql_api.engine.invocation import Invocation
 from graphql_api.engine.plan import Plan
 from graphql_api.engine.scan import Scan, scan
@@ -36,7 +37,7 @@ class Plans:
     def get(self, invocation: Invocation) -> Plan | None:
         """The plan to run; None if the stock executor has to."""
         document, operation = invocation.document, invocation.definition
-        name = operation.name.value if operation.name is not None else None
+        name = name_of(operation)
         plans = document.plans.get(name)
         if plans is None:
             plans = document.plans[name] = OperationPlans(scan(operation, document.fragments))

@@ -14,7 +14,7 @@ from graphql import (
 )
 
 from graphql_api.engine.checks import root_fields
-from graphql_api.engine.documents import Document
+from graphql_api.engine.documents import Document, name_of
 from graphql_api.engine.scan import selections
 
 MAX_SHARED: Final = 8
@@ -46,8 +46,8 @@ class View:
     ) -> None:
         given = variables or {}
         read = {name: given[name] for name in selected_variables(document, definition) if name in given}
-        name = definition.name.value if definition.name else None  # its node takes long to hash
-        self._asked = (document, name, orjson.dumps(read, option=orjson.OPT_SORT_KEYS))
+        # By its name: its node takes long to hash.
+        self._asked = (document, name_of(definition), orjson.dumps(read, option=orjson.OPT_SORT_KEYS))
         self._rights = rights
 
     def key(self) -> Hashable | None:

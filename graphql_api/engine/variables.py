@@ -22,7 +22,7 @@ from graphql.execution.values import (
 )
 from graphql.utilities import coerce_input_value
 
-from graphql_api.engine.documents import Document
+from graphql_api.engine.documents import Document, name_of
 from graphql_api.engine.inputs import wrong_variables
 
 _MAX_ERRORS = 50
@@ -54,7 +54,7 @@ def coerce_variables(
     definitions, given = definition.variable_definitions, given or {}
     if not definitions:
         return VariableValues({}, {})
-    name = definition.name.value if definition.name else None
+    name = name_of(definition)
     known = document.variables.get(name)
     if known is None:
         known = document.variables[name] = _read(schema, definition)
