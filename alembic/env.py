@@ -8,12 +8,12 @@ from alembic import context
 from sqlalchemy import Connection
 from sqlalchemy.schema import SchemaItem
 
-from graphql_api.db.migrate import VERSION_TABLE, connection_from_environment
-from graphql_api.db.tables import metadata
+from graphql_api.postgres.migrate import VERSION_TABLE, connection_from_environment
+from graphql_api.postgres.tables import metadata
 
 
 def declared(name: str | None, kind: str, parents: MutableMapping[Any, str | None]) -> bool:
-    """Only tables of `db.tables` take part in a comparison: others are for their owners to keep."""
+    """Only tables of `postgres.tables` take part in a comparison: others are for their owners to keep."""
     if kind == "schema":
         return name in {table.schema for table in metadata.tables.values()}
     return kind != "table" or parents["schema_qualified_table_name"] in metadata.tables

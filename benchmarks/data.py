@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from benchmarks.postgres import Server
-from graphql_api.auth.passwords import Passwords
-from graphql_api.db.address import Address
-from graphql_api.db.migrate import migrate
-from graphql_api.demo.rows import Account, Performance, RiskSettings, Session, Strategy, Trade, User
+from graphql_api.dev.demo.rows import Account, Performance, RiskSettings, Session, Strategy, Trade, User
+from graphql_api.identity.passwords import Passwords
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.migrate import migrate
 
 DATABASE = "workloads"
 TRADER = "trader@benchmarks.example"

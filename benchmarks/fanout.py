@@ -24,7 +24,7 @@ from benchmarks.report import table
 from benchmarks.servers import OURS, running
 from benchmarks.subscribers import Subscriber, subscribed
 from benchmarks.workloads import parameters
-from graphql_api.db.address import Address
+from graphql_api.postgres.address import Address
 
 # pgbench keeps its variables from one transaction to the next.
 _NUMBERED = """\\set number :number + 1

@@ -20,7 +20,7 @@ from benchmarks.report import table
 from benchmarks.servers import Server, running
 from benchmarks.subscribers import Subscriber, subscribed
 from benchmarks.workloads import parameters
-from graphql_api.db.address import Address
+from graphql_api.postgres.address import Address
 
 INSERT = (
     "INSERT INTO system_logs (level, component, message)"

@@ -14,8 +14,8 @@ from benchmarks.feed import INSERT
 from benchmarks.postgres import Server as Postgres
 from benchmarks.postgres import connected, pgbench
 from benchmarks.report import table
-from graphql_api.db.address import Address
-from graphql_api.db.migrate import migrate
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.migrate import migrate
 
 BARE, OURS = "bare", "ours"
 WRITERS = (1, 8)

@@ -16,7 +16,7 @@ from benchmarks.load import Request, ask, drive
 from benchmarks.postgres import Server as Postgres
 from benchmarks.servers import Running, Server, running
 from benchmarks.workloads import Workload
-from graphql_api.db.address import Address
+from graphql_api.postgres.address import Address
 
 
 @dataclass(frozen=True, slots=True)

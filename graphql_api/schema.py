@@ -7,35 +7,35 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.tools import merge_types
 from strawberry.types.base import get_object_definition
 
-from graphql_api.engine.fields import DeclaredField
-from graphql_api.features import (
-    accounts,
+from graphql_api.domain import (
+    account,
     log_stats,
     login,
-    logs,
-    nodes,
+    node,
     performance,
     risk,
-    sessions,
-    strategies,
-    trades,
-    users,
+    session,
+    strategy,
+    system_log,
+    trade,
+    user,
 )
-from graphql_api.graph.permissions import anyone
-from graphql_api.graph.scalars import SCALARS
+from graphql_api.execution.fields import DeclaredField
+from graphql_api.relational.permissions import anyone
+from graphql_api.relational.scalars import SCALARS
 
 Query = merge_types(
     "Query",
     (
         login.Query,
-        nodes.Query,
-        users.Query,
-        accounts.Query,
-        sessions.Query,
-        trades.Query,
-        strategies.Query,
+        node.Query,
+        user.Query,
+        account.Query,
+        session.Query,
+        trade.Query,
+        strategy.Query,
         performance.Query,
-        logs.Query,
+        system_log.Query,
         log_stats.Query,
     ),
 )
@@ -44,7 +44,7 @@ Mutation = merge_types("Mutation", (login.Mutation, risk.Mutation))
 schema = strawberry.Schema(
     query=Query,
     mutation=Mutation,
-    subscription=logs.Subscription,
+    subscription=system_log.Subscription,
     config=StrawberryConfig(scalar_map=SCALARS),
 )
 

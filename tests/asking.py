@@ -10,10 +10,10 @@ import orjson
 from pydantic import SecretStr
 
 from graphql_api.app import build_operations, build_services, close_services
-from graphql_api.auth.viewer import ANONYMOUS, Login, Role, Viewer, scopes_of
-from graphql_api.db.address import Address
-from graphql_api.engine.operations import GraphQLRequest, Operations
-from graphql_api.graph.context import Context, Services
+from graphql_api.execution.operations import GraphQLRequest, Operations
+from graphql_api.identity.viewer import ANONYMOUS, Login, Role, Viewer, scopes_of
+from graphql_api.postgres.address import Address
+from graphql_api.relational.context import Context, Services
 from graphql_api.settings import Settings
 
 

@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from graphql_api.db.address import Address
-from graphql_api.db.database import Database
-from graphql_api.db.embedded import EmbeddedPostgres
-from graphql_api.db.migrate import migrate
+from graphql_api.dev.embedded import EmbeddedPostgres
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.database import Database
+from graphql_api.postgres.migrate import migrate
 from tests.asking import Graph, opened, settings_for
 from tests.edge import Edge, served
 from tests.scratch import scratch_folder

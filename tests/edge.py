@@ -10,10 +10,10 @@ from unittest.mock import patch
 import httpx
 
 from graphql_api.app import create_app
-from graphql_api.auth import service_tokens
-from graphql_api.auth.viewer import Scope
-from graphql_api.db.address import Address
-from graphql_api.db.database import Database
+from graphql_api.identity import service_tokens
+from graphql_api.identity.viewer import Scope
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.database import Database
 from tests.asking import settings_for
 
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import Numeric
 
-from graphql_api.db.tables import risk_settings
+from graphql_api.postgres.tables import risk_settings
 from graphql_api.settings import Settings
 
 LIMITS = ("max_daily_loss", "max_position_size", "max_open_positions", "risk_per_trade")

@@ -1,4 +1,4 @@
-"""Indexes for the orders in which children are paged. The keys are those of `db.tables.sort_key`."""
+"""Indexes for the orders in which children are paged. The keys are those of `postgres.tables.sort_key`."""
 
 from alembic import op
 

@@ -1,7 +1,7 @@
 """Indexes for every order in which trades are paged: all of them, and a session's.
 
 Lists of an account or a tenant are merged from their sessions' own orders, so they need none. The keys are
-those of `db.tables.sort_key`.
+those of `postgres.tables.sort_key`.
 
 What they cost the writer, at 10 million trades: for each trade, opened and closed, 0.65 instead of 0.3 ms of
 CPU, and 35 to 50 instead of 9 kB of WAL just after a checkpoint, most of it images of pages; and half a

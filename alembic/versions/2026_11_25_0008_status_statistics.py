@@ -3,7 +3,7 @@
 A filter by status compares an expression, of which the planner knows nothing: it takes one trade in two
 hundred to fit, where nearly all are closed, and sends for parallel workers to find a hundred of them. At 10
 million trades that made a page of closed trades in a symbol take 25 ms instead of 3. The expression is that
-of `db.words.trade_status_sql`.
+of `postgres.vocabularies.trade_status_sql`.
 
 Writers pay nothing: ANALYZE keeps them, as it keeps those of columns.
 """

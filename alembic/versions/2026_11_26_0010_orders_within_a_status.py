@@ -2,7 +2,8 @@
 
 Trades that are not closed have neither, and so come first in both orders, or last. A walk to the first closed
 trade goes past all that are open, cancelled or rejected; one to the first open trade, from above, past all
-that are closed: at 10 million trades, 1.5 s of CPU. The expression is that of `db.words.trade_status_sql`.
+that are closed: at 10 million trades, 1.5 s of CPU. The expression is that of
+`postgres.vocabularies.trade_status_sql`.
 
 What they cost the writer, at 10 million trades and in random sessions: for each trade, opened and closed,
 1.75 instead of 1.5 ms of CPU, and 136 instead of 127 kB of WAL just after a checkpoint; and 0.1 GB for a

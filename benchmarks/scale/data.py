@@ -2,12 +2,12 @@
 
 from benchmarks.postgres import Server as Postgres
 from benchmarks.postgres import connected
-from graphql_api.auth.passwords import Passwords
 from graphql_api.cli.demo import PASSWORD
-from graphql_api.db.address import Address
-from graphql_api.db.migrate import migrate
-from graphql_api.demo.load import load
-from graphql_api.demo.scale import scale
+from graphql_api.dev.demo.load import load
+from graphql_api.dev.demo.scale import scale
+from graphql_api.identity.passwords import Passwords
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.migrate import migrate
 
 SMALL = 100_000
 USER = "desk-000012@example.com"

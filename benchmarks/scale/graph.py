@@ -18,12 +18,12 @@ from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from graphql_api.app import build_operations, build_services, close_services
-from graphql_api.auth.viewer import ANONYMOUS, Login, Role, Viewer, scopes_of
-from graphql_api.db.address import Address
-from graphql_api.db.database import Database
-from graphql_api.db.statements import Statement, compile_statement
-from graphql_api.engine.operations import GraphQLRequest, Operations
-from graphql_api.graph.context import Context, Services
+from graphql_api.execution.operations import GraphQLRequest, Operations
+from graphql_api.identity.viewer import ANONYMOUS, Login, Role, Viewer, scopes_of
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.database import Database
+from graphql_api.postgres.statement import Statement, compile_statement
+from graphql_api.relational.context import Context, Services
 from graphql_api.settings import Settings
 
 PATIENCE = 600.0  # seconds for a statement: what takes so long shall be seen

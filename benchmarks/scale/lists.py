@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from benchmarks.scale.data import RARE
 from benchmarks.scale.graph import Graph, Question, viewer
 from benchmarks.scale.subjects import Subjects
-from graphql_api.features.trades import TradeOrderField
-from graphql_api.graph.enums import OrderDirection
+from graphql_api.domain.trade import TradeOrderField
+from graphql_api.relational.enums import OrderDirection
 
 _PAGE = """trades(first: 100, after: $after, orderBy: $order, filter: $filter) {
   nodes { id symbol direction entryPrice size entryTime pnl status }

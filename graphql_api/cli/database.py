@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from graphql_api.cli.errors import UsageError
-from graphql_api.db.address import Address
-from graphql_api.db.database import Database
-from graphql_api.db.embedded import EmbeddedPostgres
-from graphql_api.db.migrate import current_revision, newest_revision
+from graphql_api.dev.embedded import EmbeddedPostgres
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.database import Database
+from graphql_api.postgres.migrate import current_revision, newest_revision
 from graphql_api.settings import Settings
 
 

@@ -2,11 +2,11 @@
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from graphql_api.auth.passwords import Passwords
 from graphql_api.cli.errors import UsageError
-from graphql_api.db.address import Address
-from graphql_api.demo.load import load
-from graphql_api.demo.scale import scale
+from graphql_api.dev.demo.load import load
+from graphql_api.dev.demo.scale import scale
+from graphql_api.identity.passwords import Passwords
+from graphql_api.postgres.address import Address
 from graphql_api.settings import Settings
 
 PASSWORD = "demo-password"  # noqa: S105 - known to all, and only ever in demo data

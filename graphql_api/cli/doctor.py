@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import typer
 
-from graphql_api.auth.secrets import SecretKeyError, derive, signing_key
 from graphql_api.cli.database import embedded_or_given, opened, unfit
-from graphql_api.db.address import Address
-from graphql_api.db.migrate import newest_revision
-from graphql_api.feed.errors import FeedError
-from graphql_api.feed.feed import Feed
+from graphql_api.identity.signing_keys import SecretKeyError, derive, signing_key
+from graphql_api.log_feed.errors import FeedError
+from graphql_api.log_feed.feed import Feed
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.migrate import newest_revision
 from graphql_api.settings import Settings
 
 _OLDEST = 14

@@ -7,9 +7,9 @@ import typer
 
 from graphql_api.app import build_operations
 from graphql_api.cli.errors import UsageError
-from graphql_api.engine import registry
-from graphql_api.engine.documents import RequestError
-from graphql_api.engine.persisted import hash_of
+from graphql_api.execution import document_manifest
+from graphql_api.execution.documents import RequestError
+from graphql_api.execution.persisted import hash_of
 from graphql_api.settings import Settings
 
 app = typer.Typer(help="Register the documents that clients may run.", no_args_is_help=True)
@@ -44,6 +44,6 @@ def register(
             checks.get(texts[file])
         except RequestError as error:
             raise UsageError(f"{file}: {error}") from None
-    registry.add(place, texts.values())
+    document_manifest.add(place, texts.values())
     for file, text in texts.items():
         typer.echo(f"{hash_of(text)}  {file}")

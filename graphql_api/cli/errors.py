@@ -7,16 +7,16 @@ import asyncpg
 import typer
 from pydantic import ValidationError
 
-from graphql_api.auth.errors import IdentityError
-from graphql_api.auth.secrets import SecretKeyError
-from graphql_api.db.address import InvalidAddressError
-from graphql_api.db.database import DatabaseUnavailableError
-from graphql_api.db.embedded import EmbeddedPostgresError
-from graphql_api.db.migrate import NotOurDatabaseError, UnknownRevisionError
-from graphql_api.demo.load import OtherUsersError
-from graphql_api.demo.scale import SampleMissingError
-from graphql_api.engine.registry import RegistryError
-from graphql_api.feed.errors import FeedError
+from graphql_api.dev.demo.load import OtherUsersError
+from graphql_api.dev.demo.scale import SampleMissingError
+from graphql_api.dev.embedded import EmbeddedPostgresError
+from graphql_api.execution.document_manifest import RegistryError
+from graphql_api.identity.errors import IdentityError
+from graphql_api.identity.signing_keys import SecretKeyError
+from graphql_api.log_feed.errors import FeedError
+from graphql_api.postgres.address import InvalidAddressError
+from graphql_api.postgres.database import DatabaseUnavailableError
+from graphql_api.postgres.migrate import NotOurDatabaseError, UnknownRevisionError
 
 
 class UsageError(Exception):

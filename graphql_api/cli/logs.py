@@ -10,18 +10,18 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from graphql_api.auth.secrets import derive, signing_key
 from graphql_api.cli.database import embedded_or_given, opened
 from graphql_api.cli.errors import UsageError
-from graphql_api.db.address import Address
-from graphql_api.db.codecs import timestamp
-from graphql_api.db.words import LEVELS, OTHER
-from graphql_api.feed.errors import FeedUnavailableError, UnfitDatabaseError
-from graphql_api.feed.event import Event
-from graphql_api.feed.feed import Feed
-from graphql_api.feed.filter import InvalidFilterError, LogFilter
-from graphql_api.graph.redaction import redact
-from graphql_api.graph.scalars import serialize_json
+from graphql_api.identity.signing_keys import derive, signing_key
+from graphql_api.log_feed.errors import FeedUnavailableError, UnfitDatabaseError
+from graphql_api.log_feed.event import Event
+from graphql_api.log_feed.feed import Feed
+from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.codecs import timestamp
+from graphql_api.postgres.vocabularies import LEVELS, OTHER
+from graphql_api.relational.redaction import redact
+from graphql_api.relational.scalars import serialize_json
 from graphql_api.settings import Settings
 
 _STYLES = {"DEBUG": "dim", "INFO": "green", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}

@@ -12,8 +12,8 @@ from graphql_api.cli.database import direct_address, embedded_or_given
 from graphql_api.cli.demo import load_and_grow
 from graphql_api.cli.errors import spoken
 from graphql_api.cli.reference import settings_page
-from graphql_api.db.migrate import current_revision
-from graphql_api.db.migrate import migrate as migrate_database
+from graphql_api.postgres.migrate import current_revision
+from graphql_api.postgres.migrate import migrate as migrate_database
 from graphql_api.schema import schema_text
 from graphql_api.settings import Settings
 

@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from graphql_api.auth import service_tokens, users
-from graphql_api.auth.viewer import Scope
 from graphql_api.cli.database import embedded_or_given, opened
-from graphql_api.db.codecs import timestamp
+from graphql_api.identity import service_tokens, users
+from graphql_api.identity.viewer import Scope
+from graphql_api.postgres.codecs import timestamp
 from graphql_api.settings import Settings
 
 _WIDTH = 1000

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from graphql_api.auth import roles, users
-from graphql_api.auth.passwords import Passwords
-from graphql_api.auth.viewer import Role
 from graphql_api.cli.database import embedded_or_given, opened
+from graphql_api.identity import roles, users
+from graphql_api.identity.passwords import Passwords
+from graphql_api.identity.viewer import Role
 from graphql_api.settings import Settings
 
 app = typer.Typer(help="Create users and grant roles.", no_args_is_help=True)

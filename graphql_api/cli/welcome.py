@@ -4,7 +4,7 @@ import json
 import shlex
 
 from graphql_api.cli.demo import PASSWORD
-from graphql_api.demo.desk import OPERATOR, TRADER
+from graphql_api.dev.demo.desk import OPERATOR, TRADER
 
 _QUERY = """
 mutation Hello($email: String!, $password: String!) {

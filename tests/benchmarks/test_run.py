@@ -14,8 +14,8 @@ from benchmarks.scale import measure as scale
 from benchmarks.scale.report import plans, tables
 from benchmarks.servers import OURS, SERVERS, Server, ServerError
 from benchmarks.workloads import WORKLOADS
-from graphql_api.db.address import Address
-from graphql_api.features.trades import TradeOrderField
+from graphql_api.domain.trade import TradeOrderField
+from graphql_api.postgres.address import Address
 
 SMALL = [replace(workload, requests=2 * workload.connections) for workload in WORKLOADS]
 

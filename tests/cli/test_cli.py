@@ -12,8 +12,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from graphql_api.db.address import Address
-from graphql_api.db.migrate import newest_revision
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.migrate import newest_revision
 from tests import factories
 
 

@@ -2,8 +2,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from graphql_api.engine.persisted import hash_of
-from graphql_api.engine.registry import load
+from graphql_api.execution.document_manifest import load
+from graphql_api.execution.persisted import hash_of
 
 
 def run(*arguments: str | Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

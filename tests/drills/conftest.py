@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from graphql_api.db.database import Database
-from graphql_api.feed import Feed, FeedOptions
+from graphql_api.log_feed import Feed, FeedOptions
+from graphql_api.postgres.database import Database
 from tests.drills.follower import KEY
 from tests.drills.servers import Server
 

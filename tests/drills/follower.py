@@ -7,9 +7,9 @@ import asyncio
 import json
 import sys
 
-from graphql_api.db.address import Address
-from graphql_api.db.database import Database
-from graphql_api.feed import Feed, FeedError, FeedOptions, LogFilter, Pace, Retention
+from graphql_api.log_feed import Feed, FeedError, FeedOptions, LogFilter, Pace, Retention
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.database import Database
 
 KEY = b"the key that all processes share"
 

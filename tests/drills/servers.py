@@ -10,9 +10,9 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from graphql_api.db.address import Address
-from graphql_api.db.embedded.programs import Account, Programs, environment
-from graphql_api.db.migrate import migrate
+from graphql_api.dev.embedded.programs import Account, Programs, environment
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.migrate import migrate
 from tests.scratch import scratch_folder
 
 DATABASE = "drill"

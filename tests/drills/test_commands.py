@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from tests.drills.servers import Server
-from tests.feed.conftest import write
+from tests.log_feed.conftest import write
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
 

@@ -6,10 +6,10 @@ import random
 import asyncpg
 import pytest
 
-from graphql_api.feed import Feed, FeedOptions, FeedUnavailableError, LogFilter, Pace
+from graphql_api.log_feed import Feed, FeedOptions, FeedUnavailableError, LogFilter, Pace
 from tests.drills.conftest import MakeFeed, MakeServer
 from tests.drills.servers import Server
-from tests.feed.writers import Committed, Writer
+from tests.log_feed.writers import Committed, Writer
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 

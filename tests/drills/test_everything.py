@@ -12,7 +12,7 @@ import pytest
 
 from tests.drills.client import Client
 from tests.drills.servers import Server
-from tests.feed.writers import Committed, Writer
+from tests.log_feed.writers import Committed, Writer
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(3600)]
 

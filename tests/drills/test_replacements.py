@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from graphql_api.feed import FeedError, LogFilter, UnfitDatabaseError
+from graphql_api.log_feed import FeedError, LogFilter, UnfitDatabaseError
 from tests.drills.conftest import MakeFeed, MakeServer
 from tests.drills.servers import DATABASE, Server
-from tests.feed.conftest import messages, write
+from tests.log_feed.conftest import messages, write
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
 

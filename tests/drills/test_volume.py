@@ -3,10 +3,10 @@
 import asyncpg
 import pytest
 
-from graphql_api.feed import Feed, LogFilter, Subscription
+from graphql_api.log_feed import Feed, LogFilter, Subscription
 from tests.drills.conftest import MakeFeed
 from tests.drills.servers import Server
-from tests.feed.conftest import messages, write
+from tests.log_feed.conftest import messages, write
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import asyncpg
 import httpx
 
-from graphql_api.auth import service_tokens
-from graphql_api.auth.viewer import Scope
+from graphql_api.identity import service_tokens
+from graphql_api.identity.viewer import Scope
 from tests import factories
 from tests.service.conftest import Service
 

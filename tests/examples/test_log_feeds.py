@@ -13,10 +13,10 @@ import asyncpg
 import httpx
 import pytest
 
-from graphql_api.auth.secrets import derive
-from graphql_api.auth.viewer import Role
-from graphql_api.db.address import Address
-from graphql_api.feed.cursor import CursorCodec
+from graphql_api.identity.signing_keys import derive
+from graphql_api.identity.viewer import Role
+from graphql_api.log_feed.cursor import CursorCodec
+from graphql_api.postgres.address import Address
 from tests import factories
 from tests.node import node_with
 from tests.service.conftest import PASSWORD, Service, served_from, service

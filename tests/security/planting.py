@@ -12,7 +12,7 @@ import asyncpg
 from sqlalchemy import Boolean, Column, DateTime, Integer, Numeric, String, Table
 from sqlalchemy.dialects.postgresql import UUID
 
-from graphql_api.db import tables
+from graphql_api.postgres import tables
 from tests import factories
 
 TABLES: Mapping[str, Table] = {

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from graphql_api.auth.viewer import Scope
+from graphql_api.identity.viewer import Scope
 from tests.edge import Edge
 
 RESPONSE = "application/graphql-response+json"

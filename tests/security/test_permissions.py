@@ -2,11 +2,11 @@
 
 import pytest
 
-from graphql_api.auth.viewer import ANONYMOUS
-from graphql_api.engine.fields import Check, DeclaredField
-from graphql_api.graph import permissions
-from graphql_api.graph.context import Context
-from graphql_api.graph.errors import UnauthenticatedError
+from graphql_api.execution.fields import Check, DeclaredField
+from graphql_api.identity.viewer import ANONYMOUS
+from graphql_api.relational import permissions
+from graphql_api.relational.context import Context
+from graphql_api.relational.errors import UnauthenticatedError
 from graphql_api.schema import schema
 from tests.asking import Graph
 

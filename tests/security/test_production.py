@@ -11,9 +11,9 @@ import pytest
 from graphql import build_client_schema, get_introspection_query
 
 from graphql_api.app import create_app
-from graphql_api.auth.secrets import SecretKeyError
-from graphql_api.auth.viewer import Scope
-from graphql_api.db.address import Address
+from graphql_api.identity.signing_keys import SecretKeyError
+from graphql_api.identity.viewer import Scope
+from graphql_api.postgres.address import Address
 from tests import factories
 from tests.asking import settings_for
 from tests.edge import Edge, codes, served

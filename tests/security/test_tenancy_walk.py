@@ -15,8 +15,8 @@ import asyncpg
 import pytest
 from sqlalchemy import Select
 
-from graphql_api.auth.viewer import ANONYMOUS, Scope, ServiceToken, Viewer
-from graphql_api.graph.entity import Entity
+from graphql_api.identity.viewer import ANONYMOUS, Scope, ServiceToken, Viewer
+from graphql_api.relational.entity import Entity
 from tests import factories
 from tests.asking import Graph, operator, trader
 from tests.security.planting import TABLES, Tenant

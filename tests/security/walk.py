@@ -19,9 +19,9 @@ from graphql import (
     is_non_null_type,
 )
 
-from graphql_api.engine.operations import Operations
+from graphql_api.execution.operations import Operations
+from graphql_api.gateway.errors import mask
 from graphql_api.schema import schema
-from graphql_api.web.errors import mask
 from tests.asking import Graph
 
 _LIST_FORM = ("nodes", "pageInfo")

@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from graphql_api.auth import roles, users
-from graphql_api.auth.passwords import Passwords
-from graphql_api.auth.viewer import Role
-from graphql_api.db.address import Address
-from graphql_api.db.database import Database
+from graphql_api.identity import roles, users
+from graphql_api.identity.passwords import Passwords
+from graphql_api.identity.viewer import Role
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.database import Database
 
 PASSWORD = "a long enough password"
 LOGIN = """

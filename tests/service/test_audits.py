@@ -1,6 +1,6 @@
 from tests.node import node_with
 from tests.service.conftest import Service
-from tests.web.scripts import AUDITS, FOLDER, said
+from tests.transport.scripts import AUDITS, FOLDER, said
 
 
 async def test_the_development_profile_passes_every_audit_of_graphql_over_http(service: Service) -> None:

@@ -9,7 +9,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from graphql_api.auth.viewer import Role
+from graphql_api.identity.viewer import Role
 from tests.service.conftest import Service
 
 PROTOCOL = Subprotocol("graphql-transport-ws")

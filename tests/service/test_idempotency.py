@@ -7,8 +7,8 @@ import asyncpg
 import httpx
 import pytest
 
-from graphql_api.auth import service_tokens
-from graphql_api.auth.viewer import Scope
+from graphql_api.identity import service_tokens
+from graphql_api.identity.viewer import Scope
 from tests import factories
 from tests.service.conftest import Service
 

@@ -9,7 +9,7 @@ from gql import Client, GraphQLRequest
 from gql.transport.httpx import HTTPXAsyncTransport
 from gql.transport.websockets import WebsocketsTransport
 
-from graphql_api.auth.viewer import Role
+from graphql_api.identity.viewer import Role
 from tests import factories
 from tests.factories import NOW
 from tests.service.conftest import Service

@@ -4,7 +4,7 @@ import re
 
 import asyncpg
 
-from graphql_api.auth.viewer import Role
+from graphql_api.identity.viewer import Role
 from tests import factories
 from tests.service.conftest import LOGIN, PASSWORD, Service
 

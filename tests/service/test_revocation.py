@@ -9,10 +9,10 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from graphql_api.auth import roles
-from graphql_api.auth.secrets import derive
-from graphql_api.auth.tokens import AccessTokens
-from graphql_api.auth.viewer import Role
+from graphql_api.identity import roles
+from graphql_api.identity.signing_keys import derive
+from graphql_api.identity.tokens import AccessTokens
+from graphql_api.identity.viewer import Role
 from tests.service.conftest import Service
 from tests.service.sockets import socket_of
 

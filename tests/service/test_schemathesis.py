@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from schemathesis.core.result import Ok
 from schemathesis.graphql import nodes
 
-from graphql_api.auth import service_tokens
-from graphql_api.auth.viewer import Scope
+from graphql_api.identity import service_tokens
+from graphql_api.identity.viewer import Scope
 from tests import factories
 from tests.service.conftest import Service
 

@@ -8,8 +8,8 @@ import asyncpg
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from graphql_api.auth import service_tokens
-from graphql_api.auth.viewer import Scope
+from graphql_api.identity import service_tokens
+from graphql_api.identity.viewer import Scope
 from tests import factories
 from tests.service.conftest import Service
 from tests.service.sockets import socket_of

@@ -1,0 +1,186 @@
+"""The simulated bot: another program that trades and logs, as the real one does, while people look."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from graphql_api.dev.demo.desk import TRADER
+from graphql_api.dev.demo.ledger import Ledger, Position, Seat
+from graphql_api.dev.demo.market import INSTRUMENTS, Instrument, step
+from graphql_api.dev.demo.rows import ONE, chance, money
+from graphql_api.dev.demo.trades import RISK, size
+from graphql_api.postgres.address import Address
+
+log = logging.getLogger(__name__)
+
+_ONE_BOT: Final = 0x62_6F_74  # the advisory lock that a database's only bot holds
+_RETRY_SECONDS = 1.0
+_TRADES_PER_SESSION = 100
+_POSITIONS = 5  # at once, where risk settings don't say
+_LOTS = 100  # the same
+_HOLD = 24  # bars, by which sizes are reckoned
+_CALM = 8  # a tick moves a price by this part of what five minutes do
+
+_CHATTER: tuple[tuple[str, str, str, Mapping[str, object] | None], ...] = (
+    *[("INFO", "bot", "Heartbeat", {"latency_ms": 18, "queue": 0})] * 12,
+    *[("INFO", "tradelocker", "Balances in step with the broker", None)] * 3,
+    *[("DEBUG", "market-data", "Snapshot of 7 instruments stored", {"instruments": 7, "gaps": 0})] * 3,
+    ("WARNING", "market-data", "No quote for 4 seconds", {"symbol": "XAUUSD", "seconds": 4}),
+    ("WARN", "tradelocker", "Slow answer from the broker", {"path": "/trade/orders", "took_ms": 2840}),
+    ("ERROR", "market-data", "Feed lost, connecting again", {"attempt": 1, "error": "TimeoutError"}),
+)
+
+
+async def run(address: Address, *, seed: int = 0, pace: float = 1.0) -> None:
+    """Trade and log in the demo desk's accounts until cancelled, one event every `pace` seconds or so.
+
+    Sessions and trades that it finds open it takes up as its own, at the start and after whatever went
+    wrong with the database. A second bot on the same database waits until the first is gone.
+    """
+    rng = chance(seed, "bot")
+    while True:
+        try:
+            await work(address, rng, pace)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            log.warning("the simulated bot starts again: %s: %s", type(error).__name__, error)
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def work(address: Address, rng: random.Random, pace: float) -> None:
+    """Work over one connection, for as long as it lasts; return at once where another bot is at work."""
+    connection = await address.connect_plain(application="simulated bot")
+    try:
+        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _ONE_BOT):
+            return
+        bot = await Bot.begin(Ledger(connection), rng)
+        while True:
+            await bot.tick(int(time.time()))
+            await asyncio.sleep(pace * rng.uniform(0.5, 1.5))
+    finally:
+        connection.terminate()  # waits for nothing: the server may be gone, or this task cancelled
+
+
+class Bot:
+    """What the bot knows of its accounts and of the market, and what it does about it."""
+
+    def __init__(
+        self, ledger: Ledger, rng: random.Random, seats: list[Seat], prices: dict[Instrument, int]
+    ) -> None:
+        self._ledger = ledger
+        self._rng = rng
+        self._seats = seats
+        self._prices = prices
+
+    @classmethod
+    async def begin(cls, ledger: Ledger, rng: random.Random) -> "Bot":
+        """Take up what is open, at the prices last seen."""
+        async with ledger.transaction():
+            seats = await ledger.seats()
+            prices = {each: int((await ledger.last_price(each)).scaleb(8)) for each in INSTRUMENTS.values()}
+            adopted = sum(len(seat.session.positions) for seat in seats)
+            await ledger.log("INFO", "bot", "Bot started", {"accounts": len(seats), "open_trades": adopted})
+        return cls(ledger, rng, seats, prices)
+
+    async def tick(self, now: int) -> None:
+        """One event, at a second since 1970: a trade closed or opened, a new session, or a mere line."""
+        for instrument, price in self._prices.items():
+            if instrument.is_open(now):
+                self._prices[instrument] = step(instrument, price, self._rng, calm=_CALM)
+        closable = [
+            (seat, position)
+            for seat in self._seats
+            for position in seat.session.positions
+            if position.instrument.is_open(now)
+        ]
+        ready = [
+            (seat, instrument, strategy_id)
+            for seat in self._seats
+            if seat.session.placed < _TRADES_PER_SESSION
+            for instrument, strategy_id in seat.plays
+            if instrument.is_open(now)
+        ]
+        finished = [
+            seat
+            for seat in self._seats
+            if seat.session.placed >= _TRADES_PER_SESSION and not seat.session.positions
+        ]
+        async with self._ledger.transaction():
+            if finished:
+                await self._start_again(finished[0])
+            elif self._rng.randrange(20) < len(closable):  # the more are open, the sooner one is closed
+                await self._close(*self._rng.choice(closable))
+            elif ready and self._rng.randrange(5) < 3:
+                await self._open(*self._rng.choice(self._preferred(ready)))
+            else:
+                await self._ledger.log(*self._rng.choice(_CHATTER))
+
+    def _preferred(self, ready: list[tuple[Seat, Instrument, UUID]]) -> list[tuple[Seat, Instrument, UUID]]:
+        """Half of the time, the accounts that the demo login sees."""
+        seen = [each for each in ready if each[0].email == TRADER]
+        return seen if seen and self._rng.randrange(2) else ready
+
+    async def _open(self, seat: Seat, instrument: Instrument, strategy_id: UUID) -> None:
+        session = seat.session
+        limits = await self._ledger.limits(seat.account_id)
+        allowed = _POSITIONS if limits.positions is None else limits.positions
+        if len(session.positions) >= allowed:
+            held = {"account": seat.account_number, "open": len(session.positions), "limit": allowed}
+            await self._ledger.log("WARNING", "risk", "No more positions allowed", held)
+            return
+        price = self._prices[instrument]
+        largest = _LOTS * 100 if limits.size is None else int(limits.size * 100)
+        lots = size(instrument, price, _HOLD, max(int(session.balance.scaleb(8)), ONE), largest, RISK)
+        if not lots:
+            await self._ledger.log(
+                "WARNING", "risk", "No position is small enough", {"account": seat.account_number}
+            )
+            return
+        position = await self._ledger.open_trade(
+            session,
+            strategy_id,
+            instrument,
+            bought=bool(self._rng.getrandbits(1)),
+            price=money(price),
+            size=Decimal(lots).scaleb(-2),
+            confidence=Decimal(5_000 + self._rng.randrange(4_600)).scaleb(-4),
+        )
+        session.placed += 1
+        session.positions.append(position)
+        await self._report("Trade opened", seat, position, money(price))
+
+    async def _close(self, seat: Seat, position: Position) -> None:
+        price = money(self._prices[position.instrument])
+        await self._ledger.close_trade(seat.session, position, price)
+        seat.session.positions.remove(position)
+        await self._report("Trade closed", seat, position, price, pnl=position.profit(price))
+
+    async def _report(
+        self, message: str, seat: Seat, position: Position, price: Decimal, **more: Decimal
+    ) -> None:
+        details = {
+            "trade_id": position.id,
+            "session_id": seat.session.id,
+            "account": seat.account_number,
+            "symbol": position.instrument.symbol,
+            "direction": "buy" if position.bought else "sell",
+            "size": position.size,
+            "price": price,
+            **more,
+        }
+        await self._ledger.log("INFO", "execution", message, details)
+
+    async def _start_again(self, seat: Seat) -> None:
+        ended = seat.session
+        profit = await self._ledger.end_session(ended)
+        result = {"session_id": ended.id, "trades": ended.placed, "pnl": profit}
+        await self._ledger.log("INFO", "bot", "Session ended", result)
+        seat.session = await self._ledger.start_session(seat.account_id)
+        begun = {"session_id": seat.session.id, "account": seat.account_number}
+        await self._ledger.log("INFO", "bot", "Session started", begun)

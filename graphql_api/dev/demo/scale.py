@@ -1,0 +1,120 @@
+"""The desk at size: many more traders beside it, with millions of trades."""
+
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from graphql_api.dev.demo.bulk import Progress, without_indexes
+from graphql_api.dev.demo.desk import TRADER, Book, books, user
+from graphql_api.dev.demo.load import SEED
+from graphql_api.dev.demo.rows import DAY, Session, Trade, User, chance
+from graphql_api.dev.demo.sample import DAYS
+from graphql_api.dev.demo.sessions import runs, shares
+from graphql_api.dev.demo.stream import Life, Market, drawn
+from graphql_api.postgres.address import Address
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_TRADES_PER_ACCOUNT = 10_000
+_ACCOUNTS_PER_USER = 2
+
+
+class SampleMissingError(Exception):
+    """The desk isn't in this database: it has to be loaded before it can grow."""
+
+
+def unseen(what: str, done: int, of: int) -> None:
+    """Progress that nobody watches."""
+
+
+async def scale(
+    address: Address,
+    *,
+    trades: int,
+    progress: Progress = unseen,
+    seed: int = SEED,
+    now: datetime | None = None,
+) -> int:
+    """Add traders to a loaded desk until the database holds `trades` trades; return how many were added.
+
+    The desk's own accounts keep their size. It is one transaction, during which nobody else can read the
+    trades. Raises SampleMissingError, and asyncpg's errors.
+    """
+    connection = await address.connect_plain(application="graphql-api demo")
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
+            count = trades - int(await connection.fetchval("SELECT count(*) FROM trades"))
+            if count <= 0:
+                return 0
+            await _grow(connection, count, seed, int((now or datetime.now(UTC)).timestamp()), progress)
+        progress("settling", 0, 1)
+        await connection.execute("VACUUM (ANALYZE)")
+        progress("settling", 1, 1)
+        return count
+    finally:
+        await connection.close()
+
+
+async def _grow(
+    connection: "asyncpg.Connection", count: int, seed: int, now: int, progress: Progress
+) -> None:
+    password_hash = await connection.fetchval("SELECT password_hash FROM users WHERE email = $1", TRADER)
+    if password_hash is None:
+        raise SampleMissingError(f"{TRADER} isn't in this database: load the demo data first")
+    known = int(await connection.fetchval("SELECT count(*) FROM users"))
+    strategies = {
+        row["name"]: row["id"] for row in await connection.fetch("SELECT name, id FROM ai_strategies")
+    }
+    first = now - DAYS * DAY
+    rng = chance(seed, f"scale {known}")
+    users, desk = _newcomers(rng, known, count, password_hash, strategies, first, now)
+    await _copy(connection, "users", users)
+    await _copy(connection, "tradelocker_accounts", [book.account for book in desk])
+    async with without_indexes(connection, "trades", progress):
+        # The trades' keys are off, so they may come before their sessions, whose totals follow from them.
+        lives = _lives(rng, desk, count, f"trades {known}", Market(seed, first, now))
+        sessions: list[Session] = []
+        async with aclosing(drawn(lives, count, sessions, progress)) as rows:
+            await connection.copy_to_table("trades", columns=Trade._fields, source=rows, format="csv")
+        await _copy(connection, "trading_sessions", sessions)
+
+
+async def _copy(connection: "asyncpg.Connection", table: str, records: Sequence[Any]) -> None:
+    await connection.copy_records_to_table(table, columns=records[0]._fields, records=records)
+
+
+def _newcomers(
+    rng: random.Random,
+    known: int,
+    trades: int,
+    password_hash: str,
+    strategies: Mapping[str, UUID],
+    first: int,
+    now: int,
+) -> tuple[list[User], list[Book]]:
+    """Traders numbered from `known` on, and their accounts, enough for so many trades."""
+    users: list[User] = []
+    desk: list[Book] = []
+    while len(desk) * _TRADES_PER_ACCOUNT < trades:
+        number = known + len(users)
+        owner = user(rng, f"desk-{number:06}@example.com", password_hash, first, now)
+        users.append(owner)
+        kinds = range(number, number + _ACCOUNTS_PER_USER)
+        desk += books(rng, owner, kinds, strategies, first, now)
+    return users, desk
+
+
+def _lives(rng: random.Random, desk: Sequence[Book], trades: int, part: str, market: Market) -> list[Life]:
+    """What the bots of these accounts are to run, with so many trades in all."""
+    lives = [runs(rng, book, market.last) for book in desk]
+    series = market.series()
+    counts = iter(shares(trades, [run.weight(series) for life in lives for run in life]))
+    return [
+        Life(f"{part} {number}", life, [next(counts) for _ in life], market)
+        for number, life in enumerate(lives)
+    ]

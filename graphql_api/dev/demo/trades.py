@@ -1,0 +1,131 @@
+"""Trades: a strategy's guess about an instrument, and what the market made of it."""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from math import isqrt
+from uuid import UUID
+
+from graphql_api.dev.demo.market import BAR, Instrument, Series
+from graphql_api.dev.demo.rows import Session, Trade, identifier, moment, money, spelling
+from graphql_api.dev.demo.sessions import Run, opening_balance
+from graphql_api.dev.demo.strategies import Play
+
+BUY = ("buy", "long", "BUY", "b")
+SELL = ("sell", "short", "Sell", "s")
+OPEN = ("open", "active", "OPEN")
+CLOSED = ("closed", "filled", "Closed")
+CANCELLED = ("cancelled", "canceled", "removed")
+REJECTED = ("rejected", "refused")
+
+RISK = 4_000
+"""Millionths of the balance that a usual move costs or earns."""
+
+
+def size(instrument: Instrument, price: int, hold: int, balance: int, largest: int, risk: int) -> int:
+    """The hundredths of a lot on which a usual move over `hold` bars costs `risk` millionths of a balance."""
+    usual_move = price * instrument.volatility * isqrt(hold) // 1_000_000
+    return min(max(balance * risk * 100 // (usual_move * instrument.contract * 1_000_000), 1), largest)
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """What a run may play: a strategy's guess on a series, within these bars."""
+
+    play: Play
+    series: Series
+    bars: range
+    size: int
+
+
+def hands(run: Run, market: Mapping[str, Series], balance: Decimal, *, risk: int = RISK) -> list[Hand]:
+    """Every play that has bars enough in this run to open and to close."""
+    found = []
+    for play in run.book.plays:
+        series = market[play.instrument.symbol]
+        bars = run.bars(market, play.instrument.symbol)
+        if len(bars) > 1:
+            price = series.prices[bars[0]]
+            lots = size(play.instrument, price, play.hold, int(balance.scaleb(8)), run.book.largest, risk)
+            found.append(Hand(play, series, bars, lots))
+    return found
+
+
+def trade(rng: random.Random, run: Run, session_id: UUID, hand: Hand) -> Trade:
+    """One trade of a run. It is open if the run is running and would hold it beyond now."""
+    play, series = hand.play, hand.series
+    entry_bar = hand.bars[0] + rng.randrange(len(hand.bars) - 1)
+    exit_bar = entry_bar + 1 + rng.randrange(2 * play.hold)
+    last = hand.bars[-1]
+    is_open = run.running and exit_bar > last
+    exit_bar = min(exit_bar, last)
+    entry_offset, exit_offset = rng.randrange(BAR), rng.randrange(BAR)
+    entry_price, exit_price = series.price(entry_bar, entry_offset), series.price(exit_bar, exit_offset)
+    bought = (exit_price >= entry_price) == (rng.randrange(1000) < play.edge)
+    lots = min(max(hand.size * rng.randrange(60, 141) // 100, 1), run.book.largest)
+    profit = play.instrument.profit(exit_price - entry_price if bought else entry_price - exit_price, lots)
+    manual = rng.randrange(40) == 0
+    opened = Trade(
+        identifier(rng),
+        session_id,
+        play.instrument.symbol,
+        spelling(rng, *(BUY if bought else SELL)),
+        money(entry_price),
+        None,
+        Decimal(lots).scaleb(-2),
+        moment(series.times[entry_bar] + entry_offset, rng.randrange(1_000_000)),
+        None,
+        None,
+        spelling(rng, *OPEN),
+        None if manual else play.strategy_id,
+        None if manual else Decimal(5_000 + rng.randrange(4_600)).scaleb(-4),
+    )
+    fate = rng.randrange(1000)
+    if fate < 30:
+        return opened._replace(status=rng.choice(CANCELLED))
+    if fate < 45:
+        return opened._replace(status=rng.choice(REJECTED))
+    if is_open:
+        return opened
+    return opened._replace(
+        exit_price=money(exit_price),
+        exit_time=moment(series.times[exit_bar] + exit_offset, rng.randrange(1_000_000)),
+        pnl=money(profit),
+        status=spelling(rng, *CLOSED),
+    )
+
+
+def trades(rng: random.Random, run: Run, session_id: UUID, count: int, playable: list[Hand]) -> list[Trade]:
+    """So many trades of a run, oldest first."""
+    made = [trade(rng, run, session_id, rng.choice(playable)) for _ in range(count)]
+    return sorted(made, key=lambda each: each.entry_time)
+
+
+@dataclass(frozen=True, slots=True)
+class Traded:
+    """A run that has been played: its row, its trades, and what it might have played."""
+
+    run: Run
+    session: Session
+    trades: list[Trade]
+    playable: list[Hand]
+
+
+def history(
+    rng: random.Random,
+    life: Sequence[Run],
+    counts: Sequence[int],
+    market: Mapping[str, Series],
+    *,
+    risk: int = RISK,
+) -> Iterator[Traded]:
+    """The runs of one account, with so many trades each; each begins with what the one before has left."""
+    session = None
+    for run, count in zip(life, counts, strict=True):
+        session_id = identifier(rng)
+        balance = opening_balance(session, run.book)
+        playable = hands(run, market, balance, risk=risk)
+        made = trades(rng, run, session_id, count, playable)
+        session = run.session(session_id, run.book.account.id, balance, made)
+        yield Traded(run, session, made, playable)

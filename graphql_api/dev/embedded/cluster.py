@@ -1,0 +1,150 @@
+"""The embedded server's data: in which folder, made how, and reached by which socket."""
+
+import hashlib
+import os
+import shutil
+import socket
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from graphql_api.dev.embedded.keeper import lines_if_ready
+from graphql_api.dev.embedded.programs import Account, EmbeddedPostgresError, Programs, run
+
+# As root, where data goes whose own folder no other account can enter.
+ELSEWHERE = Path("/var/lib/graphql-api")
+PORT = 5432
+SOCKET = f".s.PGSQL.{PORT}"
+
+_LONGEST_SOCKET_PATH = 103  # bytes; macOS allows the fewest
+
+_CREATE_DATABASE = r"""
+SELECT format('CREATE DATABASE %I', :'name')
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A PostgreSQL data folder, and the programs that work on it."""
+
+    data: Path
+    programs: Programs
+
+    @classmethod
+    def open(cls, base: Path, *, lock: int, sync: bool) -> "Cluster":
+        """The cluster of `base`, made if there is none yet.
+
+        The caller holds `lock`, a file descriptor, and so does the making: if the caller is killed, the
+        next one waits until the making has ended too. Without `sync` a crash of the machine may spoil it.
+        """
+        elsewhere = base / "elsewhere"
+        home = elsewhere.resolve() if elsewhere.is_dir() else base
+        account = Account.for_data(home / "data")
+        if home == base:
+            base.chmod(0o700 if account.ours else 0o711)
+            if not account.reaches(base):
+                home = _make_home(elsewhere, account)
+        data = home / "data"
+        version = data / "PG_VERSION"
+        made_by = int(version.read_text()) if version.exists() else None
+        cluster = cls(data, Programs.find(account, made_by).within_reach(home))
+        if made_by is None:
+            cluster._make(lock=lock, sync=sync)
+        return cluster
+
+    def _make(self, *, lock: int, sync: bool) -> None:
+        half = self.data.with_name("initdb")
+        shutil.rmtree(half, ignore_errors=True)  # of a start that was interrupted
+        half.mkdir(mode=0o700)
+        self.programs.account.give(half)
+        # The same sort order on every machine, and upper and lower case of all letters.
+        locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+        self.programs.run(
+            "initdb",
+            *("--pgdata", half, "--username=postgres", "--encoding=UTF8", "--data-checksums"),
+            *(locale if self.programs.version >= 17 else ("--locale=C.UTF-8",)),
+            *("--auth-local=trust", "--auth-host=reject"),
+            *(() if sync else ("--no-sync",)),
+            keep_open=(lock,),
+        )
+        half.rename(self.data)
+
+    @property
+    def pid_file(self) -> Path:
+        """What the server writes about itself; one that was killed leaves it behind."""
+        return self.data / "postmaster.pid"
+
+    def command(self, socket_folder: Path, settings: Mapping[str, str]) -> list[str]:
+        """The command that runs the server."""
+        folder = str(socket_folder).replace('"', '""')  # quoted, since it is a list of folders
+        ours = {"listen_addresses": "", "port": str(PORT), "unix_socket_directories": f'"{folder}"'}
+        options = [f"--{name}={value}" for name, value in {**settings, **ours}.items()]
+        return [str(self.programs.folder / "postgres"), "-D", str(self.data), *options]
+
+    def socket_of_running_server(self) -> Path | None:
+        """The folder of its socket if a server is ready to answer."""
+        lines = lines_if_ready(self.pid_file)
+        if not lines:
+            return None
+        folder = Path(lines[4])
+        with socket.socket(socket.AF_UNIX) as client:
+            # The file may be a killed server's, and then nobody listens at its socket.
+            return folder if client.connect_ex(str(folder / SOCKET)) == 0 else None
+
+    def create_database(self, name: str, socket_folder: Path) -> None:
+        """Create a database unless it exists."""
+        self.programs.run(
+            "psql",
+            *("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--set=name={name}"),
+            *(f"--host={socket_folder}", f"--port={PORT}", "--username=postgres", "--dbname=postgres"),
+            text=_CREATE_DATABASE,
+        )
+
+    def shut_down(self) -> None:
+        """Ask the server that wrote the pid file to shut down, without waiting."""
+        command = (self.programs.folder / "pg_ctl", "stop", "--pgdata", self.data, "--mode=fast", "--no-wait")
+        run(command, account=self.programs.account)  # it may have ended just now
+
+    def socket_folder(self) -> Path:
+        """The data folder, or a short name for it: the paths of sockets can't be long."""
+        # A comma would part a URL's hosts.
+        if len(os.fsencode(self.data / SOCKET)) <= _LONGEST_SOCKET_PATH and "," not in str(self.data):
+            return self.data
+        digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
+        folder = Path(f"/tmp/graphql-api-{digest}")  # noqa: S108 - short, and open to every account
+        account = self.programs.account
+        try:
+            folder.mkdir(mode=0o700)
+            account.give(folder)
+        except FileExistsError:
+            found = folder.lstat()
+            owner = os.geteuid() if account.ours else account.uid
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
+                raise EmbeddedPostgresError(
+                    f"{folder} is another user's: choose a shorter GRAPHQL_API_DATA_DIR"
+                ) from None
+        return folder
+
+
+def _make_home(link: Path, account: Account) -> Path:
+    """A folder that `account` can enter, and `link` to it."""
+    if (link.parent / "data").exists():
+        raise EmbeddedPostgresError(f"the account that owns {link.parent / 'data'} can't enter its folder")
+    try:
+        ELSEWHERE.mkdir(parents=True)
+        ELSEWHERE.chmod(0o755)
+    except FileExistsError:
+        pass
+    home = Path(tempfile.mkdtemp(prefix="postgresql-", dir=ELSEWHERE))
+    home.chmod(0o711)
+    if not account.reaches(home):
+        raise EmbeddedPostgresError(
+            f"no account but root can enter {link.parent} or {ELSEWHERE}: "
+            "choose another GRAPHQL_API_DATA_DIR, or set DATABASE_URL"
+        )
+    link.unlink(missing_ok=True)
+    link.symlink_to(home)
+    return home

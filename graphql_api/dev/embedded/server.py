@@ -1,0 +1,186 @@
+"""The embedded server's life: started on demand, shared by whoever asks, ended after the last of them.
+
+Four files in its folder are only there to be locked. The kernel unlocks them however a process ends, so
+they are right where a process id in a file would be stale, or another process's by now.
+
+- `clients.lock` is shared by all who use the server; whoever holds it alone may end the server.
+- `start.lock` is held by whoever starts the server.
+- `keeper.lock` is held by the keeper, the process that runs the server (`keeper.py`).
+- `server.lock` is held by every process of the server.
+"""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from graphql_api.dev.embedded import keeper
+from graphql_api.dev.embedded.cluster import PORT, SOCKET, Cluster
+from graphql_api.dev.embedded.programs import EmbeddedPostgresError, environment
+
+_START_PATIENCE = 120.0  # seconds; a server that was killed replays its log first
+_SHUTDOWN_PATIENCE = 30.0  # seconds; then the keeper has its turn, and more force
+_PAUSE = 0.01
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server in a folder, behind a socket that only its own account can use.
+
+    Any number of processes may start the same folder: they share one server, which ends after the last
+    of them, whether that one stops it, exits or is killed. The folder's parents stay as they are. As
+    root, where no other account can enter the folder, the data is kept below `cluster.ELSEWHERE`, and
+    the link `elsewhere` in the folder leads there.
+    """
+
+    def __init__(
+        self, base: Path, database: str = "graphql_api", settings: Mapping[str, str] | None = None
+    ) -> None:
+        """Does nothing before `start`. `settings` are PostgreSQL's; those of the first to start count."""
+        self._base = base.expanduser().resolve()
+        self._database = database
+        self._settings = dict(settings or {})
+        self._clients: int | None = None
+        self._cluster: Cluster | None = None
+
+    def start(self) -> str:
+        """Start the server unless it runs, create the database unless it exists, and return its URL.
+
+        Blocks: about a second the first time, a tenth of one later. Raises EmbeddedPostgresError.
+        """
+        if self._clients is not None:
+            raise EmbeddedPostgresError("this server is started already")
+        try:
+            socket = self._join()
+        except BaseException as error:
+            self._let_go()
+            if isinstance(error, OSError):
+                raise EmbeddedPostgresError(
+                    f"no PostgreSQL in {self._base}: {error}. "
+                    "Choose another GRAPHQL_API_DATA_DIR, or set DATABASE_URL"
+                ) from error
+            raise
+        query = urlencode({"host": socket, "port": PORT}, quote_via=quote, safe="/")
+        return f"postgresql://postgres@/{quote(self._database)}?{query}"
+
+    def stop(self) -> None:
+        """Let go of the server. The last one to do so returns when the server has shut down."""
+        if self._clients is None:
+            return
+        try:
+            fcntl.flock(self._clients, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass  # others use it
+        else:  # whoever comes now waits until we have let go
+            self._end_server()
+        finally:
+            self._let_go()
+
+    def _join(self) -> Path:
+        """Become a client of the server, started if need be, and return the folder of its socket."""
+        self._base.mkdir(parents=True, exist_ok=True)
+        self._clients = self._open("clients.lock")
+        fcntl.flock(self._clients, fcntl.LOCK_SH)  # waits for a server that is being shut down
+        with self._lock("start.lock") as lock:
+            sync = self._settings.get("fsync") != "off"
+            self._cluster = Cluster.open(self._base, lock=lock, sync=sync)
+            socket = self._run(self._cluster)
+            self._cluster.create_database(self._database, socket)
+        return socket
+
+    def _run(self, cluster: Cluster) -> Path:
+        """See to it that the server runs and has a keeper, and return the folder of its socket."""
+        log = self._base / "log"
+        log.touch(mode=0o600)
+        before = log.stat().st_size
+        launched = False
+        deadline = time.monotonic() + _START_PATIENCE
+        while time.monotonic() < deadline:
+            with self._lock_if_free("keeper.lock") as lock:
+                if lock is None:
+                    if socket := cluster.socket_of_running_server():
+                        return socket
+                elif launched:  # and gone again: it could not run the server
+                    break
+                else:
+                    self._end_server()  # one whose keeper was killed; nobody would ever end it
+                    self._launch_keeper(cluster, lock)
+                    launched = True
+            time.sleep(_PAUSE)
+        said = log.read_bytes()[before:].decode(errors="replace").strip()
+        raise EmbeddedPostgresError(f"PostgreSQL did not start in {self._base}: {said[-2000:]}")
+
+    def _launch_keeper(self, cluster: Cluster, lock: int) -> None:
+        socket_folder = cluster.socket_folder()
+        arguments = {
+            "clients": str(self._base / "clients.lock"),
+            "server": str(self._base / "server.lock"),
+            "pid_file": str(cluster.pid_file),
+            "socket_lock": str(socket_folder / SOCKET) + ".lock",
+            "command": cluster.command(socket_folder, self._settings),
+            "account": cluster.programs.account.popen_arguments(),
+        }
+        with (self._base / "log").open("ab") as log:
+            subprocess.run(  # noqa: S603 - our own program; it goes to the background by itself
+                (sys.executable, "-I", "-S", keeper.__file__, json.dumps(arguments)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[lock],
+                start_new_session=True,  # a Ctrl-C at the terminal is not for it
+                cwd="/",
+                env=environment(),
+                check=False,  # what went wrong is in the log
+            )
+
+    def _end_server(self) -> None:
+        """Shut the server down if it runs, and wait; nobody else may use or start it meanwhile."""
+        # Without its lock there is none, and its pid file may hold another process's number by now.
+        if self._cluster is None or not self._server_runs():
+            return
+        self._cluster.shut_down()
+        deadline = time.monotonic() + _SHUTDOWN_PATIENCE
+        while self._server_runs() and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+
+    def _server_runs(self) -> bool:
+        with self._lock_if_free("server.lock") as lock:
+            return lock is None
+
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[int]:
+        """A file of ours that only we have locked, by its descriptor."""
+        descriptor = self._open(name)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _lock_if_free(self, name: str) -> Iterator[int | None]:
+        """The same, or None at once where another process has locked it."""
+        descriptor = self._open(name)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            yield None
+            return
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _open(self, name: str) -> int:
+        return os.open(self._base / name, os.O_RDONLY | os.O_CREAT, 0o644)
+
+    def _let_go(self) -> None:
+        if self._clients is not None:
+            os.close(self._clients)
+            self._clients = None

@@ -1,0 +1,142 @@
+"""Signing in and out, and who one is."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import strawberry
+
+from graphql_api.domain.policy import USERS
+from graphql_api.domain.user import User
+from graphql_api.execution.fields import FromLoader, FromParent, declared, resolved
+from graphql_api.identity.errors import (
+    IdentityError,
+    InvalidCredentialsError,
+    InvalidTokenError,
+    RateLimitedError,
+)
+from graphql_api.identity.tokens import Tokens
+from graphql_api.relational.context import Context
+from graphql_api.relational.entity import row_loader
+from graphql_api.relational.payloads import ErrorCode, UserError
+from graphql_api.relational.permissions import anyone, signed_in
+
+Info = strawberry.Info[Context, None]
+
+
+def _own_user(context: Context, _arguments: Any) -> Any:
+    load = row_loader(context, USERS)
+    return lambda viewer: None if viewer.user_id is None else load(viewer.user_id)
+
+
+@strawberry.type(description="Whoever asks.")
+class Viewer:
+    """Read from an `identity.viewer.Viewer`."""
+
+    user: User | None = declared("Their user; null for a service.", FromLoader(_own_user))
+    roles: list[str] = declared("Their roles.", FromParent(lambda viewer: sorted(viewer.roles)))
+    scopes: list[str] = declared(
+        "What their roles and token allow.", FromParent(lambda viewer: sorted(viewer.scopes))
+    )
+
+
+@strawberry.type(description="What became of a login.")
+class AuthPayload:
+    """Tokens, or the reason why there are none."""
+
+    access_token: str | None = strawberry.field(
+        default=None, description="Goes with every request, as Authorization: Bearer …"
+    )
+    refresh_token: str | None = strawberry.field(
+        default=None, description="Good for new tokens, once, by `refreshToken`."
+    )
+    expires_at: datetime | None = strawberry.field(default=None, description="When the access token ends.")
+    viewer: Viewer | None = strawberry.field(default=None, description="Who has signed in.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why there are no tokens; empty if there are."
+    )
+
+
+@strawberry.type(description="What became of a logout.")
+class LogoutPayload:
+    """What has ended already is no error."""
+
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Why it failed; empty if it did not."
+    )
+
+
+def _whoever_asks(context: Context, _arguments: Any) -> Any:
+    return lambda _: context.viewer
+
+
+@strawberry.type
+class Query:
+    """Who asks."""
+
+    viewer: Viewer = declared("Whoever asks.", FromLoader(_whoever_asks), check=signed_in)
+
+
+@strawberry.type
+class Mutation:
+    """Tokens, and their end."""
+
+    @resolved("Signs in with e-mail and password.", check=anyone)
+    async def login(
+        self,
+        info: Info,
+        email: Annotated[str, strawberry.argument(description="The user's address, in any case.")],
+        password: Annotated[str, strawberry.argument(description="The user's password.")],
+    ) -> AuthPayload:
+        """The same answer for a wrong password and for an e-mail that nobody has."""
+        context = info.context
+        try:
+            tokens = await context.services.identity.login(email, password, address=context.client)
+        except (InvalidCredentialsError, RateLimitedError) as error:
+            return AuthPayload(user_errors=[_refusal(error)])
+        return _signed_in(context, tokens)
+
+    @resolved("Trades a refresh token for new tokens. It can't be used again.", check=anyone)
+    async def refresh_token(
+        self,
+        info: Info,
+        refresh_token: Annotated[str, strawberry.argument(description="The newest one of this login.")],
+    ) -> AuthPayload:
+        """A token used twice ends the whole login, since two hold it."""
+        try:
+            tokens = await info.context.services.identity.refresh(refresh_token)
+        except InvalidTokenError as error:
+            return AuthPayload(user_errors=[_refusal(error)])
+        return _signed_in(info.context, tokens)
+
+    @resolved("Signs out: ends the login of the refresh token, else the one that asks.", check=anyone)
+    async def logout(
+        self,
+        info: Info,
+        refresh_token: Annotated[
+            str | None, strawberry.argument(description="The refresh token of the login to end.")
+        ] = None,
+        everywhere: Annotated[  # noqa: FBT002 - a GraphQL argument, always named
+            bool, strawberry.argument(description="End all of the user's logins, on every device.")
+        ] = False,
+    ) -> LogoutPayload:
+        """Ended logins close their sockets too."""
+        context = info.context
+        await context.services.identity.logout(
+            context.viewer, refresh_token=refresh_token, everywhere=everywhere
+        )
+        return LogoutPayload()
+
+
+def _signed_in(context: Context, tokens: Tokens) -> AuthPayload:
+    context.act_as(tokens.viewer)
+    return AuthPayload(
+        access_token=tokens.access,
+        refresh_token=tokens.refresh,
+        expires_at=tokens.expires_at,
+        viewer=tokens.viewer,  # type: ignore[arg-type]
+    )
+
+
+def _refusal(error: IdentityError) -> UserError:
+    code = ErrorCode.RATE_LIMITED if isinstance(error, RateLimitedError) else ErrorCode.INVALID_CREDENTIALS
+    return UserError(code=code, message=str(error), field=None)

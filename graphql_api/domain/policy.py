@@ -1,0 +1,71 @@
+"""What a viewer may see of each table, and whose rows they are: one page, since everything hangs on it.
+
+password_hash and api_key are in no list of columns, so they never leave the database.
+"""
+
+from sqlalchemy import ColumnElement, and_, func, literal_column, select
+
+from graphql_api.postgres import tables
+from graphql_api.relational.entity import Entity
+from graphql_api.relational.permissions import READS_GRAPH, READS_LOGS
+
+_has_api_key: ColumnElement[bool] = and_(
+    tables.accounts.c.api_key.is_not(None), tables.accounts.c.api_key != ""
+).label("has_api_key")
+
+# The id of the transaction that last wrote the row: it changes with every write, whoever's.
+_row_version: ColumnElement[str] = literal_column("risk_settings.xmin::text").label("row_version")
+_same_account = tables.risk_settings.alias("same_account")
+_has_duplicates: ColumnElement[bool] = (
+    select(func.count() > 1)
+    .where(_same_account.c.account_id == tables.risk_settings.c.account_id)
+    .correlate(tables.risk_settings)
+    .scalar_subquery()
+    .label("has_duplicates")
+)
+
+USERS = Entity(
+    "User",
+    tables.users,
+    tuple(column for column in tables.users.c if column.name != "password_hash"),
+    READS_GRAPH,
+    owner=tables.users.c.id,
+)
+ACCOUNTS = Entity(
+    "Account",
+    tables.accounts,
+    (*(column for column in tables.accounts.c if column.name != "api_key"), _has_api_key),
+    READS_GRAPH,
+    owner=tables.accounts.c.user_id,
+)
+SESSIONS = Entity(
+    "Session",
+    tables.sessions,
+    tuple(tables.sessions.c),
+    READS_GRAPH,
+    parent=(tables.sessions.c.account_id, ACCOUNTS),
+)
+TRADES = Entity(
+    "Trade",
+    tables.trades,
+    tuple(tables.trades.c),
+    READS_GRAPH,
+    parent=(tables.trades.c.session_id, SESSIONS),
+)
+RISK_SETTINGS = Entity(
+    "RiskSettings",
+    tables.risk_settings,
+    (*tables.risk_settings.c, _row_version, _has_duplicates),
+    READS_GRAPH,
+    parent=(tables.risk_settings.c.account_id, ACCOUNTS),
+)
+STRATEGIES = Entity("Strategy", tables.strategies, tuple(tables.strategies.c), READS_GRAPH)
+STRATEGY_PERFORMANCE = Entity(
+    "StrategyPerformance", tables.strategy_performance, tuple(tables.strategy_performance.c), READS_GRAPH
+)
+SYSTEM_LOGS = Entity(
+    "SystemLog",
+    tables.system_logs,
+    tuple(column for column in tables.system_logs.c if column.name != "feed_xid"),
+    READS_LOGS,
+)

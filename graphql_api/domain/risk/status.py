@@ -1,0 +1,139 @@
+"""How an account stands against its limits now."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+import strawberry
+from sqlalchemy import FromClause, Select, Text, and_, bindparam, func, or_, select
+
+from graphql_api.domain.policy import ACCOUNTS, TRADES
+from graphql_api.domain.risk.types import current_risk_settings
+from graphql_api.domain.statistics.arithmetic import or_zero
+from graphql_api.domain.statistics.trade_set import TradeSet, is_status, read_lists
+from graphql_api.execution.fields import FromLoader, declared
+from graphql_api.postgres import tables
+from graphql_api.relational.context import Context, Reader, Row
+from graphql_api.relational.enums import value
+from graphql_api.relational.relation import column
+from graphql_api.relational.relation_loader import Children
+
+_TRADES_OF_ACCOUNT = TradeSet(Children(TRADES, ACCOUNTS, tables.sessions.c.account_id))
+_NONE = Decimal("0.00000000")
+
+
+@strawberry.enum(description="A limit of RiskSettings.")
+class RiskLimit(Enum):
+    """The columns that limit."""
+
+    MAX_DAILY_LOSS = value("MAX_DAILY_LOSS", "Today's trades lost more than `maxDailyLoss` together.")
+    MAX_POSITION_SIZE = value("MAX_POSITION_SIZE", "An open trade is larger than `maxPositionSize`.")
+    MAX_OPEN_POSITIONS = value("MAX_OPEN_POSITIONS", "More trades are open than `maxOpenPositions`.")
+    RISK_PER_TRADE = value(
+        "RISK_PER_TRADE",
+        "A trade that closed today lost more than `riskPerTrade` of its session's initial balance. Where"
+        " that balance is unknown or not above 0, nothing can be told.",
+    )
+
+
+@strawberry.type(
+    description=(
+        "How an account stands against its limits now. Today begins at midnight UTC, or of the time zone that"
+        " the service is set to (GRAPHQL_API_RISK_TIMEZONE), and a trade is today's by its exit. What is"
+        " exactly at a limit keeps to it. A limit that is null is no limit."
+    )
+)
+class RiskStatus:
+    """Read from what `risk_status` makes of an account."""
+
+    daily_pnl: Decimal = column("The pnl of the trades that closed today, added up; NaN and null left out.")
+    daily_loss_used: Decimal | None = column(
+        "How much of `maxDailyLoss` is used: today's loss, 0 in a profit; null without that limit."
+    )
+    daily_loss_remaining: Decimal | None = column(
+        "How much may still be lost today, never below 0; null without that limit."
+    )
+    open_positions: int = column("How many trades are open.")
+    open_positions_remaining: int | None = column(
+        "How many more may be opened, never below 0; null without a limit."
+    )
+    largest_position: Decimal | None = column("The size of the largest open trade; null if none is open.")
+    breached: list[RiskLimit] = column("The limits that are exceeded.")
+
+
+def risk_status_of_account(description: str) -> Any:
+    """An account's field of its RiskStatus."""
+
+    def prepare(context: Context, _: Mapping[str, Any]) -> Any:
+        load = context.loaders.of(risk_status, context.services.settings.risk_timezone).load
+        return lambda row: load(row["id"])
+
+    return declared(description, FromLoader(prepare))
+
+
+async def risk_status(db: Reader, keys: Sequence[str], timezone: str) -> Mapping[str, Row]:
+    """How each account stands, its day beginning at midnight in `timezone`."""
+    limits, sessions = await asyncio.gather(
+        current_risk_settings(db, keys),
+        read_lists(db, _by_session, keys, _TRADES_OF_ACCOUNT, timezone=timezone),
+    )
+    return {key: assess(limits.get(key) or {}, sessions[key]) for key in keys}
+
+
+def assess(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> Row:
+    """The fields of RiskStatus, from current settings (or none) and what `_by_session` read."""
+    most_lost, largest_allowed, most_open, risk = (
+        limits.get(name)
+        for name in ("max_daily_loss", "max_position_size", "max_open_positions", "risk_per_trade")
+    )
+    pnl = sum((Decimal(session["daily_pnl"]) for session in sessions), _NONE)
+    lost = max(-pnl, _NONE)
+    opened = sum(session["open_positions"] for session in sessions)
+    sizes = [Decimal(session["largest_position"]) for session in sessions if session["largest_position"]]
+    exceeded = {
+        RiskLimit.MAX_DAILY_LOSS: most_lost is not None and lost > Decimal(most_lost),
+        RiskLimit.MAX_POSITION_SIZE: largest_allowed is not None
+        and any(size > Decimal(largest_allowed) for size in sizes),
+        RiskLimit.MAX_OPEN_POSITIONS: most_open is not None and opened > most_open,
+        RiskLimit.RISK_PER_TRADE: risk is not None
+        and any(_risked_more(session, Decimal(risk)) for session in sessions),
+    }
+    return {
+        "daily_pnl": pnl,
+        "daily_loss_used": None if most_lost is None else lost,
+        "daily_loss_remaining": None if most_lost is None else max(Decimal(most_lost) - lost, _NONE),
+        "open_positions": opened,
+        "open_positions_remaining": None if most_open is None else max(most_open - opened, 0),
+        "largest_position": max(sizes, default=None),
+        "breached": [limit for limit, is_exceeded in exceeded.items() if is_exceeded],
+    }
+
+
+def _risked_more(session: Row, risk: Decimal) -> bool:
+    worst, balance = session["worst_pnl"], session["initial_balance"]
+    if worst is None or balance is None or Decimal(balance) <= 0:
+        return False
+    return -Decimal(worst) > risk * Decimal(balance)
+
+
+def _by_session(trades: FromClause) -> Select[Any]:
+    """What is open, and what closed today, of each session that has either."""
+    parent, pnl, sessions = trades.c["_parent"], trades.c.pnl, tables.sessions
+    midnight = func.date_trunc("day", func.now(), bindparam("timezone", type_=Text))
+    is_open = is_status(trades.c.status, "OPEN")
+    is_todays = and_(is_status(trades.c.status, "CLOSED"), trades.c.moment >= midnight)
+    return (
+        select(
+            parent,
+            sessions.c.initial_balance,
+            or_zero(func.sum(pnl).filter(is_todays)).label("daily_pnl"),
+            func.min(pnl).filter(is_todays).label("worst_pnl"),
+            func.count().filter(is_open).label("open_positions"),
+            func.max(trades.c.size).filter(is_open).label("largest_position"),
+        )
+        .select_from(trades.join(sessions, sessions.c.id == trades.c.session_id))
+        .where(or_(is_open, is_todays))
+        .group_by(parent, sessions.c.id)
+    )

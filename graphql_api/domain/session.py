@@ -1,0 +1,113 @@
+"""Sessions: runs of the bot on an account."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from graphql_api.domain.durations import elapsed
+from graphql_api.domain.policy import ACCOUNTS, SESSIONS
+from graphql_api.domain.statistics.fields import stats_of_all
+from graphql_api.domain.statistics.types import TradeStats
+from graphql_api.domain.trade import TRADE_LIST, TradeConnection
+from graphql_api.postgres import tables
+from graphql_api.relational.comparisons import DateTimeFilter, DecimalFilter
+from graphql_api.relational.connection import Connection
+from graphql_api.relational.enums import OrderDirection, value
+from graphql_api.relational.filters import compares, missing
+from graphql_api.relational.node import Node
+from graphql_api.relational.page import Order
+from graphql_api.relational.permissions import reads_graph
+from graphql_api.relational.relation import Listing, column, computed, many, one, root_many, root_one
+from graphql_api.relational.scalars import Duration
+
+if TYPE_CHECKING:
+    from graphql_api.domain.account import Account
+
+_sessions = tables.sessions.c
+
+
+@strawberry.type(description="A run of the bot on an account.")
+class Session(Node):
+    """A row of trading_sessions."""
+
+    started_at: datetime | None = column("When it started.")
+    ended_at: datetime | None = column("When it ended; null while it runs.")
+    is_running: bool = computed("Whether it has no end yet.", lambda end: end is None, of=("ended_at",))
+    duration: Duration | None = computed(
+        "From start to end; null while it runs.", elapsed, of=("started_at", "ended_at")
+    )
+    initial_balance: Decimal | None = column("The account's balance at the start, in its currency.")
+    final_balance: Decimal | None = column("The account's balance at the end.")
+    pnl: Decimal | None = column("Profit or loss, as the bot stored it.")
+    trades_count: int | None = column("How many trades, as the bot stored it.")
+    account: Annotated["Account", strawberry.lazy("graphql_api.domain.account")] | None = one(
+        "The account it ran on.", ACCOUNTS, key="account_id"
+    )
+    trades: TradeConnection = many(
+        "Its trades, the newest first.", TRADE_LIST, of=SESSIONS, by=tables.trades.c.session_id
+    )
+    stats: TradeStats = stats_of_all(
+        "Statistics computed from its trades, beside what the bot stored.",
+        of=SESSIONS,
+        by=tables.trades.c.session_id,
+    )
+
+
+@strawberry.input(description="Which sessions.")
+class SessionFilter:
+    """Conditions on sessions; all that are given must hold."""
+
+    account_id: strawberry.ID | None = compares("Of this account.", _sessions.account_id)
+    is_running: bool | None = missing("Whether it has no end yet.", _sessions.ended_at)
+    started_at: DateTimeFilter | None = compares("By start.", _sessions.started_at)
+    ended_at: DateTimeFilter | None = compares("By end.", _sessions.ended_at)
+    pnl: DecimalFilter | None = compares("By stored profit or loss.", tables.finite(_sessions.pnl))
+
+
+@strawberry.enum(description="What sessions can be ordered by.")
+class SessionOrderField(Enum):
+    """Columns with an order."""
+
+    STARTED_AT = value("STARTED_AT", "When they started.")
+    ENDED_AT = value("ENDED_AT", "When they ended.")
+    PNL = value("PNL", "Stored profit or loss.")
+    TRADES_COUNT = value("TRADES_COUNT", "Stored number of trades.")
+
+
+@strawberry.input(description="An order of sessions.")
+class SessionOrder:
+    """A column and a direction."""
+
+    field: SessionOrderField = strawberry.field(description="By what.")
+    direction: OrderDirection = strawberry.field(
+        default=OrderDirection.DESC, description="Which end comes first."
+    )
+
+
+SESSION_LIST = Listing(
+    SESSIONS,
+    default=Order(_sessions.started_at),
+    filter=SessionFilter,
+    order=SessionOrder,
+    orders={
+        SessionOrderField.STARTED_AT: _sessions.started_at,
+        SessionOrderField.ENDED_AT: _sessions.ended_at,
+        SessionOrderField.PNL: _sessions.pnl,
+        SessionOrderField.TRADES_COUNT: _sessions.trades_count,
+    },
+)
+
+SessionConnection = Connection[Session]
+
+
+@strawberry.type
+class Query:
+    """Sessions at the root."""
+
+    session: Session | None = root_one("The session with this id.", SESSIONS, check=reads_graph)
+    sessions: SessionConnection = root_many(
+        "Sessions of all the viewer's accounts.", SESSION_LIST, check=reads_graph
+    )

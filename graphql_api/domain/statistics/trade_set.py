@@ -1,0 +1,162 @@
+"""Which trades a statistic is of, and the statement that reads it for many parents at once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import asyncpg
+import strawberry
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    bindparam,
+    case,
+    extract,
+    func,
+    literal_column,
+    select,
+)
+
+from graphql_api.postgres import tables
+from graphql_api.postgres.statement import Statement, compile_statement
+from graphql_api.postgres.tables import finite
+from graphql_api.postgres.vocabularies import DIRECTIONS, trade_status_sql
+from graphql_api.relational.comparisons import check_order
+from graphql_api.relational.context import Reader, Row
+from graphql_api.relational.filters import EVERYTHING, Clause, Group, Shape, Values, tables_of, without_index
+from graphql_api.relational.page_query import below, matching, per_parent
+from graphql_api.relational.relation_loader import Children
+
+_trades = tables.trades.c
+
+# A trade counts from its exit on; one without a stored exit, from its entry.
+MOMENT: ColumnElement[datetime] = func.coalesce(_trades.exit_time, _trades.entry_time)
+STATUS = trade_status_sql(_trades.status, _trades.exit_time)
+PNL = finite(_trades.pnl)
+
+
+def is_status(status: ColumnElement[str], word: str) -> ColumnElement[bool]:
+    """Whether a canonical status is this one: of trades that are reached by their parents, not by status."""
+    return without_index(status == literal_column(f"'{word}'"))
+
+
+CLOSED = Clause("closed", is_status(STATUS, "CLOSED"))
+COUNTED = Clause("counted", PNL.is_not(None))
+
+
+@strawberry.input(
+    description=(
+        "From a moment on, up to and without another, which may not be before it. A trade lies in a range by"
+        " its exit time; one without a stored exit, by its entry time."
+    )
+)
+class TimeRange:
+    """A span of time, open at either end."""
+
+    from_: datetime | None = strawberry.field(
+        name="from", default=strawberry.UNSET, description="Its first moment; from the beginning without one."
+    )
+    to: datetime | None = strawberry.field(
+        default=strawberry.UNSET, description="The first moment after it; without an end if there is none."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TradeSet:
+    """Some of the trades below each parent. Statistics of equal sets share their loaders."""
+
+    children: Children
+    shape: Shape = EVERYTHING
+    values: Values = ()
+
+    def within(self, given: TimeRange | None, argument: str = "range") -> "TradeSet":
+        """Those of them in a range. Raises BadInputError if it ends before it begins."""
+        if given is None:
+            return self
+        start, end = given.from_ or None, given.to or None
+        check_order(f"{argument}.from", start, f"{argument}.to", end)
+        if start is None and end is None:
+            return self
+        shape = Group("and", (self.shape, _range(start is not None, end is not None)))
+        bounds = (("range_from", start), ("range_to", end))
+        return replace(self, shape=shape, values=self.values + tuple(pair for pair in bounds if pair[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One parent's trades of a set: what TradeStats is read from."""
+
+    trades: TradeSet
+    parent: str
+
+
+@lru_cache
+def _range(starts: bool, ends: bool) -> Clause:  # noqa: FBT001
+    conditions = []
+    if starts:
+        conditions.append(bindparam("range_from", type_=_trades.entry_time.type) <= MOMENT)
+    if ends:
+        conditions.append(bindparam("range_to", type_=_trades.entry_time.type) > MOMENT)
+    return Clause(("range", starts, ends), and_(*conditions))
+
+
+# In microseconds, since PostgreSQL divides intervals by floats; null unless it has both ends.
+_DURATION = case(
+    (
+        and_(func.isfinite(_trades.entry_time), func.isfinite(_trades.exit_time)),
+        extract("epoch", _trades.exit_time - _trades.entry_time) * literal_column("1000000"),
+    )
+)
+
+_COLUMNS = (
+    _trades.id,
+    _trades.session_id,
+    _trades.strategy_id,
+    _trades.symbol,
+    DIRECTIONS.sql(_trades.direction).label("direction"),
+    STATUS.label("status"),
+    MOMENT.label("moment"),
+    _DURATION.label("duration"),
+    PNL.label("pnl"),
+    finite(_trades.size).label("size"),
+    finite(_trades.entry_price).label("entry_price"),
+)
+
+Measure = Callable[[FromClause], Select[Any]]
+"""From trades, each with the `_parent` it is counted for, to what is read of them."""
+
+
+async def read(
+    db: Reader, measure: Measure, keys: Sequence[str], trades: TradeSet, **options: Any
+) -> list[asyncpg.Record]:
+    """What `measure` finds in the trades of each parent: rows with their `_parent`, in one statement."""
+    if not trades.children.entity.is_visible_to(db):
+        return []
+    statement = _statement(measure, trades.children, trades.shape, db.tenant is not None)
+    return await db.fetch(statement, **dict(trades.values), keys=list(keys), **options)
+
+
+async def read_lists(
+    db: Reader, measure: Measure, keys: Sequence[str], trades: TradeSet, **options: Any
+) -> Mapping[str, list[Row]]:
+    """The same, as a list for each parent."""
+    lists: dict[str, list[Row]] = {key: [] for key in keys}
+    for row in await read(db, measure, keys, trades, **options):
+        lists[row["_parent"]].append(row)
+    return lists
+
+
+@lru_cache(maxsize=1024)
+def _statement(
+    measure: Measure,
+    children: Children,
+    shape: Shape,
+    scoped: bool,  # noqa: FBT001 - part of the cache's key
+) -> Statement:
+    query = select(*_COLUMNS).where(*matching(children, shape, scoped=scoped))
+    query = below(children, query, tables_of(shape), scoped=scoped)
+    return compile_statement(measure(per_parent(children, query, scoped=scoped).cte("chosen")))

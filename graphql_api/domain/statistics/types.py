@@ -1,0 +1,232 @@
+"""Statistics as the graph shows them. Their definitions stand here, and nowhere else in the code."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+
+from graphql_api.domain.durations import Interval
+from graphql_api.domain.policy import STRATEGIES
+from graphql_api.domain.statistics.breakdown import by_strategy, by_symbol, exposure
+from graphql_api.domain.statistics.curve import MAX_POINTS, Drawing, curve
+from graphql_api.domain.statistics.equity import drawdown
+from graphql_api.domain.statistics.fields import measured, total
+from graphql_api.domain.statistics.totals import by_status
+from graphql_api.domain.statistics.trade_set import CLOSED, COUNTED, TradeSet
+from graphql_api.domain.trade import Trade, TradeStatus
+from graphql_api.postgres import tables
+from graphql_api.relational.context import Reader, Row
+from graphql_api.relational.errors import BadInputError
+from graphql_api.relational.filters import Group
+from graphql_api.relational.page import Order, Page
+from graphql_api.relational.relation import argument, column, one
+from graphql_api.relational.scalars import Duration
+
+if TYPE_CHECKING:
+    from graphql_api.domain.strategy import Strategy
+
+MAX_GROUPS = 100
+
+
+@strawberry.type(description="How many trades have a status.")
+class StatusCount:
+    """A row of `totals.by_status`."""
+
+    status: TradeStatus = column("The status.", read=TradeStatus)
+    count: int = column("How many trades have it.")
+
+
+@strawberry.type(description="Closed trades of one symbol.")
+class SymbolStats:
+    """A row of `breakdown.by_symbol`."""
+
+    symbol: str = column("The instrument, as it is stored.")
+    trades_count: int = column("How many trades closed.")
+    net_pnl: Decimal = column("Their profits less their losses.")
+    win_rate: Decimal | None = column("How many of them won, from 0 to 1.")
+
+
+@strawberry.type(description="Closed trades of one strategy, or of none.")
+class StrategyStats:
+    """A row of `breakdown.by_strategy`."""
+
+    strategy_id: strawberry.ID | None = column("The strategy's id as stored; null for trades without one.")
+    strategy: Annotated["Strategy", strawberry.lazy("graphql_api.domain.strategy")] | None = one(
+        "The strategy; null if it is gone.", STRATEGIES, key="strategy_id"
+    )
+    trades_count: int = column("How many trades closed.")
+    net_pnl: Decimal = column("Their profits less their losses.")
+    win_rate: Decimal | None = column("How many of them won, from 0 to 1.")
+
+
+@strawberry.type(description="What is open in one symbol.")
+class SymbolExposure:
+    """A row of `breakdown.exposure`."""
+
+    symbol: str = column("The instrument, as it is stored.")
+    open_trades: int = column("How many trades are open, whatever their direction.")
+    buy_size: Decimal = column("The sizes of those that bought, added up.")
+    sell_size: Decimal = column("The sizes of those that sold, added up.")
+    net_size: Decimal = column("`buySize` less `sellSize`.")
+    entry_notional: Decimal = column(
+        "Size times entry price, added up over all of them, whatever their direction."
+    )
+
+
+@strawberry.type(
+    description=(
+        "Where the results stood at the end of an hour, day, week or month. Spans without a result have no"
+        " point. Where a curve has more points than were asked for, each of those it keeps also takes up"
+        " those left out before it."
+    )
+)
+class EquityPoint:
+    """A row of `curve.curve`."""
+
+    time: datetime = column("When the span begins, in the time zone asked for.")
+    net_pnl: Decimal = column("The results since the point before, added up.")
+    cumulative_pnl: Decimal = column("All results up to the end of the span, added up.")
+    equity: Decimal | None = column(
+        "The starting balance plus `cumulativePnl`; null where the starting balance is unknown."
+    )
+    drawdown: Decimal = column("The deepest drawdown since the point before, 0 or more.")
+    trades_count: int = column("How many results there were since the point before.")
+
+
+async def best_trade(db: Reader, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
+    """Each parent's closed trade with the highest pnl; of equals, the one with the greatest id."""
+    return await _first(db, keys, trades, Order(tables.trades.c.pnl))
+
+
+async def worst_trade(db: Reader, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
+    """Each parent's closed trade with the lowest pnl; of equals, the one with the smallest id."""
+    return await _first(db, keys, trades, Order(tables.trades.c.pnl, descending=False))
+
+
+async def _first(db: Reader, keys: Sequence[str], trades: TradeSet, order: Order) -> Mapping[str, Row]:
+    shape = Group("and", (trades.shape, CLOSED, COUNTED))
+    slices = await trades.children.page(db, keys, Page(order, size=1, shape=shape, values=trades.values))
+    return {key: part.nodes[0] for key, part in slices.items() if part.nodes}
+
+
+def _groups(trades: TradeSet, arguments: Mapping[str, Any]) -> tuple[TradeSet, int]:
+    first = arguments["first"]
+    first = 20 if first is None else first
+    if not 1 <= first <= MAX_GROUPS:
+        raise BadInputError("first", f"must be between 1 and {MAX_GROUPS}")
+    return trades, first
+
+
+def _drawing(trades: TradeSet, arguments: Mapping[str, Any]) -> Drawing:
+    interval, timezone, most = (arguments[name] for name in ("interval", "timezone", "max_points"))
+    return Drawing(
+        trades,
+        interval=(interval or Interval.DAY).value.lower(),
+        timezone="UTC" if timezone is None else timezone,
+        max_points=500 if most is None else most,
+    )
+
+
+_FIRST = argument("first", int, f"How many groups at most, 1 to {MAX_GROUPS}.", default=20)
+
+
+@strawberry.type(
+    description=(
+        "Statistics of some trades: closed ones only, unless a field says otherwise. Sums are exact, in the"
+        " unit of each account, and not converted between currencies; quotients have 8 digits after the"
+        " point, a half rounded away from zero. A closed trade without a pnl, or with NaN, is counted and"
+        " left out of every sum and average."
+    )
+)
+class TradeStats:
+    """Read from a `trade_set.Scope`."""
+
+    trades_count: int = total("trades_count", "How many trades closed.")
+    count_by_status: list[StatusCount] = measured(
+        "How many trades have each status, whatever it is: the most frequent first.", by_status
+    )
+    wins: int = total("wins", "How many trades closed with a pnl above 0.")
+    losses: int = total("losses", "How many trades closed with a pnl below 0.")
+    breakeven: int = total("breakeven", "How many trades closed with a pnl of 0.")
+    win_rate: Decimal | None = total("win_rate", "`wins` / `tradesCount`, from 0 to 1; null if none closed.")
+    net_pnl: Decimal = total("net_pnl", "The pnl of all, added up: `grossProfit` less `grossLoss`.")
+    gross_profit: Decimal = total("gross_profit", "The pnl of the wins, added up.")
+    gross_loss: Decimal = total("gross_loss", "The pnl of the losses, added up, without its sign: 0 or more.")
+    profit_factor: Decimal | None = total(
+        "profit_factor", "`grossProfit` / `grossLoss`; null where nothing was lost."
+    )
+    expectancy: Decimal | None = total(
+        "expectancy", "`netPnl` / (`tradesCount` less `excludedTrades`): the average result of a trade."
+    )
+    average_win: Decimal | None = total("average_win", "`grossProfit` / `wins`; null without wins.")
+    average_loss: Decimal | None = total(
+        "average_loss", "`grossLoss` / `losses`, 0 or more; null without losses."
+    )
+    best_trade: Trade | None = measured(
+        "The closed trade with the highest pnl; of equals, the one with the greatest id.", best_trade
+    )
+    worst_trade: Trade | None = measured(
+        "The closed trade with the lowest pnl; of equals, the one with the smallest id.", worst_trade
+    )
+    volume: Decimal = total("volume", "The sizes added up, as the broker counts them.")
+    average_duration: Duration | None = total(
+        "average_duration",
+        "From entry to exit, on average, to the microsecond; of the trades that have both.",
+        lambda text: Duration(int(text)),
+    )
+    max_drawdown: Decimal = measured(
+        "How far the running sum of results was below its highest at worst, 0 or more. Results are in the"
+        " order of their exits, and the sum begins at 0, so that a first loss is a drawdown.",
+        drawdown,
+        pick=lambda row: row["max_drawdown"],
+    )
+    max_drawdown_pct: Decimal | None = measured(
+        "The worst drawdown in percent (12.5 is an eighth) of the highest equity before it, which is the"
+        " starting balance plus the highest running sum. Null where the starting balance is unknown. The"
+        " starting balance is, of each account, the initial balance of the session that its first result"
+        " belongs to; of several accounts, their sum. It is unknown unless each is stored and above 0.",
+        drawdown,
+        pick=lambda row: row["max_drawdown_pct"],
+    )
+    excluded_trades: int = total(
+        "excluded_trades", "How many of the closed trades have no pnl, or NaN: left out of sums and averages."
+    )
+    by_symbol: list[SymbolStats] = measured(
+        "By symbol: those with the most closed trades first, equals in the order of their names.",
+        by_symbol,
+        choose=_groups,
+        arguments=[_FIRST],
+    )
+    by_strategy: list[StrategyStats] = measured(
+        "By strategy: those with the most closed trades first, equals in the order of their ids. Trades"
+        " without a strategy are one group.",
+        by_strategy,
+        choose=_groups,
+        arguments=[_FIRST],
+    )
+    exposure: list[SymbolExposure] = measured(
+        "What is open now, by symbol. A size or price that is NaN adds nothing.", exposure
+    )
+    equity_curve: list[EquityPoint] = measured(
+        "The results in the order of their exits, summed up by time.",
+        curve,
+        choose=_drawing,
+        arguments=[
+            argument("interval", Interval, "How long a span each point covers.", default=Interval.DAY),
+            argument(
+                "timezone",
+                str,
+                "The IANA name of the time zone whose hours, days, weeks (from Monday) and months are meant.",
+                default="UTC",
+            ),
+            argument(
+                "max_points",
+                int,
+                f"How many points at most, 1 to {MAX_POINTS}. A longer curve is cut into windows, of each of"
+                " which the last point, the deepest drawdown and the highest sum are kept.",
+                default=500,
+            ),
+        ],
+    )

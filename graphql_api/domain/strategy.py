@@ -1,0 +1,124 @@
+"""Strategies: what decides the trades. They belong to nobody: every viewer sees them."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+
+import strawberry
+
+from graphql_api.domain.performance import (
+    PERFORMANCE_LIST,
+    StrategyPerformance,
+    StrategyPerformanceConnection,
+)
+from graphql_api.domain.policy import STRATEGIES, STRATEGY_PERFORMANCE
+from graphql_api.domain.statistics.fields import stats_of
+from graphql_api.domain.statistics.types import TradeStats
+from graphql_api.domain.trade import TRADE_LIST, TradeConnection
+from graphql_api.postgres import tables
+from graphql_api.relational.comparisons import DecimalFilter, StringFilter
+from graphql_api.relational.connection import Connection
+from graphql_api.relational.enums import OrderDirection, value
+from graphql_api.relational.filters import compares
+from graphql_api.relational.node import Node
+from graphql_api.relational.page import Order
+from graphql_api.relational.permissions import reads_graph
+from graphql_api.relational.redaction import redact
+from graphql_api.relational.relation import Listing, column, many, one, root_many, root_one
+from graphql_api.relational.relation_loader import Children, FirstChild
+from graphql_api.relational.scalars import JSON
+
+_strategies = tables.strategies.c
+
+latest_performance = FirstChild(
+    Children(STRATEGY_PERFORMANCE, STRATEGIES, tables.strategy_performance.c.strategy_id),
+    Order(tables.strategy_performance.c.timestamp),
+)
+
+
+@strawberry.type(description="A way of trading, shared by all users.")
+class Strategy(Node):
+    """A row of ai_strategies."""
+
+    name: str = column("Its name.")
+    description: str | None = column("What it does.")
+    parameters: JSON | None = column(
+        "Its settings; values under secret-looking keys are redacted.", read=redact
+    )
+    created_at: datetime | None = column("When it was made.")
+    updated_at: datetime | None = column("When it was last changed.")
+    performance_score: Decimal | None = column("Its score, as the platform rates it.")
+    is_active: bool | None = column("Whether it is in use.")
+    latest_performance: StrategyPerformance | None = one(
+        "Its newest performance record.", latest_performance, key="id"
+    )
+    performance: StrategyPerformanceConnection = many(
+        "Its performance records, the newest first.",
+        PERFORMANCE_LIST,
+        of=STRATEGIES,
+        by=tables.strategy_performance.c.strategy_id,
+    )
+    trades: TradeConnection = many(
+        "The viewer's own trades by it, the newest first.",
+        TRADE_LIST,
+        of=STRATEGIES,
+        by=tables.trades.c.strategy_id,
+    )
+    stats: TradeStats = stats_of(
+        "Statistics of the viewer's own trades by it.", of=STRATEGIES, by=tables.trades.c.strategy_id
+    )
+
+
+@strawberry.input(description="Which strategies.")
+class StrategyFilter:
+    """Conditions on strategies; all that are given must hold."""
+
+    name: StringFilter | None = compares("By name.", _strategies.name)
+    is_active: bool | None = compares("Whether it is in use.", _strategies.is_active)
+    performance_score: DecimalFilter | None = compares(
+        "By score.", tables.finite(_strategies.performance_score)
+    )
+
+
+@strawberry.enum(description="What strategies can be ordered by.")
+class StrategyOrderField(Enum):
+    """Columns with an order."""
+
+    NAME = value("NAME", "Their name.")
+    CREATED_AT = value("CREATED_AT", "When they were made.")
+    UPDATED_AT = value("UPDATED_AT", "When they were last changed.")
+    PERFORMANCE_SCORE = value("PERFORMANCE_SCORE", "Their score.")
+
+
+@strawberry.input(description="An order of strategies.")
+class StrategyOrder:
+    """A column and a direction."""
+
+    field: StrategyOrderField = strawberry.field(description="By what.")
+    direction: OrderDirection = strawberry.field(
+        default=OrderDirection.DESC, description="Which end comes first."
+    )
+
+
+STRATEGY_LIST = Listing(
+    STRATEGIES,
+    default=Order(_strategies.name, descending=False),
+    filter=StrategyFilter,
+    order=StrategyOrder,
+    orders={
+        StrategyOrderField.NAME: _strategies.name,
+        StrategyOrderField.CREATED_AT: _strategies.created_at,
+        StrategyOrderField.UPDATED_AT: _strategies.updated_at,
+        StrategyOrderField.PERFORMANCE_SCORE: _strategies.performance_score,
+    },
+)
+
+StrategyConnection = Connection[Strategy]
+
+
+@strawberry.type
+class Query:
+    """Strategies at the root."""
+
+    strategy: Strategy | None = root_one("The strategy with this id.", STRATEGIES, check=reads_graph)
+    strategies: StrategyConnection = root_many("All strategies.", STRATEGY_LIST, check=reads_graph)

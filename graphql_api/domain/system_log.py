@@ -1,0 +1,210 @@
+"""System logs: what the platform's programs have to say, read back or followed live."""
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from enum import Enum
+from typing import Annotated, Any
+
+import strawberry
+
+from graphql_api.domain.policy import SYSTEM_LOGS
+from graphql_api.execution.fields import FromParent, declared, resolved
+from graphql_api.execution.results import Progress
+from graphql_api.log_feed.errors import FeedError
+from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
+from graphql_api.postgres import tables
+from graphql_api.postgres.vocabularies import LEVELS
+from graphql_api.relational.comparisons import MAX_LISTED, DateTimeFilter, check_range
+from graphql_api.relational.connection import Connection
+from graphql_api.relational.context import Context
+from graphql_api.relational.enums import OrderDirection, reader_of, value
+from graphql_api.relational.errors import BadInputError, FeedEndedError
+from graphql_api.relational.filters import EVERYTHING, Clause, Shape, Values
+from graphql_api.relational.node import Node
+from graphql_api.relational.page import Order
+from graphql_api.relational.permissions import reads_logs
+from graphql_api.relational.redaction import redact
+from graphql_api.relational.relation import Listing, column, root_many
+from graphql_api.relational.scalars import JSON, serialize_datetime
+
+MAX_BACKFILL = 1000
+
+
+@strawberry.enum(description="How serious a line is. The column is free text: see `levelRaw`.")
+class LogLevel(Enum):
+    """What `postgres.vocabularies.LEVELS` makes of the column."""
+
+    DEBUG = value("DEBUG", "Stored as debug.")
+    INFO = value("INFO", "Stored as info.")
+    WARNING = value("WARNING", "Stored as warning or warn.")
+    ERROR = value("ERROR", "Stored as error.")
+    CRITICAL = value("CRITICAL", "Stored as critical or fatal.")
+    OTHER = value("OTHER", "Stored as anything else; the least serious.")
+
+
+@strawberry.type(description="A line of the platform's log.")
+class SystemLog(Node):
+    """A row of system_logs."""
+
+    timestamp: datetime | None = column("When it was written, by the writer's word.")
+    level: LogLevel = column("How serious it is.", read=reader_of(LogLevel, LEVELS))
+    level_raw: str = column("The level as it is stored.", of="level")
+    component: str = column("Which part of the platform wrote it.")
+    message: str = column("What it says.")
+    details: JSON | None = column(
+        "What else there is to know; values under secret-looking keys are redacted.", read=redact
+    )
+
+
+@strawberry.input(description="Which log lines. It means the same for history, for backfill and live.")
+class SystemLogFilter:
+    """Conditions on log lines; all that are given must hold."""
+
+    levels: list[LogLevel] | None = strawberry.field(
+        default=strawberry.UNSET, description="With one of these levels."
+    )
+    min_level: LogLevel | None = strawberry.field(
+        default=strawberry.UNSET, description="At least this serious."
+    )
+    components: list[str] | None = strawberry.field(
+        default=strawberry.UNSET, description=f"Written by one of these parts, at most {MAX_LISTED}."
+    )
+    search: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="With this in the message, whatever the case of its unaccented letters.",
+    )
+    timestamp: DateTimeFilter | None = strawberry.field(
+        default=strawberry.UNSET, description="Written in this range."
+    )
+
+
+def log_filter(given: SystemLogFilter | None) -> LogFilter:
+    """The feed's filter for an input. Raises BadInputError."""
+    if given is None:
+        return LogFilter()
+    moment = given.timestamp or DateTimeFilter()
+    if given.components and len(given.components) > MAX_LISTED:
+        raise BadInputError("filter.components", f"lists more than {MAX_LISTED} values")
+    check_range(moment, "filter.timestamp")
+    try:
+        return LogFilter(
+            levels=_set(given.levels, lambda level: level.value),
+            minimum_level=given.min_level.value if given.min_level else None,
+            components=_set(given.components, str),
+            search=given.search or None,
+            since=serialize_datetime(moment.gte) if moment.gte else None,
+            until=serialize_datetime(moment.lt) if moment.lt else None,
+            dated=not moment.is_null if isinstance(moment.is_null, bool) else None,
+        )
+    except InvalidFilterError as error:
+        name, _, rule = str(error).partition(": ")
+        raise BadInputError(f"filter.{name}", rule) from None
+
+
+def _set(given: Any, word: Any) -> frozenset[str] | None:
+    """An empty list asks for nothing, which is not the same as not asking."""
+    return frozenset(map(word, given)) if isinstance(given, list) else None
+
+
+def _read(given: SystemLogFilter | None) -> tuple[Shape, Values]:
+    wanted = log_filter(given)
+    if wanted == LogFilter():
+        return EVERYTHING, ()
+    values = tuple(
+        (name, tuple(value) if isinstance(value, list) else value) for name, value in wanted.values().items()
+    )
+    return Clause(wanted.shape, wanted.where(tables.system_logs)), values
+
+
+@strawberry.enum(description="What log lines can be ordered by.")
+class SystemLogOrderField(Enum):
+    """Columns with an order."""
+
+    TIMESTAMP = value("TIMESTAMP", "When they were written.")
+
+
+@strawberry.input(description="An order of log lines.")
+class SystemLogOrder:
+    """A column and a direction."""
+
+    field: SystemLogOrderField = strawberry.field(description="By what.")
+    direction: OrderDirection = strawberry.field(
+        default=OrderDirection.DESC, description="Which end comes first."
+    )
+
+
+LOG_LIST = Listing(
+    SYSTEM_LOGS,
+    default=Order(tables.system_logs.c.timestamp),
+    filter=SystemLogFilter,
+    order=SystemLogOrder,
+    orders={SystemLogOrderField.TIMESTAMP: tables.system_logs.c.timestamp},
+    read=_read,
+)
+
+SystemLogConnection = Connection[SystemLog]
+
+
+@strawberry.type
+class Query:
+    """Logs at the root."""
+
+    system_logs: SystemLogConnection = root_many(
+        "The log, the newest line first. Needs the scope logs:read.", LOG_LIST, check=reads_logs
+    )
+
+
+@strawberry.type(description="A log line on its way to a subscriber.")
+class SystemLogEvent:
+    """Read from a `log_feed.event.Event`."""
+
+    cursor: str = declared(
+        "From where to go on after this line: give it as `after`, to any process.",
+        FromParent(lambda event: event.cursor),
+    )
+    log: SystemLog = declared("The line.", FromParent(lambda event: event.row))
+    replayed: bool = declared(
+        "Whether the line was there before the subscription.", FromParent(lambda event: event.replayed)
+    )
+
+
+@strawberry.type
+class Subscription:
+    """Logs as they are written."""
+
+    @resolved(
+        "New log lines, whoever wrote them, in the order of their commits, each once. Where that can't be"
+        " kept, it ends with an error whose code says why. Needs the scope logs:read.",
+        check=reads_logs,
+        subscription=True,
+    )
+    async def system_log_added(
+        self,
+        info: strawberry.Info[Context, None],
+        filter: Annotated[
+            SystemLogFilter | None, strawberry.argument(description="Only lines that fit.")
+        ] = None,
+        after: Annotated[
+            str | None, strawberry.argument(description="Go on after this cursor, however old.")
+        ] = None,
+        backfill: Annotated[
+            int,
+            strawberry.argument(description=f"First the newest so many lines that fit, 0 to {MAX_BACKFILL}."),
+        ] = 0,
+    ) -> AsyncGenerator[SystemLogEvent, None]:
+        """Events of the process's feed."""
+        if not 0 <= backfill <= MAX_BACKFILL:
+            raise BadInputError("backfill", f"must be between 0 and {MAX_BACKFILL}")
+        try:
+            feed = info.context.services.feed
+            async with await feed.subscribe(log_filter(filter), after=after, backfill=backfill) as events:
+                told = after
+                while not events.closed:
+                    if due := await events.batch(progress=True):
+                        told = due[-1].cursor
+                        yield due  # type: ignore[misc] # what each SystemLogEvent is read from
+                    elif (cursor := events.cursor) != told:
+                        told = cursor
+                        yield Progress(cursor)  # type: ignore[misc] # not an event
+        except FeedError as error:
+            raise FeedEndedError(error) from error

@@ -1,0 +1,179 @@
+"""Trades: what a session bought and sold."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from graphql_api.domain.durations import elapsed
+from graphql_api.domain.policy import SESSIONS, STRATEGIES, TRADES
+from graphql_api.domain.statistics.fields import stats_of_list
+from graphql_api.postgres import tables
+from graphql_api.postgres.vocabularies import DIRECTIONS, trade_status, trade_status_sql
+from graphql_api.relational.comparisons import DateTimeFilter, DecimalFilter, StringFilter
+from graphql_api.relational.connection import Connection
+from graphql_api.relational.enums import OrderDirection, reader_of, value
+from graphql_api.relational.filters import (
+    combines,
+    compares,
+    exists,
+)
+from graphql_api.relational.node import Node
+from graphql_api.relational.page import Order
+from graphql_api.relational.permissions import reads_graph
+from graphql_api.relational.relation import Listing, column, computed, one, root_many, root_one
+from graphql_api.relational.scalars import Duration
+
+if TYPE_CHECKING:
+    from graphql_api.domain.session import Session
+    from graphql_api.domain.statistics.types import TradeStats
+    from graphql_api.domain.strategy import Strategy
+
+_trades = tables.trades.c
+
+
+@strawberry.enum(description="Which way a trade went. The column is free text: see `directionRaw`.")
+class TradeDirection(Enum):
+    """What `postgres.vocabularies.DIRECTIONS` makes of the column."""
+
+    BUY = value("BUY", "Stored as buy, long or b.")
+    SELL = value("SELL", "Stored as sell, short or s.")
+    OTHER = value("OTHER", "Stored as anything else.")
+
+
+@strawberry.enum(description="How far a trade has come. The column is free text: see `statusRaw`.")
+class TradeStatus(Enum):
+    """What `postgres.vocabularies.trade_status` makes of the column."""
+
+    PENDING = value("PENDING", "Ordered, not yet filled: stored as pending, new or unplaced.")
+    OPEN = value("OPEN", "In the market: stored as open or active, or as filled without an exit time.")
+    CLOSED = value("CLOSED", "Out of the market: stored as closed, or as filled with an exit time.")
+    CANCELLED = value("CANCELLED", "Withdrawn: stored as cancelled, canceled or removed.")
+    REJECTED = value("REJECTED", "Turned down by the broker: stored as rejected or refused.")
+    OTHER = value("OTHER", "Stored as anything else.")
+
+
+@lru_cache(maxsize=256)
+def _status(text: str, has_exit: bool) -> TradeStatus:  # noqa: FBT001 - part of the cache's key
+    return TradeStatus(trade_status(text, has_exit=has_exit))
+
+
+@strawberry.type(description="One position, from its entry to its exit.")
+class Trade(Node):
+    """A row of trades."""
+
+    symbol: str = column("The instrument, as the broker names it.")
+    direction: TradeDirection = column("Which way.", read=reader_of(TradeDirection, DIRECTIONS))
+    direction_raw: str = column("The direction as it is stored.", of="direction")
+    entry_price: Decimal | None = column("The price at entry; null where NaN is stored.")
+    exit_price: Decimal | None = column("The price at exit.")
+    size: Decimal | None = column("How much, in lots or units of the broker; null where NaN is stored.")
+    entry_time: datetime = column("When it was entered.")
+    exit_time: datetime | None = column("When it was left; null while it is open.")
+    duration: Duration | None = computed(
+        "From entry to exit; null while it is open.", elapsed, of=("entry_time", "exit_time")
+    )
+    pnl: Decimal | None = column(
+        "Profit or loss in the account's currency, as stored; null where none or NaN is."
+    )
+    status: TradeStatus = computed(
+        "How far it has come.",
+        lambda text, exit_time: _status(text, exit_time is not None),
+        of=("status", "exit_time"),
+    )
+    status_raw: str = column("The status as it is stored.", of="status")
+    ai_confidence: Decimal | None = column("How sure the model was, from 0 to 1.")
+    strategy_id: strawberry.ID | None = column(
+        "The id of the strategy as stored; it may name a strategy that is gone."
+    )
+    strategy: Annotated["Strategy", strawberry.lazy("graphql_api.domain.strategy")] | None = one(
+        "The strategy that asked for it; null if it is gone.", STRATEGIES, key="strategy_id"
+    )
+    session: Annotated["Session", strawberry.lazy("graphql_api.domain.session")] | None = one(
+        "The session it belongs to.", SESSIONS, key="session_id"
+    )
+
+
+@strawberry.input(description="Which trades.")
+class TradeFilter:
+    """Conditions on trades; all that are given must hold."""
+
+    account_id: strawberry.ID | None = compares("Of this account.", tables.sessions.c.account_id)
+    session_id: strawberry.ID | None = compares("Of this session.", _trades.session_id)
+    strategy_id: strawberry.ID | None = compares("Of this strategy.", _trades.strategy_id)
+    has_strategy: bool | None = exists("Whether a strategy is named, gone or not.", _trades.strategy_id)
+    symbol: StringFilter | None = compares("By instrument.", _trades.symbol)
+    direction: list[TradeDirection] | None = compares(
+        "In one of these directions.", DIRECTIONS.sql(_trades.direction)
+    )
+    status: list[TradeStatus] | None = compares(
+        "In one of these states.", trade_status_sql(_trades.status, _trades.exit_time)
+    )
+    status_raw: StringFilter | None = compares("By the status as stored.", _trades.status)
+    entry_time: DateTimeFilter | None = compares("By entry.", _trades.entry_time)
+    exit_time: DateTimeFilter | None = compares("By exit.", _trades.exit_time)
+    pnl: DecimalFilter | None = compares("By profit or loss.", tables.finite(_trades.pnl))
+    ai_confidence: DecimalFilter | None = compares(
+        "By the model's confidence.", tables.finite(_trades.ai_confidence)
+    )
+    and_: list["TradeFilter"] | None = combines("and", "All of these hold.")
+    or_: list["TradeFilter"] | None = combines("or", "At least one of these holds.")
+    not_: "TradeFilter | None" = combines("not", "This does not hold.")
+
+
+@strawberry.enum(description="What trades can be ordered by.")
+class TradeOrderField(Enum):
+    """Columns with an order."""
+
+    ENTRY_TIME = value("ENTRY_TIME", "When they were entered.")
+    EXIT_TIME = value("EXIT_TIME", "When they were left.")
+    PNL = value("PNL", "Profit or loss.")
+    SIZE = value("SIZE", "How much.")
+    SYMBOL = value("SYMBOL", "The instrument.")
+    AI_CONFIDENCE = value("AI_CONFIDENCE", "How sure the model was.")
+
+
+@strawberry.input(description="An order of trades.")
+class TradeOrder:
+    """A column and a direction."""
+
+    field: TradeOrderField = strawberry.field(description="By what.")
+    direction: OrderDirection = strawberry.field(
+        default=OrderDirection.DESC, description="Which end comes first."
+    )
+
+
+TRADE_LIST = Listing(
+    TRADES,
+    default=Order(_trades.entry_time),
+    filter=TradeFilter,
+    order=TradeOrder,
+    orders={
+        TradeOrderField.ENTRY_TIME: _trades.entry_time,
+        TradeOrderField.EXIT_TIME: _trades.exit_time,
+        TradeOrderField.PNL: _trades.pnl,
+        TradeOrderField.SIZE: _trades.size,
+        TradeOrderField.SYMBOL: _trades.symbol,
+        TradeOrderField.AI_CONFIDENCE: _trades.ai_confidence,
+    },
+)
+
+
+@strawberry.type(description="A page of trades, and the way to the next.")
+class TradeConnection(Connection[Trade]):
+    """A slice of trades."""
+
+    stats: Annotated["TradeStats", strawberry.lazy("graphql_api.domain.statistics.types")] = stats_of_list(
+        "Statistics of the whole list under its filter, not only of the page."
+    )
+
+
+@strawberry.type
+class Query:
+    """Trades at the root."""
+
+    trade: Trade | None = root_one("The trade with this id.", TRADES, check=reads_graph)
+    trades: TradeConnection = root_many("Trades of all the viewer's accounts.", TRADE_LIST, check=reads_graph)

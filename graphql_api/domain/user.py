@@ -1,0 +1,116 @@
+"""Users: the platform's customers."""
+
+from datetime import datetime
+from enum import Enum
+
+import strawberry
+
+from graphql_api.domain.account import ACCOUNT_LIST, AccountConnection
+from graphql_api.domain.policy import USERS
+from graphql_api.domain.statistics.fields import stats_of
+from graphql_api.domain.statistics.types import TradeStats
+from graphql_api.postgres import tables
+from graphql_api.postgres.vocabularies import SUBSCRIPTIONS
+from graphql_api.relational.comparisons import StringFilter
+from graphql_api.relational.connection import Connection
+from graphql_api.relational.enums import OrderDirection, reader_of, value
+from graphql_api.relational.filters import compares
+from graphql_api.relational.node import Node
+from graphql_api.relational.page import Order
+from graphql_api.relational.permissions import reads_graph
+from graphql_api.relational.relation import Listing, column, many, root_many, root_one
+
+_users = tables.users.c
+
+
+@strawberry.enum(
+    description="Where a subscription stands. The column is free text: see `subscriptionStatusRaw`."
+)
+class SubscriptionStatus(Enum):
+    """What `postgres.vocabularies.SUBSCRIPTIONS` makes of the column."""
+
+    TRIAL = value("TRIAL", "Trying it out: stored as trial or trialing.")
+    ACTIVE = value("ACTIVE", "Paid: stored as active.")
+    PAST_DUE = value("PAST_DUE", "A payment is late: stored as past_due or unpaid.")
+    CANCELLED = value("CANCELLED", "Ended by the user: stored as cancelled or canceled.")
+    EXPIRED = value("EXPIRED", "Ended by itself: stored as expired or incomplete_expired.")
+    NONE = value("NONE", "Stored as none, or as an empty text.")
+    OTHER = value("OTHER", "Stored as anything else.")
+
+
+@strawberry.type(description="A customer of the platform.")
+class User(Node):
+    """A row of users."""
+
+    email: str = column("The address they sign in with.")
+    created_at: datetime | None = column("When they joined.")
+    last_login: datetime | None = column("When they last signed in.")
+    is_active: bool | None = column("Whether they may sign in.")
+    subscription_status: SubscriptionStatus | None = column(
+        "Where their subscription stands.", read=reader_of(SubscriptionStatus, SUBSCRIPTIONS)
+    )
+    subscription_status_raw: str | None = column(
+        "The subscription's status as it is stored.", of="subscription_status"
+    )
+    subscription_expires: datetime | None = column("When their subscription ends.")
+    accounts: AccountConnection = many(
+        "Their accounts, by number.", ACCOUNT_LIST, of=USERS, by=tables.accounts.c.user_id
+    )
+    stats: TradeStats = stats_of(
+        "Statistics of the trades of all their accounts.", of=USERS, by=tables.accounts.c.user_id
+    )
+
+
+@strawberry.input(description="Which users.")
+class UserFilter:
+    """Conditions on users; all that are given must hold."""
+
+    email: StringFilter | None = compares("By address.", _users.email)
+    is_active: bool | None = compares("Whether they may sign in.", _users.is_active)
+    subscription_status: list[SubscriptionStatus] | None = compares(
+        "With one of these.", SUBSCRIPTIONS.sql(_users.subscription_status)
+    )
+
+
+@strawberry.enum(description="What users can be ordered by.")
+class UserOrderField(Enum):
+    """Columns with an order."""
+
+    CREATED_AT = value("CREATED_AT", "When they joined.")
+    LAST_LOGIN = value("LAST_LOGIN", "When they last signed in.")
+    EMAIL = value("EMAIL", "Their address.")
+
+
+@strawberry.input(description="An order of users.")
+class UserOrder:
+    """A column and a direction."""
+
+    field: UserOrderField = strawberry.field(description="By what.")
+    direction: OrderDirection = strawberry.field(
+        default=OrderDirection.DESC, description="Which end comes first."
+    )
+
+
+USER_LIST = Listing(
+    USERS,
+    default=Order(_users.created_at),
+    filter=UserFilter,
+    order=UserOrder,
+    orders={
+        UserOrderField.CREATED_AT: _users.created_at,
+        UserOrderField.LAST_LOGIN: _users.last_login,
+        UserOrderField.EMAIL: _users.email,
+    },
+)
+
+UserConnection = Connection[User]
+
+
+@strawberry.type
+class Query:
+    """Users at the root."""
+
+    user: User | None = root_one("The user with this id.", USERS, check=reads_graph)
+    users: UserConnection = root_many(
+        "Every user, for operators; for others, themselves alone.", USER_LIST, check=reads_graph
+    )

@@ -1,0 +1,121 @@
+"""Documents that clients name by their hash, in Apollo's protocol: automatic ones, or a registered set only.
+
+A request has `extensions.persistedQuery`, {version: 1, sha256Hash}, with or without the text beside it.
+"""
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final
+
+from graphql import GraphQLError
+
+from graphql_api.execution.documents import RequestError
+
+_VERSION: Final = 1
+_DIGITS: Final = 64
+
+
+def hash_of(text: str) -> str:
+    """The name of a document: the SHA-256 of its text, in lower-case hexadecimal digits."""
+    return sha256(text.encode()).hexdigest()
+
+
+class PersistedDocuments(ABC):
+    """Finds the text of a request."""
+
+    @abstractmethod
+    def find(self, text: str, name: str | None) -> str:
+        """The document's text, given that, or its name, or both. Raises RequestError."""
+
+    def keep(self, name: str, text: str) -> None:  # noqa: B027 - not all learn
+        """Remember a text that was given with its name and has turned out to be valid."""
+
+
+class NoDocuments(PersistedDocuments):
+    """None: each request has to bring its own."""
+
+    def find(self, text: str, name: str | None) -> str:
+        """The text given."""
+        if not text:
+            raise _refused("PERSISTED_QUERY_NOT_SUPPORTED", "PersistedQueryNotSupported")
+        return text
+
+
+class AutomaticDocuments(PersistedDocuments):
+    """Those that clients have sent before, the least recently used first to go.
+
+    The bound is on characters, and each process has its own: a client that names a document which isn't
+    there sends it again.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._texts: OrderedDict[str, str] = OrderedDict()
+        self._characters = 0
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def find(self, text: str, name: str | None) -> str:
+        """The text given, or the one kept under its name."""
+        if text:
+            if name is not None and name != hash_of(text):
+                raise _refused("PERSISTED_QUERY_HASH_MISMATCH", "provided sha does not match query")
+            return text
+        kept = None if name is None else self._texts.get(name)
+        if name is None or kept is None:
+            # Clients look for this sentence, or for the code.
+            raise _refused("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")
+        self._texts.move_to_end(name)
+        return kept
+
+    def keep(self, name: str, text: str) -> None:
+        """Remember a text, and forget others if there is no room for all."""
+        if name in self._texts:
+            return
+        self._texts[name] = text
+        self._characters += len(text)
+        while self._characters > self._capacity:
+            _, forgotten = self._texts.popitem(last=False)
+            self._characters -= len(forgotten)
+
+
+class TrustedDocuments(PersistedDocuments):
+    """A registered set. Nothing else is run, whether it comes by name or as a text."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = dict(texts)
+        self._known = frozenset(texts.values())
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def find(self, text: str, name: str | None) -> str:
+        """The registered text."""
+        if text:
+            if text not in self._known:
+                raise _refused("QUERY_NOT_IN_SAFELIST", "the document isn't one of those registered here")
+            return text
+        kept = None if name is None else self._texts.get(name)
+        if kept is None:
+            raise _refused("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")
+        return kept
+
+
+def name_in(extensions: Mapping[str, Any] | None) -> str | None:
+    """The name that a request has for its document, if it has one. Raises RequestError."""
+    given = (extensions or {}).get("persistedQuery")
+    if given is None:
+        return None
+    if not isinstance(given, dict) or given.get("version") != _VERSION:
+        raise _refused("BAD_REQUEST", f"extensions.persistedQuery: must have version {_VERSION}")
+    name = given.get("sha256Hash")
+    if not isinstance(name, str) or len(name) != _DIGITS:
+        raise _refused("BAD_REQUEST", "extensions.persistedQuery.sha256Hash: must have 64 hexadecimal digits")
+    return name.lower()
+
+
+def _refused(code: str, message: str) -> RequestError:
+    return RequestError(code, [GraphQLError(message)])

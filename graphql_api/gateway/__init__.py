@@ -1,0 +1,1 @@
+"""What every transport needs: who asks, limits, deadlines, idempotency, metrics, masked errors."""

@@ -1,0 +1,132 @@
+"""What clients see of errors: their own mistakes in full, ours by an id that the log has too."""
+
+import logging
+import secrets
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from graphql import GraphQLError, located_error
+
+from graphql_api.execution.results import Result
+from graphql_api.identity.rate_limit import BudgetSpentError
+from graphql_api.postgres.database import DatabaseUnavailableError
+
+logger = logging.getLogger(__name__)
+
+UNAVAILABLE = "SERVICE_UNAVAILABLE"
+TIMEOUT = "TIMEOUT"
+INTERNAL = "INTERNAL_SERVER_ERROR"
+
+Headers = Sequence[tuple[bytes, bytes]]
+RETRY_AFTER: Headers = ((b"retry-after", b"1"),)
+"""One second: an outage that lasts longer meets the clients' own back-off."""
+
+
+class HTTPError(Exception):
+    """A request that gets an error response: a sentence for the client, a code and an HTTP status."""
+
+    def __init__(
+        self, status: HTTPStatus, code: str, message: str, headers: Headers = (), **extensions: Any
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+        self.result = refusal(GraphQLError(message, extensions={"code": code, **extensions}))
+
+
+def refusal(*errors: GraphQLError) -> Result:
+    """A response without data."""
+    return Result(errors=errors, executed=False)
+
+
+def unavailable(message: str) -> HTTPError:
+    """What this process can't do now, and may be able to do in a moment."""
+    return HTTPError(HTTPStatus.SERVICE_UNAVAILABLE, UNAVAILABLE, message, RETRY_AFTER)
+
+
+def rate_limited(error: BudgetSpentError) -> HTTPError:
+    """What a viewer has to wait for."""
+    wait = error.retry_after
+    return HTTPError(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "RATE_LIMITED",
+        str(error),
+        ((b"retry-after", b"%d" % wait),),
+        retryAfter=wait,  # for sockets, which have no headers
+    )
+
+
+def mask(error: GraphQLError) -> GraphQLError:
+    """What a client may read of `error`.
+
+    Errors of the request, and those that a resolver raised for the client (GraphQLError's subclasses), pass
+    as they are. Anything else is logged with an id, and the client gets the id.
+    """
+    cause = _cause(error)
+    if cause is None:
+        return error
+    if isinstance(cause, DatabaseUnavailableError):
+        return _replaced(error, UNAVAILABLE, "the database can't be reached at the moment: try again")
+    if isinstance(cause, TimeoutError):
+        return _replaced(error, TIMEOUT, "this took too long")
+    incident = secrets.token_hex(8)
+    path = ".".join(str(key) for key in error.path or ())
+    logger.error("incident %s at %s", incident, path or "the operation", exc_info=cause)
+    return _replaced(error, INTERNAL, f"unexpected error, logged as {incident}", incident=incident)
+
+
+def unexpected(error: Exception) -> HTTPError:
+    """What the client gets when our own code failed around the operation."""
+    result = masked(error)
+    failure = HTTPError(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL, result.errors[0].message)
+    failure.result = result
+    return failure
+
+
+def status_of(result: Result, *, strict: bool) -> HTTPStatus:
+    """The HTTP status of a response.
+
+    Strict is application/graphql-response+json, where a request that can't be executed is 400. Clients of
+    application/json take anything but 200 for a broken network, so they get it wherever we understood them.
+    """
+    if not result.errors:
+        return HTTPStatus.OK
+    codes = {(error.extensions or {}).get("code") for error in result.errors}
+    if UNAVAILABLE in codes and not _answered(result):
+        return HTTPStatus.SERVICE_UNAVAILABLE
+    if result.executed:
+        return HTTPStatus.OK
+    if TIMEOUT in codes:
+        return HTTPStatus.GATEWAY_TIMEOUT
+    if INTERNAL in codes:
+        return HTTPStatus.INTERNAL_SERVER_ERROR
+    return HTTPStatus.BAD_REQUEST if strict else HTTPStatus.OK
+
+
+def _answered(result: Result) -> bool:
+    """Whether any root field has a value."""
+    data = orjson.loads(result.render()).get("data")
+    return data is not None and any(value is not None for value in data.values())
+
+
+def masked(error: Exception) -> Result:
+    """The response to an operation that failed as a whole."""
+    return refusal(mask(located_error(error)))
+
+
+def _cause(error: GraphQLError) -> Exception | None:
+    """The exception that a client must not read, if there is one."""
+    cause: Exception | None = error.original_error
+    while isinstance(cause, GraphQLError):
+        # graphql-core raises its base class, without a node, for a value that a type can't represent:
+        # our mistake. With nodes it speaks of an argument, and subclasses are raised for the client.
+        if type(cause) is GraphQLError and not cause.nodes:
+            return cause
+        cause = cause.original_error
+    return cause
+
+
+def _replaced(error: GraphQLError, code: str, message: str, **extensions: str) -> GraphQLError:
+    return GraphQLError(message, nodes=error.nodes, path=error.path, extensions={"code": code, **extensions})

@@ -1,0 +1,106 @@
+"""Failed logins, counted by e-mail and by network address, so that nobody guesses for long."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.errors import StorageError
+
+from graphql_api.identity.errors import InvalidCredentialsError, RateLimitedError
+from graphql_api.identity.redis_limiter import SharedCounts
+from graphql_api.identity.tokens import digest
+from graphql_api.settings import Settings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Count = tuple[RateLimitItem, str]
+
+
+class Attempts:
+    """Counts failures only, so that a desk of people behind one address may log in as often as they like.
+
+    Whoever guesses one user's password is stopped at their own address, and the user elsewhere is not. Only
+    guesses from many addresses meet the limit over all of them. From then on the user has to wait too: that
+    is the price of a bound on guesses, so the limit is far above what anyone mistypes.
+
+    Counts are kept in memory, or shared through Redis; while that can't be reached, in memory again.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        window = settings.login_failures_window
+        self._per_pair = RateLimitItemPerSecond(
+            settings.login_failures_per_email_and_address, window, "login-email-address"
+        )
+        self._per_email = RateLimitItemPerSecond(settings.login_failures_per_email, window, "login-email")
+        self._per_address = RateLimitItemPerSecond(
+            settings.login_failures_per_address, window, "login-address"
+        )
+        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._shared = SharedCounts(settings.redis_url) if settings.redis_url is not None else None
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def one(self, email: str, address: str) -> AsyncIterator[None]:
+        """One attempt to log in, made within the block; InvalidCredentialsError counts as its failure.
+
+        Attempts at one e-mail take turns, so that guesses sent together can't all pass before the first has
+        failed. `address` is the client's, or empty where it isn't known. Raises RateLimitedError.
+        """
+        who = digest(email).hex()
+        network = network_of(address) if address else ""
+        counts = [(self._per_pair, f"{who}/{network}"), (self._per_email, who)]
+        if network:
+            counts.append((self._per_address, network))
+        async with self._turns.setdefault(who, asyncio.Lock()):
+            for count in counts:
+                await self._check(count)
+            try:
+                yield
+            except InvalidCredentialsError:
+                for count in counts:
+                    await self._add(count)
+                raise
+
+    async def close(self) -> None:
+        """Close the connections to Redis."""
+        if self._shared is not None:
+            await self._shared.close()
+
+    async def _check(self, count: Count) -> None:
+        item, who = count
+        if not await self._ask(lambda limiter: limiter.test(item, who)):
+            window = await self._ask(lambda limiter: limiter.get_window_stats(item, who))
+            raise RateLimitedError(max(1, math.ceil(window.reset_time - time.time())))
+
+    async def _add(self, count: Count) -> None:
+        item, who = count
+        await self._ask(lambda limiter: limiter.hit(item, who))
+
+    async def _ask(self, question: Callable[[SlidingWindowCounterRateLimiter], Awaitable[T]]) -> T:
+        if self._shared is not None:
+            try:
+                return await question(self._shared.limiter)
+            except StorageError as error:
+                log.warning("Redis can't be reached, this process counts for itself: %s", error)
+        return await question(self._own)
+
+
+def network_of(address: str) -> str:
+    """What counts as one address: an IPv6 client has 2⁶⁴ of them to choose from."""
+    try:
+        ip = ip_address(address)
+    except ValueError:  # a name that a proxy gave
+        return digest(address).hex()
+    if isinstance(ip, IPv6Address):
+        return str(ip.ipv4_mapped or IPv6Network((int(ip), 64), strict=False))
+    return str(ip)

@@ -1,0 +1,35 @@
+"""The log feed: new rows of system_logs, in commit order, each once. It knows no GraphQL and no web."""
+
+from graphql_api.log_feed.errors import (
+    CursorExpiredError,
+    FeedError,
+    FeedResetError,
+    FeedUnavailableError,
+    InvalidCursorError,
+    UnfitDatabaseError,
+)
+from graphql_api.log_feed.event import Event
+from graphql_api.log_feed.feed import Feed, FeedOptions
+from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
+from graphql_api.log_feed.hub import Retention
+from graphql_api.log_feed.stats import FeedStats
+from graphql_api.log_feed.subscription import Subscription
+from graphql_api.log_feed.tail import Pace
+
+__all__ = [
+    "CursorExpiredError",
+    "Event",
+    "Feed",
+    "FeedError",
+    "FeedOptions",
+    "FeedResetError",
+    "FeedStats",
+    "FeedUnavailableError",
+    "InvalidCursorError",
+    "InvalidFilterError",
+    "LogFilter",
+    "Pace",
+    "Retention",
+    "Subscription",
+    "UnfitDatabaseError",
+]

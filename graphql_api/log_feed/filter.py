@@ -1,0 +1,156 @@
+"""Which log lines a reader wants: one meaning for SQL and for memory."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+from sqlalchemy import ColumnElement, FromClause, Text, any_, bindparam, func, literal_column, true
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+from sqlalchemy.sql.expression import collate
+
+from graphql_api.postgres.codecs import timestamp as _read_timestamp
+from graphql_api.postgres.vocabularies import LEVELS, OTHER
+
+# From the least severe. A level nobody knows ranks below all that are known.
+_BY_SEVERITY = (OTHER, "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+_CANONICAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+# `postgres.codecs` shows what lies before the calendar as its first instant; SQL must not tell
+# them apart either.
+_FIRST = _read_timestamp("-infinity")
+
+
+class InvalidFilterError(ValueError):
+    """A filter that PostgreSQL could not compare; the message names the field and the rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Conditions on a row of system_logs; all that are given must hold. Equal filters share their work.
+
+    `levels` and `minimum_level` are canonical words (`postgres.vocabularies.LEVELS`, OTHER included and
+    least severe);
+    `components` match exactly; `search` is found anywhere in the message, whatever the case of ASCII
+    letters. `since` (inclusive) and `until` (exclusive) are instants as `postgres.codecs` writes them; a row
+    without a timestamp is in no such range. `dated` asks whether the row has a timestamp.
+
+    Raises InvalidFilterError.
+    """
+
+    levels: frozenset[str] | None = None
+    minimum_level: str | None = None
+    components: frozenset[str] | None = None
+    search: str | None = None
+    since: str | None = None
+    until: str | None = None
+    dated: bool | None = None
+    _accepted: frozenset[str] | None = field(init=False, repr=False, compare=False)
+    _needle: bytes | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check("levels", self.levels or (), _check_level)
+        _check("minimum_level", (self.minimum_level,), _check_level)
+        _check("components", self.components or (), _check_text)
+        _check("search", (self.search,), _check_text)
+        _check("since", (self.since,), _check_instant)
+        _check("until", (self.until,), _check_instant)
+        object.__setattr__(self, "_accepted", self._accepted_levels())
+        object.__setattr__(self, "_needle", self.search.encode().lower() if self.search else None)
+
+    def _accepted_levels(self) -> frozenset[str] | None:
+        if self.minimum_level is None:
+            return self.levels
+        severe = frozenset(_BY_SEVERITY[_BY_SEVERITY.index(self.minimum_level) :])
+        return severe if self.levels is None else severe & self.levels
+
+    @property
+    def shape(self) -> tuple[bool, ...]:
+        """Which conditions are given: filters of one shape share a compiled statement."""
+        given = (self._accepted, self.components, self._needle, self.since, self.until)
+        return (*(value is not None for value in given), self.dated is True, self.dated is False)
+
+    def where(self, table: FromClause) -> ColumnElement[bool]:
+        """The condition on a table with system_logs' columns; `values` holds its parameters."""
+        level, component, message, instant = (
+            table.c[name] for name in ("level", "component", "message", "timestamp")
+        )
+        condition: ColumnElement[bool] = true()
+        if self._accepted is not None:
+            condition &= LEVELS.sql(level) == any_(bindparam("log_levels", type_=ARRAY(Text)))
+        if self.components is not None:
+            condition &= component == any_(bindparam("log_components", type_=ARRAY(Text)))
+        if self._needle is not None:
+            folded = func.lower(collate(message, "C"))
+            condition &= func.strpos(folded, bindparam("log_search", type_=Text)) > literal_column("0")
+        if self.since is not None:
+            condition &= instant >= bindparam("log_since", type_=TIMESTAMP(timezone=True))
+        if self.until is not None:
+            condition &= instant < bindparam("log_until", type_=TIMESTAMP(timezone=True))
+        if self.dated is not None:
+            condition &= instant.is_not(None) if self.dated else instant.is_(None)
+        return condition
+
+    def values(self) -> Mapping[str, Any]:
+        """The parameters of `where`, those that it doesn't use included."""
+        return {
+            "log_levels": None if self._accepted is None else sorted(self._accepted),
+            "log_components": None if self.components is None else sorted(self.components),
+            "log_search": None if self._needle is None else self._needle.decode(),
+            "log_since": "-infinity" if self.since == _FIRST else self.since,
+            "log_until": "-infinity" if self.until == _FIRST else self.until,
+        }
+
+    def matches(self, row: "Mapping[str, Any] | asyncpg.Record") -> bool:
+        """Whether a row, in the types of `postgres.codecs`, is wanted."""
+        if self._accepted is not None and LEVELS.canonical(row["level"]) not in self._accepted:
+            return False
+        if self.components is not None and row["component"] not in self.components:
+            return False
+        if self._needle is not None and self._needle not in row["message"].encode().lower():
+            return False
+        if self.since is None and self.until is None and self.dated is None:
+            return True
+        if row["timestamp"] is None:
+            return self.dated is False and self.since is None and self.until is None
+        instant = _read_timestamp(row["timestamp"])
+        if self.dated is False or (self.since is not None and instant < self.since):
+            return False
+        return self.until is None or instant < self.until
+
+
+def _check(name: str, values: Iterable[str | None], rule: Callable[[str], str | None]) -> None:
+    for value in values:
+        if value is not None and (broken := rule(value)) is not None:
+            raise InvalidFilterError(f"{name}: {broken}")
+
+
+def _check_level(level: str) -> str | None:
+    return None if level in _BY_SEVERITY else f"{level!r} is none of {', '.join(_BY_SEVERITY)}"
+
+
+def _check_text(text: str) -> str | None:
+    if "\0" in text:
+        return "PostgreSQL's text holds no NUL character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "not valid Unicode"
+    return None
+
+
+def _check_instant(instant: str) -> str | None:
+    broken = f"expected an instant like {_FIRST}"
+    if not _CANONICAL.fullmatch(instant):
+        return broken
+    try:
+        datetime.fromisoformat(instant)
+    except ValueError:
+        return broken
+    return None
+
+
+EVERYTHING = LogFilter()

@@ -1,0 +1,45 @@
+"""Every table and view this service reads or writes: the given ones, and what we added."""
+
+from graphql_api.postgres.tables.base import finite, metadata, sort_key, unbounded, views
+from graphql_api.postgres.tables.platform import (
+    account_performance,
+    accounts,
+    active_strategies_performance,
+    risk_settings,
+    sessions,
+    strategies,
+    strategy_performance,
+    system_logs,
+    trades,
+    users,
+)
+from graphql_api.postgres.tables.service import (
+    idempotency_keys,
+    refresh_tokens,
+    service_tokens,
+    token_families,
+    user_roles,
+)
+
+__all__ = [
+    "account_performance",
+    "accounts",
+    "active_strategies_performance",
+    "finite",
+    "idempotency_keys",
+    "metadata",
+    "refresh_tokens",
+    "risk_settings",
+    "service_tokens",
+    "sessions",
+    "sort_key",
+    "strategies",
+    "strategy_performance",
+    "system_logs",
+    "token_families",
+    "trades",
+    "unbounded",
+    "user_roles",
+    "users",
+    "views",
+]

@@ -1,0 +1,152 @@
+"""What an operation knows: who asks, what they may read, and the loaders it shares."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+from aiodataloader import DataLoader, dispatch_queue
+from aiodataloader import Loader as Queued
+
+from graphql_api.execution.plan import EVERYTHING, Reads
+from graphql_api.identity.authenticator import Identity
+from graphql_api.identity.viewer import Viewer
+from graphql_api.log_feed.feed import Feed
+from graphql_api.postgres.database import Database
+from graphql_api.postgres.statement import Statement
+from graphql_api.settings import Settings
+
+Row = Mapping[str, Any] | asyncpg.Record
+
+
+class Reader:
+    """The database as one viewer may read it."""
+
+    __slots__ = ("_database", "statements", "tenant", "viewer")
+
+    def __init__(self, database: Database, viewer: Viewer) -> None:
+        self._database = database
+        self.viewer = viewer
+        self.tenant = viewer.tenant
+        """The user whose rows may be read; None for every tenant's."""
+        self.statements = 0
+        """How many statements ran so far."""
+
+    async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
+        """Run one read. A statement that names :tenant gets the viewer's."""
+        self.statements += 1
+        return await self._database.fetch(statement, tenant=self.tenant, **values)
+
+
+Batch = Callable[[Reader, Sequence[Any], Any], Awaitable[Mapping[Any, Any]]]
+"""Reads for many parents at once: `batch(db, keys, page)` gives the value of each key, in one statement.
+
+A key left out reads as null. `page` is whatever selects among the values of a key; it is part of the
+loader's identity, so it must be hashable.
+"""
+
+
+class Loader(DataLoader[Any, Any]):
+    """Loads by key through one batch.
+
+    Nothing here refers back to the loader, so all that an operation has loaded goes with it at once, and
+    doesn't wait for the garbage collector.
+    """
+
+    def __init__(self, batch: Batch, page: Any, db: Reader, running: set[asyncio.Task[Any]]) -> None:
+        self._batch = batch
+        self._page = page
+        self._db = db
+        self._running = running
+        super().__init__()
+
+    def get_cache_key(self, key: Any) -> Any:
+        """Keys are what they are remembered by."""
+        return key
+
+    def do_resolve_reject(self, key: Any, future: asyncio.Future[Any]) -> None:
+        """Queue a key. The batch begins with the loop's next turn, and not by way of another task."""
+        self._queue.append(Queued(key, future))
+        if len(self._queue) == 1:
+            self.loop.call_soon(dispatch_queue, self)
+
+    async def batch_load_fn(self, keys: list[Any]) -> list[Any]:
+        """Read for all keys of a turn of the event loop, in a task of its own."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - narrows; a coroutine runs in a task
+        self._running.add(task)
+        try:
+            values = await self._batch(self._db, keys, self._page)
+        finally:
+            self._running.discard(task)
+        return [values.get(key) for key in keys]
+
+
+class Loaders:
+    """The dataloaders of one operation: one for each batch, page and tenant."""
+
+    __slots__ = ("_db", "_loaders", "_running")
+
+    def __init__(self, db: Reader) -> None:
+        self._db = db
+        self._loaders: dict[Hashable, Loader] = {}
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def of(self, batch: Batch, page: Hashable = None) -> Loader:
+        """The loader that reads `batch` with `page`, made at its first use."""
+        identity = (batch, page, self._db.tenant)
+        loader = self._loaders.get(identity)
+        if loader is None:
+            loader = self._loaders[identity] = Loader(batch, page, self._db, self._running)
+        return loader
+
+    def cancel(self) -> None:
+        """Cancel the batches under way, and with them their statements."""
+        for task in self._running:
+            task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a process has one of, and every operation may use."""
+
+    settings: Settings
+    database: Database
+    identity: Identity
+    feed: Feed
+
+
+@dataclass(slots=True)
+class Context:
+    """One operation's, or one subscription event's. Never shared between two."""
+
+    viewer: Viewer
+    services: Services
+    client: str = ""
+    """The caller's network address, for limits on attempts."""
+    reads: Reads = EVERYTHING
+    """Which columns the operation reads of each type's rows."""
+    db: Reader = field(init=False)
+    loaders: Loaders = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.act_as(self.viewer)
+
+    def act_as(self, viewer: Viewer) -> None:
+        """Go on as somebody else: after a login, as whoever logged in. Forgets all that was loaded."""
+        self.viewer = viewer
+        self.db = Reader(self.services.database, viewer)
+        self.forget()
+
+    def expect(self, reads: Reads) -> None:
+        """Load no more than these columns."""
+        self.reads = reads
+
+    def abandon(self) -> None:
+        """Stop loading: nobody waits for the operation any more."""
+        self.loaders.cancel()
+
+    def forget(self) -> None:
+        """Load afresh from here on: after a write, what was read before may no longer hold."""
+        self.loaders = Loaders(self.db)

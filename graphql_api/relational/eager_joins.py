@@ -1,0 +1,119 @@
+"""What a list brings along: the rows that its own refer to, joined to them in the same statement.
+
+Every statement costs a round trip, which takes longer than joining the few rows of a page to theirs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, Select, Text, select
+from sqlalchemy.dialects.postgresql import JSONB
+
+from graphql_api.execution.plan import Reads
+from graphql_api.execution.row_batch import Found
+from graphql_api.relational.entity import Entity
+
+
+@dataclass(frozen=True, slots=True)
+class Along:
+    """The rows whose ids stand in a column."""
+
+    column: str
+    entity: Entity
+    read: frozenset[str]
+    """What is read of them."""
+    further: "tuple[Along, ...]"
+    """What they bring along in their turn."""
+
+
+@lru_cache(maxsize=512)
+def along_of(reads: Reads, entity: Entity) -> tuple[Along, ...]:
+    """What an operation's lists of an entity bring along.
+
+    Not what is of any length: many rows refer to the same one, which would be sent with each of them.
+    """
+    found = []
+    for column, to in reads.edges(entity.name):
+        read = reads.of(to.name)
+        if read is not None and not any(isinstance(each.type, Text | JSONB) for each in to.columns_of(read)):
+            found.append(Along(column, to, read, along_of(reads, to)))
+    return tuple(found)
+
+
+def visible(along: Sequence[Along], db: Any) -> bool:
+    """Whether the viewer may read all that is brought along."""
+    return all(each.entity.is_visible_to(db) and visible(each.further, db) for each in along)
+
+
+Placed = tuple[str, Along]
+"""What is brought along, and the names' prefix of the row whose column refers to it."""
+
+
+def on_the_way(
+    entity: Entity, along: Sequence[Along], path: str = ""
+) -> tuple[list[ColumnElement[Any]], list[Placed]]:
+    """Columns of what is brought along that lies between the rows and their tenant, and what doesn't.
+
+    A query that `Entity.only_tenants` restricts has joined the former already.
+    """
+    columns: list[ColumnElement[Any]] = []
+    rest: list[Placed] = []
+    for each in along:
+        if entity.parent is None or (entity.parent[0].name, entity.parent[1]) != (each.column, each.entity):
+            rest.append((path, each))
+            continue
+        prefix = f"{path}{each.column}."
+        columns += _named(prefix, each.entity.columns_of(each.read))
+        further, left = on_the_way(each.entity, each.further, prefix)
+        columns += further
+        rest += left
+    return columns, rest
+
+
+def bring(
+    page: FromClause, along: Sequence[Placed], *, scoped: bool
+) -> tuple[FromClause, list[ColumnElement[Any]]]:
+    """`page` joined to what it brings along, and the columns of that, of which `found_in` knows the names."""
+    source, columns = page, []
+    for path, each in along:
+        source, brought = _joined(source, page.c[f"{path}{each.column}"], each, path, scoped=scoped)
+        columns += brought
+    return source, columns
+
+
+def _joined(
+    source: FromClause, key: ColumnElement[Any], each: Along, path: str, *, scoped: bool
+) -> tuple[FromClause, list[ColumnElement[Any]]]:
+    query: Select[Any] = select(*each.entity.columns_of(each.read))
+    target = each.entity.only_tenants(query, scoped=scoped).subquery(f"{path}{each.column}")
+    source = source.outerjoin(target, target.c.id == key)
+    prefix = f"{path}{each.column}."
+    columns = _named(prefix, target.c)
+    for further in each.further:
+        source, brought = _joined(source, target.c[further.column], further, prefix, scoped=scoped)
+        columns += brought
+    return source, columns
+
+
+def _named(prefix: str, columns: Iterable[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    return [column.label(f"{prefix}{column.name}") for column in columns]
+
+
+def found_in(
+    table: Mapping[str, Sequence[Any]], along: Sequence[Along], path: str = ""
+) -> Mapping[tuple[str, Any], Found]:
+    """What rows, here as columns, have brought along: by the column that refers to it, and by its entity."""
+    found = {}
+    for each in along:
+        prefix = f"{path}{each.column}."
+        names = [column.name for column in each.entity.columns_of(each.read)]
+        ids = table.get(f"{prefix}id", ())
+        # Most rows refer to what another of them does too, and each needs to be put together only once.
+        different = set(zip(ids, *(table.get(prefix + name, ()) for name in names), strict=True))
+        brought = {
+            id_: dict(zip(names, values, strict=True)) for id_, *values in different if id_ is not None
+        }
+        found[each.column, each.entity] = Found(brought, found_in(table, each.further, prefix))
+    return found

@@ -1,0 +1,63 @@
+"""Any row of the graph, by its id alone."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import strawberry
+from sqlalchemy import bindparam, func, select, true
+
+from graphql_api.execution.fields import is_any_source
+from graphql_api.postgres.statement import Statement, compile_statement
+from graphql_api.relational.context import Reader, Row
+from graphql_api.relational.entity import UUIDS, Entity
+from graphql_api.relational.relation import column
+
+TYPENAME = "__typename"
+
+
+@strawberry.interface(description="A row of the graph. Its id is the row's own UUID, unique over all types.")
+class Node:
+    """What can be found by `node(id:)`. Read from a row, which has its type from its place in the graph."""
+
+    id: strawberry.ID = column("The row's own UUID.")
+
+    is_type_of = staticmethod(is_any_source)
+
+    @classmethod
+    def resolve_type(cls, row: Any, _info: Any, _abstract: Any) -> str:
+        """The type of a row that was found by its id alone."""
+        return str(row[TYPENAME])
+
+
+class AnyById:
+    """Finds rows of several entities in one statement, since an id doesn't say which table it is from."""
+
+    def __init__(self, *entities: Entity) -> None:
+        self._entities = entities
+
+    async def __call__(self, db: Reader, keys: Sequence[str], _page: None = None) -> Mapping[str, Row]:
+        """The rows with these ids, each with its type's name, as far as the viewer may see them."""
+        visible = tuple(entity for entity in self._entities if entity.is_visible_to(db))
+        if not visible:
+            return {}
+        found: dict[str, Row] = {}
+        for row in await db.fetch(_any_by_id(visible, db.tenant is not None), keys=list(keys)):
+            for entity in visible:
+                if row[f"{entity.name}.id"] is not None:
+                    values = {part.name: row[f"{entity.name}.{part.name}"] for part in entity.columns}
+                    found[row["key"]] = {TYPENAME: entity.name, **values}
+        return found
+
+
+@lru_cache(maxsize=16)
+def _any_by_id(entities: tuple[Entity, ...], scoped: bool) -> Statement:  # noqa: FBT001
+    keys = func.unnest(bindparam("keys", type_=UUIDS)).table_valued("key", name="keys").render_derived()
+    source: Any = keys
+    selected: list[Any] = [keys.c.key]
+    for entity in entities:
+        rows = select(*entity.columns).where(entity.table.c.id == keys.c.key)
+        each = entity.only_tenants(rows, scoped=scoped).lateral(entity.name)
+        source = source.outerjoin(each, true())
+        selected += (each.c[part.name].label(f"{entity.name}.{part.name}") for part in entity.columns)
+    return compile_statement(select(*selected).select_from(source))

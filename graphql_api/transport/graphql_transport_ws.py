@@ -1,0 +1,278 @@
+"""One WebSocket that speaks graphql-transport-ws, in text frames.
+
+One task reads its messages, one beats its heart, one checks its token, and each operation under way has one
+of its own. They live and die together: whatever ends the socket is raised as SocketClosed and ends them all.
+A send waits until the client has read what was sent before, so a slow client holds up its own operations,
+and memory stays at some 64 KiB, and a message, for each.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import aclosing
+from http import HTTPStatus
+from time import perf_counter
+from typing import Any
+
+import orjson
+from graphql import OperationType
+from starlette.types import Receive, Send
+
+from graphql_api.execution.documents import RequestError
+from graphql_api.execution.event_result_cache import MAX_SHARED
+from graphql_api.execution.operations import GraphQLRequest, Operation
+from graphql_api.execution.results import Result, Results
+from graphql_api.gateway.errors import HTTPError, masked, refusal, unavailable
+from graphql_api.gateway.gateway import Caller, Service
+from graphql_api.identity.viewer import ANONYMOUS, Viewer
+from graphql_api.transport.close_codes import CloseCode, SocketClosed
+from graphql_api.transport.frames import FRAMES, around
+from graphql_api.transport.request_parsing import MalformedRequestError, parse_json, read_parameters
+
+_LONGEST_ID = 256
+_EVENTS_AT_A_TIME = 32  # a source that is always ready lets others run after so many
+
+
+class Socket:
+    """An accepted socket, from its connection_init to its end."""
+
+    def __init__(
+        self, service: Service, caller: Caller, receive: Receive, send: Send, *, takes_frames: bool = False
+    ) -> None:
+        """`takes_frames`: the server has the extension `FRAMES`."""
+        self._service = service
+        self._caller = caller
+        self._receive = receive
+        self._send = send
+        self._takes_frames = takes_frames
+        self._authorization = caller.headers.get("authorization", "")
+        self._viewer = ANONYMOUS
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._unfinished: set[asyncio.Task[None]] = set()  # those that are being cancelled included
+        self._subscriptions: dict[str, Operation] = {}
+
+    async def serve(self) -> None:
+        """Speak until the end. Raises SocketClosed, alone or in a group."""
+        try:
+            async with asyncio.timeout(self._service.limits.socket_init_timeout):
+                await self._wait_for_init()
+        except TimeoutError:
+            raise SocketClosed(CloseCode.INIT_TIMEOUT, "Connection initialisation timeout") from None
+        self._viewer = await self._identify()
+        await self._send_message({"type": "connection_ack"})
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._beat())
+            if self._viewer.is_authenticated:
+                tasks.create_task(self._recheck())
+            await self._read(tasks)
+
+    async def _wait_for_init(self) -> None:
+        while True:
+            message = await self._next_message()
+            match message["type"]:
+                case "connection_init":
+                    payload = message.get("payload")
+                    if payload is not None and not isinstance(payload, dict):
+                        raise SocketClosed(CloseCode.BAD_REQUEST, "payload: must be an object or null")
+                    self._authorization = find_authorization(payload or {}) or self._authorization
+                    return
+                case "subscribe":
+                    raise SocketClosed(CloseCode.UNAUTHORIZED, "Unauthorized")
+                case _:
+                    await self._answer(message)
+
+    async def _read(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            message = await self._next_message()
+            match message["type"]:
+                case "subscribe":
+                    await self._subscribe(message, tasks)
+                case "connection_init":
+                    raise SocketClosed(CloseCode.TOO_MANY_INITS, "Too many initialisation requests")
+                case _:
+                    await self._answer(message)
+
+    async def _answer(self, message: Mapping[str, Any]) -> None:
+        match message["type"]:
+            case "ping":
+                payload = message.get("payload")
+                await self._send_message({"type": "pong"} | ({"payload": payload} if payload else {}))
+            case "pong":
+                pass
+            case "complete":
+                self._cancel(read_id(message))
+            case _:
+                raise SocketClosed(CloseCode.BAD_REQUEST, "Invalid message received: unknown type")
+
+    async def _subscribe(self, message: Mapping[str, Any], tasks: asyncio.TaskGroup) -> None:
+        identifier = read_id(message)
+        try:
+            request = read_parameters(message.get("payload"))
+        except MalformedRequestError as error:
+            raise SocketClosed(CloseCode.BAD_REQUEST, f"Invalid message received: {error}") from None
+        if identifier in self._running:
+            raise SocketClosed(CloseCode.SUBSCRIBER_EXISTS, f"Subscriber for {identifier} already exists")
+        if len(self._unfinished) >= self._service.limits.max_socket_subscriptions:
+            await self._send_errors(identifier, unavailable("too many operations on this socket").result)
+            return
+        task = tasks.create_task(self._run(identifier, request))
+        self._running[identifier] = task
+        self._unfinished.add(task)
+        task.add_done_callback(lambda task: self._end(identifier, task))
+
+    def _end(self, identifier: str, task: asyncio.Task[None]) -> None:
+        # A task that is cancelled before its first step never gets to clean up after itself.
+        self._unfinished.discard(task)
+        if self._running.get(identifier) is task:
+            self._forget(identifier)
+
+    def _forget(self, identifier: str) -> asyncio.Task[None] | None:
+        self._subscriptions.pop(identifier, None)
+        return self._running.pop(identifier, None)
+
+    def _cancel(self, identifier: str) -> None:
+        task = self._forget(identifier)
+        if task is not None:
+            task.cancel()
+
+    async def _run(self, identifier: str, request: GraphQLRequest) -> None:
+        try:
+            operation = await self._service.prepare(request, self._caller)
+            if operation.kind is OperationType.SUBSCRIPTION:
+                await self._stream(identifier, operation)
+            else:
+                await self._execute(identifier, operation)
+        except RequestError as error:
+            await self._send_errors(identifier, refusal(*error.errors))
+        except HTTPError as error:
+            await self._send_errors(identifier, error.result)
+        except SocketClosed:
+            raise
+        except Exception as error:  # noqa: BLE001 - masked and logged
+            await self._send_errors(identifier, masked(error))
+
+    async def _execute(self, identifier: str, operation: Operation) -> None:
+        started = perf_counter()
+        result = await self._service.execute(operation, self._viewer, self._caller)
+        self._service.metrics.answered("websocket", operation.kind.value, perf_counter() - started, result)
+        if result.executed:
+            await self._send_next(identifier, Results([result]))
+            await self._send_message({"id": identifier, "type": "complete"})
+        else:
+            await self._send_errors(identifier, result)
+
+    async def _stream(self, identifier: str, operation: Operation) -> None:
+        self._subscriptions[identifier] = operation
+        metrics = self._service.metrics
+        results = await self._service.subscribe(operation, lambda: self._viewer, self._caller)
+        with metrics.subscriptions.track_inprogress():
+            async with aclosing(results):
+                sent = 0
+                async for together in results:
+                    if together.progress is not None:
+                        payload = {"id": identifier, "cursor": together.progress.cursor}
+                        await self._send_message({"type": "ping", "payload": payload})
+                        continue
+                    if not together[-1].executed:
+                        await self._send_errors(identifier, together[-1])
+                        return
+                    await self._send_next(identifier, together)
+                    metrics.events.inc(len(together))
+                    sent += len(together)
+                    if sent >= _EVENTS_AT_A_TIME:
+                        sent = 0
+                        await asyncio.sleep(0)
+        await self._send_message({"id": identifier, "type": "complete"})
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._service.limits.heartbeat)
+            await self._send_message({"type": "ping"})
+
+    async def _recheck(self) -> None:
+        while True:
+            try:
+                self._viewer = await self._service.recheck(self._viewer)
+            except HTTPError as error:
+                raise SocketClosed(CloseCode.FORBIDDEN, str(error)) from None
+            refused = [
+                (identifier, refusal)
+                for identifier, operation in self._subscriptions.items()
+                if (refusal := self._service.refuse(operation, self._viewer, self._caller)) is not None
+            ]
+            for identifier, _ in refused:  # all of them before the first wait
+                self._cancel(identifier)
+            for identifier, refusal in refused:
+                await self._send_errors(identifier, refusal)
+
+    async def _identify(self) -> Viewer:
+        try:
+            return await self._service.identify(self._authorization)
+        except HTTPError as error:
+            known = error.status is HTTPStatus.UNAUTHORIZED
+            code = CloseCode.FORBIDDEN if known else CloseCode.TRY_AGAIN_LATER
+            raise SocketClosed(code, str(error)) from None
+
+    async def _next_message(self) -> dict[str, Any]:
+        event = await self._receive()
+        if event["type"] == "websocket.disconnect":
+            raise SocketClosed
+        text = event.get("text")
+        if text is None:
+            raise SocketClosed(CloseCode.BAD_REQUEST, "Invalid message received: not a text frame")
+        try:
+            message = parse_json(text)
+        except MalformedRequestError as error:
+            raise SocketClosed(CloseCode.BAD_REQUEST, f"Invalid message received: {error}") from None
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            raise SocketClosed(CloseCode.BAD_REQUEST, "Invalid message received: an object with a type")
+        return message
+
+    async def _send_next(self, identifier: str, results: Results) -> None:
+        # The payload is rendered once for all who share the result; only the frame around it is our own.
+        before = b'{"id":%b,"type":"next","payload":' % orjson.dumps(identifier)
+        if not self._takes_frames:
+            for result in results:
+                await self._send_text((before + result.render() + b"}").decode())
+            return
+        writes = results.made.get(len(before))
+        if writes is None:
+            writes = around(len(before), [result.render() + b"}" for result in results])
+            if len(results.made) < MAX_SHARED:
+                results.made[len(before)] = writes
+        for pieces in writes:
+            await self._send_event({"type": FRAMES, "frames": before.join(pieces)})
+
+    async def _send_errors(self, identifier: str, result: Result) -> None:
+        errors = [error.formatted for error in result.errors]
+        self._service.metrics.count_errors(result.errors)
+        await self._send_message({"id": identifier, "type": "error", "payload": errors})
+
+    async def _send_message(self, message: Mapping[str, Any]) -> None:
+        await self._send_text(orjson.dumps(message).decode())
+
+    async def _send_text(self, text: str) -> None:
+        await self._send_event({"type": "websocket.send", "text": text})
+
+    async def _send_event(self, event: dict[str, Any]) -> None:
+        try:
+            await self._send(event)
+        except (OSError, RuntimeError):  # what servers raise once the connection is closed
+            raise SocketClosed from None
+
+
+def read_id(message: Mapping[str, Any]) -> str:
+    """The operation that a message is about."""
+    identifier = message.get("id")
+    if not isinstance(identifier, str) or not 0 < len(identifier) <= _LONGEST_ID:
+        raise SocketClosed(CloseCode.BAD_REQUEST, f"id: must be a text of 1 to {_LONGEST_ID} characters")
+    return identifier
+
+
+def find_authorization(payload: Mapping[str, Any]) -> str | None:
+    """The Authorization in connection_init's payload: in any case, by itself or among `headers`."""
+    for mapping in (payload, payload.get("headers")):
+        if isinstance(mapping, dict):
+            for name, value in mapping.items():
+                if name.lower() == "authorization" and isinstance(value, str):
+                    return value
+    return None

@@ -1,0 +1,226 @@
+"""POST and GET /graphql, as the GraphQL-over-HTTP specification says."""
+
+import asyncio
+from collections.abc import Mapping
+from http import HTTPStatus
+from time import perf_counter
+from typing import Literal
+
+from graphql import OperationType
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from graphql_api.dev import graphiql
+from graphql_api.execution.documents import RequestError
+from graphql_api.execution.operations import GraphQLRequest, Operation
+from graphql_api.execution.results import Result
+from graphql_api.gateway import errors
+from graphql_api.gateway.deadline import ClientGoneError
+from graphql_api.gateway.errors import HTTPError
+from graphql_api.gateway.gateway import Caller, Service
+from graphql_api.identity.viewer import Viewer
+from graphql_api.transport.content_negotiation import Media, negotiate
+from graphql_api.transport.request_parsing import (
+    MalformedRequestError,
+    parse_json,
+    read_parameters,
+    read_query_string,
+    with_headers,
+)
+from graphql_api.transport.sse import EventStream
+
+GetRequests = Literal["off", "preflight", "open"]
+RawHeaders = Mapping[bytes, bytes]
+
+_CONTENT_TYPES = {media: (b"content-type", f"{media}; charset=utf-8".encode()) for media in Media}
+_LONGEST_NUMBER = 18  # digits of a Content-Length; Python refuses to read thousands
+_COMMON = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+# Headers that a page of another origin can't send before its browser has asked us (a CORS preflight).
+_PREFLIGHTED = (b"authorization", b"graphql-require-preflight", b"apollo-require-preflight")
+
+
+class GraphQLEndpoint:
+    """The ASGI application behind /graphql, for http scopes.
+
+    `get_requests` says whether queries may come by GET; `page` is for browsers that ask for HTML.
+    """
+
+    def __init__(
+        self, service: Service, *, get_requests: GetRequests = "off", page: bytes | None = None
+    ) -> None:
+        self._service = service
+        self._get_requests = get_requests
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        started = perf_counter()
+        headers: RawHeaders = dict(scope["headers"])
+        media = negotiate(headers.get(b"accept", b"").decode("latin-1"))
+        if media is Media.HTML:
+            if self._page is not None and scope["method"] == "GET":
+                await respond(send, HTTPStatus.OK, media, self._page, *graphiql.HEADERS)
+                return
+            media = Media.JSON
+        if media is None:
+            await self._refuse(not_acceptable(), Media.JSON, send, started)
+            return
+        try:
+            request = await self._read(scope, headers, receive)
+            caller = Caller((scope.get("client") or ("",))[0], Headers(scope=scope))
+            operation = await self._prepare(scope["method"], request, caller)
+            viewer = await self._service.identify_for(
+                operation, headers.get(b"authorization", b"").decode("latin-1")
+            )
+            if media is Media.EVENTS:
+                await EventStream(self._service, viewer, caller, receive, send).serve(operation)
+                return
+            kind, result = await self._run(operation, viewer, caller, receive)
+            status = errors.status_of(result, strict=media is Media.RESPONSE)
+            later = errors.RETRY_AFTER if status is HTTPStatus.SERVICE_UNAVAILABLE else ()
+            await respond(send, status, media, result.render(), *later)
+            self._service.metrics.answered("http", kind, perf_counter() - started, result)
+        except ClientGoneError:
+            pass
+        except HTTPError as error:
+            await self._refuse(error, media, send, started)
+        except asyncio.CancelledError:
+            if media is Media.EVENTS:
+                raise
+            stopping = errors.unavailable("this process is stopping: try again")
+            await self._refuse(stopping, media, send, started)
+        except Exception as error:  # noqa: BLE001 - masked and logged
+            await self._refuse(errors.unexpected(error), media, send, started)
+
+    async def _prepare(self, method: str, request: GraphQLRequest, caller: Caller) -> Operation | Result:
+        try:
+            operation = await self._service.prepare(request, caller)
+        except RequestError as error:
+            return errors.refusal(*error.errors)
+        if method == "GET" and operation.kind is OperationType.MUTATION:
+            # Anyone may repeat, prefetch or cache a GET.
+            raise _method_not_allowed("mutations aren't accepted by GET", "POST")
+        return operation
+
+    async def _run(
+        self, operation: Operation | Result, viewer: Viewer, caller: Caller, receive: Receive
+    ) -> tuple[str, Result]:
+        if isinstance(operation, Result):
+            return "unknown", operation
+        if operation.kind is OperationType.SUBSCRIPTION:
+            raise HTTPError(
+                HTTPStatus.BAD_REQUEST,
+                "SUBSCRIPTION_NOT_SUPPORTED",
+                "subscriptions need a WebSocket (graphql-transport-ws) or Accept: text/event-stream",
+            )
+        result = await self._service.execute(operation, viewer, caller, receive)
+        return operation.kind.value, result
+
+    async def _refuse(self, error: HTTPError, media: Media, send: Send, started: float) -> None:
+        media = Media.RESPONSE if media is Media.RESPONSE else Media.JSON
+        await respond(send, error.status, media, error.result.render(), *error.headers)
+        self._service.metrics.answered("http", "unknown", perf_counter() - started, error.result)
+
+    async def _read(self, scope: Scope, headers: RawHeaders, receive: Receive) -> GraphQLRequest:
+        try:
+            if scope["method"] == "POST":
+                check_body_headers(headers)
+                body = await read_body(headers, receive, self._service.limits.max_body_size)
+                return with_headers(read_parameters(parse_json(body)), headers)
+            self._check_get(scope["method"], headers)
+            return with_headers(read_query_string(scope["query_string"]), headers)
+        except MalformedRequestError as error:
+            raise HTTPError(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", str(error)) from None
+
+    def _check_get(self, method: str, headers: RawHeaders) -> None:
+        if method != "GET" or self._get_requests == "off":
+            allowed = "POST" if self._get_requests == "off" else "GET, POST"
+            raise _method_not_allowed(f"{method} isn't accepted", allowed)
+        if self._get_requests == "preflight" and not any(name in headers for name in _PREFLIGHTED):
+            raise HTTPError(
+                HTTPStatus.FORBIDDEN,
+                "PREFLIGHT_REQUIRED",
+                "a GET needs a header that other sites' pages can't send: GraphQL-Require-Preflight",
+            )
+
+
+def not_acceptable() -> HTTPError:
+    """What a client gets that accepts nothing of ours."""
+    return HTTPError(HTTPStatus.NOT_ACCEPTABLE, "NOT_ACCEPTABLE", f"Accept: we offer {', '.join(Media)}")
+
+
+def check_body_headers(headers: RawHeaders) -> None:
+    """Refuse a body that isn't plain JSON in UTF-8. Raises HTTPError (415).
+
+    Requiring application/json is what keeps another site's form from posting here.
+    """
+    media, _, parameters = headers.get(b"content-type", b"").decode("latin-1").lower().partition(";")
+    charset = parameters.partition("charset=")[2].strip(' "')
+    if media.strip() != "application/json" or charset not in ("", "utf-8", "utf8"):
+        raise HTTPError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "UNSUPPORTED_MEDIA_TYPE",
+            "Content-Type: must be application/json in UTF-8",
+        )
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise HTTPError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "UNSUPPORTED_MEDIA_TYPE",
+            "Content-Encoding: a compressed body isn't accepted",
+            ((b"accept-encoding", b"identity"),),
+        )
+
+
+async def read_body(headers: RawHeaders, receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises HTTPError (413) as soon as it is known to be too long, or ClientGoneError."""
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit() or len(length) > _LONGEST_NUMBER or int(length) > limit:
+        raise _too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _method_not_allowed(message: str, allowed: str) -> HTTPError:
+    return HTTPError(
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        "METHOD_NOT_ALLOWED",
+        f"{message}: use {allowed}",
+        ((b"allow", allowed.encode()),),
+    )
+
+
+def _too_large(limit: int) -> HTTPError:
+    return HTTPError(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "PAYLOAD_TOO_LARGE",
+        f"the body may have {limit} bytes at most",
+    )
+
+
+async def respond(send: Send, status: int, media: Media, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    """Send one whole response."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                _CONTENT_TYPES[media],
+                (b"content-length", b"%d" % len(body)),
+                *_COMMON,
+                *headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,63 @@
+"""A loaded desk of each test's own, cloned from one that is made once a worker."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from graphql_api.dev.demo.load import load
+from graphql_api.postgres.address import Address
+from tests.conftest import database_of
+
+NOW = datetime(2025, 6, 18, 12, tzinfo=UTC)
+"""A Wednesday noon: every market is open."""
+TRADES = 3_000
+HASH = "the hash of demo-password"
+
+
+@asynccontextmanager
+async def clone(server: Address, template: str) -> AsyncIterator[Address]:
+    """A copy of a database for the block."""
+    name = f"copy_{uuid4().hex}"
+    admin = await server.connect_plain()
+    try:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        yield database_of(server, name)
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+async def keep(server: Address, template: str, name: str) -> Address:
+    """A copy of a database for as long as the server runs."""
+    admin = await server.connect_plain()
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    await admin.close()
+    return database_of(server, name)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def desk_template(server: Address, template: str) -> str:
+    """The name of a database that holds the sample as it looks at NOW."""
+    name = f"desk_{uuid4().hex}"
+    await load(await keep(server, template, name), password_hash=HASH, trades=TRADES, now=NOW)
+    return name
+
+
+@pytest.fixture
+async def desk(server: Address, desk_template: str) -> AsyncIterator[Address]:
+    """The sample, in a database of the test's own."""
+    async with clone(server, desk_template) as address:
+        yield address
+
+
+@pytest.fixture
+async def witness(desk: Address) -> AsyncIterator["asyncpg.Connection"]:
+    """Someone who looks into the desk's database, in asyncpg's own types."""
+    connection = await desk.connect_plain(application="witness")
+    yield connection
+    await connection.close()

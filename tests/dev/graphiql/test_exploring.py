@@ -1,0 +1,115 @@
+import pytest
+from playwright.async_api import expect
+
+from tests import factories
+from tests.dev.graphiql.conftest import Open, Site
+from tests.dev.graphiql.visit import OPERATOR, TRADER, Visit
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+
+async def follow_logs(visit: Visit, site: Site) -> None:
+    """Subscribe as an operator, and wait until what is written from now on comes live."""
+    await factories.system_log(site.connection, message="already there")
+    await visit.sign_in(OPERATOR)
+    await visit.choose_tab("Logs")
+    await visit.run()
+    await expect(visit.response).to_contain_text('"replayed": true')
+
+
+async def test_a_tour_asks_no_other_host_and_raises_no_complaint(visit: Visit, site: Site) -> None:
+    await follow_logs(visit, site)
+    await visit.choose_tab("Desk")
+    await visit.run()
+    await expect(visit.response).to_contain_text(OPERATOR)
+    await visit.page.locator(".graphiql-query-editor .cm-property", has_text="viewer").hover()
+    await expect(visit.page.locator(".CodeMirror-info")).to_contain_text("Whoever asks.")
+    await visit.button("Show Documentation Explorer").click()
+    await visit.button("Show History").click()
+    await visit.button("Open settings dialog").click()
+    await visit.page.keyboard.press("Escape")
+    await visit.write("Query", "{ ")
+    await visit.page.keyboard.press("Control+Space")
+    await expect(visit.page.locator(".CodeMirror-hints")).to_contain_text("viewer")
+    assert visit.hosts == {site.url.split("/")[2]}
+    assert visit.complaints == []
+
+
+async def test_a_first_visit_opens_the_starters_in_tabs(visit: Visit) -> None:
+    assert await visit.page.locator(".graphiql-tab-button").all_text_contents() == ["Desk", "Logs", "Risk"]
+
+
+async def test_a_query_shows_its_data(visit: Visit) -> None:
+    await visit.write("Query", "{ __schema { queryType { name } } }")
+    await visit.run()
+    await expect(visit.response).to_contain_text('"name": "Query"')
+
+
+async def test_the_docs_explorer_shows_descriptions(visit: Visit) -> None:
+    await visit.button("Show Documentation Explorer").click()
+    await visit.panel.get_by_text("Mutation", exact=True).click()
+    await visit.panel.get_by_text("login", exact=True).click()
+    await expect(visit.panel).to_contain_text("Signs in with e-mail and password.")
+
+
+async def test_a_subscription_shows_what_another_program_writes(visit: Visit, site: Site) -> None:
+    await follow_logs(visit, site)
+    for number in range(1, 4):
+        await factories.system_log(site.connection, message=f"line {number}")
+        await expect(visit.response).to_contain_text(f"line {number}")
+
+
+async def test_the_events_before_the_last_stay_in_sight(visit: Visit, site: Site) -> None:
+    await follow_logs(visit, site)
+    for message in ("the first", "the second"):
+        await factories.system_log(site.connection, message=message)
+        await expect(visit.response).to_contain_text(message)
+    await expect(visit.page.get_by_role("region", name="Earlier events")).to_contain_text("the first")
+
+
+async def test_a_subscription_that_is_refused_says_why(visit: Visit) -> None:
+    await visit.sign_in(TRADER)
+    await visit.choose_tab("Logs")
+    await visit.run()
+    await expect(visit.response).to_contain_text("FORBIDDEN")
+
+
+async def test_stopping_a_subscription_closes_its_socket(visit: Visit, site: Site) -> None:
+    async with visit.page.expect_websocket() as opened:
+        await follow_logs(visit, site)
+    subscription = await opened.value
+    await visit.button("Stop query (Ctrl-Enter)").click()
+    if not subscription.is_closed():
+        await subscription.wait_for_event("close")
+
+
+async def test_an_account_of_the_panel_is_filled_in_and_its_limits_change(visit: Visit, site: Site) -> None:
+    await visit.sign_in(TRADER)
+    await visit.choose_tab("Risk")
+    await visit.button("L#000042").click()
+    await visit.run()
+    await expect(visit.response).to_contain_text('"riskPerTrade": "0.0150"')
+    written = await site.connection.fetchval(
+        "SELECT risk_per_trade FROM risk_settings WHERE account_id = $1", site.account_id
+    )
+    assert str(written) == "0.0150"
+
+
+@pytest.mark.parametrize(("dark", "lightness"), [(False, range(200, 256)), (True, range(80))])
+async def test_the_page_is_light_or_dark_as_the_browser_is(
+    visit_with: Open, dark: bool, lightness: range
+) -> None:
+    visit = await visit_with(dark=dark)
+    colour = await visit.page.locator(".graphiql-container").evaluate(
+        "element => getComputedStyle(element).backgroundColor"
+    )
+    assert all(int(part) in lightness for part in colour.removeprefix("rgb(").removesuffix(")").split(","))
+
+
+async def test_on_a_phone_everything_is_within_reach(visit_with: Open) -> None:
+    visit = await visit_with(width=390, height=844)
+    await visit.sign_in(TRADER)
+    await visit.run()
+    await expect(visit.response).to_contain_text("XAUUSD")
+    for part in (".graphiql-query-editor", ".graphiql-response", ".graphiql-sidebar", ".who"):
+        await expect(visit.page.locator(part)).to_be_in_viewport(ratio=1)

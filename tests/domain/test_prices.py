@@ -1,0 +1,89 @@
+"""Every field that can be dear has a price, and every price is of a field."""
+
+from collections.abc import Iterator
+
+import pytest
+from graphql import (
+    GraphQLField,
+    GraphQLObjectType,
+    get_named_type,
+    get_nullable_type,
+    is_composite_type,
+    is_list_type,
+)
+
+from graphql_api.app import build_operations
+from graphql_api.domain.query_costs import PRICES
+from graphql_api.execution.operations import GraphQLRequest
+from graphql_api.schema import schema
+from graphql_api.settings import Settings
+
+
+def fields() -> Iterator[tuple[str, str, GraphQLField]]:
+    """Of all fields of the schema: the type's name, its own, and what it is."""
+    for type_ in schema._schema.type_map.values():
+        if isinstance(type_, GraphQLObjectType) and not type_.name.startswith("__"):
+            for name, field in type_.fields.items():
+                yield type_.name, name, field
+
+
+def test_every_price_is_of_a_field_and_counts_by_its_arguments() -> None:
+    found = {key: field for owner, name, field in fields() for key in (f"{owner}.{name}", name)}
+
+    assert set(PRICES) <= set(found)
+    for key, price in PRICES.items():
+        assert set(price.counted_by) <= set(found[key].args), key
+
+
+def test_every_list_of_objects_has_a_size() -> None:
+    def is_sized(owner: str, name: str, field: GraphQLField) -> bool:
+        is_list = is_list_type(get_nullable_type(field.type))
+        is_form = owner.endswith("Connection") and name in ("edges", "nodes")
+        return not is_list or is_form or f"{owner}.{name}" in PRICES or name in PRICES
+
+    lists = (
+        (owner, name, field)
+        for owner, name, field in fields()
+        if is_composite_type(get_named_type(field.type))
+    )
+    assert [f"{owner}.{name}" for owner, name, field in lists if not is_sized(owner, name, field)] == []
+
+
+def test_every_mutation_and_subscription_has_a_price() -> None:
+    roots = [f"{owner}.{name}" for owner, name, _ in fields() if owner in ("Mutation", "Subscription")]
+    assert set(roots) <= set(PRICES)
+
+
+TYPICAL = {
+    "all of a user, by default pages": """{
+      viewer { user { accounts { nodes { sessions { nodes { trades { nodes {
+        id symbol pnl strategy { name latestPerformance { winRate } }
+      } } } } } } } }
+    }""",
+    "the same, by edges": """{
+      viewer { user { accounts { edges { node { sessions { edges { node { trades { edges { node {
+        id strategy { performance(first: 1) { edges { node { winRate } } } }
+      } } } } } } } } } } }
+    }""",
+    "a dashboard of accounts": """{
+      accounts { nodes {
+        accountNumber riskSettings { maxDailyLoss } riskStatus { dailyPnl } currentSession { startedAt }
+        stats {
+          netPnl winRate maxDrawdown maxDrawdownPct bestTrade { symbol } worstTrade { symbol }
+          countByStatus { status count } bySymbol { symbol netPnl } byStrategy { netPnl }
+          exposure { symbol } equityCurve { time equity }
+        }
+      } }
+    }""",
+    "statistics of sessions": """{
+      accounts { nodes { sessions { nodes { stats { netPnl winRate } } } } }
+    }""",
+    "a long page of trades": """{
+      trades(first: 100) { totalCount nodes { id session { account { user { email } } } strategy { name } } }
+    }""",
+}
+
+
+@pytest.mark.parametrize("name", TYPICAL)
+def test_what_clients_ask_for_is_within_the_default_limits(name: str) -> None:
+    build_operations(Settings()).prepare(GraphQLRequest(TYPICAL[name]))

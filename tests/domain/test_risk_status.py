@@ -1,0 +1,230 @@
+"""How an account stands against its limits today."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from pydantic import ValidationError
+
+from graphql_api.postgres.address import Address
+from tests import factories
+from tests.asking import Graph, opened, operator, settings_for, trader
+
+STATUS = """
+query ($id: ID!) { account(id: $id) { riskStatus {
+  dailyPnl dailyLossUsed dailyLossRemaining openPositions openPositionsRemaining largestPosition breached
+} } }
+"""
+NOW = datetime.now(UTC)
+# A zone in which it is noon or so: today has hours on both sides, whenever these tests run.
+OFFSET = 12 - NOW.hour
+NOON = f"Etc/GMT{-OFFSET:+d}" if OFFSET else "Etc/GMT"
+YESTERDAY = NOW - timedelta(hours=13)
+NO_LIMITS = {
+    "max_daily_loss": None,
+    "max_position_size": None,
+    "max_open_positions": None,
+    "risk_per_trade": None,
+}
+
+
+@pytest.fixture
+async def desk(address: Address, tmp_path: Path) -> AsyncIterator[Graph]:
+    """The graph of a service whose day is about half over."""
+    async with opened(settings_for(address, tmp_path, risk_timezone=NOON)) as graph:
+        yield graph
+
+
+@pytest.fixture
+async def user(connection: "asyncpg.Connection") -> str:
+    return await factories.user(connection)
+
+
+@pytest.fixture
+async def account(connection: "asyncpg.Connection", user: str) -> str:
+    return await factories.account(connection, user)
+
+
+@pytest.fixture
+async def session(connection: "asyncpg.Connection", account: str) -> str:
+    return await factories.session(connection, account, initial_balance=Decimal(1000))
+
+
+async def limit(connection: "asyncpg.Connection", account: str, **limits: Any) -> None:
+    await factories.risk_settings(connection, account, **NO_LIMITS | limits)
+
+
+async def closed(connection: "asyncpg.Connection", session: str, pnl: Any, at: datetime = NOW) -> None:
+    await factories.trade(
+        connection,
+        session,
+        status="closed",
+        entry_time=at - timedelta(days=2),
+        exit_time=at,
+        pnl=None if pnl is None else Decimal(pnl),
+    )
+
+
+async def status(desk: Graph, user: str, account: str) -> Any:
+    answer = await desk.as_(trader(user)).ask(STATUS, {"id": account})
+    return answer.data["account"]["riskStatus"]
+
+
+async def test_an_account_without_trades_or_limits_is_at_rest(desk: Graph, user: str, account: str) -> None:
+    assert await status(desk, user, account) == {
+        "dailyPnl": "0.00000000",
+        "dailyLossUsed": None,
+        "dailyLossRemaining": None,
+        "openPositions": 0,
+        "openPositionsRemaining": None,
+        "largestPosition": None,
+        "breached": [],
+    }
+
+
+async def test_only_what_closed_today_is_todays(
+    desk: Graph, connection: "asyncpg.Connection", user: str, account: str, session: str
+) -> None:
+    await limit(connection, account, max_daily_loss=Decimal(100))
+    await closed(connection, session, "-1000", at=YESTERDAY)
+    for pnl in ("-40", "10", "NaN", None):
+        await closed(connection, session, pnl)
+    found = await status(desk, user, account)
+
+    assert found["dailyPnl"] == "-30.00000000"
+    assert found["dailyLossUsed"] == "30.00000000"
+    assert found["dailyLossRemaining"] == "70.00000000"
+    assert found["breached"] == []
+
+
+async def test_a_profit_uses_up_nothing(
+    desk: Graph, connection: "asyncpg.Connection", user: str, account: str, session: str
+) -> None:
+    await limit(connection, account, max_daily_loss=Decimal(100))
+    await closed(connection, session, "40")
+    found = await status(desk, user, account)
+
+    assert (found["dailyLossUsed"], found["dailyLossRemaining"]) == ("0.00000000", "100.00000000")
+
+
+@pytest.mark.parametrize(("pnl", "breached"), [("-100", []), ("-100.00000001", ["MAX_DAILY_LOSS"])])
+async def test_the_daily_loss_is_breached_beyond_the_limit(
+    desk: Graph,
+    connection: "asyncpg.Connection",
+    user: str,
+    account: str,
+    session: str,
+    pnl: str,
+    breached: list[str],
+) -> None:
+    await limit(connection, account, max_daily_loss=Decimal(100))
+    await closed(connection, session, pnl)
+    found = await status(desk, user, account)
+
+    assert (found["dailyLossRemaining"], found["breached"]) == ("0.00000000", breached)
+
+
+@pytest.mark.parametrize(
+    ("most", "remaining", "breached"), [(3, 1, []), (2, 0, []), (1, 0, ["MAX_OPEN_POSITIONS"])]
+)
+async def test_open_positions_count_over_all_sessions(
+    desk: Graph,
+    connection: "asyncpg.Connection",
+    user: str,
+    account: str,
+    session: str,
+    most: int,
+    remaining: int,
+    breached: list[str],
+) -> None:
+    await limit(connection, account, max_open_positions=most)
+    await factories.trade(connection, session, entry_time=YESTERDAY)
+    await factories.trade(connection, await factories.session(connection, account), status="filled")
+    found = await status(desk, user, account)
+
+    assert (found["openPositions"], found["openPositionsRemaining"]) == (2, remaining)
+    assert found["breached"] == breached
+
+
+@pytest.mark.parametrize(("largest", "breached"), [("2", []), ("1.99999999", ["MAX_POSITION_SIZE"])])
+async def test_the_largest_open_position_is_measured(
+    desk: Graph,
+    connection: "asyncpg.Connection",
+    user: str,
+    account: str,
+    session: str,
+    largest: str,
+    breached: list[str],
+) -> None:
+    await limit(connection, account, max_position_size=Decimal(largest))
+    for size in ("10", "2", "NaN"):
+        await factories.trade(
+            connection, session, size=Decimal(size), status="closed" if size == "10" else "open"
+        )
+    found = await status(desk, user, account)
+
+    assert (found["largestPosition"], found["breached"]) == ("2.00000000", breached)
+
+
+@pytest.mark.parametrize(("pnl", "breached"), [("-20", []), ("-20.00000001", ["RISK_PER_TRADE"])])
+async def test_the_risk_of_a_trade_is_what_it_lost_of_its_sessions_initial_balance(
+    desk: Graph,
+    connection: "asyncpg.Connection",
+    user: str,
+    account: str,
+    session: str,
+    pnl: str,
+    breached: list[str],
+) -> None:
+    await limit(connection, account, risk_per_trade=Decimal("0.02"))
+    unknown = await factories.session(connection, account)
+    await closed(connection, session, pnl)
+    await closed(connection, session, "-500", at=YESTERDAY)
+    await closed(connection, unknown, "-500")
+
+    assert (await status(desk, user, account))["breached"] == breached
+
+
+async def test_the_settings_written_last_are_those_that_count(
+    desk: Graph, connection: "asyncpg.Connection", user: str, account: str, session: str
+) -> None:
+    await limit(connection, account, max_open_positions=0, updated_at=NOW - timedelta(hours=1))
+    await limit(connection, account, max_open_positions=5, updated_at=NOW)
+    await factories.trade(connection, session)
+
+    assert (await status(desk, user, account))["openPositionsRemaining"] == 4
+
+
+async def test_a_limit_stored_as_nan_is_none(
+    desk: Graph, connection: "asyncpg.Connection", user: str, account: str
+) -> None:
+    await limit(connection, account, max_daily_loss=Decimal("NaN"))
+
+    assert (await status(desk, user, account))["dailyLossRemaining"] is None
+
+
+async def test_fifty_accounts_cost_as_many_statements_as_one(
+    desk: Graph, connection: "asyncpg.Connection"
+) -> None:
+    for _ in range(50):
+        account = await factories.account(connection, None)
+        await limit(connection, account, max_open_positions=3)
+        await factories.trade(connection, await factories.session(connection, account))
+    query = (
+        "query ($first: Int) { accounts(first: $first) { nodes { riskStatus { openPositionsRemaining } } } }"
+    )
+    one = await desk.as_(operator()).ask(query, {"first": 1})
+    fifty = await desk.as_(operator()).ask(query, {"first": 50})
+
+    remaining = [node["riskStatus"]["openPositionsRemaining"] for node in fifty.data["accounts"]["nodes"]]
+    assert remaining == [2] * 50
+    assert one.statements == fifty.statements == 3
+
+
+def test_a_zone_nobody_knows_is_refused_at_the_start(address: Address, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="IANA name"):
+        settings_for(address, tmp_path, risk_timezone="Mars/Olympus_Mons")

@@ -1,0 +1,119 @@
+"""The two executors side by side."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from inspect import isawaitable
+from typing import Any
+
+import orjson
+import strawberry
+from graphql import GraphQLError
+from graphql.execution.executor import CollectedErrors
+from graphql.pyutils import Path
+
+from graphql_api.execution.documents import RequestError
+from graphql_api.execution.invocation import Invocation
+from graphql_api.execution.operations import GraphQLRequest, Operations
+from graphql_api.execution.results import Result
+from tests.execution.documents import Request
+
+MakeContext = Callable[[], Any]
+
+
+def told(errors: Sequence[GraphQLError]) -> list[bytes]:
+    """Errors as clients read them."""
+    return [orjson.dumps(error.formatted) for error in errors]
+
+
+def untouched(error: GraphQLError) -> GraphQLError:
+    """A mask that hides nothing."""
+    return error
+
+
+class EveryError(CollectedErrors):
+    """Collects errors below what is null already, too."""
+
+    def has_nulled_position(self, start_path: Path | None) -> bool:
+        return False
+
+
+class Executors:
+    """Runs one request by both. They share the documents, so each is parsed and validated once."""
+
+    def __init__(self, schema: strawberry.Schema) -> None:
+        options: dict[str, Any] = {"mask": untouched, "max_errors": 10_000, "max_tokens": 10_000}
+        self.stock = Operations(schema, engine="stock", **options)
+        self.compiled = Operations(schema, engine="compiled", **options)
+        self.compiled.documents = self.stock.documents
+
+    async def run(self, operations: Operations, request: Request, context: Any) -> Result:
+        try:
+            operation = operations.prepare(GraphQLRequest(request.query, None, request.variables))
+        except RequestError as error:
+            raise AssertionError(f"{error}\n{request.query}") from error
+        return await operations.execute(operation, context)
+
+    async def both(self, request: Request, new_context: MakeContext) -> tuple[Result, Result]:
+        """What the stock executor answers, and what the compiled plan does."""
+        return (
+            await self.run(self.stock, request, new_context()),
+            await self.run(self.compiled, request, new_context()),
+        )
+
+    async def every_error(self, request: Request, context: Any) -> set[bytes]:
+        """All there is to be told: the stock executor's errors where none of them nulls a parent."""
+        operation = self.stock.prepare(GraphQLRequest(request.query, None, request.variables))
+        invocation = self.stock._invoke(operation, context)
+        assert isinstance(invocation, Invocation)
+        executor = invocation.stock_executor()
+        executor.error_propagation = False
+        executor.collected_errors = EveryError()
+        result = executor.execute_operation()
+        if isawaitable(result):
+            await result
+        while executor.background_futures:
+            await asyncio.wait(executor.background_futures)
+        return set(told(executor.collected_errors.errors))
+
+
+def assert_same(stock: Result, compiled: Result) -> None:
+    """The same bytes, and the same errors in the same order."""
+    assert stock.executed == compiled.executed
+    assert orjson.dumps(stock.data) == orjson.dumps(compiled.data)
+    assert told(stock.errors) == told(compiled.errors)
+
+
+def assert_equivalent(stock: Result, compiled: Result, possible: set[bytes]) -> None:
+    """The same bytes, and errors that differ at most where the specification leaves the choice.
+
+    Where several errors null the same parent, which of them graphql-core tells depends on which of its
+    tasks fails first. So below such a null, each executor must tell at least one, and only what can be told;
+    everywhere else they tell the same.
+    """
+    assert stock.executed == compiled.executed
+    assert orjson.dumps(stock.data) == orjson.dumps(compiled.data)
+    assert set(told(compiled.errors)) <= possible | set(told(stock.errors))
+    first, second = by_null(stock), by_null(compiled)
+    assert first.keys() == second.keys()
+    for place, errors in first.items():
+        choices = [error for error in possible if is_below(orjson.loads(error).get("path") or [], place)]
+        if len(choices) <= 1:
+            assert errors == second[place]
+
+
+def by_null(result: Result) -> dict[tuple[Any, ...], list[bytes]]:
+    """The errors, sorted, below each null that they explain."""
+    places = defaultdict(list)
+    for error in result.errors:
+        value, depth = result.data, 0
+        path = error.path or []
+        while value is not None and depth < len(path):
+            value = value[path[depth]]
+            depth += 1
+        places[tuple(path[:depth])].append(told([error])[0])
+    return {place: sorted(errors) for place, errors in places.items()}
+
+
+def is_below(path: Sequence[Any], place: Sequence[Any]) -> bool:
+    return tuple(path[: len(place)]) == tuple(place)

@@ -1,0 +1,27 @@
+import gc
+import weakref
+
+import strawberry
+
+from graphql_api.execution.compiler import Compiler
+from graphql_api.execution.documents import Documents
+from graphql_api.execution.input_conversion import Inputs
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def number(self) -> int:
+        return 7
+
+
+SCHEMA = strawberry.Schema(Query)._schema
+
+
+def test_nothing_of_a_plan_is_kept_once_it_is_gone() -> None:
+    document = Documents(SCHEMA).get("{ a_name_that_the_client_chose: number }")
+    plan = Compiler(SCHEMA, Inputs(SCHEMA), document.operation(None), document.fragments, {}).compile()
+    assembles = weakref.ref(plan.root.assemble)
+    del plan
+    gc.collect()
+    assert assembles() is None

@@ -1,0 +1,114 @@
+import pytest
+from graphql import DocumentNode, GraphQLError, build_schema
+
+from graphql_api.execution.documents import Documents, RequestError
+
+SCHEMA = build_schema("type Query { hello(name: String): String } type Mutation { write: Int }")
+
+
+def refused(documents: Documents, text: str) -> RequestError:
+    with pytest.raises(RequestError) as error:
+        documents.get(text)
+    return error.value
+
+
+def codes(error: RequestError) -> set[str]:
+    return {str((each.extensions or {}).get("code")) for each in error.errors}
+
+
+def test_a_valid_document_is_read_once() -> None:
+    documents = Documents(SCHEMA)
+    assert documents.get("{ hello }") is documents.get("{ hello }")
+    assert (documents.hits, documents.misses) == (1, 1)
+
+
+def test_a_broken_document_is_refused_each_time_and_not_remembered() -> None:
+    documents = Documents(SCHEMA)
+    for _ in range(2):
+        assert codes(refused(documents, "{ hello")) == {"GRAPHQL_PARSE_FAILED"}
+        assert codes(refused(documents, "{ nothing }")) == {"GRAPHQL_VALIDATION_FAILED"}
+    assert documents.hits == 0
+
+
+def test_the_least_recently_used_document_goes_first() -> None:
+    documents = Documents(SCHEMA, capacity=30)
+    first = documents.get("{ hello } # 1")
+    documents.get("{ hello } # 2")
+    documents.get("{ hello } # 1")
+    documents.get("{ hello } # 3")
+    assert documents.get("{ hello } # 1") is first
+    documents.get("{ hello } # 2")
+    assert documents.misses == 4
+
+
+def test_a_document_larger_than_all_room_is_read_and_forgotten() -> None:
+    documents = Documents(SCHEMA, capacity=5)
+    assert documents.get("{ hello }") is not documents.get("{ hello }")
+
+
+def test_an_operation_is_found_by_its_name() -> None:
+    document = Documents(SCHEMA).get("query A { hello } mutation B { write }")
+    assert document.operation("B").operation.value == "mutation"
+
+
+def test_the_only_operation_needs_no_name() -> None:
+    assert Documents(SCHEMA).get("query A { hello }").operation(None).name is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("query A { hello } query B { hello }", None),
+        ("query A { hello }", "B"),
+        ("query A { hello }", ""),
+        ("{ hello }", "A"),
+    ],
+)
+def test_a_name_that_does_not_say_which_operation_is_refused(text: str, name: str | None) -> None:
+    with pytest.raises(RequestError) as error:
+        Documents(SCHEMA).get(text).operation(name)
+    assert codes(error.value) == {"OPERATION_RESOLUTION_FAILURE"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# nothing", "\ufeff", "fragment A on Query { hello }", "type A { a: Int }"]
+)
+def test_a_document_without_an_operation_is_refused(text: str) -> None:
+    documents = Documents(SCHEMA)
+    with pytest.raises(RequestError):
+        documents.get(text).operation(None)
+
+
+def test_characters_are_bounded() -> None:
+    documents = Documents(SCHEMA, max_characters=20)
+    documents.get("{ hello }")
+    assert codes(refused(documents, "{ hello }" + " " * 20)) == {"LIMIT_EXCEEDED"}
+
+
+def test_tokens_are_bounded() -> None:
+    documents = Documents(SCHEMA, max_tokens=5)
+    documents.get("{ hello }")
+    assert codes(refused(documents, "{ hello a: hello }")) == {"LIMIT_EXCEEDED"}
+
+
+def test_errors_are_bounded() -> None:
+    documents = Documents(SCHEMA, max_errors=10)
+    assert len(refused(documents, "{" + " nothing" * 100 + "}").errors) == 10
+
+
+def test_suggestions_can_be_off() -> None:
+    assert "hello" in str(refused(Documents(SCHEMA), "{ hell }"))
+    assert "hello" not in str(refused(Documents(SCHEMA, suggestions=False), "{ hell }"))
+
+
+def test_text_with_nul_is_refused() -> None:
+    error = refused(Documents(SCHEMA), '{ hello(name: "a\\u0000b") }')
+    assert "NUL" in str(error)
+
+
+def test_the_guard_comes_before_validation() -> None:
+    def guard(document: DocumentNode) -> list[GraphQLError]:
+        return [GraphQLError(f"{len(document.definitions)} definitions", extensions={"code": "TOO_MUCH"})]
+
+    error = refused(Documents(SCHEMA, guard=guard), "{ nothing }")
+    assert (str(error), codes(error)) == ("1 definitions", {"TOO_MUCH"})

@@ -1,0 +1,171 @@
+"""A compiled plan answers as the stock executor does, whatever the document, and whatever goes wrong."""
+
+import asyncio
+import gc
+import warnings
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from graphql_api.execution.operations import GraphQLRequest, Operations
+from graphql_api.execution.results import Result
+from tests.execution.documents import Request, documents
+from tests.execution.executors import Executors, assert_equivalent, assert_same, told
+from tests.execution.nasty import schema
+from tests.execution.nasty_values import Context
+
+Check = Callable[[Request], Coroutine[Any, Any, None]]
+
+# graphql-core leaves coroutines behind where an error ends a selection early. Python warns wherever it finds
+# them, even inside a named tuple, where nothing can be imported to warn with.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def often(few: int, many: int) -> pytest.MarkDecorator:
+    """So many examples with every run, and so many with a drill."""
+    drill = pytest.param(many, marks=[pytest.mark.drill, pytest.mark.timeout(3600)])
+    return pytest.mark.parametrize("examples", [few, drill])
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+def try_out(runner: asyncio.Runner, check: Check, examples: int, kind: str = "query") -> None:
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
+    )
+    @given(documents(schema._schema, kind))
+    def run(request: Request) -> None:
+        runner.run(check(request))
+
+    run()
+
+
+@often(150, 5000)
+def test_where_nothing_waits_bytes_errors_and_their_order_are_the_same(
+    runner: asyncio.Runner, examples: int
+) -> None:
+    executors = Executors(schema)
+
+    async def check(request: Request) -> None:
+        assert_same(*await executors.both(request, Context))
+
+    try_out(runner, check, examples)
+    assert_compiled(executors)
+
+
+@often(150, 5000)
+def test_where_fields_wait_bytes_are_the_same_and_errors_equivalent(
+    runner: asyncio.Runner, examples: int
+) -> None:
+    executors = Executors(schema)
+
+    async def check(request: Request) -> None:
+        stock, compiled = await executors.both(request, lambda: Context(later=True))
+        possible = await executors.every_error(request, Context(later=True)) if stock.executed else set()
+        assert_equivalent(stock, compiled, possible)
+
+    try_out(runner, check, examples)
+    assert_compiled(executors)
+
+
+@often(60, 2000)
+def test_a_refusing_check_is_told_the_same(runner: asyncio.Runner, examples: int) -> None:
+    executors = Executors(schema)
+
+    async def check(request: Request) -> None:
+        assert_same(*await executors.both(request, lambda: Context(log=["refuse"])))
+
+    try_out(runner, check, examples)
+
+
+@often(60, 2000)
+@pytest.mark.parametrize("later", [False, True])
+def test_mutations_do_the_same_in_the_same_order(
+    runner: asyncio.Runner, examples: int, *, later: bool
+) -> None:
+    executors = Executors(schema)
+
+    async def check(request: Request) -> None:
+        contexts: list[Context] = []
+
+        def new_context() -> Context:
+            contexts.append(Context(later))
+            return contexts[-1]
+
+        stock, compiled = await executors.both(request, new_context)
+        assert contexts[0].log == contexts[1].log
+        possible = await executors.every_error(request, Context(later)) if stock.executed else set()
+        assert_equivalent(stock, compiled, possible)
+
+    try_out(runner, check, examples, "mutation")
+    assert_compiled(executors)
+
+
+@often(60, 2000)
+def test_subscriptions_give_the_same_events(runner: asyncio.Runner, examples: int) -> None:
+    executors = Executors(schema)
+
+    async def events(operations: Operations, request: Request) -> list[Result]:
+        operation = operations.prepare(GraphQLRequest(request.query, None, request.variables))
+        return [result async for due in operations.subscribe(operation, Context) for result in due]
+
+    async def check(request: Request) -> None:
+        stock = await events(executors.stock, request)
+        compiled = await events(executors.compiled, request)
+        assert len(stock) == len(compiled)
+        for first, second in zip(stock, compiled, strict=True):
+            assert_same(first, second)
+
+    try_out(runner, check, examples, "subscription")
+    assert_compiled(executors)
+
+
+@often(60, 2000)
+def test_errors_come_in_the_same_order_at_every_run(runner: asyncio.Runner, examples: int) -> None:
+    executors = Executors(schema)
+
+    async def check(request: Request) -> None:
+        now = await executors.run(executors.compiled, request, Context())
+        later = await executors.run(executors.compiled, request, Context(later=True))
+        again = await executors.run(executors.compiled, request, Context(later=True))
+        assert orjson.dumps(later.data) == orjson.dumps(again.data)
+        assert told(later.errors) == told(again.errors)
+        assert now.executed == later.executed
+
+    try_out(runner, check, examples)
+
+
+@often(60, 2000)
+def test_nothing_is_left_unawaited(runner: asyncio.Runner, examples: int) -> None:
+    executors = Executors(schema)
+
+    async def check(request: Request) -> None:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            await executors.run(executors.compiled, request, Context(later=True))
+            gc.collect(0)
+        assert [str(warning.message) for warning in caught] == []
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    try_out(runner, check, examples)
+
+
+def assert_compiled(executors: Executors) -> None:
+    """What was compared were two executors, and not the stock one with itself."""
+    plans = executors.compiled.plans
+    assert plans is not None
+    assert plans.compiled > 0
+    assert not plans.fallbacks

@@ -1,0 +1,201 @@
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+import strawberry
+from graphql import GraphQLError, OperationType
+
+from graphql_api.execution.documents import RequestError
+from graphql_api.execution.operations import GraphQLRequest, Operations
+from graphql_api.execution.results import Result
+
+
+@dataclass
+class Context:
+    number: int
+    closed: list[int]
+
+
+Info = strawberry.Info[Context, None]
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def number(self, info: Info) -> int:
+        return info.context.number
+
+    @strawberry.field
+    def broken(self) -> str | None:
+        raise ValueError("secret")
+
+    @strawberry.field
+    def required(self) -> str:
+        raise ValueError("secret")
+
+    @strawberry.field
+    async def cancelled(self) -> str | None:
+        raise asyncio.CancelledError
+
+    @strawberry.field
+    async def endless(self) -> str | None:
+        await asyncio.sleep(3600)
+        return None
+
+
+@strawberry.type
+class Event:
+    @strawberry.field
+    def number(self, info: Info) -> int:
+        return info.context.number
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription
+    async def events(self, info: Info, fail: bool = False) -> AsyncIterator[Event]:
+        try:
+            for _ in range(2):
+                yield Event()
+            if fail:
+                raise ValueError("secret")
+        finally:
+            info.context.closed.append(info.context.number)
+
+    @strawberry.subscription
+    async def refused(self) -> AsyncIterator[Event]:
+        raise ValueError("secret")
+        yield Event()
+
+
+def masked(error: GraphQLError) -> GraphQLError:
+    return GraphQLError("masked", path=error.path) if error.original_error else error
+
+
+SCHEMA = strawberry.Schema(Query, subscription=Subscription)
+Engine = str
+
+
+@pytest.fixture(params=["compiled", "stock"])
+def operations(request: pytest.FixtureRequest) -> Operations:
+    return Operations(SCHEMA, mask=masked, max_errors=3, engine=request.param)
+
+
+async def execute(operations: Operations, query: str, **variables: object) -> Result:
+    operation = operations.prepare(GraphQLRequest(query, variables=variables))
+    return await operations.execute(operation, Context(7, []))
+
+
+def messages(result: Result) -> list[str]:
+    return [error.message for error in result.errors]
+
+
+async def test_a_query_runs_in_the_context_it_is_given(operations: Operations) -> None:
+    assert (await execute(operations, "{ number }")).render() == b'{"data":{"number":7}}'
+
+
+async def test_the_kind_of_an_operation_is_known_before_it_runs(operations: Operations) -> None:
+    assert operations.prepare(GraphQLRequest("{ number }")).kind is OperationType.QUERY
+    request = GraphQLRequest("subscription { events { number } }")
+    assert operations.prepare(request).kind is OperationType.SUBSCRIPTION
+
+
+async def test_a_request_that_names_no_operation_is_refused(operations: Operations) -> None:
+    with pytest.raises(RequestError):
+        operations.prepare(GraphQLRequest("{ number }", operation_name="other"))
+
+
+async def test_what_resolvers_raise_is_masked(operations: Operations) -> None:
+    result = await execute(operations, "{ number broken }")
+    assert result.executed
+    assert messages(result) == ["masked"]
+    assert b"secret" not in result.render()
+
+
+async def test_null_in_a_required_place_is_data_that_is_null(operations: Operations) -> None:
+    result = await execute(operations, "{ required }")
+    assert result.executed
+    assert result.render().startswith(b'{"data":null,"errors":[')
+
+
+async def test_a_variable_of_the_wrong_type_is_a_request_without_data(operations: Operations) -> None:
+    result = await execute(operations, "query($a: Boolean!) { number @skip(if: $a) }", a=1)
+    assert not result.executed
+    assert result.errors[0].extensions == {"code": "BAD_USER_INPUT"}
+    assert result.render().startswith(b'{"errors":[')
+
+
+async def test_errors_are_bounded(operations: Operations) -> None:
+    result = await execute(operations, "{ a: broken b: broken c: broken d: broken }")
+    assert len(result.errors) == 3
+
+
+async def test_what_someone_else_cancelled_is_an_error(operations: Operations) -> None:
+    with pytest.raises(RuntimeError, match="cancelled"):
+        await execute(operations, "{ cancelled }")
+
+
+async def test_cancelling_an_operation_is_no_error_of_its_own(operations: Operations) -> None:
+    task = asyncio.create_task(execute(operations, "{ endless }"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+class Contexts:
+    """Makes contexts with rising numbers."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.closed: list[int] = []
+
+    def __call__(self) -> Context:
+        self.made += 1
+        return Context(self.made, self.closed)
+
+
+async def subscribe(operations: Operations, query: str, contexts: Contexts) -> list[Result]:
+    operation = operations.prepare(GraphQLRequest(query))
+    return [result async for due in operations.subscribe(operation, contexts) for result in due]
+
+
+async def test_a_subscription_has_a_context_and_each_event_another(operations: Operations) -> None:
+    results = await subscribe(operations, "subscription { events { number } }", Contexts())
+    assert [result.render() for result in results] == [
+        b'{"data":{"events":{"number":2}}}',
+        b'{"data":{"events":{"number":3}}}',
+    ]
+
+
+async def test_a_source_that_fails_ends_in_a_masked_error(operations: Operations) -> None:
+    *_, last = await subscribe(operations, "subscription { events(fail: true) { number } }", Contexts())
+    assert (last.executed, messages(last)) == (False, ["masked"])
+
+
+async def test_a_source_that_cannot_begin_is_a_masked_error(operations: Operations) -> None:
+    (result,) = await subscribe(operations, "subscription { refused { number } }", Contexts())
+    assert (result.executed, messages(result)) == (False, ["masked"])
+
+
+async def test_a_subscription_with_a_bad_variable_never_begins(operations: Operations) -> None:
+    request = GraphQLRequest("subscription($f: Boolean!) { events(fail: $f) { number } }")
+    contexts = Contexts()
+    ((result,),) = [each async for each in operations.subscribe(operations.prepare(request), contexts)]
+    assert not result.executed
+    assert contexts.closed == []
+
+
+async def test_closing_a_subscription_closes_its_source(operations: Operations) -> None:
+    contexts = Contexts()
+    operation = operations.prepare(GraphQLRequest("subscription { events { number } }"))
+    results = operations.subscribe(operation, contexts)
+    await anext(results)
+    await results.aclose()
+    assert contexts.closed == [1]
+
+
+async def test_a_result_is_rendered_once_for_all_its_readers() -> None:
+    result = Result({"number": 1})
+    assert result.render() is result.render()

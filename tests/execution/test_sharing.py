@@ -1,0 +1,199 @@
+"""Events that many subscribers get are worked out once for each view of them."""
+
+from collections.abc import AsyncIterator, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+import strawberry
+
+from graphql_api.execution.event_result_cache import MAX_SHARED
+from graphql_api.execution.fields import FromParent, declared
+from graphql_api.execution.operations import GraphQLRequest, Operations
+from graphql_api.execution.results import Progress, Result, Results
+from tests.execution.executors import untouched
+
+
+@dataclass
+class Line:
+    """A shareable event that counts how often it is read."""
+
+    rendered: dict[Any, Any] = field(default_factory=dict)
+    reads: int = 0
+
+    def read(self) -> int:
+        self.reads += 1
+        return 7
+
+    def fail(self) -> int:
+        self.reads += 1
+        raise ValueError
+
+
+class Lines(list[Line]):
+    """Some that are due together."""
+
+    def __init__(self, *lines: Line) -> None:
+        super().__init__(lines)
+        self.rendered: dict[Any, Any] = {}
+
+
+@strawberry.type
+class Event:
+    number: int = declared("A number.", FromParent(Line.read))
+    broken: int | None = declared("None.", FromParent(Line.fail))
+
+    @strawberry.field
+    def text(self, times: int = 1) -> str:
+        assert isinstance(self, Line)
+        return "x" * times * (self.read() // 7)
+
+
+@strawberry.type
+class Query:
+    nothing: int = 0
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription
+    async def lines(
+        self, info: strawberry.Info[Line | Lines | Progress, None], after: str = ""
+    ) -> AsyncIterator[Event]:
+        yield info.context  # type: ignore[misc]
+
+
+SCHEMA = strawberry.Schema(Query, subscription=Subscription)
+
+
+@pytest.fixture(params=["compiled", "stock"])
+def operations(request: pytest.FixtureRequest) -> Operations:
+    return Operations(SCHEMA, mask=untouched, engine=request.param)
+
+
+async def deliver(
+    operations: Operations, line: Line, query: str, rights: Hashable = "reader", **variables: Any
+) -> Result:
+    (result,) = await deliver_due(operations, line, query, rights, **variables)
+    return result
+
+
+async def deliver_due(
+    operations: Operations,
+    due: Line | Lines | Progress,
+    query: str,
+    rights: Hashable = "reader",
+    **variables: Any,
+) -> Results:
+    operation = operations.prepare(GraphQLRequest(query, variables=variables))
+    (results,) = [each async for each in operations.subscribe(operation, lambda: due, lambda: rights)]
+    return results
+
+
+NUMBER = "subscription { lines { number } }"
+
+
+async def test_an_event_is_worked_out_once_for_all_who_ask_the_same(operations: Operations) -> None:
+    line = Line()
+    answers = [(await deliver(operations, line, NUMBER)).render() for _ in range(3)]
+    assert answers == [b'{"data":{"lines":{"number":7}}}'] * 3
+    assert line.reads == 1
+
+
+async def test_another_document_is_another_view(operations: Operations) -> None:
+    line = Line()
+    await deliver(operations, line, NUMBER)
+    other = await deliver(operations, line, "subscription { lines { n: number } }")
+    assert other.render() == b'{"data":{"lines":{"n":7}}}'
+
+
+async def test_other_rights_are_another_view(operations: Operations) -> None:
+    line = Line()
+    for rights in ("reader", "writer", "reader"):
+        await deliver(operations, line, NUMBER, rights)
+    assert line.reads == 2
+
+
+async def test_variables_of_the_selection_make_another_view(operations: Operations) -> None:
+    query = "subscription ($times: Int) { lines { ...all } } fragment all on Event { text(times: $times) }"
+    line = Line()
+    answers = [await deliver(operations, line, query, times=times) for times in (1, 2, 1)]
+    assert [orjson.loads(answer.render())["data"]["lines"]["text"] for answer in answers] == ["x", "xx", "x"]
+    assert line.reads == 2
+
+
+async def test_a_condition_makes_another_view(operations: Operations) -> None:
+    query = "subscription ($all: Boolean!) { lines { __typename number @include(if: $all) } }"
+    line = Line()
+    with_, without = [(await deliver(operations, line, query, all=each)).render() for each in (True, False)]
+    assert b"number" in with_
+    assert b"number" not in without
+
+
+async def test_from_where_a_subscriber_came_makes_no_difference(operations: Operations) -> None:
+    query = "subscription ($after: String!) { lines(after: $after) { number } }"
+    line = Line()
+    for after in ("a", "b"):
+        await deliver(operations, line, query, after=after)
+    assert line.reads == 1
+
+
+async def test_failures_are_not_shared(operations: Operations) -> None:
+    line = Line()
+    for _ in range(2):
+        assert (await deliver(operations, line, "subscription { lines { broken } }")).errors
+    assert line.rendered == {}
+
+
+async def test_an_event_keeps_few_results(operations: Operations) -> None:
+    line = Line()
+    for number in range(MAX_SHARED + 3):
+        answer = await deliver(operations, line, f"subscription {{ lines {{ n{number}: number }} }}")
+        assert f'"n{number}":7'.encode() in answer.render()
+    assert len(line.rendered) == MAX_SHARED
+
+
+async def test_events_that_are_due_together_have_a_result_each(operations: Operations) -> None:
+    lines = Lines(Line(), Line())
+    results = await deliver_due(operations, lines, NUMBER)
+    assert [result.render() for result in results] == [b'{"data":{"lines":{"number":7}}}'] * 2
+    assert [line.reads for line in lines] == [1, 1]
+
+
+async def test_who_asks_the_same_of_the_same_events_shares_their_results(operations: Operations) -> None:
+    lines = Lines(Line(), Line())
+    first, second, other = [
+        await deliver_due(operations, lines, NUMBER, rights) for rights in ("reader", "reader", "writer")
+    ]
+    assert first is second
+    assert first is not other
+
+
+async def test_results_are_shared_by_line_where_other_lines_are_due(operations: Operations) -> None:
+    line = Line()
+    for lines in (Lines(line, Line()), Lines(Line(), line), Lines(line)):
+        await deliver_due(operations, lines, NUMBER)
+    assert line.reads == 1
+
+
+async def test_results_with_an_error_are_everyones_own(operations: Operations) -> None:
+    lines = Lines(Line(), Line())
+    broken = "subscription { lines { broken } }"
+    first, second = [await deliver_due(operations, lines, broken) for _ in range(2)]
+    assert first is not second
+    assert [len(result.errors) for result in (*first, *second)] == [1] * 4
+
+
+async def test_views_of_events_that_are_due_together_are_bounded(operations: Operations) -> None:
+    lines = Lines(Line())
+    for number in range(MAX_SHARED + 2):
+        await deliver_due(operations, lines, f"subscription {{ lines {{ n{number}: number }} }}")
+    assert len(lines.rendered) == MAX_SHARED
+
+
+async def test_progress_has_no_result_and_is_nobody_elses(operations: Operations) -> None:
+    for cursor in ("here", "there"):
+        results = await deliver_due(operations, Progress(cursor), NUMBER)
+        assert (results, results.progress) == ([], Progress(cursor))
+    assert (await deliver_due(operations, Lines(Line()), NUMBER)).progress is None

@@ -1,0 +1,83 @@
+"""Variables are coerced as graphql-core does it, and wrong ones are refused."""
+
+from typing import Any
+
+import pytest
+from graphql import OperationDefinitionNode, build_schema, parse
+from graphql.execution.values import VariableValues, get_variable_values
+
+from graphql_api.execution.documents import Document
+from graphql_api.execution.variables import coerce_variables
+
+SCHEMA = build_schema("""
+    enum Side { BUY SELL }
+    input Range { from: Int! to: Int = 9 inner: Range }
+    input Only @oneOf { a: Int b: String }
+    type Query {
+      f(i: Int, x: Float, s: String, id: ID, b: Boolean): Int
+      g(side: Side, many: [[Int!]], range: Range, only: Only): Int
+    }
+""")
+ALL = """
+    $i: Int, $x: Float, $s: String, $id: ID, $b: Boolean, $side: Side,
+    $many: [[Int!]], $range: Range, $only: Only
+"""
+
+
+def coerced(declared: str, given: dict[str, Any] | None) -> tuple[Any, Any]:
+    """What we make of it, twice in one document, and what graphql-core makes of it."""
+    ast = parse(f"query ({declared}) {{ f }}")
+    definition = ast.definitions[0]
+    assert isinstance(definition, OperationDefinitionNode)
+    document = Document(ast, {None: definition}, {})
+    first, again = (
+        coerce_variables(SCHEMA, document, definition, given, hide_suggestions=False) for _ in range(2)
+    )
+    assert type(first) is type(again)
+    return again, get_variable_values(SCHEMA, definition.variable_definitions or (), given or {})
+
+
+@pytest.mark.parametrize(
+    ("declared", "given"),
+    [
+        (ALL, None),
+        (ALL, {}),
+        (ALL, {"i": 1, "x": 1, "s": "text", "id": 7, "b": False, "side": "SELL"}),
+        (ALL, {"i": None, "x": None, "s": None, "id": None, "b": None, "side": None, "many": None}),
+        (ALL, {"many": [[1, 2], None, []], "range": {"from": 1, "inner": {"from": 2, "to": None}}}),
+        (ALL, {"many": 3, "range": None, "only": {"b": "text"}, "unknown": 1}),
+        ("$i: Int = 5, $s: String", {"s": "text"}),
+        ("$i: Int = 5", {"i": None}),
+        ("$i: Int! = 5, $side: Side! = BUY, $range: Range = {from: 3}", {"side": "SELL"}),
+    ],
+)
+def test_right_values_are_graphql_cores(declared: str, given: dict[str, Any] | None) -> None:
+    ours, theirs = coerced(declared, given)
+    assert isinstance(ours, VariableValues)
+    assert ours.coerced == theirs.coerced
+    assert list(ours.coerced) == list(theirs.coerced)
+    assert {name: (str(each.signature.type), each.value) for name, each in ours.sources.items()} == {
+        name: (str(each.signature.type), each.value) for name, each in theirs.sources.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("declared", "given"),
+    [
+        ("$i: Int!", None),
+        ("$i: Int!", {"i": None}),
+        ("$i: Int", {"i": "1"}),
+        ("$i: Int", {"i": 2**31}),
+        ("$i: Int, $side: Side", {"i": 1, "side": "HOLD"}),
+        ("$many: [[Int!]]", {"many": [[None]]}),
+        ("$range: Range!", {"range": {"to": 1}}),
+        ("$range: Range", {"range": {"from": 1, "until": 2}}),
+        ("$only: Only", {"only": {"a": 1, "b": "text"}}),
+        ("$q: Query", {"q": {}}),
+    ],
+)
+def test_wrong_values_are_told_of(declared: str, given: dict[str, Any] | None) -> None:
+    ours, theirs = coerced(declared, given)
+    assert isinstance(ours, list)
+    assert len(ours) == len(theirs)
+    assert all(error.message.startswith("Variable '$") for error in ours)

@@ -1,0 +1,92 @@
+"""Users to log in with, and hashing that costs next to nothing."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+from pwdlib.hashers.argon2 import Argon2Hasher
+
+from graphql_api.identity import users
+from graphql_api.identity.authenticator import Identity
+from graphql_api.identity.passwords import Bcrypt, Passwords
+from graphql_api.identity.tokens import Tokens
+from graphql_api.postgres.database import Database
+from graphql_api.settings import Settings
+
+KEY = b"a key that is only good for tests"
+PASSWORD = "correct horse battery"
+EMAIL = "trader@example.com"
+
+CURRENT = Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1)
+OLD = Bcrypt(rounds=4)
+
+
+class CountingArgon2(Argon2Hasher):
+    """The real hasher, which counts how often it does its work."""
+
+    work = 0
+
+    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+        self.work += 1
+        return super().hash(password, salt=salt)
+
+    def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002
+        self.work += 1
+        return super().verify(password, hash)
+
+
+class CountingBcrypt(Bcrypt):
+    """The same for bcrypt."""
+
+    work = 0
+
+    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+        self.work += 1
+        return super().hash(password, salt=salt)
+
+    def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002
+        self.work += 1
+        return super().verify(password, hash)
+
+
+@pytest.fixture
+def passwords() -> Iterator[Passwords]:
+    passwords = Passwords(hashers=(CURRENT, OLD))
+    yield passwords
+    passwords.close()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """Every check of a token reads the database."""
+    return Settings(identity_cache=0)
+
+
+@pytest.fixture
+async def identity(database: Database, settings: Settings, passwords: Passwords) -> AsyncIterator[Identity]:
+    identity = Identity(database, settings, KEY, passwords=passwords)
+    yield identity
+    await identity.close()
+
+
+MakeUser = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def make_user(database: Database, passwords: Passwords) -> MakeUser:
+    """Make a user and return the id."""
+
+    async def make(email: str = EMAIL, password: str = PASSWORD) -> str:
+        return await users.create(database, passwords, email, password)
+
+    return make
+
+
+@pytest.fixture
+async def trader(make_user: MakeUser) -> str:
+    """The id of the user EMAIL, whose password is PASSWORD."""
+    return await make_user()
+
+
+async def log_in(identity: Identity, email: str = EMAIL, password: str = PASSWORD) -> Tokens:
+    """Log in from an address on this machine."""
+    return await identity.login(email, password, address="127.0.0.1")

@@ -1,0 +1,166 @@
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import bcrypt
+import pytest
+from pwdlib.hashers.argon2 import Argon2Hasher
+
+from graphql_api.identity.errors import AdministrationError, RateLimitedError
+from graphql_api.identity.passwords import Passwords
+from tests.identity.conftest import CURRENT, OLD, PASSWORD, CountingArgon2, CountingBcrypt
+
+
+@pytest.fixture
+def real() -> Iterator[Passwords]:
+    """With the hashers of production."""
+    passwords = Passwords()
+    yield passwords
+    passwords.close()
+
+
+async def test_a_password_matches_its_hash(passwords: Passwords) -> None:
+    assert (await passwords.verify(PASSWORD, await passwords.hash(PASSWORD))).matches
+
+
+async def test_another_password_does_not(passwords: Passwords) -> None:
+    assert not (await passwords.verify(PASSWORD + "!", await passwords.hash(PASSWORD))).matches
+
+
+async def test_two_hashes_of_a_password_differ(passwords: Passwords) -> None:
+    assert await passwords.hash(PASSWORD) != await passwords.hash(PASSWORD)
+
+
+async def test_new_hashes_are_argon2id(real: Passwords) -> None:
+    assert (await real.hash(PASSWORD)).startswith("$argon2id$")
+
+
+async def test_a_current_hash_needs_no_upgrade(passwords: Passwords) -> None:
+    assert (await passwords.verify(PASSWORD, await passwords.hash(PASSWORD))).upgrade is None
+
+
+@pytest.mark.parametrize(
+    "old",
+    [OLD.hash(PASSWORD), Argon2Hasher(time_cost=2, memory_cost=8, parallelism=1).hash(PASSWORD)],
+    ids=["another scheme", "other costs"],
+)
+async def test_an_old_hash_is_upgraded_to_one_that_matches(passwords: Passwords, old: str) -> None:
+    upgrade = (await passwords.verify(PASSWORD, old)).upgrade
+    assert upgrade is not None
+    assert (await passwords.verify(PASSWORD, upgrade)) == (True, None)
+
+
+async def test_a_wrong_password_upgrades_nothing(passwords: Passwords) -> None:
+    assert (await passwords.verify("wrong", OLD.hash(PASSWORD))).upgrade is None
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [None, CURRENT.hash(PASSWORD), OLD.hash(PASSWORD), "!", ""],
+    ids=["nothing", "current", "old", "unreadable", "empty"],
+)
+async def test_a_refusal_costs_the_same_work_whatever_is_stored(stored: str | None) -> None:
+    argon2 = CountingArgon2(time_cost=1, memory_cost=8, parallelism=1)
+    old = CountingBcrypt(rounds=4)
+    passwords = Passwords(hashers=(argon2, old))
+    assert not (await passwords.verify("wrong", stored)).matches
+    assert (argon2.work, old.work) == (1, 1)
+    passwords.close()
+
+
+@pytest.mark.parametrize("stored", ["", "!", "plain text", "$2b$04$tooshort", "$argon2id$v=19$m=8,t=1,p=1$$"])
+async def test_what_is_no_hash_matches_nothing(passwords: Passwords, stored: str) -> None:
+    assert not (await passwords.verify(stored, stored)).matches
+
+
+async def test_a_hash_with_rounds_that_bcrypt_does_not_know_matches_nothing(real: Passwords) -> None:
+    assert not (await real.verify(PASSWORD, OLD.hash(PASSWORD).replace("$04$", "$99$"))).matches
+
+
+async def test_a_long_password_matches_what_bcrypt_made_of_its_first_72_bytes(real: Passwords) -> None:
+    password = "x" * 100
+    stored = bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(4)).decode()
+    assert (await real.verify(password, stored)).matches
+
+
+async def test_an_upgraded_long_password_counts_whole(real: Passwords) -> None:
+    stored = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
+    upgrade = (await real.verify("x" * 100, stored)).upgrade
+    assert not (await real.verify("x" * 99, upgrade)).matches
+
+
+@pytest.mark.parametrize("password", ["short", "eleven char"])
+async def test_a_new_password_needs_twelve_characters(passwords: Passwords, password: str) -> None:
+    with pytest.raises(AdministrationError, match="12 characters or more"):
+        await passwords.hash(password)
+
+
+async def test_a_new_password_has_at_most_1024_bytes(passwords: Passwords) -> None:
+    await passwords.hash("ö" * 512)
+    with pytest.raises(AdministrationError, match="1024 bytes at most"):
+        await passwords.hash("ö" * 512 + "x")
+
+
+async def test_a_password_too_long_to_be_one_does_not_match(passwords: Passwords) -> None:
+    assert not (await passwords.verify("x" * 1025, CURRENT.hash("x" * 1024))).matches
+
+
+@pytest.mark.parametrize(
+    "password", ["a lone \ud800 surrogate", "nul \0 in the middle", "ünïcödé pässwörd 🔑"]
+)
+async def test_any_text_can_be_a_password(passwords: Passwords, password: str) -> None:
+    assert (await passwords.verify(password, await passwords.hash(password))).matches
+
+
+async def test_the_work_is_done_beside_the_event_loop() -> None:
+    threads = set()
+
+    class Noting(Argon2Hasher):
+        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+            threads.add(threading.current_thread())
+            return super().hash(password, salt=salt)
+
+    passwords = Passwords(threads=2, hashers=(Noting(time_cost=1, memory_cost=8, parallelism=1),))
+    await asyncio.gather(*(passwords.hash(PASSWORD) for _ in range(20)))
+    assert threading.main_thread() not in threads
+    assert len(threads) <= 2
+    passwords.close()
+
+
+async def test_more_than_can_be_served_soon_are_sent_away() -> None:
+    gate = threading.Event()
+
+    class Slow(Argon2Hasher):
+        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+            gate.wait()
+            return super().hash(password, salt=salt)
+
+    passwords = Passwords(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
+    waiting = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(16)]
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimitedError):
+        await passwords.hash(PASSWORD)
+    gate.set()
+    await asyncio.gather(*waiting)
+    assert await passwords.hash(PASSWORD)
+    passwords.close()
+
+
+async def test_whoever_gives_up_waiting_makes_room() -> None:
+    gate = threading.Event()
+
+    class Slow(Argon2Hasher):
+        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+            gate.wait()
+            return super().hash(password, salt=salt)
+
+    passwords = Passwords(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
+    waiting = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(16)]
+    await asyncio.sleep(0)
+    waiting[-1].cancel()
+    await asyncio.wait(waiting[-1:])
+    patient = asyncio.create_task(passwords.hash(PASSWORD))
+    await asyncio.sleep(0)
+    gate.set()
+    assert await patient
+    passwords.close()

@@ -1,0 +1,78 @@
+"""Feeds as several processes would have them, and another program that writes logs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import asyncpg
+import pytest
+
+from graphql_api.log_feed import Event, Feed, FeedOptions, Subscription
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.database import Database
+
+KEY = b"the key that all processes share"
+
+MakeFeed = Callable[..., Feed]
+
+
+@pytest.fixture
+async def make_feed(database: Database, address: Address) -> AsyncIterator[MakeFeed]:
+    """Makes a feed, as another process would."""
+    feeds: list[Feed] = []
+
+    def make(key: bytes = KEY, options: FeedOptions | None = None, direct: Address = address) -> Feed:
+        feed = Feed(database, direct, key, options)
+        feeds.append(feed)
+        return feed
+
+    yield make
+    for feed in feeds:
+        await feed.close()
+
+
+@pytest.fixture
+def feed(make_feed: MakeFeed) -> Feed:
+    """A feed with the defaults."""
+    return make_feed()
+
+
+async def write(
+    connection: "asyncpg.Connection", *messages: str, level: str = "info", component: str = "test"
+) -> None:
+    """Write each message in a transaction of its own."""
+    for message in messages:
+        await connection.execute(
+            "INSERT INTO system_logs (level, component, message) VALUES ($1, $2, $3)",
+            level,
+            component,
+            message,
+        )
+
+
+async def write_many(connection: "asyncpg.Connection", count: int, prefix: str = "") -> None:
+    """Write `count` messages in one transaction."""
+    await connection.execute(
+        "INSERT INTO system_logs (level, component, message)"
+        " SELECT 'info', 'test', $1 || n FROM generate_series(1, $2::int) n",
+        prefix,
+        count,
+    )
+
+
+async def events(subscription: Subscription, count: int) -> list[Event]:
+    """The next events; a test that waits for more than come fails by its timeout."""
+    async with asyncio.timeout(30):
+        return [await anext(subscription) for _ in range(count)]
+
+
+async def messages(subscription: Subscription, count: int) -> list[str]:
+    """What the next events say."""
+    return [event.row["message"] for event in await events(subscription, count)]
+
+
+async def nothing_more(subscription: Subscription) -> None:
+    """Fail if there is another event once the feed has looked at everything that is committed now."""
+    hub = subscription._feed.hub
+    for _ in range(3):
+        await hub.moved.heard(5)
+    assert await subscription.batch(timeout=0.01) == []

@@ -1,0 +1,96 @@
+"""The guarantee: every committed row once, in commit order, whatever happens in between."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import asyncpg
+import pytest
+
+from graphql_api.log_feed import Feed, FeedOptions, LogFilter, Pace, Retention
+from graphql_api.postgres.address import Address
+from tests.log_feed.conftest import MakeFeed
+from tests.log_feed.writers import Committed, Writer
+
+
+class Client:
+    """Subscribes, is cut off after some events, and resumes elsewhere, until told to stop."""
+
+    def __init__(self, feeds: Sequence[Feed], seed: int, most: int) -> None:
+        self._feeds = feeds
+        self._random = random.Random(seed)
+        self._most = most
+        self.messages: list[str] = []
+        self.cursor: str | None = None
+        self.resumes = 0
+
+    async def begin(self) -> None:
+        async with await self._feeds[0].subscribe(LogFilter()) as subscription:
+            self.cursor = subscription.cursor
+
+    async def run(self, enough: asyncio.Event, committed: Committed) -> None:
+        while not (enough.is_set() and len(self.messages) >= len(committed.messages)):
+            await self._once(enough, committed)
+
+    async def _once(self, enough: asyncio.Event, committed: Committed) -> None:
+        feed = self._random.choice(self._feeds)
+        events = self._random.randint(1, self._most)
+        async with await feed.subscribe(LogFilter(), after=self.cursor) as subscription:
+            self.resumes += 1
+            for _ in range(events):
+                batch = None
+                if self._random.random() < 0.1:
+                    batch = await subscription.batch(timeout=0.05, progress=self._random.random() < 0.5)
+                    self.messages += [event.row["message"] for event in batch]
+                    self.cursor = subscription.cursor
+                    continue
+                try:
+                    async with asyncio.timeout(1):
+                        event = await anext(subscription)
+                except TimeoutError:
+                    if enough.is_set() and len(self.messages) >= len(committed.messages):
+                        return
+                    if enough.is_set():
+                        raise
+                    continue
+                self.messages.append(event.row["message"])
+                self.cursor = event.cursor
+
+
+def check(received: Sequence[str], committed: Sequence[str], seed: int) -> None:
+    missing = set(committed) - set(received)
+    repeated = [message for message, count in Counter(received).items() if count > 1]
+    foreign = set(received) - set(committed)
+    assert (missing, repeated, foreign) == (set(), [], set()), f"seed {seed}"
+    newest: dict[str, int] = {}
+    for message in received:  # a writer's next transaction begins after the one before has committed
+        writer, transaction, _ = message.split("-")
+        assert int(transaction) >= newest.get(writer, 0), f"{message} comes after {newest[writer]}"
+        newest[writer] = int(transaction)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 20])
+@pytest.mark.parametrize("kept", [4, 10_000])
+async def test_random_disconnects_lose_and_repeat_nothing(
+    address: Address, connection: "asyncpg.Connection", make_feed: MakeFeed, rows: int, kept: int
+) -> None:
+    await connection.execute("ALTER TABLE system_logs DISABLE TRIGGER log_feed_wake")  # for two-phase commit
+    options = FeedOptions(
+        pace=Pace(rows=rows, idle=0.05), retention=Retention(rows=kept), catch_up_rows=rows, heartbeat=0.01
+    )
+    feeds = [make_feed(options=options) for _ in range(3)]
+    seed = random.SystemRandom().getrandbits(32)
+    committed, enough = Committed(), asyncio.Event()
+    clients = [Client(feeds, seed + number, most=10) for number in range(3)]
+    for client in clients:
+        await client.begin()
+    writers = [Writer(f"w{number}", address, seed + number, committed) for number in range(5)]
+
+    async def write() -> None:
+        await asyncio.gather(*(writer.run(25, two_phase=True) for writer in writers))
+        enough.set()
+
+    await asyncio.gather(write(), *(client.run(enough, committed) for client in clients))
+    for client in clients:
+        check(client.messages, committed.messages, seed)

@@ -1,0 +1,116 @@
+"""A TCP port before a PostgreSQL's socket, so that tests can stand where the network is."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+from graphql_api.postgres.address import Address
+
+SSL_REQUEST = struct.pack("!II", 8, 80877103)
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What is not answered, though the server does it: the first message with `command`, and what follows."""
+
+    command: bytes
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class Proxy:
+    """Where it listens."""
+
+    port: int
+    connections: list[asyncio.StreamWriter] = field(default_factory=list)
+    """The clients' ends, those that are closed too."""
+    silence: Silence | None = None
+    away: bool = False
+    """Whether it hangs up on whoever calls."""
+
+    def cut(self) -> None:
+        """End every connection, and take no more until `away` is unset."""
+        self.away = True
+        for client in self.connections:
+            client.close()
+
+    def url(self, address: Address, parameters: str = "") -> str:
+        """The address of the same database through the proxy."""
+        database = urlsplit(address.dsn).path
+        return f"postgresql://postgres:secret@127.0.0.1:{self.port}{database}{parameters}"
+
+
+@asynccontextmanager
+async def proxy_to(
+    address: Address, refuse: Callable[[bytes], bytes | None] = lambda _: None
+) -> AsyncIterator[Proxy]:
+    """A proxy that speaks no TLS. `refuse` sees a start-up message, and may answer instead of the server."""
+    socket = parse_qs(urlsplit(address.dsn).query)["host"][0] + "/.s.PGSQL.5432"
+
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        proxy.connections.append(writer)
+        if proxy.away:
+            writer.close()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        with suppress(OSError, asyncio.IncompleteReadError):
+            message = await _message(reader)
+            if message == SSL_REQUEST:
+                writer.write(b"N")
+                message = await _message(reader)
+            if answer := refuse(message):
+                writer.write(answer)
+            else:
+                server_reader, server_writer = await asyncio.open_unix_connection(socket)
+                server_writer.write(message)
+                heard = asyncio.Event()
+                await asyncio.gather(
+                    _ask(proxy, reader, server_writer, heard), _answer(proxy, server_reader, writer, heard)
+                )
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        proxy = Proxy(server.sockets[0].getsockname()[1])
+        yield proxy
+        for client in proxy.connections:
+            client.close()
+        await asyncio.gather(*serving)
+
+
+async def _message(reader: asyncio.StreamReader) -> bytes:
+    length = await reader.readexactly(4)
+    return length + await reader.readexactly(struct.unpack("!I", length)[0] - 4)
+
+
+async def _ask(
+    proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: asyncio.Event
+) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            silence = proxy.silence
+            if silence is not None and silence.command in data and not silence.begun.is_set():
+                heard.set()
+                silence.begun.set()
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def _answer(
+    proxy: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: asyncio.Event
+) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            if proxy.silence is not None and heard.is_set():
+                await proxy.silence.over.wait()
+            writer.write(data)
+            await writer.drain()
+    writer.close()

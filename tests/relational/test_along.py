@@ -1,0 +1,175 @@
+"""What a list at the root brings along, and that it reads no more than it is asked for."""
+
+import asyncpg
+import pytest
+
+from graphql_api.domain.policy import ACCOUNTS, SESSIONS, TRADES
+from graphql_api.domain.trade import TRADE_LIST
+from graphql_api.postgres import tables
+from graphql_api.relational.eager_joins import Along
+from graphql_api.relational.filters import EVERYTHING, Shape, Term
+from graphql_api.relational.page import Page
+from graphql_api.relational.page_query import Sides, page_statement
+from graphql_api.relational.relation_loader import Children
+from tests import factories
+from tests.asking import Graph, operator, trader
+
+
+@pytest.fixture(autouse=True)
+def _compiled(graph: Graph) -> None:
+    if graph.services.settings.engine == "stock":
+        pytest.skip("the stock executor can't tell beforehand what it will read")
+
+
+TRADES_WITH_PARENTS = """
+{ trades { nodes {
+  symbol strategy { name } session { startedAt account { accountNumber user { email } } }
+} } }
+"""
+
+
+async def test_a_list_and_what_its_rows_refer_to_are_one_statement(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    user = await factories.user(connection, email="ada@example.com")
+    account = await factories.account(connection, user, account_number="L#1")
+    strategy = await factories.strategy(connection, name="breakout")
+    session = await factories.session(connection, account)
+    for _ in range(3):
+        await factories.trade(connection, session, strategy_id=strategy)
+
+    answer = await graph.as_(trader(user)).ask(TRADES_WITH_PARENTS)
+
+    assert answer.statements == 1
+    for node in answer.data["trades"]["nodes"]:
+        assert node["strategy"] == {"name": "breakout"}
+        assert node["session"]["account"] == {"accountNumber": "L#1", "user": {"email": "ada@example.com"}}
+
+
+async def test_what_is_gone_reads_as_null_beside_what_is_there(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    strategy = await factories.strategy(connection, name="breakout")
+    session = await factories.session(connection, None)
+    trades = [
+        await factories.trade(connection, session, strategy_id=strategy),
+        await factories.trade(connection, session, strategy_id="00000000-0000-4000-8000-000000000000"),
+        await factories.trade(connection, None, strategy_id=None),
+    ]
+    answer = await graph.as_(operator()).ask(
+        "{ trades { nodes { id strategy { name } session { id account { id } } } } }"
+    )
+    read = {node.pop("id"): node for node in answer.data["trades"]["nodes"]}
+    of_session = {"id": session, "account": None}
+    assert [read[trade] for trade in trades] == [
+        {"strategy": {"name": "breakout"}, "session": of_session},
+        {"strategy": None, "session": of_session},
+        {"strategy": None, "session": None},
+    ]
+    assert answer.statements == 1
+
+
+async def test_long_texts_are_loaded_once_for_all_rows(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    user = await factories.user(connection)
+    strategy = await factories.strategy(connection, description="long")
+    session = await factories.session(connection, await factories.account(connection, user))
+    await factories.trade(connection, session, strategy_id=strategy)
+    answer = await graph.as_(trader(user)).ask("{ trades { nodes { strategy { description } } } }")
+    assert answer.data["trades"]["nodes"] == [{"strategy": {"description": "long"}}]
+    assert answer.statements == 2
+
+
+async def test_lists_of_one_operation_share_what_their_rows_are_read_for(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    user = await factories.user(connection)
+    session = await factories.session(connection, await factories.account(connection, user))
+    await factories.trade(connection, session, symbol="EURUSD", status="open")
+    answer = await graph.as_(trader(user)).ask(
+        "{ a: trades { nodes { symbol } } b: trades { nodes { statusRaw } edges { cursor } } }"
+    )
+    assert answer.data["a"]["nodes"] == [{"symbol": "EURUSD"}]
+    assert answer.data["b"]["nodes"] == [{"statusRaw": "open"}]
+    assert answer.statements == 1
+
+
+async def test_a_list_and_its_total_are_one_statement(graph: Graph, connection: "asyncpg.Connection") -> None:
+    user = await factories.user(connection)
+    session = await factories.session(connection, await factories.account(connection, user))
+    for symbol in ("EURUSD", "EURUSD", "XAUUSD"):
+        await factories.trade(connection, session, symbol=symbol)
+    await factories.trade(connection, None, symbol="EURUSD")
+    one = """
+    query ($after: String, $symbol: String) {
+    trades(first: 1, after: $after, filter: {symbol: {eq: $symbol}}) {
+      totalCount pageInfo { endCursor } nodes { strategy { name } }
+    } }"""
+    me = graph.as_(trader(user))
+
+    first = await me.ask(one, {"symbol": "EURUSD"})
+    assert (first.data["trades"]["totalCount"], first.statements) == (2, 1)
+    place = first.data["trades"]["pageInfo"]["endCursor"]
+    second = await me.ask(one, {"symbol": "EURUSD", "after": place})
+    assert (second.data["trades"]["totalCount"], second.statements) == (2, 1)
+    place = second.data["trades"]["pageInfo"]["endCursor"]
+    beyond = await me.ask(one, {"symbol": "EURUSD", "after": place})
+    assert (beyond.data["trades"]["totalCount"], beyond.data["trades"]["nodes"]) == (2, [])
+
+
+async def test_a_total_that_is_asked_for_elsewhere_is_not_counted_here(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    user = await factories.user(connection)
+    strategy = await factories.strategy(connection)
+    session = await factories.session(connection, await factories.account(connection, user))
+    await factories.trade(connection, session, strategy_id=strategy)
+    me = graph.as_(trader(user))
+    without = await me.ask("""{
+      trades { nodes { id } }
+      strategies { nodes { trades { totalCount } } }
+    }""")
+    beside = await me.ask("""{
+      trades { nodes { id } }
+      strategies { nodes { trades { totalCount } } }
+      a: trades { totalCount }
+    }""")
+    assert without.statements == 4
+    assert (beside.data["a"], beside.statements) == ({"totalCount": 1}, 5)
+
+
+def test_columns_that_nobody_reads_stay_in_the_database() -> None:
+    order = TRADE_LIST.default
+    read = frozenset({"symbol"})
+    statement = page_statement(Children(TRADES), False, Sides.of(Page(order)), order, EVERYTHING, read)
+    columns, _, _ = statement.sql.partition("FROM")
+    assert [name in columns for name in ("symbol", ".id", "entry_time", "pnl", "exit_price")] == [
+        *(True, True, True),
+        *(False, False),
+    ]
+
+
+def test_what_leads_to_the_tenant_is_joined_once() -> None:
+    order = TRADE_LIST.default
+    account = Along("account_id", ACCOUNTS, frozenset({"account_number"}), ())
+    session = Along("session_id", SESSIONS, frozenset({"account_id"}), (account,))
+    statement = page_statement(
+        Children(TRADES), True, Sides.of(Page(order)), order, EVERYTHING, frozenset(), (session,)
+    )
+    assert '"session_id.account_id.account_number"' in statement.sql
+    assert statement.sql.count(" JOIN tradelocker_accounts") == 1
+    assert statement.sql.count("user_id = ") == 1
+
+
+def test_few_rows_are_read_once_for_a_page_and_its_total() -> None:
+    order, trades = TRADE_LIST.default, Children(TRADES)
+    one_symbol = Term(tables.trades.c.symbol, "eq")
+
+    def reads(shape: Shape, *, after: bool = False) -> int:
+        sides = Sides(backward=False, after=after, before=False)
+        return page_statement(trades, True, sides, order, shape, counted=True).sql.count("FROM trades")
+
+    assert reads(one_symbol) == 1
+    # A page further on has other rows than the total, and all rows are too many to sort.
+    assert (reads(one_symbol, after=True), reads(EVERYTHING)) == (2, 2)

@@ -1,0 +1,248 @@
+"""A small application to try the transports on: its schema knows nothing of trading."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import strawberry
+from graphql import GraphQLError
+from starlette.applications import Starlette
+
+from graphql_api.execution.fields import resolved
+from graphql_api.execution.operations import Operations
+from graphql_api.execution.persisted import PersistedDocuments
+from graphql_api.execution.results import Progress
+from graphql_api.gateway.errors import mask
+from graphql_api.gateway.gateway import Caller
+from graphql_api.gateway.limits import Limits
+from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
+from graphql_api.identity.viewer import Login, Viewer
+from graphql_api.postgres.database import DatabaseUnavailableError
+from graphql_api.settings import Settings
+from graphql_api.transport.routes import routes
+
+
+class RefusedError(GraphQLError):
+    """An error that is meant for clients."""
+
+    def __init__(self) -> None:
+        super().__init__("refused", extensions={"code": "REFUSED"})
+
+
+@dataclass
+class World:
+    """What the application's resolvers see of the outside, and tests may change."""
+
+    revoked: set[str] = field(default_factory=set)
+    forbidden: set[str] = field(default_factory=set)
+    expires_at: datetime | None = None
+    down: bool = False
+    started: int = 0
+    finished: int = 0
+    cancelled: int = 0
+    closed: int = 0
+    contexts: int = 0
+
+    async def authenticate(self, token: str) -> Viewer:
+        if self.down:
+            raise DatabaseUnavailableError
+        if self.expires_at is not None and self.expires_at <= datetime.now(UTC):
+            raise ExpiredTokenError
+        if token in self.revoked or token == "forged":
+            raise InvalidTokenError
+        return Viewer(user_id=token, expires_at=self.expires_at, credential=Login(token))
+
+    async def recheck(self, viewer: Viewer) -> Viewer:
+        assert viewer.user_id is not None
+        return await self.authenticate(viewer.user_id)
+
+    async def ready(self) -> None:
+        if self.down:
+            raise DatabaseUnavailableError
+
+
+@dataclass
+class Context:
+    world: World
+    viewer: Viewer
+    caller: Caller
+    number: int
+
+
+Info = strawberry.Info[Context, None]
+
+
+def permitted(context: Context) -> None:
+    if context.viewer.user_id in context.world.forbidden:
+        raise RefusedError
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def hello(self, name: str = "world") -> str:
+        return f"hello {name}"
+
+    @strawberry.field
+    def whoami(self, info: Info) -> str | None:
+        return info.context.viewer.user_id
+
+    @strawberry.field
+    def address(self, info: Info) -> str:
+        return info.context.caller.address
+
+    @strawberry.field
+    def broken(self) -> str | None:
+        raise ValueError("the password is hunter2")
+
+    @strawberry.field
+    def refused(self) -> str | None:
+        raise RefusedError
+
+    @strawberry.field
+    def unrepresentable(self) -> int | None:
+        return "the password is hunter2"  # type: ignore[return-value]
+
+    @strawberry.field
+    def surrogate(self) -> str:
+        return "\ud800"
+
+    @strawberry.field
+    def unavailable(self) -> str | None:
+        raise DatabaseUnavailableError
+
+    @strawberry.field
+    async def cancelled(self) -> str | None:
+        raise asyncio.CancelledError
+
+    @strawberry.field
+    async def slow(self, info: Info, seconds: float = 60.0) -> str | None:
+        world = info.context.world
+        world.started += 1
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            world.cancelled += 1
+            raise
+        world.finished += 1
+        return "done"
+
+    @strawberry.field
+    def many_errors(self, count: int) -> list[str | None]:
+        return [object() for _ in range(count)]  # type: ignore[misc]
+
+    @strawberry.field
+    def text(self, size: int) -> str:
+        return "x" * size
+
+
+@strawberry.type
+class Mutation:
+    @strawberry.mutation
+    async def write(self, info: Info, seconds: float = 0.0) -> int:
+        world = info.context.world
+        world.started += 1
+        await asyncio.sleep(seconds)
+        world.finished += 1
+        return world.finished
+
+
+@strawberry.type
+class Numbered:
+    @strawberry.field
+    def number(self, info: Info) -> int:
+        return info.context.number
+
+
+@strawberry.type
+class Subscription:
+    @strawberry.subscription
+    async def count(self, info: Info, to: int = 3, size: int = 0) -> AsyncIterator[str]:
+        try:
+            for number in range(to):
+                yield f"{number}" + "x" * size
+        finally:
+            info.context.world.closed += 1
+
+    @strawberry.subscription
+    async def forever(self, info: Info, seconds: float = 0.01) -> AsyncIterator[int]:
+        world = info.context.world
+        world.started += 1
+        number = 0
+        try:
+            while True:
+                yield number
+                number += 1
+                await asyncio.sleep(seconds)
+        finally:
+            world.closed += 1
+
+    @strawberry.subscription
+    async def resting(self) -> AsyncIterator[int]:
+        yield 0
+        yield Progress("there")  # type: ignore[misc]
+        yield 1
+
+    @resolved("What not everybody may follow.", check=permitted, subscription=True)
+    async def guarded(self, info: Info) -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.sleep(3600)
+        finally:
+            info.context.world.closed += 1
+
+    @strawberry.subscription
+    async def contexts(self) -> AsyncIterator[Numbered]:
+        for _ in range(3):
+            yield Numbered()
+
+    @strawberry.subscription
+    async def failing(self, *, kind: str = "broken") -> AsyncIterator[int]:
+        yield 1
+        raise RefusedError if kind == "refused" else ValueError("the password is hunter2")
+
+    @strawberry.subscription
+    async def forbidden(self) -> AsyncIterator[int]:
+        raise RefusedError
+        yield 1
+
+
+schema = strawberry.Schema(Query, Mutation, Subscription)
+
+
+def create_app(
+    world: World | None = None,
+    limits: Limits | None = None,
+    persisted: PersistedDocuments | None = None,
+    **options: Any,
+) -> Starlette:
+    """The application, with its own World unless one is given. `options` are those of `routes`."""
+    world = world or World()
+
+    def make_context(viewer: Viewer, caller: Caller) -> Context:
+        world.contexts += 1
+        return Context(world, viewer, caller, world.contexts)
+
+    options.setdefault("get_requests", "open")
+    return Starlette(
+        routes=routes(
+            Operations(schema, mask=mask, persisted=persisted),
+            authenticate=world.authenticate,
+            recheck=world.recheck,
+            make_context=make_context,
+            ready=world.ready,
+            limits=limits or Limits.of(Settings()),
+            **options,
+        )
+    )
+
+
+def some_time() -> datetime:
+    return datetime.now(UTC) + timedelta(hours=1)
+
+
+def limited(**limits: Any) -> Limits:
+    """The default limits, but for these."""
+    return replace(Limits.of(Settings()), **limits)

@@ -1,0 +1,126 @@
+"""The application of `app`, served by the real server on a free port."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from graphql_api.gateway.limits import Limits
+from graphql_api.settings import Settings
+from graphql_api.transport.uvicorn_server import configure
+from tests.transport.app import World, create_app
+
+
+@dataclass
+class Served:
+    """A server that listens, and what its resolvers see."""
+
+    host: str
+    world: World
+    server: uvicorn.Server
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}/graphql"
+
+    @property
+    def port(self) -> int:
+        return int(self.host.rpartition(":")[2])
+
+    @property
+    def socket_url(self) -> str:
+        return f"ws://{self.host}/graphql"
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+
+
+@contextmanager
+def serving(
+    *,
+    settings: dict[str, Any] | None = None,
+    socket_protocol: type[WebSocketsSansIOProtocol] | None = None,
+    **options: Any,
+) -> Iterator[Served]:
+    """Serve in a thread, with an event loop of its own."""
+    world = World()
+    chosen = Settings(**{"port": 0} | (settings or {}))
+    config = configure(lambda: create_app(world, Limits.of(chosen), **options), chosen)
+    if socket_protocol is not None:
+        config.ws = socket_protocol
+    listening = config.bind_socket()
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.005)
+        yield Served(f"127.0.0.1:{listening.getsockname()[1]}", world, server)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serves with settings of the test's own: `serve(settings={…}, **options of routes)`."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(serving(**options))
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Served]:
+    with serving(settings={"drain_time": 0}) as served:
+        yield served
+
+
+@pytest.fixture
+def served(shared: Served) -> Served:
+    """A server with the default settings, and a world as if just made."""
+    vars(shared.world).update(vars(World()))
+    return shared
+
+
+@pytest.fixture
+async def client(served: Served) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=f"http://{served.host}") as client:
+        yield client
+
+
+@pytest.fixture
+def logged() -> Iterator[list[logging.LogRecord]]:
+    """What our loggers say during the test."""
+    handler = Recorder()
+    logger = logging.getLogger("graphql_api")
+    logger.addHandler(handler)
+    yield handler.records
+    logger.removeHandler(handler)
+
+
+class Recorder(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what another thread does. A test that waits in vain is ended by its timeout."""
+
+    while not condition():
+        await asyncio.sleep(0.005)

@@ -1,0 +1,10 @@
+"""`python -m tests.transport.serve`: the small application as a process, configured by the environment."""
+
+from graphql_api.settings import Settings
+from graphql_api.transport.uvicorn_server import bind, serve
+
+if __name__ == "__main__":
+    settings = Settings()
+    listening = bind(settings)
+    print(listening.getsockname()[1], flush=True)  # noqa: T201 - tells the test where to call
+    serve("tests.transport.app:create_app", settings, listening)

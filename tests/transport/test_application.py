@@ -1,0 +1,54 @@
+from typing import Any
+
+import httpx
+import pytest
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from graphql_api.transport.application import Application
+
+
+class Seen:
+    """Middleware that says it was here."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def say(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"].append((b"x-seen", b"1"))
+            await send(message)
+
+        await self.app(scope, receive, say)
+
+
+def hello(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("hello")
+
+
+@pytest.fixture
+async def client() -> Any:
+    routes = [Route("/graphql", hello), Route("/other", hello)]
+    application = Application(routes=routes, middleware=[Middleware(Seen)], openapi_url=None)
+    transport = httpx.ASGITransport(application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
+        yield client
+
+
+async def test_graphql_is_reached_straight(client: httpx.AsyncClient) -> None:
+    response = await client.get("/graphql")
+    assert (response.text, "x-seen" in response.headers) == ("hello", False)
+
+
+async def test_the_rest_takes_the_usual_way(client: httpx.AsyncClient) -> None:
+    response = await client.get("/other")
+    assert (response.text, "x-seen" in response.headers) == ("hello", True)
+
+
+async def test_what_is_not_there_is_not_found(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/graphql/")).status_code == 307
+    assert (await client.get("/nowhere")).status_code == 404

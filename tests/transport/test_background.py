@@ -1,0 +1,40 @@
+"""Work that outlives whoever waits for it."""
+
+import asyncio
+
+from graphql_api.gateway.background import Background
+
+
+async def test_the_end_waits_for_what_is_under_way_and_for_what_that_begins() -> None:
+    background = Background()
+    done: list[str] = []
+
+    async def first() -> None:
+        await asyncio.sleep(0.01)
+        background.start(second())
+        done.append("first")
+
+    async def second() -> None:
+        await asyncio.sleep(0.01)
+        done.append("second")
+
+    background.start(first())
+    await background.finish(60)
+    assert done == ["first", "second"]
+
+
+async def test_what_takes_too_long_is_cancelled_and_may_clean_up() -> None:
+    background = Background()
+    done: list[str] = []
+
+    async def for_ever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+            done.append("cleaned up")
+
+    task = background.start(for_ever())
+    await background.finish(0.01)
+    assert task.cancelled()
+    assert done == ["cleaned up"]

@@ -1,0 +1,91 @@
+"""What an operation costs, told and paid for over every transport."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from graphql_api.identity.rate_limit import Budget
+from tests.transport.conftest import Serve, Served
+from tests.transport.http import RESPONSE, post
+from tests.transport.sockets import ask, connected, hear
+
+QUERY = "{ hello }"
+
+
+@pytest.fixture
+def poor(serve: Serve) -> Served:
+    """A server that lets everybody ask three times, and reads one document for their address."""
+    return serve(budget=Budget(len(QUERY) + 3))
+
+
+def asking(served: Served, **headers: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=f"http://{served.host}", headers=headers)
+
+
+@pytest.mark.parametrize("accept", ["application/json", RESPONSE])
+async def test_whoever_has_spent_their_points_is_told_when_to_come_back(poor: Served, accept: str) -> None:
+    async with asking(poor, accept=accept) as client:
+        answers = [await post(client, QUERY) for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[3].headers["retry-after"] == "5"
+    assert answers[3].json()["errors"][0]["extensions"] == {"code": "RATE_LIMITED", "retryAfter": 5}
+
+
+async def test_another_viewer_is_not_concerned(poor: Served) -> None:
+    async with asking(poor) as client:
+        for _ in range(4):
+            await post(client, QUERY)
+        client.headers["authorization"] = "Bearer ada"
+        assert (await post(client, QUERY)).status_code == 200
+
+
+async def test_documents_are_paid_for_when_they_are_read_first(poor: Served) -> None:
+    async with asking(poor, authorization="Bearer ada") as client:
+        assert (await post(client, QUERY)).status_code == 200
+        client.headers["authorization"] = "Bearer bob"
+        assert (await post(client, QUERY)).status_code == 200
+        assert (await post(client, "{ other: hello }")).status_code == 429
+
+
+@pytest.mark.parametrize("query", ["{ nothing }", "{ hello"])
+async def test_so_are_documents_that_are_refused(poor: Served, query: str) -> None:
+    async with asking(poor, accept=RESPONSE) as client:
+        assert [(await post(client, query)).status_code for _ in range(3)] == [400, 429, 429]
+
+
+async def test_sockets_are_paid_for_by_the_operation(poor: Served) -> None:
+    async with connected(poor) as socket:
+        for number in range(3):
+            await ask(socket, str(number), QUERY)
+            assert [(await hear(socket))["type"], (await hear(socket))["type"]] == ["next", "complete"]
+        for number, query in enumerate((QUERY, "subscription { count }")):
+            await ask(socket, str(number), query)
+            message = await hear(socket)
+            assert message["type"] == "error"
+            assert message["payload"][0]["extensions"]["code"] == "RATE_LIMITED"
+
+
+async def test_streams_are_paid_for_when_they_begin(serve: Serve) -> None:
+    query = "subscription { count(to: 2) }"
+    served = serve(budget=Budget(len(query) + 3))
+    async with asking(served, accept="text/event-stream") as client:
+        answers = [await post(client, query) for _ in range(4)]
+
+    assert [answer.text.count("event: next") for answer in answers] == [2, 2, 2, 1]
+    assert '"code":"RATE_LIMITED"' in answers[3].text
+    assert answers[3].text.endswith("event: complete\ndata: \n\n")
+
+
+@pytest.mark.parametrize("how", [{"headers": {"GraphQL-Cost": "1"}}, {"extensions": {"cost": True}}])
+async def test_whoever_asks_is_told_the_cost(poor: Served, how: dict[str, Any]) -> None:
+    body = {"query": QUERY, "extensions": how.get("extensions")}
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(poor.url, json=body, headers=how.get("headers"))
+
+    assert answer.json()["extensions"] == {"cost": {"requested": 0, "remaining": 2}}
+
+
+async def test_who_doesnt_ask_is_not_told(client: httpx.AsyncClient) -> None:
+    assert "extensions" not in (await post(client, QUERY)).json()

@@ -1,0 +1,172 @@
+"""Mutations sent again under an Idempotency-Key."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from graphql_api.identity.viewer import Scope
+from tests import factories
+from tests.edge import Edge, codes
+
+CHANGE = """
+mutation ($id: ID!, $loss: Decimal) {
+  updateRiskSettings(accountId: $id, input: {maxDailyLoss: $loss}) {
+    riskSettings { maxDailyLoss version } userErrors { code }
+  }
+}
+"""
+
+
+@dataclass
+class Trader:
+    """Somebody with an account, who changes its limits."""
+
+    edge: Edge
+    connection: "asyncpg.Connection"
+    account: str
+    token: str
+
+    async def change(self, key: str | None, loss: str = "10", **options: Any) -> httpx.Response:
+        headers = {"idempotency-key": key} if key is not None else {}
+        variables = {"id": self.account, "loss": loss}
+        return await self.edge.ask(CHANGE, variables, token=self.token, headers=headers, **options)
+
+    async def changes(self) -> int:
+        """How often the limits were changed, by the log that is written with each change."""
+        return int(
+            await self.connection.fetchval("SELECT count(*) FROM system_logs WHERE component = 'risk'")
+        )
+
+
+async def signed_in(edge: Edge, connection: "asyncpg.Connection") -> Trader:
+    user = await factories.user(connection)
+    account = await factories.account(connection, user)
+    token = await edge.token(Scope.GRAPH_READ, Scope.RISK_WRITE, user_id=user)
+    return Trader(edge, connection, account, token)
+
+
+@pytest.fixture
+async def trader(edge: Edge, connection: "asyncpg.Connection") -> Trader:
+    return await signed_in(edge, connection)
+
+
+async def test_without_a_key_each_request_is_carried_out(trader: Trader) -> None:
+    await trader.change(None)
+    await trader.change(None)
+    assert await trader.changes() == 2
+
+
+async def test_under_a_key_it_is_carried_out_once_and_answered_alike(trader: Trader) -> None:
+    first, second = await trader.change("key"), await trader.change("key")
+    assert first.json()["data"]["updateRiskSettings"]["riskSettings"]["maxDailyLoss"] == "10.00000000"
+    assert second.content == first.content
+    assert await trader.changes() == 1
+
+
+async def test_another_key_is_another_change(trader: Trader) -> None:
+    await trader.change("one")
+    await trader.change("two")
+    assert await trader.changes() == 2
+
+
+async def test_a_key_may_stand_in_quotes_as_the_draft_of_the_header_has_it(trader: Trader) -> None:
+    first, second = await trader.change("key"), await trader.change('"key"')
+    assert second.content == first.content
+
+
+async def test_another_request_under_the_key_is_refused(trader: Trader) -> None:
+    await trader.change("key")
+    answer = await trader.change("key", loss="20")
+    assert (answer.status_code, codes(answer)) == (422, ["IDEMPOTENCY_KEY_REUSED"])
+    assert await trader.changes() == 1
+
+
+async def test_of_requests_sent_at_once_one_is_carried_out(trader: Trader) -> None:
+    answers = await asyncio.gather(*(trader.change("key") for _ in range(8)))
+    assert await trader.changes() == 1
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert len({answer.content for answer in answers if answer.status_code == 200}) == 1
+    for answer in answers:
+        if answer.status_code == 409:
+            assert (codes(answer), answer.headers["retry-after"]) == (["IDEMPOTENCY_KEY_IN_USE"], "1")
+
+
+async def test_keys_are_their_viewers_own(trader: Trader) -> None:
+    other = await signed_in(trader.edge, trader.connection)
+    mine, theirs = await trader.change("key"), await other.change("key")
+    assert mine.status_code == theirs.status_code == 200
+    assert await trader.changes() == 2
+
+
+async def test_a_refusal_for_people_is_an_answer_like_any(trader: Trader) -> None:
+    account, trader.account = trader.account, "00000000-0000-0000-0000-000000000009"
+    first = await trader.change("key")
+    assert first.json()["data"]["updateRiskSettings"]["userErrors"] == [{"code": "NOT_FOUND"}]
+    assert (await trader.change("key")).content == first.content
+    trader.account = account
+    assert (await trader.change("key")).status_code == 422
+
+
+async def test_a_request_that_failed_and_changed_nothing_frees_its_key(trader: Trader) -> None:
+    account, trader.account = trader.account, "not an id"
+    assert codes(await trader.change("key")) == ["BAD_USER_INPUT"]
+    trader.account = account
+    assert (await trader.change("key")).status_code == 200
+    assert await trader.changes() == 1
+
+
+@pytest.mark.parametrize("key", ["", "two words", "x" * 256, "schlüssel".encode()])
+async def test_a_key_that_is_none_is_refused(trader: Trader, key: str) -> None:
+    answer = await trader.change(key)
+    assert (answer.status_code, codes(answer)) == (400, ["IDEMPOTENCY_KEY_INVALID"])
+    assert await trader.changes() == 0
+
+
+async def test_a_stream_has_keys_too(trader: Trader) -> None:
+    async def stream() -> httpx.Response:
+        headers = {"accept": "text/event-stream", "idempotency-key": "key"}
+        variables = {"id": trader.account, "loss": "10"}
+        return await trader.edge.ask(CHANGE, variables, token=trader.token, headers=headers)
+
+    assert (await stream()).content == (await stream()).content
+    assert await trader.changes() == 1
+
+
+async def test_a_key_may_come_among_the_extensions(trader: Trader) -> None:
+    extensions = {"idempotencyKey": "key"}
+    first = await trader.change(None, extensions=extensions)
+    assert (await trader.change(None, extensions=extensions)).content == first.content
+    assert (await trader.change("key")).content == first.content
+    assert await trader.changes() == 1
+
+
+async def test_answers_with_tokens_are_not_stored(trader: Trader) -> None:
+    login = 'mutation { login(email: "a@example.com", password: "x") { accessToken userErrors { code } } }'
+    for token in (None, trader.token):
+        answer = await trader.edge.ask(login, token=token, headers={"idempotency-key": "key"})
+        assert answer.json()["data"]["login"]["userErrors"] == [{"code": "INVALID_CREDENTIALS"}]
+    assert await trader.connection.fetchval("SELECT count(*) FROM api_auth.idempotency_keys") == 0
+
+
+async def test_a_login_cant_hide_among_other_changes(trader: Trader) -> None:
+    both = """mutation ($id: ID!) {
+      ...Both
+    }
+    fragment Both on Mutation {
+      logout { userErrors { code } }
+      resetRiskSettings(accountId: $id) { userErrors { code } }
+    }"""
+    answer = await trader.edge.ask(
+        both, {"id": trader.account}, token=trader.token, headers={"idempotency-key": "key"}
+    )
+    assert (answer.status_code, codes(answer)) == (400, ["IDEMPOTENCY_KEY_INVALID"])
+    assert await trader.changes() == 0
+
+
+async def test_a_query_needs_no_key(trader: Trader) -> None:
+    await trader.edge.ask("{ viewer { roles } }", token=trader.token, headers={"idempotency-key": "key"})
+    assert await trader.connection.fetchval("SELECT count(*) FROM api_auth.idempotency_keys") == 0

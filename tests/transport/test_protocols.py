@@ -1,0 +1,253 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.transport.conftest import Serve, Served, until
+
+HEAD = b"POST /graphql HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+BODY = b'{"query": "{ hello }"}'
+REQUEST = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+ANSWER = b'{"data":{"hello":"hello world"}}'
+
+
+@asynccontextmanager
+async def dialled(served: Served) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    host, port = served.host.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 24)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def status(reader: asyncio.StreamReader) -> int:
+    return int((await reader.readline()).split()[1])
+
+
+async def whole(reader: asyncio.StreamReader) -> bytes:
+    """All that comes until the server closes the connection."""
+    return await reader.read()
+
+
+async def test_several_requests_share_a_connection(served: Served) -> None:
+    async with dialled(served) as (reader, writer):
+        for _ in range(3):
+            writer.write(REQUEST)
+            assert (await reader.readuntil(ANSWER)).startswith(b"HTTP/1.1 200")
+
+
+async def test_requests_sent_ahead_are_answered_in_order(served: Served) -> None:
+    async with dialled(served) as (reader, writer):
+        writer.write(REQUEST * 5)
+        for _ in range(5):
+            assert (await reader.readuntil(ANSWER)).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_client_that_says_nothing_is_let_go(serve: Serve) -> None:
+    async with dialled(serve(settings={"receive_timeout": 0.1})) as (reader, _):
+        assert await whole(reader) == b""
+
+
+async def test_a_head_that_drips_is_ended(serve: Serve) -> None:
+    async with dialled(serve(settings={"receive_timeout": 0.3})) as (reader, writer):
+        answer = asyncio.create_task(status(reader))
+        writer.write(HEAD + b"X: ")
+        while not answer.done():
+            writer.write(b"a")
+            await asyncio.sleep(0.05)
+        assert answer.result() == 408
+
+
+async def test_a_body_that_stops_half_way_is_ended(serve: Serve) -> None:
+    async with dialled(serve(settings={"receive_timeout": 0.2})) as (reader, writer):
+        writer.write(REQUEST[:-5])
+        assert (await whole(reader)).startswith(b"HTTP/1.1 408")
+
+
+async def test_the_time_to_send_begins_anew_with_each_request(serve: Serve) -> None:
+    async with dialled(serve(settings={"receive_timeout": 0.4})) as (reader, writer):
+        for _ in range(4):
+            writer.write(REQUEST)
+            await reader.readuntil(ANSWER)
+            await asyncio.sleep(0.2)
+
+
+async def test_an_answer_may_take_longer_than_the_request(serve: Serve) -> None:
+    body = b'{"query": "{ slow(seconds: 0.4) }"}'
+    async with dialled(serve(settings={"receive_timeout": 0.1})) as (reader, writer):
+        writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await reader.readuntil(b'{"data":{"slow":"done"}}')
+
+
+async def test_an_idle_connection_that_sends_empty_lines_is_let_go(serve: Serve) -> None:
+    async with dialled(serve(settings={"receive_timeout": 0.2})) as (reader, writer):
+        writer.write(REQUEST)
+        await reader.readuntil(ANSWER)
+        writer.write(b"\r\n")
+        assert await whole(reader) == b""
+
+
+async def test_a_body_refused_before_its_end_is_let_go_too(serve: Serve) -> None:
+    async with dialled(serve(settings={"receive_timeout": 0.2})) as (reader, writer):
+        writer.write(HEAD + b"Content-Length: 10000000\r\n\r\n" + b" " * 1000)
+        assert (await whole(reader)).startswith(b"HTTP/1.1 413")
+
+
+async def test_a_refused_body_does_not_spoil_the_next_request(served: Served) -> None:
+    size = 2 * 1024 * 1024
+    async with dialled(served) as (reader, writer):
+        writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % size + b" " * size)
+        assert await status(reader) == 413
+        writer.write(REQUEST)
+        await reader.readuntil(ANSWER)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /graphql HTTP/1.1\r\n"
+        + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 100) for n in range(400))
+        + b"\r\n",
+        b"POST /graphql HTTP/1.1\r\nX: " + b"a" * 40_000 + b"\r\n\r\n",
+        b"POST /graphql HTTP/1.1\r\nX: " + b"a" * 40_000,
+        b"GET /graphql?" + b"a" * 40_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /graphql?" + b"a" * 40_000,
+    ],
+    ids=["many headers", "a long header", "an endless header", "a long line", "an endless line"],
+)
+async def test_a_head_over_the_limit_is_refused(served: Served, head: bytes) -> None:
+    async with dialled(served) as (reader, writer):
+        for start in range(0, len(head), 10_000):
+            writer.write(head[start : start + 10_000])
+            await asyncio.sleep(0)
+        assert await status(reader) == 431
+
+
+async def test_trailers_over_the_limit_are_refused(served: Served) -> None:
+    chunk = b"%x\r\n%b\r\n" % (len(BODY), BODY)
+    async with dialled(served) as (reader, writer):
+        writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk + b"0\r\n")
+        writer.write(b"".join(b"X-%d: %s\r\n" % (n, b"a" * 100) for n in range(400)))
+        assert await status(reader) == 431
+
+
+async def test_what_is_no_http_is_refused(served: Served) -> None:
+    async with dialled(served) as (reader, writer):
+        writer.write(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n")
+        assert await status(reader) == 400
+
+
+async def test_a_client_that_does_not_read_its_answer_is_cut_off(serve: Serve) -> None:
+    served = serve(settings={"send_timeout": 0.2})
+    body = b'{"query": "{ text(size: 50000000) }"}'
+    async with dialled(served) as (reader, writer):
+        writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert await status(reader) == 200
+        await until(lambda: not served.server.server_state.connections)
+
+
+async def test_a_process_that_stops_answers_what_is_under_way(serve: Serve) -> None:
+    served = serve()
+    body = b'{"query": "mutation { write(seconds: 0.3) }"}'
+    async with dialled(served) as (reader, writer):
+        writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await until(lambda: served.world.started)
+        served.stop()
+        answer = await whole(reader)
+    assert answer.endswith(b'{"data":{"write":1}}')
+    assert b"connection: close" in answer
+
+
+async def test_a_process_that_stops_answers_what_was_on_its_way(serve: Serve) -> None:
+    served = serve()
+    async with dialled(served) as (reader, writer):
+        writer.write(REQUEST)
+        await reader.readuntil(ANSWER)
+        served.stop()
+        await until(lambda: not served.server.servers[0].is_serving())
+        writer.write(REQUEST)
+        answer = await whole(reader)
+    assert answer.endswith(ANSWER)
+    assert b"connection: close" in answer
+
+
+async def test_a_process_that_stops_waits_for_no_client_that_says_nothing(serve: Serve) -> None:
+    served = serve()
+    async with dialled(served) as (reader, writer):
+        writer.write(REQUEST)
+        await reader.readuntil(ANSWER)
+        served.stop()
+        assert await whole(reader) == b""
+
+
+async def test_a_process_that_must_stop_tells_whoever_still_waits(serve: Serve) -> None:
+    served = serve(settings={"shutdown_timeout": 1})
+    body = b'{"query": "{ slow }"}'
+    async with dialled(served) as (reader, writer):
+        writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await until(lambda: served.world.started)
+        served.stop()
+        answer = await whole(reader)
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 1" in answer
+
+
+async def test_connections_beyond_the_limit_are_closed(serve: Serve) -> None:
+    served = serve(settings={"max_connections": 1})
+    async with dialled(served) as (reader, writer):
+        writer.write(REQUEST)
+        await reader.readuntil(ANSWER)
+        async with dialled(served) as (other, _):
+            assert await whole(other) == b""
+        writer.write(REQUEST)
+        await reader.readuntil(ANSWER)
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (b"\x83\x80\0\0\0\0", 1002),
+        (b"\x81\x02{}", 1002),
+        (b"\xc1\x82\0\0\0\0{}", 1002),
+        (b"\x80\x80\0\0\0\0", 1002),
+        (b"\x81\xff" + b"\xff" * 8, 1009),
+        (b"\x81\xff\0\0\0\0\xff\xff\xff\xff", 1009),
+        (
+            b"\x01\xfe\xff\xff\0\0\0\0"
+            + b"a" * 65535
+            + (b"\x00\xfe\xff\xff\0\0\0\0" + b"a" * 65535) * 15
+            + b"\x00\xfe\xff\xff\0\0\0\0",
+            1009,
+        ),
+    ],
+    ids=[
+        "unknown opcode",
+        "not masked",
+        "compressed",
+        "loose end",
+        "absurd length",
+        "too long",
+        "too long in parts",
+    ],
+)
+async def test_a_malformed_frame_closes_the_socket(served: Served, frame: bytes, code: int) -> None:
+    async with dialled(served) as (reader, writer):
+        writer.write(
+            b"GET /graphql HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
+            b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
+        )
+        assert await status(reader) == 101
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(frame)
+        answer = await whole(reader)
+    assert answer[0] == 0x88  # a close frame
+    assert int.from_bytes(answer[2:4], "big") == code
+
+
+async def test_an_upgrade_without_its_key_is_a_bad_request(served: Served) -> None:
+    async with dialled(served) as (reader, writer):
+        writer.write(b"GET /graphql HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        assert await status(reader) == 400
