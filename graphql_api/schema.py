@@ -9,17 +9,16 @@ from strawberry.types.base import get_object_definition
 
 from graphql_api.domain import (
     account,
-    log_stats,
     login,
     node,
     performance,
-    risk,
     session,
     strategy,
     system_log,
     trade,
     user,
 )
+from graphql_api.domain.risk import mutations
 from graphql_api.execution.fields import DeclaredField
 from graphql_api.relational.permissions import anyone
 from graphql_api.relational.scalars import SCALARS
@@ -36,10 +35,9 @@ Query = merge_types(
         strategy.Query,
         performance.Query,
         system_log.Query,
-        log_stats.Query,
     ),
 )
-Mutation = merge_types("Mutation", (login.Mutation, risk.Mutation))
+Mutation = merge_types("Mutation", (login.Mutation, mutations.Mutation))
 
 schema = strawberry.Schema(
     query=Query,

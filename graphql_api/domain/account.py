@@ -1,33 +1,42 @@
 """Accounts: where a user's money is, at a broker."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
+from sqlalchemy import BigInteger, bindparam, select
 
 from graphql_api.domain.policy import ACCOUNTS, SESSIONS, USERS
-from graphql_api.domain.risk import RiskSettings, current_risk_settings
+from graphql_api.domain.risk.settings import RiskSettings, current_risk_settings
 from graphql_api.domain.risk.status import RiskStatus, risk_status_of_account
 from graphql_api.domain.session import SESSION_LIST, Session, SessionConnection
-from graphql_api.domain.statistics.fields import stats_of
-from graphql_api.domain.statistics.types import TradeStats
+from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of
 from graphql_api.domain.trade import TRADE_LIST, TradeConnection
 from graphql_api.postgres import tables
+from graphql_api.postgres.statement import Statement, compile_statement
+from graphql_api.relational.child_relation import ROOT
 from graphql_api.relational.comparisons import DateTimeFilter, StringFilter
 from graphql_api.relational.connection import Connection
+from graphql_api.relational.context import Reader, Row
 from graphql_api.relational.enums import OrderDirection, value
 from graphql_api.relational.filters import Term, compares
 from graphql_api.relational.node import Node
 from graphql_api.relational.page import Order
 from graphql_api.relational.permissions import reads_graph
-from graphql_api.relational.relation import Listing, column, many, one, root_many, root_one
+from graphql_api.relational.relation import Listing, column, many, one, root_many, root_one, root_rows
 from graphql_api.relational.relation_loader import Children, FirstChild
 
 if TYPE_CHECKING:
     from graphql_api.domain.user import User
 
+MAX_PERFORMANCE_ROWS = 5000
+
 _accounts = tables.accounts.c
+_first = bindparam("first", type_=BigInteger)
 
 current_session = FirstChild(
     Children(SESSIONS, ACCOUNTS, tables.sessions.c.account_id),
@@ -109,9 +118,51 @@ ACCOUNT_LIST = Listing(
 AccountConnection = Connection[Account]
 
 
+@strawberry.type(description="A row of the view account_performance, with the ids that the view leaves out.")
+class AccountPerformance:
+    """One session and its account."""
+
+    account_number: str = column("The broker's number, unique for its user only.")
+    started_at: datetime | None = column("When the session started.")
+    ended_at: datetime | None = column("When it ended; null while it runs.")
+    initial_balance: Decimal | None = column("The balance at its start.")
+    final_balance: Decimal | None = column("The balance at its end.")
+    pnl: Decimal | None = column("Profit or loss, as stored.")
+    trades_count: int | None = column("How many trades, as stored.")
+    account: Account | None = one("The account.", ACCOUNTS, key="account_id")
+    session: Session | None = one("The session.", SESSIONS, key="session_id")
+
+
+async def account_sessions(db: Reader, _keys: Sequence[Any], first: int) -> Mapping[str, list[Row]]:
+    """The first rows of the view account_performance, for the tenant."""
+    return {ROOT: list(await db.fetch(_account_sessions(db.tenant is not None), first=first))}
+
+
+@lru_cache
+def _account_sessions(scoped: bool) -> Statement:  # noqa: FBT001
+    # The view names accounts by number alone, which two tenants may share: so its own join, with the ids.
+    accounts, sessions = tables.accounts, tables.sessions
+    columns = [
+        accounts.c.account_number,
+        *(sessions.c[part.name] for part in tables.account_performance.c if part.name in sessions.c),
+        accounts.c.id.label("account_id"),
+        sessions.c.id.label("session_id"),
+    ]
+    query = select(*columns).where(accounts.c.id.is_not(None))  # the view has no session without an account
+    query = query.order_by(accounts.c.account_number, sessions.c.started_at, sessions.c.id).limit(_first)
+    return compile_statement(SESSIONS.only_tenants(query, accounts, scoped=scoped))
+
+
 @strawberry.type
 class Query:
     """Accounts at the root."""
 
     account: Account | None = root_one("The account with this id.", ACCOUNTS, check=reads_graph)
     accounts: AccountConnection = root_many("The viewer's accounts.", ACCOUNT_LIST, check=reads_graph)
+    account_performance: list[AccountPerformance] = root_rows(
+        "Sessions of the viewer's accounts, by account number. It has no pages: for more rows, ask accounts"
+        " for their sessions.",
+        account_sessions,
+        most=MAX_PERFORMANCE_ROWS,
+        check=reads_graph,
+    )

@@ -6,10 +6,9 @@ long as its parent has trades, which no price can foresee: these are a session's
 
 from typing import Final
 
-from graphql_api.domain.log_stats import MAX_BUCKETS
-from graphql_api.domain.performance import MAX_VIEW_ROWS
-from graphql_api.domain.statistics.curve import MAX_POINTS
-from graphql_api.domain.system_log import MAX_BACKFILL
+from graphql_api.domain import account, performance
+from graphql_api.domain.statistics.equity import MAX_POINTS
+from graphql_api.domain.system_log import MAX_BACKFILL, MAX_BUCKETS
 from graphql_api.execution.cost_rules import PAGES, Price, Prices
 
 _COUNT = 10
@@ -26,8 +25,8 @@ PRICES: Final[Prices] = {
     "Query.nodes": Price(_ALL_TRADES, counted_by=("ids",)),
     "Query.trades": Price(_ALL_TRADES, counted_by=PAGES.counted_by),
     "Account.trades": Price(_ALL_TRADES, counted_by=PAGES.counted_by),
-    "Query.activeStrategiesPerformance": Price(counted_by=("first",), most=MAX_VIEW_ROWS),
-    "Query.accountPerformance": Price(counted_by=("first",), most=MAX_VIEW_ROWS),
+    "Query.activeStrategiesPerformance": Price(counted_by=("first",), most=performance.MAX_ROWS),
+    "Query.accountPerformance": Price(counted_by=("first",), most=account.MAX_PERFORMANCE_ROWS),
     "Query.systemLogStats": Price(_TOTALS, rows=100, most=MAX_BUCKETS),
     "SystemLog.details": Price(2),
     "stats": Price(_TOTALS),

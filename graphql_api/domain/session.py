@@ -9,8 +9,7 @@ import strawberry
 
 from graphql_api.domain.durations import elapsed
 from graphql_api.domain.policy import ACCOUNTS, SESSIONS
-from graphql_api.domain.statistics.fields import stats_of_all
-from graphql_api.domain.statistics.types import TradeStats
+from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of_all
 from graphql_api.domain.trade import TRADE_LIST, TradeConnection
 from graphql_api.postgres import tables
 from graphql_api.relational.comparisons import DateTimeFilter, DecimalFilter

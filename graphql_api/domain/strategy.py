@@ -12,8 +12,7 @@ from graphql_api.domain.performance import (
     StrategyPerformanceConnection,
 )
 from graphql_api.domain.policy import STRATEGIES, STRATEGY_PERFORMANCE
-from graphql_api.domain.statistics.fields import stats_of
-from graphql_api.domain.statistics.types import TradeStats
+from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of
 from graphql_api.domain.trade import TRADE_LIST, TradeConnection
 from graphql_api.postgres import tables
 from graphql_api.relational.comparisons import DecimalFilter, StringFilter

@@ -1,33 +1,40 @@
-"""System logs: what the platform's programs have to say, read back or followed live."""
+"""System logs: lines written by the platform's programs, read back, counted, or followed live."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
+from itertools import count
 from typing import Annotated, Any
 
 import strawberry
+from sqlalchemy import Text, bindparam, func, literal_column, select
 
 from graphql_api.domain.policy import SYSTEM_LOGS
-from graphql_api.execution.fields import FromParent, declared, resolved
+from graphql_api.domain.time_buckets import Interval
+from graphql_api.execution.fields import FromLoader, FromParent, declared, resolved
 from graphql_api.execution.results import Progress
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
 from graphql_api.postgres import tables
+from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.postgres.vocabularies import LEVELS
+from graphql_api.relational.child_relation import ROOT
 from graphql_api.relational.comparisons import MAX_LISTED, DateTimeFilter, check_range
 from graphql_api.relational.connection import Connection
-from graphql_api.relational.context import Context
+from graphql_api.relational.context import Context, Reader, Row
 from graphql_api.relational.enums import OrderDirection, reader_of, value
 from graphql_api.relational.errors import BadInputError, FeedEndedError
-from graphql_api.relational.filters import EVERYTHING, Clause, Shape, Values
+from graphql_api.relational.filters import EVERYTHING, Clause, Shape, Values, condition
 from graphql_api.relational.node import Node
 from graphql_api.relational.page import Order
 from graphql_api.relational.permissions import reads_logs
 from graphql_api.relational.redaction import redact
-from graphql_api.relational.relation import Listing, column, root_many
+from graphql_api.relational.relation import Listing, argument, column, root_many
 from graphql_api.relational.scalars import JSON, serialize_datetime
 
 MAX_BACKFILL = 1000
+MAX_BUCKETS = 2000
 
 
 @strawberry.enum(description="How serious a line is. The column is free text: see `levelRaw`.")
@@ -145,12 +152,66 @@ LOG_LIST = Listing(
 SystemLogConnection = Connection[SystemLog]
 
 
+Wanted = tuple[str, Shape, Values]
+"""The interval as PostgreSQL calls it, and a filter."""
+
+
+@strawberry.type(description="How many lines of a level one part of the platform wrote in a span of time.")
+class SystemLogBucket:
+    """A row of `log_stats`."""
+
+    time: datetime = column("When the span begins, in UTC.")
+    level: LogLevel = column("The level.", read=LogLevel)
+    component: str = column("Which part of the platform wrote them.")
+    count: int = column("How many lines.")
+
+
+async def log_stats(db: Reader, _keys: Sequence[str], wanted: Wanted) -> Mapping[str, list[Row]]:
+    """The newest buckets, for ROOT."""
+    interval, shape, values = wanted
+    if not SYSTEM_LOGS.is_visible_to(db):
+        return {ROOT: []}
+    rows = await db.fetch(_log_stats(shape), interval=interval, **dict(values))
+    return {ROOT: list(rows)}
+
+
+@lru_cache(maxsize=256)
+def _log_stats(shape: Shape) -> Statement:
+    logs = tables.system_logs.c
+    interval, timezone = bindparam("interval", type_=Text), literal_column("'UTC'", Text)
+    time = func.date_trunc(interval, logs.timestamp, timezone, type_=logs.timestamp.type).label("time")
+    level = LEVELS.sql(logs.level).label("level")
+    query = (
+        select(time, level, logs.component, func.count().label("count"))
+        .where(condition(shape, count()), logs.timestamp.is_not(None))
+        .group_by(time, level, logs.component)
+        .order_by(time.desc(), level, logs.component)
+        .limit(literal_column(str(MAX_BUCKETS)))
+    )
+    return compile_statement(query)
+
+
+def _prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
+    wanted = (arguments["interval"].value.lower(), *LOG_LIST.read(arguments.get("filter")))
+    return lambda _: context.loaders.of(log_stats, wanted).load(ROOT)
+
+
 @strawberry.type
 class Query:
     """Logs at the root."""
 
     system_logs: SystemLogConnection = root_many(
         "The log, the newest line first. Needs the scope logs:read.", LOG_LIST, check=reads_logs
+    )
+    system_log_stats: list[SystemLogBucket] = declared(
+        f"How many log lines there are by time, level and component: the newest {MAX_BUCKETS} counts above"
+        " 0, the newest first. Lines without a timestamp are in none. Needs the scope logs:read.",
+        FromLoader(_prepare),
+        arguments=[
+            argument("filter", SystemLogFilter, "Only lines that fit; all conditions given must hold."),
+            argument("interval", Interval, "How long each span is.", required=True, default=Interval.HOUR),
+        ],
+        check=reads_logs,
     )
 
 

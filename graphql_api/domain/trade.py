@@ -10,7 +10,7 @@ import strawberry
 
 from graphql_api.domain.durations import elapsed
 from graphql_api.domain.policy import SESSIONS, STRATEGIES, TRADES
-from graphql_api.domain.statistics.fields import stats_of_list
+from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of_list
 from graphql_api.postgres import tables
 from graphql_api.postgres.vocabularies import DIRECTIONS, trade_status, trade_status_sql
 from graphql_api.relational.comparisons import DateTimeFilter, DecimalFilter, StringFilter
@@ -29,7 +29,6 @@ from graphql_api.relational.scalars import Duration
 
 if TYPE_CHECKING:
     from graphql_api.domain.session import Session
-    from graphql_api.domain.statistics.types import TradeStats
     from graphql_api.domain.strategy import Strategy
 
 _trades = tables.trades.c
@@ -166,9 +165,7 @@ TRADE_LIST = Listing(
 class TradeConnection(Connection[Trade]):
     """A slice of trades."""
 
-    stats: Annotated["TradeStats", strawberry.lazy("graphql_api.domain.statistics.types")] = stats_of_list(
-        "Statistics of the whole list under its filter, not only of the page."
-    )
+    stats: TradeStats = stats_of_list("Statistics of the whole list under its filter, not only of the page.")
 
 
 @strawberry.type

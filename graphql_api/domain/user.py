@@ -7,8 +7,7 @@ import strawberry
 
 from graphql_api.domain.account import ACCOUNT_LIST, AccountConnection
 from graphql_api.domain.policy import USERS
-from graphql_api.domain.statistics.fields import stats_of
-from graphql_api.domain.statistics.types import TradeStats
+from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of
 from graphql_api.postgres import tables
 from graphql_api.postgres.vocabularies import SUBSCRIPTIONS
 from graphql_api.relational.comparisons import StringFilter

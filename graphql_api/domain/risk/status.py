@@ -10,7 +10,7 @@ import strawberry
 from sqlalchemy import FromClause, Select, Text, and_, bindparam, func, or_, select
 
 from graphql_api.domain.policy import ACCOUNTS, TRADES
-from graphql_api.domain.risk.types import current_risk_settings
+from graphql_api.domain.risk.settings import current_risk_settings
 from graphql_api.domain.statistics.arithmetic import or_zero
 from graphql_api.domain.statistics.trade_set import TradeSet, is_status, read_lists
 from graphql_api.execution.fields import FromLoader, declared
