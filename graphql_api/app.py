@@ -124,8 +124,8 @@ def build_operations(settings: Settings) -> Operations:
         max_errors=settings.max_errors,
         suggestions=development,
         engine=settings.engine,
-        abandon=Context.abandon,
-        expect=Context.expect,
+        abandon=Context.cancel,
+        expect=Context.set_projection,
     )
 
 

@@ -18,17 +18,25 @@ from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of
 from graphql_api.domain.trade import TRADE_LIST, TradeConnection
 from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Statement, compile_statement
-from graphql_api.relational.child_relation import ROOT
-from graphql_api.relational.comparisons import DateTimeFilter, StringFilter
-from graphql_api.relational.connection import Connection
-from graphql_api.relational.context import Reader, Row
+from graphql_api.relational.context import Row, ViewerDatabase
 from graphql_api.relational.enums import OrderDirection, value
-from graphql_api.relational.filters import Term, compares
+from graphql_api.relational.filters import Comparison, DateTimeFilter, StringFilter, compares
 from graphql_api.relational.node import Node
-from graphql_api.relational.page import Order
+from graphql_api.relational.page_query import ROOT
+from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.permissions import reads_graph
-from graphql_api.relational.relation import Listing, column, many, one, root_many, root_one, root_rows
-from graphql_api.relational.relation_loader import Children, FirstChild
+from graphql_api.relational.relation import (
+    Connection,
+    LatestRelated,
+    ListSpec,
+    RelationLoader,
+    column,
+    many,
+    one,
+    root_many,
+    root_one,
+    root_rows,
+)
 
 if TYPE_CHECKING:
     from graphql_api.domain.user import User
@@ -38,10 +46,10 @@ MAX_PERFORMANCE_ROWS = 5000
 _accounts = tables.accounts.c
 _first = bindparam("first", type_=BigInteger)
 
-current_session = FirstChild(
-    Children(SESSIONS, ACCOUNTS, tables.sessions.c.account_id),
-    Order(tables.sessions.c.started_at),
-    Term(tables.sessions.c.ended_at, "is_null"),
+current_session = LatestRelated(
+    RelationLoader(SESSIONS, ACCOUNTS, tables.sessions.c.account_id),
+    SortOrder(tables.sessions.c.started_at),
+    Comparison(tables.sessions.c.ended_at, "is_null"),
 )
 
 
@@ -58,13 +66,16 @@ class Account(Node):
         "Whose it is.", USERS, key="user_id"
     )
     sessions: SessionConnection = many(
-        "Its sessions, the newest first.", SESSION_LIST, of=ACCOUNTS, by=tables.sessions.c.account_id
+        "Its sessions, the newest first.",
+        SESSION_LIST,
+        parent=ACCOUNTS,
+        parent_key=tables.sessions.c.account_id,
     )
     trades: TradeConnection = many(
         "Trades of all its sessions, the newest first.",
         TRADE_LIST,
-        of=ACCOUNTS,
-        by=tables.sessions.c.account_id,
+        parent=ACCOUNTS,
+        parent_key=tables.sessions.c.account_id,
     )
     risk_settings: RiskSettings | None = one(
         "The limits its bot keeps to; null where none were ever set.", current_risk_settings, key="id"
@@ -104,12 +115,12 @@ class AccountOrder:
     )
 
 
-ACCOUNT_LIST = Listing(
+ACCOUNT_LIST = ListSpec(
     ACCOUNTS,
-    default=Order(_accounts.account_number, descending=False),
-    filter=AccountFilter,
-    order=AccountOrder,
-    orders={
+    default_order=SortOrder(_accounts.account_number, descending=False),
+    filter_input=AccountFilter,
+    order_input=AccountOrder,
+    order_columns={
         AccountOrderField.ACCOUNT_NUMBER: _accounts.account_number,
         AccountOrderField.LAST_SYNC: _accounts.last_sync,
     },
@@ -133,7 +144,7 @@ class AccountPerformance:
     session: Session | None = one("The session.", SESSIONS, key="session_id")
 
 
-async def account_sessions(db: Reader, _keys: Sequence[Any], first: int) -> Mapping[str, list[Row]]:
+async def account_sessions(db: ViewerDatabase, _keys: Sequence[Any], first: int) -> Mapping[str, list[Row]]:
     """The first rows of the view account_performance, for the tenant."""
     return {ROOT: list(await db.fetch(_account_sessions(db.tenant is not None), first=first))}
 
@@ -150,7 +161,7 @@ def _account_sessions(scoped: bool) -> Statement:  # noqa: FBT001
     ]
     query = select(*columns).where(accounts.c.id.is_not(None))  # the view has no session without an account
     query = query.order_by(accounts.c.account_number, sessions.c.started_at, sessions.c.id).limit(_first)
-    return compile_statement(SESSIONS.only_tenants(query, accounts, scoped=scoped))
+    return compile_statement(SESSIONS.restrict_to_tenant(query, accounts, scoped=scoped))
 
 
 @strawberry.type
@@ -163,6 +174,6 @@ class Query:
         "Sessions of the viewer's accounts, by account number. It has no pages: for more rows, ask accounts"
         " for their sessions.",
         account_sessions,
-        most=MAX_PERFORMANCE_ROWS,
+        max_rows=MAX_PERFORMANCE_ROWS,
         check=reads_graph,
     )

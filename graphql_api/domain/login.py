@@ -16,15 +16,15 @@ from graphql_api.identity.errors import (
 )
 from graphql_api.identity.tokens import Tokens
 from graphql_api.relational.context import Context
-from graphql_api.relational.entity import row_loader
-from graphql_api.relational.payloads import ErrorCode, UserError
+from graphql_api.relational.entity import loader_by_id
+from graphql_api.relational.errors import ErrorCode, UserError
 from graphql_api.relational.permissions import anyone, signed_in
 
 Info = strawberry.Info[Context, None]
 
 
 def _own_user(context: Context, _arguments: Any) -> Any:
-    load = row_loader(context, USERS)
+    load = loader_by_id(context, USERS)
     return lambda viewer: None if viewer.user_id is None else load(viewer.user_id)
 
 
@@ -128,7 +128,7 @@ class Mutation:
 
 
 def _signed_in(context: Context, tokens: Tokens) -> AuthPayload:
-    context.act_as(tokens.viewer)
+    context.switch_viewer(tokens.viewer)
     return AuthPayload(
         access_token=tokens.access,
         refresh_token=tokens.refresh,

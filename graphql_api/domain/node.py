@@ -10,7 +10,7 @@ from graphql_api.execution.fields import FromLoader, declared
 from graphql_api.relational.context import Context
 from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.node import AnyById, Node
-from graphql_api.relational.page import MAX_SIZE
+from graphql_api.relational.pagination import MAX_SIZE
 from graphql_api.relational.permissions import signed_in
 from graphql_api.relational.relation import argument
 from graphql_api.relational.scalars import parse_id
@@ -29,14 +29,14 @@ any_by_id = AnyById(
 
 def _node(context: Context, arguments: Mapping[str, Any]) -> Any:
     id_ = parse_id(arguments["id"], "id")
-    return lambda _: context.loaders.of(any_by_id).load(id_)
+    return lambda _: context.loaders.get(any_by_id).load(id_)
 
 
 def _nodes(context: Context, arguments: Mapping[str, Any]) -> Any:
     if len(arguments["ids"]) > MAX_SIZE:
         raise BadInputError("ids", f"must be at most {MAX_SIZE}")
     ids = [parse_id(id_, f"ids.{place}") for place, id_ in enumerate(arguments["ids"])]
-    return lambda _: context.loaders.of(any_by_id).load_many(ids)
+    return lambda _: context.loaders.get(any_by_id).load_many(ids)
 
 
 @strawberry.type

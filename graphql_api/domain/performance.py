@@ -12,15 +12,13 @@ from sqlalchemy import BigInteger, bindparam, select
 from graphql_api.domain.policy import STRATEGIES, STRATEGY_PERFORMANCE
 from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Statement, compile_statement
-from graphql_api.relational.child_relation import ROOT
-from graphql_api.relational.comparisons import DateTimeFilter
-from graphql_api.relational.connection import Connection
-from graphql_api.relational.context import Reader, Row
-from graphql_api.relational.filters import compares
+from graphql_api.relational.context import Row, ViewerDatabase
+from graphql_api.relational.filters import DateTimeFilter, compares
 from graphql_api.relational.node import Node
-from graphql_api.relational.page import Order
+from graphql_api.relational.page_query import ROOT
+from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.permissions import reads_graph
-from graphql_api.relational.relation import Listing, column, one, root_rows
+from graphql_api.relational.relation import Connection, ListSpec, column, one, root_rows
 
 if TYPE_CHECKING:
     from graphql_api.domain.strategy import Strategy
@@ -54,8 +52,10 @@ class StrategyPerformanceFilter:
     timestamp: DateTimeFilter | None = compares("By when it was measured.", _performance.timestamp)
 
 
-PERFORMANCE_LIST = Listing(
-    STRATEGY_PERFORMANCE, default=Order(_performance.timestamp), filter=StrategyPerformanceFilter
+PERFORMANCE_LIST = ListSpec(
+    STRATEGY_PERFORMANCE,
+    default_order=SortOrder(_performance.timestamp),
+    filter_input=StrategyPerformanceFilter,
 )
 
 StrategyPerformanceConnection = Connection[StrategyPerformance]
@@ -77,7 +77,7 @@ class ActiveStrategyPerformance:
     )
 
 
-async def active_strategies(db: Reader, _keys: Sequence[Any], first: int) -> Mapping[str, list[Row]]:
+async def active_strategies(db: ViewerDatabase, _keys: Sequence[Any], first: int) -> Mapping[str, list[Row]]:
     """The first rows of the view active_strategies_performance."""
     return {ROOT: list(await db.fetch(_active_strategies(), first=first))}
 
@@ -96,6 +96,6 @@ class Query:
         "Performance records of active strategies, by the strategy's name. It has no pages: for more rows,"
         " ask strategies for their performance.",
         active_strategies,
-        most=MAX_ROWS,
+        max_rows=MAX_ROWS,
         check=reads_graph,
     )

@@ -12,14 +12,21 @@ from graphql_api.domain.policy import ACCOUNTS, SESSIONS
 from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of_all
 from graphql_api.domain.trade import TRADE_LIST, TradeConnection
 from graphql_api.postgres import tables
-from graphql_api.relational.comparisons import DateTimeFilter, DecimalFilter
-from graphql_api.relational.connection import Connection
 from graphql_api.relational.enums import OrderDirection, value
-from graphql_api.relational.filters import compares, missing
+from graphql_api.relational.filters import DateTimeFilter, DecimalFilter, compares, missing
 from graphql_api.relational.node import Node
-from graphql_api.relational.page import Order
+from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.permissions import reads_graph
-from graphql_api.relational.relation import Listing, column, computed, many, one, root_many, root_one
+from graphql_api.relational.relation import (
+    Connection,
+    ListSpec,
+    column,
+    computed,
+    many,
+    one,
+    root_many,
+    root_one,
+)
 from graphql_api.relational.scalars import Duration
 
 if TYPE_CHECKING:
@@ -34,9 +41,9 @@ class Session(Node):
 
     started_at: datetime | None = column("When it started.")
     ended_at: datetime | None = column("When it ended; null while it runs.")
-    is_running: bool = computed("Whether it has no end yet.", lambda end: end is None, of=("ended_at",))
+    is_running: bool = computed("Whether it has no end yet.", lambda end: end is None, columns=("ended_at",))
     duration: Duration | None = computed(
-        "From start to end; null while it runs.", elapsed, of=("started_at", "ended_at")
+        "From start to end; null while it runs.", elapsed, columns=("started_at", "ended_at")
     )
     initial_balance: Decimal | None = column("The account's balance at the start, in its currency.")
     final_balance: Decimal | None = column("The account's balance at the end.")
@@ -46,7 +53,7 @@ class Session(Node):
         "The account it ran on.", ACCOUNTS, key="account_id"
     )
     trades: TradeConnection = many(
-        "Its trades, the newest first.", TRADE_LIST, of=SESSIONS, by=tables.trades.c.session_id
+        "Its trades, the newest first.", TRADE_LIST, parent=SESSIONS, parent_key=tables.trades.c.session_id
     )
     stats: TradeStats = stats_of_all(
         "Statistics computed from its trades, beside what the bot stored.",
@@ -86,12 +93,12 @@ class SessionOrder:
     )
 
 
-SESSION_LIST = Listing(
+SESSION_LIST = ListSpec(
     SESSIONS,
-    default=Order(_sessions.started_at),
-    filter=SessionFilter,
-    order=SessionOrder,
-    orders={
+    default_order=SortOrder(_sessions.started_at),
+    filter_input=SessionFilter,
+    order_input=SessionOrder,
+    order_columns={
         SessionOrderField.STARTED_AT: _sessions.started_at,
         SessionOrderField.ENDED_AT: _sessions.ended_at,
         SessionOrderField.PNL: _sessions.pnl,

@@ -15,23 +15,30 @@ from graphql_api.domain.policy import STRATEGIES, STRATEGY_PERFORMANCE
 from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of
 from graphql_api.domain.trade import TRADE_LIST, TradeConnection
 from graphql_api.postgres import tables
-from graphql_api.relational.comparisons import DecimalFilter, StringFilter
-from graphql_api.relational.connection import Connection
 from graphql_api.relational.enums import OrderDirection, value
-from graphql_api.relational.filters import compares
+from graphql_api.relational.filters import DecimalFilter, StringFilter, compares
 from graphql_api.relational.node import Node
-from graphql_api.relational.page import Order
+from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.permissions import reads_graph
 from graphql_api.relational.redaction import redact
-from graphql_api.relational.relation import Listing, column, many, one, root_many, root_one
-from graphql_api.relational.relation_loader import Children, FirstChild
+from graphql_api.relational.relation import (
+    Connection,
+    LatestRelated,
+    ListSpec,
+    RelationLoader,
+    column,
+    many,
+    one,
+    root_many,
+    root_one,
+)
 from graphql_api.relational.scalars import JSON
 
 _strategies = tables.strategies.c
 
-latest_performance = FirstChild(
-    Children(STRATEGY_PERFORMANCE, STRATEGIES, tables.strategy_performance.c.strategy_id),
-    Order(tables.strategy_performance.c.timestamp),
+latest_performance = LatestRelated(
+    RelationLoader(STRATEGY_PERFORMANCE, STRATEGIES, tables.strategy_performance.c.strategy_id),
+    SortOrder(tables.strategy_performance.c.timestamp),
 )
 
 
@@ -42,7 +49,7 @@ class Strategy(Node):
     name: str = column("Its name.")
     description: str | None = column("What it does.")
     parameters: JSON | None = column(
-        "Its settings; values under secret-looking keys are redacted.", read=redact
+        "Its settings; values under secret-looking keys are redacted.", convert=redact
     )
     created_at: datetime | None = column("When it was made.")
     updated_at: datetime | None = column("When it was last changed.")
@@ -54,14 +61,14 @@ class Strategy(Node):
     performance: StrategyPerformanceConnection = many(
         "Its performance records, the newest first.",
         PERFORMANCE_LIST,
-        of=STRATEGIES,
-        by=tables.strategy_performance.c.strategy_id,
+        parent=STRATEGIES,
+        parent_key=tables.strategy_performance.c.strategy_id,
     )
     trades: TradeConnection = many(
         "The viewer's own trades by it, the newest first.",
         TRADE_LIST,
-        of=STRATEGIES,
-        by=tables.trades.c.strategy_id,
+        parent=STRATEGIES,
+        parent_key=tables.trades.c.strategy_id,
     )
     stats: TradeStats = stats_of(
         "Statistics of the viewer's own trades by it.", of=STRATEGIES, by=tables.trades.c.strategy_id
@@ -99,12 +106,12 @@ class StrategyOrder:
     )
 
 
-STRATEGY_LIST = Listing(
+STRATEGY_LIST = ListSpec(
     STRATEGIES,
-    default=Order(_strategies.name, descending=False),
-    filter=StrategyFilter,
-    order=StrategyOrder,
-    orders={
+    default_order=SortOrder(_strategies.name, descending=False),
+    filter_input=StrategyFilter,
+    order_input=StrategyOrder,
+    order_columns={
         StrategyOrderField.NAME: _strategies.name,
         StrategyOrderField.CREATED_AT: _strategies.created_at,
         StrategyOrderField.UPDATED_AT: _strategies.updated_at,

@@ -19,18 +19,25 @@ from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
 from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.postgres.vocabularies import LEVELS
-from graphql_api.relational.child_relation import ROOT
-from graphql_api.relational.comparisons import MAX_LISTED, DateTimeFilter, check_range
-from graphql_api.relational.connection import Connection
-from graphql_api.relational.context import Context, Reader, Row
-from graphql_api.relational.enums import OrderDirection, reader_of, value
+from graphql_api.relational.context import Context, Row, ViewerDatabase
+from graphql_api.relational.enums import OrderDirection, from_vocabulary, value
 from graphql_api.relational.errors import BadInputError, FeedEndedError
-from graphql_api.relational.filters import EVERYTHING, Clause, Shape, Values, condition
+from graphql_api.relational.filters import (
+    MATCH_ALL,
+    MAX_LISTED,
+    DateTimeFilter,
+    Predicate,
+    RawPredicate,
+    Values,
+    check_range,
+    condition,
+)
 from graphql_api.relational.node import Node
-from graphql_api.relational.page import Order
+from graphql_api.relational.page_query import ROOT
+from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.permissions import reads_logs
 from graphql_api.relational.redaction import redact
-from graphql_api.relational.relation import Listing, argument, column, root_many
+from graphql_api.relational.relation import Connection, ListSpec, argument, column, root_many
 from graphql_api.relational.scalars import JSON, serialize_datetime
 
 MAX_BACKFILL = 1000
@@ -54,12 +61,12 @@ class SystemLog(Node):
     """A row of system_logs."""
 
     timestamp: datetime | None = column("When it was written, by the writer's word.")
-    level: LogLevel = column("How serious it is.", read=reader_of(LogLevel, LEVELS))
-    level_raw: str = column("The level as it is stored.", of="level")
+    level: LogLevel = column("How serious it is.", convert=from_vocabulary(LogLevel, LEVELS))
+    level_raw: str = column("The level as it is stored.", name="level")
     component: str = column("Which part of the platform wrote it.")
     message: str = column("What it says.")
     details: JSON | None = column(
-        "What else there is to know; values under secret-looking keys are redacted.", read=redact
+        "What else there is to know; values under secret-looking keys are redacted.", convert=redact
     )
 
 
@@ -113,14 +120,14 @@ def _set(given: Any, word: Any) -> frozenset[str] | None:
     return frozenset(map(word, given)) if isinstance(given, list) else None
 
 
-def _read(given: SystemLogFilter | None) -> tuple[Shape, Values]:
+def _read(given: SystemLogFilter | None) -> tuple[Predicate, Values]:
     wanted = log_filter(given)
     if wanted == LogFilter():
-        return EVERYTHING, ()
+        return MATCH_ALL, ()
     values = tuple(
         (name, tuple(value) if isinstance(value, list) else value) for name, value in wanted.values().items()
     )
-    return Clause(wanted.shape, wanted.where(tables.system_logs)), values
+    return RawPredicate(wanted.shape, wanted.where(tables.system_logs)), values
 
 
 @strawberry.enum(description="What log lines can be ordered by.")
@@ -140,19 +147,19 @@ class SystemLogOrder:
     )
 
 
-LOG_LIST = Listing(
+LOG_LIST = ListSpec(
     SYSTEM_LOGS,
-    default=Order(tables.system_logs.c.timestamp),
-    filter=SystemLogFilter,
-    order=SystemLogOrder,
-    orders={SystemLogOrderField.TIMESTAMP: tables.system_logs.c.timestamp},
-    read=_read,
+    default_order=SortOrder(tables.system_logs.c.timestamp),
+    filter_input=SystemLogFilter,
+    order_input=SystemLogOrder,
+    order_columns={SystemLogOrderField.TIMESTAMP: tables.system_logs.c.timestamp},
+    parse_filter=_read,
 )
 
 SystemLogConnection = Connection[SystemLog]
 
 
-Wanted = tuple[str, Shape, Values]
+Wanted = tuple[str, Predicate, Values]
 """The interval as PostgreSQL calls it, and a filter."""
 
 
@@ -161,12 +168,12 @@ class SystemLogBucket:
     """A row of `log_stats`."""
 
     time: datetime = column("When the span begins, in UTC.")
-    level: LogLevel = column("The level.", read=LogLevel)
+    level: LogLevel = column("The level.", convert=LogLevel)
     component: str = column("Which part of the platform wrote them.")
     count: int = column("How many lines.")
 
 
-async def log_stats(db: Reader, _keys: Sequence[str], wanted: Wanted) -> Mapping[str, list[Row]]:
+async def log_stats(db: ViewerDatabase, _keys: Sequence[str], wanted: Wanted) -> Mapping[str, list[Row]]:
     """The newest buckets, for ROOT."""
     interval, shape, values = wanted
     if not SYSTEM_LOGS.is_visible_to(db):
@@ -176,7 +183,7 @@ async def log_stats(db: Reader, _keys: Sequence[str], wanted: Wanted) -> Mapping
 
 
 @lru_cache(maxsize=256)
-def _log_stats(shape: Shape) -> Statement:
+def _log_stats(shape: Predicate) -> Statement:
     logs = tables.system_logs.c
     interval, timezone = bindparam("interval", type_=Text), literal_column("'UTC'", Text)
     time = func.date_trunc(interval, logs.timestamp, timezone, type_=logs.timestamp.type).label("time")
@@ -192,8 +199,8 @@ def _log_stats(shape: Shape) -> Statement:
 
 
 def _prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
-    wanted = (arguments["interval"].value.lower(), *LOG_LIST.read(arguments.get("filter")))
-    return lambda _: context.loaders.of(log_stats, wanted).load(ROOT)
+    wanted = (arguments["interval"].value.lower(), *LOG_LIST.parse_filter(arguments.get("filter")))
+    return lambda _: context.loaders.get(log_stats, wanted).load(ROOT)
 
 
 @strawberry.type

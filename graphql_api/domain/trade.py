@@ -13,18 +13,19 @@ from graphql_api.domain.policy import SESSIONS, STRATEGIES, TRADES
 from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of_list
 from graphql_api.postgres import tables
 from graphql_api.postgres.vocabularies import DIRECTIONS, trade_status, trade_status_sql
-from graphql_api.relational.comparisons import DateTimeFilter, DecimalFilter, StringFilter
-from graphql_api.relational.connection import Connection
-from graphql_api.relational.enums import OrderDirection, reader_of, value
+from graphql_api.relational.enums import OrderDirection, from_vocabulary, value
 from graphql_api.relational.filters import (
+    DateTimeFilter,
+    DecimalFilter,
+    StringFilter,
     combines,
     compares,
     exists,
 )
 from graphql_api.relational.node import Node
-from graphql_api.relational.page import Order
+from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.permissions import reads_graph
-from graphql_api.relational.relation import Listing, column, computed, one, root_many, root_one
+from graphql_api.relational.relation import Connection, ListSpec, column, computed, one, root_many, root_one
 from graphql_api.relational.scalars import Duration
 
 if TYPE_CHECKING:
@@ -65,15 +66,15 @@ class Trade(Node):
     """A row of trades."""
 
     symbol: str = column("The instrument, as the broker names it.")
-    direction: TradeDirection = column("Which way.", read=reader_of(TradeDirection, DIRECTIONS))
-    direction_raw: str = column("The direction as it is stored.", of="direction")
+    direction: TradeDirection = column("Which way.", convert=from_vocabulary(TradeDirection, DIRECTIONS))
+    direction_raw: str = column("The direction as it is stored.", name="direction")
     entry_price: Decimal | None = column("The price at entry; null where NaN is stored.")
     exit_price: Decimal | None = column("The price at exit.")
     size: Decimal | None = column("How much, in lots or units of the broker; null where NaN is stored.")
     entry_time: datetime = column("When it was entered.")
     exit_time: datetime | None = column("When it was left; null while it is open.")
     duration: Duration | None = computed(
-        "From entry to exit; null while it is open.", elapsed, of=("entry_time", "exit_time")
+        "From entry to exit; null while it is open.", elapsed, columns=("entry_time", "exit_time")
     )
     pnl: Decimal | None = column(
         "Profit or loss in the account's currency, as stored; null where none or NaN is."
@@ -81,9 +82,9 @@ class Trade(Node):
     status: TradeStatus = computed(
         "How far it has come.",
         lambda text, exit_time: _status(text, exit_time is not None),
-        of=("status", "exit_time"),
+        columns=("status", "exit_time"),
     )
-    status_raw: str = column("The status as it is stored.", of="status")
+    status_raw: str = column("The status as it is stored.", name="status")
     ai_confidence: Decimal | None = column("How sure the model was, from 0 to 1.")
     strategy_id: strawberry.ID | None = column(
         "The id of the strategy as stored; it may name a strategy that is gone."
@@ -145,12 +146,12 @@ class TradeOrder:
     )
 
 
-TRADE_LIST = Listing(
+TRADE_LIST = ListSpec(
     TRADES,
-    default=Order(_trades.entry_time),
-    filter=TradeFilter,
-    order=TradeOrder,
-    orders={
+    default_order=SortOrder(_trades.entry_time),
+    filter_input=TradeFilter,
+    order_input=TradeOrder,
+    order_columns={
         TradeOrderField.ENTRY_TIME: _trades.entry_time,
         TradeOrderField.EXIT_TIME: _trades.exit_time,
         TradeOrderField.PNL: _trades.pnl,

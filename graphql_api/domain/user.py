@@ -10,14 +10,12 @@ from graphql_api.domain.policy import USERS
 from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of
 from graphql_api.postgres import tables
 from graphql_api.postgres.vocabularies import SUBSCRIPTIONS
-from graphql_api.relational.comparisons import StringFilter
-from graphql_api.relational.connection import Connection
-from graphql_api.relational.enums import OrderDirection, reader_of, value
-from graphql_api.relational.filters import compares
+from graphql_api.relational.enums import OrderDirection, from_vocabulary, value
+from graphql_api.relational.filters import StringFilter, compares
 from graphql_api.relational.node import Node
-from graphql_api.relational.page import Order
+from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.permissions import reads_graph
-from graphql_api.relational.relation import Listing, column, many, root_many, root_one
+from graphql_api.relational.relation import Connection, ListSpec, column, many, root_many, root_one
 
 _users = tables.users.c
 
@@ -46,14 +44,14 @@ class User(Node):
     last_login: datetime | None = column("When they last signed in.")
     is_active: bool | None = column("Whether they may sign in.")
     subscription_status: SubscriptionStatus | None = column(
-        "Where their subscription stands.", read=reader_of(SubscriptionStatus, SUBSCRIPTIONS)
+        "Where their subscription stands.", convert=from_vocabulary(SubscriptionStatus, SUBSCRIPTIONS)
     )
     subscription_status_raw: str | None = column(
-        "The subscription's status as it is stored.", of="subscription_status"
+        "The subscription's status as it is stored.", name="subscription_status"
     )
     subscription_expires: datetime | None = column("When their subscription ends.")
     accounts: AccountConnection = many(
-        "Their accounts, by number.", ACCOUNT_LIST, of=USERS, by=tables.accounts.c.user_id
+        "Their accounts, by number.", ACCOUNT_LIST, parent=USERS, parent_key=tables.accounts.c.user_id
     )
     stats: TradeStats = stats_of(
         "Statistics of the trades of all their accounts.", of=USERS, by=tables.accounts.c.user_id
@@ -90,12 +88,12 @@ class UserOrder:
     )
 
 
-USER_LIST = Listing(
+USER_LIST = ListSpec(
     USERS,
-    default=Order(_users.created_at),
-    filter=UserFilter,
-    order=UserOrder,
-    orders={
+    default_order=SortOrder(_users.created_at),
+    filter_input=UserFilter,
+    order_input=UserOrder,
+    order_columns={
         UserOrderField.CREATED_AT: _users.created_at,
         UserOrderField.LAST_LOGIN: _users.last_login,
         UserOrderField.EMAIL: _users.email,

@@ -20,7 +20,7 @@ from graphql_api.settings import Settings
 Row = Mapping[str, Any] | asyncpg.Record
 
 
-class Reader:
+class ViewerDatabase:
     """The database as one viewer may read it."""
 
     __slots__ = ("_database", "statements", "tenant", "viewer")
@@ -39,7 +39,7 @@ class Reader:
         return await self._database.fetch(statement, tenant=self.tenant, **values)
 
 
-Batch = Callable[[Reader, Sequence[Any], Any], Awaitable[Mapping[Any, Any]]]
+BatchLoad = Callable[[ViewerDatabase, Sequence[Any], Any], Awaitable[Mapping[Any, Any]]]
 """Reads for many parents at once: `batch(db, keys, page)` gives the value of each key, in one statement.
 
 A key left out reads as null. `page` is whatever selects among the values of a key; it is part of the
@@ -54,7 +54,9 @@ class Loader(DataLoader[Any, Any]):
     doesn't wait for the garbage collector.
     """
 
-    def __init__(self, batch: Batch, page: Any, db: Reader, running: set[asyncio.Task[Any]]) -> None:
+    def __init__(
+        self, batch: BatchLoad, page: Any, db: ViewerDatabase, running: set[asyncio.Task[Any]]
+    ) -> None:
         self._batch = batch
         self._page = page
         self._db = db
@@ -88,12 +90,12 @@ class Loaders:
 
     __slots__ = ("_db", "_loaders", "_running")
 
-    def __init__(self, db: Reader) -> None:
+    def __init__(self, db: ViewerDatabase) -> None:
         self._db = db
         self._loaders: dict[Hashable, Loader] = {}
         self._running: set[asyncio.Task[Any]] = set()
 
-    def of(self, batch: Batch, page: Hashable = None) -> Loader:
+    def get(self, batch: BatchLoad, page: Hashable = None) -> Loader:
         """The loader that reads `batch` with `page`, made at its first use."""
         identity = (batch, page, self._db.tenant)
         loader = self._loaders.get(identity)
@@ -125,28 +127,28 @@ class Context:
     services: Services
     client: str = ""
     """The caller's network address, for limits on attempts."""
-    reads: Reads = EVERYTHING
+    projection: Reads = EVERYTHING
     """Which columns the operation reads of each type's rows."""
-    db: Reader = field(init=False)
+    db: ViewerDatabase = field(init=False)
     loaders: Loaders = field(init=False)
 
     def __post_init__(self) -> None:
-        self.act_as(self.viewer)
+        self.switch_viewer(self.viewer)
 
-    def act_as(self, viewer: Viewer) -> None:
+    def switch_viewer(self, viewer: Viewer) -> None:
         """Go on as somebody else: after a login, as whoever logged in. Forgets all that was loaded."""
         self.viewer = viewer
-        self.db = Reader(self.services.database, viewer)
-        self.forget()
+        self.db = ViewerDatabase(self.services.database, viewer)
+        self.clear_loaders()
 
-    def expect(self, reads: Reads) -> None:
-        """Load no more than these columns."""
-        self.reads = reads
+    def set_projection(self, projection: Reads) -> None:
+        """Load only the columns that the operation reads."""
+        self.projection = projection
 
-    def abandon(self) -> None:
-        """Stop loading: nobody waits for the operation any more."""
+    def cancel(self) -> None:
+        """Cancel the batches under way: the operation was cancelled."""
         self.loaders.cancel()
 
-    def forget(self) -> None:
-        """Load afresh from here on: after a write, what was read before may no longer hold."""
+    def clear_loaders(self) -> None:
+        """Forget all that was loaded: after a write it may no longer hold."""
         self.loaders = Loaders(self.db)

@@ -17,19 +17,19 @@ from graphql_api.relational.entity import Entity
 
 
 @dataclass(frozen=True, slots=True)
-class Along:
+class EagerJoin:
     """The rows whose ids stand in a column."""
 
     column: str
     entity: Entity
     read: frozenset[str]
     """What is read of them."""
-    further: "tuple[Along, ...]"
+    further: "tuple[EagerJoin, ...]"
     """What they bring along in their turn."""
 
 
 @lru_cache(maxsize=512)
-def along_of(reads: Reads, entity: Entity) -> tuple[Along, ...]:
+def eager_joins_of(reads: Reads, entity: Entity) -> tuple[EagerJoin, ...]:
     """What an operation's lists of an entity bring along.
 
     Not what is of any length: many rows refer to the same one, which would be sent with each of them.
@@ -37,26 +37,28 @@ def along_of(reads: Reads, entity: Entity) -> tuple[Along, ...]:
     found = []
     for column, to in reads.edges(entity.name):
         read = reads.of(to.name)
-        if read is not None and not any(isinstance(each.type, Text | JSONB) for each in to.columns_of(read)):
-            found.append(Along(column, to, read, along_of(reads, to)))
+        if read is not None and not any(
+            isinstance(each.type, Text | JSONB) for each in to.projected_columns(read)
+        ):
+            found.append(EagerJoin(column, to, read, eager_joins_of(reads, to)))
     return tuple(found)
 
 
-def visible(along: Sequence[Along], db: Any) -> bool:
+def visible(along: Sequence[EagerJoin], db: Any) -> bool:
     """Whether the viewer may read all that is brought along."""
     return all(each.entity.is_visible_to(db) and visible(each.further, db) for each in along)
 
 
-Placed = tuple[str, Along]
+Placed = tuple[str, EagerJoin]
 """What is brought along, and the names' prefix of the row whose column refers to it."""
 
 
-def on_the_way(
-    entity: Entity, along: Sequence[Along], path: str = ""
+def split_tenant_path(
+    entity: Entity, along: Sequence[EagerJoin], path: str = ""
 ) -> tuple[list[ColumnElement[Any]], list[Placed]]:
     """Columns of what is brought along that lies between the rows and their tenant, and what doesn't.
 
-    A query that `Entity.only_tenants` restricts has joined the former already.
+    A query that `Entity.restrict_to_tenant` restricts has joined the former already.
     """
     columns: list[ColumnElement[Any]] = []
     rest: list[Placed] = []
@@ -65,17 +67,17 @@ def on_the_way(
             rest.append((path, each))
             continue
         prefix = f"{path}{each.column}."
-        columns += _named(prefix, each.entity.columns_of(each.read))
-        further, left = on_the_way(each.entity, each.further, prefix)
+        columns += _named(prefix, each.entity.projected_columns(each.read))
+        further, left = split_tenant_path(each.entity, each.further, prefix)
         columns += further
         rest += left
     return columns, rest
 
 
-def bring(
+def join(
     page: FromClause, along: Sequence[Placed], *, scoped: bool
 ) -> tuple[FromClause, list[ColumnElement[Any]]]:
-    """`page` joined to what it brings along, and the columns of that, of which `found_in` knows the names."""
+    """`page` joined to its eager joins, and their columns, labelled as `rows_from_labels` reads them."""
     source, columns = page, []
     for path, each in along:
         source, brought = _joined(source, page.c[f"{path}{each.column}"], each, path, scoped=scoped)
@@ -84,10 +86,10 @@ def bring(
 
 
 def _joined(
-    source: FromClause, key: ColumnElement[Any], each: Along, path: str, *, scoped: bool
+    source: FromClause, key: ColumnElement[Any], each: EagerJoin, path: str, *, scoped: bool
 ) -> tuple[FromClause, list[ColumnElement[Any]]]:
-    query: Select[Any] = select(*each.entity.columns_of(each.read))
-    target = each.entity.only_tenants(query, scoped=scoped).subquery(f"{path}{each.column}")
+    query: Select[Any] = select(*each.entity.projected_columns(each.read))
+    target = each.entity.restrict_to_tenant(query, scoped=scoped).subquery(f"{path}{each.column}")
     source = source.outerjoin(target, target.c.id == key)
     prefix = f"{path}{each.column}."
     columns = _named(prefix, target.c)
@@ -101,19 +103,19 @@ def _named(prefix: str, columns: Iterable[ColumnElement[Any]]) -> list[ColumnEle
     return [column.label(f"{prefix}{column.name}") for column in columns]
 
 
-def found_in(
-    table: Mapping[str, Sequence[Any]], along: Sequence[Along], path: str = ""
+def rows_from_labels(
+    table: Mapping[str, Sequence[Any]], along: Sequence[EagerJoin], path: str = ""
 ) -> Mapping[tuple[str, Any], Found]:
     """What rows, here as columns, have brought along: by the column that refers to it, and by its entity."""
     found = {}
     for each in along:
         prefix = f"{path}{each.column}."
-        names = [column.name for column in each.entity.columns_of(each.read)]
+        names = [column.name for column in each.entity.projected_columns(each.read)]
         ids = table.get(f"{prefix}id", ())
         # Most rows refer to what another of them does too, and each needs to be put together only once.
         different = set(zip(ids, *(table.get(prefix + name, ()) for name in names), strict=True))
         brought = {
             id_: dict(zip(names, values, strict=True)) for id_, *values in different if id_ is not None
         }
-        found[each.column, each.entity] = Found(brought, found_in(table, each.further, prefix))
+        found[each.column, each.entity] = Found(brought, rows_from_labels(table, each.further, prefix))
     return found

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from graphql_api.identity.viewer import Scope
 from graphql_api.postgres.statement import Statement, compile_statement
-from graphql_api.relational.context import Context, Reader, Row
+from graphql_api.relational.context import Context, Row, ViewerDatabase
 
 UUIDS = ARRAY(UUID(as_uuid=False))
 
@@ -34,12 +34,12 @@ class Entity:
     parent: tuple[Column[Any], "Entity"] | None = None
 
     @property
-    def lineage(self) -> Iterator[tuple[Table, ColumnElement[bool]]]:
+    def ancestors(self) -> Iterator[tuple[Table, ColumnElement[bool]]]:
         """The joins that lead up to the owner, nearest first."""
         if self.parent is not None:
             key, above = self.parent
             yield above.table, key == above.table.c.id
-            yield from above.lineage
+            yield from above.ancestors
 
     @property
     def tenant_column(self) -> Column[Any] | None:
@@ -48,14 +48,14 @@ class Entity:
             return self.parent[1].tenant_column
         return self.owner
 
-    def joined(self, *needed: FromClause, inner: bool) -> FromClause:
+    def join_ancestors(self, *needed: FromClause, inner: bool) -> FromClause:
         """The table, joined upwards as far as the `needed` tables ask for.
 
         Without `inner`, rows whose foreign key is null stay: who may see every tenant's rows sees those too.
         """
         source: FromClause = self.table
         missing = {table for table in needed if table is not self.table}
-        for table, condition in self.lineage:
+        for table, condition in self.ancestors:
             if not missing:
                 break
             source = source.join(table, condition, isouter=not inner)
@@ -63,27 +63,27 @@ class Entity:
         assert not missing, f"{self.name} does not lead to {missing}"  # noqa: S101
         return source
 
-    def only_tenants(self, query: Select[Any], *needed: FromClause, scoped: bool) -> Select[Any]:
+    def restrict_to_tenant(self, query: Select[Any], *needed: FromClause, scoped: bool) -> Select[Any]:
         """`query` over this entity, restricted to :tenant's rows if `scoped`. The one place that says so."""
         column = self.tenant_column
         if not scoped or column is None:
-            return query.select_from(self.joined(*needed, inner=False))
-        return query.select_from(self.joined(column.table, *needed, inner=True)).where(
+            return query.select_from(self.join_ancestors(*needed, inner=False))
+        return query.select_from(self.join_ancestors(column.table, *needed, inner=True)).where(
             column == bindparam("tenant", type_=UUID(as_uuid=False))
         )
 
-    def columns_of(self, read: AbstractSet[str] | None) -> Sequence[ColumnElement[Any]]:
+    def projected_columns(self, read: AbstractSet[str] | None) -> Sequence[ColumnElement[Any]]:
         """Its id and those of its columns that are read; all of them if that isn't known."""
         if read is None:
             return self.columns
         return [column for column in self.columns if column.name == "id" or column.name in read]
 
-    def is_visible_to(self, db: Reader) -> bool:
+    def is_visible_to(self, db: ViewerDatabase) -> bool:
         """Whether the viewer may read this kind of row at all."""
         return db.viewer.is_authenticated and not self.scopes.isdisjoint(db.viewer.scopes)
 
-    async def by_id(
-        self, db: Reader, keys: Sequence[str], read: frozenset[str] | None = None
+    async def load_by_ids(
+        self, db: ViewerDatabase, keys: Sequence[str], read: frozenset[str] | None = None
     ) -> Mapping[str, Row]:
         """The rows with these ids, as far as the viewer may see them; of each the columns to be `read`."""
         if not self.is_visible_to(db):
@@ -92,9 +92,9 @@ class Entity:
         return {row["id"]: row for row in rows}
 
 
-def row_loader(context: Context, entity: Entity) -> Callable[[str], Awaitable[Row | None]]:
+def loader_by_id(context: Context, entity: Entity) -> Callable[[str], Awaitable[Row | None]]:
     """Loads rows by id, for everything in an operation that does: they share a batch."""
-    return context.loaders.of(entity.by_id, context.reads.of(entity.name)).load
+    return context.loaders.get(entity.load_by_ids, context.projection.of(entity.name)).load
 
 
 @lru_cache(maxsize=256)
@@ -103,5 +103,7 @@ def _by_id(
     scoped: bool,  # noqa: FBT001 - part of the cache's key
     read: frozenset[str] | None,
 ) -> Statement:
-    query = select(*entity.columns_of(read)).where(entity.table.c.id == any_(bindparam("ids", type_=UUIDS)))
-    return compile_statement(entity.only_tenants(query, scoped=scoped))
+    query = select(*entity.projected_columns(read)).where(
+        entity.table.c.id == any_(bindparam("ids", type_=UUIDS))
+    )
+    return compile_statement(entity.restrict_to_tenant(query, scoped=scoped))

@@ -17,7 +17,7 @@ def value(name: str, description: str) -> Any:
     return strawberry.enum_value(name, description=description)
 
 
-def reader_of(enum: type[EnumType], vocabulary: Vocabulary) -> Callable[[str], EnumType]:
+def from_vocabulary(enum: type[EnumType], vocabulary: Vocabulary) -> Callable[[str], EnumType]:
     """The enum's value for a stored text. Remembers what it has seen, since a column has few words."""
 
     @lru_cache(maxsize=256)

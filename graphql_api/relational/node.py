@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, func, select, true
 
 from graphql_api.execution.fields import is_any_source
 from graphql_api.postgres.statement import Statement, compile_statement
-from graphql_api.relational.context import Reader, Row
+from graphql_api.relational.context import Row, ViewerDatabase
 from graphql_api.relational.entity import UUIDS, Entity
 from graphql_api.relational.relation import column
 
@@ -36,7 +36,9 @@ class AnyById:
     def __init__(self, *entities: Entity) -> None:
         self._entities = entities
 
-    async def __call__(self, db: Reader, keys: Sequence[str], _page: None = None) -> Mapping[str, Row]:
+    async def __call__(
+        self, db: ViewerDatabase, keys: Sequence[str], _page: None = None
+    ) -> Mapping[str, Row]:
         """The rows with these ids, each with its type's name, as far as the viewer may see them."""
         visible = tuple(entity for entity in self._entities if entity.is_visible_to(db))
         if not visible:
@@ -57,7 +59,7 @@ def _any_by_id(entities: tuple[Entity, ...], scoped: bool) -> Statement:  # noqa
     selected: list[Any] = [keys.c.key]
     for entity in entities:
         rows = select(*entity.columns).where(entity.table.c.id == keys.c.key)
-        each = entity.only_tenants(rows, scoped=scoped).lateral(entity.name)
+        each = entity.restrict_to_tenant(rows, scoped=scoped).lateral(entity.name)
         source = source.outerjoin(each, true())
         selected += (each.c[part.name].label(f"{entity.name}.{part.name}") for part in entity.columns)
     return compile_statement(select(*selected).select_from(source))

@@ -5,8 +5,8 @@ import asyncpg
 from graphql_api.domain.policy import ACCOUNTS, TRADES
 from graphql_api.domain.statistics import aggregates, trade_set
 from graphql_api.postgres import tables
-from graphql_api.relational.filters import EVERYTHING
-from graphql_api.relational.relation_loader import Children
+from graphql_api.relational.filters import MATCH_ALL
+from graphql_api.relational.relation import RelationLoader
 from tests import factories
 
 FILL = """
@@ -26,8 +26,8 @@ async def test_exposure_does_not_go_through_everybody_s_open_trades(
         account = await factories.account(connection, user)
         await connection.execute(FILL, await factories.session(connection, account), trades)
     await connection.execute("ANALYZE")
-    below_account = Children(TRADES, ACCOUNTS, tables.sessions.c.account_id)
-    statement = trade_set._statement(aggregates._exposure, below_account, EVERYTHING, True)
+    below_account = RelationLoader(TRADES, ACCOUNTS, tables.sessions.c.account_id)
+    statement = trade_set._statement(aggregates._exposure, below_account, MATCH_ALL, True)
     arguments = statement.arguments({"keys": [account], "tenant": user})
     plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement.sql}", *arguments))
 

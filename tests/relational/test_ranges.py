@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from graphql_api.execution.operations import GraphQLRequest
-from graphql_api.relational.comparisons import DecimalFilter, check_range
 from graphql_api.relational.context import Context
 from graphql_api.relational.errors import BadInputError
+from graphql_api.relational.filters import DecimalFilter, check_range
 from graphql_api.schema import schema
 from tests.asking import Graph, operator
 

@@ -6,11 +6,10 @@ import pytest
 from graphql_api.domain.policy import TRADES
 from graphql_api.domain.trade import TradeFilter, TradeStatus
 from graphql_api.postgres import tables
-from graphql_api.relational.comparisons import StringFilter
-from graphql_api.relational.filters import read_filter
-from graphql_api.relational.page import Order
-from graphql_api.relational.page_query import Sides, page_statement
-from graphql_api.relational.relation_loader import Children
+from graphql_api.relational.filters import StringFilter, parse_filter
+from graphql_api.relational.page_query import Bounds, page_statement
+from graphql_api.relational.pagination import SortOrder
+from graphql_api.relational.relation import RelationLoader
 
 # One in ten is cancelled, and has neither an exit nor a result.
 FILL = """
@@ -32,9 +31,9 @@ async def test_a_page_of_one_status_begins_at_its_first_trade(
 ) -> None:
     await connection.execute(FILL)
     await connection.execute("ANALYZE trades")
-    shape, values = read_filter(TradeFilter(status=[status], symbol=StringFilter(eq="EURUSD")))
-    order = Order(tables.trades.c[column], descending=descending)
-    statement = page_statement(Children(TRADES), False, Sides(False, False, False), order, shape)
+    shape, values = parse_filter(TradeFilter(status=[status], symbol=StringFilter(eq="EURUSD")))
+    order = SortOrder(tables.trades.c[column], descending=descending)
+    statement = page_statement(RelationLoader(TRADES), False, Bounds(False, False, False), order, shape)
     arguments = statement.arguments({**dict(values), "fetch": 21, "keys": ["root"]})
     rows = await connection.fetch(f"EXPLAIN {statement.sql}", *arguments)
 

@@ -155,15 +155,17 @@ def fresh_statements() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("fresh_statements")
-@pytest.mark.parametrize("place", ["everywhere", "_by_id", "_any_by_id", "below", "_account_sessions"])
+@pytest.mark.parametrize(
+    "place", ["everywhere", "_by_id", "_any_by_id", "of_one_parent", "_account_sessions"]
+)
 async def test_the_walk_notices_where_a_statement_has_no_tenant(
     world: World, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    restrict = Entity.only_tenants
+    restrict = Entity.restrict_to_tenant
 
     def forgetful(self: Entity, query: Select[Any], *needed: Any, scoped: bool) -> Select[Any]:
         caller = sys._getframe(1).f_code.co_name
         return restrict(self, query, *needed, scoped=scoped and place not in (caller, "everywhere"))
 
-    monkeypatch.setattr(Entity, "only_tenants", forgetful)
+    monkeypatch.setattr(Entity, "restrict_to_tenant", forgetful)
     assert await world.learned(trader(world.own.ids()["User"]), FAR) != {}

@@ -41,7 +41,7 @@ from graphql_api.postgres.database import Database, Transaction
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.postgres.tables import sort_key
 from graphql_api.relational.context import Context
-from graphql_api.relational.payloads import ErrorCode, UserError
+from graphql_api.relational.errors import ErrorCode, UserError
 from graphql_api.relational.permissions import signed_in
 from graphql_api.relational.scalars import parse_id
 
@@ -143,7 +143,7 @@ async def _apply(context: Context, given_id: str, change: Change) -> RiskSetting
     except StaleVersionError as stale:
         row = stale.current
         errors = [_error(ErrorCode.CONFLICT, "the settings have changed since this version", "ifVersion")]
-    context.forget()
+    context.clear_loaders()
     return RiskSettingsPayload(account_id=account_id, risk_settings=row, user_errors=errors)
 
 

@@ -12,21 +12,20 @@ from graphql_api.domain.policy import ACCOUNTS, RISK_SETTINGS
 from graphql_api.execution.fields import FromLoader, declared
 from graphql_api.postgres import tables
 from graphql_api.relational.context import Context
-from graphql_api.relational.entity import row_loader
+from graphql_api.relational.entity import loader_by_id
+from graphql_api.relational.errors import ErrorCode, UserError
 from graphql_api.relational.node import Node
-from graphql_api.relational.page import Order
-from graphql_api.relational.payloads import ErrorCode, UserError
-from graphql_api.relational.relation import column, computed, one
-from graphql_api.relational.relation_loader import Children, FirstChild
+from graphql_api.relational.pagination import SortOrder
+from graphql_api.relational.relation import LatestRelated, RelationLoader, column, computed, one
 
 if TYPE_CHECKING:
     from graphql_api.domain.account import Account
 
 
 # Nothing keeps an account from having several rows: the one written last counts.
-current_risk_settings = FirstChild(
-    Children(RISK_SETTINGS, ACCOUNTS, tables.risk_settings.c.account_id),
-    Order(tables.risk_settings.c.updated_at),
+current_risk_settings = LatestRelated(
+    RelationLoader(RISK_SETTINGS, ACCOUNTS, tables.risk_settings.c.account_id),
+    SortOrder(tables.risk_settings.c.updated_at),
 )
 
 
@@ -47,7 +46,7 @@ class RiskSettings(Node):
     version: str = computed(
         "Changes with every write, whoever's. As `ifVersion`, it lets a change apply only to what was seen.",
         version_of,
-        of=("id", "row_version"),
+        columns=("id", "row_version"),
     )
     has_duplicates: bool = column("Whether the account has more rows than this one, which is the newest.")
     account: Annotated["Account", strawberry.lazy("graphql_api.domain.account")] | None = one(
@@ -56,7 +55,7 @@ class RiskSettings(Node):
 
 
 def _account(context: Context, _: Mapping[str, Any]) -> Any:
-    load = row_loader(context, ACCOUNTS)
+    load = loader_by_id(context, ACCOUNTS)
     return lambda payload: load(payload.account_id)
 
 

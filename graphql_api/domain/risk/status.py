@@ -15,12 +15,11 @@ from graphql_api.domain.statistics.arithmetic import or_zero
 from graphql_api.domain.statistics.trade_set import TradeSet, is_status, read_lists
 from graphql_api.execution.fields import FromLoader, declared
 from graphql_api.postgres import tables
-from graphql_api.relational.context import Context, Reader, Row
+from graphql_api.relational.context import Context, Row, ViewerDatabase
 from graphql_api.relational.enums import value
-from graphql_api.relational.relation import column
-from graphql_api.relational.relation_loader import Children
+from graphql_api.relational.relation import RelationLoader, column
 
-_TRADES_OF_ACCOUNT = TradeSet(Children(TRADES, ACCOUNTS, tables.sessions.c.account_id))
+_TRADES_OF_ACCOUNT = TradeSet(RelationLoader(TRADES, ACCOUNTS, tables.sessions.c.account_id))
 _NONE = Decimal("0.00000000")
 
 
@@ -67,13 +66,13 @@ def risk_status_of_account(description: str) -> Any:
     """An account's field of its RiskStatus."""
 
     def prepare(context: Context, _: Mapping[str, Any]) -> Any:
-        load = context.loaders.of(risk_status, context.services.settings.risk_timezone).load
+        load = context.loaders.get(risk_status, context.services.settings.risk_timezone).load
         return lambda row: load(row["id"])
 
     return declared(description, FromLoader(prepare))
 
 
-async def risk_status(db: Reader, keys: Sequence[str], timezone: str) -> Mapping[str, Row]:
+async def risk_status(db: ViewerDatabase, keys: Sequence[str], timezone: str) -> Mapping[str, Row]:
     """How each account stands, its day beginning at midnight in `timezone`."""
     limits, sessions = await asyncio.gather(
         current_risk_settings(db, keys),

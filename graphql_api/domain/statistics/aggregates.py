@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, bindparam,
 
 from graphql_api.domain.statistics.arithmetic import or_zero, quotient
 from graphql_api.domain.statistics.trade_set import TradeSet, is_status, read, read_lists
-from graphql_api.relational.context import Reader, Row
+from graphql_api.relational.context import Row, ViewerDatabase
 
 _ZERO = "0.00000000"
 _NOTHING: dict[str, Any] = {
@@ -19,13 +19,13 @@ _NOTHING: dict[str, Any] = {
 }
 
 
-async def totals(db: Reader, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
+async def totals(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
     """One row for each parent, named as the fields of TradeStats."""
     rows = await read(db, _totals, keys, trades)
     return dict.fromkeys(keys, _NOTHING) | {row["_parent"]: row for row in rows}
 
 
-async def by_status(db: Reader, keys: Sequence[str], trades: TradeSet) -> Mapping[str, list[Row]]:
+async def by_status(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, list[Row]]:
     """How many trades have each status that any has: `status` and `count`, the largest first."""
     return await read_lists(db, _by_status, keys, trades)
 
@@ -74,19 +74,19 @@ Part = tuple[TradeSet, int]
 """A set of trades, and how many of its groups are wanted."""
 
 
-async def by_symbol(db: Reader, keys: Sequence[str], part: Part) -> Mapping[str, list[Row]]:
+async def by_symbol(db: ViewerDatabase, keys: Sequence[str], part: Part) -> Mapping[str, list[Row]]:
     """The most traded symbols: rows named as the fields of SymbolStats."""
     trades, first = part
     return await read_lists(db, _by_symbol, keys, trades, first=first)
 
 
-async def by_strategy(db: Reader, keys: Sequence[str], part: Part) -> Mapping[str, list[Row]]:
+async def by_strategy(db: ViewerDatabase, keys: Sequence[str], part: Part) -> Mapping[str, list[Row]]:
     """The most used strategies: rows named as the fields of StrategyStats, none being one of them."""
     trades, first = part
     return await read_lists(db, _by_strategy, keys, trades, first=first)
 
 
-async def exposure(db: Reader, keys: Sequence[str], trades: TradeSet) -> Mapping[str, list[Row]]:
+async def exposure(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, list[Row]]:
     """What is open: rows named as the fields of SymbolExposure, by symbol."""
     return await read_lists(db, _exposure, keys, trades)
 

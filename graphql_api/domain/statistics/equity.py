@@ -31,14 +31,14 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from graphql_api.domain.statistics.arithmetic import ZERO, quotient
 from graphql_api.domain.statistics.trade_set import TradeSet, is_status, read, read_lists
 from graphql_api.postgres import tables
-from graphql_api.relational.context import Reader, Row
+from graphql_api.relational.context import Row, ViewerDatabase
 from graphql_api.relational.errors import BadInputError
 
 _NOTHING = {"max_drawdown": "0.00000000", "max_drawdown_pct": None}
 _SO_FAR = (None, 0)
 
 
-async def drawdown(db: Reader, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
+async def drawdown(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
     """One row for each parent: `max_drawdown`, and `max_drawdown_pct` where the start is known."""
     rows = await read(db, _drawdown, keys, trades)
     return dict.fromkeys(keys, _NOTHING) | {row["_parent"]: row for row in rows}
@@ -185,7 +185,7 @@ class Drawing:
             raise BadInputError("maxPoints", f"must be between 1 and {MAX_POINTS}")
 
 
-async def curve(db: Reader, keys: Sequence[str], drawing: Drawing) -> Mapping[str, list[Row]]:
+async def curve(db: ViewerDatabase, keys: Sequence[str], drawing: Drawing) -> Mapping[str, list[Row]]:
     """Each parent's curve: rows named as the fields of EquityPoint, the earliest first."""
     try:
         return await read_lists(

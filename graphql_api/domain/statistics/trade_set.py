@@ -25,11 +25,19 @@ from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.postgres.tables import finite
 from graphql_api.postgres.vocabularies import DIRECTIONS, trade_status_sql
-from graphql_api.relational.comparisons import check_order
-from graphql_api.relational.context import Reader, Row
-from graphql_api.relational.filters import EVERYTHING, Clause, Group, Shape, Values, tables_of, without_index
-from graphql_api.relational.page_query import below, matching, per_parent
-from graphql_api.relational.relation_loader import Children
+from graphql_api.relational.context import Row, ViewerDatabase
+from graphql_api.relational.filters import (
+    MATCH_ALL,
+    CompoundPredicate,
+    Predicate,
+    RawPredicate,
+    Values,
+    check_order,
+    tables_in,
+    without_index,
+)
+from graphql_api.relational.page_query import conditions_of, of_one_parent, per_parent
+from graphql_api.relational.relation import RelationLoader
 
 _trades = tables.trades.c
 
@@ -44,8 +52,8 @@ def is_status(status: ColumnElement[str], word: str) -> ColumnElement[bool]:
     return without_index(status == literal_column(f"'{word}'"))
 
 
-CLOSED = Clause("closed", is_status(STATUS, "CLOSED"))
-COUNTED = Clause("counted", PNL.is_not(None))
+CLOSED = RawPredicate("closed", is_status(STATUS, "CLOSED"))
+COUNTED = RawPredicate("counted", PNL.is_not(None))
 
 
 @strawberry.input(
@@ -69,8 +77,8 @@ class TimeRange:
 class TradeSet:
     """Some of the trades below each parent. Statistics of equal sets share their loaders."""
 
-    children: Children
-    shape: Shape = EVERYTHING
+    children: RelationLoader
+    shape: Predicate = MATCH_ALL
     values: Values = ()
 
     def within(self, given: TimeRange | None, argument: str = "range") -> "TradeSet":
@@ -81,7 +89,7 @@ class TradeSet:
         check_order(f"{argument}.from", start, f"{argument}.to", end)
         if start is None and end is None:
             return self
-        shape = Group("and", (self.shape, _range(start is not None, end is not None)))
+        shape = CompoundPredicate("and", (self.shape, _range(start is not None, end is not None)))
         bounds = (("range_from", start), ("range_to", end))
         return replace(self, shape=shape, values=self.values + tuple(pair for pair in bounds if pair[1]))
 
@@ -95,13 +103,13 @@ class Scope:
 
 
 @lru_cache
-def _range(starts: bool, ends: bool) -> Clause:  # noqa: FBT001
+def _range(starts: bool, ends: bool) -> RawPredicate:  # noqa: FBT001
     conditions = []
     if starts:
         conditions.append(bindparam("range_from", type_=_trades.entry_time.type) <= MOMENT)
     if ends:
         conditions.append(bindparam("range_to", type_=_trades.entry_time.type) > MOMENT)
-    return Clause(("range", starts, ends), and_(*conditions))
+    return RawPredicate(("range", starts, ends), and_(*conditions))
 
 
 # In microseconds, since PostgreSQL divides intervals by floats; null unless it has both ends.
@@ -131,7 +139,7 @@ Measure = Callable[[FromClause], Select[Any]]
 
 
 async def read(
-    db: Reader, measure: Measure, keys: Sequence[str], trades: TradeSet, **options: Any
+    db: ViewerDatabase, measure: Measure, keys: Sequence[str], trades: TradeSet, **options: Any
 ) -> list[asyncpg.Record]:
     """What `measure` finds in the trades of each parent: rows with their `_parent`, in one statement."""
     if not trades.children.entity.is_visible_to(db):
@@ -141,7 +149,7 @@ async def read(
 
 
 async def read_lists(
-    db: Reader, measure: Measure, keys: Sequence[str], trades: TradeSet, **options: Any
+    db: ViewerDatabase, measure: Measure, keys: Sequence[str], trades: TradeSet, **options: Any
 ) -> Mapping[str, list[Row]]:
     """The same, as a list for each parent."""
     lists: dict[str, list[Row]] = {key: [] for key in keys}
@@ -153,10 +161,10 @@ async def read_lists(
 @lru_cache(maxsize=1024)
 def _statement(
     measure: Measure,
-    children: Children,
-    shape: Shape,
+    children: RelationLoader,
+    shape: Predicate,
     scoped: bool,  # noqa: FBT001 - part of the cache's key
 ) -> Statement:
-    query = select(*_COLUMNS).where(*matching(children, shape, scoped=scoped))
-    query = below(children, query, tables_of(shape), scoped=scoped)
+    query = select(*_COLUMNS).where(*conditions_of(children, shape, scoped=scoped))
+    query = of_one_parent(children, query, tables_in(shape), scoped=scoped)
     return compile_statement(measure(per_parent(children, query, scoped=scoped).cte("chosen")))

@@ -17,13 +17,12 @@ from graphql_api.domain.statistics.trade_set import CLOSED, COUNTED, Scope, Time
 from graphql_api.domain.time_buckets import Interval
 from graphql_api.execution.fields import FromLoader, FromParent, declared
 from graphql_api.postgres import tables
-from graphql_api.relational.context import Batch, Context, Reader, Row
+from graphql_api.relational.context import BatchLoad, Context, Row, ViewerDatabase
 from graphql_api.relational.entity import Entity
 from graphql_api.relational.errors import BadInputError
-from graphql_api.relational.filters import Group
-from graphql_api.relational.page import Order, Page
-from graphql_api.relational.relation import argument, column, one
-from graphql_api.relational.relation_loader import Children, Slice
+from graphql_api.relational.filters import CompoundPredicate
+from graphql_api.relational.pagination import PageRequest, SortOrder
+from graphql_api.relational.relation import PageResult, RelationLoader, argument, column, one
 from graphql_api.relational.scalars import Duration
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ Choose = Callable[[TradeSet, Mapping[str, Any]], Hashable]
 
 def stats_of(description: str, *, of: Entity, by: Column[Any]) -> Any:
     """A field with the statistics of the trades below a row of `of`, whose id stands in column `by`."""
-    trades = TradeSet(Children(TRADES, of, by))
+    trades = TradeSet(RelationLoader(TRADES, of, by))
 
     def prepare(_: Context, arguments: Mapping[str, Any]) -> Any:
         chosen = trades.within(arguments.get("range"))
@@ -49,15 +48,15 @@ def stats_of(description: str, *, of: Entity, by: Column[Any]) -> Any:
 
 def stats_of_all(description: str, *, of: Entity, by: Column[Any]) -> Any:
     """The same, of all its trades whenever they were."""
-    trades = TradeSet(Children(TRADES, of, by))
+    trades = TradeSet(RelationLoader(TRADES, of, by))
     return declared(description, FromParent(lambda row: Scope(trades, row["id"])))
 
 
 def stats_of_list(description: str) -> Any:
     """A connection's field with the statistics of its whole list, whatever the page."""
 
-    def scope(part: Slice) -> Scope:
-        return Scope(TradeSet(part.children, part.page.shape, part.page.values), part.parent)
+    def scope(part: PageResult) -> Scope:
+        return Scope(TradeSet(part.relation, part.page.shape, part.page.values), part.parent)
 
     return declared(description, FromParent(scope))
 
@@ -68,7 +67,7 @@ def _whole(trades: TradeSet, _: Mapping[str, Any]) -> TradeSet:
 
 def measured(
     description: str,
-    batch: Batch,
+    batch: BatchLoad,
     *,
     pick: Callable[[Any], Any] | None = None,
     choose: Choose = _whole,
@@ -78,7 +77,7 @@ def measured(
 
     def prepare(context: Context, given: Mapping[str, Any]) -> Any:
         def load(scope: Scope) -> Any:
-            loaded = context.loaders.of(batch, choose(scope.trades, given)).load(scope.parent)
+            loaded = context.loaders.get(batch, choose(scope.trades, given)).load(scope.parent)
             return loaded if pick is None else _then(loaded, pick)
 
         return load
@@ -182,20 +181,24 @@ class EquityPoint:
     trades_count: int = column("How many results there were since the point before.")
 
 
-async def best_trade(db: Reader, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
+async def best_trade(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
     """Each parent's closed trade with the highest pnl; of equals, the one with the greatest id."""
-    return await _first(db, keys, trades, Order(tables.trades.c.pnl))
+    return await _first(db, keys, trades, SortOrder(tables.trades.c.pnl))
 
 
-async def worst_trade(db: Reader, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
+async def worst_trade(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
     """Each parent's closed trade with the lowest pnl; of equals, the one with the smallest id."""
-    return await _first(db, keys, trades, Order(tables.trades.c.pnl, descending=False))
+    return await _first(db, keys, trades, SortOrder(tables.trades.c.pnl, descending=False))
 
 
-async def _first(db: Reader, keys: Sequence[str], trades: TradeSet, order: Order) -> Mapping[str, Row]:
-    shape = Group("and", (trades.shape, CLOSED, COUNTED))
-    slices = await trades.children.page(db, keys, Page(order, size=1, shape=shape, values=trades.values))
-    return {key: part.nodes[0] for key, part in slices.items() if part.nodes}
+async def _first(
+    db: ViewerDatabase, keys: Sequence[str], trades: TradeSet, order: SortOrder
+) -> Mapping[str, Row]:
+    shape = CompoundPredicate("and", (trades.shape, CLOSED, COUNTED))
+    pages = await trades.children.load_pages(
+        db, keys, PageRequest(order, size=1, shape=shape, values=trades.values)
+    )
+    return {key: part.nodes[0] for key, part in pages.items() if part.nodes}
 
 
 def _groups(trades: TradeSet, arguments: Mapping[str, Any]) -> tuple[TradeSet, int]:

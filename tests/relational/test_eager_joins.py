@@ -6,11 +6,11 @@ import pytest
 from graphql_api.domain.policy import ACCOUNTS, SESSIONS, TRADES
 from graphql_api.domain.trade import TRADE_LIST
 from graphql_api.postgres import tables
-from graphql_api.relational.eager_joins import Along
-from graphql_api.relational.filters import EVERYTHING, Shape, Term
-from graphql_api.relational.page import Page
-from graphql_api.relational.page_query import Sides, page_statement
-from graphql_api.relational.relation_loader import Children
+from graphql_api.relational.eager_joins import EagerJoin
+from graphql_api.relational.filters import MATCH_ALL, Comparison, Predicate
+from graphql_api.relational.page_query import Bounds, page_statement
+from graphql_api.relational.pagination import PageRequest
+from graphql_api.relational.relation import RelationLoader
 from tests import factories
 from tests.asking import Graph, operator, trader
 
@@ -140,9 +140,11 @@ async def test_a_total_that_is_asked_for_elsewhere_is_not_counted_here(
 
 
 def test_columns_that_nobody_reads_stay_in_the_database() -> None:
-    order = TRADE_LIST.default
+    order = TRADE_LIST.default_order
     read = frozenset({"symbol"})
-    statement = page_statement(Children(TRADES), False, Sides.of(Page(order)), order, EVERYTHING, read)
+    statement = page_statement(
+        RelationLoader(TRADES), False, Bounds.of(PageRequest(order)), order, MATCH_ALL, read
+    )
     columns, _, _ = statement.sql.partition("FROM")
     assert [name in columns for name in ("symbol", ".id", "entry_time", "pnl", "exit_price")] == [
         *(True, True, True),
@@ -151,11 +153,11 @@ def test_columns_that_nobody_reads_stay_in_the_database() -> None:
 
 
 def test_what_leads_to_the_tenant_is_joined_once() -> None:
-    order = TRADE_LIST.default
-    account = Along("account_id", ACCOUNTS, frozenset({"account_number"}), ())
-    session = Along("session_id", SESSIONS, frozenset({"account_id"}), (account,))
+    order = TRADE_LIST.default_order
+    account = EagerJoin("account_id", ACCOUNTS, frozenset({"account_number"}), ())
+    session = EagerJoin("session_id", SESSIONS, frozenset({"account_id"}), (account,))
     statement = page_statement(
-        Children(TRADES), True, Sides.of(Page(order)), order, EVERYTHING, frozenset(), (session,)
+        RelationLoader(TRADES), True, Bounds.of(PageRequest(order)), order, MATCH_ALL, frozenset(), (session,)
     )
     assert '"session_id.account_id.account_number"' in statement.sql
     assert statement.sql.count(" JOIN tradelocker_accounts") == 1
@@ -163,13 +165,13 @@ def test_what_leads_to_the_tenant_is_joined_once() -> None:
 
 
 def test_few_rows_are_read_once_for_a_page_and_its_total() -> None:
-    order, trades = TRADE_LIST.default, Children(TRADES)
-    one_symbol = Term(tables.trades.c.symbol, "eq")
+    order, trades = TRADE_LIST.default_order, RelationLoader(TRADES)
+    one_symbol = Comparison(tables.trades.c.symbol, "eq")
 
-    def reads(shape: Shape, *, after: bool = False) -> int:
-        sides = Sides(backward=False, after=after, before=False)
-        return page_statement(trades, True, sides, order, shape, counted=True).sql.count("FROM trades")
+    def reads(shape: Predicate, *, after: bool = False) -> int:
+        sides = Bounds(backward=False, after=after, before=False)
+        return page_statement(trades, True, sides, order, shape, with_total=True).sql.count("FROM trades")
 
     assert reads(one_symbol) == 1
     # A page further on has other rows than the total, and all rows are too many to sort.
-    assert (reads(one_symbol, after=True), reads(EVERYTHING)) == (2, 2)
+    assert (reads(one_symbol, after=True), reads(MATCH_ALL)) == (2, 2)

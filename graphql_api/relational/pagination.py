@@ -12,11 +12,10 @@ from typing import Any
 import orjson
 from sqlalchemy import Column, DateTime, Integer, Numeric
 
-from graphql_api.relational.comparisons import storable
 from graphql_api.relational.context import Row
-from graphql_api.relational.eager_joins import Along
+from graphql_api.relational.eager_joins import EagerJoin
 from graphql_api.relational.errors import BadInputError
-from graphql_api.relational.filters import EVERYTHING, Shape, Values
+from graphql_api.relational.filters import MATCH_ALL, Predicate, Values, storable
 from graphql_api.relational.scalars import parse_decimal, parse_id
 
 DEFAULT_SIZE = 25
@@ -24,7 +23,7 @@ MAX_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SortOrder:
     """A column and a direction; the id breaks ties, in the same direction."""
 
     column: Column[Any]
@@ -42,37 +41,37 @@ _STORED = re.compile(
 )
 _A_LEAP_YEAR = "2000"
 
-Position = tuple[Any, str]
+CursorKey = tuple[Any, str]
 """A row's place in an order: its sort key as `postgres.tables.sort_key` computes it, and its id."""
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageRequest:
     """A part of a list. Equal pages of one relation share a loader."""
 
-    order: Order
+    order: SortOrder
     size: int = DEFAULT_SIZE
     backward: bool = False
-    after: Position | None = None
-    before: Position | None = None
-    shape: Shape = EVERYTHING
+    after: CursorKey | None = None
+    before: CursorKey | None = None
+    shape: Predicate = MATCH_ALL
     values: Values = ()
-    read_columns: frozenset[str] | None = None
+    projection: frozenset[str] | None = None
     """Those of its rows' columns that are read; None for all of them."""
-    along: tuple[Along, ...] = ()
+    eager_joins: tuple[EagerJoin, ...] = ()
     """The rows that it brings along."""
-    counted: bool = False
+    with_total: bool = False
     """Whether it brings along how many rows the whole list has."""
 
     @classmethod
-    def read(
+    def parse(
         cls,
         arguments: Mapping[str, Any],
-        order: Order,
-        shape: Shape,
+        order: SortOrder,
+        shape: Predicate,
         values: Values,
-        read_columns: frozenset[str] | None = None,
-    ) -> "Page":
+        projection: frozenset[str] | None = None,
+    ) -> "PageRequest":
         """The page that a connection's arguments ask for. Raises BadInputError naming argument and rule."""
         first, last = arguments.get("first"), arguments.get("last")
         if first is not None and last is not None:
@@ -88,12 +87,12 @@ class Page:
             before=_position(arguments, "before", order),
             shape=shape,
             values=values,
-            read_columns=read_columns,
+            projection=projection,
         )
 
-    def filter_only(self) -> "Page":
+    def filter_only(self) -> "PageRequest":
         """The same list, whatever part of it: equal for all pages under one filter."""
-        return Page(Order(self.order.column.table.c.id), shape=self.shape, values=self.values)
+        return PageRequest(SortOrder(self.order.column.table.c.id), shape=self.shape, values=self.values)
 
     def cursor(self, row: Row) -> str:
         """The opaque text that names a row's place in this page's order."""
@@ -101,7 +100,7 @@ class Page:
         return base64.urlsafe_b64encode(payload).rstrip(b"=").decode()
 
 
-def _position(arguments: Mapping[str, Any], name: str, order: Order) -> Position | None:
+def _position(arguments: Mapping[str, Any], name: str, order: SortOrder) -> CursorKey | None:
     text = arguments.get(name)
     if text is None:
         return None
