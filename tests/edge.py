@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import httpx
+from fastapi import FastAPI
 
 from graphql_api.app import create_app
 from graphql_api.identity import service_tokens
@@ -19,10 +20,11 @@ from tests.asking import settings_for
 
 @dataclass(frozen=True)
 class Edge:
-    """A client of the application, and its database."""
+    """A client of the application, its database, and the application itself."""
 
     client: httpx.AsyncClient
     database: Database
+    app: FastAPI
 
     async def token(self, *scopes: Scope, user_id: str | None = None) -> str:
         """A token with these scopes."""
@@ -56,7 +58,7 @@ async def served(address: Address, folder: Path, **settings: Any) -> AsyncIterat
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://test") as client,
         ):
-            yield Edge(client, database)
+            yield Edge(client, database, app)
     await database.close()
 
 

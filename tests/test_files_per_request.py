@@ -1,0 +1,187 @@
+"""How many of our own files a request passes through: what somebody who follows it in a debugger opens."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import asyncpg
+import pytest
+from fastapi import FastAPI
+from starlette.types import Message
+
+import graphql_api
+from graphql_api.identity.viewer import Scope
+from graphql_api.postgres.address import Address
+from tests import factories
+from tests.edge import Edge, served
+
+PACKAGE = Path(graphql_api.__file__).parent
+
+# The most files that each of these may visit once everything is cached.
+DEEP_QUERY = 41
+RISK_UPDATE = 43
+SUBSCRIBING = 36
+ONE_EVENT = 32
+
+DEEP = """
+{
+  viewer { user { email accounts(first: 5) { nodes { accountNumber
+    sessions(first: 5) { nodes { startedAt trades(first: 5) { nodes { symbol pnl entryTime } } } }
+  } } } }
+}
+"""
+UPDATE = """
+mutation ($id: ID!, $input: UpdateRiskSettingsInput!) {
+  updateRiskSettings(accountId: $id, input: $input) {
+    riskSettings { maxDailyLoss version } userErrors { code message }
+  }
+}
+"""
+FOLLOW = "subscription { systemLogAdded(filter: {minLevel: WARNING}) { cursor log { level message } } }"
+
+
+@contextmanager
+def visited() -> Iterator[dict[str, int]]:
+    """The files under graphql_api whose functions this thread calls meanwhile, with the number of calls."""
+    files: dict[str, int] = {}
+    prefix = f"{PACKAGE}/"
+
+    def count(frame: FrameType, event: str, _: Any) -> None:
+        name = frame.f_code.co_filename
+        if event == "call" and name.startswith(prefix):
+            name = name.removeprefix(prefix)
+            files[name] = files.get(name, 0) + 1
+
+    sys.setprofile(count)
+    try:
+        yield files
+    finally:
+        sys.setprofile(None)
+
+
+def hold(files: dict[str, int], most: int) -> None:
+    """Fail with the list of files where there are more than `most`."""
+    listed = "\n".join(f"{calls:6} {name}" for name, calls in files.items())
+    assert len(files) <= most, f"{len(files)} files are visited, {most} at most:\n{listed}"
+    assert len(files) > most // 2, f"the limit of {most} is far above what is visited:\n{listed}"
+
+
+class Socket:
+    """A graphql-transport-ws socket of the application, without a network in between."""
+
+    def __init__(self) -> None:
+        self._to_app: asyncio.Queue[Message] = asyncio.Queue()
+        self._from_app: asyncio.Queue[Message] = asyncio.Queue()
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, app: FastAPI, token: str) -> AsyncIterator["Socket"]:
+        """A socket that is signed in."""
+        socket = cls()
+        scope = {
+            "type": "websocket",
+            "path": "/graphql",
+            "headers": [(b"host", b"test")],
+            "subprotocols": ["graphql-transport-ws"],
+            "client": ("127.0.0.1", 1),
+        }
+        serving = asyncio.create_task(app(scope, socket._to_app.get, socket._from_app.put))
+        await socket._to_app.put({"type": "websocket.connect"})
+        assert (await socket._from_app.get())["type"] == "websocket.accept"
+        await socket.say(type="connection_init", payload={"Authorization": f"Bearer {token}"})
+        await socket.hear("connection_ack")
+        try:
+            yield socket
+        finally:
+            await socket._to_app.put({"type": "websocket.disconnect", "code": 1000})
+            await serving
+
+    async def say(self, **message: Any) -> None:
+        await self._to_app.put({"type": "websocket.receive", "text": json.dumps(message)})
+
+    async def hear(self, kind: str) -> Any:
+        """The payload of the next message of a type; those of other types are dropped."""
+        while True:
+            message = await self._from_app.get()
+            assert message["type"] == "websocket.send", message
+            said = json.loads(message["text"])
+            assert said["type"] != "error", said
+            if said["type"] == kind:
+                return said.get("payload")
+
+    async def subscribe(self, query: str) -> None:
+        """Subscribe, and wait until the server says from where on events will come."""
+        await self.say(id="1", type="subscribe", payload={"query": query})
+        while not (await self.hear("ping") or {}).get("cursor"):
+            pass
+
+
+@pytest.fixture
+async def account(connection: "asyncpg.Connection") -> tuple[str, str]:
+    """A user and the account whose sessions have trades."""
+    user = await factories.user(connection)
+    account = await factories.account(connection, user)
+    for _ in range(3):
+        session = await factories.session(connection, account)
+        for _ in range(3):
+            await factories.trade(connection, session)
+    return user, account
+
+
+async def warm_request(edge: Edge, query: str, variables: dict[str, Any], token: str) -> dict[str, int]:
+    """The files that a request visits when the process has answered its like before."""
+    for _ in range(2):
+        await edge.ask(query, variables, token=token)
+    with visited() as files:
+        response = await edge.ask(query, variables, token=token)
+    body = response.json()
+    assert response.status_code == 200, body
+    assert "errors" not in body, body
+    return files
+
+
+async def test_a_deep_query(edge: Edge, account: tuple[str, str]) -> None:
+    user, _ = account
+    token = await edge.token(Scope.GRAPH_READ, user_id=user)
+    hold(await warm_request(edge, DEEP, {}, token), DEEP_QUERY)
+
+
+async def test_a_change_of_risk_settings(edge: Edge, account: tuple[str, str]) -> None:
+    user, account_id = account
+    token = await edge.token(Scope.GRAPH_READ, Scope.RISK_WRITE, user_id=user)
+    variables = {"id": account_id, "input": {"maxDailyLoss": "100"}}
+    hold(await warm_request(edge, UPDATE, variables, token), RISK_UPDATE)
+
+
+async def test_subscribing_until_there_is_nothing_more_to_send(address: Address, tmp_path: Path) -> None:
+    async with served(address, tmp_path, heartbeat=0.1) as edge:
+        token = await edge.token(Scope.LOGS_READ)
+        async with AsyncExitStack() as sockets:
+            another = await sockets.enter_async_context(Socket.opened(edge.app, token))
+            await another.subscribe(FOLLOW)
+            with visited() as files:
+                socket = await sockets.enter_async_context(Socket.opened(edge.app, token))
+                await socket.subscribe(FOLLOW)
+    hold(files, SUBSCRIBING)
+
+
+async def test_one_event_to_one_subscriber(
+    address: Address, tmp_path: Path, connection: "asyncpg.Connection"
+) -> None:
+    async with served(address, tmp_path, heartbeat=1) as edge:
+        token = await edge.token(Scope.LOGS_READ)
+        async with Socket.opened(edge.app, token) as socket:
+            await socket.subscribe(FOLLOW)
+            for _ in range(2):
+                await factories.system_log(connection, level="ERROR")
+                await socket.hear("next")
+            with visited() as files:
+                await factories.system_log(connection, level="ERROR")
+                event = await socket.hear("next")
+    assert event["data"]["systemLogAdded"]["log"]["level"] == "ERROR"
+    hold(files, ONE_EVENT)
