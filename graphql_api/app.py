@@ -21,10 +21,11 @@ from graphql_api.execution.persisted import (
 from graphql_api.gateway.background import Background
 from graphql_api.gateway.collectors import DocumentCollector, FeedCollector, PoolCollector
 from graphql_api.gateway.errors import mask
-from graphql_api.gateway.gateway import Caller
+from graphql_api.gateway.gateway import Caller, Service
 from graphql_api.gateway.idempotency import Idempotency
 from graphql_api.gateway.idempotency_keys import IdempotencyKeys
 from graphql_api.gateway.limits import Limits
+from graphql_api.gateway.metrics import Metrics
 from graphql_api.identity.authenticator import Identity
 from graphql_api.identity.rate_limit import Budget
 from graphql_api.identity.signing_keys import derive, signing_key
@@ -35,8 +36,7 @@ from graphql_api.postgres.database import Database
 from graphql_api.relational.context import Context, Services
 from graphql_api.schema import OPEN_MUTATIONS, schema
 from graphql_api.settings import Settings
-from graphql_api.transport.application import Application
-from graphql_api.transport.routes import routes
+from graphql_api.transport.application import Application, routes
 from graphql_api.transport.uvicorn_server import end_with_parent, settle
 
 _SPARE = 5.0
@@ -67,37 +67,42 @@ def create_app(settings: Settings) -> FastAPI:
     budget = build_budget(settings)
     background = Background()
     operations = build_operations(settings)
+    service = Service(
+        operations,
+        services.identity.authenticate,
+        services.identity.recheck,
+        make_context,
+        Limits.of(settings),
+        Metrics(
+            (
+                FeedCollector(services.feed.stats),
+                PoolCollector(services.database),
+                DocumentCollector(operations),
+            )
+        ),
+        budget,
+        Idempotency(
+            IdempotencyKeys(
+                services.database,
+                lifetime=settings.idempotency_lifetime,
+                lease=settings.operation_timeout + _SPARE,
+            ),
+            unkeyed=OPEN_MUTATIONS,
+            background=background,
+        ),
+        background,
+        OPEN_MUTATIONS,
+    )
     return Application(
         title="graphql-api",
         openapi_url=None,
         lifespan=lifespan,
         routes=routes(
-            operations,
-            authenticate=services.identity.authenticate,
-            recheck=services.identity.recheck,
-            make_context=make_context,
+            service,
             ready=services.database.ping,
-            limits=Limits.of(settings),
-            budget=budget,
-            idempotency=Idempotency(
-                IdempotencyKeys(
-                    services.database,
-                    lifetime=settings.idempotency_lifetime,
-                    lease=settings.operation_timeout + _SPARE,
-                ),
-                unkeyed=OPEN_MUTATIONS,
-                background=background,
-            ),
-            background=background,
-            open_fields=OPEN_MUTATIONS,
             get_requests=settings.get_requests or ("open" if development else "off"),
             allowed_origins=settings.allowed_origins,
             graphiql=page(settings.demo_logins) if development else None,
-            collectors=(
-                FeedCollector(services.feed.stats),
-                PoolCollector(services.database),
-                DocumentCollector(operations),
-            ),
         ),
     )
 

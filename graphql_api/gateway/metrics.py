@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 
 from graphql import GraphQLError
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -12,11 +11,8 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
-    generate_latest,
 )
 from prometheus_client.registry import Collector
-from starlette.requests import Request
-from starlette.responses import Response
 
 from graphql_api.execution.results import Result
 
@@ -73,7 +69,3 @@ class Metrics:
         """Count errors by their codes."""
         for error in errors:
             self.errors.labels(str((error.extensions or {}).get("code", "NONE"))).inc()
-
-    async def endpoint(self, _: Request) -> Response:
-        """GET /metrics."""
-        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)

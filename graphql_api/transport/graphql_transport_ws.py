@@ -26,7 +26,7 @@ from graphql_api.gateway.gateway import Caller, Service
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
 from graphql_api.transport.close_codes import CloseCode, SocketClosed
 from graphql_api.transport.frames import FRAMES, around
-from graphql_api.transport.request_parsing import MalformedRequestError, parse_json, read_parameters
+from graphql_api.transport.graphql_http import MalformedRequestError, parse_json, read_parameters
 
 _LONGEST_ID = 256
 _EVENTS_AT_A_TIME = 32  # a source that is always ready lets others run after so many

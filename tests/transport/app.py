@@ -1,13 +1,14 @@
 """A small application to try the transports on: its schema knows nothing of trading."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import strawberry
 from graphql import GraphQLError
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 
 from graphql_api.execution.fields import resolved
@@ -15,13 +16,15 @@ from graphql_api.execution.operations import Operations
 from graphql_api.execution.persisted import PersistedDocuments
 from graphql_api.execution.results import Progress
 from graphql_api.gateway.errors import mask
-from graphql_api.gateway.gateway import Caller
+from graphql_api.gateway.gateway import Caller, Service
 from graphql_api.gateway.limits import Limits
+from graphql_api.gateway.metrics import Metrics
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
+from graphql_api.identity.rate_limit import Budget
 from graphql_api.identity.viewer import Login, Viewer
 from graphql_api.postgres.database import DatabaseUnavailableError
 from graphql_api.settings import Settings
-from graphql_api.transport.routes import routes
+from graphql_api.transport.application import routes
 
 
 class RefusedError(GraphQLError):
@@ -216,6 +219,8 @@ def create_app(
     world: World | None = None,
     limits: Limits | None = None,
     persisted: PersistedDocuments | None = None,
+    budget: Budget | None = None,
+    collectors: Iterable[Collector] = (),
     **options: Any,
 ) -> Starlette:
     """The application, with its own World unless one is given. `options` are those of `routes`."""
@@ -225,18 +230,17 @@ def create_app(
         world.contexts += 1
         return Context(world, viewer, caller, world.contexts)
 
-    options.setdefault("get_requests", "open")
-    return Starlette(
-        routes=routes(
-            Operations(schema, mask=mask, persisted=persisted),
-            authenticate=world.authenticate,
-            recheck=world.recheck,
-            make_context=make_context,
-            ready=world.ready,
-            limits=limits or Limits.of(Settings()),
-            **options,
-        )
+    service = Service(
+        Operations(schema, mask=mask, persisted=persisted),
+        world.authenticate,
+        world.recheck,
+        make_context,
+        limits or Limits.of(Settings()),
+        Metrics(collectors),
+        budget,
     )
+    options.setdefault("get_requests", "open")
+    return Starlette(routes=routes(service, ready=world.ready, **options))
 
 
 def some_time() -> datetime:

@@ -1,11 +1,17 @@
 """POST and GET /graphql, as the GraphQL-over-HTTP specification says."""
 
 import asyncio
+import re
 from collections.abc import Mapping
+from dataclasses import replace
+from enum import StrEnum
+from functools import lru_cache
 from http import HTTPStatus
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import parse_qsl
 
+import orjson
 from graphql import OperationType
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
@@ -19,15 +25,17 @@ from graphql_api.gateway.deadline import ClientGoneError
 from graphql_api.gateway.errors import HTTPError
 from graphql_api.gateway.gateway import Caller, Service
 from graphql_api.identity.viewer import Viewer
-from graphql_api.transport.content_negotiation import Media, negotiate
-from graphql_api.transport.request_parsing import (
-    MalformedRequestError,
-    parse_json,
-    read_parameters,
-    read_query_string,
-    with_headers,
-)
 from graphql_api.transport.sse import EventStream
+
+
+class Media(StrEnum):
+    """What /graphql can answer with."""
+
+    JSON = "application/json"
+    RESPONSE = "application/graphql-response+json"
+    EVENTS = "text/event-stream"
+    HTML = "text/html"
+
 
 GetRequests = Literal["off", "preflight", "open"]
 RawHeaders = Mapping[bytes, bytes]
@@ -37,6 +45,18 @@ _LONGEST_NUMBER = 18  # digits of a Content-Length; Python refuses to read thous
 _COMMON = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 # Headers that a page of another origin can't send before its browser has asked us (a CORS preflight).
 _PREFLIGHTED = (b"authorization", b"graphql-require-preflight", b"apollo-require-preflight")
+# What a wildcard stands for, best first.
+_WILDCARDS = {
+    "*/*": Media.JSON,
+    "application/*": Media.JSON,
+    "text/*": Media.EVENTS,
+}
+
+_MOST = 32  # entries that are looked at; browsers send ten
+_MAX_QUERY_STRING_FIELDS = 16
+# An escape, and not an escaped backslash with u0000 behind it.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_IN_HEADERS = {b"idempotency-key": "idempotencyKey", b"graphql-cost": "cost"}
 
 
 class GraphQLEndpoint:
@@ -224,3 +244,107 @@ async def respond(send: Send, status: int, media: Media, body: bytes, *headers: 
         }
     )
     await send({"type": "http.response.body", "body": body})
+
+
+@lru_cache(maxsize=256)
+def negotiate(accept: str) -> Media | None:
+    """The best of our types that an Accept header allows; None if it allows none.
+
+    Equal weights go to the first named, which is how clients that list several mean it.
+    """
+    if not accept:
+        return Media.JSON
+    best, best_weight = None, 0.0
+    for entry in accept.lower().split(",", _MOST)[:_MOST]:
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        media = _WILDCARDS.get(name) or next((media for media in Media if media == name), None)
+        weight = _weight(parameters)
+        if media is not None and weight > best_weight:
+            best, best_weight = media, weight
+    return best
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+class MalformedRequestError(ValueError):
+    """A request that isn't one; the message says what is wrong with it."""
+
+
+def parse_json(text: bytes | str) -> Any:
+    """Decode JSON. Raises MalformedRequestError.
+
+    Refused are NaN, lone surrogates, more than 1,024 levels, numbers beyond a double, and NUL, which
+    PostgreSQL's text has no room for.
+    """
+    encoded = text.encode() if isinstance(text, str) else text
+    try:
+        value = orjson.loads(encoded)
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequestError(f"not JSON: {error.msg}") from None
+    if b"\\u0000" in encoded and _NUL.search(encoded):
+        raise MalformedRequestError("text can't contain NUL (\\u0000)")
+    return value
+
+
+def read_parameters(parameters: Any) -> GraphQLRequest:
+    """The request in a JSON object. Raises MalformedRequestError."""
+    if isinstance(parameters, list):
+        raise MalformedRequestError("a list of requests isn't accepted: send one at a time")
+    if not isinstance(parameters, dict):
+        raise MalformedRequestError("a request is a JSON object")
+    extensions = _read_map(parameters, "extensions")
+    query = parameters.get("query")
+    if query is None and extensions and "persistedQuery" in extensions:
+        query = ""
+    elif not isinstance(query, str) or not query:
+        raise MalformedRequestError("query: must be a text that isn't empty")
+    operation_name = parameters.get("operationName")
+    if operation_name is not None and not isinstance(operation_name, str):
+        raise MalformedRequestError("operationName: must be a text or null")
+    return GraphQLRequest(query, operation_name, _read_map(parameters, "variables"), extensions)
+
+
+def read_query_string(query_string: bytes) -> GraphQLRequest:
+    """The request in a URL, where variables and extensions are JSON. Raises MalformedRequestError."""
+    try:
+        pairs = parse_qsl(
+            query_string.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MAX_QUERY_STRING_FIELDS,
+        )
+    except ValueError:
+        raise MalformedRequestError("the query string isn't UTF-8, or has too many fields") from None
+    parameters: dict[str, Any] = dict(pairs)
+    for name in ("variables", "extensions"):
+        if parameters.get(name):
+            parameters[name] = parse_json(parameters[name])
+        else:
+            parameters.pop(name, None)
+    return read_parameters(parameters)
+
+
+def with_headers(request: GraphQLRequest, headers: Mapping[bytes, bytes]) -> GraphQLRequest:
+    """The request with those of its extensions that HTTP has in headers."""
+    given = {
+        name: headers[header].decode("latin-1") for header, name in _IN_HEADERS.items() if header in headers
+    }
+    if not given:
+        return request
+    return replace(request, extensions={**(request.extensions or {}), **given})
+
+
+def _read_map(parameters: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    value = parameters.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise MalformedRequestError(f"{name}: must be an object or null")
+    return value

@@ -1,0 +1,46 @@
+"""Addresses for those who operate the service: health, readiness and metrics."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+_READY_TIMEOUT = 3.0  # seconds
+
+logger = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Ready = Callable[[], Awaitable[object]]
+"""Raises if the process can't serve, and returns otherwise."""
+
+
+async def health(_: Request) -> Response:
+    """GET /healthz: 200 for as long as the event loop turns."""
+    return JSONResponse({"status": "ok"})
+
+
+def readiness(ready: Ready) -> Endpoint:
+    """GET /readyz: 200 if `ready` returns within 3 seconds, else 503."""
+
+    async def endpoint(_: Request) -> Response:
+        try:
+            async with asyncio.timeout(_READY_TIMEOUT):
+                await ready()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process isn't ready
+            logger.warning("not ready: %r", error)
+            return JSONResponse({"status": "unavailable"}, 503, {"retry-after": "1"})
+        return JSONResponse({"status": "ok"})
+
+    return endpoint
+
+
+def metrics(registry: CollectorRegistry) -> Endpoint:
+    """GET /metrics: the registry in Prometheus' text format."""
+
+    async def endpoint(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return endpoint
