@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-import orjson
 from graphql import GraphQLError, located_error
 
 from graphql_api.execution.results import Result
@@ -83,32 +82,6 @@ def unexpected(error: Exception) -> HTTPError:
     failure = HTTPError(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL, result.errors[0].message)
     failure.result = result
     return failure
-
-
-def status_of(result: Result, *, strict: bool) -> HTTPStatus:
-    """The HTTP status of a response.
-
-    Strict is application/graphql-response+json, where a request that can't be executed is 400. Clients of
-    application/json take anything but 200 for a broken network, so they get it wherever we understood them.
-    """
-    if not result.errors:
-        return HTTPStatus.OK
-    codes = {(error.extensions or {}).get("code") for error in result.errors}
-    if UNAVAILABLE in codes and not _answered(result):
-        return HTTPStatus.SERVICE_UNAVAILABLE
-    if result.executed:
-        return HTTPStatus.OK
-    if TIMEOUT in codes:
-        return HTTPStatus.GATEWAY_TIMEOUT
-    if INTERNAL in codes:
-        return HTTPStatus.INTERNAL_SERVER_ERROR
-    return HTTPStatus.BAD_REQUEST if strict else HTTPStatus.OK
-
-
-def _answered(result: Result) -> bool:
-    """Whether any root field has a value."""
-    data = orjson.loads(result.render()).get("data")
-    return data is not None and any(value is not None for value in data.values())
 
 
 def masked(error: Exception) -> Result:

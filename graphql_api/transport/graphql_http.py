@@ -96,7 +96,7 @@ class GraphQLEndpoint:
                 await EventStream(self._service, viewer, caller, receive, send).serve(operation)
                 return
             kind, result = await self._run(operation, viewer, caller, receive)
-            status = errors.status_of(result, strict=media is Media.RESPONSE)
+            status = status_of(result, strict=media is Media.RESPONSE)
             later = errors.RETRY_AFTER if status is HTTPStatus.SERVICE_UNAVAILABLE else ()
             await respond(send, status, media, result.render(), *later)
             self._service.metrics.answered("http", kind, perf_counter() - started, result)
@@ -227,6 +227,32 @@ def _too_large(limit: int) -> HTTPError:
         "PAYLOAD_TOO_LARGE",
         f"the body may have {limit} bytes at most",
     )
+
+
+def status_of(result: Result, *, strict: bool) -> HTTPStatus:
+    """The HTTP status of a response.
+
+    Strict is application/graphql-response+json, where a request that can't be executed is 400. Clients of
+    application/json take anything but 200 for a broken network, so they get it wherever we understood them.
+    """
+    if not result.errors:
+        return HTTPStatus.OK
+    codes = {(error.extensions or {}).get("code") for error in result.errors}
+    if errors.UNAVAILABLE in codes and not _answered(result):
+        return HTTPStatus.SERVICE_UNAVAILABLE
+    if result.executed:
+        return HTTPStatus.OK
+    if errors.TIMEOUT in codes:
+        return HTTPStatus.GATEWAY_TIMEOUT
+    if errors.INTERNAL in codes:
+        return HTTPStatus.INTERNAL_SERVER_ERROR
+    return HTTPStatus.BAD_REQUEST if strict else HTTPStatus.OK
+
+
+def _answered(result: Result) -> bool:
+    """Whether any root field has a value."""
+    data = orjson.loads(result.render()).get("data")
+    return data is not None and any(value is not None for value in data.values())
 
 
 async def respond(send: Send, status: int, media: Media, body: bytes, *headers: tuple[bytes, bytes]) -> None:
