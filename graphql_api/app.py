@@ -8,15 +8,15 @@ from fastapi import FastAPI
 from graphql.validation import NoSchemaIntrospectionCustomRule
 
 from graphql_api.dev.graphiql import page
-from graphql_api.domain.query_costs import PRICES
-from graphql_api.execution import document_manifest
+from graphql_api.domain.query_costs import COST_RULES
 from graphql_api.execution.limits import DocumentLimits
 from graphql_api.execution.operations import Operations
-from graphql_api.execution.persisted import (
+from graphql_api.execution.persisted_documents import (
     AutomaticDocuments,
     NoDocuments,
     PersistedDocuments,
     TrustedDocuments,
+    load_manifest,
 )
 from graphql_api.gateway.background import Background
 from graphql_api.gateway.collectors import DocumentCollector, FeedCollector, PoolCollector
@@ -121,7 +121,7 @@ def build_operations(settings: Settings) -> Operations:
             directives=settings.max_directives,
             root_fields=settings.max_root_fields,
         ),
-        prices=PRICES,
+        cost_rules=COST_RULES,
         max_cost=settings.max_cost,
         max_values=settings.max_values,
         max_characters=settings.max_characters,
@@ -135,9 +135,9 @@ def build_operations(settings: Settings) -> Operations:
 
 
 def build_persisted(settings: Settings) -> PersistedDocuments:
-    """Which documents may be named by their hash. Raises RegistryError."""
+    """Which documents may be named by their hash. Raises ManifestError."""
     if settings.trusted_documents is not None:
-        return TrustedDocuments(document_manifest.load(settings.trusted_documents))
+        return TrustedDocuments(load_manifest(settings.trusted_documents))
     if settings.persisted_documents:
         return AutomaticDocuments(settings.persisted_documents)
     return NoDocuments()

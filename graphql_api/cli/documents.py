@@ -7,9 +7,8 @@ import typer
 
 from graphql_api.app import build_operations
 from graphql_api.cli.errors import UsageError
-from graphql_api.execution import document_manifest
 from graphql_api.execution.documents import RequestError
-from graphql_api.execution.persisted import hash_of
+from graphql_api.execution.persisted_documents import add_to_manifest, hash_of
 from graphql_api.settings import Settings
 
 app = typer.Typer(help="Register the documents that clients may run.", no_args_is_help=True)
@@ -44,6 +43,6 @@ def register(
             checks.get(texts[file])
         except RequestError as error:
             raise UsageError(f"{file}: {error}") from None
-    document_manifest.add(place, texts.values())
+    add_to_manifest(place, texts.values())
     for file, text in texts.items():
         typer.echo(f"{hash_of(text)}  {file}")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from graphql_api.dev.demo.load import OtherUsersError
 from graphql_api.dev.demo.scale import SampleMissingError
 from graphql_api.dev.embedded import EmbeddedPostgresError
-from graphql_api.execution.document_manifest import RegistryError
+from graphql_api.execution.persisted_documents import ManifestError
 from graphql_api.identity.errors import IdentityError
 from graphql_api.identity.signing_keys import SecretKeyError
 from graphql_api.log_feed.errors import FeedError
@@ -31,7 +31,7 @@ _MENDABLE = (
     InvalidAddressError,
     NotOurDatabaseError,
     OtherUsersError,
-    RegistryError,
+    ManifestError,
     SampleMissingError,
     SecretKeyError,
     UnknownRevisionError,

@@ -1,7 +1,8 @@
 """From a valid operation to its plan."""
 
-from collections import defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from operator import itemgetter
 from typing import Any, cast
@@ -33,21 +34,24 @@ from graphql.execution.values import VariableValues, get_argument_values
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-from graphql_api.execution.completion import (
+from graphql_api.execution.document_facts import Scan, names_variable, scan
+from graphql_api.execution.documents import name_of
+from graphql_api.execution.executor import (
     AbstractCompletion,
+    AttributeReader,
+    Column,
     Completion,
+    Field,
     LeafCompletion,
     ListCompletion,
-    ObjectCompletion,
-)
-from graphql_api.execution.document_facts import names_variable
-from graphql_api.execution.field_readers import (
-    AttributeReader,
     LoadingReader,
     MethodReader,
+    ObjectCompletion,
     PlainReader,
+    Plan,
     Reader,
     ResolverReader,
+    Selection,
 )
 from graphql_api.execution.fields import (
     DeclaredField,
@@ -58,9 +62,10 @@ from graphql_api.execution.fields import (
     FromParent,
     is_any_source,
 )
-from graphql_api.execution.input_conversion import Convert, Inputs
+from graphql_api.execution.inputs import Convert, Inputs
+from graphql_api.execution.invocation import Invocation
 from graphql_api.execution.leaf_serializers import leaf_of
-from graphql_api.execution.plan import EVERYTHING, Column, Field, Plan, Reads, Selection
+from graphql_api.execution.projection import ALL_COLUMNS, Projection
 from graphql_api.execution.root_authorization import check_of
 
 WIDE = 4
@@ -139,8 +144,8 @@ class Compiler:
             if isinstance(reader, LoadingReader) and reader.edge and reader.edge not in self._edges[type_]:
                 self._edges[type_].append(reader.edge)
 
-    def _known(self) -> Reads:
-        return EVERYTHING if self._is_open else Reads(self._reads, self._edges, self._fields)
+    def _known(self) -> Projection:
+        return ALL_COLUMNS if self._is_open else Projection(self._reads, self._edges, self._fields)
 
     def _field(
         self, position: int, key: str, type_: GraphQLObjectType, details: FieldDetailsList
@@ -263,3 +268,57 @@ def assembler(keys: Sequence[str]) -> Callable[[int, Sequence[Column]], list[dic
     source = f"lambda _, columns: [{{{entries}}} for {', '.join(names)}, in zip(*columns)]"
     # Keys are names by GraphQL's grammar, so nothing of a request is ever run.
     return cast("Callable[[int, Sequence[Column]], list[dict[str, Any]]]", eval(source))  # noqa: S307
+
+
+MAX_VARIANTS = 16
+"""Plans kept of one operation. It has one for each outcome of its conditions, never one for each value."""
+
+
+@dataclass(slots=True)
+class OperationPlans:
+    """The plans of one operation, by the outcomes of its conditions."""
+
+    scan: Scan
+    variants: OrderedDict[tuple[Any, ...], Plan] = field(default_factory=OrderedDict)
+
+
+class Plans:
+    """Finds or compiles plans, and counts what was left to the stock executor, by reason."""
+
+    def __init__(self, schema: GraphQLSchema) -> None:
+        self._schema = schema
+        self._inputs = Inputs(schema)
+        self.compiled = 0
+        self.fallbacks: Counter[str] = Counter()
+
+    def get(self, invocation: Invocation) -> Plan | None:
+        """The plan to run; None if the stock executor has to."""
+        document, operation = invocation.document, invocation.definition
+        name = name_of(operation)
+        plans = document.plans.get(name)
+        if plans is None:
+            plans = document.plans[name] = OperationPlans(scan(operation, document.fragments))
+        reason = plans.scan.unsupported
+        if reason is None:
+            outcome = tuple(invocation.variables.coerced.get(name) for name in plans.scan.conditions)
+            plan = plans.variants.get(outcome)
+            if plan is not None:
+                return plan
+            if all(isinstance(value, bool) for value in outcome):
+                conditions = dict(zip(plans.scan.conditions, outcome, strict=True))
+                try:
+                    plan = Compiler(
+                        self._schema, self._inputs, operation, document.fragments, conditions
+                    ).compile()
+                except RecursionError:
+                    reason = "depth"
+                else:
+                    self.compiled += 1
+                    plans.variants[outcome] = plan
+                    if len(plans.variants) > MAX_VARIANTS:
+                        plans.variants.popitem(last=False)
+                    return plan
+            else:
+                reason = "condition"
+        self.fallbacks[reason] += 1
+        return None

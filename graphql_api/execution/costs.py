@@ -1,13 +1,4 @@
-"""What an operation may cost, in points, told from its text and its variables before it runs.
-
-    an object   its price + what is selected below it
-    a list      its price + rows * (1 + what is selected of each)
-    a leaf      its price
-
-Without a price an object is a point and everything else free. A list of pages (first, last) gives its number
-of rows to its edges and nodes. The sum is an upper bound: lists may turn out shorter, and what two fragments
-have in common counts twice. Each fragment is added up once, so the time is linear in the document.
-"""
+"""Costs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,18 +9,105 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLCompositeType,
+    GraphQLField,
     GraphQLSchema,
     InlineFragmentNode,
+    IntValueNode,
+    ListValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
+    StringValueNode,
+    ValueNode,
+    VariableNode,
     get_named_type,
     get_nullable_type,
     is_composite_type,
     is_list_type,
 )
 
-from graphql_api.execution.cost_rules import PAGES, Counts, Price, Prices, Rows, count_of, read_literal
 from graphql_api.execution.documents import Document, name_of
+
+Counts = Mapping[str, int]
+"""How many rows each variable asks for, as far as it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class CostRule:
+    """What a field costs besides what is selected below it."""
+
+    weight: int = 1
+    """For each parent."""
+    slicing_arguments: tuple[str, ...] = ()
+    """Arguments that say how many rows it has: a number, or a list of as many."""
+    assumed_size: int = 25
+    """How many where no argument says."""
+    max_size: int = 100
+    """How many at most; asked for more, the field itself refuses."""
+
+
+CostRules = Mapping[str, CostRule]
+"""By coordinate (Type.field), or by the field's name on every type."""
+
+PAGE_RULE = CostRule(slicing_arguments=("first", "last"))
+
+
+class Rows:
+    """How many rows the arguments of a field ask for."""
+
+    __slots__ = ("_literal", "_price", "variables")
+
+    def __init__(self, price: CostRule, definition: GraphQLField, node: FieldNode) -> None:
+        self._price = price
+        self._literal: int | None = None
+        self.variables: list[str] = []
+        """Those that it depends on."""
+        given = {argument.name.value: argument.value for argument in node.arguments or ()}
+        for name in price.slicing_arguments:
+            value = given.get(name)
+            if isinstance(value, VariableNode):
+                self.variables.append(value.name.value)
+                continue
+            argument = definition.args.get(name)
+            default = None if argument is None else argument.default_value
+            number = count_of(default if value is None else read_literal(value))
+            if number is not None:
+                self._literal = max(number, self._literal or 0)
+
+    def __call__(self, counts: Counts) -> int:
+        """How many, given what the variables ask for."""
+        numbers = [counts[name] for name in self.variables if name in counts]
+        if self._literal is not None:
+            numbers.append(self._literal)
+        return min(max(numbers, default=self._price.assumed_size), self._price.max_size)
+
+
+def count_of(value: Any) -> int | None:
+    """The number of rows that an argument's value asks for, if any: its own, or how many it lists."""
+    match value:
+        case bool() | None:
+            return None
+        case int() | float():  # 10.0 is an Int too
+            return max(int(value), 0)
+        case list() | tuple():
+            return len(value)
+        case str():
+            return 1  # a list of one may go without its brackets
+        case _:
+            return None
+
+
+def read_literal(literal: ValueNode | None) -> Any:
+    """What `count_of` can count of a literal."""
+    match literal:
+        case IntValueNode(value=digits):
+            return int(digits)
+        case ListValueNode(values=values):
+            return values
+        case StringValueNode(value=text):
+            return text
+        case _:
+            return None
+
 
 _ROWS = frozenset({"edges", "nodes"})  # of a list of pages
 _FREE = frozenset({"edges", "pageInfo"})  # objects that nothing is read for
@@ -95,7 +173,7 @@ class OperationCost:
 class Costs:
     """Tells the cost of operations of one schema."""
 
-    def __init__(self, schema: GraphQLSchema, prices: Prices) -> None:
+    def __init__(self, schema: GraphQLSchema, prices: CostRules) -> None:
         self._schema = schema
         self._prices = prices
 
@@ -141,7 +219,7 @@ def _cost(selected: Selected, counts: Counts, known: dict[int, Points]) -> int:
 
 class _Compiler:
     def __init__(
-        self, schema: GraphQLSchema, prices: Prices, fragments: Mapping[str, FragmentDefinitionNode]
+        self, schema: GraphQLSchema, prices: CostRules, fragments: Mapping[str, FragmentDefinitionNode]
     ) -> None:
         self._schema = schema
         self._prices = prices
@@ -190,22 +268,22 @@ class _Compiler:
         type_ = get_named_type(definition.type)
         if not is_composite_type(type_):
             if price is not None:
-                into.fields.append(Selected(price.points))
+                into.fields.append(Selected(price.weight))
             return
         assert node.selection_set is not None  # noqa: S101 - narrows; validation has seen to it
         below = self._selection(type_, node.selection_set)
-        is_pages = all(argument in definition.args for argument in PAGES.counted_by)
+        is_pages = all(argument in definition.args for argument in PAGE_RULE.slicing_arguments)
         is_list = is_list_type(get_nullable_type(definition.type))
         if price is None and name in _FREE | _ROWS:
             into.fields.append(Selected(int(name not in _FREE), below, is_rows=is_list))
             return
         if price is None:
-            price = PAGES if is_pages or is_list else Price()
+            price = PAGE_RULE if is_pages or is_list else CostRule()
         rows = None
-        if is_pages or is_list or price.counted_by:
+        if is_pages or is_list or price.slicing_arguments:
             rows = Rows(price, definition, node)
             self._counting.update(rows.variables)
-        into.fields.append(Selected(price.points, below, rows, is_pages))
+        into.fields.append(Selected(price.weight, below, rows, is_pages))
 
     def _type(self, name: str) -> GraphQLCompositeType:
         return cast("GraphQLCompositeType", self._schema.type_map[name])

@@ -21,7 +21,7 @@ from graphql.validation.rules import overlapping_fields_can_be_merged
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
-from graphql_api.execution.input_errors import InputsRule
+from graphql_api.execution.inputs import InputsRule
 from graphql_api.execution.limits import LIMIT_EXCEEDED, LimitError
 from graphql_api.execution.validation_rules import NoNulRule
 

@@ -74,7 +74,7 @@ class FromKey:
     column: str | None = None
     """The column of the row that is the key, where it is one."""
     to: Any = None
-    """What it leads to, in the words of whoever declares it: rows may have brought it along (`rows.Rows`)."""
+    """What it leads to, as its declaration names it: rows may be joined to it already (`columns.Rows`)."""
 
 
 Source = FromColumn | FromColumns | FromParent | FromLoader | FromKey

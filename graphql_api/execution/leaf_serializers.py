@@ -25,7 +25,7 @@ from graphql import (
 from graphql.execution import Executor
 from strawberry.schema.schema_converter import CustomGraphQLEnumType
 
-from graphql_api.execution.value_types import Kinds, are_sound, are_texts, kinds_of
+from graphql_api.execution.columns import Kinds, are_sound, are_texts, kinds_of
 
 _VALUE = attrgetter("_value_")
 _UNCHANGED = {GraphQLString: Kinds({str}), GraphQLID: Kinds({str}), GraphQLBoolean: Kinds({bool})}

@@ -17,19 +17,18 @@ from graphql import (
 )
 from graphql.execution import create_source_event_stream
 
-from graphql_api.execution.cost_rules import Prices
-from graphql_api.execution.costs import Costs
+from graphql_api.execution.compiler import Plans
+from graphql_api.execution.costs import CostRules, Costs
 from graphql_api.execution.documents import Document, Documents, Guard, RequestError, Rules
-from graphql_api.execution.event_result_cache import MAX_SHARED, Rights, View, shelf_of
 from graphql_api.execution.executor import Run
+from graphql_api.execution.inputs import coerce_variables
 from graphql_api.execution.invocation import Invocation
 from graphql_api.execution.limits import LIMIT_EXCEEDED, LimitError, check_values
-from graphql_api.execution.persisted import NoDocuments, PersistedDocuments, name_in
-from graphql_api.execution.plan import Reads
-from graphql_api.execution.plans import Plans
+from graphql_api.execution.persisted_documents import NoDocuments, PersistedDocuments, name_in
+from graphql_api.execution.projection import Projection
 from graphql_api.execution.results import Progress, Result, Results
 from graphql_api.execution.root_authorization import refusals, root_fields
-from graphql_api.execution.variables import coerce_variables
+from graphql_api.execution.subscriptions import MAX_SHARED_RESULTS, Rights, View, shelf_of
 
 Mask = Callable[[GraphQLError], GraphQLError]
 """What a client may see of an error."""
@@ -78,7 +77,7 @@ class Operations:
         persisted: PersistedDocuments | None = None,
         rules: Rules = (),
         guard: Guard | None = None,
-        prices: Prices | None = None,
+        cost_rules: CostRules | None = None,
         max_cost: int | None = None,
         max_values: int | None = None,
         max_characters: int = 15_000,
@@ -87,7 +86,7 @@ class Operations:
         suggestions: bool = True,
         engine: Literal["compiled", "stock"] = "compiled",
         abandon: Callable[[Any], None] = lambda _: None,
-        expect: Callable[[Any, Reads], None] = lambda _, __: None,
+        expect: Callable[[Any, Projection], None] = lambda _, __: None,
     ) -> None:
         """`expect` is told an operation's context and what it will read, before it runs.
 
@@ -98,7 +97,7 @@ class Operations:
         self._abandon = abandon
         self._expect = expect
         self._persisted = NoDocuments() if persisted is None else persisted
-        self._costs = Costs(self._schema, prices or {})
+        self._costs = Costs(self._schema, cost_rules or {})
         self.max_cost = max_cost
         self._max_values = max_values
         self._max_errors = max_errors
@@ -189,7 +188,11 @@ class Operations:
         results: Results | None = shelf.get(key)
         if results is None:
             results = Results([await self._answer(event, key, invocation, new_context) for event in due])
-            if key is not None and not any(result.errors for result in results) and len(shelf) < MAX_SHARED:
+            if (
+                key is not None
+                and not any(result.errors for result in results)
+                and len(shelf) < MAX_SHARED_RESULTS
+            ):
                 shelf[key] = results
         return results
 
@@ -200,7 +203,7 @@ class Operations:
         if shelf is not None and (known := shelf.get(key)) is not None:
             return cast("Result", known)
         result = await self._run(replace(invocation, root_value=event, context=new_context()))
-        if shelf is not None and key is not None and not result.errors and len(shelf) < MAX_SHARED:
+        if shelf is not None and key is not None and not result.errors and len(shelf) < MAX_SHARED_RESULTS:
             # As bytes: the data itself would hold more than they do.
             result = shelf[key] = Result.rendered(result.render())
         return result
@@ -208,7 +211,7 @@ class Operations:
     def _invoke(self, operation: Operation, context: Any) -> Invocation | Result:
         variables = coerce_variables(
             self._schema,
-            operation.document,
+            operation.document.variables,
             operation.definition,
             operation.request.variables,
             hide_suggestions=not self._suggestions,
@@ -228,7 +231,7 @@ class Operations:
         plan = self.plans.get(invocation) if self.plans is not None else None
         try:
             if plan is not None:
-                self._expect(invocation.context, plan.reads)
+                self._expect(invocation.context, plan.projection)
                 result = await Run(plan, invocation).execute()
             else:
                 result = await _execute_stock(invocation)

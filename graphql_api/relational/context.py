@@ -9,7 +9,7 @@ import asyncpg
 from aiodataloader import DataLoader, dispatch_queue
 from aiodataloader import Loader as Queued
 
-from graphql_api.execution.plan import EVERYTHING, Reads
+from graphql_api.execution.projection import ALL_COLUMNS, Projection
 from graphql_api.identity.authenticator import Identity
 from graphql_api.identity.viewer import Viewer
 from graphql_api.log_feed.feed import Feed
@@ -127,7 +127,7 @@ class Context:
     services: Services
     client: str = ""
     """The caller's network address, for limits on attempts."""
-    projection: Reads = EVERYTHING
+    projection: Projection = ALL_COLUMNS
     """Which columns the operation reads of each type's rows."""
     db: ViewerDatabase = field(init=False)
     loaders: Loaders = field(init=False)
@@ -141,7 +141,7 @@ class Context:
         self.db = ViewerDatabase(self.services.database, viewer)
         self.clear_loaders()
 
-    def set_projection(self, projection: Reads) -> None:
+    def set_projection(self, projection: Projection) -> None:
         """Load only the columns that the operation reads."""
         self.projection = projection
 

@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, FromClause, Select, Text, select
 from sqlalchemy.dialects.postgresql import JSONB
 
-from graphql_api.execution.plan import Reads
-from graphql_api.execution.row_batch import Found
+from graphql_api.execution.columns import JoinedRows
+from graphql_api.execution.projection import Projection
 from graphql_api.relational.entity import Entity
 
 
@@ -29,14 +29,14 @@ class EagerJoin:
 
 
 @lru_cache(maxsize=512)
-def eager_joins_of(reads: Reads, entity: Entity) -> tuple[EagerJoin, ...]:
+def eager_joins_of(reads: Projection, entity: Entity) -> tuple[EagerJoin, ...]:
     """What an operation's lists of an entity bring along.
 
     Not what is of any length: many rows refer to the same one, which would be sent with each of them.
     """
     found = []
-    for column, to in reads.edges(entity.name):
-        read = reads.of(to.name)
+    for column, to in reads.references(entity.name):
+        read = reads.columns(to.name)
         if read is not None and not any(
             isinstance(each.type, Text | JSONB) for each in to.projected_columns(read)
         ):
@@ -105,7 +105,7 @@ def _named(prefix: str, columns: Iterable[ColumnElement[Any]]) -> list[ColumnEle
 
 def rows_from_labels(
     table: Mapping[str, Sequence[Any]], along: Sequence[EagerJoin], path: str = ""
-) -> Mapping[tuple[str, Any], Found]:
+) -> Mapping[tuple[str, Any], JoinedRows]:
     """What rows, here as columns, have brought along: by the column that refers to it, and by its entity."""
     found = {}
     for each in along:
@@ -117,5 +117,5 @@ def rows_from_labels(
         brought = {
             id_: dict(zip(names, values, strict=True)) for id_, *values in different if id_ is not None
         }
-        found[each.column, each.entity] = Found(brought, rows_from_labels(table, each.further, prefix))
+        found[each.column, each.entity] = JoinedRows(brought, rows_from_labels(table, each.further, prefix))
     return found

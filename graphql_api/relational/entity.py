@@ -94,7 +94,7 @@ class Entity:
 
 def loader_by_id(context: Context, entity: Entity) -> Callable[[str], Awaitable[Row | None]]:
     """Loads rows by id, for everything in an operation that does: they share a batch."""
-    return context.loaders.get(entity.load_by_ids, context.projection.of(entity.name)).load
+    return context.loaders.get(entity.load_by_ids, context.projection.columns(entity.name)).load
 
 
 @lru_cache(maxsize=256)

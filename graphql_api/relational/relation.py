@@ -18,6 +18,7 @@ from sqlalchemy import Column
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument
 
+from graphql_api.execution.columns import Rows
 from graphql_api.execution.fields import (
     Check,
     FromColumn,
@@ -27,7 +28,6 @@ from graphql_api.execution.fields import (
     FromParent,
     declared,
 )
-from graphql_api.execution.row_batch import Rows
 from graphql_api.relational.context import BatchLoad, Context, Row, ViewerDatabase
 from graphql_api.relational.eager_joins import EagerJoin, eager_joins_of, rows_from_labels, visible
 from graphql_api.relational.entity import Entity, loader_by_id
@@ -102,7 +102,7 @@ class ListSpec:
         order, wanted = self.default_order, arguments.get("order_by")
         if wanted is not None and self.order_columns is not None:
             order = SortOrder(self.order_columns[wanted.field], wanted.direction.value == "DESC")
-        projection = context.projection.of(self.entity.name)
+        projection = context.projection.columns(self.entity.name)
         return PageRequest.parse(arguments, order, *self.parse_filter(arguments.get("filter")), projection)
 
 

@@ -18,9 +18,9 @@ from graphql import OperationType
 from starlette.types import Receive, Send
 
 from graphql_api.execution.documents import RequestError
-from graphql_api.execution.event_result_cache import MAX_SHARED
 from graphql_api.execution.operations import GraphQLRequest, Operation
 from graphql_api.execution.results import Result, Results
+from graphql_api.execution.subscriptions import MAX_SHARED_RESULTS
 from graphql_api.gateway.errors import HTTPError, masked, refusal, unavailable
 from graphql_api.gateway.gateway import Caller, Service
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
@@ -237,7 +237,7 @@ class Socket:
         writes = results.made.get(len(before))
         if writes is None:
             writes = around(len(before), [result.render() + b"}" for result in results])
-            if len(results.made) < MAX_SHARED:
+            if len(results.made) < MAX_SHARED_RESULTS:
                 results.made[len(before)] = writes
         for pieces in writes:
             await self._send_event({"type": FRAMES, "frames": before.join(pieces)})

@@ -2,8 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from graphql_api.execution.document_manifest import load
-from graphql_api.execution.persisted import hash_of
+from graphql_api.execution.persisted_documents import hash_of, load_manifest
 
 
 def run(*arguments: str | Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -28,14 +27,14 @@ def test_a_document_is_checked_and_written_by_its_hash(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(hash_of(text))
-    assert load(tmp_path / "set.json") == {hash_of(text): text}
+    assert load_manifest(tmp_path / "set.json") == {hash_of(text): text}
 
 
 def test_the_settings_may_say_where_to(tmp_path: Path) -> None:
     file = written(tmp_path, "{ viewer { roles } }")
     run(file, folder=tmp_path, GRAPHQL_API_TRUSTED_DOCUMENTS="trusted")
 
-    assert len(load(tmp_path / "trusted")) == 1
+    assert len(load_manifest(tmp_path / "trusted")) == 1
 
 
 def test_without_a_place_it_is_refused(tmp_path: Path) -> None:

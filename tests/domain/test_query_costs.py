@@ -13,7 +13,7 @@ from graphql import (
 )
 
 from graphql_api.app import build_operations
-from graphql_api.domain.query_costs import PRICES
+from graphql_api.domain.query_costs import COST_RULES
 from graphql_api.execution.operations import GraphQLRequest
 from graphql_api.schema import schema
 from graphql_api.settings import Settings
@@ -30,16 +30,16 @@ def fields() -> Iterator[tuple[str, str, GraphQLField]]:
 def test_every_price_is_of_a_field_and_counts_by_its_arguments() -> None:
     found = {key: field for owner, name, field in fields() for key in (f"{owner}.{name}", name)}
 
-    assert set(PRICES) <= set(found)
-    for key, price in PRICES.items():
-        assert set(price.counted_by) <= set(found[key].args), key
+    assert set(COST_RULES) <= set(found)
+    for key, price in COST_RULES.items():
+        assert set(price.slicing_arguments) <= set(found[key].args), key
 
 
 def test_every_list_of_objects_has_a_size() -> None:
     def is_sized(owner: str, name: str, field: GraphQLField) -> bool:
         is_list = is_list_type(get_nullable_type(field.type))
         is_form = owner.endswith("Connection") and name in ("edges", "nodes")
-        return not is_list or is_form or f"{owner}.{name}" in PRICES or name in PRICES
+        return not is_list or is_form or f"{owner}.{name}" in COST_RULES or name in COST_RULES
 
     lists = (
         (owner, name, field)
@@ -51,7 +51,7 @@ def test_every_list_of_objects_has_a_size() -> None:
 
 def test_every_mutation_and_subscription_has_a_price() -> None:
     roots = [f"{owner}.{name}" for owner, name, _ in fields() if owner in ("Mutation", "Subscription")]
-    assert set(roots) <= set(PRICES)
+    assert set(roots) <= set(COST_RULES)
 
 
 TYPICAL = {

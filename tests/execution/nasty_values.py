@@ -14,8 +14,8 @@ from zlib import crc32
 
 import strawberry
 
+from graphql_api.execution.columns import Rows
 from graphql_api.execution.leaf_serializers import unchanged
-from graphql_api.execution.row_batch import Rows
 
 
 @dataclass

@@ -6,7 +6,7 @@ import strawberry
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument, convert_arguments
 
-from graphql_api.execution.input_conversion import Inputs
+from graphql_api.execution.inputs import Inputs
 
 
 @strawberry.enum

@@ -5,7 +5,7 @@ import strawberry
 
 from graphql_api.execution.compiler import Compiler
 from graphql_api.execution.documents import Documents
-from graphql_api.execution.input_conversion import Inputs
+from graphql_api.execution.inputs import Inputs
 
 
 @strawberry.type

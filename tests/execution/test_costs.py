@@ -3,8 +3,7 @@ from typing import Any
 import pytest
 from graphql import build_schema
 
-from graphql_api.execution.cost_rules import Price
-from graphql_api.execution.costs import MAX_REMEMBERED, Costs
+from graphql_api.execution.costs import MAX_REMEMBERED, CostRule, Costs
 from graphql_api.execution.documents import Documents
 from graphql_api.execution.operations import GraphQLRequest
 
@@ -34,20 +33,20 @@ SCHEMA = build_schema("""
 SCHEMA.type_map["User"].fields["scores"].args["top"].default_value = 7  # type: ignore[attr-defined]
 SCHEMA.type_map["Subscription"].fields["users"].args["backfill"].default_value = 0  # type: ignore[attr-defined]
 
-PRICES = {
-    "totalCount": Price(5),
-    "User.report": Price(40),
-    "Query.nodes": Price(counted_by=("ids",)),
-    "Query.latest": Price(3, rows=2),
-    "User.scores": Price(0, counted_by=("top",), most=50),
-    "Subscription.users": Price(counted_by=("backfill",), rows=1, most=1000),
+COST_RULES = {
+    "totalCount": CostRule(5),
+    "User.report": CostRule(40),
+    "Query.nodes": CostRule(slicing_arguments=("ids",)),
+    "Query.latest": CostRule(3, assumed_size=2),
+    "User.scores": CostRule(0, slicing_arguments=("top",), max_size=50),
+    "Subscription.users": CostRule(slicing_arguments=("backfill",), assumed_size=1, max_size=1000),
 }
 
 
 class Shop:
     def __init__(self) -> None:
         self.documents = Documents(SCHEMA)
-        self.costs = Costs(SCHEMA, PRICES)
+        self.costs = Costs(SCHEMA, COST_RULES)
 
     def cost(self, text: str, **variables: Any) -> int:
         request = GraphQLRequest(text, None, variables)

@@ -7,7 +7,7 @@ import pytest
 import strawberry
 
 from graphql_api.execution.documents import RequestError
-from graphql_api.execution.input_errors import MAX_ERRORS_OF_ONE
+from graphql_api.execution.inputs import MAX_ERRORS_OF_ONE
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from tests.execution.executors import untouched
 

@@ -6,8 +6,7 @@ import pytest
 from graphql import OperationDefinitionNode, build_schema, parse
 from graphql.execution.values import VariableValues, get_variable_values
 
-from graphql_api.execution.documents import Document
-from graphql_api.execution.variables import coerce_variables
+from graphql_api.execution.inputs import coerce_variables
 
 SCHEMA = build_schema("""
     enum Side { BUY SELL }
@@ -29,9 +28,9 @@ def coerced(declared: str, given: dict[str, Any] | None) -> tuple[Any, Any]:
     ast = parse(f"query ({declared}) {{ f }}")
     definition = ast.definitions[0]
     assert isinstance(definition, OperationDefinitionNode)
-    document = Document(ast, {None: definition}, {})
+    known: dict[str | None, Any] = {}
     first, again = (
-        coerce_variables(SCHEMA, document, definition, given, hide_suggestions=False) for _ in range(2)
+        coerce_variables(SCHEMA, known, definition, given, hide_suggestions=False) for _ in range(2)
     )
     assert type(first) is type(again)
     return again, get_variable_values(SCHEMA, definition.variable_definitions or (), given or {})

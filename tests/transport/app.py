@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from graphql_api.execution.fields import resolved
 from graphql_api.execution.operations import Operations
-from graphql_api.execution.persisted import PersistedDocuments
+from graphql_api.execution.persisted_documents import PersistedDocuments
 from graphql_api.execution.results import Progress
 from graphql_api.gateway.errors import mask
 from graphql_api.gateway.gateway import Caller, Service

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from graphql_api.execution.persisted import AutomaticDocuments, hash_of
+from graphql_api.execution.persisted_documents import AutomaticDocuments, hash_of
 from tests.transport.conftest import Serve, Served
 from tests.transport.http import RESPONSE, code
 from tests.transport.sockets import connected, hear, say

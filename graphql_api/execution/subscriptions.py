@@ -17,7 +17,7 @@ from graphql_api.execution.document_facts import selections
 from graphql_api.execution.documents import Document, name_of
 from graphql_api.execution.root_authorization import root_fields
 
-MAX_SHARED: Final = 8
+MAX_SHARED_RESULTS: Final = 8
 """Results kept with one event. Whoever asks for yet another view of it has it worked out alone."""
 
 Rights = Callable[[], Hashable]

@@ -6,7 +6,7 @@ from graphql import GraphQLError
 
 from graphql_api.execution.documents import RequestError
 from graphql_api.execution.operations import GraphQLRequest, Operations
-from graphql_api.execution.persisted import (
+from graphql_api.execution.persisted_documents import (
     AutomaticDocuments,
     NoDocuments,
     PersistedDocuments,

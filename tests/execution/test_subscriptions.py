@@ -8,10 +8,10 @@ import orjson
 import pytest
 import strawberry
 
-from graphql_api.execution.event_result_cache import MAX_SHARED
 from graphql_api.execution.fields import FromParent, declared
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.results import Progress, Result, Results
+from graphql_api.execution.subscriptions import MAX_SHARED_RESULTS
 from tests.execution.executors import untouched
 
 
@@ -148,10 +148,10 @@ async def test_failures_are_not_shared(operations: Operations) -> None:
 
 async def test_an_event_keeps_few_results(operations: Operations) -> None:
     line = Line()
-    for number in range(MAX_SHARED + 3):
+    for number in range(MAX_SHARED_RESULTS + 3):
         answer = await deliver(operations, line, f"subscription {{ lines {{ n{number}: number }} }}")
         assert f'"n{number}":7'.encode() in answer.render()
-    assert len(line.rendered) == MAX_SHARED
+    assert len(line.rendered) == MAX_SHARED_RESULTS
 
 
 async def test_events_that_are_due_together_have_a_result_each(operations: Operations) -> None:
@@ -187,9 +187,9 @@ async def test_results_with_an_error_are_everyones_own(operations: Operations) -
 
 async def test_views_of_events_that_are_due_together_are_bounded(operations: Operations) -> None:
     lines = Lines(Line())
-    for number in range(MAX_SHARED + 2):
+    for number in range(MAX_SHARED_RESULTS + 2):
         await deliver_due(operations, lines, f"subscription {{ lines {{ n{number}: number }} }}")
-    assert len(lines.rendered) == MAX_SHARED
+    assert len(lines.rendered) == MAX_SHARED_RESULTS
 
 
 async def test_progress_has_no_result_and_is_nobody_elses(operations: Operations) -> None:
