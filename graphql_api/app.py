@@ -18,16 +18,12 @@ from graphql_api.execution.persisted_documents import (
     TrustedDocuments,
     load_manifest,
 )
-from graphql_api.gateway.background import Background
-from graphql_api.gateway.collectors import DocumentCollector, FeedCollector, PoolCollector
 from graphql_api.gateway.errors import mask
-from graphql_api.gateway.gateway import Caller, Service
-from graphql_api.gateway.idempotency import Idempotency
-from graphql_api.gateway.idempotency_keys import IdempotencyKeys
-from graphql_api.gateway.limits import Limits
-from graphql_api.gateway.metrics import Metrics
+from graphql_api.gateway.gateway import Caller, Gateway, TransportLimits
+from graphql_api.gateway.idempotency import IdempotencyKeys
+from graphql_api.gateway.metrics import DocumentCollector, FeedCollector, Metrics, PoolCollector
+from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.identity.authenticator import Identity
-from graphql_api.identity.rate_limit import Budget
 from graphql_api.identity.signing_keys import derive, signing_key
 from graphql_api.identity.viewer import Viewer
 from graphql_api.log_feed.feed import Feed, FeedOptions
@@ -48,10 +44,8 @@ _LAST_WORDS = 5.0
 def create_app(settings: Settings) -> FastAPI:
     """The whole service over the database that `settings` name. Raises ValueError if they name none."""
     services = build_services(settings)
+    gateway = build_gateway(settings, services)
     development = settings.profile == "development"
-
-    def make_context(viewer: Viewer, caller: Caller) -> Context:
-        return Context(viewer, services, client=caller.address)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -59,51 +53,49 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             yield
         finally:
-            await background.finish(_LAST_WORDS)
-            if budget is not None:
-                await budget.close()
+            await gateway.close(_LAST_WORDS)
             await close_services(services)
 
-    budget = build_budget(settings)
-    background = Background()
+    return Application(
+        title="graphql-api",
+        openapi_url=None,
+        lifespan=lifespan,
+        routes=routes(
+            gateway,
+            ready=services.database.ping,
+            get_requests=settings.get_requests or ("open" if development else "off"),
+            allowed_origins=settings.allowed_origins,
+            graphiql=page(settings.demo_logins) if development else None,
+        ),
+    )
+
+
+def build_gateway(settings: Settings, services: Services) -> Gateway:
+    """Returns what all transports share: operations, authentication, limits and metrics."""
     operations = build_operations(settings)
-    service = Service(
+
+    def make_context(viewer: Viewer, caller: Caller) -> Context:
+        return Context(viewer, services, client=caller.address)
+
+    return Gateway(
         operations,
-        services.identity.authenticate,
-        services.identity.recheck,
+        services.identity,
         make_context,
-        Limits.of(settings),
-        Metrics(
+        limits=TransportLimits.from_settings(settings),
+        metrics=Metrics(
             (
                 FeedCollector(services.feed.stats),
                 PoolCollector(services.database),
                 DocumentCollector(operations),
             )
         ),
-        budget,
-        Idempotency(
-            IdempotencyKeys(
-                services.database,
-                lifetime=settings.idempotency_lifetime,
-                lease=settings.operation_timeout + _SPARE,
-            ),
-            unkeyed=OPEN_MUTATIONS,
-            background=background,
+        rate_limiter=build_rate_limiter(settings),
+        idempotency_keys=IdempotencyKeys(
+            services.database,
+            lifetime=settings.idempotency_lifetime,
+            lease=settings.operation_timeout + _SPARE,
         ),
-        background,
-        OPEN_MUTATIONS,
-    )
-    return Application(
-        title="graphql-api",
-        openapi_url=None,
-        lifespan=lifespan,
-        routes=routes(
-            service,
-            ready=services.database.ping,
-            get_requests=settings.get_requests or ("open" if development else "off"),
-            allowed_origins=settings.allowed_origins,
-            graphiql=page(settings.demo_logins) if development else None,
-        ),
+        open_fields=OPEN_MUTATIONS,
     )
 
 
@@ -143,12 +135,12 @@ def build_persisted(settings: Settings) -> PersistedDocuments:
     return NoDocuments()
 
 
-def build_budget(settings: Settings) -> Budget | None:
-    """What a viewer may ask in a minute, if there is to be a limit."""
+def build_rate_limiter(settings: Settings) -> RateLimiter | None:
+    """Returns what limits the points of a viewer in a minute, if there is to be a limit."""
     points = settings.points_per_minute
     if points is None and settings.profile == "production":
         points = 20 * settings.max_cost
-    return Budget(points, settings.redis_url) if points else None
+    return RateLimiter(points, settings.redis_url) if points else None
 
 
 def build_services(settings: Settings) -> Services:

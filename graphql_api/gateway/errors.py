@@ -9,7 +9,7 @@ from typing import Any
 from graphql import GraphQLError, located_error
 
 from graphql_api.execution.results import Result
-from graphql_api.identity.rate_limit import BudgetSpentError
+from graphql_api.gateway.rate_limit import RateLimitExceededError
 from graphql_api.postgres.database import DatabaseUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -32,10 +32,10 @@ class HTTPError(Exception):
         super().__init__(message)
         self.status = status
         self.headers = headers
-        self.result = refusal(GraphQLError(message, extensions={"code": code, **extensions}))
+        self.result = error_result(GraphQLError(message, extensions={"code": code, **extensions}))
 
 
-def refusal(*errors: GraphQLError) -> Result:
+def error_result(*errors: GraphQLError) -> Result:
     """A response without data."""
     return Result(errors=errors, executed=False)
 
@@ -45,7 +45,7 @@ def unavailable(message: str) -> HTTPError:
     return HTTPError(HTTPStatus.SERVICE_UNAVAILABLE, UNAVAILABLE, message, RETRY_AFTER)
 
 
-def rate_limited(error: BudgetSpentError) -> HTTPError:
+def rate_limited(error: RateLimitExceededError) -> HTTPError:
     """What a viewer has to wait for."""
     wait = error.retry_after
     return HTTPError(
@@ -76,17 +76,17 @@ def mask(error: GraphQLError) -> GraphQLError:
     return _replaced(error, INTERNAL, f"unexpected error, logged as {incident}", incident=incident)
 
 
-def unexpected(error: Exception) -> HTTPError:
+def internal_error(error: Exception) -> HTTPError:
     """What the client gets when our own code failed around the operation."""
-    result = masked(error)
+    result = masked_result(error)
     failure = HTTPError(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL, result.errors[0].message)
     failure.result = result
     return failure
 
 
-def masked(error: Exception) -> Result:
+def masked_result(error: Exception) -> Result:
     """The response to an operation that failed as a whole."""
-    return refusal(mask(located_error(error)))
+    return error_result(mask(located_error(error)))
 
 
 def _cause(error: GraphQLError) -> Exception | None:

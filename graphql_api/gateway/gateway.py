@@ -1,12 +1,13 @@
-"""What every transport needs: who asks, what they run, and how much of it at once."""
+"""What stands between every transport and the execution: authentication, limits, deadlines, metrics."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
 
 from graphql import OperationType
 from starlette.datastructures import Headers
@@ -14,16 +15,45 @@ from starlette.types import Receive
 
 from graphql_api.execution.operations import GraphQLRequest, Operation, Operations
 from graphql_api.execution.results import Result, Results
-from graphql_api.gateway.background import Background
-from graphql_api.gateway.deadline import ClientGoneError, Deadline
-from graphql_api.gateway.errors import HTTPError, masked, rate_limited, unavailable
-from graphql_api.gateway.idempotency import Idempotency
-from graphql_api.gateway.limits import Limits
+from graphql_api.gateway.errors import HTTPError, masked_result, rate_limited, unavailable
+from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys
 from graphql_api.gateway.metrics import Metrics
+from graphql_api.gateway.rate_limit import RateLimiter, RateLimitExceededError
 from graphql_api.identity.errors import InvalidTokenError
-from graphql_api.identity.rate_limit import Budget, BudgetSpentError
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
 from graphql_api.postgres.database import DatabaseUnavailableError
+from graphql_api.settings import Settings
+
+T = TypeVar("T")
+
+_WATCH_AFTER = 0.05
+"""Seconds before a Deadline starts its task: most operations are over by then, and pay for a timer only."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransportLimits:
+    """Sizes in bytes, times in seconds. `Settings` has a field of each name, and describes it."""
+
+    max_body_size: int
+    max_header_size: int
+    max_message_size: int
+    max_concurrent_operations: int
+    max_connections: int
+    max_sockets: int
+    max_socket_subscriptions: int
+    receive_timeout: float
+    send_timeout: float
+    operation_timeout: float
+    socket_init_timeout: float
+    heartbeat: float
+    identity_recheck: float
+    drain_time: float
+    shutdown_timeout: int
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "TransportLimits":
+        """Returns the limits of a deployment."""
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,56 +61,69 @@ class Caller:
     """Where a request came from."""
 
     address: str
-    """The network address, as the nearest trusted proxy tells it; empty if unknown."""
+    """The network address, as the nearest trusted proxy reports it; empty if unknown."""
     headers: Headers
 
 
-Authenticate = Callable[[str], Awaitable[Viewer]]
-"""Tells the viewer of a bearer token. Raises InvalidTokenError or DatabaseUnavailableError."""
-Recheck = Callable[[Viewer], Awaitable[Viewer]]
-"""Tells what has become of a viewer, past any cache. Raises as Authenticate does."""
-MakeContext = Callable[[Viewer, Caller], Any]
+class Authenticator(Protocol):
+    """Finds the viewer of a token. Both methods raise InvalidTokenError or DatabaseUnavailableError."""
+
+    async def authenticate(self, token: str) -> Viewer:
+        """Returns the viewer of an access or service token."""
+
+    async def recheck(self, viewer: Viewer) -> Viewer:
+        """Returns the viewer as they are now, read past any cache."""
+
+
+ContextFactory = Callable[[Viewer, Caller], Any]
 """Makes the context of one operation, or of one event of a subscription."""
 
 
-def unauthenticated(message: str) -> HTTPError:
-    """An Authorization that doesn't count. Without one a request is served as nobody's."""
-    challenge = (b"www-authenticate", b'Bearer error="invalid_token"')
-    return HTTPError(HTTPStatus.UNAUTHORIZED, "UNAUTHENTICATED", message, (challenge,))
-
-
-class Service:
-    """One for the process: the operations, with the edge's rules around them."""
+class Gateway:
+    """Authenticates, limits, times and counts the operations of all transports. One to a process."""
 
     def __init__(
         self,
         operations: Operations,
-        authenticate: Authenticate,
-        recheck: Recheck,
-        make_context: MakeContext,
-        limits: Limits,
-        metrics: Metrics,
-        budget: Budget | None = None,
-        idempotency: Idempotency | None = None,
-        background: Background | None = None,
+        authenticator: Authenticator,
+        make_context: ContextFactory,
+        *,
+        limits: TransportLimits,
+        metrics: Metrics | None = None,
+        rate_limiter: RateLimiter | None = None,
+        idempotency_keys: IdempotencyKeys | None = None,
         open_fields: Collection[str] = (),
     ) -> None:
-        self.operations = operations
+        """`open_fields` at the root may be asked for by anyone, and answer with secrets (tokens).
+
+        So a bad token doesn't hinder them, and their answers are never stored under an Idempotency-Key.
+        """
         self.limits = limits
-        self.metrics = metrics
-        self._budget = budget
-        self._idempotency = idempotency
-        self._background = background or Background()
-        self._open_fields = frozenset(open_fields) | {"__typename"}
-        self._authenticate = authenticate
-        self._recheck = recheck
+        self.metrics = metrics or Metrics()
+        self._operations = operations
+        self._authenticator = authenticator
         self._make_context = make_context
+        self._rate_limiter = rate_limiter
+        self._background = BackgroundTasks()
+        self._idempotency = (
+            Idempotency(idempotency_keys, open_fields, self._background.start) if idempotency_keys else None
+        )
+        self._open_fields = frozenset(open_fields) | {"__typename"}
         self._running = 0
-        metrics.running.set_function(lambda: self._running)
+        self.metrics.running.set_function(lambda: self._running)
         self._connections = 0
 
-    async def identify(self, authorization: str | None) -> Viewer:
-        """The viewer of an Authorization header. Raises HTTPError: 401, or 503 if that can't be told now."""
+    async def close(self, patience: float) -> None:
+        """Waits for mutations whose clients have gone, `patience` seconds at most, and lets go of Redis."""
+        await self._background.finish(patience)
+        if self._rate_limiter is not None:
+            await self._rate_limiter.close()
+
+    async def authenticate(self, authorization: str | None) -> Viewer:
+        """Returns the viewer of an Authorization header, anonymous without one.
+
+        Raises HTTPError: 401, or 503 while the database can't be reached.
+        """
         if not authorization:
             return ANONYMOUS
         scheme, _, token = authorization.partition(" ")
@@ -88,20 +131,20 @@ class Service:
         if scheme.lower() != "bearer" or not token:
             raise unauthenticated("Authorization: must be Bearer and an access token")
         try:
-            return await self._authenticate(token)
+            return await self._authenticator.authenticate(token)
         except InvalidTokenError as error:
             raise unauthenticated(str(error)) from None
         except (DatabaseUnavailableError, TimeoutError):
             raise unavailable("the database can't be reached at the moment: try again") from None
 
-    async def identify_for(self, operation: Operation | Result, authorization: str) -> Viewer:
-        """Who asks for an operation. Raises as `identify` does.
+    async def authenticate_for(self, operation: Operation | Result, authorization: str) -> Viewer:
+        """Returns the viewer of an operation. Raises as `authenticate` does.
 
-        A token that doesn't count is no hindrance to what is open to anyone: clients send theirs with
-        everything, even with what gets them a new one.
+        A bad token doesn't hinder an operation that is open to anyone: clients send theirs with everything,
+        even with what gets them a new one.
         """
         try:
-            return await self.identify(authorization)
+            return await self.authenticate(authorization)
         except HTTPError as error:
             is_open = isinstance(operation, Operation) and operation.root_fields <= self._open_fields
             if is_open and error.status is HTTPStatus.UNAUTHORIZED:
@@ -109,9 +152,9 @@ class Service:
             raise
 
     async def recheck(self, viewer: Viewer) -> Viewer:
-        """Wait until a viewer who stays connected is due to be checked, and tell the viewer anew.
+        """Waits until the token of a viewer who stays connected is due, checks it, and returns the viewer.
 
-        Raises HTTPError (401) if the token has ended. An outage says nothing about it: the viewer stays.
+        Raises HTTPError (401) if the token has ended. While the database is away, the viewer stays as before.
         """
         wait = self.limits.identity_recheck
         if viewer.expires_at is not None:
@@ -120,45 +163,72 @@ class Service:
         if viewer.expires_at is not None and viewer.expires_at <= datetime.now(UTC):
             raise unauthenticated("the token has expired")
         try:
-            return await self._recheck(viewer)
+            return await self._authenticator.recheck(viewer)
         except InvalidTokenError as error:
             raise unauthenticated(str(error)) from None
         except (DatabaseUnavailableError, TimeoutError):
             return viewer
 
-    def refuse(self, operation: Operation, viewer: Viewer, caller: Caller) -> Result | None:
-        """Why a viewer may not run an operation (any more); None if they may."""
-        return self.operations.refuse(operation, self._make_context(viewer, caller))
+    def check_permission(self, operation: Operation, viewer: Viewer, caller: Caller) -> Result | None:
+        """Returns the errors of a viewer who may not run an operation (any more); None if they may."""
+        return self._operations.refuse(operation, self._make_context(viewer, caller))
 
-    async def prepare(self, request: GraphQLRequest, caller: Caller) -> Operation:
-        """Find the operation that a request names.
+    async def find_operation(self, request: GraphQLRequest, caller: Caller) -> Operation:
+        """Returns the operation that a request names, its document parsed and validated.
 
-        A document that is new to the process has to be read, which costs the caller's address a point for
-        each character. Raises HTTPError (429) if they are spent, and RequestError.
+        A document that is new to the process costs the caller's address a point for each character. Raises
+        HTTPError (429) if the address has too few left, and RequestError.
         """
-        if request.query and not self.operations.documents.knows(request.query):
-            await self._spend(len(request.query), ANONYMOUS, caller)
-        return self.operations.prepare(request)
+        if request.query and not self._operations.documents.knows(request.query):
+            await self._take_points(len(request.query), ANONYMOUS, caller)
+        return self._operations.prepare(request)
 
-    async def execute(
+    async def run_operation(
         self, operation: Operation, viewer: Viewer, caller: Caller, receive: Receive | None = None
     ) -> Result:
-        """Run a query or a mutation within its time.
+        """Runs a query or a mutation within its time.
 
-        Raises HTTPError if too many are under way (503), if the viewer's points are spent (429) or for what
-        is wrong with an Idempotency-Key, and ClientGoneError once `receive` tells that the client has hung
-        up. A mutation that has begun runs to its end all the same.
+        Raises HTTPError if too many are running (503), if the viewer has too few points left (429) or for
+        what is wrong with an Idempotency-Key, and ClientGoneError once `receive` reports that the client has
+        hung up. A mutation that has begun runs to its end all the same.
         """
-        left = await self._spend(operation.cost, viewer, caller)
+        remaining = await self._take_points(operation.cost, viewer, caller)
         if operation.kind is not OperationType.MUTATION:
             result = await self._execute(operation, viewer, caller, receive)
         else:
-            result = await asyncio.shield(self._background.start(self._change(operation, viewer, caller)))
+            result = await asyncio.shield(self._background.start(self._mutate(operation, viewer, caller)))
         if (operation.request.extensions or {}).get("cost"):
-            result.extensions = {**(result.extensions or {}), "cost": self._cost(operation, left)}
+            result.extensions = {**(result.extensions or {}), "cost": self._cost(operation, remaining)}
         return result
 
-    async def _change(self, operation: Operation, viewer: Viewer, caller: Caller) -> Result:
+    async def open_subscription(
+        self, operation: Operation, viewer: Callable[[], Viewer], caller: Caller
+    ) -> AsyncGenerator[Results, None]:
+        """Returns the results of a subscription. Close the generator to end it.
+
+        `viewer` is called for each event, since permissions may change meanwhile. Its points are taken when
+        it begins. Raises HTTPError (429) if too few are left.
+        """
+        await self._take_points(operation.cost, viewer(), caller)
+        return self._operations.subscribe(
+            operation, lambda: self._make_context(viewer(), caller), lambda: viewer().reading
+        )
+
+    @contextmanager
+    def connection(self, transport: str) -> Iterator[None]:
+        """Counts an open socket or event stream. Raises HTTPError (503) if there are too many."""
+        if self._connections >= self.limits.max_sockets:
+            raise unavailable("too many connections are open: try again")
+        self._connections += 1
+        gauge = self.metrics.connections.labels(transport)
+        gauge.inc()
+        try:
+            yield
+        finally:
+            self._connections -= 1
+            gauge.dec()
+
+    async def _mutate(self, operation: Operation, viewer: Viewer, caller: Caller) -> Result:
         def run() -> Awaitable[Result]:
             return self._execute(operation, viewer, caller, None)
 
@@ -173,51 +243,111 @@ class Service:
         self._running += 1
         try:
             async with Deadline(self.limits.operation_timeout, receive):
-                return await self.operations.execute(operation, self._make_context(viewer, caller))
+                return await self._operations.execute(operation, self._make_context(viewer, caller))
         except ClientGoneError:
             raise
         except Exception as error:  # noqa: BLE001 - masked and logged
-            return masked(error)
+            return masked_result(error)
         finally:
             self._running -= 1
 
-    async def subscribe(
-        self, operation: Operation, viewer: Callable[[], Viewer], caller: Caller
-    ) -> AsyncGenerator[Results, None]:
-        """Run a subscription. `viewer` is asked anew for each event, since rights can change meanwhile.
-
-        Its points are spent when it begins. Raises HTTPError (429) if they can't be.
-        """
-        await self._spend(operation.cost, viewer(), caller)
-        return self.operations.subscribe(
-            operation, lambda: self._make_context(viewer(), caller), lambda: viewer().reading
-        )
-
-    async def _spend(self, points: int, viewer: Viewer, caller: Caller) -> int | None:
-        """Take points from the viewer's budget, if there is one, and tell what is left of it."""
-        if self._budget is None:
+    async def _take_points(self, points: int, viewer: Viewer, caller: Caller) -> int | None:
+        """Takes points from the viewer, and returns how many are left; None where there is no rate limit."""
+        if self._rate_limiter is None:
             return None
         try:
-            return await self._budget.spend(viewer, caller.address, points)
-        except BudgetSpentError as error:
+            return await self._rate_limiter.take(viewer, caller.address, points)
+        except RateLimitExceededError as error:
             raise rate_limited(error) from None
 
-    def _cost(self, operation: Operation, left: int | None) -> dict[str, int]:
+    def _cost(self, operation: Operation, remaining: int | None) -> dict[str, int]:
         cost = {"requested": operation.cost}
-        if self.operations.max_cost is not None:
-            cost["maximum"] = self.operations.max_cost
-        return cost if left is None else {**cost, "remaining": left}
+        if self._operations.max_cost is not None:
+            cost["maximum"] = self._operations.max_cost
+        return cost if remaining is None else {**cost, "remaining": remaining}
 
-    @contextmanager
-    def connection(self, transport: str) -> Iterator[None]:
-        """Hold a place for an open socket or stream. Raises HTTPError (503) if there is none."""
-        if self._connections >= self.limits.max_sockets:
-            raise unavailable("too many connections are open: try again")
-        self._connections += 1
-        gauge = self.metrics.connections.labels(transport)
-        gauge.inc()
+
+def unauthenticated(message: str) -> HTTPError:
+    """Returns the error for an Authorization that isn't valid."""
+    challenge = (b"www-authenticate", b'Bearer error="invalid_token"')
+    return HTTPError(HTTPStatus.UNAUTHORIZED, "UNAUTHENTICATED", message, (challenge,))
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection before it had its answer."""
+
+
+class Deadline:
+    """Cancels what runs in the block after `seconds`, or once `receive` reports that the client is gone.
+
+    Raises TimeoutError or ClientGoneError in its place.
+    """
+
+    def __init__(self, seconds: float, receive: Receive | None = None) -> None:
+        self._seconds = seconds
+        self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
+        self._reason: Exception | None = None
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - narrows; a coroutine runs in a task
+        self._task = task
+        self._timer = asyncio.get_running_loop().call_later(min(_WATCH_AFTER, self._seconds), self._start)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._reason is not None and isinstance(error, asyncio.CancelledError):
+            self._task.uncancel()
+            raise self._reason from None
+
+    def _start(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
         try:
-            yield
-        finally:
-            self._connections -= 1
-            gauge.dec()
+            async with asyncio.timeout(max(0.0, self._seconds - _WATCH_AFTER)):
+                await self._hangup()
+        except TimeoutError as error:
+            self._reason = error
+        else:
+            self._reason = ClientGoneError()
+        self._task.cancel()
+
+    async def _hangup(self) -> None:
+        if self._receive is None:
+            await asyncio.Event().wait()  # nobody can hang up
+        else:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+
+
+class BackgroundTasks:
+    """Tasks that run to their end even if nobody waits for them, such as a mutation whose client has gone."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()  # the event loop itself holds them weakly
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Starts a task."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def finish(self, patience: float) -> None:
+        """Waits until all tasks are done, and cancels those that aren't after `patience` seconds."""
+        try:
+            async with asyncio.timeout(patience):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+        except TimeoutError:
+            while self._tasks:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.wait(self._tasks)

@@ -1,61 +1,113 @@
-"""Idempotency-Key: a mutation sent again under its key is answered as before, and not carried out again.
+"""Idempotency-Key: a mutation sent again under its key gets the same answer, and isn't carried out again.
 
-As the IETF's draft of the header has it: 422 for a key that stands for another request, 409 for one whose
-request is under way. Keys are a viewer's own. Where HTTP has the header, any transport may have
+As the IETF's draft of the header has it: 422 for a key that was sent with another request, 409 for one whose
+request is still running. Keys belong to a viewer. Where HTTP has the header, any transport may have
 `extensions.idempotencyKey`.
+
+`Idempotency` is the policy, `IdempotencyKeys` the storage. Running a keyed mutation is an *attempt* with an
+id of its own. Every transaction of the attempt begins by adding one to `effects` in the key's row, under that
+id. So the row says whether anything was changed, whenever the process may have died; and an attempt that was
+taken for dead, and whose key was claimed by another, can't change anything any more.
 """
 
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Collection
-from functools import partial
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from hashlib import sha256
 from http import HTTPStatus
+from typing import Any
 
 import orjson
+from sqlalchemy import (
+    Double,
+    Interval,
+    LargeBinary,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import UUID, insert
 
 from graphql_api.execution.operations import Operation
 from graphql_api.execution.results import Result
-from graphql_api.gateway.background import Background
 from graphql_api.gateway.errors import RETRY_AFTER, TIMEOUT, UNAVAILABLE, HTTPError, unavailable
-from graphql_api.gateway.idempotency_keys import (
-    AnswerLostError,
-    Claim,
-    IdempotencyKeys,
-    KeyInUseError,
-    KeyReusedError,
-)
 from graphql_api.identity.viewer import Viewer
-from graphql_api.postgres.database import DatabaseUnavailableError, beginning_with
+from graphql_api.postgres.database import (
+    Database,
+    DatabaseUnavailableError,
+    Transaction,
+    beginning_with,
+)
+from graphql_api.postgres.statement import Statement, compile_statement
+from graphql_api.postgres.tables import idempotency_keys as _keys
 
 logger = logging.getLogger(__name__)
 
+MAX_EXPIRED = 100
+"""Expired keys that a claim deletes."""
+
 _KEY = re.compile(r"[!-~]{1,255}")
-_UNKNOWN = frozenset({UNAVAILABLE, TIMEOUT})
+_UNKNOWN_OUTCOME = frozenset({UNAVAILABLE, TIMEOUT})
 """Codes of errors that leave open whether the change was made."""
 _PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds between attempts to settle with a database that is away."""
+"""Seconds between attempts to store an answer while the database is away."""
 _PATIENCE = 1.0
-"""Seconds that an answer waits for being settled."""
+"""Seconds that an answer waits for being stored before it is sent."""
+
+StartTask = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+"""Starts a task that the process waits for when it stops."""
+
+
+class KeyReusedError(Exception):
+    """The key was sent before with another request."""
+
+
+class KeyInUseError(Exception):
+    """The same request is running under this key."""
+
+
+class AnswerLostError(Exception):
+    """The change was made under this key, and its answer was never stored."""
+
+
+class ClaimLostError(Exception):
+    """The attempt was taken for dead, and another has claimed its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An attempt's hold on its key, until the answer is stored or the key is released."""
+
+    viewer: str
+    key: str
+    attempt: str
 
 
 class Idempotency:
     """Carries out each keyed mutation once.
 
-    Fields of `unkeyed` neither need a key nor take one: they are open to anyone, and answer with secrets that
-    aren't to be stored.
+    Mutations of `keyless_fields` neither need a key nor take one: their answers hold secrets, which aren't to
+    be stored.
     """
 
-    def __init__(self, keys: IdempotencyKeys, unkeyed: Collection[str], background: Background) -> None:
+    def __init__(self, keys: "IdempotencyKeys", keyless_fields: Collection[str], start: StartTask) -> None:
         self._keys = keys
-        self._unkeyed = frozenset(unkeyed)
-        self._background = background
+        self._keyless_fields = frozenset(keyless_fields)
+        self._start = start
 
     async def once(
         self, operation: Operation, viewer: Viewer, run: Callable[[], Awaitable[Result]]
     ) -> Result:
-        """What `run` answers, or has answered before under the operation's key. Raises HTTPError."""
+        """Returns what `run` returns, or the answer stored under the operation's key. Raises HTTPError."""
         key = find_key(operation)
         if key is None or viewer.principal is None or not self._takes_key(operation):
             return await run()
@@ -63,7 +115,7 @@ class Idempotency:
         if isinstance(claim, bytes):
             return Result.rendered(claim)
         try:
-            with beginning_with(partial(self._keys.count, claim)):
+            with beginning_with(partial(self._keys.count_effect, claim)):
                 result = await run()
             result.render()
         except BaseException:
@@ -73,11 +125,11 @@ class Idempotency:
         return result
 
     def _takes_key(self, operation: Operation) -> bool:
-        fields = operation.root_fields
-        if fields & self._unkeyed and not fields <= self._unkeyed:
-            names = ", ".join(sorted(fields & self._unkeyed))
+        keyless = operation.root_fields & self._keyless_fields
+        if keyless and not operation.root_fields <= self._keyless_fields:
+            names = ", ".join(sorted(keyless))
             raise _invalid(f"{names} can't be asked for together with other fields under a key")
-        return not fields & self._unkeyed
+        return not keyless
 
     async def _claim(self, viewer: str, key: str, request: bytes) -> Claim | bytes:
         try:
@@ -105,13 +157,13 @@ class Idempotency:
             raise unavailable("the database can't be reached at the moment: try again") from None
 
     async def _settle(self, claim: Claim, result: Result | None) -> None:
-        """Say what came of a claim; while the database is away, go on trying behind the answer's back."""
-        await asyncio.wait([self._background.start(self._settled(claim, result))], timeout=_PATIENCE)
+        """Stores an answer or releases the key; while the database is away, goes on trying in a task."""
+        await asyncio.wait([self._start(self._settle_with_retries(claim, result))], timeout=_PATIENCE)
 
-    async def _settled(self, claim: Claim, result: Result | None) -> None:
+    async def _settle_with_retries(self, claim: Claim, result: Result | None) -> None:
         for pause in _PAUSES:
             try:
-                await self._store(claim, result)
+                await self._store_or_release(claim, result)
             except (DatabaseUnavailableError, TimeoutError):
                 await asyncio.sleep(pause)
             except Exception:
@@ -119,23 +171,23 @@ class Idempotency:
                 return
             else:
                 return
-        # What was done is done, and counted: a repetition won't be carried out again.
+        # The effects are counted in the key's row: the mutation won't be carried out again.
         logger.warning("the answer under an Idempotency-Key couldn't be stored: the database stayed away")
 
-    async def _store(self, claim: Claim, result: Result | None) -> None:
-        """Store the answer; but where nothing was changed and something failed, free the key."""
-        if (result is None or result.errors) and await self._keys.give_up(claim):
+    async def _store_or_release(self, claim: Claim, result: Result | None) -> None:
+        """Stores the answer; but where nothing was changed and something failed, releases the key."""
+        if (result is None or result.errors) and await self._keys.release(claim):
             return
-        if result is not None and not _is_unknown(result):
-            await self._keys.keep(claim, result.render())
+        if result is not None and not _is_outcome_unknown(result):
+            await self._keys.store_answer(claim, result.render())
 
 
-def _is_unknown(result: Result) -> bool:
-    return any((error.extensions or {}).get("code") in _UNKNOWN for error in result.errors)
+def _is_outcome_unknown(result: Result) -> bool:
+    return any((error.extensions or {}).get("code") in _UNKNOWN_OUTCOME for error in result.errors)
 
 
 def find_key(operation: Operation) -> str | None:
-    """The key that a request came with. Raises HTTPError (400)."""
+    """Returns the key of a request, None without one. Raises HTTPError (400)."""
     key = (operation.request.extensions or {}).get("idempotencyKey")
     if key is None:
         return None
@@ -147,7 +199,7 @@ def find_key(operation: Operation) -> str | None:
 
 
 def digest_of(operation: Operation) -> bytes:
-    """What tells a request from every other."""
+    """Returns the SHA-256 of a request: its document, operation name and variables."""
     location = operation.document.ast.loc
     text = location.source.body if location else ""
     request = operation.request
@@ -158,3 +210,132 @@ def digest_of(operation: Operation) -> bytes:
 
 def _invalid(rule: str) -> HTTPError:
     return HTTPError(HTTPStatus.BAD_REQUEST, "IDEMPOTENCY_KEY_INVALID", f"Idempotency-Key: {rule}")
+
+
+class IdempotencyKeys:
+    """The keys of all viewers, in the primary database."""
+
+    def __init__(self, database: Database, *, lifetime: float, lease: float) -> None:
+        """`lifetime`: seconds for which answers are kept. `lease`: seconds after which an attempt is dead."""
+        self._database = database
+        self._lifetime = lifetime
+        self._lease = lease
+
+    async def claim(self, viewer: str, key: str, request: bytes) -> Claim | bytes:
+        """Claims a key for a request, given by its digest; or returns the answer that is stored under it.
+
+        Raises KeyReusedError, KeyInUseError, AnswerLostError or DatabaseUnavailableError.
+        """
+        row_key = {"viewer": viewer, "key": key}
+        seconds = {"lifetime": self._lifetime, "lease": self._lease}
+        claimed = await self._database.run(
+            lambda work: work.fetch(_claim(), **row_key, **seconds, request=request)
+        )
+        if claimed:
+            return Claim(viewer, key, claimed[0]["attempt"])
+        found = await self._database.fetch(_find(), **row_key)
+        if not found:  # released, or expired, between the two statements
+            raise KeyInUseError
+        (row,) = found
+        if row["request"] != request:
+            raise KeyReusedError
+        if row["answer"] is not None:
+            return bytes(row["answer"])
+        raise KeyInUseError if row["alive"] or not row["effects"] else AnswerLostError
+
+    async def count_effect(self, claim: Claim, transaction: Transaction) -> None:
+        """Adds one to the effects of an attempt, in the transaction that has the effect.
+
+        Raises ClaimLostError.
+        """
+        if not await transaction.fetch(_count_effect(), **_parameters(claim)):
+            raise ClaimLostError
+
+    async def store_answer(self, claim: Claim, answer: bytes) -> None:
+        """Stores the answer to be sent if the request comes again."""
+        await self._database.run(
+            lambda work: work.fetch(_store_answer(), **_parameters(claim), answer=answer)
+        )
+
+    async def release(self, claim: Claim) -> bool:
+        """Deletes the key unless something was changed under it. Returns whether it did."""
+        return bool(await self._database.run(lambda work: work.fetch(_release(), **_parameters(claim))))
+
+
+def _parameters(claim: Claim) -> dict[str, Any]:
+    return {"viewer": claim.viewer, "key": claim.key, "attempt": claim.attempt}
+
+
+_now = func.clock_timestamp()
+_is_key = and_(_keys.c.viewer == bindparam("viewer", type_=Text), _keys.c.key == bindparam("key", type_=Text))
+_is_claim = and_(_is_key, _keys.c.attempt == bindparam("attempt", type_=UUID(as_uuid=False)))
+
+
+def _after(parameter: str) -> Any:
+    """Returns the time that is as many seconds ahead as the parameter says."""
+    return _now + bindparam(parameter, type_=Double) * literal_column("interval '1 second'", Interval)
+
+
+@lru_cache
+def _claim() -> Statement:
+    expired = (
+        select(_keys.c.viewer, _keys.c.key)
+        .where(_keys.c.expires_at <= _now, ~_is_key)
+        .limit(literal_column(str(MAX_EXPIRED)))
+        .with_for_update(skip_locked=True)
+        .cte("expired")
+    )
+    deleted = (
+        delete(_keys).where(_keys.c.viewer == expired.c.viewer, _keys.c.key == expired.c.key).cte("deleted")
+    )
+    statement = insert(_keys).values(
+        viewer=bindparam("viewer", type_=Text),
+        key=bindparam("key", type_=Text),
+        request=bindparam("request", type_=LargeBinary),
+        leased_until=_after("lease"),
+        expires_at=_after("lifetime"),
+    )
+    new = statement.excluded
+    is_dead = and_(
+        _keys.c.request == new.request,
+        _keys.c.answer.is_(None),
+        _keys.c.effects == literal_column("0"),
+        _keys.c.leased_until <= _now,
+    )
+    upsert = statement.on_conflict_do_update(
+        index_elements=[_keys.c.viewer, _keys.c.key],
+        set_={
+            "request": new.request,
+            "attempt": func.gen_random_uuid(),
+            "effects": literal_column("0"),
+            "answer": None,
+            "leased_until": new.leased_until,
+            "expires_at": new.expires_at,
+        },
+        where=or_(_keys.c.expires_at <= _now, is_dead),
+    )
+    return compile_statement(upsert.returning(_keys.c.attempt).add_cte(deleted))
+
+
+@lru_cache
+def _find() -> Statement:
+    alive = (_keys.c.leased_until > _now).label("alive")
+    return compile_statement(select(_keys.c.request, _keys.c.answer, _keys.c.effects, alive).where(_is_key))
+
+
+@lru_cache
+def _count_effect() -> Statement:
+    counted = update(_keys).where(_is_claim).values(effects=_keys.c.effects + literal_column("1"))
+    return compile_statement(counted.returning(_keys.c.effects))
+
+
+@lru_cache
+def _store_answer() -> Statement:
+    stored = update(_keys).where(_is_claim).values(answer=bindparam("answer", type_=LargeBinary))
+    return compile_statement(stored)
+
+
+@lru_cache
+def _release() -> Statement:
+    deleted = delete(_keys).where(_is_claim, _keys.c.effects == literal_column("0"))
+    return compile_statement(deleted.returning(_keys.c.attempt))

@@ -16,7 +16,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
 from graphql_api.identity.errors import InvalidCredentialsError, RateLimitedError
-from graphql_api.identity.redis_limiter import SharedCounts
+from graphql_api.identity.redis_limiter import RedisLimiter
 from graphql_api.identity.tokens import digest
 from graphql_api.settings import Settings
 
@@ -46,7 +46,7 @@ class Attempts:
             settings.login_failures_per_address, window, "login-address"
         )
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._shared = SharedCounts(settings.redis_url) if settings.redis_url is not None else None
+        self._shared = RedisLimiter(settings.redis_url) if settings.redis_url is not None else None
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _TIMEOUT: Final = 1.0  # seconds; nobody waits longer for a count
 
 
-class SharedCounts:
+class RedisLimiter:
     """A limiter over Redis or Valkey. What it raises while that can't be reached is limits' StorageError."""
 
     def __init__(self, url: SecretStr) -> None:

@@ -10,10 +10,10 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graphql_api.dev.graphiql import files as page_files
-from graphql_api.gateway.gateway import Service
+from graphql_api.gateway.gateway import Gateway
 from graphql_api.transport import ops
 from graphql_api.transport.graphql_http import GetRequests, GraphQLEndpoint
-from graphql_api.transport.ws_endpoint import WebSocketEndpoint
+from graphql_api.transport.graphql_transport_ws import WebSocketEndpoint
 
 
 class Application(FastAPI):
@@ -42,7 +42,7 @@ class Application(FastAPI):
 
 
 def routes(
-    service: Service,
+    gateway: Gateway,
     *,
     ready: ops.Ready,
     get_requests: GetRequests = "off",
@@ -65,12 +65,12 @@ def routes(
     return [
         Route(
             "/graphql",
-            GraphQLEndpoint(service, get_requests=get_requests, page=graphiql),
+            GraphQLEndpoint(gateway, get_requests=get_requests, page=graphiql),
             middleware=[cors] if allowed_origins else None,
         ),
-        WebSocketRoute("/graphql", WebSocketEndpoint(service, allowed_origins=allowed_origins)),
+        WebSocketRoute("/graphql", WebSocketEndpoint(gateway, allowed_origins=allowed_origins)),
         Route("/healthz", ops.health),
         Route("/readyz", ops.readiness(ready)),
-        Route("/metrics", ops.metrics(service.metrics.registry)),
+        Route("/metrics", ops.metrics(gateway.metrics.registry)),
         *([page_files()] if graphiql is not None else []),
     ]

@@ -21,9 +21,8 @@ from graphql_api.execution.documents import RequestError
 from graphql_api.execution.operations import GraphQLRequest, Operation
 from graphql_api.execution.results import Result
 from graphql_api.gateway import errors
-from graphql_api.gateway.deadline import ClientGoneError
 from graphql_api.gateway.errors import HTTPError
-from graphql_api.gateway.gateway import Caller, Service
+from graphql_api.gateway.gateway import Caller, ClientGoneError, Gateway
 from graphql_api.identity.viewer import Viewer
 from graphql_api.transport.sse import EventStream
 
@@ -66,9 +65,9 @@ class GraphQLEndpoint:
     """
 
     def __init__(
-        self, service: Service, *, get_requests: GetRequests = "off", page: bytes | None = None
+        self, gateway: Gateway, *, get_requests: GetRequests = "off", page: bytes | None = None
     ) -> None:
-        self._service = service
+        self._gateway = gateway
         self._get_requests = get_requests
         self._page = page
 
@@ -89,17 +88,17 @@ class GraphQLEndpoint:
             request = await self._read(scope, headers, receive)
             caller = Caller((scope.get("client") or ("",))[0], Headers(scope=scope))
             operation = await self._prepare(scope["method"], request, caller)
-            viewer = await self._service.identify_for(
+            viewer = await self._gateway.authenticate_for(
                 operation, headers.get(b"authorization", b"").decode("latin-1")
             )
             if media is Media.EVENTS:
-                await EventStream(self._service, viewer, caller, receive, send).serve(operation)
+                await EventStream(self._gateway, viewer, caller, receive, send).serve(operation)
                 return
             kind, result = await self._run(operation, viewer, caller, receive)
             status = status_of(result, strict=media is Media.RESPONSE)
             later = errors.RETRY_AFTER if status is HTTPStatus.SERVICE_UNAVAILABLE else ()
             await respond(send, status, media, result.render(), *later)
-            self._service.metrics.answered("http", kind, perf_counter() - started, result)
+            self._gateway.metrics.observe("http", kind, perf_counter() - started, result)
         except ClientGoneError:
             pass
         except HTTPError as error:
@@ -110,13 +109,13 @@ class GraphQLEndpoint:
             stopping = errors.unavailable("this process is stopping: try again")
             await self._refuse(stopping, media, send, started)
         except Exception as error:  # noqa: BLE001 - masked and logged
-            await self._refuse(errors.unexpected(error), media, send, started)
+            await self._refuse(errors.internal_error(error), media, send, started)
 
     async def _prepare(self, method: str, request: GraphQLRequest, caller: Caller) -> Operation | Result:
         try:
-            operation = await self._service.prepare(request, caller)
+            operation = await self._gateway.find_operation(request, caller)
         except RequestError as error:
-            return errors.refusal(*error.errors)
+            return errors.error_result(*error.errors)
         if method == "GET" and operation.kind is OperationType.MUTATION:
             # Anyone may repeat, prefetch or cache a GET.
             raise _method_not_allowed("mutations aren't accepted by GET", "POST")
@@ -133,19 +132,19 @@ class GraphQLEndpoint:
                 "SUBSCRIPTION_NOT_SUPPORTED",
                 "subscriptions need a WebSocket (graphql-transport-ws) or Accept: text/event-stream",
             )
-        result = await self._service.execute(operation, viewer, caller, receive)
+        result = await self._gateway.run_operation(operation, viewer, caller, receive)
         return operation.kind.value, result
 
     async def _refuse(self, error: HTTPError, media: Media, send: Send, started: float) -> None:
         media = Media.RESPONSE if media is Media.RESPONSE else Media.JSON
         await respond(send, error.status, media, error.result.render(), *error.headers)
-        self._service.metrics.answered("http", "unknown", perf_counter() - started, error.result)
+        self._gateway.metrics.observe("http", "unknown", perf_counter() - started, error.result)
 
     async def _read(self, scope: Scope, headers: RawHeaders, receive: Receive) -> GraphQLRequest:
         try:
             if scope["method"] == "POST":
                 check_body_headers(headers)
-                body = await read_body(headers, receive, self._service.limits.max_body_size)
+                body = await read_body(headers, receive, self._gateway.limits.max_body_size)
                 return with_headers(read_parameters(parse_json(body)), headers)
             self._check_get(scope["method"], headers)
             return with_headers(read_query_string(scope["query_string"]), headers)

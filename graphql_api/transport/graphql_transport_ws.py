@@ -1,45 +1,160 @@
-"""One WebSocket that speaks graphql-transport-ws, in text frames.
+"""The protocol graphql-transport-ws, in text frames: endpoint, close codes, and the messages of a socket.
 
-One task reads its messages, one beats its heart, one checks its token, and each operation under way has one
-of its own. They live and die together: whatever ends the socket is raised as SocketClosed and ends them all.
-A send waits until the client has read what was sent before, so a slow client holds up its own operations,
-and memory stays at some 64 KiB, and a message, for each.
+One task of a socket reads its messages, one sends heartbeats, one rechecks its token, and each running
+operation has one of its own. They live and die together: whatever ends the socket is raised as SocketClosed
+and ends them all. A send waits until the client has read what was sent before, so a slow client holds up its
+own operations, and memory stays at some 64 KiB, and a message, for each.
 """
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import aclosing
+from enum import IntEnum
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 from graphql import OperationType
-from starlette.types import Receive, Send
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from graphql_api.execution.documents import RequestError
 from graphql_api.execution.operations import GraphQLRequest, Operation
 from graphql_api.execution.results import Result, Results
 from graphql_api.execution.subscriptions import MAX_SHARED_RESULTS
-from graphql_api.gateway.errors import HTTPError, masked, refusal, unavailable
-from graphql_api.gateway.gateway import Caller, Service
+from graphql_api.gateway.errors import HTTPError, error_result, masked_result, unavailable
+from graphql_api.gateway.gateway import Caller, Gateway
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
-from graphql_api.transport.close_codes import CloseCode, SocketClosed
 from graphql_api.transport.frames import FRAMES, around
 from graphql_api.transport.graphql_http import MalformedRequestError, parse_json, read_parameters
 
+PROTOCOL = "graphql-transport-ws"
+
+_CLOSE_TIMEOUT = 1.0
+_LONGEST_REASON = 120  # a close frame has room for 123 bytes
 _LONGEST_ID = 256
 _EVENTS_AT_A_TIME = 32  # a source that is always ready lets others run after so many
 
+logger = logging.getLogger(__name__)
 
-class Socket:
+
+class CloseCode(IntEnum):
+    """Why we close a socket, in the protocol's numbers. Clients come back after 1013, 4403 and 4408."""
+
+    INTERNAL_ERROR = 1011
+    TRY_AGAIN_LATER = 1013
+    BAD_REQUEST = 4400
+    UNAUTHORIZED = 4401
+    FORBIDDEN = 4403
+    BAD_SUBPROTOCOL = 4406
+    INIT_TIMEOUT = 4408
+    SUBSCRIBER_EXISTS = 4409
+    TOO_MANY_INITS = 4429
+
+
+class SocketClosed(Exception):  # noqa: N818 - an end, and not always an error
+    """The socket ends: closed by us with `code`, or by the client where that is None."""
+
+    def __init__(self, code: CloseCode | None = None, reason: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
+
+
+class WebSocketEndpoint:
+    """The ASGI application behind /graphql, for websocket scopes.
+
+    `allowed_origins` may connect besides our own. A client that is no browser sends no Origin, and passes.
+    """
+
+    def __init__(self, gateway: Gateway, *, allowed_origins: Collection[str] = ()) -> None:
+        self._gateway = gateway
+        self._allowed_origins = frozenset(allowed_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one socket."""
+        headers = Headers(scope=scope)
+        await receive()  # websocket.connect
+        if not origin_allowed(headers, self._allowed_origins):
+            await send({"type": "websocket.close", "code": CloseCode.FORBIDDEN})
+            return
+        try:
+            with self._gateway.connection("websocket"):
+                caller = Caller((scope.get("client") or ("",))[0], headers)
+                frames = FRAMES in scope.get("extensions", ())
+                socket = GraphQLSocket(self._gateway, caller, receive, send, takes_frames=frames)
+                await self._serve(scope, socket, send)
+        except HTTPError as error:
+            response = Response(error.result.render(), error.status, media_type="application/json")
+            response.raw_headers.extend(error.headers)
+            await response(scope, receive, send)
+
+    async def _serve(self, scope: Scope, socket: "GraphQLSocket", send: Send) -> None:
+        code: CloseCode | None = None
+        reason = ""
+        try:
+            if PROTOCOL in scope["subprotocols"]:
+                await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
+                await socket.serve()
+            else:
+                await send({"type": "websocket.accept"})
+                code, reason = CloseCode.BAD_SUBPROTOCOL, f"Subprotocol not acceptable: use {PROTOCOL}"
+        except* SocketClosed as ends:
+            end = next(leaves(ends))
+            code, reason = end.code, end.reason
+        except* Exception:
+            logger.exception("a socket failed")
+            code = CloseCode.INTERNAL_ERROR
+        if code is not None:
+            self._gateway.metrics.closes.labels(code).inc()
+            await close(send, code, reason)
+
+
+async def close(send: Send, code: int, reason: str) -> None:
+    """Close a socket, or leave it to the server if the client reads nothing any more."""
+    try:
+        async with asyncio.timeout(_CLOSE_TIMEOUT):
+            await send({"type": "websocket.close", "code": int(code), "reason": reason})
+    except (
+        OSError,
+        RuntimeError,
+    ):  # what servers raise once the connection is closed; a timeout is an OSError
+        return
+
+
+def leaves(group: BaseExceptionGroup[SocketClosed]) -> Iterator[SocketClosed]:
+    """The exceptions in a group of groups."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaves(error)
+        else:
+            yield error
+
+
+def origin_allowed(headers: Headers, allowed: Collection[str]) -> bool:
+    """Whether a page of this Origin may connect: browsers let every page open a socket to anywhere."""
+    origin = headers.get("origin")
+    if origin is None or origin in allowed or "*" in allowed:
+        return True
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:
+        return False
+    return bool(host) and host == headers.get("host")
+
+
+class GraphQLSocket:
     """An accepted socket, from its connection_init to its end."""
 
     def __init__(
-        self, service: Service, caller: Caller, receive: Receive, send: Send, *, takes_frames: bool = False
+        self, gateway: Gateway, caller: Caller, receive: Receive, send: Send, *, takes_frames: bool = False
     ) -> None:
         """`takes_frames`: the server has the extension `FRAMES`."""
-        self._service = service
+        self._gateway = gateway
         self._caller = caller
         self._receive = receive
         self._send = send
@@ -53,7 +168,7 @@ class Socket:
     async def serve(self) -> None:
         """Speak until the end. Raises SocketClosed, alone or in a group."""
         try:
-            async with asyncio.timeout(self._service.limits.socket_init_timeout):
+            async with asyncio.timeout(self._gateway.limits.socket_init_timeout):
                 await self._wait_for_init()
         except TimeoutError:
             raise SocketClosed(CloseCode.INIT_TIMEOUT, "Connection initialisation timeout") from None
@@ -111,7 +226,7 @@ class Socket:
             raise SocketClosed(CloseCode.BAD_REQUEST, f"Invalid message received: {error}") from None
         if identifier in self._running:
             raise SocketClosed(CloseCode.SUBSCRIBER_EXISTS, f"Subscriber for {identifier} already exists")
-        if len(self._unfinished) >= self._service.limits.max_socket_subscriptions:
+        if len(self._unfinished) >= self._gateway.limits.max_socket_subscriptions:
             await self._send_errors(identifier, unavailable("too many operations on this socket").result)
             return
         task = tasks.create_task(self._run(identifier, request))
@@ -136,24 +251,24 @@ class Socket:
 
     async def _run(self, identifier: str, request: GraphQLRequest) -> None:
         try:
-            operation = await self._service.prepare(request, self._caller)
+            operation = await self._gateway.find_operation(request, self._caller)
             if operation.kind is OperationType.SUBSCRIPTION:
                 await self._stream(identifier, operation)
             else:
                 await self._execute(identifier, operation)
         except RequestError as error:
-            await self._send_errors(identifier, refusal(*error.errors))
+            await self._send_errors(identifier, error_result(*error.errors))
         except HTTPError as error:
             await self._send_errors(identifier, error.result)
         except SocketClosed:
             raise
         except Exception as error:  # noqa: BLE001 - masked and logged
-            await self._send_errors(identifier, masked(error))
+            await self._send_errors(identifier, masked_result(error))
 
     async def _execute(self, identifier: str, operation: Operation) -> None:
         started = perf_counter()
-        result = await self._service.execute(operation, self._viewer, self._caller)
-        self._service.metrics.answered("websocket", operation.kind.value, perf_counter() - started, result)
+        result = await self._gateway.run_operation(operation, self._viewer, self._caller)
+        self._gateway.metrics.observe("websocket", operation.kind.value, perf_counter() - started, result)
         if result.executed:
             await self._send_next(identifier, Results([result]))
             await self._send_message({"id": identifier, "type": "complete"})
@@ -162,8 +277,8 @@ class Socket:
 
     async def _stream(self, identifier: str, operation: Operation) -> None:
         self._subscriptions[identifier] = operation
-        metrics = self._service.metrics
-        results = await self._service.subscribe(operation, lambda: self._viewer, self._caller)
+        metrics = self._gateway.metrics
+        results = await self._gateway.open_subscription(operation, lambda: self._viewer, self._caller)
         with metrics.subscriptions.track_inprogress():
             async with aclosing(results):
                 sent = 0
@@ -185,28 +300,28 @@ class Socket:
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(self._service.limits.heartbeat)
+            await asyncio.sleep(self._gateway.limits.heartbeat)
             await self._send_message({"type": "ping"})
 
     async def _recheck(self) -> None:
         while True:
             try:
-                self._viewer = await self._service.recheck(self._viewer)
+                self._viewer = await self._gateway.recheck(self._viewer)
             except HTTPError as error:
                 raise SocketClosed(CloseCode.FORBIDDEN, str(error)) from None
             refused = [
-                (identifier, refusal)
+                (identifier, denial)
                 for identifier, operation in self._subscriptions.items()
-                if (refusal := self._service.refuse(operation, self._viewer, self._caller)) is not None
+                if (denial := self._gateway.check_permission(operation, self._viewer, self._caller))
             ]
             for identifier, _ in refused:  # all of them before the first wait
                 self._cancel(identifier)
-            for identifier, refusal in refused:
-                await self._send_errors(identifier, refusal)
+            for identifier, denial in refused:
+                await self._send_errors(identifier, denial)
 
     async def _identify(self) -> Viewer:
         try:
-            return await self._service.identify(self._authorization)
+            return await self._gateway.authenticate(self._authorization)
         except HTTPError as error:
             known = error.status is HTTPStatus.UNAUTHORIZED
             code = CloseCode.FORBIDDEN if known else CloseCode.TRY_AGAIN_LATER
@@ -244,7 +359,7 @@ class Socket:
 
     async def _send_errors(self, identifier: str, result: Result) -> None:
         errors = [error.formatted for error in result.errors]
-        self._service.metrics.count_errors(result.errors)
+        self._gateway.metrics.count_errors(result.errors)
         await self._send_message({"id": identifier, "type": "error", "payload": errors})
 
     async def _send_message(self, message: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from starlette.types import Receive, Send
 from graphql_api.execution.operations import Operation
 from graphql_api.execution.results import Result, Results
 from graphql_api.gateway.errors import HTTPError
-from graphql_api.gateway.gateway import Caller, Service
+from graphql_api.gateway.gateway import Caller, Gateway
 from graphql_api.identity.viewer import Viewer
 
 _HEADERS = [
@@ -36,9 +36,9 @@ class EventStream:
     """A response that stays open. Its tasks live and die together, as a socket's do."""
 
     def __init__(
-        self, service: Service, viewer: Viewer, caller: Caller, receive: Receive, send: Send
+        self, gateway: Gateway, viewer: Viewer, caller: Caller, receive: Receive, send: Send
     ) -> None:
-        self._service = service
+        self._gateway = gateway
         self._viewer = viewer
         self._caller = caller
         self._receive = receive
@@ -49,7 +49,7 @@ class EventStream:
 
         Raises HTTPError before anything is sent, and nothing after.
         """
-        with self._service.connection("sse"):
+        with self._gateway.connection("sse"):
             await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -83,13 +83,13 @@ class EventStream:
             return
         try:
             if operation.kind is not OperationType.SUBSCRIPTION:
-                yield Results([await self._service.execute(operation, self._viewer, self._caller)])
+                yield Results([await self._gateway.run_operation(operation, self._viewer, self._caller)])
                 return
-            events = await self._service.subscribe(operation, lambda: self._viewer, self._caller)
+            events = await self._gateway.open_subscription(operation, lambda: self._viewer, self._caller)
         except HTTPError as error:
             yield Results([error.result])
             return
-        metrics = self._service.metrics
+        metrics = self._gateway.metrics
         with metrics.subscriptions.track_inprogress():
             async with aclosing(events):
                 async for together in events:
@@ -103,13 +103,13 @@ class EventStream:
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(self._service.limits.heartbeat)
+            await asyncio.sleep(self._gateway.limits.heartbeat)
             await self._write(b":\n\n")
 
     async def _recheck(self, operation: Operation | Result, streaming: asyncio.Task[None]) -> None:
         while True:
             try:
-                self._viewer = await self._service.recheck(self._viewer)
+                self._viewer = await self._gateway.recheck(self._viewer)
             except HTTPError as error:
                 # Without a complete: the client is to come back, and this tells it to renew its token first.
                 streaming.cancel()
@@ -117,7 +117,7 @@ class EventStream:
                 raise StreamEnded from None
             if not isinstance(operation, Operation) or operation.kind is not OperationType.SUBSCRIPTION:
                 continue
-            refusal = self._service.refuse(operation, self._viewer, self._caller)
+            refusal = self._gateway.check_permission(operation, self._viewer, self._caller)
             if refusal is not None:
                 streaming.cancel()
                 await self._write_next(refusal)
@@ -125,7 +125,7 @@ class EventStream:
 
     async def _write_next(self, result: Result) -> None:
         await self._write(b"event: next\ndata: %b\n\n" % result.render())
-        self._service.metrics.count_errors(result.errors)
+        self._gateway.metrics.count_errors(result.errors)
 
     async def _complete(self) -> NoReturn:
         await self._write(b"event: complete\ndata: \n\n")

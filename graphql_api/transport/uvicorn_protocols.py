@@ -13,7 +13,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request
 from websockets.protocol import State
 
-from graphql_api.gateway.limits import Limits
+from graphql_api.gateway.gateway import TransportLimits
 from graphql_api.transport.frames import FRAMES
 
 _LINGER = 1.0  # seconds
@@ -24,7 +24,7 @@ _STREAMED = b"\r\ntransfer-encoding: chunked\r\n"
 class ServerConfig(uvicorn.Config):
     """uvicorn's configuration with our limits in it, which is how they reach its protocols."""
 
-    def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: TransportLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.limits = limits
 
@@ -313,11 +313,11 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             super().shutdown()
 
 
-def limits_of(config: uvicorn.Config) -> Limits:
+def limits_of(config: uvicorn.Config) -> TransportLimits:
     """The limits that came with the configuration."""
     return cast("ServerConfig", config).limits
 
 
-def drain_delay(limits: Limits) -> float:
+def drain_delay(limits: TransportLimits) -> float:
     """When to cut a connection that a stopping process still has."""
     return random.uniform(0, limits.drain_time)  # noqa: S311 - spreads load, keeps no secret

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.supervisors import Multiprocess
 
-from graphql_api.gateway.limits import Limits
+from graphql_api.gateway.gateway import TransportLimits
 from graphql_api.settings import Settings
 from graphql_api.transport.uvicorn_protocols import HTTPProtocol, ServerConfig, WebSocketProtocol
 
@@ -61,7 +61,7 @@ def serve(app: str | Callable[[], ASGIApp], settings: Settings, listening: socke
 
 def configure(app: str | Callable[[], ASGIApp], settings: Settings) -> ServerConfig:
     """Uvicorn's configuration for these settings."""
-    limits = Limits.of(settings)
+    limits = TransportLimits.from_settings(settings)
     room = open_files(limits.max_connections + _OTHER_FILES) - _OTHER_FILES
     limits = replace(limits, max_connections=max(1, min(limits.max_connections, room)))
     return ServerConfig(

@@ -16,11 +16,10 @@ from graphql_api.execution.operations import Operations
 from graphql_api.execution.persisted_documents import PersistedDocuments
 from graphql_api.execution.results import Progress
 from graphql_api.gateway.errors import mask
-from graphql_api.gateway.gateway import Caller, Service
-from graphql_api.gateway.limits import Limits
+from graphql_api.gateway.gateway import Caller, Gateway, TransportLimits
 from graphql_api.gateway.metrics import Metrics
+from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
-from graphql_api.identity.rate_limit import Budget
 from graphql_api.identity.viewer import Login, Viewer
 from graphql_api.postgres.database import DatabaseUnavailableError
 from graphql_api.settings import Settings
@@ -217,9 +216,10 @@ schema = strawberry.Schema(Query, Mutation, Subscription)
 
 def create_app(
     world: World | None = None,
-    limits: Limits | None = None,
+    limits: TransportLimits | None = None,
+    *,
     persisted: PersistedDocuments | None = None,
-    budget: Budget | None = None,
+    rate_limiter: RateLimiter | None = None,
     collectors: Iterable[Collector] = (),
     **options: Any,
 ) -> Starlette:
@@ -230,23 +230,22 @@ def create_app(
         world.contexts += 1
         return Context(world, viewer, caller, world.contexts)
 
-    service = Service(
+    gateway = Gateway(
         Operations(schema, mask=mask, persisted=persisted),
-        world.authenticate,
-        world.recheck,
+        world,
         make_context,
-        limits or Limits.of(Settings()),
-        Metrics(collectors),
-        budget,
+        limits=limits or TransportLimits.from_settings(Settings()),
+        metrics=Metrics(collectors),
+        rate_limiter=rate_limiter,
     )
     options.setdefault("get_requests", "open")
-    return Starlette(routes=routes(service, ready=world.ready, **options))
+    return Starlette(routes=routes(gateway, ready=world.ready, **options))
 
 
 def some_time() -> datetime:
     return datetime.now(UTC) + timedelta(hours=1)
 
 
-def limited(**limits: Any) -> Limits:
+def limited(**limits: Any) -> TransportLimits:
     """The default limits, but for these."""
-    return replace(Limits.of(Settings()), **limits)
+    return replace(TransportLimits.from_settings(Settings()), **limits)

@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from graphql_api.gateway.limits import Limits
+from graphql_api.gateway.gateway import TransportLimits
 from graphql_api.settings import Settings
 from graphql_api.transport.uvicorn_server import configure
 from tests.transport.app import World, create_app
@@ -54,7 +54,7 @@ def serving(
     """Serve in a thread, with an event loop of its own."""
     world = World()
     chosen = Settings(**{"port": 0} | (settings or {}))
-    config = configure(lambda: create_app(world, Limits.of(chosen), **options), chosen)
+    config = configure(lambda: create_app(world, TransportLimits.from_settings(chosen), **options), chosen)
     if socket_protocol is not None:
         config.ws = socket_protocol
     listening = config.bind_socket()
@@ -76,7 +76,7 @@ Serve = Callable[..., Served]
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Serves with settings of the test's own: `serve(settings={…}, **options of routes)`."""
+    """Serves with settings of the test's own: `serve(settings={…}, **options of create_app)`."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(serving(**options))
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from graphql_api.transport.close_codes import CloseCode
+from graphql_api.transport.graphql_transport_ws import CloseCode
 
 PAGE = (Path(__file__).parents[2] / "docs" / "transports.md").read_text()
 

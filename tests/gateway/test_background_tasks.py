@@ -2,11 +2,11 @@
 
 import asyncio
 
-from graphql_api.gateway.background import Background
+from graphql_api.gateway.gateway import BackgroundTasks
 
 
 async def test_the_end_waits_for_what_is_under_way_and_for_what_that_begins() -> None:
-    background = Background()
+    background = BackgroundTasks()
     done: list[str] = []
 
     async def first() -> None:
@@ -24,7 +24,7 @@ async def test_the_end_waits_for_what_is_under_way_and_for_what_that_begins() ->
 
 
 async def test_what_takes_too_long_is_cancelled_and_may_clean_up() -> None:
-    background = Background()
+    background = BackgroundTasks()
     done: list[str] = []
 
     async def for_ever() -> None:

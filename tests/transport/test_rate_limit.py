@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from graphql_api.identity.rate_limit import Budget
+from graphql_api.gateway.rate_limit import RateLimiter
 from tests.transport.conftest import Serve, Served
 from tests.transport.http import RESPONSE, post
 from tests.transport.sockets import ask, connected, hear
@@ -16,7 +16,7 @@ QUERY = "{ hello }"
 @pytest.fixture
 def poor(serve: Serve) -> Served:
     """A server that lets everybody ask three times, and reads one document for their address."""
-    return serve(budget=Budget(len(QUERY) + 3))
+    return serve(rate_limiter=RateLimiter(len(QUERY) + 3))
 
 
 def asking(served: Served, **headers: str) -> httpx.AsyncClient:
@@ -69,7 +69,7 @@ async def test_sockets_are_paid_for_by_the_operation(poor: Served) -> None:
 
 async def test_streams_are_paid_for_when_they_begin(serve: Serve) -> None:
     query = "subscription { count(to: 2) }"
-    served = serve(budget=Budget(len(query) + 3))
+    served = serve(rate_limiter=RateLimiter(len(query) + 3))
     async with asking(served, accept="text/event-stream") as client:
         answers = [await post(client, query) for _ in range(4)]
 

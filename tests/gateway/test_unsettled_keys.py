@@ -9,10 +9,9 @@ from sqlalchemy import text
 
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.results import Result
-from graphql_api.gateway.background import Background
-from graphql_api.gateway.errors import HTTPError, mask, masked
-from graphql_api.gateway.idempotency import Idempotency
-from graphql_api.gateway.idempotency_keys import IdempotencyKeys
+from graphql_api.gateway.errors import HTTPError, mask, masked_result
+from graphql_api.gateway.gateway import BackgroundTasks
+from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database, DatabaseUnavailableError
 from graphql_api.postgres.statement import compile_statement
@@ -35,7 +34,7 @@ class Desk:
     proxy: Proxy
     database: Database
     connection: "asyncpg.Connection"
-    background: Background
+    background: BackgroundTasks
     idempotency: Idempotency
     made: int = 0
 
@@ -46,7 +45,7 @@ class Desk:
             try:
                 await run()
             except DatabaseUnavailableError as error:
-                return masked(error)
+                return masked_result(error)
             return Result(data={"write": self.made})
 
         return await self.idempotency.once(OPERATION, VIEWER, answer)
@@ -79,9 +78,9 @@ class Desk:
 async def desk(address: Address, connection: "asyncpg.Connection") -> AsyncIterator[Desk]:
     async with proxy_to(address) as proxy:
         database = Database(Address.parse(proxy.url(address, "?sslmode=disable")))
-        background = Background()
+        background = BackgroundTasks()
         keys = IdempotencyKeys(database, lifetime=3600, lease=3600)
-        yield Desk(proxy, database, connection, background, Idempotency(keys, (), background))
+        yield Desk(proxy, database, connection, background, Idempotency(keys, (), background.start))
         proxy.cut()
         await background.finish(0)
         await database.close()

@@ -5,7 +5,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from graphql_api.gateway.idempotency_keys import (
+from graphql_api.gateway.idempotency import (
     AnswerLostError,
     Claim,
     ClaimLostError,
@@ -43,7 +43,7 @@ async def change(database: Database, keys: IdempotencyKeys, claim: Claim) -> Non
     """An effect under a claim."""
 
     async def work(transaction: Transaction) -> None:
-        await keys.count(claim, transaction)
+        await keys.count_effect(claim, transaction)
         await transaction.fetch(ADD, email="changed")
 
     await database.run(work)
@@ -67,7 +67,7 @@ async def test_of_many_that_claim_at_once_one_does(keys: IdempotencyKeys) -> Non
 
 
 async def test_whoever_asks_again_gets_the_answer(keys: IdempotencyKeys) -> None:
-    await keys.keep(await claimed(keys), b"answer")
+    await keys.store_answer(await claimed(keys), b"answer")
     assert await keys.claim("ada", "key", REQUEST) == b"answer"
 
 
@@ -75,13 +75,13 @@ async def test_another_request_under_the_key_is_refused(keys: IdempotencyKeys) -
     claim = await claimed(keys)
     with pytest.raises(KeyReusedError):
         await keys.claim("ada", "key", OTHER)
-    await keys.keep(claim, b"answer")
+    await keys.store_answer(claim, b"answer")
     with pytest.raises(KeyReusedError):
         await keys.claim("ada", "key", OTHER)
 
 
 async def test_a_key_that_was_given_up_can_be_claimed(keys: IdempotencyKeys) -> None:
-    assert await keys.give_up(await claimed(keys))
+    assert await keys.release(await claimed(keys))
     assert isinstance(await keys.claim("ada", "key", OTHER), Claim)
 
 
@@ -90,7 +90,7 @@ async def test_a_key_under_which_something_changed_cant_be_given_up(
 ) -> None:
     claim = await claimed(keys)
     await change(database, keys, claim)
-    assert not await keys.give_up(claim)
+    assert not await keys.release(claim)
     with pytest.raises(KeyInUseError):
         await keys.claim("ada", "key", REQUEST)
 
@@ -99,15 +99,15 @@ async def test_a_statement_that_found_nothing_to_change_is_no_change(
     database: Database, keys: IdempotencyKeys
 ) -> None:
     claim = await claimed(keys)
-    with beginning_with(partial(keys.count, claim)):
+    with beginning_with(partial(keys.count_effect, claim)):
         assert await database.change(RENAME, email="nobody") == []
-    assert await keys.give_up(claim)
+    assert await keys.release(claim)
 
     claim = await claimed(keys)
-    with beginning_with(partial(keys.count, claim)):
+    with beginning_with(partial(keys.count_effect, claim)):
         await database.run(lambda transaction: transaction.fetch(ADD, email="somebody"))
         assert len(await database.change(RENAME, email="somebody")) == 1
-    assert not await keys.give_up(claim)
+    assert not await keys.release(claim)
 
 
 async def test_giving_up_waits_for_a_change_that_is_being_made(
@@ -115,8 +115,8 @@ async def test_giving_up_waits_for_a_change_that_is_being_made(
 ) -> None:
     claim = await claimed(keys)
     async with database.transaction() as transaction:
-        await keys.count(claim, transaction)
-        giving_up = asyncio.create_task(keys.give_up(claim))
+        await keys.count_effect(claim, transaction)
+        giving_up = asyncio.create_task(keys.release(claim))
         await asyncio.sleep(0.1)
         assert not giving_up.done()
     assert not await giving_up
@@ -147,24 +147,24 @@ async def test_a_change_that_was_rolled_back_counts_for_none(
     claim = await claimed(hasty)
 
     async def work(transaction: Transaction) -> None:
-        await hasty.count(claim, transaction)
+        await hasty.count_effect(claim, transaction)
         raise PermissionError
 
     with pytest.raises(PermissionError):
         await database.run(work)
-    assert await hasty.give_up(claim)
+    assert await hasty.release(claim)
 
 
 async def test_a_dead_attempt_stores_no_answer(hasty: IdempotencyKeys) -> None:
     dead = await claimed(hasty)
     await claimed(hasty)
-    await hasty.keep(dead, b"answer")
+    await hasty.store_answer(dead, b"answer")
     assert isinstance(await hasty.claim("ada", "key", REQUEST), Claim)
 
 
 async def test_an_expired_key_can_be_claimed_for_anything(database: Database) -> None:
     keys = IdempotencyKeys(database, lifetime=0, lease=HOUR)
-    await keys.keep(await claimed(keys), b"answer")
+    await keys.store_answer(await claimed(keys), b"answer")
     assert isinstance(await keys.claim("ada", "key", OTHER), Claim)
 
 

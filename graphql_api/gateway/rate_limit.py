@@ -1,0 +1,120 @@
+"""The points that a viewer may spend on operations in a minute, as a token bucket.
+
+A bucket holds a minute's worth of points, and fills up continuously: each second a sixtieth of it comes back.
+"""
+
+import logging
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from limits import RateLimitItemPerMinute
+from limits.errors import StorageError
+from pydantic import SecretStr
+
+from graphql_api.identity.login_throttle import network_of
+from graphql_api.identity.redis_limiter import RedisLimiter
+from graphql_api.identity.viewer import Viewer
+
+log = logging.getLogger(__name__)
+
+_MINUTE: Final = 60.0
+_RETRY_REDIS_AFTER: Final = 10.0
+"""Seconds for which Redis isn't asked after it has failed."""
+
+
+class RateLimitExceededError(Exception):
+    """Too few points are left. `retry_after` is the time to wait in whole seconds, 1 at least."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"the points of this minute are spent: try again in {retry_after} s")
+        self.retry_after = retry_after
+
+
+class RateLimiter:
+    """Limits every viewer, and every network address of anonymous requests, to `points_per_minute`.
+
+    Counts for this process, or for all processes together in Redis; while that can't be reached, for this
+    process again.
+    """
+
+    def __init__(self, points_per_minute: int, redis_url: SecretStr | None = None) -> None:
+        self._points_per_minute = points_per_minute
+        self._buckets = TokenBuckets(points_per_minute)
+        self._redis = RedisLimiter(redis_url) if redis_url is not None else None
+        self._item = RateLimitItemPerMinute(points_per_minute, 1, "points")
+        self._ask_redis_from = 0.0
+
+    async def take(self, viewer: Viewer, address: str, points: int) -> int:
+        """Takes points, one at least, and returns how many are left.
+
+        Raises RateLimitExceededError, and takes none.
+        """
+        owner = _owner(viewer, address)
+        points = max(points, 1)
+        if self._redis is not None and time.monotonic() >= self._ask_redis_from:
+            try:
+                return await self._take_in_redis(self._redis, owner, points)
+            except StorageError as error:
+                self._ask_redis_from = time.monotonic() + _RETRY_REDIS_AFTER
+                log.warning("Redis can't be reached, this process counts points for itself: %s", error)
+        return self._buckets.take(owner, points)
+
+    async def close(self) -> None:
+        """Closes the connections to Redis."""
+        if self._redis is not None:
+            await self._redis.close()
+
+    async def _take_in_redis(self, redis: RedisLimiter, owner: str, points: int) -> int:
+        taken = await redis.limiter.hit(self._item, owner, cost=points)
+        remaining = (await redis.limiter.get_window_stats(self._item, owner)).remaining
+        if not taken:
+            raise RateLimitExceededError(_seconds_to_refill(points - remaining, self._points_per_minute))
+        return remaining
+
+
+class TokenBuckets:
+    """One process's buckets, by owner.
+
+    Not the memory storage of `limits`, which goes through every owner's count at each request.
+    """
+
+    def __init__(self, points_per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._points_per_minute = points_per_minute
+        self._clock = clock
+        self._missing: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """How many points each bucket lacked, and when that was; the least recently used first."""
+
+    def __len__(self) -> int:
+        return len(self._missing)
+
+    def take(self, owner: str, points: int) -> int:
+        """Takes points, and returns how many are left. Raises RateLimitExceededError, and takes none."""
+        now = self._clock()
+        self._forget_full_ones(now)
+        missing, since = self._missing.get(owner, (0.0, now))
+        missing = max(0.0, missing - (now - since) * self._points_per_minute / _MINUTE) + points
+        if missing > self._points_per_minute:
+            lacking = missing - self._points_per_minute
+            raise RateLimitExceededError(_seconds_to_refill(lacking, self._points_per_minute))
+        self._missing[owner] = missing, now
+        self._missing.move_to_end(owner)
+        return math.floor(self._points_per_minute - missing)
+
+    def _forget_full_ones(self, now: float) -> None:
+        """Drops the buckets that nobody has taken from for a minute: they are full again."""
+        while self._missing:
+            _, since = next(iter(self._missing.values()))
+            if now - since < _MINUTE:
+                return
+            self._missing.popitem(last=False)
+
+
+def _seconds_to_refill(lacking: float, points_per_minute: int) -> int:
+    return max(1, math.ceil(lacking * _MINUTE / points_per_minute))
+
+
+def _owner(viewer: Viewer, address: str) -> str:
+    return viewer.principal or f"address {network_of(address) if address else 'unknown'}"
