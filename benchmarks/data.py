@@ -14,7 +14,7 @@ from uuid import UUID
 
 from benchmarks.postgres import Server
 from graphql_api.dev.demo.rows import Account, Performance, RiskSettings, Session, Strategy, Trade, User
-from graphql_api.identity.passwords import Passwords
+from graphql_api.identity.passwords import PasswordHasher
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import migrate
 
@@ -177,7 +177,7 @@ async def prepare(
     """The data set in a fresh, migrated database, with so many users beside the trader."""
     address = await server.create(database)
     await migrate(address)
-    passwords = Passwords(threads=1)
+    passwords = PasswordHasher(threads=1)
     made = _Making(await passwords.hash(PASSWORD), others)
     passwords.close()
     async with server.connection(database) as connection:

@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 
 from graphql_api.dev.embedded import EmbeddedPostgres
-from graphql_api.dev.embedded.programs import Account, Programs
+from graphql_api.dev.embedded.programs import Programs, SystemUser
 from graphql_api.postgres.address import Address
 
 SETTINGS = {
@@ -80,6 +80,6 @@ def running(folder: Path) -> Iterator[Server]:
 
 def pgbench(address: Address, *arguments: str) -> str:
     """What PostgreSQL's own load generator prints. Raises subprocess.CalledProcessError."""
-    program = Programs.find(Account(), None).folder / "pgbench"
+    program = Programs.find(SystemUser(), None).folder / "pgbench"
     command = (str(program), *arguments, address.dsn)
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout

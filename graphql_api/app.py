@@ -23,8 +23,8 @@ from graphql_api.gateway.gateway import Caller, Gateway, TransportLimits
 from graphql_api.gateway.idempotency import IdempotencyKeys
 from graphql_api.gateway.metrics import DocumentCollector, FeedCollector, Metrics, PoolCollector
 from graphql_api.gateway.rate_limit import RateLimiter
-from graphql_api.identity.authenticator import Identity
-from graphql_api.identity.signing_keys import derive, signing_key
+from graphql_api.identity.authenticator import Authenticator
+from graphql_api.identity.signing_keys import derive_key, signing_key
 from graphql_api.identity.viewer import Viewer
 from graphql_api.log_feed.feed import Feed, FeedOptions
 from graphql_api.postgres.address import Address
@@ -79,7 +79,7 @@ def build_gateway(settings: Settings, services: Services) -> Gateway:
 
     return Gateway(
         operations,
-        services.identity,
+        services.authenticator,
         make_context,
         limits=TransportLimits.from_settings(settings),
         metrics=Metrics(
@@ -159,11 +159,11 @@ def build_services(settings: Settings) -> Services:
     return Services(
         settings=settings,
         database=database,
-        identity=Identity(database, settings, derive(key, "identity")),
+        authenticator=Authenticator(database, settings, derive_key(key, "identity")),
         feed=Feed(
             database,
             Address.parse(direct.get_secret_value()),
-            derive(key, "feed"),
+            derive_key(key, "feed"),
             FeedOptions(heartbeat=settings.heartbeat),
         ),
     )
@@ -171,7 +171,7 @@ def build_services(settings: Settings) -> Services:
 
 async def close_services(services: Services) -> None:
     """Let go of everything that `build_services` may have opened since."""
-    await asyncio.gather(services.feed.close(), services.identity.close())
+    await asyncio.gather(services.feed.close(), services.authenticator.close())
     await services.database.close()
 
 

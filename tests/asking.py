@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from graphql_api.app import build_operations, build_services, close_services
 from graphql_api.execution.operations import GraphQLRequest, Operations
-from graphql_api.identity.viewer import ANONYMOUS, Login, Role, Viewer, scopes_of
+from graphql_api.identity.viewer import ANONYMOUS, LoginCredential, Role, Viewer, scopes_of
 from graphql_api.postgres.address import Address
 from graphql_api.relational.context import Context, Services
 from graphql_api.settings import Settings
@@ -64,13 +64,13 @@ class Graph:
 def trader(user_id: str) -> Viewer:
     """A signed-in user, as a token would make them."""
     roles = frozenset({Role.USER})
-    return Viewer(user_id=user_id, roles=roles, scopes=scopes_of(roles), credential=Login("test"))
+    return Viewer(user_id=user_id, roles=roles, scopes=scopes_of(roles), credential=LoginCredential("test"))
 
 
 def operator(user_id: str | None = None) -> Viewer:
     """An operator, who reads every tenant and the logs."""
     roles = frozenset({Role.USER, Role.OPERATOR})
-    return Viewer(user_id=user_id, roles=roles, scopes=scopes_of(roles), credential=Login("test"))
+    return Viewer(user_id=user_id, roles=roles, scopes=scopes_of(roles), credential=LoginCredential("test"))
 
 
 def settings_for(address: Address, folder: Path, **values: Any) -> Settings:

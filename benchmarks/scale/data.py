@@ -5,7 +5,7 @@ from benchmarks.postgres import connected
 from graphql_api.cli.demo import PASSWORD
 from graphql_api.dev.demo.load import load
 from graphql_api.dev.demo.scale import scale
-from graphql_api.identity.passwords import Passwords
+from graphql_api.identity.passwords import PasswordHasher
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import migrate
 
@@ -27,7 +27,7 @@ async def prepare(postgres: Postgres, trades: int) -> Address:
     address = postgres.address(name) if made else await postgres.create(name)
     await migrate(address)
     if not made:
-        passwords = Passwords(threads=1)
+        passwords = PasswordHasher(threads=1)
         await load(address, password_hash=await passwords.hash(PASSWORD))
         passwords.close()
         await scale(address, trades=trades)

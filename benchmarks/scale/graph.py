@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 
 from graphql_api.app import build_operations, build_services, close_services
 from graphql_api.execution.operations import GraphQLRequest, Operations
-from graphql_api.identity.viewer import ANONYMOUS, Login, Role, Viewer, scopes_of
+from graphql_api.identity.viewer import ANONYMOUS, LoginCredential, Role, Viewer, scopes_of
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.statement import Statement, compile_statement
@@ -47,7 +47,9 @@ class Question:
 def viewer(user: str, *, operator: bool = False) -> Viewer:
     """A signed-in user."""
     roles = frozenset({Role.USER, Role.OPERATOR} if operator else {Role.USER})
-    return Viewer(user_id=user, roles=roles, scopes=scopes_of(roles), credential=Login("benchmarks"))
+    return Viewer(
+        user_id=user, roles=roles, scopes=scopes_of(roles), credential=LoginCredential("benchmarks")
+    )
 
 
 @dataclass(frozen=True, slots=True)

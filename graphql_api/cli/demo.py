@@ -5,7 +5,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from graphql_api.cli.errors import UsageError
 from graphql_api.dev.demo.load import load
 from graphql_api.dev.demo.scale import scale
-from graphql_api.identity.passwords import Passwords
+from graphql_api.identity.passwords import PasswordHasher
 from graphql_api.postgres.address import Address
 from graphql_api.settings import Settings
 
@@ -16,7 +16,7 @@ async def load_and_grow(settings: Settings, address: Address, trades: int | None
     """Load the demo data unless it is there, and grow it to `trades`. Raises UsageError in production."""
     if settings.profile == "production":
         raise UsageError("demo data has known passwords: it is for the development profile only")
-    passwords = Passwords(threads=1)
+    passwords = PasswordHasher(threads=1)
     try:
         await load(address, password_hash=await passwords.hash(PASSWORD))
     finally:

@@ -7,7 +7,7 @@ import asyncpg
 import typer
 
 from graphql_api.cli.database import embedded_or_given, opened, unfit
-from graphql_api.identity.signing_keys import SecretKeyError, derive, signing_key
+from graphql_api.identity.signing_keys import SecretKeyError, derive_key, signing_key
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.feed import Feed
 from graphql_api.postgres.address import Address
@@ -70,7 +70,7 @@ async def _secret(settings: Settings, _: Address) -> str:
 
 async def _feed(settings: Settings, address: Address) -> str:
     async with opened(address) as database:
-        await Feed(database, address, derive(signing_key(settings), "feed")).check()
+        await Feed(database, address, derive_key(signing_key(settings), "feed")).check()
     return "reads from a primary, without a pooler"
 
 

@@ -12,13 +12,13 @@ from rich.text import Text
 
 from graphql_api.cli.database import embedded_or_given, opened
 from graphql_api.cli.errors import UsageError
-from graphql_api.identity.signing_keys import derive, signing_key
+from graphql_api.identity.signing_keys import derive_key, signing_key
 from graphql_api.log_feed.errors import FeedUnavailableError, UnfitDatabaseError
 from graphql_api.log_feed.event import Event
 from graphql_api.log_feed.feed import Feed
 from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.codecs import timestamp
+from graphql_api.postgres.type_codecs import rfc3339
 from graphql_api.postgres.vocabularies import LEVELS, OTHER
 from graphql_api.relational.redaction import redact
 from graphql_api.relational.scalars import serialize_json
@@ -43,7 +43,7 @@ def logs(
     """Print the log: colours on a terminal, JSON lines with cursors in a pipe."""
     settings = Settings()
     wanted = _filter(level, component, search)
-    key = derive(signing_key(settings), "feed")
+    key = derive_key(signing_key(settings), "feed")
     with embedded_or_given(settings) as address:
         try:
             asyncio.run(_show(address, key, wanted, lines=lines, follow=follow, after=after))
@@ -131,7 +131,7 @@ def _in_pipe(event: Event) -> None:
 
 
 def _moment(stored: str | None) -> str | None:
-    return None if stored is None else timestamp(stored)
+    return None if stored is None else rfc3339(stored)
 
 
 def _details(text: str) -> bytes:

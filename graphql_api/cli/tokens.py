@@ -13,7 +13,7 @@ from rich.table import Table
 from graphql_api.cli.database import embedded_or_given, opened
 from graphql_api.identity import service_tokens, users
 from graphql_api.identity.viewer import Scope
-from graphql_api.postgres.codecs import timestamp
+from graphql_api.postgres.type_codecs import rfc3339
 from graphql_api.settings import Settings
 
 _WIDTH = 1000
@@ -48,7 +48,7 @@ def every() -> None:
 
     async def run() -> list[asyncpg.Record]:
         async with opened(address) as database:
-            return await service_tokens.every(database)
+            return await service_tokens.list_all(database)
 
     with embedded_or_given(Settings()) as address:
         rows = asyncio.run(run())
@@ -67,7 +67,7 @@ def _end(row: "asyncpg.Record") -> str:
 
 
 def _day(stored: str | None) -> str:
-    return timestamp(stored)[:10] if stored is not None else ""
+    return rfc3339(stored)[:10] if stored is not None else ""
 
 
 @app.command()

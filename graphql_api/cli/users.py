@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from graphql_api.cli.database import embedded_or_given, opened
-from graphql_api.identity import roles, users
-from graphql_api.identity.passwords import Passwords
+from graphql_api.identity import users
+from graphql_api.identity.passwords import PasswordHasher
 from graphql_api.identity.viewer import Role
 from graphql_api.settings import Settings
 
@@ -31,7 +31,7 @@ def create(email: Email, password: Password) -> None:
     """Create a user, who may then sign in."""
 
     async def run() -> str:
-        passwords = Passwords(threads=1)
+        passwords = PasswordHasher(threads=1)
         try:
             async with opened(address) as database:
                 return await users.create(database, passwords, email, password)
@@ -47,7 +47,7 @@ def password(email: Email, password: Password) -> None:
     """Change a user's password. All their logins end."""
 
     async def run() -> None:
-        passwords = Passwords(threads=1)
+        passwords = PasswordHasher(threads=1)
         try:
             async with opened(address) as database:
                 user = await users.get(database, email)
@@ -66,7 +66,7 @@ def grant(email: Email, role: Annotated[Role, typer.Argument(help="What to make 
 
     async def run() -> None:
         async with opened(address) as database:
-            await roles.grant(database, (await users.get(database, email))["id"], role)
+            await users.grant_role(database, (await users.get(database, email))["id"], role)
 
     with embedded_or_given(Settings()) as address:
         asyncio.run(run())
@@ -79,7 +79,7 @@ def revoke(email: Email, role: Annotated[Role, typer.Argument(help="What to take
 
     async def run() -> None:
         async with opened(address) as database:
-            await roles.revoke(database, (await users.get(database, email))["id"], role)
+            await users.revoke_role(database, (await users.get(database, email))["id"], role)
 
     with embedded_or_given(Settings()) as address:
         asyncio.run(run())

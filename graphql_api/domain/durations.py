@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from graphql_api.postgres.codecs import timestamp
+from graphql_api.postgres.type_codecs import rfc3339
 from graphql_api.relational.scalars import Duration
 
 
@@ -10,5 +10,5 @@ def elapsed(start: str | None, end: str | None) -> Duration | None:
     """From one stored timestamp to another; null unless both are there."""
     if start is None or end is None:
         return None
-    length = datetime.fromisoformat(timestamp(end)) - datetime.fromisoformat(timestamp(start))
+    length = datetime.fromisoformat(rfc3339(end)) - datetime.fromisoformat(rfc3339(start))
     return Duration(length // timedelta(microseconds=1))

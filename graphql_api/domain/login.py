@@ -14,7 +14,7 @@ from graphql_api.identity.errors import (
     InvalidTokenError,
     RateLimitedError,
 )
-from graphql_api.identity.tokens import Tokens
+from graphql_api.identity.tokens import IssuedTokens
 from graphql_api.relational.context import Context
 from graphql_api.relational.entity import loader_by_id
 from graphql_api.relational.errors import ErrorCode, UserError
@@ -90,7 +90,7 @@ class Mutation:
         """The same answer for a wrong password and for an e-mail that nobody has."""
         context = info.context
         try:
-            tokens = await context.services.identity.login(email, password, address=context.client)
+            tokens = await context.services.authenticator.login(email, password, address=context.client)
         except (InvalidCredentialsError, RateLimitedError) as error:
             return AuthPayload(user_errors=[_refusal(error)])
         return _signed_in(context, tokens)
@@ -103,7 +103,7 @@ class Mutation:
     ) -> AuthPayload:
         """A token used twice ends the whole login, since two hold it."""
         try:
-            tokens = await info.context.services.identity.refresh(refresh_token)
+            tokens = await info.context.services.authenticator.refresh(refresh_token)
         except InvalidTokenError as error:
             return AuthPayload(user_errors=[_refusal(error)])
         return _signed_in(info.context, tokens)
@@ -121,13 +121,13 @@ class Mutation:
     ) -> LogoutPayload:
         """Ended logins close their sockets too."""
         context = info.context
-        await context.services.identity.logout(
+        await context.services.authenticator.logout(
             context.viewer, refresh_token=refresh_token, everywhere=everywhere
         )
         return LogoutPayload()
 
 
-def _signed_in(context: Context, tokens: Tokens) -> AuthPayload:
+def _signed_in(context: Context, tokens: IssuedTokens) -> AuthPayload:
     context.switch_viewer(tokens.viewer)
     return AuthPayload(
         access_token=tokens.access,

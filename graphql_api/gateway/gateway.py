@@ -211,7 +211,7 @@ class Gateway:
         """
         await self._take_points(operation.cost, viewer(), caller)
         return self._operations.subscribe(
-            operation, lambda: self._make_context(viewer(), caller), lambda: viewer().reading
+            operation, lambda: self._make_context(viewer(), caller), lambda: viewer().read_access
         )
 
     @contextmanager

@@ -14,7 +14,7 @@ from limits import RateLimitItemPerMinute
 from limits.errors import StorageError
 from pydantic import SecretStr
 
-from graphql_api.identity.login_throttle import network_of
+from graphql_api.identity.login_throttle import client_network
 from graphql_api.identity.redis_limiter import RedisLimiter
 from graphql_api.identity.viewer import Viewer
 
@@ -117,4 +117,4 @@ def _seconds_to_refill(lacking: float, points_per_minute: int) -> int:
 
 
 def _owner(viewer: Viewer, address: str) -> str:
-    return viewer.principal or f"address {network_of(address) if address else 'unknown'}"
+    return viewer.principal or f"address {client_network(address) if address else 'unknown'}"

@@ -1,1 +1,1 @@
-"""Who asks, and what they may: users, logins, tokens, roles. Knows no GraphQL and no web."""
+"""Users, logins, tokens and roles: who asks, and what they may do. Knows neither GraphQL nor HTTP."""

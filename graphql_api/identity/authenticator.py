@@ -1,179 +1,197 @@
-"""Logging in, staying in, and being asked who one is."""
+"""The front door of this package: logs in, renews tokens, logs out, and finds the viewer behind a token."""
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import assert_never
+from typing import Final, assert_never
 
-from graphql_api.identity import login_sessions, service_tokens, users
+from cachetools import TTLCache
+
+from graphql_api.identity import logins, service_tokens, users
 from graphql_api.identity.errors import (
     ExpiredTokenError,
     InvalidCredentialsError,
     InvalidTokenError,
-    UsedTwiceError,
+    RefreshTokenReuseError,
 )
-from graphql_api.identity.login_sessions import Family
-from graphql_api.identity.login_throttle import Attempts
-from graphql_api.identity.passwords import Passwords
-from graphql_api.identity.roles import roles_of
-from graphql_api.identity.tokens import SERVICE_PREFIX, AccessTokens, RefreshTokens, Tokens, digest
-from graphql_api.identity.viewer import Login, ServiceToken, Viewer, scopes_of
-from graphql_api.identity.viewer_cache import ViewerCache
+from graphql_api.identity.login_throttle import LoginThrottle
+from graphql_api.identity.logins import Login
+from graphql_api.identity.passwords import PasswordHasher
+from graphql_api.identity.tokens import SERVICE_PREFIX, AccessTokens, IssuedTokens, RefreshTokens, digest
+from graphql_api.identity.users import roles_of
+from graphql_api.identity.viewer import LoginCredential, ServiceTokenCredential, Viewer, scopes_of
 from graphql_api.postgres.database import Database
 from graphql_api.settings import Settings
 
 log = logging.getLogger(__name__)
 
+MAX_CACHED_VIEWERS: Final = 10_000
+"""Viewers that a process remembers: a few MiB."""
 
-class Identity:
-    """Who somebody is, by password or by token. One to a process, over the primary database.
 
-    What a token is worth is read from the database with every check, and trusted for
-    `settings.identity_cache` seconds: a revoked token, role or user, or a changed password, may live on in
-    another process for as long.
+class Authenticator:
+    """Finds out who asks, by password or by token. One for each process, over the primary database.
+
+    Every check of a token reads the database. Its result is cached for `settings.identity_cache` seconds, so
+    a revoked token or role, a deactivated user or a changed password may go on counting in another process
+    for that long.
     """
 
     def __init__(
-        self, database: Database, settings: Settings, key: bytes, *, passwords: Passwords | None = None
+        self,
+        database: Database,
+        settings: Settings,
+        key: bytes,
+        *,
+        passwords: PasswordHasher | None = None,
     ) -> None:
-        self.passwords = passwords or Passwords(threads=settings.password_threads)
+        self.passwords = passwords or PasswordHasher(threads=settings.password_threads)
         self._database = database
-        self._attempts = Attempts(settings)
-        self._access = AccessTokens(key, settings.access_token_lifetime)
-        self._refresh = RefreshTokens(key)
-        self._lifetime = timedelta(seconds=settings.login_lifetime)
-        self._seen = ViewerCache(settings.identity_cache)
+        self._throttle = LoginThrottle(settings)
+        self._access_tokens = AccessTokens(key, settings.access_token_lifetime)
+        self._refresh_tokens = RefreshTokens(key)
+        self._login_lifetime = timedelta(seconds=settings.login_lifetime)
+        self._viewers: TTLCache[bytes, Viewer] = TTLCache(MAX_CACHED_VIEWERS, settings.identity_cache)
+        """Viewers by the digest of their token, so that no token lies in memory."""
 
-    async def login(self, email: str, password: str, *, address: str) -> Tokens:
-        """Tokens for whoever knows the password. `address` is the client's, empty where it isn't known.
+    async def login(self, email: str, password: str, *, address: str) -> IssuedTokens:
+        """Logs a user in. `address` is the client's network address, empty if unknown.
 
-        Raises InvalidCredentialsError, the same and after the same work for a wrong password, an unknown
-        e-mail and an inactive user, and RateLimitedError.
+        Raises InvalidCredentialsError for a wrong password, an unknown e-mail and an inactive user, after the
+        same work, so that nobody can tell them apart; and RateLimitedError.
         """
-        async with self._attempts.one(email.strip().casefold(), address):
-            # A second time for a user whose hash another process has just upgraded.
+        async with self._throttle.attempt(email.strip().casefold(), address):
+            # Twice, since another process may just have upgraded the user's hash.
             for _ in range(2):
                 user = await users.find(self._database, email)
                 stored = user["password_hash"] if user is not None and user["active"] else None
                 verified = await self.passwords.verify(password, stored)
                 if user is None or not verified.matches:
                     break
-                family = await login_sessions.begin(
+                login = await logins.create(
                     self._database,
                     user,
-                    refresh_token=self._refresh.first(),
-                    lifetime=self._lifetime,
-                    upgrade=verified.upgrade,
+                    refresh_token=self._refresh_tokens.first(),
+                    lifetime=self._login_lifetime,
+                    upgraded_hash=verified.upgrade,
                 )
-                if family is not None:
-                    return self._tokens(family)
+                if login is not None:
+                    return self._issue(login)
             log.info("a login from %s was refused", address or "an unknown address")
             raise InvalidCredentialsError
 
-    async def refresh(self, refresh_token: str) -> Tokens:
-        """New tokens for a refresh token, which is used up by it. Raises InvalidTokenError.
+    async def refresh(self, refresh_token: str) -> IssuedTokens:
+        """Returns new tokens for a refresh token, which is used up by it. Raises InvalidTokenError.
 
-        For ten seconds a used one gets the same refresh token again, since an answer may have been lost;
-        after that its use shows that two hold it, and the login ends.
+        For ten seconds a used token gets the same refresh token again, since the response may have been lost.
+        A later use means that two parties hold it, and ends the login.
         """
         try:
-            return self._tokens(await login_sessions.renew(self._database, self._refresh, refresh_token))
-        except UsedTwiceError as error:
-            self._forget(error.family)
+            return self._issue(await logins.rotate(self._database, self._refresh_tokens, refresh_token))
+        except RefreshTokenReuseError as error:
+            self._forget_login(error.login_id)
             raise
 
     async def logout(
         self, viewer: Viewer, *, refresh_token: str | None = None, everywhere: bool = False
     ) -> None:
-        """End the login that the refresh token belongs to, else the viewer's own; or all of its user's.
+        """Ends the login of the refresh token, else the viewer's own; or all logins of its user.
 
-        What has ended already, or is unknown, is no error. Service tokens are not ended so.
+        A login that is unknown or has ended is no error. A service token isn't ended by this.
         """
         if refresh_token is not None:
-            owner = await login_sessions.owner(self._database, refresh_token)
-        elif isinstance(viewer.credential, Login) and viewer.user_id is not None:
-            owner = (viewer.credential.family, viewer.user_id)
+            owner = await logins.find_owner(self._database, refresh_token)
+        elif isinstance(viewer.credential, LoginCredential) and viewer.user_id is not None:
+            owner = (viewer.credential.login_id, viewer.user_id)
         else:
             owner = None
         if owner is None:
             return
-        family, user_id = owner
+        login_id, user_id = owner
         if everywhere:
-            await login_sessions.end_all(self._database, user_id)
-            self._seen.drop(lambda seen: isinstance(seen.credential, Login) and seen.user_id == user_id)
+            await logins.end_all(self._database, user_id)
+            self._forget(
+                lambda viewer: isinstance(viewer.credential, LoginCredential) and viewer.user_id == user_id
+            )
         else:
-            await login_sessions.end(self._database, family)
-            self._forget(family)
+            await logins.end(self._database, login_id)
+            self._forget_login(login_id)
 
     async def authenticate(self, token: str) -> Viewer:
-        """The viewer behind an access or a service token: one statement, or none for one seen lately.
+        """Returns the viewer behind an access or a service token, from the cache or by one statement.
 
-        Raises ExpiredTokenError, or InvalidTokenError for whatever else is wrong.
+        Raises ExpiredTokenError, or InvalidTokenError for any other token that doesn't count.
         """
         key = digest(token)
-        viewer = self._seen.get(key)
-        if viewer is not None:
-            return _unexpired(viewer)
+        try:
+            return _unexpired(self._viewers[key])
+        except KeyError:
+            pass
         if token.startswith(SERVICE_PREFIX):
-            viewer = await service_tokens.read(self._database, ServiceToken(key))
+            viewer = await service_tokens.authenticate(self._database, ServiceTokenCredential(key))
         else:
-            claims = self._access.read(token)
-            family = await login_sessions.read(self._database, claims.family, claims.user_id)
-            viewer = _viewer(family, claims.expires_at)
-        self._seen.put(key, viewer)
+            claims = self._access_tokens.verify(token)
+            login = await logins.find(self._database, claims.login_id, claims.user_id)
+            viewer = _viewer(login, claims.expires_at)
+        self._viewers[key] = viewer
         return viewer
 
     async def recheck(self, viewer: Viewer) -> Viewer:
-        """The viewer as they are now, for whoever holds a socket open: one statement.
+        """Returns the viewer as they are now, for a connection that stays open: one statement, no cache.
 
-        Raises ExpiredTokenError once their token's time is over, and InvalidTokenError if it was revoked,
-        the user deactivated, or the password changed. What has changed holds for `authenticate` at once.
+        Raises ExpiredTokenError once their token has expired, and InvalidTokenError if it was revoked, the
+        user deactivated, or the password changed. What has changed counts for `authenticate` at once.
         """
         _unexpired(viewer)
         try:
-            current = await self._read_again(viewer)
+            current = await self._read(viewer)
         except InvalidTokenError:
-            self._seen.drop(lambda seen: seen.credential == viewer.credential)
+            self._forget(lambda cached: cached.credential == viewer.credential)
             raise
         if current != viewer:
-            self._seen.drop(lambda seen: seen.credential == viewer.credential)
+            self._forget(lambda cached: cached.credential == viewer.credential)
         return current
 
     async def close(self) -> None:
-        """Let go of threads and connections; the database is its owner's to close."""
+        """Ends the threads that hash passwords and closes connections to Redis; the database stays open."""
         self.passwords.close()
-        await self._attempts.close()
+        await self._throttle.close()
 
-    def _forget(self, family: str) -> None:
-        self._seen.drop(lambda seen: seen.credential == Login(family))
-
-    async def _read_again(self, viewer: Viewer) -> Viewer:
+    async def _read(self, viewer: Viewer) -> Viewer:
         match viewer.credential:
             case None:
                 return viewer
-            case Login(family):
+            case LoginCredential(login_id):
                 assert viewer.user_id is not None  # noqa: S101 - narrows; a login is a user's
-                assert viewer.expires_at is not None  # noqa: S101 - and ends
-                current = await login_sessions.read(self._database, family, viewer.user_id)
-                return _viewer(current, viewer.expires_at)
-            case ServiceToken() as credential:
-                return await service_tokens.read(self._database, credential)
+                assert viewer.expires_at is not None  # noqa: S101 - and its access tokens expire
+                login = await logins.find(self._database, login_id, viewer.user_id)
+                return _viewer(login, viewer.expires_at)
+            case ServiceTokenCredential() as credential:
+                return await service_tokens.authenticate(self._database, credential)
             case unknown:
                 assert_never(unknown)
 
-    def _tokens(self, family: Family) -> Tokens:
-        access, expires_at = self._access.issue(family.user_id, family.id, until=family.until)
-        return Tokens(access, family.refresh_token, expires_at, _viewer(family, expires_at))
+    def _issue(self, login: Login) -> IssuedTokens:
+        access, expires_at = self._access_tokens.issue(login.user_id, login.id, until=login.expires_at)
+        return IssuedTokens(access, login.refresh_token, expires_at, _viewer(login, expires_at))
+
+    def _forget_login(self, login_id: str) -> None:
+        self._forget(lambda viewer: viewer.credential == LoginCredential(login_id))
+
+    def _forget(self, matches: Callable[[Viewer], bool]) -> None:
+        for key in [key for key, viewer in self._viewers.items() if matches(viewer)]:
+            self._viewers.pop(key, None)
 
 
-def _viewer(family: Family, expires_at: datetime) -> Viewer:
-    roles = roles_of(family.granted)
+def _viewer(login: Login, expires_at: datetime) -> Viewer:
+    roles = roles_of(login.granted_roles)
     return Viewer(
-        user_id=family.user_id,
-        email=family.email,
+        user_id=login.user_id,
+        email=login.email,
         roles=roles,
         scopes=scopes_of(roles),
         expires_at=expires_at,
-        credential=Login(family.id),
+        credential=LoginCredential(login.id),
     )
 
 

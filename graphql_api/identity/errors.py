@@ -1,52 +1,52 @@
-"""What goes wrong with identities.
+"""The errors of this package.
 
-Each message is fit for whoever asked: it holds no secret, and says of nobody whether they exist.
+Every message may be shown to the client: it holds no secret, and tells of nobody whether they exist.
 
     IdentityError
-    ├── InvalidCredentialsError    this e-mail and password open nothing
-    ├── InvalidTokenError          forged, revoked, or its user may not log in any more
-    │   ├── ExpiredTokenError      was good, and is worth renewing
-    │   └── UsedTwiceError         a refresh token in two hands, whose login has ended
-    ├── RateLimitedError           too many attempts; says when to try again
-    └── AdministrationError        an order of an administrator that can't be carried out
+    ├── InvalidCredentialsError        wrong e-mail or password
+    ├── InvalidTokenError              forged, revoked, or its user may not log in any more
+    │   ├── ExpiredTokenError          was valid: renew it
+    │   └── RefreshTokenReuseError     a refresh token that was used twice; its login has ended
+    ├── RateLimitedError               too many attempts; says when to try again
+    └── AdministrationError            a command of an administrator that can't be carried out
 """
 
 
 class IdentityError(Exception):
-    """Whoever asks is not let in, or an order about them can't be carried out."""
+    """Any error of this package."""
 
 
 class InvalidCredentialsError(IdentityError):
-    """The same for a wrong password, an unknown e-mail and a user who is not active."""
+    """A wrong password, an unknown e-mail or an inactive user: the client can't tell which."""
 
     def __init__(self) -> None:
         super().__init__("the e-mail or the password is wrong")
 
 
 class InvalidTokenError(IdentityError):
-    """A token that opens nothing: forged, cut short, revoked, or older than its user's password."""
+    """A token that doesn't count: forged, cut short, revoked, or older than its user's password."""
 
     def __init__(self, message: str = "the token is not valid: log in again") -> None:
         super().__init__(message)
 
 
 class ExpiredTokenError(InvalidTokenError):
-    """A token whose time is over."""
+    """A token that has expired."""
 
     def __init__(self) -> None:
         super().__init__("the token has expired: renew it, or log in again")
 
 
-class UsedTwiceError(InvalidTokenError):
-    """A refresh token that must be in two hands. Its login, `family`, has ended."""
+class RefreshTokenReuseError(InvalidTokenError):
+    """A refresh token that was used twice, so that two parties must hold it. Its login has ended."""
 
-    def __init__(self, family: str) -> None:
+    def __init__(self, login_id: str) -> None:
         super().__init__()
-        self.family = family
+        self.login_id = login_id
 
 
 class RateLimitedError(IdentityError):
-    """Too many attempts. `retry_after` is the time to wait in whole seconds, 1 at least."""
+    """Too many attempts. `retry_after` is the time to wait, in whole seconds, at least 1."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"too many attempts: try again in {retry_after} s")

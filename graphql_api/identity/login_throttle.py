@@ -1,4 +1,4 @@
-"""Failed logins, counted by e-mail and by network address, so that nobody guesses for long."""
+"""Limits failed logins, by e-mail and by network address."""
 
 import asyncio
 import logging
@@ -26,14 +26,14 @@ T = TypeVar("T")
 Count = tuple[RateLimitItem, str]
 
 
-class Attempts:
-    """Counts failures only, so that a desk of people behind one address may log in as often as they like.
+class LoginThrottle:
+    """Counts failed logins only, so that an office behind one address may log in as often as it likes.
 
-    Whoever guesses one user's password is stopped at their own address, and the user elsewhere is not. Only
-    guesses from many addresses meet the limit over all of them. From then on the user has to wait too: that
-    is the price of a bound on guesses, so the limit is far above what anyone mistypes.
+    Whoever guesses one user's password is stopped at their own address, and the user elsewhere is not. The
+    limit for an e-mail over all addresses stops guesses from many addresses. It makes the user wait too, so
+    it is far above what anyone mistypes.
 
-    Counts are kept in memory, or shared through Redis; while that can't be reached, in memory again.
+    Counts are kept in memory, or in Redis for all processes together; in memory while Redis is unreachable.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -45,19 +45,19 @@ class Attempts:
         self._per_address = RateLimitItemPerSecond(
             settings.login_failures_per_address, window, "login-address"
         )
-        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared = RedisLimiter(settings.redis_url) if settings.redis_url is not None else None
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def one(self, email: str, address: str) -> AsyncIterator[None]:
-        """One attempt to log in, made within the block; InvalidCredentialsError counts as its failure.
+    async def attempt(self, email: str, address: str) -> AsyncIterator[None]:
+        """Allows one attempt to log in, made within the block; InvalidCredentialsError counts as a failure.
 
         Attempts at one e-mail take turns, so that guesses sent together can't all pass before the first has
         failed. `address` is the client's, or empty where it isn't known. Raises RateLimitedError.
         """
         who = digest(email).hex()
-        network = network_of(address) if address else ""
+        network = client_network(address) if address else ""
         counts = [(self._per_pair, f"{who}/{network}"), (self._per_email, who)]
         if network:
             counts.append((self._per_address, network))
@@ -92,14 +92,14 @@ class Attempts:
                 return await question(self._shared.limiter)
             except StorageError as error:
                 log.warning("Redis can't be reached, this process counts for itself: %s", error)
-        return await question(self._own)
+        return await question(self._local)
 
 
-def network_of(address: str) -> str:
-    """What counts as one address: an IPv6 client has 2⁶⁴ of them to choose from."""
+def client_network(address: str) -> str:
+    """Returns the address, or the /64 network of an IPv6 address: a client can use any address in it."""
     try:
         ip = ip_address(address)
-    except ValueError:  # a name that a proxy gave
+    except ValueError:  # a name from a proxy
         return digest(address).hex()
     if isinstance(ip, IPv6Address):
         return str(ip.ipv4_mapped or IPv6Network((int(ip), 64), strict=False))

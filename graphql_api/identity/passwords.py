@@ -1,4 +1,4 @@
-"""Passwords: hashed and verified beside the event loop, a few at a time."""
+"""Hashes and verifies passwords, in threads beside the event loop, a few at a time."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -11,74 +11,74 @@ from pwdlib.hashers.bcrypt import BcryptHasher
 
 from graphql_api.identity.errors import AdministrationError, RateLimitedError
 
-SHORTEST: Final = 12
-"""Characters of a new password, at least."""
-LONGEST: Final = 1024
-"""Bytes of any password, at most: more is refused before it costs anything."""
+MIN_LENGTH: Final = 12
+"""Characters that a new password has at least."""
+MAX_LENGTH: Final = 1024
+"""Bytes that any password has at most: a longer one is refused before it is hashed."""
 
-_BCRYPT_READS = 72
-_WAITING_PER_THREAD = 16
+_BCRYPT_MAX_BYTES = 72
+_MAX_WAITING_PER_THREAD = 16
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
 
 class Bcrypt(BcryptHasher):
-    """bcrypt as other programs have long used it: it reads 72 bytes and ignores the rest."""
+    """bcrypt as other programs use it: it reads 72 bytes of a password and ignores the rest."""
 
     def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
-        """Hash what bcrypt reads of a password."""
-        return super().hash(_encoded(password)[:_BCRYPT_READS], salt=salt)
+        """Hashes the first 72 bytes of a password."""
+        return super().hash(_encoded(password)[:_BCRYPT_MAX_BYTES], salt=salt)
 
     def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002 - the parent's word
-        """Whether the hash is one of what bcrypt reads of the password."""
+        """Whether the hash is that of the password's first 72 bytes."""
         try:
-            return super().verify(_encoded(password)[:_BCRYPT_READS], hash)
-        except ValueError:  # a hash that looks like bcrypt's and isn't: no password matches it
+            return super().verify(_encoded(password)[:_BCRYPT_MAX_BYTES], hash)
+        except ValueError:  # looks like a bcrypt hash and is none: no password matches
             return False
 
 
 HASHERS: Final[Sequence[HasherProtocol]] = (Argon2Hasher(), Bcrypt())
-"""What a stored hash may be made by. New ones are made by the first."""
+"""The hashers whose hashes are accepted. New hashes are made by the first."""
 
 
 class Verification(NamedTuple):
-    """What became of one attempt."""
+    """The result of verifying a password."""
 
     matches: bool
     upgrade: str | None = None
-    """A better hash of the same password, to store in place of the old one."""
+    """A better hash of the same password, to replace the stored one."""
 
 
-class Passwords:
-    """Hashing, in threads of its own. A verification takes 64 MiB and a tenth to a third of a second."""
+class PasswordHasher:
+    """Hashes in threads. One verification takes 64 MiB and 0.1 to 0.3 s of CPU."""
 
     def __init__(self, *, threads: int = 4, hashers: Sequence[HasherProtocol] = HASHERS) -> None:
         self._hashers = hashers
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
-        self._room = threads * _WAITING_PER_THREAD
+        self._room = threads * _MAX_WAITING_PER_THREAD
 
     async def hash(self, password: str) -> str:
-        """Hash a new password. Raises AdministrationError if it is too short or too long."""
-        if len(password) < SHORTEST:
-            raise AdministrationError(f"a password needs {SHORTEST} characters or more")
-        if len(encoded := _encoded(password)) > LONGEST:
-            raise AdministrationError(f"a password has {LONGEST} bytes at most")
+        """Hashes a new password. Raises AdministrationError if it is too short or too long."""
+        if len(password) < MIN_LENGTH:
+            raise AdministrationError(f"a password needs {MIN_LENGTH} characters or more")
+        if len(encoded := _encoded(password)) > MAX_LENGTH:
+            raise AdministrationError(f"a password has {MAX_LENGTH} bytes at most")
         return await self._run(self._hashers[0].hash, encoded)
 
     async def verify(self, password: str, stored: str | None) -> Verification:
-        """Whether this is the password of which `stored` is the hash; None is a user who doesn't exist.
+        """Compares a password with a stored hash; None stands for a user who doesn't exist.
 
-        A refusal costs the same whether there is a hash, and whichever hasher made it. Raises
-        RateLimitedError when more wait for it than can be served soon.
+        A mismatch takes the same time with and without a hash, and with every hasher. Raises RateLimitedError
+        if too many verifications are waiting.
         """
         encoded = _encoded(password)
-        if len(encoded) > LONGEST:
-            encoded, stored = encoded[:LONGEST], None
+        if len(encoded) > MAX_LENGTH:
+            encoded, stored = encoded[:MAX_LENGTH], None
         return await self._run(self._verify, encoded, stored)
 
     def close(self) -> None:
-        """Drop what waits, and let the threads end."""
+        """Cancels what is waiting, and ends the threads when they are done."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _verify(self, password: bytes, stored: str | None) -> Verification:
@@ -89,7 +89,7 @@ class Passwords:
             return Verification(matches=True, upgrade=None if fresh else current.hash(password))
         for hasher in self._hashers:
             if hasher is not made_by:
-                hasher.hash(password)  # the work of a verification, so that the time tells nothing
+                hasher.hash(password)  # takes as long as a verification, so that timing tells nothing
         return Verification(matches=False)
 
     async def _run(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
@@ -103,5 +103,5 @@ class Passwords:
 
 
 def _encoded(password: str | bytes) -> bytes:
-    """The bytes that are hashed; JSON can carry a lone surrogate, which UTF-8 proper can't."""
+    """Encodes any text: JSON can carry a lone surrogate, which strict UTF-8 refuses."""
     return password if isinstance(password, bytes) else password.encode("utf-8", "surrogatepass")

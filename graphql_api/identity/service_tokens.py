@@ -1,4 +1,4 @@
-"""Tokens for programs: made by an administrator, shown once, limited to scopes."""
+"""Service tokens, by which programs authenticate: shown once when created, and limited to scopes."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -10,49 +10,53 @@ import asyncpg
 from sqlalchemy import ARRAY, Interval, Text, bindparam, func, insert, or_, select, update
 
 from graphql_api.identity.errors import AdministrationError, InvalidTokenError
-from graphql_api.identity.roles import granted, roles_of
-from graphql_api.identity.tokens import SERVICE_PREFIX, digest, opaque
-from graphql_api.identity.users import ACTIVE
-from graphql_api.identity.viewer import NOBODY, Role, Scope, ServiceToken, Viewer, scopes_of
+from graphql_api.identity.tokens import SERVICE_PREFIX, digest, random_token
+from graphql_api.identity.users import ACTIVE, granted_roles, roles_of
+from graphql_api.identity.viewer import (
+    NO_TENANT,
+    ROLE_SCOPES,
+    Role,
+    Scope,
+    ServiceTokenCredential,
+    Viewer,
+    scopes_of,
+)
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.statement import compile_statement
 from graphql_api.postgres.tables import service_tokens, users
 
-LONGEST_NAME: Final = 100
-
-_OWN: Final = frozenset({Scope.GRAPH_READ, Scope.RISK_WRITE})
-"""What is about a user's own rows."""
+MAX_NAME_LENGTH: Final = 100
 
 _COLUMNS = tuple(column for column in service_tokens.c if column.name != "digest")
-_LIVING = (
+_VALID = (
     service_tokens.c.digest == bindparam("digest"),
     service_tokens.c.revoked_at.is_(None),
     or_(service_tokens.c.expires_at.is_(None), service_tokens.c.expires_at > func.now()),
 )
-_touched = (
+_note_use = (
     update(service_tokens)
     .where(
-        *_LIVING,
+        *_VALID,
         or_(
             service_tokens.c.last_used_at.is_(None),
             service_tokens.c.last_used_at < func.now() - timedelta(minutes=1),
         ),
     )
     .values(last_used_at=func.now())
-    .cte("touched")
+    .cte("note_use")
 )
-# Its use is noted in the statement that reads it, once a minute at most; noting it twice does no harm.
-_READ = compile_statement(
+# The statement that reads a token also sets `last_used_at`, once a minute at most.
+_AUTHENTICATE = compile_statement(
     select(
         service_tokens.c.scopes,
         service_tokens.c.expires_at,
         service_tokens.c.user_id,
         users.c.email,
-        granted(service_tokens.c.user_id),
+        granted_roles(service_tokens.c.user_id),
     )
     .join_from(service_tokens, users, isouter=True)
-    .where(*_LIVING, or_(service_tokens.c.user_id.is_(None), ACTIVE))
-    .add_cte(_touched)
+    .where(*_VALID, or_(service_tokens.c.user_id.is_(None), ACTIVE))
+    .add_cte(_note_use)
 )
 _CREATE = compile_statement(
     insert(service_tokens)
@@ -65,7 +69,9 @@ _CREATE = compile_statement(
     )
     .returning(*_COLUMNS)
 )
-_GRANTED = compile_statement(select(granted(users.c.id)).where(users.c.id == bindparam("user_id"), ACTIVE))
+_ROLES = compile_statement(
+    select(granted_roles(users.c.id)).where(users.c.id == bindparam("user_id"), ACTIVE)
+)
 _LIST = compile_statement(
     select(*_COLUMNS, users.c.email)
     .join_from(service_tokens, users, isouter=True)
@@ -81,7 +87,7 @@ _REVOKE = compile_statement(
 
 @dataclass(frozen=True, slots=True)
 class NewServiceToken:
-    """A token just made. Its text is nowhere else, and can't be had again."""
+    """A token that was just created. Its text is not stored."""
 
     id: str
     text: str = field(repr=False)
@@ -95,26 +101,26 @@ async def create(
     user_id: str | None = None,
     lifetime: timedelta | None,
 ) -> NewServiceToken:
-    """Make a token for the program `name`.
+    """Creates a token for the program `name`.
 
-    With `user_id` it acts for that user, and for no longer than they could do the same. Without, its scopes
-    are all it has: it sees a tenant's rows only by a scope for every tenant's. `lifetime` None is for ever.
-    Raises AdministrationError, also for a scope that would allow nothing.
+    With `user_id` it acts for that user, within the scopes that the user's roles have at the time of each
+    check. Without, it reads tenants' rows only by a scope for every tenant. `lifetime` None never expires.
+    Raises AdministrationError, also for scopes that would allow nothing.
     """
-    if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
-        raise AdministrationError(f"a service token needs a name of 1 to {LONGEST_NAME} characters")
+    if not name.isprintable() or not 0 < len(name) <= MAX_NAME_LENGTH:
+        raise AdministrationError(f"a service token needs a name of 1 to {MAX_NAME_LENGTH} characters")
     if not scopes:
         raise AdministrationError("a service token needs a scope")
     if lifetime is not None and lifetime <= timedelta(0):
         raise AdministrationError("a service token's lifetime must be positive")
-    text = opaque(SERVICE_PREFIX)
+    text = random_token(SERVICE_PREFIX)
     async with database.transaction() as transaction:
         if user_id is not None:
-            found = await transaction.fetch(_GRANTED, user_id=user_id)
+            found = await transaction.fetch(_ROLES, user_id=user_id)
             if not found:
                 raise AdministrationError("there is no such user, or they may not log in")
-            _refuse_what_they_lack(scopes, roles_of(found[0]["roles"]))
-        _refuse_what_opens_nothing(Viewer(user_id=user_id, scopes=frozenset(scopes)))
+            _refuse_scopes_beyond_roles(scopes, roles_of(found[0]["roles"]))
+        _refuse_useless_scopes(Viewer(user_id=user_id, scopes=frozenset(scopes)))
         rows = await transaction.fetch(
             _CREATE,
             digest=digest(text),
@@ -126,29 +132,29 @@ async def create(
     return NewServiceToken(rows[0]["id"], text)
 
 
-def _refuse_what_they_lack(scopes: Collection[Scope], roles: Collection[Role]) -> None:
+def _refuse_scopes_beyond_roles(scopes: Collection[Scope], roles: Collection[Role]) -> None:
     if lacking := sorted(set(scopes) - scopes_of(roles)):
         raise AdministrationError(f"the user's roles don't allow {', '.join(lacking)}: grant a role first")
 
 
-def _refuse_what_opens_nothing(viewer: Viewer) -> None:
-    if viewer.user_id is None and (own := sorted(viewer.scopes & _OWN)):
+def _refuse_useless_scopes(viewer: Viewer) -> None:
+    if viewer.user_id is None and (own := sorted(viewer.scopes & ROLE_SCOPES[Role.USER])):
         raise AdministrationError(
             f"without a user, {' and '.join(own)} would open nothing: name a user, or use a scope for all"
         )
-    if viewer.risk_tenant != NOBODY and viewer.tenant == NOBODY:
+    if viewer.risk_tenant != NO_TENANT and viewer.tenant == NO_TENANT:
         raise AdministrationError(
             "risk settings can't be changed unseen: add graph:read, for a user, or graph:read:any"
         )
 
 
-async def every(database: Database) -> list[asyncpg.Record]:
-    """All service tokens, the oldest first: everything but what would open a door, and the user's e-mail."""
+async def list_all(database: Database) -> list[asyncpg.Record]:
+    """Returns all service tokens, the oldest first: every column but the digest, and the user's e-mail."""
     return await database.fetch(_LIST)
 
 
 async def revoke(database: Database, token_id: str) -> None:
-    """End a token. Raises AdministrationError if there is none under this id, or it has been ended."""
+    """Revokes a token. Raises AdministrationError if there is none with this id, or it is revoked already."""
     try:
         token_id = str(UUID(token_id))
     except ValueError:
@@ -158,9 +164,9 @@ async def revoke(database: Database, token_id: str) -> None:
             raise AdministrationError("there is no such service token, or it is revoked already")
 
 
-async def read(database: Database, credential: ServiceToken) -> Viewer:
-    """Who a token speaks for, in one statement. Raises InvalidTokenError."""
-    rows = await database.fetch(_READ, digest=credential.digest)
+async def authenticate(database: Database, credential: ServiceTokenCredential) -> Viewer:
+    """Returns the viewer behind a token, read in one statement. Raises InvalidTokenError."""
+    rows = await database.fetch(_AUTHENTICATE, digest=credential.digest)
     if not rows:
         raise InvalidTokenError
     row = rows[0]

@@ -1,4 +1,4 @@
-"""Tokens: access tokens that say who they are for, and opaque ones that are only known by their digest."""
+"""Makes and verifies tokens: signed access tokens, and random ones that are stored as digests."""
 
 import hashlib
 import hmac
@@ -13,56 +13,56 @@ from uuid import UUID
 import jwt
 
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
-from graphql_api.identity.signing_keys import derive
+from graphql_api.identity.signing_keys import derive_key
 from graphql_api.identity.viewer import Viewer
 
 REFRESH_PREFIX: Final = "gar_"
 SERVICE_PREFIX: Final = "gas_"
-"""Prefixes tell kinds apart, and let scanners find tokens in places where they should not be."""
+"""Prefixes tell the kinds apart, and let secret scanners find tokens in places where they should not be."""
 
 _ALGORITHM: Final = "HS256"
-_NAME: Final = "graphql-api"  # both issuer and audience: what we issue is for us alone
+_ISSUER: Final = "graphql-api"  # and the audience: these tokens are for this service alone
 _CLAIMS: Final = ("iss", "aud", "sub", "sid", "jti", "iat", "exp")
-_LONGEST: Final = 2048
+_MAX_LENGTH: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Tokens:
-    """What a login or a renewal gives."""
+class IssuedTokens:
+    """What a login or a refresh returns."""
 
     access: str = field(repr=False)
     refresh: str = field(repr=False)
     expires_at: datetime
-    """When the access token ends, in UTC."""
+    """When the access token expires, in UTC."""
     viewer: Viewer
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What an access token says."""
+    """The claims of an access token."""
 
     user_id: str
-    family: str
+    login_id: str
     expires_at: datetime
 
 
 class AccessTokens:
-    """Signs and reads access tokens: JSON Web Tokens under HMAC-SHA256, and nothing else."""
+    """Signs and verifies access tokens: JSON Web Tokens with HMAC-SHA256, the only algorithm accepted."""
 
     def __init__(self, key: bytes, lifetime: int) -> None:
-        self._key = derive(key, "access tokens")
+        self._key = derive_key(key, "access tokens")
         self._lifetime = lifetime
         self._jwt = jwt.PyJWT({"require": list(_CLAIMS), "strict_aud": True})
 
-    def issue(self, user_id: str, family: str, *, until: datetime) -> tuple[str, datetime]:
-        """A token and its end: after its lifetime, and not after `until`."""
+    def issue(self, user_id: str, login_id: str, *, until: datetime) -> tuple[str, datetime]:
+        """Returns a new token and when it expires: after its lifetime, and not later than `until`."""
         now = int(time.time())
         expires_at = min(now + self._lifetime, int(until.timestamp()))
         claims = {
-            "iss": _NAME,
-            "aud": _NAME,
+            "iss": _ISSUER,
+            "aud": _ISSUER,
             "sub": user_id,
-            "sid": family,
+            "sid": login_id,
             "jti": secrets.token_urlsafe(12),
             "iat": now,
             "exp": expires_at,
@@ -70,15 +70,17 @@ class AccessTokens:
         token = self._jwt.encode(claims, self._key, algorithm=_ALGORITHM)
         return token, datetime.fromtimestamp(expires_at, UTC)
 
-    def read(self, token: str) -> Claims:
-        """What a token of ours says. Raises ExpiredTokenError, or InvalidTokenError for any other flaw."""
-        if len(token) > _LONGEST:
+    def verify(self, token: str) -> Claims:
+        """Returns the claims of a token. Raises ExpiredTokenError, or else InvalidTokenError."""
+        if len(token) > _MAX_LENGTH:
             raise InvalidTokenError
         try:
-            claims = self._jwt.decode(token, self._key, algorithms=[_ALGORITHM], audience=_NAME, issuer=_NAME)
+            claims = self._jwt.decode(
+                token, self._key, algorithms=[_ALGORITHM], audience=_ISSUER, issuer=_ISSUER
+            )
             return Claims(
                 user_id=str(UUID(claims["sub"])),
-                family=str(UUID(claims["sid"])),
+                login_id=str(UUID(claims["sid"])),
                 expires_at=datetime.fromtimestamp(int(claims["exp"]), UTC),
             )
         except jwt.ExpiredSignatureError:
@@ -90,29 +92,29 @@ class AccessTokens:
 class RefreshTokens:
     """Makes refresh tokens.
 
-    Each follows from the one before, so that whoever lost an answer can be given the same again although
-    only digests are stored.
+    Each is derived from the one before, so that a client that lost a response gets the same token again,
+    although only digests are stored.
     """
 
     def __init__(self, key: bytes) -> None:
-        self._key = derive(key, "refresh tokens")
+        self._key = derive_key(key, "refresh tokens")
 
     def first(self) -> str:
-        """A token that follows from nothing."""
-        return opaque(REFRESH_PREFIX)
+        """Returns the first refresh token of a login, at random."""
+        return random_token(REFRESH_PREFIX)
 
     def successor(self, token: str) -> str:
-        """The token that takes this one's place."""
+        """Returns the token that replaces this one."""
         return _text(REFRESH_PREFIX, hmac.digest(self._key, _bytes(token), hashlib.sha256))
 
 
-def opaque(prefix: str) -> str:
-    """A token of 256 random bits."""
+def random_token(prefix: str) -> str:
+    """Returns a token of 256 random bits."""
     return _text(prefix, secrets.token_bytes(32))
 
 
 def digest(token: str) -> bytes:
-    """What a token is stored and looked up by. It has too many bits to be guessed, so no salt is needed."""
+    """Returns the SHA-256 by which a token is stored and looked up. A random token needs no salt."""
     return hashlib.sha256(_bytes(token)).digest()
 
 
@@ -121,5 +123,5 @@ def _text(prefix: str, secret: bytes) -> str:
 
 
 def _bytes(token: str) -> bytes:
-    """Of whatever text was sent: JSON can carry a lone surrogate, which UTF-8 proper can't."""
+    """Encodes any text: JSON can carry a lone surrogate, which strict UTF-8 refuses."""
     return token.encode("utf-8", "surrogatepass")

@@ -19,9 +19,9 @@ class Place(Protocol):
 class Event:
     """One row of system_logs for one or more subscribers.
 
-    `row` has the columns of system_logs in the types of `postgres.codecs`. `replayed`: it was there before
-    the subscriber came. `rendered` is for callers: what they made of the event, by a key of theirs, to be
-    shared by all who get this same object.
+    `row` has the columns of system_logs in the types of `postgres.type_codecs`. `replayed`: it was there
+    before the subscriber came. `rendered` is for callers: what they made of the event, by a key of theirs,
+    to be shared by all who get this same object.
     """
 
     __slots__ = ("_codec", "_cursor", "_index", "_place", "rendered", "replayed", "row")

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, FromClause, Text, any_, bindparam, func, l
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.sql.expression import collate
 
-from graphql_api.postgres.codecs import timestamp as _read_timestamp
+from graphql_api.postgres.type_codecs import rfc3339
 from graphql_api.postgres.vocabularies import LEVELS, OTHER
 
 # From the least severe. A level nobody knows ranks below all that are known.
@@ -19,9 +19,9 @@ _BY_SEVERITY = (OTHER, "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 _CANONICAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
-# `postgres.codecs` shows what lies before the calendar as its first instant; SQL must not tell
+# `postgres.type_codecs` shows what lies before the calendar as its first instant; SQL must not tell
 # them apart either.
-_FIRST = _read_timestamp("-infinity")
+_FIRST = rfc3339("-infinity")
 
 
 class InvalidFilterError(ValueError):
@@ -35,8 +35,8 @@ class LogFilter:
     `levels` and `minimum_level` are canonical words (`postgres.vocabularies.LEVELS`, OTHER included and
     least severe);
     `components` match exactly; `search` is found anywhere in the message, whatever the case of ASCII
-    letters. `since` (inclusive) and `until` (exclusive) are instants as `postgres.codecs` writes them; a row
-    without a timestamp is in no such range. `dated` asks whether the row has a timestamp.
+    letters. `since` (inclusive) and `until` (exclusive) are instants as `postgres.type_codecs` writes them; a
+    row without a timestamp is in no such range. `dated` asks whether the row has a timestamp.
 
     Raises InvalidFilterError.
     """
@@ -105,7 +105,7 @@ class LogFilter:
         }
 
     def matches(self, row: "Mapping[str, Any] | asyncpg.Record") -> bool:
-        """Whether a row, in the types of `postgres.codecs`, is wanted."""
+        """Whether a row, in the types of `postgres.type_codecs`, is wanted."""
         if self._accepted is not None and LEVELS.canonical(row["level"]) not in self._accepted:
             return False
         if self.components is not None and row["component"] not in self.components:
@@ -116,7 +116,7 @@ class LogFilter:
             return True
         if row["timestamp"] is None:
             return self.dated is False and self.since is None and self.until is None
-        instant = _read_timestamp(row["timestamp"])
+        instant = rfc3339(row["timestamp"])
         if self.dated is False or (self.since is not None and instant < self.since):
             return False
         return self.until is None or instant < self.until

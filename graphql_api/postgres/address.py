@@ -6,7 +6,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-from graphql_api.postgres.codecs import SESSION, use_text
+from graphql_api.postgres.type_codecs import SESSION_SETTINGS, set_text_codecs
 
 # libpq's own words, which asyncpg would pass on to the server as settings that it doesn't know.
 _LIBPQ_ONLY = {
@@ -79,7 +79,7 @@ class Address:
     async def connect(
         self, *, application: str = "graphql-api", timeout: float = 10.0, command_timeout: float | None = None
     ) -> "asyncpg.Connection":
-        """Open a connection that speaks text (`postgres.codecs`).
+        """Open a connection that speaks text (`postgres.type_codecs`).
 
         `timeout` bounds the connecting, `command_timeout` each statement, both in seconds. Neon wakes a
         sleeping database within the default. Raises OSError, TimeoutError or asyncpg.PostgresError.
@@ -88,7 +88,7 @@ class Address:
             application=application, timeout=timeout, command_timeout=command_timeout
         )
         try:
-            await use_text(connection)
+            await set_text_codecs(connection)
         except BaseException:
             connection.terminate()
             raise
@@ -111,9 +111,9 @@ class Address:
             return connection
 
         try:
-            return await connect({"application_name": application, **SESSION})
+            return await connect({"application_name": application, **SESSION_SETTINGS})
         except asyncpg.ProtocolViolationError:
-            # Some poolers refuse settings at the start. `postgres.codecs` reads timestamps of any zone.
+            # Some poolers refuse settings at the start. `postgres.type_codecs` reads timestamps of any zone.
             return await connect({})
 
 

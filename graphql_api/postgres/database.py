@@ -49,7 +49,7 @@ class Transaction:
         self._connection = connection
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        """Run one statement and return its rows, in the types of `postgres.codecs`."""
+        """Run one statement and return its rows, in the types of `postgres.type_codecs`."""
         return await self._connection.fetch(statement.sql, *statement.arguments(values))
 
 
@@ -113,7 +113,7 @@ class Database:
         self._waiting = 0
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        """Run one read and return its rows, in the types of `postgres.codecs`.
+        """Run one read and return its rows, in the types of `postgres.type_codecs`.
 
         A read that loses its connection is repeated once. Raises DatabaseUnavailableError, TimeoutError
         after the statement timeout, or asyncpg.PostgresError for what the server refuses.

@@ -10,7 +10,7 @@ from aiodataloader import DataLoader, dispatch_queue
 from aiodataloader import Loader as Queued
 
 from graphql_api.execution.projection import ALL_COLUMNS, Projection
-from graphql_api.identity.authenticator import Identity
+from graphql_api.identity.authenticator import Authenticator
 from graphql_api.identity.viewer import Viewer
 from graphql_api.log_feed.feed import Feed
 from graphql_api.postgres.database import Database
@@ -115,7 +115,7 @@ class Services:
 
     settings: Settings
     database: Database
-    identity: Identity
+    authenticator: Authenticator
     feed: Feed
 
 

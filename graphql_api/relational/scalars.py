@@ -1,4 +1,4 @@
-"""The scalars of the API. Rows hold their values as JSON-ready text already (`postgres.codecs`)."""
+"""The scalars of the API. Rows hold their values as JSON-ready text already (`postgres.type_codecs`)."""
 
 import re
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ import strawberry
 from strawberry.types.scalar import ScalarDefinition
 
 from graphql_api.execution.leaf_serializers import at_once, unchanged
-from graphql_api.postgres.codecs import timestamp, timestamps
+from graphql_api.postgres.type_codecs import rfc3339, rfc3339_all
 from graphql_api.relational.errors import BadInputError
 
 Duration = NewType("Duration", int)
@@ -54,11 +54,11 @@ def parse_datetime(value: Any) -> datetime:
     raise ValueError('DateTime must be RFC 3339 with an offset, such as "2026-11-22T09:00:00Z"')
 
 
-@at_once(timestamps)
+@at_once(rfc3339_all)
 def serialize_datetime(value: Any) -> str:
     """RFC 3339 in UTC with microseconds and a final Z."""
     if isinstance(value, str):
-        return timestamp(value)
+        return rfc3339(value)
     return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 

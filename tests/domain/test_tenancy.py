@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from graphql_api.identity.viewer import Login, Scope, ServiceToken, Viewer
+from graphql_api.identity.viewer import LoginCredential, Scope, ServiceTokenCredential, Viewer
 from tests import factories
 from tests.asking import Graph, operator, trader
 
@@ -146,7 +146,7 @@ async def test_what_a_service_cant_see_it_cant_change(
     world: World, scopes: set[Scope], user: str | None, connection: "asyncpg.Connection"
 ) -> None:
     user_id = None if user is None else getattr(world, user).user
-    credential = ServiceToken(b"service")
+    credential = ServiceTokenCredential(b"service")
     service = world.graph.as_(Viewer(user_id=user_id, credential=credential, scopes=frozenset(scopes)))
     query = """
       mutation ($id: ID!) {
@@ -235,7 +235,7 @@ async def test_a_log_line_is_no_node_without_its_scope(
 async def test_a_service_without_the_scope_sees_nothing_of_the_graph(
     world: World, scopes: list[Scope]
 ) -> None:
-    service = world.graph.as_(Viewer(credential=Login("service"), scopes=frozenset(scopes)))
+    service = world.graph.as_(Viewer(credential=LoginCredential("service"), scopes=frozenset(scopes)))
 
     for root in ("users", "trades", "strategies"):
         answer = await service.ask(f"{{ {root} {{ totalCount }} }}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from graphql_api.dev.embedded.programs import Account, Programs, environment
+from graphql_api.dev.embedded.programs import Programs, SystemUser, environment
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import migrate
 from tests.scratch import scratch_folder
@@ -37,9 +37,9 @@ class Server:
 
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         self.folder = scratch_folder()
-        self.account = Account.for_data(self.folder / "data")
-        self.account.give(self.folder)
-        self.programs = Programs.find(self.account, None)
+        self.system_user = SystemUser.for_data(self.folder / "data")
+        self.system_user.take_ownership(self.folder)
+        self.programs = Programs.find(self.system_user, None)
         self.settings = {**SETTINGS, "unix_socket_directories": str(self.folder), **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -82,7 +82,7 @@ class Server:
                 stderr=log,
                 cwd="/",
                 env=environment(),
-                **self.account.popen_arguments(),
+                **self.system_user.popen_arguments(),
             )
         await self.answers()
 
@@ -150,7 +150,7 @@ class Server:
         """Let the next start end the recovery of a backup on a timeline of its own."""
         signal_file = self.data / "recovery.signal"
         signal_file.touch()
-        self.account.give(signal_file)
+        self.system_user.take_ownership(signal_file)
         self.settings |= {"restore_command": "false", "recovery_target_action": "promote"}
 
     async def accepts_writes(self) -> None:
@@ -169,7 +169,7 @@ class Server:
         shutil.rmtree(self.data)
         (self.folder / "saved").rename(self.data)
         for path in (self.data, *self.data.rglob("*")):
-            self.account.give(path)
+            self.system_user.take_ownership(path)
 
     def login(self, database: str) -> tuple[str, ...]:
         """What PostgreSQL's programs must be told to reach a database of it."""

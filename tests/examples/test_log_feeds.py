@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
-from graphql_api.identity.signing_keys import derive
+from graphql_api.identity.signing_keys import derive_key
 from graphql_api.identity.viewer import Role
 from graphql_api.log_feed.cursor import CursorCodec
 from graphql_api.postgres.address import Address
@@ -128,7 +128,7 @@ async def test_a_client_behind_a_filter_that_matches_nothing_resumes_for_nothing
 
 def is_beyond(line: dict[str, Any], transaction: int) -> bool:
     """Whether a cursor has everything up to a transaction."""
-    position = CursorCodec(derive(KEY.encode(), "feed")).decode(line["cursor"]).position
+    position = CursorCodec(derive_key(KEY.encode(), "feed")).decode(line["cursor"]).position
     return position.next > transaction and position.half is None
 
 

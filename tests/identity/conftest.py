@@ -6,9 +6,9 @@ import pytest
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from graphql_api.identity import users
-from graphql_api.identity.authenticator import Identity
-from graphql_api.identity.passwords import Bcrypt, Passwords
-from graphql_api.identity.tokens import Tokens
+from graphql_api.identity.authenticator import Authenticator
+from graphql_api.identity.passwords import Bcrypt, PasswordHasher
+from graphql_api.identity.tokens import IssuedTokens
 from graphql_api.postgres.database import Database
 from graphql_api.settings import Settings
 
@@ -49,8 +49,8 @@ class CountingBcrypt(Bcrypt):
 
 
 @pytest.fixture
-def passwords() -> Iterator[Passwords]:
-    passwords = Passwords(hashers=(CURRENT, OLD))
+def passwords() -> Iterator[PasswordHasher]:
+    passwords = PasswordHasher(hashers=(CURRENT, OLD))
     yield passwords
     passwords.close()
 
@@ -62,17 +62,19 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-async def identity(database: Database, settings: Settings, passwords: Passwords) -> AsyncIterator[Identity]:
-    identity = Identity(database, settings, KEY, passwords=passwords)
-    yield identity
-    await identity.close()
+async def authenticator(
+    database: Database, settings: Settings, passwords: PasswordHasher
+) -> AsyncIterator[Authenticator]:
+    authenticator = Authenticator(database, settings, KEY, passwords=passwords)
+    yield authenticator
+    await authenticator.close()
 
 
 MakeUser = Callable[..., Awaitable[str]]
 
 
 @pytest.fixture
-def make_user(database: Database, passwords: Passwords) -> MakeUser:
+def make_user(database: Database, passwords: PasswordHasher) -> MakeUser:
     """Make a user and return the id."""
 
     async def make(email: str = EMAIL, password: str = PASSWORD) -> str:
@@ -87,6 +89,6 @@ async def trader(make_user: MakeUser) -> str:
     return await make_user()
 
 
-async def log_in(identity: Identity, email: str = EMAIL, password: str = PASSWORD) -> Tokens:
+async def log_in(authenticator: Authenticator, email: str = EMAIL, password: str = PASSWORD) -> IssuedTokens:
     """Log in from an address on this machine."""
-    return await identity.login(email, password, address="127.0.0.1")
+    return await authenticator.login(email, password, address="127.0.0.1")

@@ -7,35 +7,35 @@ import pytest
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from graphql_api.identity.errors import AdministrationError, RateLimitedError
-from graphql_api.identity.passwords import Passwords
+from graphql_api.identity.passwords import PasswordHasher
 from tests.identity.conftest import CURRENT, OLD, PASSWORD, CountingArgon2, CountingBcrypt
 
 
 @pytest.fixture
-def real() -> Iterator[Passwords]:
+def real() -> Iterator[PasswordHasher]:
     """With the hashers of production."""
-    passwords = Passwords()
+    passwords = PasswordHasher()
     yield passwords
     passwords.close()
 
 
-async def test_a_password_matches_its_hash(passwords: Passwords) -> None:
+async def test_a_password_matches_its_hash(passwords: PasswordHasher) -> None:
     assert (await passwords.verify(PASSWORD, await passwords.hash(PASSWORD))).matches
 
 
-async def test_another_password_does_not(passwords: Passwords) -> None:
+async def test_another_password_does_not(passwords: PasswordHasher) -> None:
     assert not (await passwords.verify(PASSWORD + "!", await passwords.hash(PASSWORD))).matches
 
 
-async def test_two_hashes_of_a_password_differ(passwords: Passwords) -> None:
+async def test_two_hashes_of_a_password_differ(passwords: PasswordHasher) -> None:
     assert await passwords.hash(PASSWORD) != await passwords.hash(PASSWORD)
 
 
-async def test_new_hashes_are_argon2id(real: Passwords) -> None:
+async def test_new_hashes_are_argon2id(real: PasswordHasher) -> None:
     assert (await real.hash(PASSWORD)).startswith("$argon2id$")
 
 
-async def test_a_current_hash_needs_no_upgrade(passwords: Passwords) -> None:
+async def test_a_current_hash_needs_no_upgrade(passwords: PasswordHasher) -> None:
     assert (await passwords.verify(PASSWORD, await passwords.hash(PASSWORD))).upgrade is None
 
 
@@ -44,13 +44,13 @@ async def test_a_current_hash_needs_no_upgrade(passwords: Passwords) -> None:
     [OLD.hash(PASSWORD), Argon2Hasher(time_cost=2, memory_cost=8, parallelism=1).hash(PASSWORD)],
     ids=["another scheme", "other costs"],
 )
-async def test_an_old_hash_is_upgraded_to_one_that_matches(passwords: Passwords, old: str) -> None:
+async def test_an_old_hash_is_upgraded_to_one_that_matches(passwords: PasswordHasher, old: str) -> None:
     upgrade = (await passwords.verify(PASSWORD, old)).upgrade
     assert upgrade is not None
     assert (await passwords.verify(PASSWORD, upgrade)) == (True, None)
 
 
-async def test_a_wrong_password_upgrades_nothing(passwords: Passwords) -> None:
+async def test_a_wrong_password_upgrades_nothing(passwords: PasswordHasher) -> None:
     assert (await passwords.verify("wrong", OLD.hash(PASSWORD))).upgrade is None
 
 
@@ -62,53 +62,53 @@ async def test_a_wrong_password_upgrades_nothing(passwords: Passwords) -> None:
 async def test_a_refusal_costs_the_same_work_whatever_is_stored(stored: str | None) -> None:
     argon2 = CountingArgon2(time_cost=1, memory_cost=8, parallelism=1)
     old = CountingBcrypt(rounds=4)
-    passwords = Passwords(hashers=(argon2, old))
+    passwords = PasswordHasher(hashers=(argon2, old))
     assert not (await passwords.verify("wrong", stored)).matches
     assert (argon2.work, old.work) == (1, 1)
     passwords.close()
 
 
 @pytest.mark.parametrize("stored", ["", "!", "plain text", "$2b$04$tooshort", "$argon2id$v=19$m=8,t=1,p=1$$"])
-async def test_what_is_no_hash_matches_nothing(passwords: Passwords, stored: str) -> None:
+async def test_what_is_no_hash_matches_nothing(passwords: PasswordHasher, stored: str) -> None:
     assert not (await passwords.verify(stored, stored)).matches
 
 
-async def test_a_hash_with_rounds_that_bcrypt_does_not_know_matches_nothing(real: Passwords) -> None:
+async def test_a_hash_with_rounds_that_bcrypt_does_not_know_matches_nothing(real: PasswordHasher) -> None:
     assert not (await real.verify(PASSWORD, OLD.hash(PASSWORD).replace("$04$", "$99$"))).matches
 
 
-async def test_a_long_password_matches_what_bcrypt_made_of_its_first_72_bytes(real: Passwords) -> None:
+async def test_a_long_password_matches_what_bcrypt_made_of_its_first_72_bytes(real: PasswordHasher) -> None:
     password = "x" * 100
     stored = bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(4)).decode()
     assert (await real.verify(password, stored)).matches
 
 
-async def test_an_upgraded_long_password_counts_whole(real: Passwords) -> None:
+async def test_an_upgraded_long_password_counts_whole(real: PasswordHasher) -> None:
     stored = bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4)).decode()
     upgrade = (await real.verify("x" * 100, stored)).upgrade
     assert not (await real.verify("x" * 99, upgrade)).matches
 
 
 @pytest.mark.parametrize("password", ["short", "eleven char"])
-async def test_a_new_password_needs_twelve_characters(passwords: Passwords, password: str) -> None:
+async def test_a_new_password_needs_twelve_characters(passwords: PasswordHasher, password: str) -> None:
     with pytest.raises(AdministrationError, match="12 characters or more"):
         await passwords.hash(password)
 
 
-async def test_a_new_password_has_at_most_1024_bytes(passwords: Passwords) -> None:
+async def test_a_new_password_has_at_most_1024_bytes(passwords: PasswordHasher) -> None:
     await passwords.hash("ö" * 512)
     with pytest.raises(AdministrationError, match="1024 bytes at most"):
         await passwords.hash("ö" * 512 + "x")
 
 
-async def test_a_password_too_long_to_be_one_does_not_match(passwords: Passwords) -> None:
+async def test_a_password_too_long_to_be_one_does_not_match(passwords: PasswordHasher) -> None:
     assert not (await passwords.verify("x" * 1025, CURRENT.hash("x" * 1024))).matches
 
 
 @pytest.mark.parametrize(
     "password", ["a lone \ud800 surrogate", "nul \0 in the middle", "ünïcödé pässwörd 🔑"]
 )
-async def test_any_text_can_be_a_password(passwords: Passwords, password: str) -> None:
+async def test_any_text_can_be_a_password(passwords: PasswordHasher, password: str) -> None:
     assert (await passwords.verify(password, await passwords.hash(password))).matches
 
 
@@ -120,7 +120,7 @@ async def test_the_work_is_done_beside_the_event_loop() -> None:
             threads.add(threading.current_thread())
             return super().hash(password, salt=salt)
 
-    passwords = Passwords(threads=2, hashers=(Noting(time_cost=1, memory_cost=8, parallelism=1),))
+    passwords = PasswordHasher(threads=2, hashers=(Noting(time_cost=1, memory_cost=8, parallelism=1),))
     await asyncio.gather(*(passwords.hash(PASSWORD) for _ in range(20)))
     assert threading.main_thread() not in threads
     assert len(threads) <= 2
@@ -135,7 +135,7 @@ async def test_more_than_can_be_served_soon_are_sent_away() -> None:
             gate.wait()
             return super().hash(password, salt=salt)
 
-    passwords = Passwords(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
+    passwords = PasswordHasher(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
     waiting = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(16)]
     await asyncio.sleep(0)
     with pytest.raises(RateLimitedError):
@@ -154,7 +154,7 @@ async def test_whoever_gives_up_waiting_makes_room() -> None:
             gate.wait()
             return super().hash(password, salt=salt)
 
-    passwords = Passwords(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
+    passwords = PasswordHasher(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
     waiting = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(16)]
     await asyncio.sleep(0)
     waiting[-1].cancel()

@@ -3,121 +3,131 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from graphql_api.identity import roles, service_tokens
-from graphql_api.identity.authenticator import Identity
+from graphql_api.identity import service_tokens, users
+from graphql_api.identity.authenticator import Authenticator
 from graphql_api.identity.errors import AdministrationError, InvalidTokenError
-from graphql_api.identity.viewer import NOBODY, Role, Scope
+from graphql_api.identity.viewer import NO_TENANT, Role, Scope
 from graphql_api.postgres.database import Database
 from tests.identity.conftest import EMAIL
 
 DAY = timedelta(days=1)
 
 
-async def test_a_service_token_authenticates_with_its_scopes(identity: Identity, database: Database) -> None:
+async def test_a_service_token_authenticates_with_its_scopes(
+    authenticator: Authenticator, database: Database
+) -> None:
     made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=DAY)
-    viewer = await identity.authenticate(made.text)
+    viewer = await authenticator.authenticate(made.text)
     assert viewer.is_authenticated
     assert (viewer.user_id, *viewer.roles, *viewer.scopes) == (None, Scope.LOGS_READ)
 
 
 async def test_without_a_scope_for_all_it_sees_no_tenants_rows(
-    identity: Identity, database: Database
+    authenticator: Authenticator, database: Database
 ) -> None:
     made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=DAY)
-    viewer = await identity.authenticate(made.text)
-    assert (viewer.tenant, viewer.risk_tenant) == (NOBODY, NOBODY)
+    viewer = await authenticator.authenticate(made.text)
+    assert (viewer.tenant, viewer.risk_tenant) == (NO_TENANT, NO_TENANT)
 
 
-async def test_with_the_scope_for_all_it_sees_every_tenants(identity: Identity, database: Database) -> None:
+async def test_with_the_scope_for_all_it_sees_every_tenants(
+    authenticator: Authenticator, database: Database
+) -> None:
     made = await service_tokens.create(database, "robot", {Scope.GRAPH_READ_ANY}, lifetime=DAY)
-    viewer = await identity.authenticate(made.text)
-    assert (viewer.tenant, viewer.risk_tenant) == (None, NOBODY)
+    viewer = await authenticator.authenticate(made.text)
+    assert (viewer.tenant, viewer.risk_tenant) == (None, NO_TENANT)
 
 
-async def test_for_a_user_it_sees_theirs(identity: Identity, database: Database, trader: str) -> None:
+async def test_for_a_user_it_sees_theirs(
+    authenticator: Authenticator, database: Database, trader: str
+) -> None:
     made = await service_tokens.create(database, "robot", {Scope.GRAPH_READ}, user_id=trader, lifetime=DAY)
-    viewer = await identity.authenticate(made.text)
+    viewer = await authenticator.authenticate(made.text)
     assert (viewer.tenant, viewer.email, *viewer.roles) == (trader, EMAIL, Role.USER)
 
 
 async def test_for_a_user_it_may_do_no_more_than_they(
-    identity: Identity, database: Database, trader: str
+    authenticator: Authenticator, database: Database, trader: str
 ) -> None:
     scopes = {Scope.GRAPH_READ, Scope.GRAPH_READ_ANY, Scope.LOGS_READ}
-    await roles.grant(database, trader, Role.OPERATOR)
+    await users.grant_role(database, trader, Role.OPERATOR)
     made = await service_tokens.create(database, "robot", scopes, user_id=trader, lifetime=DAY)
-    assert (await identity.authenticate(made.text)).scopes == scopes
-    await roles.revoke(database, trader, Role.OPERATOR)
-    assert (await identity.authenticate(made.text)).scopes == {Scope.GRAPH_READ}
+    assert (await authenticator.authenticate(made.text)).scopes == scopes
+    await users.revoke_role(database, trader, Role.OPERATOR)
+    assert (await authenticator.authenticate(made.text)).scopes == {Scope.GRAPH_READ}
 
 
-async def test_it_expires(identity: Identity, database: Database, connection: asyncpg.Connection) -> None:
+async def test_it_expires(
+    authenticator: Authenticator, database: Database, connection: asyncpg.Connection
+) -> None:
     made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=DAY)
-    expires_at = (await identity.authenticate(made.text)).expires_at
+    expires_at = (await authenticator.authenticate(made.text)).expires_at
     assert expires_at is not None
     assert abs(expires_at - datetime.now(UTC) - DAY) < timedelta(hours=1)
     await connection.execute("UPDATE api_auth.service_tokens SET expires_at = now()")
     with pytest.raises(InvalidTokenError):
-        await identity.authenticate(made.text)
+        await authenticator.authenticate(made.text)
 
 
-async def test_one_without_a_lifetime_does_not(identity: Identity, database: Database) -> None:
+async def test_one_without_a_lifetime_does_not(authenticator: Authenticator, database: Database) -> None:
     made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=None)
-    assert (await identity.authenticate(made.text)).expires_at is None
+    assert (await authenticator.authenticate(made.text)).expires_at is None
 
 
-async def test_it_can_be_revoked(identity: Identity, database: Database) -> None:
+async def test_it_can_be_revoked(authenticator: Authenticator, database: Database) -> None:
     made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=DAY)
     await service_tokens.revoke(database, made.id)
     with pytest.raises(InvalidTokenError):
-        await identity.authenticate(made.text)
+        await authenticator.authenticate(made.text)
 
 
 async def test_it_ends_with_its_users_access(
-    identity: Identity, database: Database, connection: asyncpg.Connection, trader: str
+    authenticator: Authenticator, database: Database, connection: asyncpg.Connection, trader: str
 ) -> None:
     made = await service_tokens.create(database, "robot", {Scope.GRAPH_READ}, user_id=trader, lifetime=DAY)
     await connection.execute("UPDATE users SET is_active = false")
     with pytest.raises(InvalidTokenError):
-        await identity.authenticate(made.text)
+        await authenticator.authenticate(made.text)
 
 
 async def test_it_outlives_its_users_password(
-    identity: Identity, database: Database, connection: asyncpg.Connection, trader: str
+    authenticator: Authenticator, database: Database, connection: asyncpg.Connection, trader: str
 ) -> None:
     made = await service_tokens.create(database, "robot", {Scope.GRAPH_READ}, user_id=trader, lifetime=DAY)
     await connection.execute("UPDATE users SET password_hash = 'another'")
-    assert (await identity.authenticate(made.text)).user_id == trader
+    assert (await authenticator.authenticate(made.text)).user_id == trader
 
 
-async def test_logging_out_does_not_end_it(identity: Identity, database: Database, trader: str) -> None:
+async def test_logging_out_does_not_end_it(
+    authenticator: Authenticator, database: Database, trader: str
+) -> None:
     made = await service_tokens.create(database, "robot", {Scope.GRAPH_READ}, user_id=trader, lifetime=DAY)
-    await identity.logout(await identity.authenticate(made.text), everywhere=True)
-    assert (await identity.authenticate(made.text)).user_id == trader
+    await authenticator.logout(await authenticator.authenticate(made.text), everywhere=True)
+    assert (await authenticator.authenticate(made.text)).user_id == trader
 
 
 async def test_its_use_is_noted_at_most_once_a_minute(
-    identity: Identity, database: Database, connection: asyncpg.Connection
+    authenticator: Authenticator, database: Database, connection: asyncpg.Connection
 ) -> None:
     noted = "SELECT last_used_at FROM api_auth.service_tokens"
     made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=DAY)
     assert await connection.fetchval(noted) is None
-    await identity.authenticate(made.text)
+    await authenticator.authenticate(made.text)
     first = await connection.fetchval(noted)
-    await identity.authenticate(made.text)
+    await authenticator.authenticate(made.text)
     assert await connection.fetchval(noted) == first
     await connection.execute("UPDATE api_auth.service_tokens SET last_used_at = now() - interval '61 s'")
-    await identity.authenticate(made.text)
+    await authenticator.authenticate(made.text)
     assert await connection.fetchval(noted) > first
 
 
 async def test_a_refused_use_is_not_noted(
-    identity: Identity, database: Database, connection: asyncpg.Connection
+    authenticator: Authenticator, database: Database, connection: asyncpg.Connection
 ) -> None:
     made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=DAY)
     await service_tokens.revoke(database, made.id)
     with pytest.raises(InvalidTokenError):
-        await identity.authenticate(made.text)
+        await authenticator.authenticate(made.text)
     assert await connection.fetchval("SELECT last_used_at FROM api_auth.service_tokens") is None
 
 
@@ -125,9 +135,9 @@ UNKNOWN = ["gas_" + "A" * 43, "gas_", "gas_\0", "gas_\ud800", "gas_" + "x" * 1_0
 
 
 @pytest.mark.parametrize("token", UNKNOWN, ids=["well-formed", "empty", "NUL", "surrogate", "huge"])
-async def test_a_token_that_was_never_made_is_refused(identity: Identity, token: str) -> None:
+async def test_a_token_that_was_never_made_is_refused(authenticator: Authenticator, token: str) -> None:
     with pytest.raises(InvalidTokenError):
-        await identity.authenticate(token)
+        await authenticator.authenticate(token)
 
 
 async def test_its_text_is_shown_once_and_stored_nowhere(
@@ -135,7 +145,7 @@ async def test_its_text_is_shown_once_and_stored_nowhere(
 ) -> None:
     made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=DAY)
     stored = await connection.fetchval("SELECT t::text FROM api_auth.service_tokens t")
-    listed = str([dict(row) for row in await service_tokens.every(database)])
+    listed = str([dict(row) for row in await service_tokens.list_all(database)])
     for place in (stored, listed, repr(made)):
         assert made.text not in place
         assert made.text.removeprefix("gas_") not in place
@@ -147,7 +157,7 @@ async def test_the_list_tells_what_an_administrator_needs(database: Database, tr
     )
     await service_tokens.create(database, "watcher", {Scope.LOGS_READ}, lifetime=DAY)
     await service_tokens.revoke(database, made.id)
-    first, second = await service_tokens.every(database)
+    first, second = await service_tokens.list_all(database)
     assert (first["id"], first["name"], first["email"]) == (made.id, "robot", EMAIL)
     assert first["scopes"] == ["graph:read", "risk:write"]
     assert first["revoked_at"] is not None
@@ -156,11 +166,11 @@ async def test_the_list_tells_what_an_administrator_needs(database: Database, tr
 
 
 async def test_a_scope_that_is_no_more_counts_for_nothing(
-    identity: Identity, database: Database, connection: asyncpg.Connection
+    authenticator: Authenticator, database: Database, connection: asyncpg.Connection
 ) -> None:
     made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=DAY)
     await connection.execute("UPDATE api_auth.service_tokens SET scopes = '{everything, logs:read}'")
-    assert (await identity.authenticate(made.text)).scopes == {Scope.LOGS_READ}
+    assert (await authenticator.authenticate(made.text)).scopes == {Scope.LOGS_READ}
 
 
 @pytest.mark.parametrize("name", ["", "x" * 101, "two\nlines", "nul\0"])

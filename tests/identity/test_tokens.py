@@ -8,14 +8,14 @@ import jwt
 import pytest
 
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
-from graphql_api.identity.signing_keys import derive
-from graphql_api.identity.tokens import AccessTokens, RefreshTokens, digest, opaque
+from graphql_api.identity.signing_keys import derive_key
+from graphql_api.identity.tokens import AccessTokens, RefreshTokens, digest, random_token
 from tests.identity.conftest import KEY
 
 USER = "6f1f7a52-4c0e-4b6e-9d0a-0f6f3f0a9d11"
-FAMILY = "b61b2a35-8f3b-4a53-9b1a-6c9b3a7f2d20"
+LOGIN = "b61b2a35-8f3b-4a53-9b1a-6c9b3a7f2d20"
 FAR = datetime(2100, 1, 1, tzinfo=UTC)
-SIGNED_WITH = derive(KEY, "access tokens")
+SIGNED_WITH = derive_key(KEY, "access tokens")
 
 tokens = AccessTokens(KEY, lifetime=900)
 
@@ -27,7 +27,7 @@ def claims(changes: dict[str, Any]) -> dict[str, Any]:
         "iss": "graphql-api",
         "aud": "graphql-api",
         "sub": USER,
-        "sid": FAMILY,
+        "sid": LOGIN,
         "jti": "j",
         "iat": now,
         "exp": now + 900,
@@ -46,39 +46,39 @@ def segment(value: dict[str, Any]) -> str:
 
 
 def test_a_token_says_whose_it_is() -> None:
-    token, expires_at = tokens.issue(USER, FAMILY, until=FAR)
-    read = tokens.read(token)
-    assert (read.user_id, read.family, read.expires_at) == (USER, FAMILY, expires_at)
+    token, expires_at = tokens.issue(USER, LOGIN, until=FAR)
+    read = tokens.verify(token)
+    assert (read.user_id, read.login_id, read.expires_at) == (USER, LOGIN, expires_at)
 
 
 def test_a_token_lasts_fifteen_minutes() -> None:
-    token, _ = tokens.issue(USER, FAMILY, until=FAR)
+    token, _ = tokens.issue(USER, LOGIN, until=FAR)
     payload = jwt.decode(token, SIGNED_WITH, algorithms=["HS256"], audience="graphql-api")
     assert payload["exp"] - payload["iat"] == 900
 
 
 def test_a_token_does_not_outlast_its_login() -> None:
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=60)
-    assert tokens.issue(USER, FAMILY, until=until)[1] == until
+    assert tokens.issue(USER, LOGIN, until=until)[1] == until
 
 
 def test_two_tokens_differ() -> None:
-    assert tokens.issue(USER, FAMILY, until=FAR) != tokens.issue(USER, FAMILY, until=FAR)
+    assert tokens.issue(USER, LOGIN, until=FAR) != tokens.issue(USER, LOGIN, until=FAR)
 
 
 def test_the_forger_of_these_tests_can_make_a_good_token() -> None:
-    assert tokens.read(forged()).user_id == USER
+    assert tokens.verify(forged()).user_id == USER
 
 
 def test_an_expired_token_is_told_apart() -> None:
     with pytest.raises(ExpiredTokenError):
-        tokens.read(forged({"exp": int(time.time()) - 1}))
+        tokens.verify(forged({"exp": int(time.time()) - 1}))
 
 
 @pytest.mark.parametrize("name", ["iss", "aud", "sub", "sid", "jti", "iat", "exp"])
 def test_every_claim_is_required(name: str) -> None:
     with pytest.raises(InvalidTokenError):
-        tokens.read(forged({name: None}))
+        tokens.verify(forged({name: None}))
 
 
 @pytest.mark.parametrize(
@@ -100,36 +100,36 @@ def test_every_claim_is_required(name: str) -> None:
 )
 def test_a_claim_that_is_not_ours_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidTokenError):
-        tokens.read(forged(changes))
+        tokens.verify(forged(changes))
 
 
 def test_another_key_is_refused() -> None:
     with pytest.raises(InvalidTokenError):
-        tokens.read(forged(key=b"another key of thirty-two bytes!"))
+        tokens.verify(forged(key=b"another key of thirty-two bytes!"))
 
 
 def test_the_key_itself_signs_no_token() -> None:
     with pytest.raises(InvalidTokenError):
-        tokens.read(forged(key=KEY))
+        tokens.verify(forged(key=KEY))
 
 
 @pytest.mark.filterwarnings("ignore:The HMAC key is")
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
 def test_another_algorithm_is_refused(algorithm: str) -> None:
     with pytest.raises(InvalidTokenError):
-        tokens.read(forged(algorithm=algorithm))
+        tokens.verify(forged(algorithm=algorithm))
 
 
 @pytest.mark.parametrize("name", ["none", "None", "NONE", ""])
 def test_no_algorithm_is_refused(name: str) -> None:
     with pytest.raises(InvalidTokenError):
-        tokens.read(f"{segment({'alg': name, 'typ': 'JWT'})}.{segment(claims({}))}.")
+        tokens.verify(f"{segment({'alg': name, 'typ': 'JWT'})}.{segment(claims({}))}.")
 
 
 def test_a_changed_payload_is_refused() -> None:
-    header, _, signature = tokens.issue(USER, FAMILY, until=FAR)[0].split(".")
+    header, _, signature = tokens.issue(USER, LOGIN, until=FAR)[0].split(".")
     with pytest.raises(InvalidTokenError):
-        tokens.read(f"{header}.{segment(claims({'sub': FAMILY}))}.{signature}")
+        tokens.verify(f"{header}.{segment(claims({'sub': LOGIN}))}.{signature}")
 
 
 @pytest.mark.parametrize(
@@ -137,12 +137,12 @@ def test_a_changed_payload_is_refused() -> None:
 )
 def test_what_is_no_token_is_refused(token: str) -> None:
     with pytest.raises(InvalidTokenError):
-        tokens.read(token)
+        tokens.verify(token)
 
 
 def test_a_refresh_token_is_no_access_token() -> None:
     with pytest.raises(InvalidTokenError):
-        tokens.read(RefreshTokens(KEY).first())
+        tokens.verify(RefreshTokens(KEY).first())
 
 
 def test_a_refresh_token_is_followed_by_one_token() -> None:
@@ -157,12 +157,12 @@ def test_what_follows_a_refresh_token_hangs_on_the_key() -> None:
 
 
 def test_opaque_tokens_carry_256_bits() -> None:
-    token = opaque("gas_")
+    token = random_token("gas_")
     assert len(base64.urlsafe_b64decode(token.removeprefix("gas_") + "=")) == 32
-    assert token != opaque("gas_")
+    assert token != random_token("gas_")
 
 
 def test_a_digest_does_not_show_its_token() -> None:
-    token = opaque("gas_")
+    token = random_token("gas_")
     assert len(digest(token)) == 32
     assert token.encode() not in digest(token)

@@ -5,9 +5,12 @@ import pytest
 
 from graphql_api.identity import users
 from graphql_api.identity.errors import AdministrationError
-from graphql_api.identity.passwords import Passwords
+from graphql_api.identity.passwords import PasswordHasher
+from graphql_api.identity.viewer import Role
 from graphql_api.postgres.database import Database
 from tests.identity.conftest import CURRENT, EMAIL, PASSWORD, MakeUser
+
+UNKNOWN_USER = "00000000-0000-0000-0000-000000000001"
 
 
 async def test_a_new_user_is_active_and_has_no_granted_role(database: Database, trader: str) -> None:
@@ -15,7 +18,7 @@ async def test_a_new_user_is_active_and_has_no_granted_role(database: Database, 
     assert (user["id"], user["active"], user["roles"]) == (trader, True, [])
 
 
-async def test_a_new_user_can_be_verified(database: Database, passwords: Passwords, trader: str) -> None:
+async def test_a_new_user_can_be_verified(database: Database, passwords: PasswordHasher, trader: str) -> None:
     user = await users.get(database, EMAIL)
     assert (await passwords.verify(PASSWORD, user["password_hash"])).matches
 
@@ -108,7 +111,7 @@ async def test_of_two_made_at_once_one_is_refused(make_user: MakeUser) -> None:
 
 
 async def test_a_new_password_takes_the_old_ones_place(
-    database: Database, passwords: Passwords, trader: str
+    database: Database, passwords: PasswordHasher, trader: str
 ) -> None:
     await users.set_password(database, passwords, trader, "another long password")
     stored = (await users.get(database, EMAIL))["password_hash"]
@@ -116,7 +119,7 @@ async def test_a_new_password_takes_the_old_ones_place(
     assert not (await passwords.verify(PASSWORD, stored)).matches
 
 
-async def test_nobody_gets_no_password(database: Database, passwords: Passwords) -> None:
+async def test_nobody_gets_no_password(database: Database, passwords: PasswordHasher) -> None:
     with pytest.raises(AdministrationError, match="no such user"):
         await users.set_password(database, passwords, "00000000-0000-0000-0000-000000000001", PASSWORD)
 
@@ -127,3 +130,59 @@ async def test_finding_a_user_uses_the_index(connection: asyncpg.Connection) -> 
         "EXPLAIN SELECT id FROM users WHERE lower(email) = lower($1::varchar)", EMAIL
     )
     assert "idx_users_email_lower" in "".join(row[0] for row in plan)
+
+
+async def roles_of(database: Database) -> frozenset[Role]:
+    return users.roles_of((await users.get(database, EMAIL))["roles"])
+
+
+async def test_every_user_has_the_role_user(database: Database, trader: str) -> None:
+    assert await roles_of(database) == {Role.USER}
+
+
+async def test_a_granted_role_comes_on_top(database: Database, trader: str) -> None:
+    await users.grant_role(database, trader, Role.OPERATOR)
+    assert await roles_of(database) == {Role.USER, Role.OPERATOR}
+
+
+async def test_a_second_grant_changes_nothing(database: Database, trader: str) -> None:
+    await users.grant_role(database, trader, Role.ADMIN)
+    await users.grant_role(database, trader, Role.ADMIN)
+    assert await roles_of(database) == {Role.USER, Role.ADMIN}
+
+
+async def test_a_revoked_role_is_gone_and_others_stay(database: Database, trader: str) -> None:
+    await users.grant_role(database, trader, Role.OPERATOR)
+    await users.grant_role(database, trader, Role.ADMIN)
+    await users.revoke_role(database, trader, Role.ADMIN)
+    assert await roles_of(database) == {Role.USER, Role.OPERATOR}
+
+
+async def test_a_role_that_was_not_granted_cant_be_revoked(database: Database, trader: str) -> None:
+    with pytest.raises(AdministrationError, match="does not have the role admin"):
+        await users.revoke_role(database, trader, Role.ADMIN)
+
+
+async def test_the_role_of_every_user_is_neither_granted_nor_revoked(database: Database, trader: str) -> None:
+    with pytest.raises(AdministrationError, match="nothing to grant"):
+        await users.grant_role(database, trader, Role.USER)
+    with pytest.raises(AdministrationError, match="can't be revoked"):
+        await users.revoke_role(database, trader, Role.USER)
+
+
+async def test_a_stranger_gets_no_role(database: Database) -> None:
+    with pytest.raises(AdministrationError, match="no such user"):
+        await users.grant_role(database, UNKNOWN_USER, Role.ADMIN)
+
+
+async def test_a_role_that_nobody_knows_cant_be_stored(connection: asyncpg.Connection, trader: str) -> None:
+    with pytest.raises(asyncpg.CheckViolationError):
+        await connection.execute("INSERT INTO api_auth.user_roles VALUES ($1, 'root')", trader)
+
+
+async def test_another_program_may_delete_a_user_with_roles(
+    database: Database, connection: asyncpg.Connection, trader: str
+) -> None:
+    await users.grant_role(database, trader, Role.OPERATOR)
+    await connection.execute("DELETE FROM users")
+    assert await connection.fetchval("SELECT count(*) FROM api_auth.user_roles") == 0

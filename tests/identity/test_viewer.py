@@ -1,12 +1,14 @@
 import pytest
 
-from graphql_api.identity.viewer import ANONYMOUS, NOBODY, Login, Role, Scope, Viewer, scopes_of
+from graphql_api.identity.viewer import ANONYMOUS, NO_TENANT, LoginCredential, Role, Scope, Viewer, scopes_of
 
 ID = "6f1f7a52-4c0e-4b6e-9d0a-0f6f3f0a9d11"
 
 
 def viewer(*roles: Role, user_id: str | None = ID) -> Viewer:
-    return Viewer(user_id=user_id, roles=frozenset(roles), scopes=scopes_of(roles), credential=Login("f"))
+    return Viewer(
+        user_id=user_id, roles=frozenset(roles), scopes=scopes_of(roles), credential=LoginCredential("f")
+    )
 
 
 def test_a_user_reads_their_own_rows() -> None:
@@ -46,22 +48,22 @@ def test_only_admins_change_every_tenants_risk_settings() -> None:
 def test_a_service_without_a_user_and_without_a_scope_for_all_sees_no_tenants_rows(
     scopes: set[Scope],
 ) -> None:
-    assert Viewer(scopes=frozenset(scopes)).tenant == NOBODY
-    assert Viewer(scopes=frozenset(scopes)).risk_tenant == NOBODY
+    assert Viewer(scopes=frozenset(scopes)).tenant == NO_TENANT
+    assert Viewer(scopes=frozenset(scopes)).risk_tenant == NO_TENANT
 
 
 def test_a_service_for_a_user_sees_their_rows_only_with_the_scope() -> None:
-    assert Viewer(user_id=ID, scopes=frozenset({Scope.LOGS_READ})).tenant == NOBODY
+    assert Viewer(user_id=ID, scopes=frozenset({Scope.LOGS_READ})).tenant == NO_TENANT
     assert Viewer(user_id=ID, scopes=frozenset({Scope.GRAPH_READ})).tenant == ID
 
 
 def test_reading_every_tenants_rows_does_not_allow_to_change_them() -> None:
-    assert Viewer(scopes=frozenset({Scope.GRAPH_READ_ANY})).risk_tenant == NOBODY
+    assert Viewer(scopes=frozenset({Scope.GRAPH_READ_ANY})).risk_tenant == NO_TENANT
 
 
 def test_nobody_is_not_authenticated_and_sees_nothing() -> None:
     assert not ANONYMOUS.is_authenticated
-    assert ANONYMOUS.tenant == ANONYMOUS.risk_tenant == NOBODY
+    assert ANONYMOUS.tenant == ANONYMOUS.risk_tenant == NO_TENANT
 
 
 def test_whoever_shows_a_token_is_authenticated() -> None:

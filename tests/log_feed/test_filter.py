@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from graphql_api.log_feed import InvalidFilterError, LogFilter
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.codecs import use_text
 from graphql_api.postgres.statement import compile_statement
 from graphql_api.postgres.tables import system_logs
+from graphql_api.postgres.type_codecs import set_text_codecs
 
 WORDS = ("debug", "INFO", "Warn", "warning", "error", "FATAL", "critical", "trace", "")
 ODD = (
@@ -73,7 +73,7 @@ async def both(
 ) -> tuple[set[str], set[str]]:
     """The ids that PostgreSQL finds, and those that memory finds."""
     connection = await address.connect_plain()
-    await use_text(connection)
+    await set_text_codecs(connection)
     try:
         insert = "INSERT INTO system_logs (timestamp, level, component, message) VALUES ($1, $2, $3, $4)"
         await connection.executemany(insert, lines)

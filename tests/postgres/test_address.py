@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from graphql_api.postgres.address import Address, InvalidAddressError
-from graphql_api.postgres.codecs import timestamp
+from graphql_api.postgres.type_codecs import rfc3339
 from tests.postgres.proxy import proxy_to
 
 NEON = "postgresql://alex:AbC123dEf@ep-cool-darkness-a1b2c3d4.us-east-2.aws.neon.tech/dbname"
@@ -173,7 +173,7 @@ async def test_a_pooler_that_refuses_settings_is_used_without_them(server: Addre
         connection = await Address.parse(proxy.url(server)).connect()
         await connection.execute("SET TimeZone = 'Asia/Kolkata'")
         moment = await connection.fetchval("SELECT '2026-11-22 09:00:00.5Z'::timestamptz")
-        assert timestamp(moment) == "2026-11-22T09:00:00.500000Z"
+        assert rfc3339(moment) == "2026-11-22T09:00:00.500000Z"
         await connection.close()
 
 

@@ -9,7 +9,7 @@ import asyncpg
 import orjson
 import pytest
 
-from graphql_api.identity.viewer import NOBODY
+from graphql_api.identity.viewer import NO_TENANT
 from tests import factories
 from tests.asking import Graph, trader
 from tests.factories import NOW
@@ -146,7 +146,7 @@ NO_CURSOR = "after: is not a cursor that this list gave out"
         ({"after": "no cursor"}, NO_CURSOR),
         ({"after": ""}, NO_CURSOR),
         ({"after": "bnVsbA"}, NO_CURSOR),
-        ({"after": cursor("entry_time-", "yesterday", NOBODY)}, NO_CURSOR),
+        ({"after": cursor("entry_time-", "yesterday", NO_TENANT)}, NO_CURSOR),
         ({"after": cursor("entry_time-", NOW, "no id")}, NO_CURSOR),
         ({"before": cursor(1, 2, 3)}, OTHER_ORDER),
     ],

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 from sqlalchemy import Select
 
-from graphql_api.identity.viewer import ANONYMOUS, Scope, ServiceToken, Viewer
+from graphql_api.identity.viewer import ANONYMOUS, Scope, ServiceTokenCredential, Viewer
 from graphql_api.relational.entity import Entity
 from tests import factories
 from tests.asking import Graph, operator, trader
@@ -78,7 +78,7 @@ async def world(graph: Graph, connection: "asyncpg.Connection") -> World:
 
 
 def service(*scopes: Scope, user_id: str | None = None) -> Viewer:
-    return Viewer(user_id=user_id, scopes=frozenset(scopes), credential=ServiceToken(b"service"))
+    return Viewer(user_id=user_id, scopes=frozenset(scopes), credential=ServiceTokenCredential(b"service"))
 
 
 def test_what_is_planted_can_be_told_apart(world: World) -> None:

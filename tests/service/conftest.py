@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from graphql_api.identity import roles, users
-from graphql_api.identity.passwords import Passwords
+from graphql_api.identity import users
+from graphql_api.identity.passwords import PasswordHasher
 from graphql_api.identity.viewer import Role
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
@@ -99,11 +99,11 @@ class Service:
 
     async def user(self, email: str, *, role: Role | None = None) -> str:
         """Create a user, sign in, and return the access token."""
-        passwords = Passwords(threads=1)
+        passwords = PasswordHasher(threads=1)
         user_id = await users.create(self.database, passwords, email, PASSWORD)
         passwords.close()
         if role is not None:
-            await roles.grant(self.database, user_id, role)
+            await users.grant_role(self.database, user_id, role)
         response = await self.ask(LOGIN, {"email": email, "password": PASSWORD})
         return str(response.json()["data"]["login"]["accessToken"])
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from graphql_api.identity import roles
-from graphql_api.identity.signing_keys import derive
+from graphql_api.identity import users
+from graphql_api.identity.signing_keys import derive_key
 from graphql_api.identity.tokens import AccessTokens
 from graphql_api.identity.viewer import Role
 from tests.service.conftest import Service
@@ -38,7 +38,7 @@ async def watchful(service: Service, connection: Any) -> Service:
 
 async def revoke(service: Service, token: str) -> None:
     answer = await service.ask("{ viewer { user { id } } }", token=token)
-    await roles.revoke(service.database, answer.json()["data"]["viewer"]["user"]["id"], Role.OPERATOR)
+    await users.revoke_role(service.database, answer.json()["data"]["viewer"]["user"]["id"], Role.OPERATOR)
 
 
 async def test_an_operator_who_is_none_any_more_gets_no_further_log_line(
@@ -81,13 +81,13 @@ async def test_a_token_that_expires_costs_no_line_who_comes_back_with_another(
     service.stop()
     service.environment["GRAPHQL_API_SECRET_KEY"] = KEY
     await service.start()
-    access = AccessTokens(derive(KEY.encode(), "identity"), lifetime=900)
-    login = access.read(await service.user("operator@example.org", role=Role.OPERATOR))
+    access = AccessTokens(derive_key(KEY.encode(), "identity"), lifetime=900)
+    login = access.verify(await service.user("operator@example.org", role=Role.OPERATOR))
     await connection.execute(INSERT, "0")
     seen: list[str] = []
     after = None
     for number in range(1, 4):
-        token, _ = access.issue(login.user_id, login.family, until=datetime.now(UTC) + timedelta(seconds=3))
+        token, _ = access.issue(login.user_id, login.login_id, until=datetime.now(UTC) + timedelta(seconds=3))
         async with socket_of(service, token) as socket:
             payload = {"query": RESUME, "variables": {"after": after, "backfill": 1}}
             await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))

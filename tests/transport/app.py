@@ -20,7 +20,7 @@ from graphql_api.gateway.gateway import Caller, Gateway, TransportLimits
 from graphql_api.gateway.metrics import Metrics
 from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
-from graphql_api.identity.viewer import Login, Viewer
+from graphql_api.identity.viewer import LoginCredential, Viewer
 from graphql_api.postgres.database import DatabaseUnavailableError
 from graphql_api.settings import Settings
 from graphql_api.transport.application import routes
@@ -54,7 +54,7 @@ class World:
             raise ExpiredTokenError
         if token in self.revoked or token == "forged":
             raise InvalidTokenError
-        return Viewer(user_id=token, expires_at=self.expires_at, credential=Login(token))
+        return Viewer(user_id=token, expires_at=self.expires_at, credential=LoginCredential(token))
 
     async def recheck(self, viewer: Viewer) -> Viewer:
         assert viewer.user_id is not None

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from graphql_api.dev.embedded.keeper import lines_if_ready
-from graphql_api.dev.embedded.programs import Account, EmbeddedPostgresError, Programs, run
+from graphql_api.dev.embedded.programs import EmbeddedPostgresError, Programs, SystemUser, run
+from graphql_api.dev.embedded.supervisor import lines_if_ready
 
-# As root, where data goes whose own folder no other account can enter.
-ELSEWHERE = Path("/var/lib/graphql-api")
+# As root, where data goes whose own folder no other user can enter.
+ROOT_DATA_FOLDER = Path("/var/lib/graphql-api")
 PORT = 5432
 SOCKET = f".s.PGSQL.{PORT}"
 
@@ -42,15 +42,15 @@ class Cluster:
         """
         elsewhere = base / "elsewhere"
         home = elsewhere.resolve() if elsewhere.is_dir() else base
-        account = Account.for_data(home / "data")
+        system_user = SystemUser.for_data(home / "data")
         if home == base:
-            base.chmod(0o700 if account.ours else 0o711)
-            if not account.reaches(base):
-                home = _make_home(elsewhere, account)
+            base.chmod(0o700 if system_user.is_current else 0o711)
+            if not system_user.can_access(base):
+                home = _make_home(elsewhere, system_user)
         data = home / "data"
         version = data / "PG_VERSION"
         made_by = int(version.read_text()) if version.exists() else None
-        cluster = cls(data, Programs.find(account, made_by).within_reach(home))
+        cluster = cls(data, Programs.find(system_user, made_by).within_reach(home))
         if made_by is None:
             cluster._make(lock=lock, sync=sync)
         return cluster
@@ -59,7 +59,7 @@ class Cluster:
         half = self.data.with_name("initdb")
         shutil.rmtree(half, ignore_errors=True)  # of a start that was interrupted
         half.mkdir(mode=0o700)
-        self.programs.account.give(half)
+        self.programs.system_user.take_ownership(half)
         # The same sort order on every machine, and upper and lower case of all letters.
         locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
         self.programs.run(
@@ -106,7 +106,7 @@ class Cluster:
     def shut_down(self) -> None:
         """Ask the server that wrote the pid file to shut down, without waiting."""
         command = (self.programs.folder / "pg_ctl", "stop", "--pgdata", self.data, "--mode=fast", "--no-wait")
-        run(command, account=self.programs.account)  # it may have ended just now
+        run(command, system_user=self.programs.system_user)  # it may have ended just now
 
     def socket_folder(self) -> Path:
         """The data folder, or a short name for it: the paths of sockets can't be long."""
@@ -114,14 +114,14 @@ class Cluster:
         if len(os.fsencode(self.data / SOCKET)) <= _LONGEST_SOCKET_PATH and "," not in str(self.data):
             return self.data
         digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
-        folder = Path(f"/tmp/graphql-api-{digest}")  # noqa: S108 - short, and open to every account
-        account = self.programs.account
+        folder = Path(f"/tmp/graphql-api-{digest}")  # noqa: S108 - short, and open to every user
+        system_user = self.programs.system_user
         try:
             folder.mkdir(mode=0o700)
-            account.give(folder)
+            system_user.take_ownership(folder)
         except FileExistsError:
             found = folder.lstat()
-            owner = os.geteuid() if account.ours else account.uid
+            owner = os.geteuid() if system_user.is_current else system_user.uid
             if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
                 raise EmbeddedPostgresError(
                     f"{folder} is another user's: choose a shorter GRAPHQL_API_DATA_DIR"
@@ -129,20 +129,20 @@ class Cluster:
         return folder
 
 
-def _make_home(link: Path, account: Account) -> Path:
-    """A folder that `account` can enter, and `link` to it."""
+def _make_home(link: Path, system_user: SystemUser) -> Path:
+    """A folder that `system_user` can enter, and `link` to it."""
     if (link.parent / "data").exists():
-        raise EmbeddedPostgresError(f"the account that owns {link.parent / 'data'} can't enter its folder")
+        raise EmbeddedPostgresError(f"the user that owns {link.parent / 'data'} can't enter its folder")
     try:
-        ELSEWHERE.mkdir(parents=True)
-        ELSEWHERE.chmod(0o755)
+        ROOT_DATA_FOLDER.mkdir(parents=True)
+        ROOT_DATA_FOLDER.chmod(0o755)
     except FileExistsError:
         pass
-    home = Path(tempfile.mkdtemp(prefix="postgresql-", dir=ELSEWHERE))
+    home = Path(tempfile.mkdtemp(prefix="postgresql-", dir=ROOT_DATA_FOLDER))
     home.chmod(0o711)
-    if not account.reaches(home):
+    if not system_user.can_access(home):
         raise EmbeddedPostgresError(
-            f"no account but root can enter {link.parent} or {ELSEWHERE}: "
+            f"no user but root can enter {link.parent} or {ROOT_DATA_FOLDER}: "
             "choose another GRAPHQL_API_DATA_DIR, or set DATABASE_URL"
         )
     link.unlink(missing_ok=True)

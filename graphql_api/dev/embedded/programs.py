@@ -22,15 +22,15 @@ class EmbeddedPostgresError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """The system account that programs run as; without numbers, our own."""
+class SystemUser:
+    """The operating system user that programs run as; without numbers, our own."""
 
     uid: int | None = None
     gid: int | None = None
 
     @classmethod
-    def for_data(cls, data: Path) -> "Account":
-        """Who runs a server on `data`. PostgreSQL refuses root, so root lends it another account.
+    def for_data(cls, data: Path) -> "SystemUser":
+        """Who runs a server on `data`. PostgreSQL refuses root, so root runs it as another user.
 
         That is the owner of the data if there is any, else `postgres`, else `nobody`.
         """
@@ -45,26 +45,26 @@ class Account:
                 continue
             return cls(entry.pw_uid, entry.pw_gid)
         raise EmbeddedPostgresError(
-            "PostgreSQL does not run as root, and there is no account `postgres` or `nobody` for it: "
+            "PostgreSQL does not run as root, and there is no user `postgres` or `nobody` for it: "
             "run as an ordinary user, or set DATABASE_URL"
         )
 
     @property
-    def ours(self) -> bool:
-        """Whether it is the account that this process runs as."""
+    def is_current(self) -> bool:
+        """Whether this process runs as this user."""
         return self.uid is None
 
-    def reaches(self, path: Path) -> bool:
-        """Whether the account can enter the folder, or run the program, at `path`."""
-        return run(("/bin/sh", "-c", 'test -x "$1"', "sh", path), account=self).returncode == 0
+    def can_access(self, path: Path) -> bool:
+        """Whether the user can enter the folder, or run the program, at `path`."""
+        return run(("/bin/sh", "-c", 'test -x "$1"', "sh", path), system_user=self).returncode == 0
 
-    def give(self, path: Path) -> None:
-        """Make `path` the account's own."""
+    def take_ownership(self, path: Path) -> None:
+        """Give `path` to the user."""
         if self.uid is not None and self.gid is not None:
             os.chown(path, self.uid, self.gid)
 
     def popen_arguments(self) -> dict[str, Any]:
-        """What subprocess must know to run a program as this account."""
+        """What subprocess must know to run a program as this user."""
         if self.uid is None:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
@@ -77,7 +77,11 @@ def environment() -> dict[str, str]:
 
 
 def run(
-    command: tuple[str | Path, ...], *, account: Account, text: str = "", keep_open: tuple[int, ...] = ()
+    command: tuple[str | Path, ...],
+    *,
+    system_user: SystemUser,
+    text: str = "",
+    keep_open: tuple[int, ...] = (),
 ) -> "subprocess.CompletedProcess[str]":
     """Run a program to its end with `text` as its input; all that it prints is in `stdout`."""
     try:
@@ -92,7 +96,7 @@ def run(
             cwd="/",
             env=environment(),
             pass_fds=keep_open,
-            **account.popen_arguments(),
+            **system_user.popen_arguments(),
         )
     except OSError as error:
         raise EmbeddedPostgresError(
@@ -102,14 +106,14 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """The folder of one PostgreSQL's programs, its major version, and the account they run as."""
+    """The folder of one PostgreSQL's programs, its major version, and the user they run as."""
 
     folder: Path
     version: int
-    account: Account
+    system_user: SystemUser
 
     @classmethod
-    def find(cls, account: Account, version: int | None) -> "Programs":
+    def find(cls, system_user: SystemUser, version: int | None) -> "Programs":
         """The programs of `version`, or without one the first there are. Raises EmbeddedPostgresError."""
         others = set()
         for folder in _folders():
@@ -117,7 +121,7 @@ class Programs:
             if found is None or found < _OLDEST_VERSION:
                 continue
             if version in (None, found):
-                return cls(folder, found, account)
+                return cls(folder, found, system_user)
             others.add(found)
         if others:
             raise EmbeddedPostgresError(
@@ -132,24 +136,24 @@ class Programs:
     def run(self, name: str, *arguments: str | Path, text: str = "", keep_open: tuple[int, ...] = ()) -> str:
         """Run one of the programs and return what it printed. Raises EmbeddedPostgresError if it fails."""
         command = (self.folder / name, *arguments)
-        result = run(command, account=self.account, text=text, keep_open=keep_open)
+        result = run(command, system_user=self.system_user, text=text, keep_open=keep_open)
         if result.returncode != 0:
             raise EmbeddedPostgresError(f"{name} failed ({result.returncode}): {result.stdout.strip()}")
         return result.stdout
 
     def within_reach(self, home: Path) -> "Programs":
-        """These programs, or a copy of them in `home` if the account can't reach them where they are.
+        """These programs, or a copy of them in `home` if the user can't reach them where they are.
 
         So it is for root with a virtual environment in a private folder.
         """
-        account, installation = self.account, self.folder.parent
-        if account.reaches(self.folder / "postgres"):
+        system_user, installation = self.system_user, self.folder.parent
+        if system_user.can_access(self.folder / "postgres"):
             return self
         stamp = f"{installation} {(self.folder / 'postgres').stat().st_mtime_ns}"
         copy = home / f"postgresql-{self.version}-{hashlib.sha256(stamp.encode()).hexdigest()[:8]}"
         if not copy.exists():
             _copy(installation, copy)
-        return Programs(_inside(copy, installation) / self.folder.name, self.version, account)
+        return Programs(_inside(copy, installation) / self.folder.name, self.version, system_user)
 
 
 def _folders() -> Iterator[Path]:
@@ -166,7 +170,7 @@ def _folders() -> Iterator[Path]:
 def _version_of(folder: Path) -> int | None:
     if not all((folder / name).is_file() for name in ("initdb", "pg_ctl", "postgres", "psql")):
         return None
-    printed = run((folder / "postgres", "--version"), account=Account()).stdout
+    printed = run((folder / "postgres", "--version"), system_user=SystemUser()).stdout
     version = re.search(r"\(PostgreSQL\) (\d+)", printed)
     return int(version[1]) if version else None
 

@@ -5,7 +5,7 @@ they are right where a process id in a file would be stale, or another process's
 
 - `clients.lock` is shared by all who use the server; whoever holds it alone may end the server.
 - `start.lock` is held by whoever starts the server.
-- `keeper.lock` is held by the keeper, the process that runs the server (`keeper.py`).
+- `supervisor.lock` is held by the supervisor, the process that runs the server (`supervisor.py`).
 - `server.lock` is held by every process of the server.
 """
 
@@ -20,21 +20,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from graphql_api.dev.embedded import keeper
+from graphql_api.dev.embedded import supervisor
 from graphql_api.dev.embedded.cluster import PORT, SOCKET, Cluster
 from graphql_api.dev.embedded.programs import EmbeddedPostgresError, environment
 
 _START_PATIENCE = 120.0  # seconds; a server that was killed replays its log first
-_SHUTDOWN_PATIENCE = 30.0  # seconds; then the keeper has its turn, and more force
+_SHUTDOWN_PATIENCE = 30.0  # seconds; then the supervisor has its turn, and more force
 _PAUSE = 0.01
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL server in a folder, behind a socket that only its own account can use.
+    """A PostgreSQL server in a folder, behind a socket that only its own user can use.
 
     Any number of processes may start the same folder: they share one server, which ends after the last
     of them, whether that one stops it, exits or is killed. The folder's parents stay as they are. As
-    root, where no other account can enter the folder, the data is kept below `cluster.ELSEWHERE`, and
+    root, where no other user can enter the folder, the data is kept below `cluster.ROOT_DATA_FOLDER`, and
     the link `elsewhere` in the folder leads there.
     """
 
@@ -94,28 +94,28 @@ class EmbeddedPostgres:
         return socket
 
     def _run(self, cluster: Cluster) -> Path:
-        """See to it that the server runs and has a keeper, and return the folder of its socket."""
+        """See to it that the server runs and has a supervisor, and return the folder of its socket."""
         log = self._base / "log"
         log.touch(mode=0o600)
         before = log.stat().st_size
         launched = False
         deadline = time.monotonic() + _START_PATIENCE
         while time.monotonic() < deadline:
-            with self._lock_if_free("keeper.lock") as lock:
+            with self._lock_if_free("supervisor.lock") as lock:
                 if lock is None:
                     if socket := cluster.socket_of_running_server():
                         return socket
                 elif launched:  # and gone again: it could not run the server
                     break
                 else:
-                    self._end_server()  # one whose keeper was killed; nobody would ever end it
-                    self._launch_keeper(cluster, lock)
+                    self._end_server()  # one whose supervisor was killed; nobody would ever end it
+                    self._launch_supervisor(cluster, lock)
                     launched = True
             time.sleep(_PAUSE)
         said = log.read_bytes()[before:].decode(errors="replace").strip()
         raise EmbeddedPostgresError(f"PostgreSQL did not start in {self._base}: {said[-2000:]}")
 
-    def _launch_keeper(self, cluster: Cluster, lock: int) -> None:
+    def _launch_supervisor(self, cluster: Cluster, lock: int) -> None:
         socket_folder = cluster.socket_folder()
         arguments = {
             "clients": str(self._base / "clients.lock"),
@@ -123,11 +123,11 @@ class EmbeddedPostgres:
             "pid_file": str(cluster.pid_file),
             "socket_lock": str(socket_folder / SOCKET) + ".lock",
             "command": cluster.command(socket_folder, self._settings),
-            "account": cluster.programs.account.popen_arguments(),
+            "system_user": cluster.programs.system_user.popen_arguments(),
         }
         with (self._base / "log").open("ab") as log:
             subprocess.run(  # noqa: S603 - our own program; it goes to the background by itself
-                (sys.executable, "-I", "-S", keeper.__file__, json.dumps(arguments)),
+                (sys.executable, "-I", "-S", supervisor.__file__, json.dumps(arguments)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

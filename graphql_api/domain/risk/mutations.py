@@ -35,7 +35,7 @@ from graphql_api.domain.risk.settings import (
     whole,
 )
 from graphql_api.execution.fields import resolved
-from graphql_api.identity.viewer import NOBODY, Viewer
+from graphql_api.identity.viewer import NO_TENANT, Viewer
 from graphql_api.postgres import tables
 from graphql_api.postgres.database import Database, Transaction
 from graphql_api.postgres.statement import Statement, compile_statement
@@ -186,9 +186,9 @@ async def write(database: Database, viewer: Viewer, account_id: str, change: Cha
 
 
 def _owner(viewer: Viewer) -> str | None:
-    """Whose settings they may both see and change: a user's, NOBODY's, or None for every tenant's."""
+    """Whose settings they may both see and change: a user's, NO_TENANT's, or None for every tenant's."""
     owners = {viewer.tenant, viewer.risk_tenant} - {None}
-    return NOBODY if len(owners) > 1 else next(iter(owners), None)
+    return NO_TENANT if len(owners) > 1 else next(iter(owners), None)
 
 
 async def _lock_account(transaction: Transaction, viewer: Viewer, account_id: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from graphql_api.dev.embedded import EmbeddedPostgres
-from tests.dev.embedded.helpers import SETTINGS, Client, copy, eventually, keepers
+from tests.dev.embedded.helpers import SETTINGS, Client, copy, eventually, supervisors
 from tests.scratch import scratch_folder
 
 
@@ -28,10 +28,10 @@ def client() -> Iterator[Callable[..., Client]]:
 
 @pytest.fixture
 def parent() -> Iterator[Path]:
-    """A folder that every account can enter, for the folders of servers."""
+    """A folder that every user can enter, for the folders of servers."""
     parent = scratch_folder()
     yield parent
-    eventually(lambda: not keepers(parent))
+    eventually(lambda: not supervisors(parent))
     parent.chmod(0o755)
     for link in parent.rglob("elsewhere"):
         shutil.rmtree(link.resolve())

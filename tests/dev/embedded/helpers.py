@@ -94,12 +94,12 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def keepers(folder: Path) -> list[psutil.Process]:
-    """The keepers of a folder's server."""
+def supervisors(folder: Path) -> list[psutil.Process]:
+    """The supervisors of a folder's server."""
     return [
         process
         for process, command in _processes()
-        if any("keeper.py" in word for word in command) and any(str(folder) in word for word in command)
+        if any("supervisor.py" in word for word in command) and any(str(folder) in word for word in command)
     ]
 
 

@@ -10,13 +10,13 @@ import pytest
 
 import graphql_api
 from graphql_api.dev.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from graphql_api.dev.embedded.programs import Account
+from graphql_api.dev.embedded.programs import SystemUser
 from tests.dev.embedded.helpers import SETTINGS, Client, copy, eventually, run, servers
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the server another account")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
 
 # An ordinary user, and a Python that they can run: ours may be in a private folder.
-NOBODY = Account(65534, 65534)
+NOBODY = SystemUser(65534, 65534)
 PYTHONS = (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}")
 
 
@@ -25,8 +25,8 @@ def ordinary_user() -> dict[str, object]:
     """How to start a process as another user than root."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
-    python = next((python for python in PYTHONS if NOBODY.reaches(Path(python))), None)
-    if python is None or not NOBODY.reaches(Path(graphql_api.__path__[0])):
+    python = next((python for python in PYTHONS if NOBODY.can_access(Path(python))), None)
+    if python is None or not NOBODY.can_access(Path(graphql_api.__path__[0])):
         pytest.skip("other users can't reach Python, or the code")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     return {"python": python, "cwd": "/", "env": environment, **NOBODY.popen_arguments()}

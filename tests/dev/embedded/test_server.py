@@ -9,17 +9,17 @@ import psutil
 import pytest
 
 from graphql_api.dev.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from graphql_api.dev.embedded.programs import Account
+from graphql_api.dev.embedded.programs import SystemUser
 from tests.dev.embedded.helpers import (
     SETTINGS,
     Client,
     eventually,
-    keepers,
     kill,
     postmaster,
     run,
     run_eventually,
     servers,
+    supervisors,
 )
 
 
@@ -58,7 +58,7 @@ def test_two_first_starts_at_once_share_one_server(empty_folder: Path, client: C
     first, second = client(empty_folder), client(empty_folder)
 
     assert first.url() == second.url() != ""
-    assert len(keepers(empty_folder)) == 1
+    assert len(supervisors(empty_folder)) == 1
 
 
 def test_a_stop_leaves_the_server_to_others(folder: Path, client: Callable[..., Client]) -> None:
@@ -93,13 +93,13 @@ def test_nothing_stays_behind_when_the_last_client_is_ended_by(
 
     only.end_by(end)
 
-    eventually(lambda: not servers(folder) and not keepers(folder))
+    eventually(lambda: not servers(folder) and not supervisors(folder))
 
 
 def test_data_survives_the_kill_of_everything_at_once(folder: Path, client: Callable[..., Client]) -> None:
     only = client(folder)
     run(only.url(), "CREATE TABLE t AS SELECT 7 AS n")
-    kill(*keepers(folder), *servers(folder), psutil.Process(only.process.pid))
+    kill(*supervisors(folder), *servers(folder), psutil.Process(only.process.pid))
     postgres = EmbeddedPostgres(folder, settings=SETTINGS)
 
     assert run(postgres.start(), "SELECT n FROM t") == 7
@@ -131,8 +131,8 @@ def test_a_start_after_an_interrupted_first_start_succeeds(
 
 
 def test_the_process_that_has_the_number_of_a_killed_server_is_left_alone(folder: Path) -> None:
-    account = Account.for_data(folder / "data")
-    with subprocess.Popen(("sleep", "600"), **account.popen_arguments()) as other:
+    system_user = SystemUser.for_data(folder / "data")
+    with subprocess.Popen(("sleep", "600"), **system_user.popen_arguments()) as other:
         lines = (str(other.pid), str(folder / "data"), "0", "5432", str(folder / "data"), "", "0 0", "ready")
         (folder / "data" / "postmaster.pid").write_text("\n".join(lines))
         postgres = EmbeddedPostgres(folder, settings=SETTINGS)
@@ -144,31 +144,33 @@ def test_the_process_that_has_the_number_of_a_killed_server_is_left_alone(folder
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
-def test_a_killed_keeper_takes_its_server_along(folder: Path) -> None:
+def test_a_killed_supervisor_takes_its_server_along(folder: Path) -> None:
     postgres = EmbeddedPostgres(folder, settings=SETTINGS)
     postgres.start()
 
-    kill(*keepers(folder))
+    kill(*supervisors(folder))
 
     eventually(lambda: not servers(folder))
     postgres.stop()
 
 
-def test_a_server_whose_keeper_was_killed_gets_a_new_one(folder: Path, client: Callable[..., Client]) -> None:
+def test_a_server_whose_supervisor_was_killed_gets_a_new_one(
+    folder: Path, client: Callable[..., Client]
+) -> None:
     first = client(folder)
     run(first.url(), "CREATE TABLE t AS SELECT 7 AS n")
-    kill(*keepers(folder))
+    kill(*supervisors(folder))
     second = client(folder)
 
     assert run(second.url(), "SELECT n FROM t") == 7
-    assert len(keepers(folder)) == 1
+    assert len(supervisors(folder)) == 1
 
 
-def test_a_terminated_keeper_goes_on_for_its_clients(folder: Path) -> None:
+def test_a_terminated_supervisor_goes_on_for_its_clients(folder: Path) -> None:
     postgres = EmbeddedPostgres(folder, settings=SETTINGS)
     url = postgres.start()
 
-    keepers(folder)[0].terminate()
+    supervisors(folder)[0].terminate()
     time.sleep(0.3)  # longer than its pause
 
     assert run(url, "SELECT 1") == 1
@@ -180,7 +182,7 @@ def test_a_server_that_cannot_start_says_why_and_leaves_nothing(folder: Path) ->
 
     with pytest.raises(EmbeddedPostgresError, match='invalid value for parameter "shared_buffers": "plenty"'):
         postgres.start()
-    eventually(lambda: not keepers(folder))
+    eventually(lambda: not supervisors(folder))
 
 
 def test_a_failed_start_can_be_repeated(folder: Path) -> None:

@@ -20,8 +20,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright, expect
 
-from graphql_api.identity import roles, users
-from graphql_api.identity.passwords import Passwords
+from graphql_api.identity import users
+from graphql_api.identity.passwords import PasswordHasher
 from graphql_api.identity.viewer import Role
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
@@ -122,10 +122,10 @@ async def visit(visit_with: Open) -> Visit:
 
 async def fill(address: Address, connection: "asyncpg.Connection") -> str:
     """A trader with a closed trade, and an operator. Returns the trader's account."""
-    database, passwords = Database(address, pool_size=1), Passwords(threads=1)
+    database, passwords = Database(address, pool_size=1), PasswordHasher(threads=1)
     trader = await users.create(database, passwords, TRADER, PASSWORD)
     operator = await users.create(database, passwords, OPERATOR, PASSWORD)
-    await roles.grant(database, operator, Role.OPERATOR)
+    await users.grant_role(database, operator, Role.OPERATOR)
     passwords.close()
     await database.close()
     account = await factories.account(connection, trader, account_number="L#000042")

@@ -8,12 +8,13 @@ import asyncpg
 import jwt
 import pytest
 
-from graphql_api.identity import roles, service_tokens
-from graphql_api.identity.authenticator import Identity
+from graphql_api.identity import authenticator as authenticator_module
+from graphql_api.identity import service_tokens, users
+from graphql_api.identity.authenticator import Authenticator
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
-from graphql_api.identity.passwords import Passwords
-from graphql_api.identity.signing_keys import derive
-from graphql_api.identity.tokens import Tokens
+from graphql_api.identity.passwords import PasswordHasher
+from graphql_api.identity.signing_keys import derive_key
+from graphql_api.identity.tokens import IssuedTokens
 from graphql_api.identity.viewer import ANONYMOUS, Role, Scope, Viewer
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
@@ -49,65 +50,65 @@ async def counting(address: Address) -> AsyncIterator[CountingDatabase]:
 
 
 @pytest.fixture
-async def caching(counting: CountingDatabase, passwords: Passwords) -> AsyncIterator[Identity]:
+async def caching(counting: CountingDatabase, passwords: PasswordHasher) -> AsyncIterator[Authenticator]:
     """Trusts what it read for longer than any test takes."""
-    identity = Identity(counting, Settings(identity_cache=30), KEY, passwords=passwords)
-    yield identity
-    await identity.close()
+    authenticator = Authenticator(counting, Settings(identity_cache=30), KEY, passwords=passwords)
+    yield authenticator
+    await authenticator.close()
 
 
-def changed(tokens: Tokens, changes: dict[str, Any]) -> str:
+def changed(tokens: IssuedTokens, changes: dict[str, Any]) -> str:
     """The same access token with other claims, well signed."""
-    key = derive(KEY, "access tokens")
+    key = derive_key(KEY, "access tokens")
     claims = jwt.decode(tokens.access, key, algorithms=["HS256"], audience="graphql-api")
     return jwt.encode(claims | changes, key, algorithm="HS256")
 
 
-async def test_an_access_token_says_who_asks(identity: Identity, trader: str) -> None:
-    tokens = await log_in(identity)
-    assert await identity.authenticate(tokens.access) == tokens.viewer
+async def test_an_access_token_says_who_asks(authenticator: Authenticator, trader: str) -> None:
+    tokens = await log_in(authenticator)
+    assert await authenticator.authenticate(tokens.access) == tokens.viewer
 
 
-async def test_a_viewer_is_who_they_are_in_the_database(identity: Identity, trader: str) -> None:
-    viewer = await identity.authenticate((await log_in(identity)).access)
+async def test_a_viewer_is_who_they_are_in_the_database(authenticator: Authenticator, trader: str) -> None:
+    viewer = await authenticator.authenticate((await log_in(authenticator)).access)
     assert (viewer.user_id, viewer.email, viewer.tenant) == (trader, EMAIL, trader)
     assert viewer.roles == {Role.USER}
     assert viewer.is_authenticated
 
 
 async def test_a_granted_role_counts_for_a_token_that_is_older(
-    identity: Identity, database: Database, trader: str
+    authenticator: Authenticator, database: Database, trader: str
 ) -> None:
-    tokens = await log_in(identity)
-    await roles.grant(database, trader, Role.OPERATOR)
-    assert Scope.LOGS_READ in (await identity.authenticate(tokens.access)).scopes
+    tokens = await log_in(authenticator)
+    await users.grant_role(database, trader, Role.OPERATOR)
+    assert Scope.LOGS_READ in (await authenticator.authenticate(tokens.access)).scopes
 
 
 async def test_a_revoked_role_counts_no_more_for_a_token_that_is_older(
-    identity: Identity, database: Database, trader: str
+    authenticator: Authenticator, database: Database, trader: str
 ) -> None:
-    await roles.grant(database, trader, Role.OPERATOR)
-    tokens = await log_in(identity)
-    await roles.revoke(database, trader, Role.OPERATOR)
-    assert Scope.LOGS_READ not in (await identity.authenticate(tokens.access)).scopes
+    await users.grant_role(database, trader, Role.OPERATOR)
+    tokens = await log_in(authenticator)
+    await users.revoke_role(database, trader, Role.OPERATOR)
+    assert Scope.LOGS_READ not in (await authenticator.authenticate(tokens.access)).scopes
 
 
 @pytest.mark.parametrize("change", ENDS)
 async def test_what_ends_a_login_ends_its_access_tokens(
-    identity: Identity, connection: asyncpg.Connection, trader: str, change: str
+    authenticator: Authenticator, connection: asyncpg.Connection, trader: str, change: str
 ) -> None:
-    tokens = await log_in(identity)
+    tokens = await log_in(authenticator)
     await connection.execute(change)
     with pytest.raises(InvalidTokenError):
-        await identity.authenticate(tokens.access)
+        await authenticator.authenticate(tokens.access)
 
 
-async def test_an_expired_token_is_told_apart(identity: Identity, trader: str) -> None:
+async def test_an_expired_token_is_told_apart(authenticator: Authenticator, trader: str) -> None:
     with pytest.raises(ExpiredTokenError):
-        await identity.authenticate(changed(await log_in(identity), {"exp": int(time.time()) - 1}))
+        await authenticator.authenticate(changed(await log_in(authenticator), {"exp": int(time.time()) - 1}))
 
 
-async def test_a_token_expires_although_it_was_seen_lately(caching: Identity, trader: str) -> None:
+async def test_a_token_expires_although_it_was_seen_lately(caching: Authenticator, trader: str) -> None:
     end = int(time.time()) + 2
     token = changed(await log_in(caching), {"exp": end})
     await caching.authenticate(token)
@@ -116,31 +117,35 @@ async def test_a_token_expires_although_it_was_seen_lately(caching: Identity, tr
         await caching.authenticate(token)
 
 
-async def test_a_refresh_token_does_not_authenticate(identity: Identity, trader: str) -> None:
+async def test_a_refresh_token_does_not_authenticate(authenticator: Authenticator, trader: str) -> None:
     with pytest.raises(InvalidTokenError):
-        await identity.authenticate((await log_in(identity)).refresh)
+        await authenticator.authenticate((await log_in(authenticator)).refresh)
 
 
 async def test_a_token_of_another_key_does_not_authenticate(
-    identity: Identity, database: Database, settings: Settings, passwords: Passwords, trader: str
+    authenticator: Authenticator,
+    database: Database,
+    settings: Settings,
+    passwords: PasswordHasher,
+    trader: str,
 ) -> None:
-    other = Identity(database, settings, b"another key of thirty-two bytes!", passwords=passwords)
+    other = Authenticator(database, settings, b"another key of thirty-two bytes!", passwords=passwords)
     tokens = await log_in(other)
     with pytest.raises(InvalidTokenError):
-        await identity.authenticate(tokens.access)
+        await authenticator.authenticate(tokens.access)
     await other.close()
 
 
 async def test_a_token_of_one_users_login_does_not_speak_for_another(
-    identity: Identity, make_user: MakeUser, trader: str
+    authenticator: Authenticator, make_user: MakeUser, trader: str
 ) -> None:
     other = await make_user("other@example.com")
     with pytest.raises(InvalidTokenError):
-        await identity.authenticate(changed(await log_in(identity), {"sub": other}))
+        await authenticator.authenticate(changed(await log_in(authenticator), {"sub": other}))
 
 
 async def test_authenticating_takes_one_statement(
-    counting: CountingDatabase, caching: Identity, trader: str
+    counting: CountingDatabase, caching: Authenticator, trader: str
 ) -> None:
     tokens = await log_in(caching)
     before = counting.statements
@@ -149,7 +154,7 @@ async def test_authenticating_takes_one_statement(
 
 
 async def test_authenticating_again_soon_takes_none(
-    counting: CountingDatabase, caching: Identity, trader: str
+    counting: CountingDatabase, caching: Authenticator, trader: str
 ) -> None:
     tokens = await log_in(caching)
     first = await caching.authenticate(tokens.access)
@@ -158,8 +163,35 @@ async def test_authenticating_again_soon_takes_none(
     assert counting.statements == before
 
 
+async def test_a_viewer_is_read_again_after_the_time_of_the_cache(
+    counting: CountingDatabase, passwords: PasswordHasher, trader: str
+) -> None:
+    authenticator = Authenticator(counting, Settings(identity_cache=0.01), KEY, passwords=passwords)
+    token = (await log_in(authenticator)).access
+    await authenticator.authenticate(token)
+    await asyncio.sleep(0.02)
+    before = counting.statements
+    await authenticator.authenticate(token)
+    assert counting.statements - before == 1
+
+
+async def test_the_cache_is_bounded_and_drops_the_least_recently_used(
+    counting: CountingDatabase, passwords: PasswordHasher, trader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authenticator_module, "MAX_CACHED_VIEWERS", 2)
+    authenticator = Authenticator(counting, Settings(identity_cache=30), KEY, passwords=passwords)
+    first, second, third = [(await log_in(authenticator)).access for _ in range(3)]
+    for token in (first, second, first, third):
+        await authenticator.authenticate(token)
+    before = counting.statements
+    await authenticator.authenticate(first)
+    assert counting.statements == before
+    await authenticator.authenticate(second)
+    assert counting.statements == before + 1
+
+
 async def test_a_forged_token_takes_no_statement(
-    counting: CountingDatabase, caching: Identity, trader: str
+    counting: CountingDatabase, caching: Authenticator, trader: str
 ) -> None:
     tokens = await log_in(caching)
     before = counting.statements
@@ -169,7 +201,7 @@ async def test_a_forged_token_takes_no_statement(
 
 
 async def test_a_refused_token_is_not_remembered_as_good(
-    caching: Identity, connection: asyncpg.Connection, trader: str
+    caching: Authenticator, connection: asyncpg.Connection, trader: str
 ) -> None:
     tokens = await log_in(caching)
     await connection.execute("DELETE FROM api_auth.token_families")
@@ -178,7 +210,7 @@ async def test_a_refused_token_is_not_remembered_as_good(
             await caching.authenticate(tokens.access)
 
 
-async def test_logging_out_counts_at_once_in_this_process(caching: Identity, trader: str) -> None:
+async def test_logging_out_counts_at_once_in_this_process(caching: Authenticator, trader: str) -> None:
     tokens = await log_in(caching)
     await caching.authenticate(tokens.access)
     await caching.logout(tokens.viewer)
@@ -186,7 +218,9 @@ async def test_logging_out_counts_at_once_in_this_process(caching: Identity, tra
         await caching.authenticate(tokens.access)
 
 
-async def test_logging_out_everywhere_counts_at_once_in_this_process(caching: Identity, trader: str) -> None:
+async def test_logging_out_everywhere_counts_at_once_in_this_process(
+    caching: Authenticator, trader: str
+) -> None:
     tokens, other = await log_in(caching), await log_in(caching)
     await caching.authenticate(other.access)
     await caching.logout(tokens.viewer, everywhere=True)
@@ -195,11 +229,11 @@ async def test_logging_out_everywhere_counts_at_once_in_this_process(caching: Id
 
 
 async def test_a_viewer_checked_again_is_who_they_are_now(
-    caching: Identity, database: Database, trader: str
+    caching: Authenticator, database: Database, trader: str
 ) -> None:
     tokens = await log_in(caching)
     viewer = await caching.authenticate(tokens.access)
-    await roles.grant(database, trader, Role.OPERATOR)
+    await users.grant_role(database, trader, Role.OPERATOR)
     again = await caching.recheck(viewer)
     assert again.roles == {Role.USER, Role.OPERATOR}
     assert again.expires_at == viewer.expires_at
@@ -207,7 +241,7 @@ async def test_a_viewer_checked_again_is_who_they_are_now(
 
 @pytest.mark.parametrize("change", ENDS)
 async def test_what_ends_a_login_shows_when_its_viewer_is_checked_again(
-    caching: Identity, connection: asyncpg.Connection, trader: str, change: str
+    caching: Authenticator, connection: asyncpg.Connection, trader: str, change: str
 ) -> None:
     viewer = await caching.authenticate((await log_in(caching)).access)
     await connection.execute(change)
@@ -217,7 +251,7 @@ async def test_what_ends_a_login_shows_when_its_viewer_is_checked_again(
 
 @pytest.mark.parametrize("change", ENDS)
 async def test_a_login_seen_to_have_ended_opens_nothing_any_more(
-    caching: Identity, connection: asyncpg.Connection, trader: str, change: str
+    caching: Authenticator, connection: asyncpg.Connection, trader: str, change: str
 ) -> None:
     tokens = await log_in(caching)
     viewer = await caching.authenticate(tokens.access)
@@ -229,17 +263,17 @@ async def test_a_login_seen_to_have_ended_opens_nothing_any_more(
 
 
 async def test_a_change_seen_when_a_viewer_is_checked_again_holds_for_all_their_requests(
-    caching: Identity, database: Database, trader: str
+    caching: Authenticator, database: Database, trader: str
 ) -> None:
     tokens = await log_in(caching)
     viewer = await caching.authenticate(tokens.access)
-    await roles.grant(database, trader, Role.OPERATOR)
+    await users.grant_role(database, trader, Role.OPERATOR)
     await caching.recheck(viewer)
     assert (await caching.authenticate(tokens.access)).roles == {Role.USER, Role.OPERATOR}
 
 
 async def test_a_viewer_who_has_not_changed_stays_cached(
-    caching: Identity, counting: CountingDatabase, trader: str
+    caching: Authenticator, counting: CountingDatabase, trader: str
 ) -> None:
     tokens = await log_in(caching)
     await caching.recheck(await caching.authenticate(tokens.access))
@@ -248,21 +282,23 @@ async def test_a_viewer_who_has_not_changed_stays_cached(
     assert counting.statements == before
 
 
-async def test_a_viewer_whose_time_is_over_is_told_so(identity: Identity, trader: str) -> None:
-    viewer = (await log_in(identity)).viewer
+async def test_a_viewer_whose_time_is_over_is_told_so(authenticator: Authenticator, trader: str) -> None:
+    viewer = (await log_in(authenticator)).viewer
     over = Viewer(viewer.user_id, expires_at=datetime.now(UTC), credential=viewer.credential)
     with pytest.raises(ExpiredTokenError):
-        await identity.recheck(over)
+        await authenticator.recheck(over)
 
 
-async def test_nobody_stays_nobody(identity: Identity) -> None:
-    assert await identity.recheck(ANONYMOUS) is ANONYMOUS
+async def test_nobody_stays_nobody(authenticator: Authenticator) -> None:
+    assert await authenticator.recheck(ANONYMOUS) is ANONYMOUS
 
 
-async def test_a_service_tokens_viewer_is_checked_again_too(identity: Identity, database: Database) -> None:
+async def test_a_service_tokens_viewer_is_checked_again_too(
+    authenticator: Authenticator, database: Database
+) -> None:
     made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=timedelta(days=1))
-    viewer = await identity.authenticate(made.text)
-    assert await identity.recheck(viewer) == viewer
+    viewer = await authenticator.authenticate(made.text)
+    assert await authenticator.recheck(viewer) == viewer
     await service_tokens.revoke(database, made.id)
     with pytest.raises(InvalidTokenError):
-        await identity.recheck(viewer)
+        await authenticator.recheck(viewer)

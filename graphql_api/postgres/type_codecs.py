@@ -5,7 +5,7 @@ its text, and money that is never parsed is never rounded. So in every row that 
 
 - uuid is `str`;
 - numeric is `str` in plain notation, or None for a stored NaN;
-- timestamptz is `str` as PostgreSQL prints it: `timestamp` makes of it what clients read, and only of those
+- timestamptz is `str` as PostgreSQL prints it: `rfc3339` makes of it what clients read, and only of those
   that somebody reads, since that too costs more than all the rest of a row;
 - jsonb is its JSON text.
 
@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 
 from asyncpg import Connection
 
-# What makes every server print timestamps in the shape that `timestamp` reads fastest.
-SESSION = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"}
+# What makes every server print timestamps in the shape that `rfc3339` reads fastest.
+SESSION_SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"}
 
 # `2026-11-22 09:00:00.500000+00`.
 _WHOLE = 29
@@ -34,7 +34,7 @@ def numeric(text: str) -> str | None:
     return None if text == "NaN" else text
 
 
-def timestamp(text: str) -> str:
+def rfc3339(text: str) -> str:
     """RFC 3339 in UTC with microseconds: `2026-11-22 09:00:00.5+00` as `2026-11-22T09:00:00.500000Z`.
 
     What lies beyond the calendar is shown as its nearest end. RFC 3339 itself passes.
@@ -54,8 +54,8 @@ def timestamp(text: str) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-def timestamps(texts: Sequence[str]) -> list[str]:
-    """`timestamp` of each. Where all are common ones, their separators are replaced together."""
+def rfc3339_all(texts: Sequence[str]) -> list[str]:
+    """`rfc3339` of each. Where all are common ones, their separators are replaced together."""
     whole = [text if len(text) == _WHOLE else _padded(text) for text in texts]
     count = len(whole)
     lines = "\n".join(whole)
@@ -64,7 +64,7 @@ def timestamps(texts: Sequence[str]) -> list[str]:
     )
     if common and lines[_WHOLE :: _WHOLE + 1] == "\n" * (count - 1):
         return lines.replace(" ", "T").replace("+00", "Z").split("\n")
-    return list(map(timestamp, whole))
+    return list(map(rfc3339, whole))
 
 
 def _padded(text: str) -> str:
@@ -76,7 +76,7 @@ def _padded(text: str) -> str:
     return f"{text[:-3]}.000000+00"
 
 
-async def use_text(connection: "Connection") -> None:
+async def set_text_codecs(connection: "Connection") -> None:
     """Make a connection speak as this module says."""
     # The driver's own decoder of text: no function is called for the most common type.
     await connection.set_builtin_type_codec("uuid", schema="pg_catalog", codec_name="text", format="text")

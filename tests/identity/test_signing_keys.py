@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from graphql_api.identity.signing_keys import SecretKeyError, derive, signing_key
+from graphql_api.identity.signing_keys import SecretKeyError, derive_key, signing_key
 from graphql_api.settings import Settings
 
 
@@ -66,5 +66,5 @@ def test_a_kept_key_that_was_cut_short_is_refused(tmp_path: Path) -> None:
 
 
 def test_keys_of_two_purposes_differ() -> None:
-    assert derive(b"k" * 32, "one") != derive(b"k" * 32, "two")
-    assert derive(b"k" * 32, "one") == derive(b"k" * 32, "one")
+    assert derive_key(b"k" * 32, "one") != derive_key(b"k" * 32, "two")
+    assert derive_key(b"k" * 32, "one") == derive_key(b"k" * 32, "one")

@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.codecs import timestamp, timestamps
+from graphql_api.postgres.type_codecs import rfc3339, rfc3339_all
 
 FIRST = "0001-01-01T00:00:00.000000Z"
 LAST = "9999-12-31T23:59:59.999999Z"
@@ -39,7 +39,7 @@ async def read(address: Address, expression: str, *arguments: Any) -> Any:
     ],
 )
 async def test_a_timestamp_is_rfc_3339_in_utc(server: Address, literal: str, text: str) -> None:
-    assert timestamp(await read(server, f"'{literal}'::timestamptz")) == text
+    assert rfc3339(await read(server, f"'{literal}'::timestamptz")) == text
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ async def test_a_timestamp_is_the_same_in_a_session_of_another_zone(
     connection = await server.connect()
     await connection.execute(f"SET TimeZone = '{zone}'")
 
-    assert timestamp(await connection.fetchval(f"SELECT '{literal}'::timestamptz")) == text
+    assert rfc3339(await connection.fetchval(f"SELECT '{literal}'::timestamptz")) == text
     await connection.close()
 
 
 def test_a_timestamp_of_rfc_3339_passes() -> None:
-    assert timestamp(FIRST) == FIRST
-    assert timestamp("2026-11-22T09:00:00.500000Z") == "2026-11-22T09:00:00.500000Z"
+    assert rfc3339(FIRST) == FIRST
+    assert rfc3339("2026-11-22T09:00:00.500000Z") == "2026-11-22T09:00:00.500000Z"
 
 
 SIX_DIGITS = "2026-11-22 09:00:00.500000+00"
@@ -88,16 +88,16 @@ SIX_DIGITS = "2026-11-22 09:00:00.500000+00"
 def test_many_timestamps_read_as_each_does(odd: str, length: int) -> None:
     texts = [SIX_DIGITS] * length + [odd] + [SIX_DIGITS] * length
 
-    assert timestamps(texts) == [timestamp(text) for text in texts]
+    assert rfc3339_all(texts) == [rfc3339(text) for text in texts]
 
 
 def test_no_timestamps_read_as_none() -> None:
-    assert timestamps([]) == []
+    assert rfc3339_all([]) == []
 
 
 def test_a_text_that_is_no_timestamp_is_an_error() -> None:
     with pytest.raises(ValueError, match="Invalid isoformat"):
-        timestamp("22.11.2026 09:00:00 UTC")
+        rfc3339("22.11.2026 09:00:00 UTC")
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/St_Johns", "Asia/Kolkata"])
@@ -117,8 +117,8 @@ async def test_any_moment_reads_as_postgresql_itself_spells_it(server: Address, 
     await connection.close()
 
     spelt = [row["spelt"] for row in rows]
-    assert [timestamp(row["moment"]) for row in rows] == spelt
-    assert timestamps([row["moment"] for row in rows]) == spelt
+    assert [rfc3339(row["moment"]) for row in rows] == spelt
+    assert rfc3339_all([row["moment"] for row in rows]) == spelt
 
 
 @pytest.mark.parametrize(

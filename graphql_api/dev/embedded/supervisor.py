@@ -2,7 +2,7 @@
 
 A program of its own, apart from the package, for it outlives whoever starts it. Every client holds a
 shared lock on one file, and the kernel lets go of it however the client ends; when nobody holds it any
-more, the server is shut down. Its one argument is the JSON text of the arguments of `keep`.
+more, the server is shut down. Its one argument is the JSON text of the arguments of `supervise`.
 """
 
 import ctypes
@@ -22,28 +22,28 @@ _PATIENCE = 30.0  # seconds until a server that should shut down is told to drop
 _PR_SET_PDEATHSIG = 1
 
 
-def keep(
+def supervise(
     *,
     clients: str,
     server: str,
     pid_file: str,
     socket_lock: str,
     command: list[str],
-    account: dict[str, Any],
+    system_user: dict[str, Any],
 ) -> None:
     """Run `command` until nobody holds the lock on `clients`, or until it ends by intent.
 
     It holds a lock on `server` until the last of its processes has ended. In `pid_file` and `socket_lock`
-    it writes its process id. `account` is what `subprocess.Popen` needs to know of the user it runs as.
+    it writes its process id. `system_user` is what `subprocess.Popen` needs to know of the user it runs as.
     """
     traces = (Path(pid_file), Path(socket_lock))
     with Path(clients).open() as clients_lock:
-        process = _launch(Path(server), traces, command, account)
+        process = _launch(Path(server), traces, command, system_user)
         while not _locked(clients_lock):
             if process.poll() is not None:
                 if not lines_if_ready(Path(pid_file)):
                     break  # it could not start, or it ended by intent and took the file with it
-                process = _launch(Path(server), traces, command, account)
+                process = _launch(Path(server), traces, command, system_user)
             time.sleep(_PAUSE)
         else:  # nobody uses it, and whoever comes now waits until we are gone
             _shut_down(process)
@@ -64,7 +64,7 @@ def lines_if_ready(pid_file: Path) -> list[str]:
 
 
 def _launch(
-    server: Path, traces: tuple[Path, ...], command: list[str], account: dict[str, Any]
+    server: Path, traces: tuple[Path, ...], command: list[str], system_user: dict[str, Any]
 ) -> "subprocess.Popen[bytes]":
     with server.open() as lock:
         # Processes of a killed server notice its end soon, but not at once, and hold the lock until then.
@@ -75,13 +75,13 @@ def _launch(
         return subprocess.Popen(  # noqa: S603 - the command is our own
             command,
             pass_fds=[lock.fileno()],
-            preexec_fn=_end_with_keeper,  # noqa: PLW1509 - there are no threads here
-            **account,
+            preexec_fn=_end_with_supervisor,  # noqa: PLW1509 - there are no threads here
+            **system_user,
         )
 
 
-def _end_with_keeper() -> None:
-    """Should the keeper itself be killed, Linux shuts the server down in its place."""
+def _end_with_supervisor() -> None:
+    """Should the supervisor itself be killed, Linux shuts the server down in its place."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
@@ -107,4 +107,4 @@ if __name__ == "__main__":
     if os.fork() == 0:  # the starter gets an end to wait for, and this goes on in the background
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: None)  # it ends after its clients, not with them
-        keep(**json.loads(sys.argv[1]))
+        supervise(**json.loads(sys.argv[1]))
