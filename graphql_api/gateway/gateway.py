@@ -157,10 +157,10 @@ class Gateway:
         Raises HTTPError (401) if the token has ended. While the database is away, the viewer stays as before.
         """
         wait = self.limits.identity_recheck
-        if viewer.expires_at is not None:
-            wait = min(wait, (viewer.expires_at - datetime.now(UTC)).total_seconds())
+        if viewer.valid_until is not None:
+            wait = min(wait, (viewer.valid_until - datetime.now(UTC)).total_seconds())
         await asyncio.sleep(max(0.0, wait))
-        if viewer.expires_at is not None and viewer.expires_at <= datetime.now(UTC):
+        if viewer.valid_until is not None and viewer.valid_until <= datetime.now(UTC):
             raise unauthenticated("the token has expired")
         try:
             return await self._authenticator.recheck(viewer)

@@ -196,6 +196,6 @@ def _viewer(login: Login, expires_at: datetime) -> Viewer:
 
 
 def _unexpired(viewer: Viewer) -> Viewer:
-    if viewer.expires_at is not None and viewer.expires_at <= datetime.now(UTC):
+    if viewer.valid_until is not None and viewer.valid_until <= datetime.now(UTC):
         raise ExpiredTokenError
     return viewer

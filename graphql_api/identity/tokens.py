@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import logging
 import secrets
 import time
 from base64 import urlsafe_b64encode
@@ -14,7 +15,9 @@ import jwt
 
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
 from graphql_api.identity.signing_keys import derive_key
-from graphql_api.identity.viewer import Viewer
+from graphql_api.identity.viewer import CLOCK_SKEW, Viewer
+
+log = logging.getLogger(__name__)
 
 REFRESH_PREFIX: Final = "gar_"
 SERVICE_PREFIX: Final = "gas_"
@@ -71,12 +74,20 @@ class AccessTokens:
         return token, datetime.fromtimestamp(expires_at, UTC)
 
     def verify(self, token: str) -> Claims:
-        """Returns the claims of a token. Raises ExpiredTokenError, or else InvalidTokenError."""
+        """Returns the claims of a token. Raises ExpiredTokenError, or else InvalidTokenError.
+
+        Its times may be off by CLOCK_SKEW, either way.
+        """
         if len(token) > _MAX_LENGTH:
             raise InvalidTokenError
         try:
             claims = self._jwt.decode(
-                token, self._key, algorithms=[_ALGORITHM], audience=_ISSUER, issuer=_ISSUER
+                token,
+                self._key,
+                algorithms=[_ALGORITHM],
+                audience=_ISSUER,
+                issuer=_ISSUER,
+                leeway=CLOCK_SKEW,
             )
             return Claims(
                 user_id=str(UUID(claims["sub"])),
@@ -85,6 +96,9 @@ class AccessTokens:
             )
         except jwt.ExpiredSignatureError:
             raise ExpiredTokenError from None
+        except jwt.ImmatureSignatureError:  # checked after the signature, so a host of ours issued it
+            log.warning("refused an access token from the future: the clocks of the hosts differ too much")
+            raise InvalidTokenError from None
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError, OverflowError):
             raise InvalidTokenError from None
 

@@ -2,13 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 NO_TENANT: Final = "00000000-0000-0000-0000-000000000000"
 """A tenant that owns no row, for viewers who may read none: a statement that compares owners with it finds
 nothing. It is not None, since that stands for every tenant."""
+
+
+CLOCK_SKEW: Final = timedelta(minutes=1)
+"""How far apart the clocks of two hosts may be. A token counts for so long after its expiry, and may seem to
+have been issued so far in the future: the host that checks it may not be the one that issued it."""
 
 
 class Scope(StrEnum):
@@ -78,6 +83,11 @@ class Viewer:
     def is_authenticated(self) -> bool:
         """Whether they sent a token that counts."""
         return self.credential is not None
+
+    @property
+    def valid_until(self) -> datetime | None:
+        """When their token stops counting, by whichever host's clock; None for one that doesn't expire."""
+        return None if self.expires_at is None else self.expires_at + CLOCK_SKEW
 
     @property
     def principal(self) -> str | None:

@@ -15,7 +15,7 @@ from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
 from graphql_api.identity.passwords import PasswordHasher
 from graphql_api.identity.signing_keys import derive_key
 from graphql_api.identity.tokens import IssuedTokens
-from graphql_api.identity.viewer import ANONYMOUS, Role, Scope, Viewer
+from graphql_api.identity.viewer import ANONYMOUS, CLOCK_SKEW, Role, Scope, Viewer
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.statement import Statement
@@ -105,13 +105,13 @@ async def test_what_ends_a_login_ends_its_access_tokens(
 
 async def test_an_expired_token_is_told_apart(authenticator: Authenticator, trader: str) -> None:
     with pytest.raises(ExpiredTokenError):
-        await authenticator.authenticate(changed(await log_in(authenticator), {"exp": int(time.time()) - 1}))
+        await authenticator.authenticate(changed(await log_in(authenticator), {"exp": int(time.time()) - 61}))
 
 
 async def test_a_token_expires_although_it_was_seen_lately(caching: Authenticator, trader: str) -> None:
     end = int(time.time()) + 2
-    token = changed(await log_in(caching), {"exp": end})
-    await caching.authenticate(token)
+    token = changed(await log_in(caching), {"exp": end - 60})
+    assert (await caching.authenticate(token)).valid_until == datetime.fromtimestamp(end, UTC)
     await asyncio.sleep(end - time.time())
     with pytest.raises(ExpiredTokenError):
         await caching.authenticate(token)
@@ -284,7 +284,7 @@ async def test_a_viewer_who_has_not_changed_stays_cached(
 
 async def test_a_viewer_whose_time_is_over_is_told_so(authenticator: Authenticator, trader: str) -> None:
     viewer = (await log_in(authenticator)).viewer
-    over = Viewer(viewer.user_id, expires_at=datetime.now(UTC), credential=viewer.credential)
+    over = Viewer(viewer.user_id, expires_at=datetime.now(UTC) - CLOCK_SKEW, credential=viewer.credential)
     with pytest.raises(ExpiredTokenError):
         await authenticator.recheck(over)
 

@@ -70,9 +70,29 @@ def test_the_forger_of_these_tests_can_make_a_good_token() -> None:
     assert tokens.verify(forged()).user_id == USER
 
 
-def test_an_expired_token_is_told_apart() -> None:
+@pytest.mark.parametrize("ahead", [-59, -1, 1, 59])
+def test_a_token_of_a_host_whose_clock_differs_by_less_than_a_minute_counts(ahead: int) -> None:
+    now = int(time.time()) + ahead
+    assert tokens.verify(forged({"iat": now, "nbf": now, "exp": now + 1})).user_id == USER
+
+
+def test_a_token_counts_for_a_minute_after_its_expiry() -> None:
+    now = int(time.time())
+    assert tokens.verify(forged({"iat": now - 900, "exp": now - 59})).user_id == USER
+
+
+def test_a_token_that_expired_more_than_a_minute_ago_is_told_apart() -> None:
     with pytest.raises(ExpiredTokenError):
-        tokens.verify(forged({"exp": int(time.time()) - 1}))
+        tokens.verify(forged({"exp": int(time.time()) - 61}))
+
+
+@pytest.mark.parametrize("claim", ["iat", "nbf"])
+def test_a_token_from_more_than_a_minute_in_the_future_is_refused(
+    claim: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InvalidTokenError):
+        tokens.verify(forged({claim: int(time.time()) + 65}))
+    assert "the clocks of the hosts differ too much" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["iss", "aud", "sub", "sid", "jti", "iat", "exp"])

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from graphql_api.identity import users
 from graphql_api.identity.signing_keys import derive_key
 from graphql_api.identity.tokens import AccessTokens
-from graphql_api.identity.viewer import Role
+from graphql_api.identity.viewer import CLOCK_SKEW, Role
 from tests.service.conftest import Service
 from tests.service.sockets import socket_of
 
@@ -87,7 +87,8 @@ async def test_a_token_that_expires_costs_no_line_who_comes_back_with_another(
     seen: list[str] = []
     after = None
     for number in range(1, 4):
-        token, _ = access.issue(login.user_id, login.login_id, until=datetime.now(UTC) + timedelta(seconds=3))
+        until = datetime.now(UTC) - CLOCK_SKEW + timedelta(seconds=3)
+        token, _ = access.issue(login.user_id, login.login_id, until=until)
         async with socket_of(service, token) as socket:
             payload = {"query": RESUME, "variables": {"after": after, "backfill": 1}}
             await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))

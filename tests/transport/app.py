@@ -20,7 +20,7 @@ from graphql_api.gateway.gateway import Caller, Gateway, TransportLimits
 from graphql_api.gateway.metrics import Metrics
 from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
-from graphql_api.identity.viewer import LoginCredential, Viewer
+from graphql_api.identity.viewer import CLOCK_SKEW, LoginCredential, Viewer
 from graphql_api.postgres.database import DatabaseUnavailableError
 from graphql_api.settings import Settings
 from graphql_api.transport.application import routes
@@ -50,7 +50,7 @@ class World:
     async def authenticate(self, token: str) -> Viewer:
         if self.down:
             raise DatabaseUnavailableError
-        if self.expires_at is not None and self.expires_at <= datetime.now(UTC):
+        if self.expires_at is not None and self.expires_at + CLOCK_SKEW <= datetime.now(UTC):
             raise ExpiredTokenError
         if token in self.revoked or token == "forged":
             raise InvalidTokenError

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from graphql_api.identity.viewer import CLOCK_SKEW
 from tests.transport.conftest import Serve, Served, until
 from tests.transport.sockets import ask, close_of, connected, hear, opened, say
 
@@ -43,7 +44,7 @@ async def test_an_outage_at_init_asks_to_come_back(served: Served) -> None:
 
 
 async def test_the_socket_closes_when_the_token_expires(served: Served) -> None:
-    served.world.expires_at = datetime.now(UTC) + timedelta(seconds=1.5)
+    served.world.expires_at = datetime.now(UTC) - CLOCK_SKEW + timedelta(seconds=1.5)
     async with connected(served, {"Authorization": "Bearer ada"}) as socket:
         await ask(socket, "a", "subscription { forever }")
         code, reason = await close_of(socket)

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from graphql_api.identity.viewer import CLOCK_SKEW
 from tests.transport.conftest import Serve, Served, until
 
 Event = tuple[str, Any]
@@ -120,7 +121,7 @@ async def test_heartbeats_are_comments(serve: Serve) -> None:
 
 
 async def test_the_stream_says_that_the_token_has_expired_and_is_cut(served: Served) -> None:
-    served.world.expires_at = datetime.now(UTC) + timedelta(seconds=1.5)
+    served.world.expires_at = datetime.now(UTC) - CLOCK_SKEW + timedelta(seconds=1.5)
     async with streamed(served, "subscription { forever }", authorization="Bearer ada") as stream:
         results = [event async for event in stream]
     assert {name for name, _ in results} == {
