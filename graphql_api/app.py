@@ -121,8 +121,6 @@ def build_operations(settings: Settings) -> Operations:
         max_errors=settings.max_errors,
         suggestions=development,
         engine=settings.engine,
-        abandon=Context.cancel,
-        expect=Context.set_projection,
     )
 
 

@@ -54,7 +54,7 @@ current_session = LatestRelated(
 
 
 @strawberry.type(description="An account at a broker, on which the bot trades.")
-class Account(Node):
+class Account(Node, rows_of=ACCOUNTS):
     """A row of tradelocker_accounts."""
 
     account_number: str = column("The broker's number for it, unique for its user only.")

@@ -30,7 +30,7 @@ _first = bindparam("first", type_=BigInteger)
 
 
 @strawberry.type(description="How a strategy did in one period, over all who use it.")
-class StrategyPerformance(Node):
+class StrategyPerformance(Node, rows_of=STRATEGY_PERFORMANCE):
     """A row of strategy_performance."""
 
     timestamp: datetime | None = column("When it was measured.")

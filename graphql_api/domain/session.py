@@ -36,7 +36,7 @@ _sessions = tables.sessions.c
 
 
 @strawberry.type(description="A run of the bot on an account.")
-class Session(Node):
+class Session(Node, rows_of=SESSIONS):
     """A row of trading_sessions."""
 
     started_at: datetime | None = column("When it started.")

@@ -43,7 +43,7 @@ latest_performance = LatestRelated(
 
 
 @strawberry.type(description="A way of trading, shared by all users.")
-class Strategy(Node):
+class Strategy(Node, rows_of=STRATEGIES):
     """A row of ai_strategies."""
 
     name: str = column("Its name.")

@@ -57,7 +57,7 @@ class LogLevel(Enum):
 
 
 @strawberry.type(description="A line of the platform's log.")
-class SystemLog(Node):
+class SystemLog(Node, rows_of=SYSTEM_LOGS):
     """A row of system_logs."""
 
     timestamp: datetime | None = column("When it was written, by the writer's word.")

@@ -62,7 +62,7 @@ def _status(text: str, has_exit: bool) -> TradeStatus:  # noqa: FBT001 - part of
 
 
 @strawberry.type(description="One position, from its entry to its exit.")
-class Trade(Node):
+class Trade(Node, rows_of=TRADES):
     """A row of trades."""
 
     symbol: str = column("The instrument, as the broker names it.")

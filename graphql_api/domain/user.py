@@ -36,7 +36,7 @@ class SubscriptionStatus(Enum):
 
 
 @strawberry.type(description="A customer of the platform.")
-class User(Node):
+class User(Node, rows_of=USERS):
     """A row of users."""
 
     email: str = column("The address they sign in with.")

@@ -10,13 +10,14 @@ from typing import Any
 
 from graphql import Undefined
 
+from graphql_api.execution.projection import Reference
+
 
 class Rows(list[Any]):
     """Rows that a loader knows more of. It changes nothing but the time it takes to read them.
 
     Where they are sequences of as many values each, `columns` names these in their order, and all columns are
-    taken apart in one call. `joined` are the rows that they refer to, as far as they are there already: by
-    the column that refers to them, and by what the field's `FromKey` says that it leads to.
+    taken apart in one call. `joined` are the rows that they refer to, as far as they were read with them.
     """
 
     __slots__ = ("columns", "joined")
@@ -25,7 +26,7 @@ class Rows(list[Any]):
         self,
         rows: Iterable[Any],
         columns: tuple[str, ...] = (),
-        joined: "Mapping[tuple[str, Any], JoinedRows] | None" = None,
+        joined: "Mapping[Reference, JoinedRows] | None" = None,
     ) -> None:
         super().__init__(rows)
         self.columns = columns
@@ -44,10 +45,10 @@ class Rows(list[Any]):
 
 @dataclass(frozen=True, slots=True)
 class JoinedRows:
-    """Rows by what refers to them, and what they have brought along themselves."""
+    """Rows that were read with those that refer to them, by id; and those joined to them in turn."""
 
     rows: Mapping[Any, Any]
-    joined: "Mapping[tuple[str, Any], JoinedRows]"
+    joined: "Mapping[Reference, JoinedRows]"
 
     def of(self, keys: Iterable[Any]) -> Rows:
         """The row of each key; None for one that refers to nothing."""
@@ -61,7 +62,9 @@ def concatenated(lists: Sequence[Sequence[Any]]) -> Sequence[Any]:
     items = chain.from_iterable(lists)
     columns = {each.columns if isinstance(each, Rows) else None for each in lists}
     if len(columns) == 1 and (same := columns.pop()) is not None:
-        return Rows(items, same)
+        # One mapping for all, if one statement read all.
+        joined = {id(each.joined): each.joined for each in lists if isinstance(each, Rows)}
+        return Rows(items, same, *joined.values() if len(joined) == 1 else ())
     return list(items)
 
 

@@ -61,11 +61,12 @@ from graphql_api.execution.fields import (
     FromLoader,
     FromParent,
     is_any_source,
+    row_source,
 )
 from graphql_api.execution.inputs import Convert, Inputs
 from graphql_api.execution.invocation import Invocation
 from graphql_api.execution.leaf_serializers import leaf_of
-from graphql_api.execution.projection import ALL_COLUMNS, Projection
+from graphql_api.execution.projection import ALL_COLUMNS, Lookahead, Projection, Reference, RowSource
 from graphql_api.execution.root_authorization import check_of
 
 WIDE = 4
@@ -90,9 +91,8 @@ class Compiler:
         self._strawberry: Any = schema._strawberry_schema  # type: ignore[attr-defined]  # noqa: SLF001
         # All that collecting fields asks of variables is whether the conditions hold.
         self._conditions = VariableValues({}, dict(conditions))
-        self._reads: dict[str, frozenset[str] | None] = {}
-        self._edges: defaultdict[str, list[tuple[str, Any]]] = defaultdict(list)
-        self._fields: dict[str, frozenset[str]] = {}
+        self._columns: dict[RowSource, frozenset[str] | None] = {}
+        self._references: defaultdict[RowSource, list[Reference]] = defaultdict(list)
         self._is_open = False  # whether there are types that only running it will tell
 
     def compile(self) -> Plan:
@@ -105,7 +105,7 @@ class Compiler:
             )
         collected = collect_fields(self._schema, self._fragments, self._conditions, root, self._operation)
         selection = self._select(root, collected.grouped_field_set)
-        return Plan(self._operation, selection, self._known())
+        return Plan(self._operation, selection, self._projection())
 
     def _select(self, type_: GraphQLObjectType, grouped: GroupedFieldSet) -> Selection:
         fields: list[Field] = []
@@ -119,7 +119,7 @@ class Compiler:
             if isinstance(field.reader, PlainReader) and isinstance(field.completion, LeafCompletion)
         )
         columns = {name for _, reader, _ in flat for name in reader.columns or ()}
-        self._note(type_.name, fields)
+        self._note(row_source(type_), fields)
         apart = {field for field, _, _ in flat}
         return Selection(
             type_,
@@ -131,21 +131,23 @@ class Compiler:
             any(field.reader.waits or field.completion.waits for field in fields),
         )
 
-    def _note(self, type_: str, fields: Sequence[Field]) -> None:
-        """Keep in mind what is read at one more place of a type."""
+    def _note(self, rows: RowSource | None, fields: Sequence[Field]) -> None:
+        """Add what is read at one more place of a type to the projection."""
+        if rows is None:
+            return
         readers = [field.reader for field in fields]
-        names = frozenset(field.name for field in fields)
-        self._fields[type_] = self._fields.get(type_, names) & names
         columns = [reader.columns for reader in readers]
-        known = self._reads.get(type_, frozenset())
+        known = self._columns.get(rows, frozenset())
         together = None if known is None or None in columns else known.union(*filter(None, columns))
-        self._reads[type_] = together
+        self._columns[rows] = together
+        references = self._references[rows]
         for reader in readers:
-            if isinstance(reader, LoadingReader) and reader.edge and reader.edge not in self._edges[type_]:
-                self._edges[type_].append(reader.edge)
+            source = reader.source if isinstance(reader, LoadingReader) else None
+            if isinstance(source, FromKey) and source.reference and source.reference not in references:
+                references.append(source.reference)
 
-    def _known(self) -> Projection:
-        return ALL_COLUMNS if self._is_open else Projection(self._reads, self._edges, self._fields)
+    def _projection(self) -> Projection:
+        return ALL_COLUMNS if self._is_open else Projection(self._columns, self._references)
 
     def _field(
         self, position: int, key: str, type_: GraphQLObjectType, details: FieldDetailsList
@@ -156,7 +158,10 @@ class Compiler:
             return None
         reader, conversion = self._reader(type_, definition, nodes[0])
         completion = self._complete(definition.type, details, conversion)
-        return Field(position, key, type_, definition, details, nodes, reader, completion)
+        field = Field(position, key, type_, definition, details, nodes, reader, completion)
+        if isinstance(reader, LoadingReader) and reader.source.looks_ahead:
+            field.lookahead = lookahead(completion)
+        return field
 
     def _reader(
         self, type_: GraphQLObjectType, definition: GraphQLField, node: FieldNode
@@ -171,14 +176,12 @@ class Compiler:
             return ResolverReader(definition.resolve or default_field_resolver, check), None
         is_plain = not definition.args and check is None
         match declaration.source if isinstance(declaration, DeclaredField) else None:
-            case FromLoader(prepare):
-                return self._loading(prepare, definition, node), None
-            case FromKey(key, prepare, column, to):
-                columns = None if column is None else (column,)
-                edge = None if column is None or to is None else (column, to)
-                return self._loading(prepare, definition, node, key, columns, edge), None
+            case FromLoader() as source:
+                return self._loading(source, definition, node, None), None
+            case FromKey(name) as source:
+                return self._loading(source, definition, node, (name,)), None
             case FromColumn() as source if is_plain and (source.convert is None or is_leaf(definition.type)):
-                name = source.named(declaration.python_name)
+                name = source.column(declaration.python_name)
                 return PlainReader(itemgetter(name), (name,)), source.convert
             case FromColumns(names, compute) as source if is_plain:
                 return PlainReader(source.of, names, compute), None
@@ -194,17 +197,15 @@ class Compiler:
 
     def _loading(
         self,
-        prepare: Any,
+        source: FromLoader | FromKey,
         definition: GraphQLField,
         node: FieldNode,
-        key: Any = None,
-        columns: tuple[str, ...] | None = None,
-        edge: tuple[str, Any] | None = None,
+        columns: tuple[str, ...] | None,
     ) -> LoadingReader:
         declaration = definition.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
         convert = self._inputs.of_arguments(declaration.arguments)
         given = constants(definition, node, convert)
-        return LoadingReader(prepare, check_of(definition.extensions), convert, given, key, columns, edge)
+        return LoadingReader(source, check_of(definition.extensions), convert, given, columns)
 
     def _complete(
         self, type_: GraphQLOutputType, details: FieldDetailsList, conversion: Convert | None
@@ -238,6 +239,24 @@ class Compiler:
             self._select(type_, collected.grouped_field_set),
             None if test is is_any_source else test,
         )
+
+
+def lookahead(completion: Completion) -> Lookahead | None:
+    """The declared fields that are selected of a field's values; None where their type is abstract."""
+    while isinstance(completion, ListCompletion):
+        completion = completion.item
+    if not isinstance(completion, ObjectCompletion):
+        return None
+    selected = Lookahead()
+    for each in completion.selection.fields:
+        declaration = each.definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+        source = declaration.source if isinstance(declaration, DeclaredField) else None
+        if source is not None:
+            below = selected.below.setdefault(source, Lookahead())
+            inner = lookahead(each.completion)
+            if inner is not None:
+                below.merge(inner)
+    return selected
 
 
 def is_leaf(type_: GraphQLOutputType) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import partial
 from itertools import accumulate, pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 from graphql import (
@@ -38,11 +39,11 @@ from graphql_api.execution.columns import (
     concatenated,
     kinds_of,
 )
-from graphql_api.execution.fields import Check, Load
+from graphql_api.execution.fields import Check, FromKey, FromLoader, Load
 from graphql_api.execution.inputs import Convert
 from graphql_api.execution.invocation import Invocation
 from graphql_api.execution.leaf_serializers import Leaf
-from graphql_api.execution.projection import Projection
+from graphql_api.execution.projection import Lookahead, Projection
 
 Order = tuple[int, ...]
 """Where a field stands when the response is read from top to bottom."""
@@ -208,6 +209,8 @@ class Field:
     nodes: list[FieldNode]
     reader: "Reader"
     completion: "Completion"
+    lookahead: Lookahead | None = None
+    """What is selected below it, for a source that looks ahead."""
 
     @property
     def name(self) -> str:
@@ -300,17 +303,13 @@ class PlainReader:
 class LoadingReader:
     """A declared load: every parent is asked for before anything is awaited."""
 
-    prepare: Callable[[Any, Mapping[str, Any]], Load]
+    source: FromLoader | FromKey
     check: Check | None
     convert: Convert
     arguments: Mapping[str, Any] | None
     """Those of a field whose arguments name no variable: the same for every request."""
-    key: Callable[[Any], Any] | None
-    """Of the parent, where that is what is loaded by."""
     columns: tuple[str, ...] | None
     """What it reads of a row; None where that isn't known."""
-    edge: tuple[str, Any] | None
-    """The column of the key and what it leads to, where rows may have that with them."""
     waits = True
 
     def read(self, run: "Run", field: "Field", parents: Sequence[Any], _places: Places) -> list[Any]:
@@ -321,18 +320,23 @@ class LoadingReader:
             arguments = self.arguments
             if arguments is None:
                 arguments = self.convert(run.arguments(field))
-            load = self.prepare(run.context, arguments)
+            if self.source.looks_ahead:
+                load = self.source.prepare(run.context, arguments, field.lookahead)
+            else:
+                load = self.source.prepare(run.context, arguments)
         except Exception as error:  # noqa: BLE001 - becomes the field's error
             return [error] * len(parents)
-        if self.key is None:
+        if isinstance(self.source, FromLoader):
             return attempt(load, parents)
+        key_of = itemgetter(self.source.column)
         try:
-            keys = list(map(self.key, parents))
-            if self.edge is not None and isinstance(parents, Rows) and self.edge in parents.joined:
-                return parents.joined[self.edge].of(keys)
+            keys = list(map(key_of, parents))
+            reference = self.source.reference
+            if reference is not None and isinstance(parents, Rows) and reference in parents.joined:
+                return parents.joined[reference].of(keys)
             different = dict.fromkeys(keys)
         except Exception:  # noqa: BLE001 - found again, at the parent that it is about
-            return attempt(partial(_load_one, self.key, load), parents)
+            return attempt(partial(_load_one, key_of, load), parents)
         different.pop(None, None)
         loads = dict(zip(different, attempt(load, different), strict=True))
         return list(map(loads.get, keys))

@@ -5,13 +5,17 @@ take a column of a row, compute from a row, or load through a batch.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
 import strawberry
+from graphql import GraphQLNamedType, GraphQLObjectType, GraphQLSchema
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.arguments import StrawberryArgument
 from strawberry.types.field import StrawberryField
+
+from graphql_api.execution.projection import Reference, RowSource
 
 _SOURCE = "source"
 
@@ -23,8 +27,8 @@ class FromColumn:
     name: str | None
     convert: Callable[[Any], Any] | None = None
 
-    def named(self, python_name: str) -> str:
-        """The column, which by default has the field's own name."""
+    def column(self, python_name: str) -> str:
+        """The column of a field with this Python name, which by default is the column's too."""
         return self.name or python_name
 
 
@@ -49,32 +53,38 @@ class FromParent:
 
 Load = Callable[[Any], Any]
 """From a parent to its value: an awaitable, or a plain value where nothing needs loading."""
+Prepare = Callable[..., Load]
+"""`prepare(context, arguments)`, or `prepare(context, arguments, lookahead)` of a source that looks ahead.
+
+Called once for each place of the field in the operation, with its converted arguments; gives the function
+that loads for one parent. `lookahead` is None where what is selected below isn't known: in the stock
+executor, and where a type is abstract.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class FromLoader:
     """A value that is loaded in batches.
 
-    `prepare(context, arguments)` is called once per selection and gives the function that loads for one
-    parent; all parents of a level are asked before the first answer is awaited, so they share a batch.
+    All parents of a level are asked before the first answer is awaited, so they share a batch.
     """
 
-    prepare: Callable[[Any, Mapping[str, Any]], Load]
+    prepare: Prepare
+    looks_ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FromKey:
-    """A value that is loaded in batches by a key of the parent; null for a parent whose key is.
+    """A value that is loaded in batches by a column of the parent's row; null where that is null.
 
-    `prepare` is that of FromLoader, for a key in the place of a parent. Parents of one key ask once.
+    What `prepare` gives loads for a key in the place of a parent. Parents of one key ask once.
     """
 
-    key: Callable[[Any], Any]
-    prepare: Callable[[Any, Mapping[str, Any]], Load]
-    column: str | None = None
-    """The column of the row that is the key, where it is one."""
-    to: Any = None
-    """What it leads to, as its declaration names it: rows may be joined to it already (`columns.Rows`)."""
+    column: str
+    prepare: Prepare
+    looks_ahead: bool = False
+    reference: Reference | None = None
+    """The foreign key that the column is, if it is one: the rows may be joined to its target already."""
 
 
 Source = FromColumn | FromColumns | FromParent | FromLoader | FromKey
@@ -96,6 +106,19 @@ class DeclaredField(StrawberryField):
         return cast("Source | None", self.metadata.get(_SOURCE))
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that its source names."""
+        match self.source:
+            case FromColumn() as source:
+                return (source.column(self.python_name),)
+            case FromColumns(names):
+                return names
+            case FromKey(name):
+                return (name,)
+            case _:
+                return ()
+
+    @property
     def check(self) -> Check | None:
         """What is checked once per selection, before the value is read."""
         return cast("Check | None", self.metadata.get("check"))
@@ -112,24 +135,49 @@ class DeclaredField(StrawberryField):
             self.check(info.context)
         match self.source:
             case FromColumn() as column:
-                value = source[column.named(self.python_name)]
+                value = source[column.column(self.python_name)]
                 return value if value is None or column.convert is None else column.convert(value)
             case FromColumns() as columns:
                 return columns.of(source)
             case FromParent(compute):
                 return compute(source)
-            case FromLoader(prepare):
-                return _shielded(prepare(info.context, kwargs)(source))
-            case FromKey(key=key_of, prepare=prepare):
-                load, key = prepare(info.context, kwargs), key_of(source)
+            case FromLoader() as loader:
+                return _shielded(_prepared(loader, info, kwargs)(source))
+            case FromKey(name) as loader:
+                load, key = _prepared(loader, info, kwargs), source[name]
                 return None if key is None else _shielded(load(key))
             case _:
                 return super().get_result(source, info, args, kwargs)
 
 
+def _prepared(loader: FromLoader | FromKey, info: Any, arguments: Any) -> Load:
+    prepare, context = loader.prepare, info.context
+    return prepare(context, arguments, None) if loader.looks_ahead else prepare(context, arguments)
+
+
 def _shielded(value: Any) -> Any:
     # The loader's future is shared: a sibling's failure may cancel this wait, not the batch.
     return asyncio.shield(value) if asyncio.isfuture(value) else value
+
+
+def row_source(type_: GraphQLNamedType) -> RowSource | None:
+    """The rows that a type's declared fields are read from, if its Strawberry class names them."""
+    definition = type_.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    return getattr(definition.origin, "row_source", None) if definition is not None else None
+
+
+def check_columns(schema: GraphQLSchema) -> None:
+    """Raises ValueError if a declared field is read from a column that its type's rows don't have."""
+    for type_ in schema.type_map.values():
+        rows = row_source(type_) if isinstance(type_, GraphQLObjectType) else None
+        if rows is None or not isinstance(type_, GraphQLObjectType):
+            continue
+        for name, definition in type_.fields.items():
+            declaration = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+            columns = declaration.columns if isinstance(declaration, DeclaredField) else ()
+            missing = set(columns) - rows.column_names
+            if missing:
+                raise ValueError(f"{type_.name}.{name}: its rows have no column {', '.join(sorted(missing))}")
 
 
 def declared(

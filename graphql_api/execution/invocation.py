@@ -12,6 +12,7 @@ from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_api.execution.documents import Document
+from graphql_api.execution.projection import OperationContext
 from graphql_api.execution.root_authorization import check_of
 
 
@@ -45,7 +46,7 @@ class Invocation:
     document: Document
     definition: OperationDefinitionNode
     variables: VariableValues
-    context: Any
+    context: OperationContext
     root_value: Any = None
     hide_suggestions: bool = False
 

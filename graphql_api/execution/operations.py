@@ -21,17 +21,20 @@ from graphql_api.execution.compiler import Plans
 from graphql_api.execution.costs import CostRules, Costs
 from graphql_api.execution.documents import Document, Documents, Guard, RequestError, Rules
 from graphql_api.execution.executor import Run
+from graphql_api.execution.fields import check_columns
 from graphql_api.execution.inputs import coerce_variables
 from graphql_api.execution.invocation import Invocation
 from graphql_api.execution.limits import LIMIT_EXCEEDED, LimitError, check_values
 from graphql_api.execution.persisted_documents import NoDocuments, PersistedDocuments, name_in
-from graphql_api.execution.projection import Projection
+from graphql_api.execution.projection import OperationContext
 from graphql_api.execution.results import Progress, Result, Results
 from graphql_api.execution.root_authorization import refusals, root_fields
 from graphql_api.execution.subscriptions import MAX_SHARED_RESULTS, Rights, View, shelf_of
 
 Mask = Callable[[GraphQLError], GraphQLError]
 """What a client may see of an error."""
+NewContext = Callable[[], OperationContext]
+"""Makes a context: one operation's, or one event's of a subscription."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +88,10 @@ class Operations:
         max_errors: int = 100,
         suggestions: bool = True,
         engine: Literal["compiled", "stock"] = "compiled",
-        abandon: Callable[[Any], None] = lambda _: None,
-        expect: Callable[[Any, Projection], None] = lambda _, __: None,
     ) -> None:
-        """`expect` is told an operation's context and what it will read, before it runs.
-
-        `abandon` is told the context of an operation that was cancelled, to end what it had begun.
-        """
         self._schema = schema._schema  # noqa: SLF001 - graphql-core's own, which Strawberry doesn't publish
+        check_columns(self._schema)
         self._mask = mask
-        self._abandon = abandon
-        self._expect = expect
         self._persisted = NoDocuments() if persisted is None else persisted
         self._costs = Costs(self._schema, cost_rules or {})
         self.max_cost = max_cost
@@ -135,20 +131,20 @@ class Operations:
             return check_values(variables, self._max_values)
         return None
 
-    async def execute(self, operation: Operation, context: Any) -> Result:
+    async def execute(self, operation: Operation, context: OperationContext) -> Result:
         """Run a query or a mutation. What a resolver raises is in the result, masked."""
         invocation = self._invoke(operation, context)
         if isinstance(invocation, Result):
             return invocation
         return await self._run(invocation)
 
-    def refuse(self, operation: Operation, context: Any) -> Result | None:
+    def refuse(self, operation: Operation, context: OperationContext) -> Result | None:
         """Why the context's viewer may not ask for the operation's root fields; None if they may."""
         errors = refusals(self._schema, operation.document, operation.definition, context)
         return self._refusal(errors) if errors else None
 
     async def subscribe(
-        self, operation: Operation, new_context: Callable[[], Any], rights: Rights | None = None
+        self, operation: Operation, new_context: NewContext, rights: Rights | None = None
     ) -> AsyncGenerator[Results, None]:
         """Run a subscription: a result for each event, each with a context of its own; together if due so.
 
@@ -178,7 +174,7 @@ class Operations:
             yield Results([self._refusal([located_error(error)])])
 
     async def _answers(
-        self, due: Any, key: Hashable | None, invocation: Invocation, new_context: Callable[[], Any]
+        self, due: Any, key: Hashable | None, invocation: Invocation, new_context: NewContext
     ) -> Results:
         if isinstance(due, Progress):
             return Results(progress=due)
@@ -197,7 +193,7 @@ class Operations:
         return results
 
     async def _answer(
-        self, event: Any, key: Hashable | None, invocation: Invocation, new_context: Callable[[], Any]
+        self, event: Any, key: Hashable | None, invocation: Invocation, new_context: NewContext
     ) -> Result:
         shelf = shelf_of(event)
         if shelf is not None and (known := shelf.get(key)) is not None:
@@ -208,7 +204,7 @@ class Operations:
             result = shelf[key] = Result.rendered(result.render())
         return result
 
-    def _invoke(self, operation: Operation, context: Any) -> Invocation | Result:
+    def _invoke(self, operation: Operation, context: OperationContext) -> Invocation | Result:
         variables = coerce_variables(
             self._schema,
             operation.document.variables,
@@ -231,14 +227,14 @@ class Operations:
         plan = self.plans.get(invocation) if self.plans is not None else None
         try:
             if plan is not None:
-                self._expect(invocation.context, plan.projection)
+                invocation.context.projection = plan.projection
                 result = await Run(plan, invocation).execute()
             else:
                 result = await _execute_stock(invocation)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                self._abandon(invocation.context)
+                invocation.context.cancel()
                 raise
             # A resolver waited for what someone else cancelled. Nobody cancelled us, so we can answer.
             raise RuntimeError("a resolver was cancelled") from error

@@ -1,36 +1,86 @@
-"""Which columns an operation reads: known once it is compiled, before anything is loaded."""
+"""What an operation will read, known once it is compiled and before anything is loaded.
+
+Everything here is keyed by the objects that declare it (a row source, a field's source), never by a name.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+class RowSource(Protocol):
+    """Where the rows behind a GraphQL type come from: a database table, say.
+
+    A Strawberry class names its own in `row_source`; its declared fields then read columns of such rows.
+    """
+
+    @property
+    def column_names(self) -> frozenset[str]:
+        """The columns that its rows may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A foreign key: the column that holds it, and where the row with that id is read from."""
+
+    column: str
+    target: RowSource
+
+
+class OperationContext(Protocol):
+    """What all resolvers of one operation share, as far as the executor has to do with it."""
+
+    projection: "Projection"
+    """Set before the operation runs, so that loaders read no more than it."""
+
+    def cancel(self) -> None:
+        """Stop what the operation has begun: it was cancelled."""
 
 
 class Projection:
-    """The columns that an operation reads of the rows behind each type, wherever they occur in it."""
+    """The columns that an operation reads of each row source, wherever in the operation its rows occur."""
 
-    __slots__ = ("_columns", "_fields", "_references")
+    __slots__ = ("_columns", "_references")
 
     def __init__(
         self,
-        columns: Mapping[str, frozenset[str] | None],
-        references: Mapping[str, Sequence[tuple[str, Any]]],
-        fields: Mapping[str, frozenset[str]],
+        columns: Mapping[RowSource, frozenset[str] | None],
+        references: Mapping[RowSource, Sequence[Reference]],
     ) -> None:
         self._columns = columns
         self._references = references
-        self._fields = fields
 
-    def columns(self, type_: str) -> frozenset[str] | None:
-        """The columns that are read of a type's rows; None for all of them."""
-        return self._columns.get(type_)
+    def columns(self, source: RowSource) -> frozenset[str] | None:
+        """The columns that are read of a source's rows; None for all of them."""
+        return self._columns.get(source)
 
-    def references(self, type_: str) -> Sequence[tuple[str, Any]]:
-        """The foreign keys of a type's rows that are followed, each with what it refers to."""
-        return self._references.get(type_, ())
-
-    def always(self, type_: str, field: str) -> bool:
-        """Whether a field is selected at each place where the operation selects from a type."""
-        return field in self._fields.get(type_, ())
+    def references(self, source: RowSource) -> Sequence[Reference]:
+        """The foreign keys of a source's rows that the operation follows."""
+        return self._references.get(source, ())
 
 
-ALL_COLUMNS = Projection({}, {}, {})
+ALL_COLUMNS = Projection({}, {})
 """The projection of an operation that wasn't compiled: every column is read, and no reference is known."""
+
+
+@dataclass(eq=False, slots=True)
+class Lookahead:
+    """The declared fields that are selected below a field, by what they are read from."""
+
+    below: dict[Any, "Lookahead"] = field(default_factory=dict)
+    """The sources of the selected fields, each with what is selected below it in turn."""
+
+    def selects(self, *path: Any) -> bool:
+        """Whether a field is selected; several sources are a path, from the outer field to the inner one."""
+        selected = self
+        for source in path:
+            below = selected.below.get(source)
+            if below is None:
+                return False
+            selected = below
+        return True
+
+    def merge(self, other: "Lookahead") -> None:
+        """Add what another place of the same field selects."""
+        for source, below in other.below.items():
+            self.below.setdefault(source, Lookahead()).merge(below)

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive
 
 from graphql_api.execution.operations import GraphQLRequest, Operation, Operations
+from graphql_api.execution.projection import OperationContext
 from graphql_api.execution.results import Result, Results
 from graphql_api.gateway.errors import HTTPError, masked_result, rate_limited, unavailable
 from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys
@@ -75,7 +76,7 @@ class Authenticator(Protocol):
         """Returns the viewer as they are now, read past any cache."""
 
 
-ContextFactory = Callable[[Viewer, Caller], Any]
+ContextFactory = Callable[[Viewer, Caller], OperationContext]
 """Makes the context of one operation, or of one event of a subscription."""
 
 

@@ -141,10 +141,6 @@ class Context:
         self.db = ViewerDatabase(self.services.database, viewer)
         self.clear_loaders()
 
-    def set_projection(self, projection: Projection) -> None:
-        """Load only the columns that the operation reads."""
-        self.projection = projection
-
     def cancel(self) -> None:
         """Cancel the batches under way: the operation was cancelled."""
         self.loaders.cancel()

@@ -12,20 +12,25 @@ from sqlalchemy import ColumnElement, FromClause, Select, Text, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from graphql_api.execution.columns import JoinedRows
-from graphql_api.execution.projection import Projection
+from graphql_api.execution.projection import Projection, Reference
 from graphql_api.relational.entity import Entity
 
 
 @dataclass(frozen=True, slots=True)
 class EagerJoin:
-    """The rows whose ids stand in a column."""
+    """The rows that a foreign key refers to."""
 
-    column: str
+    reference: Reference
     entity: Entity
     read: frozenset[str]
     """What is read of them."""
     further: "tuple[EagerJoin, ...]"
     """What they bring along in their turn."""
+
+    @property
+    def column(self) -> str:
+        """The column that holds the foreign key."""
+        return self.reference.column
 
 
 @lru_cache(maxsize=512)
@@ -35,12 +40,13 @@ def eager_joins_of(reads: Projection, entity: Entity) -> tuple[EagerJoin, ...]:
     Not what is of any length: many rows refer to the same one, which would be sent with each of them.
     """
     found = []
-    for column, to in reads.references(entity.name):
-        read = reads.columns(to.name)
+    for reference in reads.references(entity):
+        to, read = reference.target, reads.columns(reference.target)
+        assert isinstance(to, Entity)  # noqa: S101 - narrows; nothing else refers to rows
         if read is not None and not any(
             isinstance(each.type, Text | JSONB) for each in to.projected_columns(read)
         ):
-            found.append(EagerJoin(column, to, read, eager_joins_of(reads, to)))
+            found.append(EagerJoin(reference, to, read, eager_joins_of(reads, to)))
     return tuple(found)
 
 
@@ -105,8 +111,8 @@ def _named(prefix: str, columns: Iterable[ColumnElement[Any]]) -> list[ColumnEle
 
 def rows_from_labels(
     table: Mapping[str, Sequence[Any]], along: Sequence[EagerJoin], path: str = ""
-) -> Mapping[tuple[str, Any], JoinedRows]:
-    """What rows, here as columns, have brought along: by the column that refers to it, and by its entity."""
+) -> Mapping[Reference, JoinedRows]:
+    """What rows, here as columns, have brought along: by the foreign key that refers to it."""
     found = {}
     for each in along:
         prefix = f"{path}{each.column}."
@@ -117,5 +123,5 @@ def rows_from_labels(
         brought = {
             id_: dict(zip(names, values, strict=True)) for id_, *values in different if id_ is not None
         }
-        found[each.column, each.entity] = JoinedRows(brought, rows_from_labels(table, each.further, prefix))
+        found[each.reference] = JoinedRows(brought, rows_from_labels(table, each.further, prefix))
     return found

@@ -34,6 +34,11 @@ class Entity:
     parent: tuple[Column[Any], "Entity"] | None = None
 
     @property
+    def column_names(self) -> frozenset[str]:
+        """The names of its columns."""
+        return frozenset(column.name for column in self.columns)
+
+    @property
     def ancestors(self) -> Iterator[tuple[Table, ColumnElement[bool]]]:
         """The joins that lead up to the owner, nearest first."""
         if self.parent is not None:
@@ -94,7 +99,7 @@ class Entity:
 
 def loader_by_id(context: Context, entity: Entity) -> Callable[[str], Awaitable[Row | None]]:
     """Loads rows by id, for everything in an operation that does: they share a batch."""
-    return context.loaders.get(entity.load_by_ids, context.projection.columns(entity.name)).load
+    return context.loaders.get(entity.load_by_ids, context.projection.columns(entity)).load
 
 
 @lru_cache(maxsize=256)

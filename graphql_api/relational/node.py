@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import strawberry
 from sqlalchemy import bindparam, func, select, true
@@ -23,6 +23,15 @@ class Node:
     id: strawberry.ID = column("The row's own UUID.")
 
     is_type_of = staticmethod(is_any_source)
+
+    row_source: ClassVar[Entity]
+    """The rows that the type's fields are read from."""
+
+    def __init_subclass__(cls, rows_of: Entity, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if rows_of.name != cls.__name__:
+            raise TypeError(f"{cls.__name__} is read from rows of {rows_of.name}")
+        cls.row_source = rows_of
 
     @classmethod
     def resolve_type(cls, row: Any, _info: Any, _abstract: Any) -> str:

@@ -28,6 +28,7 @@ from graphql_api.execution.fields import (
     FromParent,
     declared,
 )
+from graphql_api.execution.projection import Lookahead, Reference
 from graphql_api.relational.context import BatchLoad, Context, Row, ViewerDatabase
 from graphql_api.relational.eager_joins import EagerJoin, eager_joins_of, rows_from_labels, visible
 from graphql_api.relational.entity import Entity, loader_by_id
@@ -54,8 +55,8 @@ def one(description: str, to: Entity | BatchLoad, *, key: str) -> Any:
     def prepare(context: Context, _arguments: Mapping[str, Any]) -> Any:
         return loader_by_id(context, to) if isinstance(to, Entity) else context.loaders.get(to).load
 
-    leads_to = to if isinstance(to, Entity) else None
-    return declared(description, FromKey(itemgetter(key), prepare, key, leads_to))
+    reference = Reference(key, to) if isinstance(to, Entity) else None
+    return declared(description, FromKey(key, prepare, reference=reference))
 
 
 def root_one(description: str, entity: Entity, *, check: Check) -> Any:
@@ -102,7 +103,7 @@ class ListSpec:
         order, wanted = self.default_order, arguments.get("order_by")
         if wanted is not None and self.order_columns is not None:
             order = SortOrder(self.order_columns[wanted.field], wanted.direction.value == "DESC")
-        projection = context.projection.columns(self.entity.name)
+        projection = context.projection.columns(self.entity)
         return PageRequest.parse(arguments, order, *self.parse_filter(arguments.get("filter")), projection)
 
 
@@ -113,24 +114,25 @@ def many(description: str, listing: ListSpec, *, parent: Entity, parent_key: Col
     def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
         return context.loaders.get(relation.load_pages, listing.page_request(context, arguments)).load
 
-    return declared(description, FromKey(itemgetter("id"), prepare, "id"), arguments=listing.arguments())
+    return declared(description, FromKey("id", prepare), arguments=listing.arguments())
 
 
 def root_many(description: str, listing: ListSpec, *, check: Check) -> Any:
     """A root field that lists every row the viewer may see."""
     relation = RelationLoader(listing.entity)
 
-    def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
+    def prepare(context: Context, arguments: Mapping[str, Any], lookahead: Lookahead | None) -> Any:
         # Only here: below many parents a page would have the same rows with it again and again.
         page = replace(
             listing.page_request(context, arguments),
             eager_joins=eager_joins_of(context.projection, listing.entity),
-            with_total=context.projection.always(f"{listing.entity.name}Connection", "totalCount"),
+            with_total=lookahead is not None and lookahead.selects(TOTAL_COUNT),
         )
         load = context.loaders.get(relation.load_pages, page).load
         return lambda _: load(ROOT)
 
-    return declared(description, FromLoader(prepare), arguments=listing.arguments(), check=check)
+    source = FromLoader(prepare, looks_ahead=True)
+    return declared(description, source, arguments=listing.arguments(), check=check)
 
 
 def root_rows(description: str, batch: BatchLoad, *, max_rows: int, check: Check) -> Any:
@@ -288,6 +290,9 @@ def _count(context: Context, _arguments: Any) -> Any:
     return load
 
 
+TOTAL_COUNT = FromLoader(_count)
+
+
 @strawberry.type(description="A page of a list, and the way to the next.")
 class Connection(Generic[NodeType]):
     """Read from a `PageResult`."""
@@ -298,6 +303,5 @@ class Connection(Generic[NodeType]):
     nodes: list[NodeType] = declared("The page's rows.", FromParent(lambda part: part.nodes))
     page_info: PageInfo = declared("Where the page lies.", FromParent(lambda part: part))
     total_count: int = declared(
-        "How many rows the whole list has under its filter. Counted only when asked for.",
-        FromLoader(_count),
+        "How many rows the whole list has under its filter. Counted only when asked for.", TOTAL_COUNT
     )

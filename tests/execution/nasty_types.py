@@ -25,7 +25,6 @@ from tests.execution.nasty_values import (
     add,
     answer,
     children,
-    clan,
     compute_flags,
     compute_label,
     compute_matrix,
@@ -104,9 +103,9 @@ class Rock(Thing):
     guarded: str | None = declared("", FromColumn("name"), check=refuse)
     lines: list["Rock | None"] | None = declared("", FromLoader(load_lines))
     strict_lines: list["Rock"] = declared("", FromLoader(load_lines))
-    elder: "Rock | None" = declared("", FromKey(clan, load_elder))
-    strict_elder: "Rock" = declared("", FromKey(clan, load_elder))
-    elders: list["Rock | None"] | None = declared("", FromKey(clan, load_elders))
+    elder: "Rock | None" = declared("", FromKey("clan", load_elder))
+    strict_elder: "Rock" = declared("", FromKey("clan", load_elder))
+    elders: list["Rock | None"] | None = declared("", FromKey("clan", load_elders))
     above: "Rock | None" = declared("", FromLoader(load_rock))
     strict_above: "Rock" = declared("", FromLoader(load_rock))
     rocks: list["Rock | None"] | None = declared("", FromLoader(load_rocks), arguments=[argument_first])

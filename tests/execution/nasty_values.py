@@ -16,10 +16,11 @@ import strawberry
 
 from graphql_api.execution.columns import Rows
 from graphql_api.execution.leaf_serializers import unchanged
+from tests.execution.contexts import BareContext
 
 
 @dataclass
-class Context:
+class Context(BareContext):
     """One operation's."""
 
     later: bool = False
@@ -54,9 +55,16 @@ def answer(context: Context, id_: str, value: Any) -> Any:
     return value
 
 
-def row(id_: str) -> dict[str, Any]:
+class Row(dict[str, Any]):
+    """A row, of which one column can't always be read."""
+
+    def __getitem__(self, name: str) -> Any:
+        return clan(self) if name == "clan" else super().__getitem__(name)
+
+
+def row(id_: str) -> Row:
     """A row whose columns are fine, null or wrong."""
-    return {
+    values = {
         "__typename": ("Rock", "Rock", "Rock", "Pebble", "Beast", "Query", "Nothing", None)[dice(id_, 8)],
         "id": id_ if dice(id_, 13) else None,
         "name": (f"rock {id_}", "b", None)[dice(id_, 3)],
@@ -67,6 +75,7 @@ def row(id_: str) -> dict[str, Any]:
         "flag": (True, False, 1, "true", None)[dice(id_, 5)],
         "parent_id": f"{id_}^" if dice(id_, 4) else None,
     }
+    return Row(values)
 
 
 def children(id_: str, count: int) -> list[str]:
@@ -143,6 +152,8 @@ class Line(tuple[Any, ...]):
     __slots__ = ()
 
     def __getitem__(self, name: Any) -> Any:
+        if name == "clan":
+            return clan(self)
         return super().__getitem__(COLUMNS.index(name) if isinstance(name, str) else name)
 
 

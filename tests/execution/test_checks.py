@@ -1,6 +1,7 @@
 """What must hold before a field is read comes before all that reading it takes."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -11,7 +12,13 @@ from strawberry.types.arguments import StrawberryArgument
 
 from graphql_api.execution.fields import FromLoader, declared, resolved
 from graphql_api.execution.operations import GraphQLRequest, Operations
+from tests.execution.contexts import BareContext
 from tests.execution.executors import untouched
+
+
+@dataclass
+class Rights(BareContext):
+    allowed: bool = True
 
 
 class ForbiddenError(GraphQLError):
@@ -19,7 +26,7 @@ class ForbiddenError(GraphQLError):
 
 
 def is_allowed(context: Any) -> None:
-    if not context["allowed"]:
+    if not context.allowed:
         raise ForbiddenError("forbidden")
 
 
@@ -65,8 +72,8 @@ def messages(answer: bytes) -> list[str]:
 async def test_who_may_not_ask_has_no_argument_read(operations: Operations, field: str) -> None:
     query = f"query ($n: Int) {{ {field}(number: $n) }}"  # null breaks the argument's rule when it is read
     operation = operations.prepare(GraphQLRequest(query, variables={"n": None}))
-    refused = await operations.execute(operation, {"allowed": False})
-    allowed = await operations.execute(operation, {"allowed": True})
+    refused = await operations.execute(operation, Rights(allowed=False))
+    allowed = await operations.execute(operation, Rights(allowed=True))
 
     assert messages(refused.render()) == ["forbidden"]
     assert "Argument 'number'" in messages(allowed.render())[0]
@@ -76,20 +83,20 @@ async def test_who_may_not_ask_has_no_argument_read(operations: Operations, fiel
 async def test_who_may_not_subscribe_has_no_variable_read(operations: Operations) -> None:
     query = "subscription ($n: Int!) { events(number: $n) }"
     operation = operations.prepare(GraphQLRequest(query, variables={"n": "no number"}))
-    ((refused,),) = [each async for each in operations.subscribe(operation, lambda: {"allowed": False})]
+    ((refused,),) = [each async for each in operations.subscribe(operation, lambda: Rights(allowed=False))]
 
     assert messages(refused.render()) == ["forbidden"]
     assert not refused.executed
 
 
 async def test_who_may_not_subscribe_any_more_gets_no_further_event(operations: Operations) -> None:
-    rights = {"allowed": True}
+    rights = Rights(allowed=True)
     results = operations.subscribe(
-        operations.prepare(GraphQLRequest("subscription { events }")), lambda: dict(rights)
+        operations.prepare(GraphQLRequest("subscription { events }")), lambda: replace(rights)
     )
     (first,) = await anext(results)
     assert first.render() == b'{"data":{"events":1}}'
-    rights["allowed"] = False
+    rights.allowed = False
     (second,) = await anext(results)
     assert orjson.loads(second.render())["data"] == {"events": None}
 
@@ -97,8 +104,8 @@ async def test_who_may_not_subscribe_any_more_gets_no_further_event(operations: 
 async def test_why_an_operation_is_refused_can_be_told_at_any_time(operations: Operations) -> None:
     query = "query { mine: computed ...more } fragment more on Query { loaded __typename }"
     operation = operations.prepare(GraphQLRequest(query))
-    refusal = operations.refuse(operation, {"allowed": False})
+    refusal = operations.refuse(operation, Rights(allowed=False))
 
-    assert operations.refuse(operation, {"allowed": True}) is None
+    assert operations.refuse(operation, Rights(allowed=True)) is None
     assert refusal is not None
     assert sorted(str(error.path) for error in refusal.errors) == ["['loaded']", "['mine']"]

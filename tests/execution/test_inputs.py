@@ -9,6 +9,7 @@ import strawberry
 from graphql_api.execution.documents import RequestError
 from graphql_api.execution.inputs import MAX_ERRORS_OF_ONE
 from graphql_api.execution.operations import GraphQLRequest, Operations
+from tests.execution.contexts import BareContext
 from tests.execution.executors import untouched
 
 
@@ -40,7 +41,7 @@ async def refused(operations: Operations, query: str, variables: Any = None) -> 
         operation = operations.prepare(GraphQLRequest(query, variables=variables))
     except RequestError as error:
         return [each.message for each in error.errors]
-    result = await operations.execute(operation, None)
+    result = await operations.execute(operation, BareContext())
     assert not result.executed
     return [error.message for error in result.errors]
 

@@ -9,10 +9,11 @@ from graphql import GraphQLError, OperationType
 from graphql_api.execution.documents import RequestError
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.results import Result
+from tests.execution.contexts import BareContext
 
 
 @dataclass
-class Context:
+class Context(BareContext):
     number: int
     closed: list[int]
 
@@ -137,11 +138,14 @@ async def test_what_someone_else_cancelled_is_an_error(operations: Operations) -
 
 
 async def test_cancelling_an_operation_is_no_error_of_its_own(operations: Operations) -> None:
-    task = asyncio.create_task(execute(operations, "{ endless }"))
+    context = Context(7, [])
+    operation = operations.prepare(GraphQLRequest("{ endless }"))
+    task = asyncio.create_task(operations.execute(operation, context))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert context.cancelled
 
 
 class Contexts:

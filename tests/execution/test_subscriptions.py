@@ -12,6 +12,7 @@ from graphql_api.execution.fields import FromParent, declared
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.results import Progress, Result, Results
 from graphql_api.execution.subscriptions import MAX_SHARED_RESULTS
+from tests.execution.contexts import BareContext
 from tests.execution.executors import untouched
 
 
@@ -39,6 +40,13 @@ class Lines(list[Line]):
         self.rendered: dict[Any, Any] = {}
 
 
+@dataclass(kw_only=True)
+class Due(BareContext):
+    """A context that knows what the source will yield."""
+
+    due: Line | Lines | Progress
+
+
 @strawberry.type
 class Event:
     number: int = declared("A number.", FromParent(Line.read))
@@ -58,10 +66,8 @@ class Query:
 @strawberry.type
 class Subscription:
     @strawberry.subscription
-    async def lines(
-        self, info: strawberry.Info[Line | Lines | Progress, None], after: str = ""
-    ) -> AsyncIterator[Event]:
-        yield info.context  # type: ignore[misc]
+    async def lines(self, info: strawberry.Info[Due, None], after: str = "") -> AsyncIterator[Event]:
+        yield info.context.due  # type: ignore[misc]
 
 
 SCHEMA = strawberry.Schema(Query, subscription=Subscription)
@@ -87,7 +93,9 @@ async def deliver_due(
     **variables: Any,
 ) -> Results:
     operation = operations.prepare(GraphQLRequest(query, variables=variables))
-    (results,) = [each async for each in operations.subscribe(operation, lambda: due, lambda: rights)]
+    (results,) = [
+        each async for each in operations.subscribe(operation, lambda: Due(due=due), lambda: rights)
+    ]
     return results
 
 

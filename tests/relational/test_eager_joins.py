@@ -5,6 +5,7 @@ import pytest
 
 from graphql_api.domain.policy import ACCOUNTS, SESSIONS, TRADES
 from graphql_api.domain.trade import TRADE_LIST
+from graphql_api.execution.projection import Reference
 from graphql_api.postgres import tables
 from graphql_api.relational.eager_joins import EagerJoin
 from graphql_api.relational.filters import MATCH_ALL, Comparison, Predicate
@@ -154,8 +155,8 @@ def test_columns_that_nobody_reads_stay_in_the_database() -> None:
 
 def test_what_leads_to_the_tenant_is_joined_once() -> None:
     order = TRADE_LIST.default_order
-    account = EagerJoin("account_id", ACCOUNTS, frozenset({"account_number"}), ())
-    session = EagerJoin("session_id", SESSIONS, frozenset({"account_id"}), (account,))
+    account = EagerJoin(Reference("account_id", ACCOUNTS), ACCOUNTS, frozenset({"account_number"}), ())
+    session = EagerJoin(Reference("session_id", SESSIONS), SESSIONS, frozenset({"account_id"}), (account,))
     statement = page_statement(
         RelationLoader(TRADES), True, Bounds.of(PageRequest(order)), order, MATCH_ALL, frozenset(), (session,)
     )

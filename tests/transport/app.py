@@ -24,6 +24,7 @@ from graphql_api.identity.viewer import CLOCK_SKEW, LoginCredential, Viewer
 from graphql_api.postgres.database import DatabaseUnavailableError
 from graphql_api.settings import Settings
 from graphql_api.transport.application import routes
+from tests.execution.contexts import BareContext
 
 
 class RefusedError(GraphQLError):
@@ -66,7 +67,7 @@ class World:
 
 
 @dataclass
-class Context:
+class Context(BareContext):
     world: World
     viewer: Viewer
     caller: Caller

@@ -35,7 +35,7 @@ def version_of(id_: str, row_version: str) -> str:
 
 
 @strawberry.type(description="The limits an account's bot keeps to. A limit that is null is no limit.")
-class RiskSettings(Node):
+class RiskSettings(Node, rows_of=RISK_SETTINGS):
     """The row of risk_settings that counts for an account."""
 
     max_daily_loss: Decimal | None = column("The largest loss of a day, in the account's currency.")

@@ -1,0 +1,16 @@
+"""Contexts of operations that load nothing."""
+
+from dataclasses import dataclass, field
+
+from graphql_api.execution.projection import ALL_COLUMNS, Projection
+
+
+@dataclass
+class BareContext:
+    """Has what the executor asks of a context, and nothing else."""
+
+    projection: Projection = field(default=ALL_COLUMNS, kw_only=True)
+    cancelled: bool = field(default=False, kw_only=True)
+
+    def cancel(self) -> None:
+        self.cancelled = True
