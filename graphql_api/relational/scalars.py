@@ -14,12 +14,13 @@ from strawberry.types.scalar import ScalarDefinition
 from graphql_api.execution.leaf_serializers import at_once, unchanged
 from graphql_api.postgres.type_codecs import rfc3339, rfc3339_all
 from graphql_api.relational.errors import BadInputError
+from graphql_api.relational.stored_json import MAX_DEPTH, MAX_NUMBER_LENGTH, REDACTED, TOO_DEEP, client_json
 
 Duration = NewType("Duration", int)
 """Microseconds."""
 
 JSON = NewType("JSON", object)
-"""JSON text, or anything orjson can write."""
+"""JSON text as a `str`, or anything else that orjson can write."""
 
 _DECIMAL = re.compile(r"[+-]?(\d{1,100}(\.\d{0,100})?|\.\d{1,100})", re.ASCII)
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
@@ -109,8 +110,11 @@ def serialize_duration(microseconds: int) -> str:
 
 
 def serialize_json(value: Any) -> orjson.Fragment:
-    """JSON text goes to the client as it stands, so that no number in it is read as a float."""
-    return orjson.Fragment(value if isinstance(value, str | bytes) else orjson.dumps(value))
+    """JSON as clients may see it (`client_json`). A `str` is JSON text; anything else is written first.
+
+    Text goes out as text, so that no number in it is read as a float.
+    """
+    return orjson.Fragment(client_json(value if isinstance(value, str) else orjson.dumps(value).decode()))
 
 
 def parse_id(value: str, argument: str) -> str:
@@ -148,7 +152,12 @@ SCALARS: dict[object, ScalarDefinition] = {
     ),
     JSON: strawberry.scalar(
         name="JSON",
-        description="Any JSON value, as it is stored. Values under secret-looking keys are redacted.",
+        description=(
+            "Any JSON value as it is stored, with all digits of its numbers. Values under secret-looking"
+            f' keys and passwords in URLs read `"{REDACTED}"`, and what nests deeper than {MAX_DEPTH} levels'
+            f' `"{TOO_DEEP}"`. A number that no double holds, or of more than {MAX_NUMBER_LENGTH} characters,'
+            " is a string of its digits."
+        ),
         serialize=serialize_json,
         parse_value=lambda _: _output_only("JSON"),
     ),
