@@ -38,7 +38,7 @@ bench: $(VENV)/dev.stamp ## Measure ours beside the peers; ARGS=--report writes 
 	$(BIN)/python -m benchmarks $(ARGS)
 
 drill: $(VENV)/dev.stamp ## Run the long drills too: crashes, kills, failovers, thousands of examples.
-	$(BIN)/python -m pytest --drill tests/drills tests/feed tests/engine tests/security tests/service
+	$(BIN)/python -m pytest --drill tests/drills tests/log_feed tests/execution tests/security tests/service
 
 lint: $(VENV)/dev.stamp ## Check style, types and the direction of imports.
 	$(BIN)/ruff check .

@@ -14,9 +14,9 @@ from graphql_api.cli.database import embedded_or_given, opened
 from graphql_api.cli.errors import UsageError
 from graphql_api.identity.signing_keys import derive_key, signing_key
 from graphql_api.log_feed.errors import FeedUnavailableError, UnfitDatabaseError
-from graphql_api.log_feed.event import Event
 from graphql_api.log_feed.feed import Feed
 from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
+from graphql_api.log_feed.hub import Event
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.type_codecs import rfc3339
 from graphql_api.postgres.vocabularies import LEVELS, OTHER

@@ -97,8 +97,8 @@ class FeedCollector(Collector):
         )
         yield CounterMetricFamily("log_feed_rows", "Rows that the reader has read.", stats.rows)
         yield CounterMetricFamily("log_feed_deliveries", "Events handed to subscribers.", stats.deliveries)
-        yield CounterMetricFamily("log_feed_pulls", "Statements of the reader.", stats.pulls)
-        yield CounterMetricFamily("log_feed_wake_ups", "Notifications of the database.", stats.wake_ups)
+        yield CounterMetricFamily("log_feed_pulls", "Statements of the reader.", stats.fetches)
+        yield CounterMetricFamily("log_feed_wake_ups", "Notifications of the database.", stats.notifications)
         yield CounterMetricFamily("log_feed_reconnects", "Connections lost and made anew.", stats.reconnects)
         yield CounterMetricFamily(
             "log_feed_catch_ups", "How often a subscriber began to read from the database.", stats.catch_ups

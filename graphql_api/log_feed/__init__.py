@@ -8,17 +8,17 @@ from graphql_api.log_feed.errors import (
     InvalidCursorError,
     UnfitDatabaseError,
 )
-from graphql_api.log_feed.event import Event
 from graphql_api.log_feed.feed import Feed, FeedOptions
 from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
-from graphql_api.log_feed.hub import Retention
+from graphql_api.log_feed.hub import Event, EventBatch, Retention
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.log_feed.subscription import Subscription
-from graphql_api.log_feed.tail import Pace
+from graphql_api.log_feed.tail import TailOptions
 
 __all__ = [
     "CursorExpiredError",
     "Event",
+    "EventBatch",
     "Feed",
     "FeedError",
     "FeedOptions",
@@ -28,8 +28,8 @@ __all__ = [
     "InvalidCursorError",
     "InvalidFilterError",
     "LogFilter",
-    "Pace",
     "Retention",
     "Subscription",
+    "TailOptions",
     "UnfitDatabaseError",
 ]

@@ -1,76 +1,93 @@
-"""Where a reader stands in the log, in transaction ids.
+"""Where a reader stands in the log: a position in transaction ids, and the cursor that clients keep of it.
 
 Rows commit out of order, so neither a time nor a sequence says what has been read. A position does: every
-row that a transaction below `next` has committed is read, except the rows of `running`, which had not
-committed then; of the transaction `half`, if any, only the rows up to an id.
+row that a transaction below `next_xid` has committed is read, except the rows of the transactions that were
+`in_progress` then; of the transaction `partial`, if any, only the rows up to an id are read.
 
-`next` follows what was read, never what PostgreSQL handed out: after a crash the server gives the ids of
-transactions that left no trace on disk to new ones.
+`next_xid` follows what was read, never what PostgreSQL has handed out: after a crash the server gives the ids
+of transactions that left no trace on disk to new ones.
+
+A cursor adds in which incarnation of which database the position was read (`log_feed.incarnation`), since
+transaction ids mean nothing elsewhere. Its text is compact, safe in a URL, and signed.
 """
 
-from collections.abc import Sequence
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import asyncpg
 
-# How many open transactions a position may remember. A cursor stays below four kilobytes.
-MAX_RUNNING = 1000
+from graphql_api.log_feed.errors import InvalidCursorError
 
-NO_ID = "00000000-0000-0000-0000-000000000000"
+# How many transactions in progress a position may remember. The text of a cursor stays below 4 kB.
+MAX_IN_PROGRESS = 1000
+
+LOWEST_ID = "00000000-0000-0000-0000-000000000000"
+
+_FORMAT = 1
+_SIGNATURE_BYTES = 16
+_MAX_TEXT = 8192
+_HAS_PARTIAL, _HAS_REPLAYED = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What has been read: see the module.
+    """The rows that have been read: see the module.
 
-    `running` is ascending and below `next`; so is the transaction of `half`, which is not in `running`.
+    `in_progress` is ascending and below `next_xid`; so is the transaction of `partial`, which is not in it.
     """
 
-    next: int
-    running: tuple[int, ...] = ()
-    half: tuple[int, str] | None = None
+    next_xid: int
+    in_progress: tuple[int, ...] = ()
+    partial: tuple[int, str] | None = None
     """A transaction and the id of its last row that was read; its rows are read in the order of their ids."""
 
     def covers(self, other: "Position") -> bool:
-        """Whether everything that `other` has read is read here too; a position with a half says no."""
+        """Whether everything that `other` has read is read here too; False inside a transaction."""
         if (
-            self.half is not None
-            or other.next > self.next
-            or any(xid < other.next and xid not in other.running for xid in self.running)
+            self.partial is not None
+            or other.next_xid > self.next_xid
+            or any(xid < other.next_xid and xid not in other.in_progress for xid in self.in_progress)
         ):
             return False
-        return other.half is None or (other.half[0] < self.next and other.half[0] not in self.running)
+        return other.partial is None or (
+            other.partial[0] < self.next_xid and other.partial[0] not in self.in_progress
+        )
 
 
-class Page:
-    """Rows in the feed's order, and where each of them leads.
+class LogPage:
+    """Consecutive rows after the position `base`, and the position behind each of them.
 
-    A row knows its transaction, `feed_xid`, and that of the row after it, `following`, which a filter may
-    have left out. `running` are the transactions that the page's snapshot did not see, ascending;
-    `complete` says that the snapshot held no further row.
+    A row has its transaction, `feed_xid`, and that of the row after it, `following_xid`, which a filter may
+    have left out of the page. `in_progress` are the transactions that the page's snapshot did not see,
+    ascending; `complete` says that the snapshot held no further row.
     """
 
-    __slots__ = ("base", "complete", "rows", "running")
+    __slots__ = ("base", "complete", "in_progress", "rows")
 
     def __init__(
-        self, base: Position, rows: Sequence[asyncpg.Record], running: tuple[int, ...], *, complete: bool
+        self, base: Position, rows: Sequence[asyncpg.Record], in_progress: tuple[int, ...], *, complete: bool
     ) -> None:
         self.base = base
         self.rows = rows
-        self.running = running
+        self.in_progress = in_progress
         self.complete = complete
 
-    def end_between_transactions(self) -> None:
+    def drop_partial_transaction(self) -> None:
         """Leave the last transaction, which may go on, to the next page, unless the page is all of one."""
         if not self.complete and self.rows and self.rows[0]["feed_xid"] != self.rows[-1]["feed_xid"]:
-            self._drop_last()
+            self._drop_last_transaction()
 
-    def keep_running_below(self, limit: int) -> None:
-        """End the page before a position would remember more than `limit` open transactions."""
-        while self.rows and len(self.end.running) > max(limit, len(self.base.running)):
-            self._drop_last()
+    def limit_in_progress(self, limit: int) -> None:
+        """End the page before its position would remember more than `limit` transactions in progress."""
+        while self.rows and len(self.end.in_progress) > max(limit, len(self.base.in_progress)):
+            self._drop_last_transaction()
 
-    def _drop_last(self) -> None:
+    def _drop_last_transaction(self) -> None:
         last = self.rows[-1]["feed_xid"]
         end = len(self.rows)
         while end and self.rows[end - 1]["feed_xid"] == last:
@@ -78,25 +95,151 @@ class Page:
         self.rows = self.rows[:end]
         self.complete = False
 
-    def after(self, index: int) -> Position:
-        """The position of who has read the rows up to `index`."""
+    def position_after(self, index: int) -> Position:
+        """The position of a reader that has read the rows up to `index`."""
         base, row = self.base, self.rows[index]
         xid: int = row["feed_xid"]
-        following: int | None = row["following"]
+        following: int | None = row["following_xid"]
         ended = self.complete if following is None else following != xid
-        half = None if ended else (xid, row["id"])
-        if base.half is not None and xid == base.half[0]:
-            return Position(base.next, base.running, half)
-        if xid < base.next:  # the rows of lower ones come before it
-            return Position(base.next, tuple(t for t in base.running if t > xid or t in self.running), half)
-        still = [t for t in base.running if t in self.running]
-        since = [t for t in self.running if base.next <= t < xid]
-        return Position(xid + 1, (*still, *since), half)
+        partial = None if ended else (xid, row["id"])
+        if base.partial is not None and xid == base.partial[0]:
+            return Position(base.next_xid, base.in_progress, partial)
+        if xid < base.next_xid:  # the rows of lower ones come before it
+            left = tuple(t for t in base.in_progress if t > xid or t in self.in_progress)
+            return Position(base.next_xid, left, partial)
+        still = [t for t in base.in_progress if t in self.in_progress]
+        since = [t for t in self.in_progress if base.next_xid <= t < xid]
+        return Position(xid + 1, (*still, *since), partial)
 
     @property
     def end(self) -> Position:
-        """The position of who has read all of the page."""
-        end = self.after(len(self.rows) - 1) if self.rows else self.base
+        """The position of a reader that has read the whole page."""
+        end = self.position_after(len(self.rows) - 1) if self.rows else self.base
         if not self.complete:
             return end
-        return Position(end.next, tuple(t for t in end.running if t in self.running))
+        return Position(end.next_xid, tuple(t for t in end.in_progress if t in self.in_progress))
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A position, and where it was read."""
+
+    position: Position
+    incarnation: int
+    lsn: int
+    """How far PostgreSQL's write-ahead log had come when the position was read: the rows lie before."""
+    replayed: tuple[str, str] | None = None
+    """The sort key and the id of the last row that was read of a backfill, while more of it follow."""
+
+
+CursorAfter = Callable[[int], Cursor]
+"""Returns the cursor of a subscriber that has had some rows up to the one of an index."""
+
+
+class CursorCodec:
+    """Cursors to text and back, under one key. Every process that shares the key reads all cursors."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = hashlib.sha256(b"log feed cursor" + key).digest()
+
+    def encode(self, cursor: Cursor) -> str:
+        """The cursor as URL-safe text, about 70 characters."""
+        position = cursor.position
+        flags = (_HAS_PARTIAL if position.partial else 0) | (_HAS_REPLAYED if cursor.replayed else 0)
+        body = bytearray((_FORMAT, flags))
+        body += cursor.incarnation.to_bytes(8, "big")
+        _write(body, cursor.lsn, position.next_xid, len(position.in_progress))
+        above = position.next_xid
+        for xid in reversed(position.in_progress):
+            _write(body, above - xid)
+            above = xid
+        if position.partial:
+            xid, row_id = position.partial
+            _write(body, xid)
+            body += UUID(row_id).bytes
+        if cursor.replayed:
+            key, row_id = cursor.replayed
+            _write(body, len(key))
+            body += key.encode() + UUID(row_id).bytes
+        return base64.urlsafe_b64encode(body + self._sign(body)).rstrip(b"=").decode()
+
+    def decode(self, text: str) -> Cursor:
+        """The cursor that `encode` wrote. Raises InvalidCursorError for any other text."""
+        body = memoryview(self._verified(text))
+        if body[0] != _FORMAT:
+            raise InvalidCursorError
+        try:
+            return _read_cursor(_BodyReader(body))
+        except (IndexError, ValueError):
+            raise InvalidCursorError from None
+
+    def _verified(self, text: str) -> bytes:
+        if len(text) > _MAX_TEXT or not text.isascii():
+            raise InvalidCursorError
+        try:
+            signed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        except binascii.Error:
+            raise InvalidCursorError from None
+        body, signature = signed[:-_SIGNATURE_BYTES], signed[-_SIGNATURE_BYTES:]
+        if base64.urlsafe_b64encode(signed).rstrip(b"=") != text.encode():  # a cursor has one text
+            raise InvalidCursorError
+        if not body or not hmac.compare_digest(signature, self._sign(body)):
+            raise InvalidCursorError
+        return body
+
+    def _sign(self, body: bytes | bytearray) -> bytes:
+        return hmac.digest(self._key, body, "sha256")[:_SIGNATURE_BYTES]
+
+
+def _write(body: bytearray, *numbers: int) -> None:
+    """Append numbers, seven bits a byte, the lowest first."""
+    for number in numbers:
+        rest = number
+        while rest > 0x7F:
+            body.append(rest & 0x7F | 0x80)
+            rest >>= 7
+        body.append(rest)
+
+
+class _BodyReader:
+    """Takes values from the front of some bytes. Raises IndexError where they end."""
+
+    def __init__(self, body: memoryview) -> None:
+        self._body = body
+        self._offset = 0
+
+    def number(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+
+    def take(self, size: int) -> bytes:
+        taken = bytes(self._body[self._offset : self._offset + size])
+        if len(taken) < size:
+            raise IndexError
+        self._offset += size
+        return taken
+
+
+def _read_cursor(body: _BodyReader) -> Cursor:
+    _, flags = body.take(2)
+    incarnation = int.from_bytes(body.take(8), "big")
+    lsn, next_xid, count = body.number(), body.number(), body.number()
+    if count > MAX_IN_PROGRESS:
+        raise ValueError
+    in_progress: list[int] = []
+    above = next_xid
+    for _ in range(count):
+        above -= body.number()
+        in_progress.append(above)
+    partial = replayed = None
+    if flags & _HAS_PARTIAL:
+        partial = (body.number(), str(UUID(bytes=body.take(16))))
+    if flags & _HAS_REPLAYED:
+        replayed = (body.take(body.number()).decode(), str(UUID(bytes=body.take(16))))
+    position = Position(next_xid, tuple(reversed(in_progress)), partial)
+    return Cursor(position, incarnation, lsn, replayed)

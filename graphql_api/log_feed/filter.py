@@ -1,10 +1,10 @@
-"""Which log lines a reader wants: one meaning for SQL and for memory."""
+"""Which log lines a reader wants: conditions that mean the same in SQL and in memory."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 from sqlalchemy import ColumnElement, FromClause, Text, any_, bindparam, func, literal_column, true
@@ -14,13 +14,12 @@ from sqlalchemy.sql.expression import collate
 from graphql_api.postgres.type_codecs import rfc3339
 from graphql_api.postgres.vocabularies import LEVELS, OTHER
 
-# From the least severe. A level nobody knows ranks below all that are known.
+# From the least severe. A level that is in no vocabulary ranks below all that are.
 _BY_SEVERITY = (OTHER, "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 _CANONICAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
-# `postgres.type_codecs` shows what lies before the calendar as its first instant; SQL must not tell
-# them apart either.
+# `type_codecs` shows all timestamps before the year 1 as this one; SQL must not tell them apart either.
 _FIRST = rfc3339("-infinity")
 
 
@@ -28,15 +27,46 @@ class InvalidFilterError(ValueError):
     """A filter that PostgreSQL could not compare; the message names the field and the rule."""
 
 
+class FilterShape(NamedTuple):
+    """Which conditions a filter has, without their values: filters of one shape share a statement."""
+
+    levels: bool
+    components: bool
+    search: bool
+    since: bool
+    until: bool
+    dated: bool | None
+
+    def where(self, table: FromClause) -> ColumnElement[bool]:
+        """The condition on a table with the columns of system_logs; `LogFilter.values` has its parameters."""
+        level, component, message, instant = (
+            table.c[name] for name in ("level", "component", "message", "timestamp")
+        )
+        condition: ColumnElement[bool] = true()
+        if self.levels:
+            condition &= LEVELS.sql(level) == any_(bindparam("log_levels", type_=ARRAY(Text)))
+        if self.components:
+            condition &= component == any_(bindparam("log_components", type_=ARRAY(Text)))
+        if self.search:
+            folded = func.lower(collate(message, "C"))
+            condition &= func.strpos(folded, bindparam("log_search", type_=Text)) > literal_column("0")
+        if self.since:
+            condition &= instant >= bindparam("log_since", type_=TIMESTAMP(timezone=True))
+        if self.until:
+            condition &= instant < bindparam("log_until", type_=TIMESTAMP(timezone=True))
+        if self.dated is not None:
+            condition &= instant.is_not(None) if self.dated else instant.is_(None)
+        return condition
+
+
 @dataclass(frozen=True, slots=True)
 class LogFilter:
     """Conditions on a row of system_logs; all that are given must hold. Equal filters share their work.
 
-    `levels` and `minimum_level` are canonical words (`postgres.vocabularies.LEVELS`, OTHER included and
-    least severe);
-    `components` match exactly; `search` is found anywhere in the message, whatever the case of ASCII
-    letters. `since` (inclusive) and `until` (exclusive) are instants as `postgres.type_codecs` writes them; a
-    row without a timestamp is in no such range. `dated` asks whether the row has a timestamp.
+    `levels` and `minimum_level` are canonical words (`postgres.vocabularies.LEVELS`; OTHER is one of them,
+    and the least severe); `components` match exactly; `search` is found anywhere in the message, whatever the
+    case of ASCII letters. `since` (inclusive) and `until` (exclusive) are instants as `type_codecs` has
+    them; a row without a timestamp is in no such range. `dated` asks whether the row has a timestamp.
 
     Raises InvalidFilterError.
     """
@@ -48,6 +78,7 @@ class LogFilter:
     since: str | None = None
     until: str | None = None
     dated: bool | None = None
+    shape: FilterShape = field(init=False, repr=False, compare=False)
     _accepted: frozenset[str] | None = field(init=False, repr=False, compare=False)
     _needle: bytes | None = field(init=False, repr=False, compare=False)
 
@@ -60,6 +91,15 @@ class LogFilter:
         _check("until", (self.until,), _check_instant)
         object.__setattr__(self, "_accepted", self._accepted_levels())
         object.__setattr__(self, "_needle", self.search.encode().lower() if self.search else None)
+        shape = FilterShape(
+            levels=self._accepted is not None,
+            components=self.components is not None,
+            search=self._needle is not None,
+            since=self.since is not None,
+            until=self.until is not None,
+            dated=self.dated,
+        )
+        object.__setattr__(self, "shape", shape)
 
     def _accepted_levels(self) -> frozenset[str] | None:
         if self.minimum_level is None:
@@ -67,35 +107,12 @@ class LogFilter:
         severe = frozenset(_BY_SEVERITY[_BY_SEVERITY.index(self.minimum_level) :])
         return severe if self.levels is None else severe & self.levels
 
-    @property
-    def shape(self) -> tuple[bool, ...]:
-        """Which conditions are given: filters of one shape share a compiled statement."""
-        given = (self._accepted, self.components, self._needle, self.since, self.until)
-        return (*(value is not None for value in given), self.dated is True, self.dated is False)
-
     def where(self, table: FromClause) -> ColumnElement[bool]:
-        """The condition on a table with system_logs' columns; `values` holds its parameters."""
-        level, component, message, instant = (
-            table.c[name] for name in ("level", "component", "message", "timestamp")
-        )
-        condition: ColumnElement[bool] = true()
-        if self._accepted is not None:
-            condition &= LEVELS.sql(level) == any_(bindparam("log_levels", type_=ARRAY(Text)))
-        if self.components is not None:
-            condition &= component == any_(bindparam("log_components", type_=ARRAY(Text)))
-        if self._needle is not None:
-            folded = func.lower(collate(message, "C"))
-            condition &= func.strpos(folded, bindparam("log_search", type_=Text)) > literal_column("0")
-        if self.since is not None:
-            condition &= instant >= bindparam("log_since", type_=TIMESTAMP(timezone=True))
-        if self.until is not None:
-            condition &= instant < bindparam("log_until", type_=TIMESTAMP(timezone=True))
-        if self.dated is not None:
-            condition &= instant.is_not(None) if self.dated else instant.is_(None)
-        return condition
+        """The condition on a table with the columns of system_logs; `values` has its parameters."""
+        return self.shape.where(table)
 
     def values(self) -> Mapping[str, Any]:
-        """The parameters of `where`, those that it doesn't use included."""
+        """The parameters of `where`, with None for those that it doesn't use."""
         return {
             "log_levels": None if self._accepted is None else sorted(self._accepted),
             "log_components": None if self.components is None else sorted(self.components),
@@ -105,7 +122,7 @@ class LogFilter:
         }
 
     def matches(self, row: "Mapping[str, Any] | asyncpg.Record") -> bool:
-        """Whether a row, in the types of `postgres.type_codecs`, is wanted."""
+        """Whether a row, in the types of `type_codecs`, is wanted."""
         if self._accepted is not None and LEVELS.canonical(row["level"]) not in self._accepted:
             return False
         if self.components is not None and row["component"] not in self.components:

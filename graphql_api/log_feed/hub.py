@@ -1,193 +1,297 @@
-"""What one process has read of the log, shared by all its subscribers.
+"""The fan-out of one process: rows are kept once, whatever the number of subscribers.
 
-The rows of the last pages are kept once, whoever waits for them; a subscriber is a number, how many events
-of its group it has had. Groups are the distinct filters: a row is matched once for each, and a page wakes
-only the groups in which it matched something.
+The tail publishes each page of rows here. The last pages are kept for subscribers that are late. Subscribers
+with equal filters form a group: a row is matched once for each group, a page wakes only the groups in which
+it matched, and a subscriber is no more than a number, how many events of its group it has had.
 """
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 
-from graphql_api.log_feed.broadcast import Bell
-from graphql_api.log_feed.cursor import Cursor, CursorCodec, Origin
-from graphql_api.log_feed.event import Batch, Event, Reading
-from graphql_api.log_feed.feed_position import Page, Position
+from graphql_api.log_feed.feed_position import Cursor, CursorAfter, CursorCodec, LogPage
 from graphql_api.log_feed.filter import LogFilter
 from graphql_api.log_feed.stats import FeedStats
 
-# What a row costs besides its texts, roughly: the record, its event, and places in lists.
+# What a kept row costs besides its texts, roughly: the record, its event, and entries in lists.
 _ROW_BYTES = 600
 
-# Events handed over at once: enough to fill a socket's buffer, few enough to be fair.
-_BATCH = 100
+# Events that are delivered at once: enough to fill a socket's buffer, few enough to be fair.
+_MAX_BATCH = 100
 
-# Kept of each group, the latest: while it is woken more rows may come, and some take them with the last.
-_BATCHES = 4
+# Batches that are kept of each group, the latest: while it is being woken more rows may come, and some
+# subscribers take them with the last.
+_KEPT_BATCHES = 4
+
+# Waiters that are woken in one turn of the event loop.
+_WOKEN_AT_ONCE = 200
 
 
-class Group:
-    """The subscribers of one filter, and the events they may still want."""
+class Event:
+    """One row of system_logs, for one or more subscribers.
 
-    __slots__ = ("_batches", "_pages", "bell", "events", "filter", "members", "start")
+    `row` has the columns of system_logs in the types of `postgres.type_codecs`. `replayed`: the row was
+    committed before the subscription began. `rendered` is a cache for callers: what they made of the event,
+    by a key of theirs, shared by all subscribers who get this same object.
+    """
+
+    __slots__ = ("_codec", "_cursor", "_cursor_after", "_index", "rendered", "replayed", "row")
+
+    def __init__(
+        self,
+        row: "Mapping[str, Any] | asyncpg.Record",
+        index: int,
+        cursor_after: CursorAfter,
+        codec: CursorCodec,
+        *,
+        replayed: bool,
+    ) -> None:
+        self.row = row
+        self.replayed = replayed
+        self.rendered: dict[Any, Any] = {}
+        self._index = index
+        self._cursor_after = cursor_after
+        self._codec = codec
+        self._cursor: str | None = None
+
+    @property
+    def cursor(self) -> str:
+        """The text of the cursor after this row."""
+        if self._cursor is None:
+            self._cursor = self._codec.encode(self._cursor_after(self._index))
+        return self._cursor
+
+    @property
+    def read_up_to(self) -> Cursor:
+        """The same cursor, not encoded."""
+        return self._cursor_after(self._index)
+
+
+class EventBatch(list[Event]):
+    """Events that are due at the same time; one object for all subscribers who are due the same events.
+
+    `rendered` is a cache for callers, as an event's is.
+    """
+
+    __slots__ = ("rendered",)
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        super().__init__(events)
+        self.rendered: dict[Any, Any] = {}
+
+
+class Broadcast:
+    """Wakes all tasks that wait: a condition without a lock. A task that waits later gets the next one."""
+
+    __slots__ = ("_waiters",)
+
+    def __init__(self) -> None:
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def notify_all(self) -> None:
+        """Wake all who wait, some in each turn of the event loop, so that other tasks run in between."""
+        waiters, self._waiters = self._waiters, set()
+        _wake(list(waiters))
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Return at the next `notify_all`, or after `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        timer = None if timeout is None else loop.call_later(timeout, _resolve, waiter)
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+            if timer is not None:
+                timer.cancel()
+
+
+def _wake(waiters: "list[asyncio.Future[None]]") -> None:
+    for waiter in waiters[-_WOKEN_AT_ONCE:]:
+        _resolve(waiter)
+    del waiters[-_WOKEN_AT_ONCE:]
+    if waiters:
+        asyncio.get_running_loop().call_soon(_wake, waiters)
+
+
+def _resolve(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class FilterGroup:
+    """The subscribers of one filter, and the events that some of them may not have had yet."""
+
+    __slots__ = ("_batches", "_pages", "arrival", "events", "filter", "members", "start")
 
     def __init__(self, wanted: LogFilter) -> None:
         self.filter = wanted
-        self.bell = Bell()
+        self.arrival = Broadcast()
+        """Notified when events have come, and when a member should look at its own state."""
         self.members = 0
         self.events: list[Event] = []
         self.start = 0
-        """How many events came before the first that is kept."""
+        """The number of the first event that is kept; those before have been dropped."""
         self._pages: deque[tuple[int, int]] = deque()
-        self._batches: dict[tuple[int, int], Batch] = {}
+        self._batches: dict[tuple[int, int], EventBatch] = {}
 
     @property
     def end(self) -> int:
-        """How many events there have been."""
+        """The number of the event that comes next."""
         return self.start + len(self.events)
 
-    def add(self, number: int, events: Sequence[Event]) -> None:
-        """Take what matches of a page, and wake whoever waits for it."""
+    def add(self, page_number: int, events: Sequence[Event]) -> None:
+        """Keep the events of a page that match, and wake the subscribers that wait for them."""
         matches = self.filter.matches
-        wanted = [event for event in events if matches(event.row)]
-        if wanted:
-            self.events += wanted
-            self._pages.append((number, len(wanted)))
-            self.bell.ring()
+        matching = [event for event in events if matches(event.row)]
+        if matching:
+            self.events += matching
+            self._pages.append((page_number, len(matching)))
+            self.arrival.notify_all()
 
-    def take(self, index: int) -> Batch:
-        """The events from one on, as many as are handed over at once. Who asks alike gets the same batch."""
-        end = min(self.end, index + _BATCH)
+    def take(self, index: int) -> EventBatch:
+        """Return the events from the number `index` on, at most a batch of them.
+
+        Subscribers that ask for the same events get the same object.
+        """
+        end = min(self.end, index + _MAX_BATCH)
         batch = self._batches.get((index, end))
         if batch is None:
-            batch = Batch(self.events[index - self.start : end - self.start])
+            batch = EventBatch(self.events[index - self.start : end - self.start])
             if batch:
                 self._batches[index, end] = batch
-                if len(self._batches) > _BATCHES:
+                if len(self._batches) > _KEPT_BATCHES:
                     del self._batches[next(iter(self._batches))]
         return batch
 
-    def forget(self, number: int) -> None:
-        """Let go of the events of pages up to `number`."""
-        gone = 0
-        while self._pages and self._pages[0][0] <= number:
-            gone += self._pages.popleft()[1]
-        if gone:
-            del self.events[:gone]
-            self.start += gone
+    def drop(self, page_number: int) -> None:
+        """Drop the events of the pages up to `page_number`."""
+        dropped = 0
+        while self._pages and self._pages[0][0] <= page_number:
+            dropped += self._pages.popleft()[1]
+        if dropped:
+            del self.events[:dropped]
+            self.start += dropped
             self._batches.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much a hub keeps for subscribers that are late; who is later reads from the database."""
+    """How much a hub keeps for subscribers that are late; those that are later read from the database."""
 
     rows: int = 10_000
     bytes: int = 16 * 1024 * 1024
 
 
 class Hub:
-    """The reader's position, the last pages, and the groups."""
+    """How far the process has read, the last pages, and the groups of subscribers."""
 
     def __init__(self, codec: CursorCodec, stats: FeedStats, retention: Retention, heartbeat: float) -> None:
-        self._codec = codec
-        self._stats = stats
+        self.codec = codec
+        self.stats = stats
         self._retention = retention
-        self._heartbeat = heartbeat
-        self._beat_at = 0.0
-        self._groups: dict[LogFilter, Group] = {}
+        self._heartbeat_interval = heartbeat
+        self._next_heartbeat = 0.0
+        self._groups: dict[LogFilter, FilterGroup] = {}
         self._pages: deque[tuple[int, int, int]] = deque()
-        self._number = 0
-        self._place: Cursor | None = None
+        self._page_number = 0
+        self._read_up_to: Cursor | None = None
         self._cursor: str | None = None
         self.complete = False
         """Whether the last page left nothing unread."""
-        self.moved = Bell()
-        self.beats = 0
-        """How many heartbeats there were: one clock for all who wait, where each would else have a timer."""
+        self.moved = Broadcast()
+        """Notified whenever the tail has fetched a page, be it empty."""
+        self.heartbeats = 0
+        """How many heartbeats there were: one clock for all who wait, so that none needs a timer."""
 
     @property
-    def place(self) -> Cursor | None:
-        """How far the process has read; None until it has begun."""
-        return self._place
+    def read_up_to(self) -> Cursor | None:
+        """How far the process has read; None until the tail has begun."""
+        return self._read_up_to
 
     def cursor(self) -> str:
-        """`place` as text. Only once the process has begun to read."""
+        """The text of `read_up_to`. Call it only once the tail has begun."""
         if self._cursor is None:
-            assert self._place is not None  # noqa: S101 - narrows: subscribers exist only after the beginning
-            self._cursor = self._codec.encode(self._place)
+            assert self._read_up_to is not None  # noqa: S101 - narrows: subscribers wait for the tail to begin
+            self._cursor = self.codec.encode(self._read_up_to)
         return self._cursor
 
-    def move(self, position: Position, origin: Origin) -> None:
-        """Stand somewhere else: at the beginning, or without a new row."""
-        place = Cursor(position, origin)
-        if place != self._place:
-            self._place, self._cursor = place, None
-        self.moved.ring()
+    def move(self, cursor: Cursor) -> None:
+        """Set how far the process has read: at the beginning, and where no row is new."""
+        if cursor != self._read_up_to:
+            self._read_up_to, self._cursor = cursor, None
+        self.moved.notify_all()
         self._beat()
 
-    def publish(self, page: Page, origin: Origin) -> None:
-        """Hand a page to the groups, and stand behind it."""
+    def publish(self, page: LogPage, incarnation: int, lsn: int) -> None:
+        """Give the rows of a page to the groups, and move behind it."""
         if page.rows:
-            reading = Reading(page, origin)
+
+            def cursor_after(index: int) -> Cursor:
+                return Cursor(page.position_after(index), incarnation, lsn)
+
             events = [
-                Event(row, reading, index, self._codec, replayed=False) for index, row in enumerate(page.rows)
+                Event(row, index, cursor_after, self.codec, replayed=False)
+                for index, row in enumerate(page.rows)
             ]
-            self._number += 1
+            self._page_number += 1
             self._keep(page.rows)
             for group in self._groups.values():
-                group.add(self._number, events)
+                group.add(self._page_number, events)
         self.complete = page.complete
-        self.move(page.end, origin)
+        self.move(Cursor(page.end, incarnation, lsn))
 
     def _beat(self) -> None:
         now = time.monotonic()
-        if now >= self._beat_at:
-            self._beat_at = now + self._heartbeat
-            self.beats += 1
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + self._heartbeat_interval
+            self.heartbeats += 1
             for group in self._groups.values():
-                group.bell.ring()
+                group.arrival.notify_all()
 
     def _keep(self, rows: Sequence[asyncpg.Record]) -> None:
-        stats = self._stats
+        stats = self.stats
         size = sum(len(row["message"]) + len(row["details"] or "") + _ROW_BYTES for row in rows)
-        self._pages.append((self._number, len(rows), size))
+        self._pages.append((self._page_number, len(rows), size))
         stats.buffered_rows += len(rows)
         stats.buffered_bytes += size
-        gone = None
+        dropped = None
         while len(self._pages) > 1 and (
             stats.buffered_rows > self._retention.rows or stats.buffered_bytes > self._retention.bytes
         ):
-            gone, count, size = self._pages.popleft()
+            dropped, count, size = self._pages.popleft()
             stats.buffered_rows -= count
             stats.buffered_bytes -= size
-        if gone is not None:
+        if dropped is not None:
             for group in self._groups.values():
-                group.forget(gone)
+                group.drop(dropped)
 
-    def enter(self, wanted: LogFilter) -> Group:
-        """The group of a filter, one member larger."""
+    def join(self, wanted: LogFilter) -> FilterGroup:
+        """Return the group of a filter, with one member more."""
         group = self._groups.get(wanted)
         if group is None:
-            group = self._groups[wanted] = Group(wanted)
+            group = self._groups[wanted] = FilterGroup(wanted)
         group.members += 1
-        self._stats.groups = len(self._groups)
+        self.stats.groups = len(self._groups)
         return group
 
-    def leave(self, group: Group) -> None:
-        """One member less."""
+    def leave(self, group: FilterGroup) -> None:
+        """Take a member from a group, and drop the group with its last one."""
         group.members -= 1
         if not group.members and self._groups.get(group.filter) is group:
             del self._groups[group.filter]
-        self._stats.groups = len(self._groups)
+        self.stats.groups = len(self._groups)
 
     def clear(self) -> None:
-        """Forget everything; who is subscribed keeps what has been published to them."""
+        """Forget the position, the pages and the groups; a subscriber still gets what its group holds."""
         self._groups = {}
         self._pages.clear()
         self.complete = False
-        self._place = self._cursor = None
-        self._stats.buffered_rows = self._stats.buffered_bytes = self._stats.groups = 0
+        self._read_up_to = self._cursor = None
+        self.stats.buffered_rows = self.stats.buffered_bytes = self.stats.groups = 0

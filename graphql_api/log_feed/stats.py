@@ -21,8 +21,9 @@ class FeedStats:
     """Rows that the reader has read."""
     deliveries: int = 0
     """Events handed to subscribers."""
-    pulls: int = 0
-    wake_ups: int = 0
+    fetches: int = 0
+    """Statements by which the tail has looked for new rows."""
+    notifications: int = 0
     """Notifications that the database has sent."""
     reconnects: int = 0
     catch_ups: int = 0

@@ -1,233 +1,466 @@
-"""One subscriber's way: from the database until it has caught up, then with everybody else."""
+"""A subscription: reads from the database until it has caught up with the hub, then from memory.
 
+    Opening ─┬─────────────────────────────────────────▶ Live          subscribed from now on
+             ├──▶ Replaying ───────────────────────────▶ Live          with a backfill
+             ├──▶ CatchingUp ──────────────────────────▶ Live          after a cursor
+             └──▶ Replaying ──▶ CatchingUp ────────────▶ Live          after a cursor inside a backfill
+                                CatchingUp ◀────────── Live          the hub has dropped the next events
+
+From every state a subscription becomes Failed when the feed ends, and Closed when its consumer leaves.
+"""
+
+import functools
 import time
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 from uuid import UUID
 
-from graphql_api.log_feed import incarnation, source, statements
-from graphql_api.log_feed.catch_up import CatchUp, backfill_events
-from graphql_api.log_feed.cursor import Cursor
-from graphql_api.log_feed.errors import FeedError, FeedResetError
-from graphql_api.log_feed.event import Batch, Event
-from graphql_api.log_feed.filter import LogFilter
+import asyncpg
+from sqlalchemy import Integer, Text, all_, bindparam, cast, select, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY
 
-if TYPE_CHECKING:
-    from graphql_api.log_feed.feed import Feed
+from graphql_api.log_feed.errors import FeedError, FeedResetError, FeedUnavailableError
+from graphql_api.log_feed.feed_position import LOWEST_ID, Cursor, CursorAfter
+from graphql_api.log_feed.filter import FilterShape, LogFilter
+from graphql_api.log_feed.hub import Event, EventBatch, Hub
+from graphql_api.log_feed.incarnation import check_lineage
+from graphql_api.log_feed.tail import Tail, fetch_page, wait_for_flush
+from graphql_api.postgres.statement import Fetch, Statement, compile_statement
+from graphql_api.postgres.tables import sort_key, system_logs
+from graphql_api.postgres.tables.base import Timestamp, Uuid, Xid8
 
-# Looks at the database, each of which found all there was, after which a cursor must have been met: the
-# first may have begun before the cursor came.
-_LOOKS = 2
+NO_ANSWER = "the database doesn't answer: subscribe again after a pause, with the last cursor"
 
-# Heartbeats, of which the first may come at once.
-_QUIET = 2
+# Behind a filter that matches little, a page may look at this many times as many rows as it may return.
+_MAX_SCAN_FACTOR = 20
+
+# Fetches of the tail, each of which found all there was, after which it must have read what a cursor has: the
+# first may have begun before the cursor was written.
+_FETCHES_TO_MEET_A_CURSOR = 2
+
+# Heartbeats without an event after which a subscriber is told its progress; the first may come at once.
+_QUIET_HEARTBEATS = 2
+
+_SORT_KEY = sort_key(system_logs.c.timestamp)
+_COLUMNS = tuple(
+    system_logs.c[n] for n in ("feed_xid", "id", "timestamp", "level", "component", "message", "details")
+)
 
 
-class Subscription(AsyncIterator[Event]):
-    """Events that match a filter, for one consumer. Close it with `aclose`, or use it as a context manager.
+@functools.cache
+def _backfill_statement(shape: FilterShape, *, resumed: bool) -> Statement:
+    """`rows` rows that match and that a position has read: the newest, or those that follow `after_key`."""
+    log = system_logs
+    query = select(*_COLUMNS, cast(_SORT_KEY, Text).label("key")).where(
+        shape.where(log),
+        log.c.feed_xid < cast(bindparam("next_xid"), Xid8),
+        log.c.feed_xid != all_(cast(bindparam("in_progress"), ARRAY(Xid8))),
+        (log.c.feed_xid != cast(bindparam("partial_xid"), Xid8))
+        | (log.c.id <= cast(bindparam("partial_id"), Uuid)),
+    )
+    if resumed:
+        after = tuple_(cast(bindparam("after_key"), Timestamp), cast(bindparam("after_id"), Uuid))
+        query = query.where(tuple_(_SORT_KEY, log.c.id) > after).order_by(_SORT_KEY, log.c.id)
+    else:
+        query = query.order_by(_SORT_KEY.desc(), log.c.id.desc())
+    return compile_statement(query.limit(cast(bindparam("rows"), Integer)))
 
-    Raises a FeedError where the feed can't go on, after the events that it still had.
+
+@dataclass(slots=True, eq=False)
+class Opening:
+    """The tail has not begun yet, so there is no position to start from."""
+
+    read_up_to: None = None
+
+
+@dataclass(slots=True, eq=False)
+class Live:
+    """Events come from the group."""
+
+    read_up_to: Cursor | Event
+    """Behind everything that was read for this subscription; so it is in the other states."""
+    index: int
+    """The number of the next event of the group."""
+
+
+@dataclass(slots=True, eq=False)
+class CatchingUp:
+    """Pages come from the database, until they end where the hub stood at some time.
+
+    A page is bounded by the rows that are looked at, not by those that match, so that `read_up_to` moves on
+    behind a filter that matches nothing.
     """
 
-    def __init__(self, feed: "Feed", wanted: LogFilter) -> None:
-        self._feed = feed
+    read_up_to: Cursor
+    page_rows: int
+    """How many rows the next page may look at."""
+    replayed: bool
+    """Whether the events were committed before the subscription began."""
+    target: Cursor | None = None
+    """Where the hub stood once it had read all that this subscription had, and no transaction in part."""
+    index: int = 0
+    """The number of the group's event that comes next behind the target."""
+    exhausted: bool = False
+    """Whether the last page held all there was."""
+    waiting_since: float | None = None
+    tail_fetches: int = 0
+    """How often the tail has since fetched everything, and has not reached this subscription."""
+
+
+@dataclass(slots=True, eq=False)
+class Replaying:
+    """Pages of a backfill come from the database, in the order of their timestamps; then another state."""
+
+    read_up_to: Cursor
+    then: CatchingUp | Live
+
+
+@dataclass(slots=True, eq=False)
+class Failed:
+    """The feed has ended. What the group still holds is delivered before the error."""
+
+    read_up_to: Cursor | Event | None
+    error: FeedError
+    remaining: Live | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Closed:
+    """The consumer has left."""
+
+    read_up_to: Cursor | Event | None
+
+
+State = Opening | Live | CatchingUp | Replaying | Failed | Closed
+
+
+class Subscription:
+    """Events that match a filter, for one consumer. Close it with `aclose`, or use it as a context manager.
+
+    Whatever changes the state while a read of the database is awaited, the rows that it returns are dropped.
+    """
+
+    def __init__(
+        self,
+        wanted: LogFilter,
+        hub: Hub,
+        tail: Tail,
+        fetch: Fetch,
+        on_close: Callable[["Subscription"], Awaitable[None]],
+        *,
+        page_rows: int,
+        outage_timeout: float,
+    ) -> None:
+        """`fetch` reads from the database; the tail is waited for `outage_timeout` seconds."""
         self._filter = wanted
-        self._group = feed.hub.enter(wanted)
-        self._index = 0
-        self._catch_up: CatchUp | None = None
-        self._waited_since: float | None = None
-        self._looks = 0
-        self._ready: deque[Event] = deque()
-        self._failure: FeedError | None = None
-        self._closed = False
-        # Behind what was read for this subscriber, and, while some of it is `_ready`, behind what it has had.
-        self._reached: Cursor | Event
-        self._handed: Cursor | Event
+        self._hub = hub
+        self._tail = tail
+        self._fetch = fetch
+        self._on_close = on_close
+        self._page_rows = page_rows
+        self._outage_timeout = outage_timeout
+        self._group = hub.join(wanted)
+        self._state: State = Opening()
+        # Events that were read before the consumer asked for some, and the cursor before them.
+        self._pending = EventBatch()
+        self._pending_after: Cursor | None = None
 
     async def open(self, after: Cursor | None, backfill: int) -> None:
-        """Find the place to begin. Raises FeedError."""
-        while (place := self._feed.hub.place) is None:
-            await self._wait_for_reader()
-        if after is None:
-            self._live_from(place)
-            if backfill:
-                await self._read_backfill(place, backfill)
-            return
-        await incarnation.verify(self._feed.fetch, after.origin, place.origin.incarnation)
-        self._reached = self._handed = after
-        self._begin_catch_up(replayed=True)
-        while self._catch_up is not None and self._catch_up.place is after:
-            self._ready.extend(await self._read())
+        """Find the position to start from, which is fixed when this returns. Raises FeedError."""
+        begun = time.monotonic()
+        while (position := self._hub.read_up_to) is None:
+            self._check_open()
+            await self._wait_for_tail(begun)
+        self._check_open()
+        if after is not None:
+            await self._resume(after, position.incarnation)
+        elif backfill:
+            await self._backfill(position, backfill)
+        else:
+            self._enter(Live(position, self._group.end))
 
-    def _live_from(self, place: Cursor) -> None:
-        """Live with the group from where the process stands now."""
-        self._reached = self._handed = place
-        self._index = self._group.end
+    def _check_open(self) -> None:
+        if isinstance(self._state, Failed):
+            raise self._state.error.with_traceback(None)
+        if isinstance(self._state, Closed):
+            raise FeedUnavailableError(NO_ANSWER)
 
-    async def _read_backfill(self, place: Cursor, count: int) -> None:
-        rows = await self._feed.fetch(
-            statements.newest(self._filter),
-            **self._filter.values(),
-            **source.values_of(place.position),
-            rows=count,
+    async def _resume(self, after: Cursor, incarnation: int) -> None:
+        """Read after a cursor, until something is found or the subscription is live."""
+        catching_up = self._catch_up_from(after, replayed=True)
+        self._enter(catching_up if after.replayed is None else Replaying(after, catching_up))
+        await check_lineage(self._fetch, after, incarnation)
+        while self._state.read_up_to is after:
+            self._check_open()
+            self._pending = await self._read()
+        self._pending_after = after
+
+    async def _backfill(self, position: Cursor, count: int) -> None:
+        """Read the newest rows of those that the hub has read; what it reads from now on comes after them."""
+        self._enter(Replaying(position, Live(position, self._group.end)))
+        rows = await self._fetch(
+            _backfill_statement(self._filter.shape, resumed=False),
+            **self._backfill_values(position, count),
         )
         if rows:
             rows.reverse()
-            before = str(UUID(int=max(UUID(rows[0]["id"]).int - 1, 0)))
-            self._handed = Cursor(place.position, place.origin, (rows[0]["key"], before))
-            self._ready.extend(backfill_events(rows, place, self._feed.codec))
+            before_first = str(UUID(int=max(UUID(rows[0]["id"]).int - 1, 0)))
+            self._pending = self._backfill_events(rows, position)
+            self._pending_after = replace(position, replayed=(rows[0]["key"], before_first))
 
-    def _begin_catch_up(self, *, replayed: bool) -> None:
-        self._catch_up = CatchUp(
-            self._filter,
-            self._reached.place if isinstance(self._reached, Event) else self._reached,
-            fetch=self._feed.fetch,
-            codec=self._feed.codec,
-            stats=self._feed.stats,
-            rows=self._feed.options.catch_up_rows,
-            replayed=replayed,
-        )
-        self._feed.stats.catch_ups += 1
-        self._feed.stats.catching_up += 1
+    async def batch(self, timeout: float | None = None, *, progress: bool = False) -> EventBatch:
+        """Return the next events, at least one; none after `timeout` seconds without any, or when closed.
 
-    def _end_catch_up(self) -> None:
-        if self._catch_up is not None:
-            self._catch_up = None
-            self._feed.stats.catching_up -= 1
-
-    async def _read(self) -> list[Event]:
-        """What matches in the next page of the database, which may be nothing.
-
-        Reads up to where the process stands, to live with the group from there on. While that is inside a
-        transaction, no statement reads up to there: then it reads for itself, until it has all there is.
+        With `progress` there are none after a heartbeat or two without any, too: time to tell the client
+        `cursor`. Raises FeedError where the feed can't continue, after the events that it still had.
         """
-        reading, place = self._catch_up, self._feed.hub.place
-        assert reading is not None  # noqa: S101 - narrows: called only while there is one
-        if reading.target is None and place is not None and place.position.covers(reading.place.position):
-            reading.aim(place)
-            self._index = self._group.end
-            if reading.place is place:
-                self._reached = place
-                self._end_catch_up()
-                return []
-        inside = place is not None and place.position.half is not None
-        if place is None or (reading.target is None and (reading.exhausted or not inside)):
-            await self._wait_for_reader()
-            return []
-        before = reading.place
-        events = await reading.step(place.origin.incarnation)
-        if reading.place is before:  # another server has answered: the reader will find out which
-            await self._wait_for_reader()
-            return []
-        self._waited_since, self._looks = None, 0
-        self._reached = reading.place
-        if reading.place is reading.target:
-            self._end_catch_up()
-        return events
-
-    async def _wait_for_reader(self) -> None:
-        """Wait until the reader has looked again, but not for ever.
-
-        A cursor that is ahead of this process comes from another one: what that has found, a look of ours
-        must find too. Raises FeedResetError where it doesn't, and FeedUnavailableError after a while.
-        """
-        hub = self._feed.hub
-        if self._waited_since is None:
-            self._waited_since = time.monotonic()
-        await self._feed.moved(self._waited_since + self._feed.options.patience)
-        if self._failure is not None:
-            raise self._failure.with_traceback(None)
-        if hub.place is not None and hub.complete and self._catch_up is not None:
-            self._looks += 1
-            if self._looks > _LOOKS and not hub.place.position.covers(self._catch_up.place.position):
-                raise FeedResetError("FEED_RESET_RESTORE")
-
-    def _take(self) -> Batch:
-        """What the group has for this subscriber."""
-        events = self._group.take(self._index)
-        if events:
-            self._index += len(events)
-            self._reached = events[-1]
-        return events
-
-    async def _next(self, deadline: float | None, quiet: int | None = None) -> Batch:
-        """The next events; none after `deadline`, at the heartbeat of the number `quiet`, or when closed."""
-        group, hub = self._group, self._feed.hub
-        while not self._closed:
-            live = self._catch_up is None and self._index >= group.start
-            if live and (events := self._take()):
-                return events
-            if self._failure is not None:
-                raise self._failure.with_traceback(None)
-            left = None if deadline is None else deadline - time.monotonic()
-            if (left is not None and left <= 0) or (quiet is not None and hub.beats >= quiet):
-                break
-            if live:
-                self._reached = hub.place or self._reached
-                await group.bell.heard(left)
-                continue
-            if self._catch_up is None:
-                self._begin_catch_up(replayed=False)
-            if found := await self._read():
-                return Batch(found)
-        return Batch()
-
-    async def batch(self, timeout: float | None = None, *, progress: bool = False) -> Batch:
-        """The next events, at least one; none after `timeout` seconds without any, or when closed.
-
-        Whoever sends them on does so with fewer wake-ups than one by one. With `progress` there are none
-        after a heartbeat or two without any, too: time to tell the client `cursor`. Raises FeedError.
-        """
-        if self._ready:
-            events = Batch(self._ready)
-            self._ready.clear()
+        if self._pending and not self.closed:
+            events, self._pending = self._pending, EventBatch()
         else:
             deadline = None if timeout is None else time.monotonic() + timeout
-            events = await self._next(deadline, self._feed.hub.beats + _QUIET if progress else None)
-        self._feed.stats.deliveries += len(events)
+            events = await self._next(
+                deadline, self._hub.heartbeats + _QUIET_HEARTBEATS if progress else None
+            )
+        self._hub.stats.deliveries += len(events)
         return events
 
-    async def __anext__(self) -> Event:
-        if not self._ready:
-            self._ready.extend(await self._next(None))
-            if not self._ready:
-                raise StopAsyncIteration
-        event = self._ready.popleft()
-        self._handed = event
-        self._feed.stats.deliveries += 1
-        return event
+    async def _next(self, deadline: float | None, heartbeat: int | None) -> EventBatch:
+        """Return the next events; none after `deadline`, at the heartbeat of that number, or when closed."""
+        group, hub = self._group, self._hub
+        while True:
+            state = self._state
+            if isinstance(state, Live):
+                if state.index < group.start:
+                    self._fall_behind(state)
+                    continue
+                if events := self._take(state):
+                    return events
+            elif isinstance(state, Failed):
+                return self._take_remaining(state)
+            elif isinstance(state, Closed):
+                return EventBatch()
+            left = None if deadline is None else deadline - time.monotonic()
+            if (left is not None and left <= 0) or (heartbeat is not None and hub.heartbeats >= heartbeat):
+                return EventBatch()
+            if isinstance(state, Live):
+                state.read_up_to = hub.read_up_to or state.read_up_to
+                await group.arrival.wait(left)
+            elif events := await self._read():
+                return events
+
+    def _take(self, live: Live) -> EventBatch:
+        events = self._group.take(live.index)
+        if events:
+            live.index += len(events)
+            live.read_up_to = events[-1]
+        return events
+
+    def _take_remaining(self, failed: Failed) -> EventBatch:
+        live = failed.remaining
+        if live is not None and live.index >= self._group.start and (events := self._take(live)):
+            failed.read_up_to = live.read_up_to
+            return events
+        raise failed.error.with_traceback(None)
+
+    def _fall_behind(self, live: Live) -> None:
+        """Go on in the database: the hub has dropped events that this subscription has not had."""
+        read_up_to = live.read_up_to
+        cursor = read_up_to.read_up_to if isinstance(read_up_to, Event) else read_up_to
+        self._enter(self._catch_up_from(cursor, replayed=False))
+
+    def _catch_up_from(self, cursor: Cursor, *, replayed: bool) -> CatchingUp:
+        self._hub.stats.catch_ups += 1
+        position = cursor if cursor.replayed is None else replace(cursor, replayed=None)
+        return CatchingUp(position, self._page_rows, replayed)
+
+    async def _read(self) -> EventBatch:
+        """Read the next page from the database, and return what matches. Raises FeedError."""
+        state = self._state
+        try:
+            if isinstance(state, Replaying):
+                return await self._replay(state)
+            if isinstance(state, CatchingUp):
+                return await self._catch_up(state)
+        except FeedError as error:
+            if self._state is state:
+                self._enter(Failed(state.read_up_to, error))
+                raise
+        return EventBatch()
+
+    async def _replay(self, state: Replaying) -> EventBatch:
+        cursor = state.read_up_to
+        if cursor.replayed is None:
+            self._enter(state.then)
+            return EventBatch()
+        after_key, after_id = cursor.replayed
+        rows = await self._fetch(
+            _backfill_statement(self._filter.shape, resumed=True),
+            **self._backfill_values(cursor, self._page_rows),
+            after_key=after_key,
+            after_id=after_id,
+        )
+        if self._state is not state:
+            return EventBatch()
+        self._count_page(len(rows))
+        more = len(rows) == self._page_rows
+        state.read_up_to = replace(cursor, replayed=(rows[-1]["key"], rows[-1]["id"]) if more else None)
+        return self._backfill_events(rows, state.read_up_to)
+
+    def _backfill_values(self, cursor: Cursor, rows: int) -> dict[str, Any]:
+        position = cursor.position
+        partial_xid, partial_id = position.partial or (0, LOWEST_ID)
+        return {
+            **self._filter.values(),
+            "next_xid": position.next_xid,
+            "in_progress": position.in_progress,
+            "partial_xid": partial_xid,
+            "partial_id": partial_id,
+            "rows": rows,
+        }
+
+    def _backfill_events(self, rows: Sequence[asyncpg.Record], end: Cursor) -> EventBatch:
+        """Events of rows that `end` has read, oldest first."""
+
+        def cursor_after(index: int) -> Cursor:
+            if index + 1 == len(rows):
+                return end
+            return replace(end, replayed=(rows[index]["key"], rows[index]["id"]))
+
+        return self._events(rows, cursor_after, replayed=True)
+
+    async def _catch_up(self, state: CatchingUp) -> EventBatch:
+        """Read up to where the hub stands, to be live from there on.
+
+        While the hub stands inside a transaction no statement reads up to there: then read without a target,
+        until there is nothing left.
+        """
+        hub_cursor = self._hub.read_up_to
+        position = state.read_up_to.position
+        if state.target is None and hub_cursor is not None and hub_cursor.position.covers(position):
+            state.target, state.index = hub_cursor, self._group.end
+            if position == hub_cursor.position:
+                self._enter(Live(hub_cursor, state.index))
+                return EventBatch()
+        target = state.target
+        inside = hub_cursor is not None and hub_cursor.position.partial is not None
+        if hub_cursor is None or (target is None and (state.exhausted or not inside)):
+            await self._wait_to_be_covered(state)
+            return EventBatch()
+        page, snapshot = await fetch_page(
+            self._fetch,
+            position,
+            state.page_rows,
+            wanted=self._filter,
+            max_wanted=self._page_rows,
+            until=None if target is None else target.position,
+        )
+        if snapshot.incarnation != hub_cursor.incarnation:  # the tail will find out which server answers now
+            await self._wait_to_be_covered(state)
+            return EventBatch()
+        snapshot.check_not_expired(position)
+        if target is None:
+            await wait_for_flush(self._fetch, snapshot)
+            incarnation, lsn = hub_cursor.incarnation, snapshot.insert_lsn
+        else:
+            incarnation, lsn = target.incarnation, target.lsn
+        if self._state is not state:
+            return EventBatch()
+        self._count_page(page.rows[-1]["number"] if page.rows else 0)
+        state.exhausted, state.waiting_since, state.tail_fetches = page.complete, None, 0
+        if target is not None and page.complete:
+            self._enter(Live(target, state.index))
+        else:
+            state.read_up_to = Cursor(page.end, incarnation, lsn)
+        events = self._events(
+            page.rows,
+            lambda index: Cursor(page.position_after(index), incarnation, lsn),
+            replayed=state.replayed,
+        )
+        few = len(events) * 4 < self._page_rows
+        state.page_rows = (
+            min(state.page_rows * 4, self._page_rows * _MAX_SCAN_FACTOR) if few else self._page_rows
+        )
+        return events
+
+    async def _wait_to_be_covered(self, state: CatchingUp) -> None:
+        """Wait until the tail has fetched again, but not for ever.
+
+        A cursor that is ahead of this process comes from another one: what that has read, a fetch of our tail
+        must find too. Raises FeedResetError where it doesn't, and FeedUnavailableError after a while.
+        """
+        hub = self._hub
+        if state.waiting_since is None:
+            state.waiting_since = time.monotonic()
+        await self._wait_for_tail(state.waiting_since)
+        if hub.read_up_to is not None and hub.complete:
+            state.tail_fetches += 1
+            if state.tail_fetches > _FETCHES_TO_MEET_A_CURSOR and not hub.read_up_to.position.covers(
+                state.read_up_to.position
+            ):
+                raise FeedResetError("FEED_RESET_RESTORE")
+
+    async def _wait_for_tail(self, since: float) -> None:
+        left = since + self._outage_timeout - time.monotonic()
+        if left <= 0:
+            raise FeedUnavailableError(NO_ANSWER)
+        self._tail.fetch_now()
+        await self._hub.moved.wait(left)
+
+    def _events(
+        self, rows: Sequence[asyncpg.Record], cursor_after: CursorAfter, *, replayed: bool
+    ) -> EventBatch:
+        """Events of those rows that match; the rows of a backfill all do."""
+        codec = self._hub.codec
+        return EventBatch(
+            Event(row, index, cursor_after, codec, replayed=replayed)
+            for index, row in enumerate(rows)
+            if row.get("wanted", True)
+        )
+
+    def _count_page(self, rows: int) -> None:
+        self._hub.stats.catch_up_pages += 1
+        self._hub.stats.catch_up_rows += rows
+
+    def _enter(self, state: State) -> None:
+        reading = (CatchingUp, Replaying)
+        self._hub.stats.catching_up += isinstance(state, reading) - isinstance(self._state, reading)
+        self._state = state
 
     @property
     def cursor(self) -> str:
-        """From where to go on after all that was handed over. It moves on even while nothing matches."""
-        hub, current = self._feed.hub, self._catch_up is None and self._index == self._group.end
-        fed = self._failure is None and not self._closed  # else its group may lack what the hub has read
-        if not self._ready and current and fed and hub.place is not None:
+        """The text of the cursor behind all events that were returned. It moves on while nothing matches."""
+        hub, state = self._hub, self._state
+        cursor = self._pending_after if self._pending else state.read_up_to
+        current = isinstance(state, Live) and state.index == self._group.end
+        if current and not self._pending and hub.read_up_to is not None:
             return hub.cursor()
-        place = self._handed if self._ready else self._reached
-        return place.cursor if isinstance(place, Event) else self._feed.codec.encode(place)
+        assert cursor is not None  # noqa: S101 - narrows: a subscription is open before anybody has it
+        return cursor.cursor if isinstance(cursor, Event) else hub.codec.encode(cursor)
 
     @property
     def closed(self) -> bool:
         """Whether there is nothing more to come."""
-        return self._closed
+        return isinstance(self._state, Closed)
 
     def fail(self, error: FeedError) -> None:
-        """End with an error, once what is left has been handed over."""
-        self._failure = error
-        self._group.bell.ring()
+        """End with an error, once what is left has been returned."""
+        state = self._state
+        if isinstance(state, Failed | Closed):
+            return
+        live = state.then if isinstance(state, Replaying) else state
+        self._enter(Failed(state.read_up_to, error, live if isinstance(live, Live) else None))
+        self._group.arrival.notify_all()
 
     async def aclose(self) -> None:
-        """Stop. Events that were not handed over are the next subscription's, by `cursor`."""
-        if self._closed:
+        """End. Events that were not returned come to the next subscription after `cursor`."""
+        if self.closed:
             return
-        self._closed = True
-        self._end_catch_up()
-        self._feed.hub.leave(self._group)
-        self._group.bell.ring()
-        await self._feed.leave(self)
+        self._enter(Closed(self._state.read_up_to))
+        self._hub.leave(self._group)
+        self._group.arrival.notify_all()
+        await self._on_close(self)
 
     async def __aenter__(self) -> Self:
         return self

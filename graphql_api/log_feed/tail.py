@@ -1,7 +1,12 @@
-"""The one task of a process that reads the log while somebody wants it."""
+"""Reads new rows of the log: the statement that fetches a page of them, and the task that runs it.
+
+One task and one connection serve all subscribers of a process. Subscribers that are behind the task fetch
+pages by the same statement, through the pool.
+"""
 
 import asyncio
 import contextlib
+import functools
 import logging
 import random
 import time
@@ -11,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from graphql_api.log_feed import incarnation, source, statements
-from graphql_api.log_feed.cursor import Origin
 from graphql_api.log_feed.errors import (
     CursorExpiredError,
     FeedError,
@@ -21,15 +26,218 @@ from graphql_api.log_feed.errors import (
     FeedUnavailableError,
     UnfitDatabaseError,
 )
-from graphql_api.log_feed.feed_position import MAX_RUNNING
+from graphql_api.log_feed.feed_position import LOWEST_ID, MAX_IN_PROGRESS, Cursor, LogPage, Position
+from graphql_api.log_feed.filter import EVERYTHING, FilterShape, LogFilter
 from graphql_api.log_feed.hub import Hub
-from graphql_api.log_feed.stats import FeedStats
+from graphql_api.log_feed.incarnation import check_lineage, present_incarnation
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.statement import Statement
+from graphql_api.postgres.statement import Fetch, Statement, compile_statement
+from graphql_api.postgres.tables import system_logs
 
 log = logging.getLogger(__name__)
 
-# A connection that is lost, refused or silent; all of it may pass.
+# What the trigger on system_logs notifies.
+_CHANNEL = "log_feed"
+
+# The texts of a page; it may be one row larger than this, and has at least one.
+_PAGE_BYTES = 4 * 1024 * 1024
+
+# On a standby this fails, and must: its snapshots don't list the transactions in progress. What a commit
+# wrote lies before `insert_lsn`, since that is read after the snapshot was taken.
+_SNAPSHOT = """
+    SELECT pg_current_snapshot() AS snapshot,
+           pg_current_wal_insert_lsn() AS insert_lsn,
+           pg_current_wal_flush_lsn() AS flush_lsn,
+           (SELECT id FROM log_feed.incarnation) AS incarnation,
+           (SELECT newest FROM log_feed.deletions ORDER BY newest DESC LIMIT 1) AS newest_deleted
+"""
+
+# Where a reader begins that wants only what comes. Ids of the future come from a dump of another cluster.
+_END = compile_statement(
+    text(f"""
+        WITH seen AS MATERIALIZED ({_SNAPSHOT})
+        SELECT seen.*, (SELECT feed_xid FROM system_logs WHERE feed_xid < pg_snapshot_xmax(seen.snapshot)
+                        ORDER BY feed_xid DESC LIMIT 1) AS newest
+        FROM seen
+    """)  # noqa: S608 - nothing but our own text
+)
+
+# The next rows after a position, of those that the statement's own snapshot sees or, where `until_xid` is
+# given, of those that the reader at that position had read. In this order: the rest of the partly read
+# transaction; the transactions that were in progress before and aren't now; those that are new.
+#
+# The new ones are read between the transactions in progress, not past them: a writer with a hundred thousand
+# uncommitted rows would be looked at row by row on every fetch. For the same reason the partly read
+# transaction bounds a gap too.
+#
+# Of the `rows` that are looked at, those that are wanted come back until they are `max_wanted` or fill
+# `bytes`; and the last one, so that the position behind a page is known whatever matched.
+_PAGE = """
+    WITH seen AS MATERIALIZED ({snapshot}),
+    bounds AS MATERIALIZED (
+        SELECT coalesce(CAST(:until_xid AS xid8), pg_snapshot_xmax(snapshot)) AS until,
+               coalesce(CAST(:until_in_progress AS xid8[]), ARRAY(SELECT pg_snapshot_xip(snapshot))) AS unseen
+        FROM seen
+    ),
+    gaps AS (
+        SELECT xid AS above, lead(xid, 1, until) OVER (ORDER BY xid) AS below
+        FROM bounds
+        CROSS JOIN LATERAL unnest(unseen || CAST(:partial_xid AS xid8) || CAST(:floor AS xid8)) AS xid
+        WHERE xid >= CAST(:floor AS xid8) AND xid < until
+    ),
+    page AS (
+        (SELECT true AS continued, log.* FROM system_logs log
+         WHERE feed_xid = CAST(:partial_xid AS xid8) AND id > CAST(:partial_id AS uuid)
+         ORDER BY id LIMIT CAST(:rows AS integer))
+        UNION ALL
+        (SELECT false, log.* FROM system_logs log
+         WHERE feed_xid = ANY (ARRAY(
+             SELECT xid FROM bounds CROSS JOIN LATERAL unnest(CAST(:in_progress AS xid8[])) AS xid
+             WHERE xid <> ALL (unseen)))
+         ORDER BY feed_xid, id LIMIT CAST(:rows AS integer))
+        UNION ALL
+        (SELECT false, log.* FROM gaps CROSS JOIN LATERAL (
+             SELECT * FROM system_logs WHERE feed_xid > above AND feed_xid < below
+             ORDER BY feed_xid, id LIMIT CAST(:rows AS integer)) AS log
+         ORDER BY feed_xid, id LIMIT CAST(:rows AS integer))
+    ),
+    looked_at AS (
+        SELECT *, coalesce({wanted}, false) AS wanted
+        FROM (SELECT * FROM page
+              ORDER BY continued DESC, feed_xid, id LIMIT CAST(:rows AS integer)) AS looked_at
+    ),
+    counted AS (
+        SELECT *, row_number() OVER feed AS number, lead(feed_xid) OVER feed AS following_xid,
+               count(*) FILTER (WHERE wanted) OVER (feed ROWS UNBOUNDED PRECEDING) AS found,
+               sum(octet_length(message) + coalesce(pg_column_size(details), 0)) FILTER (WHERE wanted)
+                   OVER (feed ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+        FROM looked_at WINDOW feed AS (ORDER BY continued DESC, feed_xid, id)
+    )
+    SELECT seen.*, log.number, log.following_xid, log.found, log.wanted,
+           log.feed_xid, log.id, log.timestamp, log.level, log.component, log.message, log.details
+    FROM seen LEFT JOIN counted AS log
+        ON log.following_xid IS NULL OR (log.wanted AND log.found <= CAST(:max_wanted AS integer)
+                                         AND coalesce(log.bytes_before, 0) < CAST(:bytes AS bigint))
+    ORDER BY log.number
+"""
+_NAMED = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
+
+_FLUSH_LSN = compile_statement(text("SELECT pg_current_wal_flush_lsn() AS flush_lsn"))
+# A commit that waits for the disk of this server, not for those of its standbys; nobody reads the message.
+_FLUSH = compile_statement(
+    text(
+        "SELECT set_config('synchronous_commit', 'local', true),"
+        " pg_logical_emit_message(true, 'log_feed', '')"
+    )
+)
+
+
+@functools.cache
+def _page_statement(shape: FilterShape) -> Statement:
+    condition = shape.where(system_logs.alias("looked_at")).compile(dialect=_NAMED)
+    return compile_statement(text(_PAGE.format(snapshot=_SNAPSHOT, wanted=condition)))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a statement learnt about the database, in the snapshot of its rows."""
+
+    in_progress: tuple[int, ...]
+    """Transactions that had not ended, ascending."""
+    insert_lsn: int
+    flush_lsn: int
+    incarnation: int | None
+    newest_deleted: int | None
+    """The newest transaction that has ever lost a row by deletion."""
+
+    @classmethod
+    def of(cls, row: asyncpg.Record) -> "Snapshot":
+        """From the columns that every row of a statement begins with."""
+        return cls(
+            tuple(sorted(row["snapshot"][2])),
+            row["insert_lsn"],
+            row["flush_lsn"],
+            row["incarnation"],
+            row["newest_deleted"],
+        )
+
+    def check_not_expired(self, position: Position) -> None:
+        """Raise CursorExpiredError where rows that `position` had not read may have been deleted."""
+        if self.newest_deleted is None:
+            return
+        unread = [position.next_xid, *(xid for xid in position.in_progress if xid not in self.in_progress)]
+        if position.partial is not None:
+            unread.append(position.partial[0])
+        if self.newest_deleted >= min(unread):
+            raise CursorExpiredError
+
+
+async def fetch_end(fetch: Fetch) -> tuple[Position, Snapshot]:
+    """Return the position of a reader that has read all that is committed. Raises FeedUnavailableError."""
+    (row,) = await fetch(_END)
+    snapshot = Snapshot.of(row)
+    next_xid = max(row["newest"] or 0, snapshot.newest_deleted or 0) + 1
+    in_progress = tuple(xid for xid in snapshot.in_progress if xid < next_xid)
+    if len(in_progress) > MAX_IN_PROGRESS:
+        raise FeedUnavailableError("too many transactions are in progress")
+    return Position(next_xid, in_progress), snapshot
+
+
+async def fetch_page(
+    fetch: Fetch,
+    base: Position,
+    rows: int,
+    *,
+    wanted: LogFilter = EVERYTHING,
+    max_wanted: int | None = None,
+    until: Position | None = None,
+) -> tuple[LogPage, Snapshot]:
+    """Return the next rows after `base` that match, of those that are committed or that `until` has read.
+
+    At most `rows` are looked at. A page ends earlier once `max_wanted` rows match, or with 4 MiB of text.
+    """
+    partial_xid, partial_id = base.partial or (None, LOWEST_ID)
+    max_wanted = rows if max_wanted is None else max_wanted
+    found = await fetch(
+        _page_statement(wanted.shape),
+        **wanted.values(),
+        floor=base.next_xid - 1,
+        in_progress=base.in_progress,
+        partial_xid=partial_xid,
+        partial_id=partial_id,
+        until_xid=until and until.next_xid,
+        until_in_progress=until and until.in_progress,
+        rows=rows,
+        max_wanted=max_wanted,
+        bytes=_PAGE_BYTES,
+    )
+    snapshot = Snapshot.of(found[0])
+    in_progress = snapshot.in_progress if until is None else until.in_progress
+    last = found[-1]
+    if last["number"] is None:
+        return LogPage(base, [], in_progress, complete=True), snapshot
+    before = found[-2]["found"] if len(found) > 1 else 0
+    if last["found"] > before + last["wanted"]:  # some rows between the two matched, and had no room
+        return LogPage(base, found[:-1], in_progress, complete=False), snapshot
+    return LogPage(base, found, in_progress, complete=last["number"] < rows), snapshot
+
+
+async def wait_for_flush(fetch: Fetch, snapshot: Snapshot, delay: float = 0.0) -> None:
+    """Return when PostgreSQL has on its disk whatever `snapshot` saw.
+
+    Rows of asynchronous commits show before, and a crash would undo what was delivered. Mostly another commit
+    flushes them, if not before then within `delay` seconds; otherwise a commit of ours does.
+    """
+    if snapshot.flush_lsn >= snapshot.insert_lsn:
+        return
+    if delay:
+        await asyncio.sleep(delay)
+        if (await fetch(_FLUSH_LSN))[0]["flush_lsn"] >= snapshot.insert_lsn:
+            return
+    await fetch(_FLUSH)
+
+
+# A connection that is lost, refused or silent: the tail connects again.
 _INTERRUPTIONS = (
     OSError,
     TimeoutError,
@@ -41,50 +249,62 @@ _INTERRUPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How often to look, in seconds, and how much to take."""
+class TailOptions:
+    """How often to fetch, in seconds, and how much."""
 
-    idle: float = 0.5
-    """Between two looks while nothing comes, should no notification do."""
-    busy: float = 0.025
-    """Between two looks while rows come: of writers at the same time only one notifies."""
-    busy_for: float = 1.0
-    """How long after the last row it is still busy."""
-    rest: float = 0.005
-    """Between two looks, whatever the notifications."""
-    rest_each: float = 0.000_1
-    """As much longer for every subscriber: each look that finds something wakes them."""
-    flush: float = 0.005
-    """Before PostgreSQL is asked to have on its disk what was read, should it not have it yet."""
+    idle_interval: float = 0.5
+    """Between two fetches while no row comes, unless there is a notification."""
+    busy_interval: float = 0.025
+    """Between two fetches while rows come: of writers at the same time only one notifies."""
+    busy_time: float = 1.0
+    """How long after the last row `busy_interval` applies."""
+    min_interval: float = 0.005
+    """Between two fetches, whatever the notifications."""
+    min_interval_per_subscriber: float = 0.000_1
+    """Added to `min_interval` for each subscriber: each fetch that finds rows wakes them."""
+    flush_delay: float = 0.005
+    """How long to wait for another commit to flush what was read, before making one."""
     timeout: float = 5.0
-    """For an answer; a connection that has none is given up."""
-    retry: float = 5.0
-    """Between two attempts to connect, at most."""
-    rows: int = 1000
+    """For the answer to a statement; a connection that gives none is given up."""
+    max_backoff: float = 5.0
+    """Between two attempts to connect."""
+    page_rows: int = 1000
 
 
-class Reader:
-    """Reads from where its hub stands, for as long as it runs."""
+class Tail:
+    """The task of a process that reads the log while somebody subscribes, and publishes it to the hub."""
 
     def __init__(
-        self, address: Address, hub: Hub, stats: FeedStats, pace: Pace, fail: Callable[[FeedError], None]
+        self, address: Address, hub: Hub, options: TailOptions, on_failure: Callable[[FeedError], None]
     ) -> None:
-        """`fail` is called with what ends every subscription: continuity is lost, or can't be had."""
+        """`on_failure` is called with what ends every subscription: continuity is lost, or can't be had."""
         self._address = address
         self._hub = hub
-        self._stats = stats
-        self._pace = pace
-        self._fail = fail
-        self._woken = asyncio.Event()
-        self._deleted: int | None = None
+        self._stats = hub.stats
+        self._options = options
+        self._on_failure = on_failure
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._newest_deleted: int | None = None
         self._incarnation = 0
 
-    def wake(self) -> None:
-        """Look now."""
-        self._woken.set()
+    def start(self) -> None:
+        """Begin to read, from where the hub is; nothing happens if it runs."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="log feed")
 
-    async def run(self) -> None:
-        """Read until cancelled."""
+    async def stop(self) -> None:
+        """Read no more."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def fetch_now(self) -> None:
+        """Fetch without waiting for the next notification or interval."""
+        self._wake.set()
+
+    async def _run(self) -> None:
         failures = 0
         while True:
             try:
@@ -94,32 +314,35 @@ class Reader:
                     self._stats.connected = True
                     await self._follow(connection)
             except UnfitDatabaseError as error:
-                # Where it has served before, a standby may be on its way to become the primary.
-                if self._hub.place is None:
-                    self._fail(error)
+                # Where it has served before, a standby may be about to become the primary.
+                if self._hub.read_up_to is None:
+                    self._on_failure(error)
                     return
                 log.warning("the log feed waits for a primary: %s", error)
             except (FeedResetError, CursorExpiredError) as error:
-                log.warning("the log feed begins anew: %s", error)
+                log.warning("the log feed starts again, and ends all subscriptions: %s", error)
                 self._stats.resets += 1
                 self._hub.clear()
-                self._fail(error)
+                self._on_failure(error)
             except _INTERRUPTIONS as error:
                 log.warning("the log feed has lost its connection: %s: %s", type(error).__name__, error)
             except Exception:
                 log.exception("the log feed has failed")
                 self._hub.clear()
-                self._fail(FeedUnavailableError("the feed has failed: subscribe again, with the last cursor"))
+                self._on_failure(
+                    FeedUnavailableError("the feed has failed: subscribe again, with the last cursor")
+                )
             finally:
                 self._stats.connected = False
             failures = min(failures + 1, 10)
             self._stats.reconnects += 1
-            await asyncio.sleep(min(self._pace.retry, 0.05 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
+            backoff = min(self._options.max_backoff, 0.05 * 2**failures)
+            await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311 - jitter
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator["asyncpg.Connection"]:
         connection = await self._address.connect(
-            application="graphql-api feed", command_timeout=self._pace.timeout
+            application="graphql-api feed", command_timeout=self._options.timeout
         )
         connection.add_termination_listener(self._terminated)
         try:
@@ -129,68 +352,70 @@ class Reader:
             connection.terminate()
 
     def _terminated(self, _: object) -> None:
-        self._woken.set()
+        self._wake.set()
 
     def _notified(self, *_: object) -> None:
-        self._stats.wake_ups += 1
-        self._woken.set()
+        self._stats.notifications += 1
+        self._wake.set()
 
     async def _begin(self, connection: "asyncpg.Connection") -> None:
-        number = await incarnation.enter(connection)
-        # Before the first look: what is committed from here on either is seen or notifies.
-        await connection.add_listener(statements.CHANNEL, self._notified)
+        incarnation = await present_incarnation(connection)
+        # Before the first fetch: what is committed from here on either is seen or notifies.
+        await connection.add_listener(_CHANNEL, self._notified)
         fetch = _fetch_on(connection)
-        place = self._hub.place
-        if place is None:
-            position, seen = await source.start(fetch)
-            await source.put_on_disk(fetch, seen, self._pace.flush)
-            self._hub.move(position, Origin(number, seen.written))
-            self._deleted = seen.deleted
-        elif place.origin.incarnation != number:
-            await incarnation.verify(fetch, place.origin, number)
-            # Its past is proved: from here on it is a position of the present.
-            self._hub.move(place.position, Origin(number, place.origin.lsn))
-        self._incarnation = number
+        cursor = self._hub.read_up_to
+        if cursor is None:
+            position, snapshot = await fetch_end(fetch)
+            await wait_for_flush(fetch, snapshot, self._options.flush_delay)
+            self._hub.move(Cursor(position, incarnation, snapshot.insert_lsn))
+            self._newest_deleted = snapshot.newest_deleted
+        elif cursor.incarnation != incarnation:
+            await check_lineage(fetch, cursor, incarnation)
+            # Its past is proved: from here on it is a cursor of the present incarnation.
+            self._hub.move(Cursor(cursor.position, incarnation, cursor.lsn))
+        self._incarnation = incarnation
 
     async def _follow(self, connection: "asyncpg.Connection") -> None:
-        pace, busy_until = self._pace, 0.0
+        options, fetch, busy_until = self._options, _fetch_on(connection), 0.0
         while True:
-            self._woken.clear()
-            complete, some = await self._pull(_fetch_on(connection))
-            if some:
-                busy_until = time.monotonic() + pace.busy_for
+            self._wake.clear()
+            complete, found = await self._publish_page(fetch)
+            if found:
+                busy_until = time.monotonic() + options.busy_time
             if not complete:
                 continue
-            await asyncio.sleep(pace.rest + pace.rest_each * self._stats.subscribers)
-            wait = pace.busy if time.monotonic() < busy_until else pace.idle
+            await asyncio.sleep(
+                options.min_interval + options.min_interval_per_subscriber * self._stats.subscribers
+            )
+            interval = options.busy_interval if time.monotonic() < busy_until else options.idle_interval
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._woken.wait()
+                async with asyncio.timeout(interval):
+                    await self._wake.wait()
 
-    async def _pull(self, fetch: source.Fetch) -> tuple[bool, bool]:
+    async def _publish_page(self, fetch: Fetch) -> tuple[bool, bool]:
+        """Fetch the next page, and publish it. Return whether it was the last, and whether it had rows."""
         hub, stats = self._hub, self._stats
-        place = hub.place
-        assert place is not None  # noqa: S101 - narrows: `_begin` has placed the hub
-        page, seen = await source.pull(fetch, place.position, self._pace.rows)
-        page.end_between_transactions()  # who joins begins between two
-        page.keep_running_below(MAX_RUNNING)
-        if seen.incarnation != self._incarnation:
-            raise FeedUnavailableError("the database's life has changed")
-        if seen.deleted != self._deleted:
-            seen.check_kept(place.position)
-            self._deleted = seen.deleted
-        stats.pulls += 1
+        cursor = hub.read_up_to
+        assert cursor is not None  # noqa: S101 - narrows: `_begin` has moved the hub
+        page, snapshot = await fetch_page(fetch, cursor.position, self._options.page_rows)
+        page.drop_partial_transaction()  # so that new subscribers begin between two transactions
+        page.limit_in_progress(MAX_IN_PROGRESS)
+        if snapshot.incarnation != self._incarnation:
+            raise FeedUnavailableError("the database's incarnation has changed")
+        if snapshot.newest_deleted != self._newest_deleted:
+            snapshot.check_not_expired(cursor.position)
+            self._newest_deleted = snapshot.newest_deleted
+        stats.fetches += 1
         stats.rows += len(page.rows)
         if page.rows:
-            await source.put_on_disk(fetch, seen, self._pace.flush)
-        lsn = seen.written if page.rows else place.origin.lsn
-        hub.publish(page, Origin(self._incarnation, lsn))
+            await wait_for_flush(fetch, snapshot, self._options.flush_delay)
+        hub.publish(page, self._incarnation, snapshot.insert_lsn if page.rows else cursor.lsn)
         if page.complete:
             stats.current_at = time.monotonic()
         return page.complete or not page.rows, bool(page.rows)
 
 
-def _fetch_on(connection: "asyncpg.Connection") -> source.Fetch:
+def _fetch_on(connection: "asyncpg.Connection") -> Fetch:
     async def fetch(statement: Statement, **values: Any) -> list[asyncpg.Record]:
         return await connection.fetch(statement.sql, *statement.arguments(values))
 

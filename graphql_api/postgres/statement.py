@@ -1,9 +1,10 @@
 """Statements: built once with SQLAlchemy Core, then run as plain SQL text."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -23,6 +24,10 @@ class Statement:
         """The values in the order of their places. Raises KeyError for a name without a value."""
         constants = self.constants
         return [values[name] if name in values else constants[name] for name in self.names]
+
+
+Fetch = Callable[..., Awaitable[list[asyncpg.Record]]]
+"""Runs a Statement with named values: a Database's `fetch`, or one over a single connection."""
 
 
 def compile_statement(query: Executable) -> Statement:

@@ -7,7 +7,7 @@ import asyncio
 import json
 import sys
 
-from graphql_api.log_feed import Feed, FeedError, FeedOptions, LogFilter, Pace, Retention
+from graphql_api.log_feed import Feed, FeedError, FeedOptions, LogFilter, Retention, TailOptions
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 
@@ -18,7 +18,10 @@ async def follow(dsn: str, after: str | None) -> None:
     """Print until killed, or until the feed can't go on."""
     address = Address.parse(dsn)
     options = FeedOptions(
-        pace=Pace(timeout=2, retry=0.5), retention=Retention(rows=200), patience=30, heartbeat=0.2
+        tail=TailOptions(timeout=2, max_backoff=0.5),
+        retention=Retention(rows=200),
+        outage_timeout=30,
+        heartbeat=0.2,
     )
     feed = Feed(Database(address), address, KEY, options)
     try:

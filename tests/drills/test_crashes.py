@@ -6,7 +6,7 @@ import random
 import asyncpg
 import pytest
 
-from graphql_api.log_feed import Feed, FeedOptions, FeedUnavailableError, LogFilter, Pace
+from graphql_api.log_feed import Feed, FeedOptions, FeedUnavailableError, LogFilter, TailOptions
 from tests.drills.conftest import MakeFeed, MakeServer
 from tests.drills.servers import Server
 from tests.log_feed.writers import Committed, Writer
@@ -14,7 +14,7 @@ from tests.log_feed.writers import Committed, Writer
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
 EVERYTHING = LogFilter()
-OPTIONS = FeedOptions(pace=Pace(timeout=2, retry=0.2), patience=20)
+OPTIONS = FeedOptions(tail=TailOptions(timeout=2, max_backoff=0.2), outage_timeout=20)
 CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
@@ -48,14 +48,14 @@ class Follower:
         async with await feed.subscribe(EVERYTHING) as subscription:
             self.cursor = subscription.cursor
 
-    async def follow(self, feed: Feed, events: int) -> None:
+    async def follow(self, feed: Feed) -> None:
         try:
             async with await feed.subscribe(EVERYTHING, after=self.cursor) as subscription:
                 self.cursor = subscription.cursor
-                for _ in range(events):
-                    event = await anext(subscription)
-                    self.messages.append(event.row["message"])
-                    self.cursor = event.cursor
+                while True:
+                    for event in await subscription.batch():
+                        self.messages.append(event.row["message"])
+                        self.cursor = event.cursor
         except FeedUnavailableError:
             await asyncio.sleep(0.1)
 
@@ -94,7 +94,7 @@ async def test_a_cursor_goes_on_over_crashes_amid_rollbacks(server: Server, make
     await follower.begin(feed)
     for _ in range(12):
         writers = [asyncio.create_task(write(server, chance.getrandbits(32))) for _ in range(6)]
-        reading = asyncio.create_task(follower.follow(feed, 10**9))
+        reading = asyncio.create_task(follower.follow(feed))
         await asyncio.sleep(0.2 + chance.random() * 0.5)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
@@ -112,7 +112,7 @@ async def test_a_subscription_goes_on_over_crashes_amid_rollbacks(
     feed = make_feed(server, OPTIONS)
     follower = Follower()
     await follower.begin(feed)
-    reading = asyncio.create_task(follower.follow(feed, 10**9))
+    reading = asyncio.create_task(follower.follow(feed))
     for _ in range(12):
         writers = [asyncio.create_task(write(server, chance.getrandbits(32))) for _ in range(6)]
         await asyncio.sleep(0.2 + chance.random() * 0.5)

@@ -15,7 +15,7 @@ import pytest
 
 from graphql_api.identity.signing_keys import derive_key
 from graphql_api.identity.viewer import Role
-from graphql_api.log_feed.cursor import CursorCodec
+from graphql_api.log_feed.feed_position import CursorCodec
 from graphql_api.postgres.address import Address
 from tests import factories
 from tests.node import node_with
@@ -129,7 +129,7 @@ async def test_a_client_behind_a_filter_that_matches_nothing_resumes_for_nothing
 def is_beyond(line: dict[str, Any], transaction: int) -> bool:
     """Whether a cursor has everything up to a transaction."""
     position = CursorCodec(derive_key(KEY.encode(), "feed")).decode(line["cursor"]).position
-    return position.next > transaction and position.half is None
+    return position.next_xid > transaction and position.partial is None
 
 
 async def measured(service: Service, name: str) -> float:

@@ -1,6 +1,7 @@
 """Feeds as several processes would have them, and another program that writes logs."""
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Callable
 
 import asyncpg
@@ -59,10 +60,19 @@ async def write_many(connection: "asyncpg.Connection", count: int, prefix: str =
     )
 
 
+_LEFT: "weakref.WeakKeyDictionary[Subscription, list[Event]]" = weakref.WeakKeyDictionary()
+"""Events of each subscription that came with others, and that no test has asked for yet."""
+
+
 async def events(subscription: Subscription, count: int) -> list[Event]:
     """The next events; a test that waits for more than come fails by its timeout."""
+    left = _LEFT.setdefault(subscription, [])
     async with asyncio.timeout(30):
-        return [await anext(subscription) for _ in range(count)]
+        while len(left) < count:
+            left += await subscription.batch()
+    taken = left[:count]
+    del left[:count]
+    return taken
 
 
 async def messages(subscription: Subscription, count: int) -> list[str]:
@@ -72,7 +82,6 @@ async def messages(subscription: Subscription, count: int) -> list[str]:
 
 async def nothing_more(subscription: Subscription) -> None:
     """Fail if there is another event once the feed has looked at everything that is committed now."""
-    hub = subscription._feed.hub
     for _ in range(3):
-        await hub.moved.heard(5)
-    assert await subscription.batch(timeout=0.01) == []
+        await subscription._hub.moved.wait(5)
+    assert [*_LEFT.get(subscription, ()), *await subscription.batch(timeout=0.01)] == []

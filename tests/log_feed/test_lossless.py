@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 
-from graphql_api.log_feed import Feed, FeedOptions, LogFilter, Pace, Retention
+from graphql_api.log_feed import Feed, FeedOptions, LogFilter, Retention, TailOptions
 from graphql_api.postgres.address import Address
 from tests.log_feed.conftest import MakeFeed
 from tests.log_feed.writers import Committed, Writer
@@ -38,24 +38,15 @@ class Client:
         events = self._random.randint(1, self._most)
         async with await feed.subscribe(LogFilter(), after=self.cursor) as subscription:
             self.resumes += 1
-            for _ in range(events):
-                batch = None
-                if self._random.random() < 0.1:
-                    batch = await subscription.batch(timeout=0.05, progress=self._random.random() < 0.5)
-                    self.messages += [event.row["message"] for event in batch]
-                    self.cursor = subscription.cursor
-                    continue
-                try:
-                    async with asyncio.timeout(1):
-                        event = await anext(subscription)
-                except TimeoutError:
-                    if enough.is_set() and len(self.messages) >= len(committed.messages):
-                        return
-                    if enough.is_set():
-                        raise
-                    continue
-                self.messages.append(event.row["message"])
-                self.cursor = event.cursor
+            while events > 0:
+                timeout = 0.05 if self._random.random() < 0.1 else 1.0
+                batch = await subscription.batch(timeout, progress=self._random.random() < 0.1)
+                taken = batch[:events]  # cut off within a batch, too
+                events -= max(len(taken), 1)
+                self.messages += [event.row["message"] for event in taken]
+                self.cursor = subscription.cursor if len(taken) == len(batch) else taken[-1].cursor
+                if enough.is_set() and len(self.messages) >= len(committed.messages):
+                    return
 
 
 def check(received: Sequence[str], committed: Sequence[str], seed: int) -> None:
@@ -77,7 +68,10 @@ async def test_random_disconnects_lose_and_repeat_nothing(
 ) -> None:
     await connection.execute("ALTER TABLE system_logs DISABLE TRIGGER log_feed_wake")  # for two-phase commit
     options = FeedOptions(
-        pace=Pace(rows=rows, idle=0.05), retention=Retention(rows=kept), catch_up_rows=rows, heartbeat=0.01
+        tail=TailOptions(page_rows=rows, idle_interval=0.05),
+        retention=Retention(rows=kept),
+        catch_up_rows=rows,
+        heartbeat=0.01,
     )
     feeds = [make_feed(options=options) for _ in range(3)]
     seed = random.SystemRandom().getrandbits(32)

@@ -4,12 +4,12 @@ import asyncio
 
 import asyncpg
 
-from graphql_api.log_feed import Feed, FeedOptions, LogFilter, Pace, Subscription
+from graphql_api.log_feed import Feed, FeedOptions, LogFilter, Subscription, TailOptions
 from tests.log_feed.conftest import MakeFeed, events, messages, write, write_many
 
 EVERYTHING = LogFilter()
 ERRORS = LogFilter(minimum_level="ERROR")
-QUICK = FeedOptions(pace=Pace(idle=0.01, rows=10_000), heartbeat=0.0)
+QUICK = FeedOptions(tail=TailOptions(idle_interval=0.01, page_rows=10_000), heartbeat=0.0)
 """Every look of the reader is a heartbeat."""
 
 
@@ -53,9 +53,9 @@ async def test_nobody_is_told_of_progress_who_did_not_ask(
     feed = make_feed(options=QUICK)
     async with await feed.subscribe(ERRORS) as subscription:
         waiting = asyncio.create_task(subscription.batch())
-        beats = feed.hub.beats
-        while feed.hub.beats < beats + 5:
-            await feed.hub.moved.heard()
+        beats = feed.hub.heartbeats
+        while feed.hub.heartbeats < beats + 5:
+            await feed.hub.moved.wait()
         assert not waiting.done()
         await write(connection, "an error", level="error")
         assert len(await waiting) == 1
@@ -69,7 +69,11 @@ async def test_a_subscriber_far_behind_learns_how_far_it_has_come(
         begin = subscription.cursor
     await write_many(connection, 3000)
     await write(connection, "an error", level="error")
-    two = make_feed(options=FeedOptions(pace=Pace(idle=0.001, rest=0.0), heartbeat=0.0, catch_up_rows=1))
+    two = make_feed(
+        options=FeedOptions(
+            tail=TailOptions(idle_interval=0.001, min_interval=0.0), heartbeat=0.0, catch_up_rows=1
+        )
+    )
     async with await two.subscribe(ERRORS, after=begin) as subscription:
         cursor = await progress(subscription, begin)
         assert 0 < two.stats.catch_up_rows < 3000

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from graphql_api.log_feed import Feed, FeedOptions, LogFilter, Pace, Retention
+from graphql_api.log_feed import Feed, FeedOptions, LogFilter, Retention, TailOptions
 from tests.log_feed.conftest import MakeFeed, events, messages, nothing_more, write, write_many
 
 EVERYTHING = LogFilter()
@@ -26,7 +26,7 @@ async def test_a_cursor_resumes_at_another_process(
 async def test_a_cursor_ahead_of_this_process_is_waited_for(
     make_feed: MakeFeed, connection: "asyncpg.Connection"
 ) -> None:
-    ahead, behind = make_feed(), make_feed(options=FeedOptions(pace=Pace(idle=60)))
+    ahead, behind = make_feed(), make_feed(options=FeedOptions(tail=TailOptions(idle_interval=60)))
     await connection.execute("ALTER TABLE system_logs DISABLE TRIGGER log_feed_wake")
     async with await behind.subscribe(EVERYTHING) as other, await ahead.subscribe(EVERYTHING) as subscription:
         await write(connection, "1", "2")
@@ -84,7 +84,7 @@ async def test_a_cursor_moves_on_while_nothing_matches(
     await write(connection, "an error", level="error")
     async with await two.subscribe(ERRORS, after=after) as subscription:
         assert await messages(subscription, 1) == ["an error"]
-        assert two.stats.pulls < 20
+        assert two.stats.fetches < 20
 
 
 async def test_a_resume_behind_a_filter_that_matches_nothing_reaches_the_first_match(
@@ -103,7 +103,9 @@ async def test_a_resume_behind_a_filter_that_matches_nothing_reaches_the_first_m
 async def test_a_subscriber_that_falls_behind_the_buffer_loses_and_repeats_nothing(
     make_feed: MakeFeed, connection: "asyncpg.Connection"
 ) -> None:
-    feed = make_feed(options=FeedOptions(pace=Pace(rows=10), retention=Retention(rows=20), catch_up_rows=7))
+    feed = make_feed(
+        options=FeedOptions(tail=TailOptions(page_rows=10), retention=Retention(rows=20), catch_up_rows=7)
+    )
     async with await feed.subscribe(EVERYTHING) as slow, await feed.subscribe(EVERYTHING) as quick:
         await write(connection, *map(str, range(50)))
         await events(quick, 50)
@@ -129,7 +131,7 @@ async def test_a_subscriber_that_catches_up_lives_with_its_group_again(
     assert feed.stats.catching_up == 0
 
 
-INSIDE = FeedOptions(pace=Pace(rows=1), retention=Retention(rows=100), catch_up_rows=50)
+INSIDE = FeedOptions(tail=TailOptions(page_rows=1), retention=Retention(rows=100), catch_up_rows=50)
 
 
 async def test_who_resumes_while_the_process_is_inside_a_transaction_need_not_wait(
@@ -143,8 +145,8 @@ async def test_who_resumes_while_the_process_is_inside_a_transaction_need_not_wa
         await events(first, 1)
         async with await feed.subscribe(EVERYTHING, after=cursor) as resumed:
             assert len(set(await messages(resumed, 2000))) == 2000
-            assert feed.hub.place is not None
-            assert feed.hub.place.position.half is not None
+            assert feed.hub.read_up_to is not None
+            assert feed.hub.read_up_to.position.partial is not None
             assert await messages(resumed, 1) == ["last"]
             await nothing_more(resumed)
 
@@ -174,7 +176,7 @@ async def test_rows_of_a_megabyte_come_a_few_at_a_time(
             " SELECT 'info', 'test', n || repeat('x', 1024 * 1024) FROM generate_series(100, 119) n"
         )
         live = {event.row["message"][:3] for event in await events(subscription, 20)}
-        assert one.stats.pulls >= 4
+        assert one.stats.fetches >= 4
         await nothing_more(subscription)
     async with await two.subscribe(EVERYTHING, after=start) as subscription:
         assert len(await subscription.batch()) < 10

@@ -149,7 +149,7 @@ async def test_live_subscribers_end_where_rows_vanished_before_they_were_read(
             " BEGIN; DELETE FROM system_logs; COMMIT"
         )
         with pytest.raises(CursorExpiredError):
-            await anext(subscription)
+            await subscription.batch()
     assert feed.stats.resets == 1
 
 

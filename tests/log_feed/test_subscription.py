@@ -120,8 +120,9 @@ async def test_an_interrupted_backfill_goes_on_with_its_rest(
             str(5 - minute),
         )
     async with await one.subscribe(EVERYTHING, backfill=4) as subscription:
-        first = await messages(subscription, had)
-        cursor = subscription.cursor
+        received = await events(subscription, had)
+        cursor = received[-1].cursor if received else subscription.cursor
+        first = [event.row["message"] for event in received]
     await write(connection, "missed")
     async with await two.subscribe(EVERYTHING, after=cursor) as subscription:
         rest = await messages(subscription, 5 - had)
@@ -160,22 +161,19 @@ async def test_a_cursor_after_a_batch_is_behind_it(
         assert await messages(subscription, 1) == ["3"]
 
 
-async def test_closing_ends_the_iteration(feed: Feed) -> None:
+async def test_closing_ends_a_wait_for_events(feed: Feed) -> None:
     subscription = await feed.subscribe(EVERYTHING)
-
-    async def consume() -> list[object]:
-        return [event async for event in subscription]
-
-    consumer = asyncio.create_task(consume())
+    waiting = asyncio.create_task(subscription.batch())
     await asyncio.sleep(0)
     await subscription.aclose()
-    assert await consumer == []
+    assert await waiting == []
+    assert subscription.closed
 
 
 async def test_a_consumer_may_be_cancelled_and_go_on(feed: Feed, connection: "asyncpg.Connection") -> None:
     async with await feed.subscribe(EVERYTHING) as subscription:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
-                await anext(subscription)
+                await subscription.batch()
         await write(connection, "still there")
         assert await messages(subscription, 1) == ["still there"]

@@ -1,11 +1,11 @@
-"""A wire to PostgreSQL that can be cut without either end hearing of it."""
+"""A proxy before PostgreSQL that can stop to pass bytes on, unnoticed by either end."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Wire:
+class TcpProxy:
     """Passes bytes between a TCP port and the Unix socket at `target`."""
 
     def __init__(self, target: str) -> None:

@@ -1,11 +1,13 @@
-"""What ends a cursor's life, as the tables show it; drills make the crashes, promotions and restores."""
+"""Where a cursor ends with its incarnation, as the tables show it; drills make the crashes and restores."""
+
+from dataclasses import replace
 
 import asyncpg
 import pytest
 
 from graphql_api.log_feed import Feed, FeedResetError, LogFilter
-from graphql_api.log_feed.cursor import Cursor, CursorCodec, Origin
-from graphql_api.log_feed.incarnation import enter
+from graphql_api.log_feed.feed_position import Cursor, CursorCodec, Position
+from graphql_api.log_feed.incarnation import present_incarnation
 from graphql_api.postgres.address import Address
 from tests.conftest import database_of
 from tests.log_feed.conftest import KEY, MakeFeed, events, messages, nothing_more, write
@@ -23,8 +25,7 @@ async def cursor_after_a_row(feed: Feed, connection: "asyncpg.Connection") -> Cu
 
 def text(cursor: Cursor, *, lsn: int | None = None) -> str:
     """The cursor as clients have it, read at another place of PostgreSQL's log."""
-    origin = Origin(cursor.origin.incarnation, cursor.origin.lsn if lsn is None else lsn)
-    return CODEC.encode(Cursor(cursor.position, origin))
+    return CODEC.encode(cursor if lsn is None else replace(cursor, lsn=lsn))
 
 
 async def interrupt(connection: "asyncpg.Connection") -> None:
@@ -40,16 +41,16 @@ async def code(feed: Feed, after: str) -> str:
 
 async def test_every_process_finds_the_same_incarnation(address: Address) -> None:
     connections = [await address.connect() for _ in range(3)]
-    assert len({await enter(connection) for connection in connections}) == 1
+    assert len({await present_incarnation(connection) for connection in connections}) == 1
     for connection in connections:
         await connection.close()
 
 
 async def test_an_interruption_begins_another_incarnation(address: Address) -> None:
     connection = await address.connect()
-    before = await enter(connection)
+    before = await present_incarnation(connection)
     await interrupt(connection)
-    assert await enter(connection) != before
+    assert await present_incarnation(connection) != before
     await connection.close()
 
 
@@ -92,21 +93,21 @@ async def test_a_cursor_that_is_ahead_of_its_own_life_ends(
 ) -> None:
     """A snapshot of the disks, rolled back while the server was down, leaves the incarnation as it was."""
     cursor = await cursor_after_a_row(make_feed(), connection)
-    position = type(cursor.position)(cursor.position.next + 10**6)
-    ahead = CODEC.encode(Cursor(position, cursor.origin))
+    position = Position(cursor.position.next_xid + 10**6)
+    ahead = CODEC.encode(replace(cursor, position=position))
     assert await code(make_feed(), ahead) == "FEED_RESET_RESTORE"
 
 
 async def test_a_copy_of_a_database_lives_its_own_life(address: Address, server: Address) -> None:
     original = await address.connect()
     name = await original.fetchval("SELECT current_database()")
-    incarnation = await enter(original)
+    incarnation = await present_incarnation(original)
     await original.close()
     admin = await server.connect_plain()
     await admin.execute(f"CREATE DATABASE {name}_copy TEMPLATE {name} STRATEGY file_copy")
     copy = await database_of(server, f"{name}_copy").connect()
     try:
-        assert await enter(copy) != incarnation
+        assert await present_incarnation(copy) != incarnation
     finally:
         await copy.close()
         await admin.execute(f"DROP DATABASE {name}_copy WITH (FORCE)")
@@ -131,7 +132,7 @@ async def test_live_subscribers_end_where_continuity_cannot_be_proved(
         await connection.execute("DELETE FROM log_feed.incarnations")
         await interrupt(connection)
         with pytest.raises(FeedResetError):
-            await anext(subscription)
+            await subscription.batch()
     assert feed.stats.resets == 1
     async with await feed.subscribe(EVERYTHING) as subscription:
         await write(connection, "anew")

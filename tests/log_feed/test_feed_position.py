@@ -1,7 +1,7 @@
 """Positions, against a model of PostgreSQL's transaction ids.
 
-The model's `pull` says what statements.PULL says; test_lossless holds the two together on a real server. Here
-a history of some thousand transactions takes no time, so that every interleaving gets its turn.
+The model's `fetch` finds what `tail.fetch_page` finds; test_lossless compares the two on a real server. Here
+a history of a thousand transactions takes no time, so that every interleaving gets its turn.
 """
 
 import random
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from graphql_api.log_feed.feed_position import NO_ID, Page, Position
+from graphql_api.log_feed.feed_position import LOWEST_ID, LogPage, Position
 
 Row = dict[str, object]
 
@@ -20,10 +20,10 @@ def wanted(row: Mapping[str, object] | asyncpg.Record) -> bool:
     return bool(row["wanted"])
 
 
-def page_of(rows: list[Row], base: Position, running: tuple[int, ...], *, complete: bool) -> Page:
+def page_of(rows: list[Row], base: Position, in_progress: tuple[int, ...], *, complete: bool) -> LogPage:
     following = [*(row["feed_xid"] for row in rows[1:]), None]
-    found = [{**row, "following": xid} for row, xid in zip(rows, following, strict=True)] if rows else []
-    return Page(base, found, running, complete=complete)  # type: ignore[arg-type]
+    found = [{**row, "following_xid": xid} for row, xid in zip(rows, following, strict=True)] if rows else []
+    return LogPage(base, found, in_progress, complete=complete)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -72,22 +72,22 @@ class Model:
                 case "abort":
                     del self.open[xid]
 
-    def pull(self, base: Position, rows: int, until: Position | None = None) -> Page:
-        running = tuple(sorted(self.open)) if until is None else until.running
-        limit = self.following if until is None else until.next
-        half, half_id = base.half or (None, NO_ID)
+    def fetch(self, base: Position, rows: int, until: Position | None = None) -> LogPage:
+        in_progress = tuple(sorted(self.open)) if until is None else until.in_progress
+        limit = self.following if until is None else until.next_xid
+        partial, partial_id = base.partial or (None, LOWEST_ID)
 
         def place(row: Row) -> tuple[bool, int, str] | None:
             xid, row_id = int(str(row["feed_xid"])), str(row["id"])
-            if xid == half:
-                return (False, xid, row_id) if row_id > half_id else None
-            if xid in running or xid >= limit or (xid < base.next and xid not in base.running):
+            if xid == partial:
+                return (False, xid, row_id) if row_id > partial_id else None
+            if xid in in_progress or xid >= limit or (xid < base.next_xid and xid not in base.in_progress):
                 return None
             return (True, xid, row_id)
 
         found = sorted((key, n) for n, row in enumerate(self.rows) if (key := place(row)) is not None)[:rows]
-        page = page_of([self.rows[n] for _, n in found], base, running, complete=len(found) < rows)
-        page.rows = [row for row in page.rows if wanted(row) or row["following"] is None]
+        page = page_of([self.rows[n] for _, n in found], base, in_progress, complete=len(found) < rows)
+        page.rows = [row for row in page.rows if wanted(row) or row["following_xid"] is None]
         return page
 
     def newest(self) -> Position:
@@ -102,17 +102,17 @@ class Client:
         self.position = position
         self.received: list[object] = []
 
-    def take(self, page: Page, rows: int) -> None:
+    def take(self, page: LogPage, rows: int) -> None:
         """Read the first rows of a page, and how it ends where there are no more."""
         self.received += [row["number"] for row in page.rows[:rows] if wanted(row)]
         if rows >= len(page.rows):
             self.position = page.end
         elif rows:
-            self.position = page.after(rows - 1)
+            self.position = page.position_after(rows - 1)
 
 
 # Of a hundred steps, about how many are of each kind.
-STEPS = {"begin": 18, "write": 14, "commit": 16, "abort": 5, "crash": 1, "pull": 20, "hub": 12, "join": 14}
+STEPS = {"begin": 18, "write": 14, "commit": 16, "abort": 5, "crash": 1, "fetch": 20, "hub": 12, "join": 14}
 
 
 def history(seed: int, length: int) -> list[tuple[str, int, int, int]]:
@@ -128,15 +128,15 @@ def run(seed: int) -> tuple[Model, list[Client]]:
     for name, which, rows, taken in history(seed, 150):
         client = clients[which % 2]
         match name:
-            case "pull":
-                client.take(model.pull(client.position, rows), taken)
+            case "fetch":
+                client.take(model.fetch(client.position, rows), taken)
             case "hub":
-                page = model.pull(hub, rows)
-                page.end_between_transactions()
-                page.keep_running_below(4)
+                page = model.fetch(hub, rows)
+                page.drop_partial_transaction()
+                page.limit_in_progress(4)
                 hub = page.end
-            case "join" if hub.half is None and hub.covers(client.position):
-                client.take(page := model.pull(client.position, rows, hub), taken)
+            case "join" if hub.partial is None and hub.covers(client.position):
+                client.take(page := model.fetch(client.position, rows, hub), taken)
                 if page.complete and client.position == page.end:
                     client.position = hub
             case _:
@@ -145,7 +145,7 @@ def run(seed: int) -> tuple[Model, list[Client]]:
         for xid in sorted(model.open):
             model.commit(xid)
         for _ in range(2 * len(model.rows) + 2):
-            client.take(model.pull(client.position, 3), 3)
+            client.take(model.fetch(client.position, 3), 3)
     return model, clients
 
 
@@ -162,35 +162,35 @@ def rows_of(*xids: int) -> list[Row]:
     return [{"feed_xid": xid, "id": f"{number:08d}"} for number, xid in enumerate(xids)]
 
 
-def page(base: Position, *xids: int, running: tuple[int, ...] = (), complete: bool = True) -> Page:
-    return page_of(rows_of(*xids), base, running, complete=complete)
+def page(base: Position, *xids: int, in_progress: tuple[int, ...] = (), complete: bool = True) -> LogPage:
+    return page_of(rows_of(*xids), base, in_progress, complete=complete)
 
 
 def test_a_position_stays_at_what_was_read_though_the_server_has_given_out_more() -> None:
-    assert page(Position(10), 12, running=(11, 15)).end == Position(13, (11,))
+    assert page(Position(10), 12, in_progress=(11, 15)).end == Position(13, (11,))
 
 
 def test_a_position_inside_a_transaction_names_its_last_row() -> None:
-    assert page(Position(10), 12, 12).after(0) == Position(13, (), (12, "00000000"))
+    assert page(Position(10), 12, 12).position_after(0) == Position(13, (), (12, "00000000"))
 
 
 def test_a_full_page_may_leave_its_last_transaction_to_the_next() -> None:
     full = page(Position(10), 11, 12, 12, complete=False)
     assert full.end == Position(13, (), (12, "00000002"))
-    full.end_between_transactions()
+    full.drop_partial_transaction()
     assert len(full.rows) == 1
     assert full.end == Position(12)
 
 
 def test_a_page_within_one_transaction_is_read_in_part() -> None:
     full = page(Position(10), 12, 12, complete=False)
-    full.end_between_transactions()
+    full.drop_partial_transaction()
     assert full.end == Position(13, (), (12, "00000001"))
 
 
 def test_an_open_transaction_is_remembered_until_its_rows_are_read() -> None:
     base = Position(13, (11,))
-    assert page(base, 14, running=(11,)).end == Position(15, (11,))
+    assert page(base, 14, in_progress=(11,)).end == Position(15, (11,))
     assert page(base, 11).end == Position(13)
 
 
@@ -199,8 +199,8 @@ def test_an_open_transaction_that_ends_without_rows_is_forgotten() -> None:
 
 
 def test_a_page_ends_before_it_would_remember_too_many_open_transactions() -> None:
-    cut = page(Position(10), 13, 15, running=(11, 12, 14))
-    cut.keep_running_below(2)
+    cut = page(Position(10), 13, 15, in_progress=(11, 12, 14))
+    cut.limit_in_progress(2)
     assert [row["feed_xid"] for row in cut.rows] == [13]
     assert cut.end == Position(14, (11, 12))
     assert not cut.complete

@@ -1,4 +1,4 @@
-"""The reader, and what may happen to its connection, its trigger and the writers."""
+"""The tail, and what may happen to its connection, its trigger and the writers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,12 +7,12 @@ from urllib.parse import parse_qsl, urlsplit
 import asyncpg
 import pytest
 
-from graphql_api.log_feed import Feed, FeedOptions, LogFilter, Pace, UnfitDatabaseError
+from graphql_api.log_feed import Feed, FeedOptions, LogFilter, TailOptions, UnfitDatabaseError
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from tests.conftest import database_of
 from tests.log_feed.conftest import KEY, MakeFeed, messages, nothing_more, write, write_many
-from tests.log_feed.wire import Wire
+from tests.log_feed.tcp_proxy import TcpProxy
 
 EVERYTHING = LogFilter()
 READERS = """SELECT pid FROM pg_stat_activity
@@ -60,11 +60,11 @@ async def test_the_reader_stops_after_the_last_subscriber_and_starts_again(
 
 
 async def test_a_notification_wakes_the_reader(make_feed: MakeFeed, connection: "asyncpg.Connection") -> None:
-    feed = make_feed(options=FeedOptions(pace=Pace(idle=600)))
+    feed = make_feed(options=FeedOptions(tail=TailOptions(idle_interval=600)))
     async with await feed.subscribe(EVERYTHING) as subscription:
         await write(connection, "woken")
         assert await messages(subscription, 1) == ["woken"]
-    assert feed.stats.wake_ups > 0
+    assert feed.stats.notifications > 0
 
 
 @pytest.mark.parametrize("change", ["DISABLE TRIGGER log_feed_wake", "DISABLE TRIGGER ALL"])
@@ -75,7 +75,7 @@ async def test_rows_come_without_the_trigger(
         await connection.execute(f"ALTER TABLE system_logs {change}")
         await write(connection, "unannounced")
         assert await messages(subscription, 1) == ["unannounced"]
-        assert feed.stats.wake_ups == 0
+        assert feed.stats.notifications == 0
 
 
 async def test_rows_come_while_another_transaction_holds_the_gate(
@@ -88,7 +88,7 @@ async def test_rows_come_while_another_transaction_holds_the_gate(
         await write(other, "holds the gate")
         await write(connection, "could not notify")
         assert await messages(subscription, 1) == ["could not notify"]
-        assert feed.stats.wake_ups == 0
+        assert feed.stats.notifications == 0
         await transaction.rollback()
         await nothing_more(subscription)
     await other.close()
@@ -123,17 +123,17 @@ async def test_a_killed_backend_costs_nothing(feed: Feed, connection: "asyncpg.C
 async def test_a_silent_connection_is_given_up(database: Database, connection: "asyncpg.Connection") -> None:
     parts = urlsplit(database.address.dsn)
     where = dict(parse_qsl(parts.query))
-    wire = Wire(f"{where['host']}/.s.PGSQL.{where['port']}")
-    async with wire.serve() as listening:
+    proxy = TcpProxy(f"{where['host']}/.s.PGSQL.{where['port']}")
+    async with proxy.serve() as listening:
         direct = Address.parse(f"postgresql://postgres@127.0.0.1:{listening}{parts.path}")
-        feed = Feed(database, direct, KEY, FeedOptions(pace=Pace(timeout=0.5)))
+        feed = Feed(database, direct, KEY, FeedOptions(tail=TailOptions(timeout=0.5)))
         async with await feed.subscribe(EVERYTHING) as subscription:
             await write(connection, "before")
             assert await messages(subscription, 1) == ["before"]
-            wire.black_hole()
+            proxy.black_hole()
             await write(connection, "after")
             assert await messages(subscription, 1) == ["after"]
-        assert wire.connections > 1
+        assert proxy.connections > 1
 
 
 async def test_an_open_writer_of_many_rows_delays_nobody(

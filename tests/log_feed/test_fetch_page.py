@@ -7,8 +7,9 @@ from uuid import UUID
 
 import asyncpg
 
-from graphql_api.log_feed import LogFilter, source
-from graphql_api.log_feed.feed_position import NO_ID, Page, Position
+from graphql_api.log_feed import LogFilter
+from graphql_api.log_feed.feed_position import LOWEST_ID, LogPage, Position
+from graphql_api.log_feed.tail import fetch_page
 from graphql_api.postgres.database import Database
 
 XIDS = range(100, 112)
@@ -46,27 +47,27 @@ def some_way(chance: random.Random, rows: list[Row]) -> tuple[Position, Position
     """Where a reader is, and where it is to stop."""
     while True:
         base, until = some_position(chance, rows), some_position(chance, rows)
-        if until.next >= base.next:
-            return base, Position(until.next, until.running)
+        if until.next_xid >= base.next_xid:
+            return base, Position(until.next_xid, until.in_progress)
 
 
 def expected(rows: list[Row], base: Position, until: Position) -> list[Row]:
     """What `until` has read and `base` has not, in the feed's order."""
-    half, half_id = base.half or (None, NO_ID)
+    half, half_id = base.partial or (None, LOWEST_ID)
 
     def order(row: Row) -> tuple[bool, int, str] | None:
         xid = row["feed_xid"]
         if xid == half:
             return (False, xid, row["id"]) if row["id"] > half_id else None
-        known = xid < until.next and xid not in until.running
-        new = xid >= base.next or xid in base.running
+        known = xid < until.next_xid and xid not in until.in_progress
+        new = xid >= base.next_xid or xid in base.in_progress
         return (True, xid, row["id"]) if known and new else None
 
     found = [(key, row) for row in rows if (key := order(row)) is not None]
     return [row for _, row in sorted(found, key=lambda pair: pair[0])]
 
 
-def shown(page: Page) -> list[tuple[int, str]]:
+def shown(page: LogPage) -> list[tuple[int, str]]:
     return [(row["feed_xid"], row["id"]) for row in page.rows if row["wanted"]]
 
 
@@ -81,7 +82,7 @@ async def test_a_page_holds_what_comes_next(database: Database, connection: "asy
             chance.randint(1, 40),
             chance.randint(1, 40),
         )
-        page, _ = await source.pull(database.fetch, base, looked, wanted=wanted, most=most, until=until)
+        page, _ = await fetch_page(database.fetch, base, looked, wanted=wanted, max_wanted=most, until=until)
         following = expected(rows, base, until)
         page_rows = following[:looked]
         matching = [row for row in page_rows if wanted.matches({**row, "component": "", "message": ""})]
@@ -93,7 +94,9 @@ async def test_a_page_holds_what_comes_next(database: Database, connection: "asy
             assert len(got) == len(matching), note
             assert len(following) < looked, note
         next_of = {row["id"]: after["feed_xid"] for row, after in itertools.pairwise(page_rows)}
-        assert [row["following"] for row in page.rows] == [next_of.get(row["id"]) for row in page.rows], note
+        assert [row["following_xid"] for row in page.rows] == [next_of.get(row["id"]) for row in page.rows], (
+            note
+        )
 
 
 async def test_whoever_reads_page_after_page_reads_everything_once(
@@ -110,8 +113,8 @@ async def test_whoever_reads_page_after_page_reads_everything_once(
         complete = False
         while not complete:
             size = chance.randint(1, 12)
-            page, _ = await source.pull(
-                database.fetch, position, size, most=chance.randint(1, size), until=until
+            page, _ = await fetch_page(
+                database.fetch, position, size, max_wanted=chance.randint(1, size), until=until
             )
             taken = chance.randint(0, len(page.rows))
             received += shown(page)[:taken]
@@ -119,6 +122,6 @@ async def test_whoever_reads_page_after_page_reads_everything_once(
             if taken == len(page.rows):
                 position = page.end
             elif taken:
-                position = page.after(taken - 1)
+                position = page.position_after(taken - 1)
         wanted = [(row["feed_xid"], row["id"]) for row in expected(rows, base, until)]
         assert sorted(received) == sorted(wanted), f"seed {seed}: {base} until {until}"
