@@ -3,14 +3,15 @@
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from graphql_api.time_zones import time_zone_names
+
 
 def _known_timezone(name: str) -> str:
-    if name != "UTC" and name not in available_timezones():
+    if name not in time_zone_names():
         raise ValueError("must be the IANA name of a time zone, such as Europe/Berlin")
     return name
 

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 
 import asyncpg
 import typer
@@ -13,6 +15,7 @@ from graphql_api.log_feed.feed import Feed
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import newest_revision
 from graphql_api.settings import Settings
+from graphql_api.time_zones import offset_at
 
 _OLDEST = 14
 
@@ -49,12 +52,12 @@ async def _examine(settings: Settings, address: Address) -> int:
 async def _database(_: Settings, address: Address) -> str:
     connection = await address.connect_plain(application="graphql-api doctor")
     try:
-        version = connection.get_server_version()
+        server = connection.get_server_version()
     finally:
         await connection.close()
-    if version.major < _OLDEST:
-        raise FaultError(f"PostgreSQL {version.major} is too old: {_OLDEST} or newer is needed")
-    return f"PostgreSQL {version.major}.{version.minor}"
+    if server.major < _OLDEST:
+        raise FaultError(f"PostgreSQL {server.major} is too old: {_OLDEST} or newer is needed")
+    return f"PostgreSQL {server.major}.{server.minor}"
 
 
 async def _revision(_: Settings, address: Address) -> str:
@@ -74,9 +77,31 @@ async def _feed(settings: Settings, address: Address) -> str:
     return "reads from a primary, without a pooler"
 
 
+async def _time_zone(settings: Settings, address: Address) -> str:
+    # No fault: the service asks PostgreSQL for no zone. Other programs' SQL may, and would see other days.
+    zone, now = settings.risk_timezone, datetime.now(UTC)
+    weeks = [now + timedelta(weeks=week) for week in range(-52, 53)]
+    source = f"{zone} by tzdata {version('tzdata')}"
+    connection = await address.connect_plain(application="graphql-api doctor")
+    try:
+        rows = await connection.fetch(_OFFSETS, zone, weeks)
+    except asyncpg.InvalidParameterValueError:
+        return f"{source}; PostgreSQL itself has no such zone"
+    finally:
+        await connection.close()
+    other = [moment for moment, offset in rows if offset != offset_at(zone, moment)]
+    return f"{source}; PostgreSQL's own files differ, as on {min(other):%Y-%m-%d}" if other else source
+
+
+_OFFSETS = """
+    SELECT moment, (moment AT TIME ZONE $1) - (moment AT TIME ZONE 'UTC')
+    FROM unnest($2::timestamptz[]) AS moment
+"""
+
 _CHECKS: dict[str, Callable[[Settings, Address], Awaitable[str]]] = {
     "database": _database,
     "schema": _revision,
     "secret key": _secret,
     "log feed": _feed,
+    "time zone": _time_zone,
 }

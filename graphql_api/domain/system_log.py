@@ -8,10 +8,10 @@ from itertools import count
 from typing import Annotated, Any
 
 import strawberry
-from sqlalchemy import Text, bindparam, func, literal_column, select
+from sqlalchemy import func, literal_column, select
 
 from graphql_api.domain.policy import SYSTEM_LOGS
-from graphql_api.domain.time_buckets import Interval
+from graphql_api.domain.time_buckets import Interval, group_by_bucket, zone_parameters
 from graphql_api.execution.fields import FromLoader, FromParent, declared, resolved
 from graphql_api.execution.results import Progress
 from graphql_api.log_feed.errors import FeedError
@@ -36,6 +36,7 @@ from graphql_api.relational.node import Node
 from graphql_api.relational.page_query import ROOT
 from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.permissions import reads_logs
+from graphql_api.relational.redaction import redact
 from graphql_api.relational.relation import Connection, ListSpec, argument, column, root_many
 from graphql_api.relational.scalars import JSON, serialize_datetime
 
@@ -65,7 +66,7 @@ class SystemLog(Node, rows_of=SYSTEM_LOGS):
     component: str = column("Which part of the platform wrote it.")
     message: str = column("What it says.")
     details: JSON | None = column(
-        "What else there is to know; values under secret-looking keys are redacted."
+        "What else there is to know; values under secret-looking keys are redacted.", convert=redact
     )
 
 
@@ -158,8 +159,8 @@ LOG_LIST = ListSpec(
 SystemLogConnection = Connection[SystemLog]
 
 
-Wanted = tuple[str, Predicate, Values]
-"""The interval as PostgreSQL calls it, and a filter."""
+LogStatsRequest = tuple[Interval, Predicate, Values]
+"""The length of the buckets, and a filter."""
 
 
 @strawberry.type(description="How many lines of a level one part of the platform wrote in a span of time.")
@@ -172,34 +173,36 @@ class SystemLogBucket:
     count: int = column("How many lines.")
 
 
-async def log_stats(db: ViewerDatabase, _keys: Sequence[str], wanted: Wanted) -> Mapping[str, list[Row]]:
-    """The newest buckets, for ROOT."""
-    interval, shape, values = wanted
+async def log_stats(
+    db: ViewerDatabase, _keys: Sequence[str], request: LogStatsRequest
+) -> Mapping[str, list[Row]]:
+    """Returns the newest counts, for ROOT: rows named as the fields of SystemLogBucket."""
+    interval, predicate, values = request
     if not SYSTEM_LOGS.is_visible_to(db):
         return {ROOT: []}
-    rows = await db.fetch(_log_stats(shape), interval=interval, **dict(values))
+    statement = _log_stats(interval, predicate)
+    rows = await db.fetch(statement, **zone_parameters("UTC"), **dict(values))
     return {ROOT: list(rows)}
 
 
 @lru_cache(maxsize=256)
-def _log_stats(shape: Predicate) -> Statement:
+def _log_stats(interval: Interval, predicate: Predicate) -> Statement:
     logs = tables.system_logs.c
-    interval, timezone = bindparam("interval", type_=Text), literal_column("'UTC'", Text)
-    time = func.date_trunc(interval, logs.timestamp, timezone, type_=logs.timestamp.type).label("time")
     level = LEVELS.sql(logs.level).label("level")
-    query = (
-        select(time, level, logs.component, func.count().label("count"))
-        .where(condition(shape, count()), logs.timestamp.is_not(None))
-        .group_by(time, level, logs.component)
-        .order_by(time.desc(), level, logs.component)
-        .limit(literal_column(str(MAX_BUCKETS)))
+    counts = (
+        select(level, logs.component, func.count().label("count"))
+        .where(condition(predicate, count()), logs.timestamp.is_not(None))
+        .group_by(level, logs.component)
     )
+    buckets = group_by_bucket(counts, interval, logs.timestamp)
+    newest = (buckets.c.time.desc(), buckets.c.level, buckets.c.component)
+    query = select(buckets).order_by(*newest).limit(literal_column(str(MAX_BUCKETS)))
     return compile_statement(query)
 
 
-def _prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
-    wanted = (arguments["interval"].value.lower(), *LOG_LIST.parse_filter(arguments.get("filter")))
-    return lambda _: context.loaders.get(log_stats, wanted).load(ROOT)
+def _prepare_log_stats(context: Context, arguments: Mapping[str, Any]) -> Any:
+    request = (arguments["interval"], *LOG_LIST.parse_filter(arguments.get("filter")))
+    return lambda _: context.loaders.get(log_stats, request).load(ROOT)
 
 
 @strawberry.type
@@ -212,7 +215,7 @@ class Query:
     system_log_stats: list[SystemLogBucket] = declared(
         f"How many log lines there are by time, level and component: the newest {MAX_BUCKETS} counts above"
         " 0, the newest first. Lines without a timestamp are in none. Needs the scope logs:read.",
-        FromLoader(_prepare),
+        FromLoader(_prepare_log_stats),
         arguments=[
             argument("filter", SystemLogFilter, "Only lines that fit; all conditions given must hold."),
             argument("interval", Interval, "How long each span is.", required=True, default=Interval.HOUR),

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -51,7 +51,20 @@ def shell(address: Address, tmp_path: Path) -> Shell:
 async def test_doctor_finds_nothing_wrong_with_a_migrated_database(shell: Shell) -> None:
     out, _ = await shell.run("doctor")
 
-    assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 4
+    assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 5
+
+
+async def test_doctor_says_where_postgresql_has_other_time_zones(
+    shell: Shell, connection: "asyncpg.Connection"
+) -> None:
+    zone = "America/Edmonton"  # UTC-6 all year since 2026, by tzdata
+    winter = datetime.now(UTC).replace(month=12, day=15)
+    local = await connection.fetchval("SELECT $1::timestamptz AT TIME ZONE $2", winter, zone)
+    out, _ = await shell.run("doctor", GRAPHQL_API_RISK_TIMEZONE=zone)
+
+    agrees = winter.replace(tzinfo=None) - local == timedelta(hours=6)
+    assert "ok     time zone: America/Edmonton by tzdata" in out
+    assert ("PostgreSQL's own files differ" in out) is not agrees
 
 
 async def test_doctor_tells_how_to_mend_an_old_schema(shell: Shell, connection: "asyncpg.Connection") -> None:

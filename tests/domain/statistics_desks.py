@@ -17,10 +17,12 @@ STRATEGIES = [UUID(int=100 + i) for i in range(2)]
 GONE = UUID(int=199)
 
 NAN = Decimal("NaN")
-# Around both changes of the clock in Berlin, an ordinary day, and the turns of a month and a year.
+# Around both changes of the clock in Berlin and the Azores, one in Havana by which midnight comes twice, an
+# ordinary day, and the turns of a month and a year.
 ANCHORS = [
     datetime(2026, 3, 28, 22, tzinfo=UTC),
-    datetime(2026, 10, 24, 21, tzinfo=UTC),
+    datetime(2026, 10, 24, 22, tzinfo=UTC),
+    datetime(2015, 11, 1, 2, tzinfo=UTC),
     datetime(2026, 6, 10, 9, tzinfo=UTC),
     datetime(2025, 12, 31, 20, tzinfo=UTC),
 ]

@@ -1,23 +1,24 @@
 """The statistics once more, in plain Python over exact numbers: what the SQL is compared with."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
 from itertools import groupby
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
+
+from tests.domain.clock_model import bucket_start
 
 EXACT = Context(prec=200)
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Session:
     id: UUID
-    account: UUID | None = field(compare=False)
-    initial_balance: Decimal | None = field(compare=False)
+    account: UUID | None
+    initial_balance: Decimal | None
 
 
 NOWHERE = Session(UUID(int=0), None, None)
@@ -181,7 +182,8 @@ def results(trades: Iterable[Trade]) -> list[Trade]:
 def start(trades: Iterable[Trade]) -> Fraction | None:
     """The starting balance: of each account, that of the session its first result is from."""
     firsts: dict[UUID, Session] = {}
-    for _, session in sorted((trade.moment, trade.session or NOWHERE) for trade in results(trades)):
+    for trade in results(trades):
+        session = trade.session or NOWHERE
         firsts.setdefault(session.account or session.id, session)
     balances = [session.initial_balance for session in firsts.values()]
     known = [Fraction(b) for b in balances if b is not None and not b.is_nan() and b > 0]
@@ -217,25 +219,10 @@ class Point:
     count: int
 
 
-def truncate(moment: datetime, interval: str, zone: str) -> datetime:
-    local = moment.astimezone(ZoneInfo(zone))
-    if interval == "HOUR":
-        # By the clock's own hours: the offset in force tells where the hour began.
-        offset = local.utcoffset() or timedelta()
-        shifted = (moment.astimezone(UTC) + offset).replace(minute=0, second=0, microsecond=0)
-        return shifted - offset
-    day = local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-    if interval == "WEEK":
-        day -= timedelta(days=day.weekday())
-    elif interval == "MONTH":
-        day = day.replace(day=1)
-    return day.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
-
-
 def curve(trades: Sequence[Trade], interval: str, zone: str, most: int) -> list[dict[str, Any]]:
     points: list[Point] = []
     for trade, _, below in drawdowns(trades):
-        time, pnl = truncate(trade.moment, interval, zone), Fraction(trade.pnl or 0)
+        time, pnl = bucket_start(trade.moment, interval, zone), Fraction(trade.pnl or 0)
         if not points or points[-1].time != time:
             cumulative = points[-1].cumulative if points else Fraction(0)
             points.append(Point(time, Fraction(0), cumulative, Fraction(0), 0))

@@ -137,6 +137,40 @@ async def test_weeks_begin_on_monday(graph: Graph, connection: "asyncpg.Connecti
     assert [point["time"][:10] for point in stats["equityCurve"]] == ["2026-11-16", "2026-11-23"]
 
 
+@pytest.mark.parametrize(("first", "percent", "equity"), [(1, "20.0", "800.0"), (2, "4.0", "4800.0")])
+async def test_of_first_results_at_one_moment_the_smaller_trade_id_decides_the_starting_balance(
+    graph: Graph, connection: "asyncpg.Connection", first: int, percent: str, equity: str
+) -> None:
+    small = replace(SESSION, initial_balance=Decimal(1000))
+    large = replace(SESSION, id=UUID(int=1001), initial_balance=Decimal(5000))
+    ids = (1, 2) if first == 1 else (2, 1)
+    trades = [
+        replace(TRADE, id=UUID(int=id_), session=session, pnl=Decimal(-100))
+        for id_, session in zip(ids, (small, large), strict=True)
+    ]
+    await store(connection, Desk([small, large], trades))
+    answer = await graph.as_(trader(str(TENANT))).ask(
+        "{ viewer { user { stats { maxDrawdownPct equityCurve { equity } } } } }"
+    )
+
+    stats = answer.data["viewer"]["user"]["stats"]
+    assert Decimal(stats["maxDrawdownPct"]) == Decimal(percent)
+    assert [Decimal(point["equity"]) for point in stats["equityCurve"]] == [Decimal(equity)]
+
+
+async def test_no_result_lies_before_its_point_where_midnight_comes_twice(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    first_midnight = datetime(2026, 10, 25, 0, 0, tzinfo=UTC)  # 00:00 in the Azores, and again an hour later
+    trades = one_an_hour([1, 1, 1], first_midnight - timedelta(minutes=90))
+    stats = await asked(graph, connection, trades, interval="DAY", zone="Atlantic/Azores")
+
+    assert [(point["time"][:16], point["tradesCount"]) for point in stats["equityCurve"]] == [
+        ("2026-10-24T00:00", 1),
+        ("2026-10-25T00:00", 2),
+    ]
+
+
 async def test_results_of_one_moment_count_in_the_order_of_their_ids(
     graph: Graph, connection: "asyncpg.Connection"
 ) -> None:

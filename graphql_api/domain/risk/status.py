@@ -7,12 +7,13 @@ from enum import Enum
 from typing import Any
 
 import strawberry
-from sqlalchemy import FromClause, Select, Text, and_, bindparam, func, or_, select
+from sqlalchemy import FromClause, Select, and_, func, or_, select
 
 from graphql_api.domain.policy import ACCOUNTS, TRADES
 from graphql_api.domain.risk.settings import current_risk_settings
 from graphql_api.domain.statistics.arithmetic import or_zero
 from graphql_api.domain.statistics.trade_set import TradeSet, is_status, read_lists
+from graphql_api.domain.time_buckets import Interval, bucket_start, zone_parameters
 from graphql_api.execution.fields import FromLoader, declared
 from graphql_api.postgres import tables
 from graphql_api.relational.context import Context, Row, ViewerDatabase
@@ -76,7 +77,7 @@ async def risk_status(db: ViewerDatabase, keys: Sequence[str], timezone: str) ->
     """How each account stands, its day beginning at midnight in `timezone`."""
     limits, sessions = await asyncio.gather(
         current_risk_settings(db, keys),
-        read_lists(db, _by_session, keys, _TRADES_OF_ACCOUNT, timezone=timezone),
+        read_lists(db, _by_session, keys, _TRADES_OF_ACCOUNT, **zone_parameters(timezone)),
     )
     return {key: assess(limits.get(key) or {}, sessions[key]) for key in keys}
 
@@ -120,7 +121,7 @@ def _risked_more(session: Row, risk: Decimal) -> bool:
 def _by_session(trades: FromClause) -> Select[Any]:
     """What is open, and what closed today, of each session that has either."""
     parent, pnl, sessions = trades.c["_parent"], trades.c.pnl, tables.sessions
-    midnight = func.date_trunc("day", func.now(), bindparam("timezone", type_=Text))
+    midnight = bucket_start(Interval.DAY, func.now())
     is_open = is_status(trades.c.status, "OPEN")
     is_todays = and_(is_status(trades.c.status, "CLOSED"), trades.c.moment >= midnight)
     return (

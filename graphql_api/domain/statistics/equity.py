@@ -1,12 +1,14 @@
-"""Equity: the running sum of results, its drawdown, and the curve of it over time."""
+"""Equity: the running sum of results, its drawdown, and the curve of both over time.
+
+A result is the pnl of a closed trade. Everything here takes results in one order: by the moment at which they
+count, and those of one moment by the trade's id.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from zoneinfo import available_timezones
 
-import asyncpg
 from sqlalchemy import (
     CTE,
     BigInteger,
@@ -14,7 +16,6 @@ from sqlalchemy import (
     FromClause,
     Integer,
     Select,
-    Text,
     and_,
     bindparam,
     case,
@@ -29,51 +30,88 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from graphql_api.domain.statistics.arithmetic import ZERO, quotient
-from graphql_api.domain.statistics.trade_set import TradeSet, is_status, read, read_lists
+from graphql_api.domain.statistics.trade_set import Measure, TradeSet, is_status, read, read_lists
+from graphql_api.domain.time_buckets import Interval, group_by_bucket, zone_parameters
 from graphql_api.postgres import tables
 from graphql_api.relational.context import Row, ViewerDatabase
 from graphql_api.relational.errors import BadInputError
+from graphql_api.time_zones import time_zone_names
 
-_NOTHING = {"max_drawdown": "0.00000000", "max_drawdown_pct": None}
+MAX_POINTS = 2000
+
+_NO_DRAWDOWN = {"max_drawdown": "0.00000000", "max_drawdown_pct": None}
 _SO_FAR = (None, 0)
 
 
 async def drawdown(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
-    """One row for each parent: `max_drawdown`, and `max_drawdown_pct` where the start is known."""
+    """Returns one row for each parent: `max_drawdown`, and `max_drawdown_pct` or null."""
     rows = await read(db, _drawdown, keys, trades)
-    return dict.fromkeys(keys, _NOTHING) | {row["_parent"]: row for row in rows}
+    return dict.fromkeys(keys, _NO_DRAWDOWN) | {row["_parent"]: row for row in rows}
 
 
-def results(trades: FromClause) -> CTE:
-    """Closed trades that have a pnl. Read several times, so a statement holds them once."""
-    columns = (trades.c[name] for name in ("_parent", "id", "session_id", "moment", "pnl"))
-    counted = and_(is_status(trades.c.status, "CLOSED"), trades.c.pnl.is_not(None))
-    return select(*columns).where(counted).cte("results")
+@dataclass(frozen=True, slots=True)
+class CurveRequest:
+    """A curve of some trades. Raises BadInputError: an unknown zone, a number of points out of range."""
+
+    trades: TradeSet
+    interval: Interval
+    timezone: str
+    max_points: int
+
+    def __post_init__(self) -> None:
+        if self.timezone not in time_zone_names():
+            raise BadInputError("timezone", "must be a time zone's name, such as UTC or Europe/Berlin")
+        if not 1 <= self.max_points <= MAX_POINTS:
+            raise BadInputError("maxPoints", f"must be between 1 and {MAX_POINTS}")
 
 
-def running(results: FromClause) -> FromClause:
-    """Each result with the `peak` of the running sum, which begins at 0, and the `drawdown` below it."""
-    parent = results.c["_parent"]
-    order = (results.c.moment, results.c.id)
-    cumulative = func.sum(results.c.pnl).over(partition_by=parent, order_by=order, rows=_SO_FAR)
-    sums = select(*results.c, cumulative.label("cumulative")).subquery("sums")
-    highest = func.max(sums.c.cumulative).over(
-        partition_by=sums.c["_parent"], order_by=(sums.c.moment, sums.c.id), rows=_SO_FAR
+async def equity_curve(
+    db: ViewerDatabase, keys: Sequence[str], request: CurveRequest
+) -> Mapping[str, list[Row]]:
+    """Returns each parent's curve: rows named as the fields of EquityPoint, the earliest first."""
+    return await read_lists(
+        db,
+        _curve_by(request.interval),
+        keys,
+        request.trades,
+        max_points=request.max_points,
+        **zone_parameters(request.timezone),
     )
+
+
+def _running_sums(trades: FromClause) -> CTE:
+    """Each result with the `peak` of the running sum, which begins at 0, and the `drawdown` below it.
+
+    `place` counts a parent's results from 1. Read several times, so a statement computes them once.
+    """
+    columns = (trades.c[name] for name in ("_parent", "id", "session_id", "moment", "pnl"))
+    has_result = and_(is_status(trades.c.status, "CLOSED"), trades.c.pnl.is_not(None))
+    results = select(*columns).where(has_result).subquery("results")
+
+    def so_far(aggregate: Any, rows: FromClause) -> Any:
+        order = (rows.c.moment, rows.c.id)
+        return aggregate.over(partition_by=rows.c["_parent"], order_by=order, rows=_SO_FAR)
+
+    sums = select(
+        *results.c,
+        so_far(func.row_number(), results).label("place"),
+        so_far(func.sum(results.c.pnl), results).label("cumulative"),
+    ).subquery("sums")
+    highest = so_far(func.max(sums.c.cumulative), sums)
     peaks = select(*sums.c, func.greatest(highest, ZERO).label("peak")).subquery("peaks")
-    return select(*peaks.c, (peaks.c.peak - peaks.c.cumulative).label("drawdown")).subquery("running")
+    return select(*peaks.c, (peaks.c.peak - peaks.c.cumulative).label("drawdown")).cte("running")
 
 
-def starts(results: FromClause) -> CTE:
-    """The `balance` each parent's results start from; null if it is unknown.
+def _starting_balances(running: CTE) -> CTE:
+    """The `balance` that each parent's results start from; null if it is unknown.
 
-    Of each account the initial balance of the session its first result is from, added up. One that is
+    Of each account the initial balance of the session that its first result is from, added up. One that is
     missing, NaN, 0 or negative makes the whole unknown.
     """
-    parent = results.c["_parent"]
+    parent = running.c["_parent"]
     by_session = (
-        select(parent, results.c.session_id, func.min(results.c.moment).label("first"))
-        .group_by(parent, results.c.session_id)
+        select(parent, running.c.session_id, func.min(running.c.place).label("first"))
+        .group_by(parent, running.c.session_id)
         .subquery("by_session")
     )
     # Looked up one by one: PostgreSQL takes them for many, and would read everybody's sessions to join them.
@@ -89,7 +127,7 @@ def starts(results: FromClause) -> CTE:
         select(by_session.c["_parent"], session.c.balance)
         .select_from(by_session.outerjoin(session, true()))
         .ext(distinct_on(by_session.c["_parent"], account))
-        .order_by(by_session.c["_parent"], account, by_session.c.first, by_session.c.session_id)
+        .order_by(by_session.c["_parent"], account, by_session.c.first)
         .subquery("firsts")
     )
     known = func.bool_and(func.coalesce(firsts.c.balance > 0, false()))
@@ -99,41 +137,69 @@ def starts(results: FromClause) -> CTE:
 
 
 def _drawdown(trades: FromClause) -> Select[Any]:
-    counted = results(trades)
-    line, start = running(counted), starts(counted)
-    parent, below_peak = line.c["_parent"], line.c.drawdown
-    percent = quotient(below_peak * literal_column("100"), start.c.balance + line.c.peak)
+    running = _running_sums(trades)
+    start = _starting_balances(running)
+    parent, below_peak = running.c["_parent"], running.c.drawdown
+    percent = quotient(below_peak * literal_column("100"), start.c.balance + running.c.peak)
     return (
         select(
             parent,
             func.max(below_peak).label("max_drawdown"),
             func.max(percent).label("max_drawdown_pct"),
         )
-        .select_from(line.join(start, parent == start.c["_parent"]))
+        .select_from(running.join(start, parent == start.c["_parent"]))
         .group_by(parent)
     )
+
+
+@lru_cache(maxsize=len(Interval))
+def _curve_by(interval: Interval) -> Measure:
+    def curve(trades: FromClause) -> Select[Any]:
+        running = _running_sums(trades)
+        start = _starting_balances(running)
+        points = _thinned(_points(running, interval), bindparam("max_points", type_=Integer))
+        parent = points.c["_parent"]
+        return (
+            select(*points.c, (start.c.balance + points.c.cumulative_pnl).label("equity"))
+            .select_from(points.join(start, parent == start.c["_parent"]))
+            .order_by(parent, points.c.time)
+        )
+
+    return curve
+
+
+def _points(running: CTE, interval: Interval) -> FromClause:
+    """The points of the whole curve: one for each bucket that has a result."""
+    sums = select(
+        running.c["_parent"],
+        func.sum(running.c.pnl).label("net_pnl"),
+        func.max(running.c.drawdown).label("drawdown"),
+        func.count().label("trades_count"),
+    ).group_by(running.c["_parent"])
+    buckets = group_by_bucket(sums, interval, running.c.moment)
+    cumulative = func.sum(buckets.c.net_pnl).over(partition_by=buckets.c["_parent"], order_by=buckets.c.time)
+    return select(*buckets.c, cumulative.label("cumulative_pnl")).subquery("points")
 
 
 _ROLES = 3  # the last, the deepest and the highest
 
 
-def thinned(curve: FromClause, most: ColumnElement[int]) -> FromClause:
-    """`curve`, if it has no more than `most` points; else these three of each of `most` / 3 windows.
+def _thinned(points: FromClause, most: ColumnElement[int]) -> FromClause:
+    """`points`, if there are no more than `most`; else these three of each of `most` / 3 windows.
 
     With room for less than three, there is one window, of which the last point stays, and the deepest. A kept
     point takes up what was left out before it, so that results still add up, and drawdowns are as deep.
     """
-    points = _in_windows(curve, func.greatest(most // _ROLES, 1))
-    parent, time, column = points.c["_parent"], points.c.time, points.c
+    placed = _placed_in_windows(points, func.greatest(most // _ROLES, 1)).c
     kept = or_(
-        column.total <= most,
-        column.from_last == 1,
-        and_(column.from_deepest == 1, most >= 2),
-        and_(column.from_highest == 1, most >= _ROLES),
+        placed.total <= most,
+        placed.from_last == 1,
+        and_(placed.from_deepest == 1, most >= 2),
+        and_(placed.from_highest == 1, most >= _ROLES),
     )
     # Counted from the end, each kept point begins a group that reaches back to the one before it.
-    group = func.sum(cast(kept, Integer)).over(partition_by=parent, order_by=time.desc())
-    grouped = select(*column, kept.label("kept"), group.label("group")).subquery("grouped").c
+    group = func.sum(cast(kept, Integer)).over(partition_by=placed["_parent"], order_by=placed.time.desc())
+    grouped = select(*placed, kept.label("kept"), group.label("group")).subquery("grouped").c
     return (
         select(
             grouped["_parent"],
@@ -148,94 +214,19 @@ def thinned(curve: FromClause, most: ColumnElement[int]) -> FromClause:
     )
 
 
-def _in_windows(curve: FromClause, windows: ColumnElement[int]) -> FromClause:
-    """Each point with the `total` of them, and with its places in its window: one for each role."""
-    parent, time = curve.c["_parent"], curve.c.time
+def _placed_in_windows(points: FromClause, windows: ColumnElement[int]) -> FromClause:
+    """Each point with the `total` of its parent's, and its places in its window: one for each role."""
+    parent, time = points.c["_parent"], points.c.time
     total = func.count().over(partition_by=parent).label("total")
     window = func.ntile(windows).over(partition_by=parent, order_by=time).label("window")
-    points = select(*curve.c, total, window).subquery("in_windows")
+    windowed = select(*points.c, total, window).subquery("windowed")
 
     def place(*order: ColumnElement[Any]) -> ColumnElement[int]:
-        return func.row_number().over(partition_by=(points.c["_parent"], points.c.window), order_by=order)
+        return func.row_number().over(partition_by=(windowed.c["_parent"], windowed.c.window), order_by=order)
 
     return select(
-        *points.c,
-        place(points.c.time.desc()).label("from_last"),
-        place(points.c.drawdown.desc(), points.c.time).label("from_deepest"),
-        place(points.c.cumulative_pnl.desc(), points.c.time).label("from_highest"),
+        *windowed.c,
+        place(windowed.c.time.desc()).label("from_last"),
+        place(windowed.c.drawdown.desc(), windowed.c.time).label("from_deepest"),
+        place(windowed.c.cumulative_pnl.desc(), windowed.c.time).label("from_highest"),
     ).subquery("placed")
-
-
-MAX_POINTS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """A curve to draw. Raises BadInputError for an unknown zone or a number of points out of range."""
-
-    trades: TradeSet
-    interval: str
-    timezone: str
-    max_points: int
-
-    def __post_init__(self) -> None:
-        if self.timezone not in _timezones():
-            raise _unknown_timezone()
-        if not 1 <= self.max_points <= MAX_POINTS:
-            raise BadInputError("maxPoints", f"must be between 1 and {MAX_POINTS}")
-
-
-async def curve(db: ViewerDatabase, keys: Sequence[str], drawing: Drawing) -> Mapping[str, list[Row]]:
-    """Each parent's curve: rows named as the fields of EquityPoint, the earliest first."""
-    try:
-        return await read_lists(
-            db,
-            _curve,
-            keys,
-            drawing.trades,
-            interval=drawing.interval,
-            timezone=drawing.timezone,
-            max_points=drawing.max_points,
-        )
-    except asyncpg.InvalidParameterValueError:  # a zone that we know, and this PostgreSQL doesn't
-        raise _unknown_timezone() from None
-
-
-@lru_cache
-def _timezones() -> frozenset[str]:
-    return frozenset({"UTC"} | available_timezones())
-
-
-def _unknown_timezone() -> BadInputError:
-    return BadInputError("timezone", "must be a time zone's name, such as UTC or Europe/Berlin")
-
-
-def _curve(trades: FromClause) -> Select[Any]:
-    counted = results(trades)
-    line, start = running(counted), starts(counted)
-    points = thinned(_buckets(line), bindparam("max_points", type_=Integer))
-    parent = points.c["_parent"]
-    return (
-        select(*points.c, (start.c.balance + points.c.cumulative_pnl).label("equity"))
-        .select_from(points.join(start, parent == start.c["_parent"]))
-        .order_by(parent, points.c.time)
-    )
-
-
-def _buckets(line: FromClause) -> FromClause:
-    parent = line.c["_parent"]
-    interval, timezone = bindparam("interval", type_=Text), bindparam("timezone", type_=Text)
-    time = func.date_trunc(interval, line.c.moment, timezone, type_=line.c.moment.type).label("time")
-    buckets = (
-        select(
-            parent,
-            time,
-            func.sum(line.c.pnl).label("net_pnl"),
-            func.max(line.c.drawdown).label("drawdown"),
-            func.count().label("trades_count"),
-        )
-        .group_by(parent, time)
-        .subquery("buckets")
-    )
-    cumulative = func.sum(buckets.c.net_pnl).over(partition_by=buckets.c["_parent"], order_by=buckets.c.time)
-    return select(*buckets.c, cumulative.label("cumulative_pnl")).subquery("drawn")

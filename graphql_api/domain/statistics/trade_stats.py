@@ -12,7 +12,7 @@ from strawberry.types.arguments import StrawberryArgument
 
 from graphql_api.domain.policy import STRATEGIES, TRADES
 from graphql_api.domain.statistics.aggregates import by_status, by_strategy, by_symbol, exposure, totals
-from graphql_api.domain.statistics.equity import MAX_POINTS, Drawing, curve, drawdown
+from graphql_api.domain.statistics.equity import MAX_POINTS, CurveRequest, drawdown, equity_curve
 from graphql_api.domain.statistics.trade_set import CLOSED, COUNTED, Scope, TimeRange, TradeSet
 from graphql_api.domain.time_buckets import Interval
 from graphql_api.execution.fields import FromLoader, FromParent, declared
@@ -209,11 +209,11 @@ def _groups(trades: TradeSet, arguments: Mapping[str, Any]) -> tuple[TradeSet, i
     return trades, first
 
 
-def _drawing(trades: TradeSet, arguments: Mapping[str, Any]) -> Drawing:
+def _curve_request(trades: TradeSet, arguments: Mapping[str, Any]) -> CurveRequest:
     interval, timezone, most = (arguments[name] for name in ("interval", "timezone", "max_points"))
-    return Drawing(
+    return CurveRequest(
         trades,
-        interval=(interval or Interval.DAY).value.lower(),
+        interval=interval or Interval.DAY,
         timezone="UTC" if timezone is None else timezone,
         max_points=500 if most is None else most,
     )
@@ -301,8 +301,8 @@ class TradeStats:
     )
     equity_curve: list[EquityPoint] = measured(
         "The results in the order of their exits, summed up by time.",
-        curve,
-        choose=_drawing,
+        equity_curve,
+        choose=_curve_request,
         arguments=[
             argument("interval", Interval, "How long a span each point covers.", default=Interval.DAY),
             argument(
