@@ -39,6 +39,7 @@ class Site:
     url: str
     log: Path
     process: "subprocess.Popen[bytes]"
+    address: Address
     connection: "asyncpg.Connection"
     account_id: str
 
@@ -86,7 +87,7 @@ async def site(
     account_id = await fill(address, connection)
     port, log = free_port(), tmp_path_factory.mktemp("site") / "log"
     process = start(address, port, log)
-    site = Site(f"http://127.0.0.1:{port}/graphql", log, process, connection, account_id)
+    site = Site(f"http://127.0.0.1:{port}/graphql", log, process, address, connection, account_id)
     try:
         await site.ready()
         yield site
@@ -139,6 +140,7 @@ def start(address: Address, port: int, log: Path) -> "subprocess.Popen[bytes]":
         **os.environ,
         "DATABASE_URL": address.dsn,
         "GRAPHQL_API_DATA_DIR": str(log.parent),
+        "GRAPHQL_API_IDENTITY_RECHECK": "0.2",
         "GRAPHQL_API_DEMO_LOGINS": json.dumps(dict.fromkeys((TRADER, OPERATOR), PASSWORD)),
     }
     command = [sys.executable, "-m", "graphql_api", "serve", "--port", str(port)]

@@ -12,17 +12,17 @@ from graphql_api.app import create_app
 from graphql_api.dev import graphiql
 from graphql_api.schema import schema
 from graphql_api.settings import Settings
-from tests.transport.conftest import Serve
+from tests.transport.conftest import serving
 
 HTML = {"accept": "text/html"}
 STARTERS = sorted(Path(graphiql.__file__).with_name("starters").glob("*.graphql"))
 
 
 @pytest.fixture
-async def client(serve: Serve) -> AsyncIterator[httpx.AsyncClient]:
-    served = serve(graphiql=graphiql.page())
-    async with httpx.AsyncClient(base_url=f"http://{served.host}") as client:
-        yield client
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    with serving(graphiql=graphiql.page()) as served:
+        async with httpx.AsyncClient(base_url=f"http://{served.host}") as client:
+            yield client
 
 
 def parts(html: str) -> list[str]:

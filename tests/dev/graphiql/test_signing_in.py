@@ -1,8 +1,15 @@
+import json
+from datetime import timedelta
+
 import pytest
 from playwright.async_api import expect
 
+from graphql_api.identity import service_tokens
+from graphql_api.identity.viewer import Scope
+from graphql_api.postgres.database import Database
 from tests.dev.graphiql.conftest import Site
-from tests.dev.graphiql.visit import PASSWORD, TRADER, Visit
+from tests.dev.graphiql.test_exploring import follow_logs
+from tests.dev.graphiql.visit import OPERATOR, PASSWORD, TRADER, Visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -88,3 +95,39 @@ async def test_an_authorization_among_the_headers_goes_before_the_login(visit: V
     await visit.run()
     await expect(visit.response).to_contain_text("UNAUTHENTICATED")
     await expect(visit.who).to_have_text(TRADER)
+
+
+async def test_a_login_that_ends_during_a_subscription_is_said_in_words(visit: Visit, site: Site) -> None:
+    await follow_logs(visit, site)
+    tokens = await visit.tokens()
+    await site.ask("mutation { logout { userErrors { code } } }", tokens["accessToken"])
+    await expect(visit.response).to_contain_text("The server closed the connection: 4403")
+    await expect(visit.response).to_contain_text("Sign in again.")
+    await expect(visit.response).not_to_contain_text("stack")
+    await expect(visit.page.get_by_role("alert")).to_contain_text("The login has ended")
+
+
+async def test_a_token_that_ends_during_a_subscription_is_said_in_words(visit: Visit, site: Site) -> None:
+    database = Database(site.address, pool_size=1)
+    token = await service_tokens.create(
+        database, "test", [Scope.LOGS_READ], user_id=None, lifetime=timedelta(seconds=4)
+    )
+    await database.close()
+    await visit.sign_in(OPERATOR)
+    await visit.choose_tab("Logs")
+    await visit.button("Headers").click()
+    await visit.write("Headers", json.dumps({"Authorization": f"Bearer {token.text}"}))
+    await visit.run()
+    await expect(visit.response).to_contain_text(
+        "The server closed the connection: 4403 the token has expired."
+    )
+    await expect(visit.response).to_contain_text("Run the operation again to go on.")
+    await expect(visit.response).not_to_contain_text("stack")
+
+
+async def test_a_server_that_cant_be_reached_is_said_in_words(visit: Visit) -> None:
+    await visit.sign_in(TRADER)
+    await visit.page.context.set_offline(True)
+    await visit.run()
+    await expect(visit.response).to_contain_text("The server can't be reached")
+    await expect(visit.response).not_to_contain_text("stack")

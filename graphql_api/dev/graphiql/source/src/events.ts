@@ -10,17 +10,22 @@ interface Events {
   /** The latest first. */
   events: SourceEvent[];
   clear: () => void;
-  add: (result: unknown) => void;
+  /** Add results in the order they came in; `skipped` came before them and aren't kept. */
+  add: (results: unknown[], skipped: number) => void;
 }
 
-const KEPT = 100;
+/** The number of events that the page keeps. */
+export const KEPT = 100;
 
 /** The events of the subscription that runs, or ran last: the response shows one, and the next replaces it. */
 export const useEvents = create<Events>((set) => ({
   events: [],
   clear: () => set({ events: [] }),
-  add: (result) =>
-    set(({ events }) => ({
-      events: [{ number: (events[0]?.number ?? 0) + 1, at: new Date(), result }, ...events.slice(0, KEPT - 1)],
-    })),
+  add: (results, skipped) =>
+    set(({ events }) => {
+      const before = (events[0]?.number ?? 0) + skipped;
+      const at = new Date();
+      const added = results.map((result, index) => ({ number: before + index + 1, at, result }));
+      return { events: [...added.reverse(), ...events].slice(0, KEPT) };
+    }),
 }));

@@ -3,9 +3,9 @@ import { type ExecutionResult, Kind, type OperationDefinitionNode, parse } from 
 import { createClient, type Sink } from "graphql-ws";
 
 import { endpoint } from "./config.ts";
-import { useEvents } from "./events.ts";
+import { KEPT, useEvents } from "./events.ts";
 import { type Headers, post, read } from "./http.ts";
-import { authorization, renew } from "./session.ts";
+import { authorization, renew, useSession } from "./session.ts";
 
 /** Queries and mutations over HTTP, subscriptions over graphql-transport-ws, as whoever is signed in. */
 export const fetcher: Fetcher = (request, options) => {
@@ -31,37 +31,94 @@ function choose({ query, operationName }: FetcherParams): OperationDefinitionNod
 }
 
 async function execute(request: FetcherParams, headers: Headers) {
-  const own = await credentials(headers);
-  let response = await post(request, { ...own, ...headers });
-  if (response.status === 401 && own.authorization) {
-    // Our token, and it ended before its time: revoked, or signed by a key that is no more.
-    await renew();
-    response = await post(request, { ...(await credentials(headers)), ...headers });
+  try {
+    const own = await credentials(headers);
+    let response = await post(request, { ...own, ...headers });
+    if (response.status === 401 && own.authorization) {
+      // Our token, and it ended before its time: revoked, or signed by a key that is no more.
+      await renew();
+      response = await post(request, { ...(await credentials(headers)), ...headers });
+    }
+    return await read(response);
+  } catch (reason) {
+    throw explain(reason);
   }
-  return read(response);
 }
 
 // An observable, since it can be stopped at any time; an async generator only between two events.
 function subscribe(request: FetcherParams, headers: Headers): Observable<ExecutionResult> {
   return {
     subscribe({ next, error, complete }: Sink<ExecutionResult>) {
+      let own: Headers = {};
       const client = createClient({
         url: Object.assign(new URL(endpoint), { protocol: endpoint.protocol.replace("http", "ws") }).href,
-        connectionParams: async () => ({ ...(await credentials(headers)), ...headers }),
+        connectionParams: async () => ({ ...(own = await credentials(headers)), ...headers }),
         // A feed taken up again could have a gap that nobody sees. Running it again is one key away.
         retryAttempts: 0,
       });
-      const unsubscribe = client.subscribe(request as Parameters<typeof client.subscribe>[0], {
-        next(result) {
-          useEvents.getState().add(result);
-          next(result as ExecutionResult);
-        },
-        error: (reason) => error(explain(reason)),
-        complete,
+      const shown = inBatches((results, skipped) => {
+        useEvents.getState().add(results, skipped);
+        next(results.at(-1) as ExecutionResult);
       });
-      return { unsubscribe };
+      const unsubscribe = client.subscribe(request as Parameters<typeof client.subscribe>[0], {
+        next: shown.add,
+        async error(reason) {
+          shown.flush();
+          if (isForbidden(reason) && own.authorization) {
+            await renew().catch(() => {}); // that the server can't be asked will show when it is asked next
+          }
+          error(explain(reason));
+        },
+        complete() {
+          shown.flush();
+          complete();
+        },
+      });
+      return {
+        unsubscribe() {
+          shown.drop();
+          unsubscribe();
+        },
+      };
     },
   } as Observable<ExecutionResult>; // whose type also allows three functions, which GraphiQL never passes
+}
+
+/** Milliseconds between two updates of the page: each lays out a response anew, and events come by thousands. */
+const UPDATES = 50;
+
+/** Collects results, and shows the latest of them together with the number of those before them. */
+function inBatches(show: (results: unknown[], skipped: number) => void) {
+  let waiting: unknown[] = [];
+  let skipped = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  function drop() {
+    clearTimeout(timer);
+    timer = undefined;
+    waiting = [];
+    skipped = 0;
+  }
+
+  function flush() {
+    if (waiting.length > 0) {
+      show(waiting, skipped);
+    }
+    drop();
+  }
+
+  return {
+    flush,
+    drop,
+    add(result: unknown) {
+      waiting.push(result);
+      if (waiting.length > KEPT) {
+        waiting.shift();
+        skipped += 1;
+      }
+      timer ??= setTimeout(flush, UPDATES);
+    },
+  };
 }
 
 /** Our Authorization, unless the header editor has one of its own. */
@@ -70,9 +127,29 @@ async function credentials(headers: Headers): Promise<Headers> {
   return named ? {} : authorization();
 }
 
+/** Whether the server has closed a connection because its token doesn't count any more. */
+function isForbidden(reason: unknown): boolean {
+  return reason instanceof CloseEvent && reason.code === 4403;
+}
+
+/**
+ * What GraphiQL is to show of a failure: a GraphQL error of one sentence. It shows an Error with its stack, which
+ * here is a list of places in a minified script.
+ */
 function explain(reason: unknown): unknown {
+  return Array.isArray(reason) ? reason : { message: sentence(reason) }; // an array has the server's own errors
+}
+
+function sentence(reason: unknown): string {
   if (reason instanceof CloseEvent) {
-    return new Error(`The connection closed: ${reason.code} ${reason.reason}`.trimEnd());
+    const closed = `The server closed the connection: ${reason.code} ${reason.reason}`.trimEnd();
+    if (!isForbidden(reason)) {
+      return closed;
+    }
+    return `${closed}. ${useSession.getState().tokens ? "Run the operation again to go on." : "Sign in again."}`;
   }
-  return reason instanceof Event ? new Error("The connection failed.") : reason;
+  if (reason instanceof TypeError) {
+    return `The server can't be reached: ${reason.message}`; // what fetch rejects with
+  }
+  return reason instanceof Error ? reason.message : "The connection failed.";
 }
