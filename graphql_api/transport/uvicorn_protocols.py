@@ -1,18 +1,27 @@
-"""uvicorn's protocols with the bounds it leaves to a proxy: slow clients, long heads, a gentle stop."""
+"""uvicorn's protocols, with bounds for slow clients and long heads, a gentle stop, and mended upgrades.
+
+uvicorn makes one protocol for each connection, and calls its methods as bytes come and go.
+"""
 
 import asyncio
 import random
 from http import HTTPStatus
 from typing import Any, cast
 
+import httptools
 import uvicorn
-from uvicorn._types import ASGISendEvent
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from starlette.responses import Response as ASGIResponse
+from uvicorn._types import ASGI3Application, ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.http11 import Request
-from websockets.protocol import State
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHeader
+from websockets.http11 import Request, Response
+from websockets.protocol import Protocol, State
+from websockets.server import ServerProtocol
 
+from graphql_api.gateway.errors import HTTPError
 from graphql_api.gateway.gateway import TransportLimits
 from graphql_api.transport.frames import FRAMES
 
@@ -95,7 +104,7 @@ class _SendTimeout(asyncio.Protocol):
 
 
 class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
-    """HTTP/1.1 that waits for no client for ever.
+    """HTTP/1.1 that waits for no client for ever, and knows no other protocol behind it than WebSocket.
 
     A client has `receive_timeout` to send a whole request, and `send_timeout` to read what it is sent.
     """
@@ -104,8 +113,8 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._receiving = Timer(self._limits.receive_timeout, self._give_up_receiving)
         self._in_head = True
-        self._received = 0
-        self._parsed = 0
+        self._received = 0  # bytes, of a head that isn't complete
+        self._parsed = 0  # bytes, of the head or the trailers that the parser has handed over
         self._refused = False
         self._stopping = False
 
@@ -126,20 +135,90 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         """Parse what came, and refuse a head that doesn't end."""
         if self._refused:
             return
-        if self.cycle is None or self.cycle.response_complete:
+        self._unset_keepalive_if_required()
+        if self._is_idle():
             self._receiving.start()
-        super().data_received(data)
+        self._received += len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            self._refuse(self._explain(error))
+            return
         # The parser hands over a header once it is whole: one that never ends shows only here.
-        if self._in_head:
-            self._received += len(data)
-            if self._received > self._limits.max_header_size and not self._refused:
-                self._refuse(431)
+        if self._in_head and self._received > self._limits.max_header_size and not self._refused:
+            self._refuse(self._head_too_large())
+
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser. A request that offers another protocol than WebSocket is served like any other.
+
+        At an offer httptools stops behind the head, and takes what follows for the other protocol: even the
+        body of the request. So another parser gets the head without the offer, and then what follows.
+        """
+        following = memoryview(data)
+        while True:
+            try:
+                self.parser.feed_data(following)
+            except httptools.HttpParserUpgrade as offer:
+                following = following[offer.args[0] :]
+            else:
+                return
+            if self.parser.get_method() == b"CONNECT":
+                self._refuse(_refusal(HTTPStatus.NOT_IMPLEMENTED, "CONNECT: this is no proxy"))
+                return
+            is_handshake = self._offers_websocket()
+            if is_handshake and self._is_idle():
+                self._open_websocket(bytes(following))
+                return
+            head = self._head_without_offer()
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self.parser.feed_data(head)
+            if is_handshake:
+                # A connection that has answers to give can't become a socket. What follows the handshake
+                # may be meant for one, so this answer is the last.
+                self.cycle.keep_alive = False
+
+    def _offers_websocket(self) -> bool:
+        """Whether WebSocket is all that is offered; HTTP/1.0 has no offers (RFC 9110 7.8)."""
+        offers = [value.lower() for name, value in self.headers if name == b"upgrade"]
+        return offers == [b"websocket"] and self.parser.get_http_version() == "1.1"
+
+    def _head_without_offer(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _open_websocket(self, following: bytes) -> None:
+        """Hand the connection over to the WebSocket protocol.
+
+        It gets the handshake as it was parsed here, so that the bounds of its head are those of HTTP.
+        """
+        for name, value in self.headers:
+            if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
+                self._refuse(_bad_request("a WebSocket handshake has no body"))
+                return
+        url = httptools.parse_url(self.url)
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers]
+        request = Request(
+            path=((url.path or b"/") + (b"?" + url.query if url.query else b"")).decode("latin-1"),
+            headers=Headers(headers),
+            method=self.parser.get_method().decode("latin-1"),
+        )
+        self._receiving.stop()
+        self.connections.discard(self)
+        protocol = cast("type[WebSocketProtocol]", self.ws_protocol_class)(
+            config=self.config, server_state=self.server_state, app_state=self.app_state
+        )
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
+        protocol.open(request, following)
 
     def on_message_begin(self) -> None:
         """Count a new head."""
         super().on_message_begin()
         self._in_head = True
-        self._received = self._parsed = 0
+        self._parsed = 0
 
     def on_url(self, url: bytes) -> None:
         """Count the request's line."""
@@ -152,33 +231,30 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin the request."""
+        """Begin the request, unless it offers another protocol (see `_parse`)."""
+        if self.parser.should_upgrade():
+            return
         self._in_head = False
-        before = self.cycle
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # HTTP/1.0 has no such answer (RFC 9110 10.1.1)
         super().on_headers_complete()
-        if self.cycle is not before and self.scope["method"] != "HEAD":
-            self.cycle.transport = HeadWithBody(self.transport)
-        if self._stopping and self.cycle is not None:
-            self.cycle.keep_alive = False
+        cycle = self.cycle
+        if self._stopping:
+            cycle.keep_alive = False
+        if cycle.waiting_for_100_continue:
+            cycle.transport = cast("asyncio.Transport", ExpectingResponseTransport(self.transport, cycle))
+        elif self.scope["method"] != "HEAD":
+            cycle.transport = cast("asyncio.Transport", ResponseTransport(self.transport))
 
     def on_message_complete(self) -> None:
         """The client has sent its part; one that was answered before may send another request."""
+        if self.parser.should_upgrade():
+            return
+        self._received = 0
         self._receiving.stop()
         super().on_message_complete()
-        if self.cycle is not None and self.cycle.response_complete:
+        if self.cycle.response_complete:
             self._receiving.start()
-
-    def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over, with its time to say something."""
-        self._receiving.stop()
-        super().handle_websocket_upgrade()
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what the parser refused, which may be our doing."""
-        if self._parsed > self._limits.max_header_size:
-            self._refuse(431)
-        else:
-            super().send_400_response(msg)
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, even one whose client never reads its last answer."""
@@ -195,7 +271,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             self.loop.call_later(min(_LINGER, self._limits.drain_time), self._close_if_idle)
             return
         super().shutdown()
-        if self.cycle is not None and self.cycle.chunked_encoding:
+        if self.cycle.chunked_encoding:
             self.loop.call_later(drain_delay(self._limits), self.transport.close)
 
     def _is_idle(self) -> bool:
@@ -208,7 +284,23 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._parsed += size
         if self._parsed > self._limits.max_header_size:
-            raise HeadTooLargeError  # the parser turns it into send_400_response
+            raise HeadTooLargeError  # which reaches `data_received` as the context of a HttpParserError
+
+    def _head_too_large(self) -> HTTPError:
+        return _refusal(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            f"the request's line and headers may have {self._limits.max_header_size} bytes at most",
+        )
+
+    def _explain(self, error: httptools.HttpParserError) -> HTTPError:
+        """What to answer to a request that the parser, or one of its callbacks here, has refused."""
+        cause = error.__context__
+        if isinstance(cause, HeadTooLargeError):
+            return self._head_too_large()
+        if cause is None:
+            return _bad_request(f"not valid HTTP/1.1: {error}")
+        self.logger.debug("the target of a request can't be read", exc_info=cause)
+        return _bad_request("not valid HTTP/1.1: the request's target can't be read")
 
     def _give_up_receiving(self) -> None:
         silent = self.cycle is None and not self._received and not self._parsed
@@ -216,51 +308,65 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         if silent or answered:
             self.transport.close()
         else:
-            self._refuse(408)
+            seconds = self._limits.receive_timeout
+            self._refuse(
+                _refusal(HTTPStatus.REQUEST_TIMEOUT, f"the request didn't come whole within {seconds:g} s")
+            )
 
-    def _refuse(self, status: int) -> None:
-        """Answer without the application, and read no further.
-
-        The connection stays half open for a moment: closing it over data that nobody has read would reset
-        it, and the client might never see why.
-        """
+    def _refuse(self, error: HTTPError) -> None:
+        """Answer without the application, and read no further. Earlier requests are answered first."""
         self._refused = True
         self._receiving.stop()
-        if self.cycle is not None and not self.cycle.response_complete:
+        response = ASGIResponse(
+            error.result.render(), error.status, {"connection": "close"}, "application/json"
+        )
+        if not self._is_idle() and self._in_head:
+            self.cycle.keep_alive = False
+            return
+        if self.pipeline:  # the body of the newest request is at fault, which waits for its turn
+            self.pipeline[0] = (self.cycle, cast("ASGI3Application", response))
+            return
+        if not self._is_idle():
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        lines = [
+            b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *response.raw_headers)
+        ]
+        self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", response.body]))
+        # Closing over data that nobody has read would reset the connection, and the client might never see
+        # why: so it stays half open for a moment.
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER, self.transport.close)
 
 
-class HeadWithBody(asyncio.Transport):
+class ResponseTransport:
     """A transport for one response, which sends the head together with what comes first of the body.
 
     uvicorn writes them one after the other, and each write is a system call and a packet: a tenth of a small
     query's time. A body without a stated length isn't waited for: it may be events, and slow in coming.
+    Everything but writing and closing is the connection's own transport's.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__()
         self._transport = transport
         self._head = b""
         self._begun = False
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
         """Send, or keep a head until there is something to send with it."""
         if self._head:
             self._transport.writelines((self._head, data))
             self._head = b""
-        elif self._begun or data[:12] == _CONTINUE:
+        elif self._begun or _STREAMED in data:
+            self._begun = True
             self._transport.write(data)
         else:
             self._begun = True
-            if _STREAMED in bytes(data):
-                self._transport.write(data)
-            else:
-                self._head = bytes(data)
+            self._head = data
 
     def close(self) -> None:
         """Send what is left, and close."""
@@ -269,14 +375,93 @@ class HeadWithBody(asyncio.Transport):
         self._transport.close()
 
 
+class ExpectingResponseTransport(ResponseTransport):
+    """The transport of a response whose client waits for "100 Continue" before it sends the body.
+
+    A client that is refused instead may send the body all the same, or not: what comes next could be either.
+    So the connection ends with such a response.
+    """
+
+    def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
+        super().__init__(transport)
+        self._cycle = cycle
+        self._keep_alive = cycle.keep_alive
+        cycle.keep_alive = False
+
+    def write(self, data: bytes) -> None:
+        """Send "100 Continue" at once, and the response as always."""
+        if data.startswith(_CONTINUE):
+            self._transport.write(data)
+            self._cycle.keep_alive = self._keep_alive
+        else:
+            super().write(data)
+
+
+class WebSocketHandshake(ServerProtocol):
+    """websockets' protocol without its HTTP parser, and with errors in GraphQL's format."""
+
+    parse = Protocol.parse
+
+    def accept(self, request: Request) -> Response:
+        """The response to a handshake. A version that nobody speaks any more is told which one we do."""
+        response = super().accept(request)
+        exception = self.handshake_exc
+        if isinstance(exception, InvalidHeader) and exception.name == "Sec-WebSocket-Version":
+            response = self.reject(HTTPStatus.UPGRADE_REQUIRED, f"{exception}: use 13")
+            response.headers["Upgrade"] = "websocket"
+            response.headers["Sec-WebSocket-Version"] = "13"
+        return response
+
+    def reject(self, status: HTTPStatus | int, text: str) -> Response:
+        """A response that refuses the handshake."""
+        status = HTTPStatus(status)
+        response = super().reject(status, "")
+        response.body = _refusal(status, text.strip() or status.phrase).result.render()
+        del response.headers["Content-Length"], response.headers["Content-Type"]
+        response.headers["Content-Length"] = str(len(response.body))
+        response.headers["Content-Type"] = "application/json"
+        return response
+
+
 class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
     """A WebSocket that waits for no client for ever, and takes its time to stop.
 
-    It takes whole frames too (`frames.FRAMES`).
+    It begins with a handshake that `HTTPProtocol` has read, and takes whole frames too (`frames.FRAMES`).
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn = WebSocketHandshake(
+            extensions=self.conn.available_extensions,
+            max_size=self.config.ws_max_size,
+            logger=self.conn.logger,
+        )
+        self._opening = Timer(self._limits.receive_timeout, self._abort)
+        self._early = b""
+
+    def open(self, request: Request, early: bytes) -> None:
+        """Answer a handshake. What comes before the answer, `early` or later, waits for it."""
+        self._early = early
+        self._opening.start()
+        self.transport.pause_reading()
+        self.handle_connect(request)
+
+    def start_keepalive(self) -> None:
+        """The application has accepted the handshake."""
+        super().start_keepalive()
+        self._opening.stop()
+        self.transport.resume_reading()
+        if self._early:
+            self.data_received(self._early)
+            self._early = b""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timers."""
+        self._opening.stop()
+        super().connection_lost(exc)
+
     def handle_connect(self, event: Request) -> None:
-        """Tell the application what this server can do."""
+        """Start the application, and tell it what this server can do."""
         super().handle_connect(event)
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             self.scope["extensions"][FRAMES] = {}
@@ -311,6 +496,15 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
     def _close(self) -> None:
         if not self.disconnected:
             super().shutdown()
+
+
+def _refusal(status: HTTPStatus, message: str) -> HTTPError:
+    """An error of HTTP alone, whose code is the status' name."""
+    return HTTPError(status, status.name, message)
+
+
+def _bad_request(message: str) -> HTTPError:
+    return _refusal(HTTPStatus.BAD_REQUEST, message)
 
 
 def limits_of(config: uvicorn.Config) -> TransportLimits:

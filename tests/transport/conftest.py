@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from graphql_api.gateway.gateway import TransportLimits
@@ -48,15 +50,23 @@ class Served:
 def serving(
     *,
     settings: dict[str, Any] | None = None,
-    socket_protocol: type[WebSocketsSansIOProtocol] | None = None,
+    app: ASGIApp | None = None,
+    stock_protocols: bool = False,
     **options: Any,
 ) -> Iterator[Served]:
-    """Serve in a thread, with an event loop of its own."""
+    """Serve in a thread, with an event loop of its own: `app`, or what `create_app` makes with `options`.
+
+    `stock_protocols` are uvicorn's own.
+    """
     world = World()
     chosen = Settings(**{"port": 0} | (settings or {}))
-    config = configure(lambda: create_app(world, TransportLimits.from_settings(chosen), **options), chosen)
-    if socket_protocol is not None:
-        config.ws = socket_protocol
+
+    def factory() -> ASGIApp:
+        return app or create_app(world, TransportLimits.from_settings(chosen), **options)
+
+    config = configure(factory, chosen)
+    if stock_protocols:
+        config.http, config.ws = HttpToolsProtocol, WebSocketsSansIOProtocol
     listening = config.bind_socket()
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -1,7 +1,6 @@
 import asyncio
 
 import pytest
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -18,7 +17,7 @@ async def test_a_subscription_sends_each_event_and_its_end(served: Served) -> No
 
 
 async def test_a_server_that_knows_no_frames_is_sent_messages(serve: Serve) -> None:
-    async with connected(serve(socket_protocol=WebSocketsSansIOProtocol)) as socket:
+    async with connected(serve(stock_protocols=True)) as socket:
         await ask(socket, 'a"ü', "subscription { count(to: 2) }")
         assert [(await hear(socket)).get("payload") for _ in range(3)] == [
             {"data": {"count": "0"}},
@@ -28,7 +27,7 @@ async def test_a_server_that_knows_no_frames_is_sent_messages(serve: Serve) -> N
 
 
 async def test_progress_is_a_ping_between_the_events(serve: Serve, served: Served) -> None:
-    for server in (served, serve(socket_protocol=WebSocketsSansIOProtocol)):
+    for server in (served, serve(stock_protocols=True)):
         async with connected(server) as socket:
             await ask(socket, "a", "subscription { resting }")
             first, progress, second = [await hear(socket) for _ in range(3)]

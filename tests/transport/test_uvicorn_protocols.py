@@ -1,34 +1,12 @@
 import asyncio
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
+from graphql_api.transport.uvicorn_protocols import ResponseTransport
 from tests.transport.conftest import Serve, Served, until
-
-HEAD = b"POST /graphql HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-BODY = b'{"query": "{ hello }"}'
-REQUEST = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
-ANSWER = b'{"data":{"hello":"hello world"}}'
-
-
-@asynccontextmanager
-async def dialled(served: Served) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    host, port = served.host.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 24)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-
-
-async def status(reader: asyncio.StreamReader) -> int:
-    return int((await reader.readline()).split()[1])
-
-
-async def whole(reader: asyncio.StreamReader) -> bytes:
-    """All that comes until the server closes the connection."""
-    return await reader.read()
+from tests.transport.raw import ANSWER, BODY, HEAD, REQUEST, dialled, status, whole
 
 
 async def test_several_requests_share_a_connection(served: Served) -> None:
@@ -251,3 +229,66 @@ async def test_an_upgrade_without_its_key_is_a_bad_request(served: Served) -> No
     async with dialled(served) as (reader, writer):
         writer.write(b"GET /graphql HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
         assert await status(reader) == 400
+
+
+HEAD_OF_TWO = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
+STREAM = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+class Wire:
+    """A response's transport, and what has come out at the other end."""
+
+    def __init__(self, response: ResponseTransport, peer: socket.socket) -> None:
+        self.response = response
+        self.peer = peer
+
+    def read(self) -> bytes:
+        try:
+            return self.peer.recv(65536)
+        except BlockingIOError:
+            return b""
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    yield Wire(ResponseTransport(transport), theirs)
+    transport.abort()
+    theirs.close()
+
+
+async def test_a_head_waits_for_its_body(wire: Wire) -> None:
+    wire.response.write(HEAD_OF_TWO)
+    assert wire.read() == b""
+    wire.response.write(b"{}")
+    assert wire.read() == HEAD_OF_TWO + b"{}"
+
+
+async def test_what_follows_goes_out_at_once(wire: Wire) -> None:
+    wire.response.write(HEAD_OF_TWO)
+    wire.response.write(b"{")
+    wire.read()
+    wire.response.write(b"}")
+    assert wire.read() == b"}"
+
+
+async def test_a_head_without_a_body_goes_out_with_its_end(wire: Wire) -> None:
+    wire.response.write(HEAD_OF_TWO)
+    wire.response.write(b"")
+    assert wire.read() == HEAD_OF_TWO
+
+
+async def test_a_head_goes_out_before_the_connection_closes(wire: Wire) -> None:
+    wire.response.write(HEAD_OF_TWO)
+    wire.response.close()
+    await asyncio.sleep(0)
+    assert wire.read() == HEAD_OF_TWO
+
+
+async def test_the_head_of_a_stream_does_not_wait_for_its_first_event(wire: Wire) -> None:
+    wire.response.write(STREAM)
+    assert wire.read() == STREAM
+    wire.response.write(b"an event")
+    assert wire.read() == b"an event"

@@ -1,0 +1,243 @@
+"""Where a request ends. What was sent as one request's body must never run as another request."""
+
+import asyncio
+import json
+import shutil
+from asyncio.subprocess import PIPE
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.transport.conftest import Served, until
+from tests.transport.raw import ANSWER, BODY, HEAD, REQUEST, dialled, whole
+
+GET = b"GET /graphql HTTP/1.1\r\nHost: a\r\n"
+MUTATION = b'{"query": "mutation { write }"}'
+HIDDEN = HEAD + b"Content-Length: %d\r\n\r\n" % len(MUTATION) + MUTATION
+"""A request that a server would run that misjudges where the one before ends."""
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+WEBSOCKET = (
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Protocol: graphql-transport-ws\r\n"
+)
+
+
+def with_length(body: bytes) -> bytes:
+    return b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def chunked(body: bytes) -> bytes:
+    return b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+
+async def answers(served: Served, sent: bytes) -> bytes:
+    """All that comes back for what is sent, until the connection ends or a last request is answered."""
+    async with dialled(served) as (reader, writer):
+        writer.write(sent)
+        await writer.drain()
+        last = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        writer.write(last)
+        return await whole(reader)
+
+
+def statuses(answer: bytes) -> list[int]:
+    return [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
+
+
+@pytest.mark.parametrize("frame", [with_length, chunked])
+@pytest.mark.parametrize(
+    "offer",
+    [
+        H2C,
+        b"Connection: keep-alive, Upgrade\r\nUpgrade: TLS/1.0\r\n",
+        b"Connection: keep-alive\r\nConnection: upgrade\r\nUpgrade: foo/2\r\n",
+        b"Connection: Upgrade\r\nUpgrade: h2c, websocket\r\n",
+        b"Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n",
+        b"Connection: Upgrade\r\nUpgrade:\r\n",
+        b"Connection: upgrade\r\n",
+        b"Upgrade: h2c\r\n",
+    ],
+    ids=["h2c", "TLS", "two lines", "a list", "two offers", "nothing", "no offer", "not for this connection"],
+)
+async def test_an_offer_of_another_protocol_is_served_as_if_it_had_not_been_made(
+    served: Served, offer: bytes, frame: Callable[[bytes], bytes]
+) -> None:
+    answer = await answers(served, HEAD + offer + frame(BODY) + REQUEST)
+    assert statuses(answer) == [200, 200, 200]
+    assert answer.count(ANSWER) == 2
+
+
+async def test_an_offer_is_served_however_its_bytes_arrive(served: Served) -> None:
+    sent = HEAD + H2C + with_length(BODY)
+    async with dialled(served) as (reader, writer):
+        for position in range(len(sent)):
+            writer.write(sent[position : position + 1])
+            await writer.drain()
+            await asyncio.sleep(0)
+        assert (await reader.readuntil(ANSWER)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_an_offer_for_the_last_request_of_a_connection_is_served_too(
+    served: Served, version: bytes
+) -> None:
+    head = HEAD.replace(b"1.1", version) + b"Connection: close, Upgrade\r\nUpgrade: h2c\r\n"
+    assert statuses(await answers(served, head + with_length(BODY))) == [200]
+
+
+async def test_an_offer_that_takes_part_in_a_pipeline_is_answered_in_its_place(served: Served) -> None:
+    answer = await answers(served, (REQUEST + HEAD + H2C + with_length(MUTATION)) * 3)
+    assert statuses(answer) == [200] * 7
+    assert [answer.find(b'{"write":%d}' % number) > 0 for number in (1, 2, 3)] == [True] * 3
+
+
+@pytest.mark.parametrize("frame", [with_length, chunked])
+@pytest.mark.parametrize("offer", [b"", H2C, WEBSOCKET], ids=["no offer", "h2c", "websocket"])
+async def test_a_request_that_is_sent_as_a_body_is_not_run(
+    served: Served, offer: bytes, frame: Callable[[bytes], bytes]
+) -> None:
+    answer = await answers(served, HEAD + offer + frame(HIDDEN))
+    assert statuses(answer)[0] == 400
+    assert served.world.started == 0
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        HEAD + b"Transfer-Encoding: chunked\r\n" + with_length(b"0\r\n\r\n" + HIDDEN),
+        HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+        HEAD + b"Content-Length: 0\r\n" + with_length(HIDDEN),
+        HEAD + b"Content-Length: 0, %d\r\n\r\n" % len(HIDDEN) + HIDDEN,
+        HEAD + b"Content-Length: +0\r\n\r\n" + HIDDEN,
+        HEAD + b"Content-Length : 0\r\n\r\n" + HIDDEN,
+        HEAD + b"Transfer-Encoding: identity\r\n\r\n" + HIDDEN,
+        HEAD + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+        HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" + HIDDEN,
+        HEAD + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n-0\r\n\r\n" + HIDDEN,
+        HEAD.replace(b"\r\n", b"\n") + b"Content-Length: 0\n\n" + HIDDEN,
+        GET + WEBSOCKET + with_length(HIDDEN),
+        GET + WEBSOCKET + chunked(HIDDEN),
+        b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n" + HIDDEN,
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + HIDDEN,
+    ],
+)
+async def test_a_request_whose_end_is_in_doubt_is_refused_and_nothing_behind_it_is_run(
+    served: Served, sent: bytes
+) -> None:
+    answer = await answers(served, sent)
+    assert statuses(answer) in ([400], [501])
+    assert b"connection: close" in answer
+    assert b'"extensions":{"code":' in answer
+    assert served.world.started == 0
+
+
+@pytest.mark.parametrize("before", [b"", REQUEST], ids=["first", "in a pipeline"])
+async def test_what_follows_a_websocket_handshake_is_not_run_as_a_request(
+    served: Served, before: bytes
+) -> None:
+    async with dialled(served) as (reader, writer):
+        writer.write(before + GET + WEBSOCKET + b"\r\n" + HIDDEN)
+        await whole(reader)
+    assert served.world.started == 0
+
+
+async def test_garbage_behind_a_request_does_not_take_its_answer(served: Served) -> None:
+    body = b'{"query": "{ slow(seconds: 0.1) }"}'
+    async with dialled(served) as (reader, writer):
+        writer.write(HEAD + with_length(body) + b"garbage\r\n\r\n")
+        answer = await whole(reader)
+    assert statuses(answer) == [200]
+    assert answer.endswith(b'{"data":{"slow":"done"}}')
+
+
+async def test_a_broken_body_behind_a_request_is_refused_in_its_place(served: Served) -> None:
+    body = b'{"query": "{ slow(seconds: 0.1) }"}'
+    async with dialled(served) as (reader, writer):
+        writer.write(HEAD + with_length(body) + HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
+        answer = await whole(reader)
+    assert statuses(answer) == [200, 400]
+    assert served.world.finished == 1
+
+
+async def test_a_long_body_does_not_count_for_the_head_behind_it(served: Served) -> None:
+    body = BODY + b" " * 40_000
+    async with dialled(served) as (reader, writer):
+        writer.write(HEAD + with_length(body) + REQUEST[:20])
+        await reader.readuntil(ANSWER)
+        writer.write(REQUEST[20:])
+        await reader.readuntil(ANSWER)
+
+
+async def test_a_client_that_expects_to_continue_is_asked_for_the_body(served: Served) -> None:
+    async with dialled(served) as (reader, writer):
+        for _ in range(2):
+            writer.write(HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BODY))
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(BODY)
+            assert (await reader.readuntil(ANSWER)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("head", "refused"),
+    [
+        (HEAD + b"Content-Length: 10000000\r\n", 413),
+        (HEAD.replace(b"json", b"xml") + b"Content-Length: 10\r\n", 415),
+        (HEAD.replace(b"/graphql", b"/nowhere") + b"Content-Length: 10\r\n", 404),
+    ],
+)
+async def test_a_body_that_is_refused_beforehand_is_not_asked_for(
+    served: Served, head: bytes, refused: int
+) -> None:
+    # A client may send the body all the same, or go on with its next request: so the connection ends.
+    async with dialled(served) as (reader, writer):
+        writer.write(head + b"Expect: 100-continue\r\n\r\n")
+        answer = await whole(reader)
+    assert statuses(answer) == [refused]
+    assert b"connection: close" in answer
+
+
+async def test_a_client_of_http_1_0_is_not_told_to_continue(served: Served) -> None:
+    async with dialled(served) as (reader, writer):
+        writer.write(HEAD.replace(b"1.1", b"1.0") + b"Expect: 100-continue\r\n" + with_length(BODY))
+        assert statuses(await whole(reader)) == [200]
+
+
+async def test_a_process_that_stops_ends_a_connection_that_expected_to_continue(served: Served) -> None:
+    async with dialled(served) as (reader, writer):
+        writer.write(HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BODY))
+        await reader.readuntil(b"\r\n\r\n")
+        (protocol,) = served.server.server_state.connections
+        protocol.shutdown()
+        writer.write(BODY)
+        answer = await whole(reader)
+    assert answer.endswith(ANSWER)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--expect100-timeout", "30", "-H", "Expect: 100-continue"), ("--http2",), ("--http1.0",)],
+    ids=lambda options: options[0],
+)
+async def test_curl_is_served(served: Served, options: tuple[str, ...]) -> None:
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("needs curl")
+    body = BODY.decode() + " " * 100_000
+    arguments = ("-sS", "-m", "20", "-H", "Content-Type: application/json", "-d", "@-", *options, served.url)
+    process = await asyncio.create_subprocess_exec(curl, *arguments, stdin=PIPE, stdout=PIPE)
+    output, _ = await process.communicate(body.encode())
+    assert json.loads(output) == json.loads(ANSWER)
+
+
+async def test_javas_client_is_served(served: Served) -> None:
+    java = shutil.which("java")
+    if java is None:
+        pytest.skip("needs Java")
+    process = await asyncio.create_subprocess_exec(
+        java, Path(__file__).parent / "java" / "Client.java", served.url, stdout=PIPE
+    )
+    output, _ = await process.communicate()
+    assert output.decode().splitlines() == ["200 " + ANSWER.decode()] * 4
+    await until(lambda: not served.server.server_state.tasks)
