@@ -126,9 +126,14 @@ def _operand(value: Any, path: str) -> Any:
 
 def storable(text: str, argument: str) -> str:
     """A text that PostgreSQL can hold. Raises BadInputError for NUL and lone surrogates."""
-    if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_storable(text):
         raise BadInputError(argument, "has a character that no stored text has")
     return text
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can hold a text: it has neither NUL nor lone surrogates."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def name_of(part: StrawberryField) -> str:

@@ -1,21 +1,20 @@
 """Pages: what first, after, last, before, filter and orderBy ask for, checked and made hashable."""
 
 import base64
-import binascii
 import re
+from calendar import isleap
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
+from dataclasses import dataclass, field
+from datetime import MAXYEAR, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Column, DateTime, Integer, Numeric
+from sqlalchemy import Column, DateTime, Integer, Numeric, String
 
 from graphql_api.relational.context import Row
 from graphql_api.relational.eager_joins import EagerJoin
 from graphql_api.relational.errors import BadInputError
-from graphql_api.relational.filters import MATCH_ALL, Predicate, Values, storable
+from graphql_api.relational.filters import MATCH_ALL, Predicate, Values, is_storable
 from graphql_api.relational.scalars import parse_decimal, parse_id
 
 DEFAULT_SIZE = 25
@@ -28,21 +27,16 @@ class SortOrder:
 
     column: Column[Any]
     descending: bool = True
+    name: str = field(init=False, repr=False, compare=False)
+    """What cursors of this order carry, so that they are taken for no other: `trades.entry_time-`."""
 
-    @property
-    def name(self) -> str:
-        """What a cursor says to be of this order."""
-        return f"{self.column.name}{'-' if self.descending else '+'}"
+    def __post_init__(self) -> None:
+        name = f"{self.column.table.name}.{self.column.name}{'-' if self.descending else '+'}"
+        object.__setattr__(self, "name", name)
 
-
-# A moment as PostgreSQL prints it, the years included that RFC 3339 has no room for.
-_STORED = re.compile(
-    r"-?infinity|(\d{4,6})(-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?[+-]\d\d(:\d\d){0,2})( BC)?", re.ASCII
-)
-_A_LEAP_YEAR = "2000"
 
 CursorKey = tuple[Any, str]
-"""A row's place in an order: its sort key as `postgres.tables.sort_key` computes it, and its id."""
+"""What a cursor holds of a row: its sort key as `postgres.tables.sort_key` computes it, and its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +77,8 @@ class PageRequest:
             order=order,
             size=first or last or DEFAULT_SIZE,
             backward=last is not None,
-            after=_position(arguments, "after", order),
-            before=_position(arguments, "before", order),
+            after=_cursor_key(arguments, "after", order),
+            before=_cursor_key(arguments, "before", order),
             shape=shape,
             values=values,
             projection=projection,
@@ -100,51 +94,77 @@ class PageRequest:
         return base64.urlsafe_b64encode(payload).rstrip(b"=").decode()
 
 
-def _position(arguments: Mapping[str, Any], name: str, order: SortOrder) -> CursorKey | None:
+# A moment as PostgreSQL prints it, the years included that RFC 3339 has no room for.
+_STORED_MOMENT = re.compile(
+    r"-?infinity|(?P<year>\d{4}|[1-9]\d{4,5})-(?P<day>\d\d-\d\d) (?P<time>\d\d:\d\d:\d\d(\.\d{1,6})?)"
+    r"(?P<offset>[+-](0\d|1[0-5])(:[0-5]\d){0,2})(?P<era> BC)?",
+    re.ASCII,
+)
+_LAST_YEAR, _FIRST_YEAR_BC, _FIRST_DAY_BC = 294_276, 4714, "11-24"
+"""Between which PostgreSQL keeps moments."""
+
+
+def _cursor_key(arguments: Mapping[str, Any], name: str, order: SortOrder) -> CursorKey | None:
+    """What the cursor in an argument holds; None without one. Raises BadInputError.
+
+    PostgreSQL can compare whatever it returns: a cursor that was made up is a place like any other, or is
+    refused.
+    """
     text = arguments.get(name)
     if text is None:
         return None
     try:
         payload = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True))
-        made_for, value, id_ = payload
-        if made_for == order.name:
-            return _key(value, order.column, name), parse_id(id_, name)
-    except (ValueError, TypeError, AttributeError, binascii.Error, BadInputError):
-        raise BadInputError(name, "is not a cursor that this list gave out") from None
-    raise BadInputError(name, "is a cursor of another order; start again, or keep orderBy as it was")
+        match payload:
+            case [order.name, value, str(id_)]:
+                return _sort_key(value, order.column), parse_id(id_, name)
+            case [str(other), _, str()] if other.startswith(f"{order.column.table.name}."):
+                is_other_order = True
+            case _:
+                is_other_order = False
+    except (ValueError, BadInputError):
+        is_other_order = False
+    if is_other_order:
+        raise BadInputError(name, "is a cursor of another order; start again, or keep orderBy as it was")
+    raise BadInputError(name, "is not a cursor that this list gave out")
 
 
-def _key(value: Any, column: Column[Any], name: str) -> Any:
+def _sort_key(value: Any, column: Column[Any]) -> Any:
     """A row's value as the sort key it has in SQL. Raises ValueError if it can't be this column's."""
-    match column.type:
-        case Numeric():
-            return "-Infinity" if value is None else _checked(value, str, parse_decimal)
-        case DateTime():
-            return "-infinity" if value is None else _moment(value)
-        case Integer():
-            return -(2**31) if value is None else _checked(value, int, _int4)
-        case _:
-            return "" if value is None else storable(_checked(value, str, str), name)
+    match column.type, value:
+        case Numeric(), None:
+            return "-Infinity"
+        case Numeric(), str():
+            parse_decimal(value)
+            return value
+        case DateTime(), None:
+            return "-infinity"
+        case DateTime(), str() if _is_storable_moment(value):
+            return value
+        case Integer(), None:
+            return -(2**31)
+        case Integer(), int() if type(value) is int and -(2**31) <= value < 2**31:
+            return value
+        case String(), None:
+            return ""
+        case String(), str() if is_storable(value):
+            return value
+    raise ValueError
 
 
-def _checked(value: Any, kind: type, parse: Any) -> Any:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError
-    parsed: datetime | Decimal | int | str = parse(value)
-    return value if isinstance(parsed, datetime | Decimal) else parsed
-
-
-def _moment(value: str) -> str:
-    stored = _STORED.fullmatch(value)
-    if stored is None:
-        raise ValueError
-    year, rest, *_, era = stored.groups()
-    if rest is not None:
-        datetime.fromisoformat((_A_LEAP_YEAR if era or len(year) > len(_A_LEAP_YEAR) else year) + rest)
-    return value
-
-
-def _int4(value: int) -> int:
-    if not -(2**31) <= value < 2**31:
-        raise ValueError
-    return value
+def _is_storable_moment(text: str) -> bool:
+    """Whether a text is a moment as PostgreSQL prints it. Raises ValueError for a day that doesn't exist."""
+    parts = _STORED_MOMENT.fullmatch(text)
+    if parts is None:
+        return False
+    if parts["year"] is None:
+        return True  # an infinity
+    year, is_bc = int(parts["year"]), parts["era"] is not None
+    if is_bc or year > MAXYEAR:
+        kept = (-year, parts["day"]) >= (-_FIRST_YEAR_BC, _FIRST_DAY_BC) if is_bc else year <= _LAST_YEAR
+        if year == 0 or not kept or parts["offset"] != "+00":
+            return False
+        # Python's calendar has no such year: one of the same length stands in for it.
+        year = 2000 if isleap(1 - year if is_bc else year) else 2001
+    datetime.fromisoformat(f"{year:04}-{parts['day']} {parts['time']}{parts['offset']}")
+    return True

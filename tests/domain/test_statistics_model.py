@@ -15,7 +15,7 @@ from tests.domain import statistics_model as model
 from tests.domain.statistics_desks import ACCOUNTS, ANCHORS, STRATEGIES, TENANT, Desk, desks, store
 from tests.domain.statistics_model import Trade
 
-MATCH_ALL = """
+ALL_FIELDS = """
 fragment Everything on TradeStats {
   tradesCount wins losses breakeven excludedTrades winRate netPnl grossProfit grossLoss profitFactor
   expectancy averageWin averageLoss volume averageDuration maxDrawdown maxDrawdownPct
@@ -71,7 +71,7 @@ async def test_the_whole_tenant_agrees_with_the_model(
     graph: Graph, connection: "asyncpg.Connection", desk: Desk, chosen: dict[str, Any]
 ) -> None:
     await store(connection, desk)
-    query = f"query ({HEAD}) {{ viewer {{ user {{ stats {{ ...Everything }} }} }} }} {MATCH_ALL}"
+    query = f"query ({HEAD}) {{ viewer {{ user {{ stats {{ ...Everything }} }} }} }} {ALL_FIELDS}"
     answer = await graph.as_(trader(str(TENANT))).ask(query, chosen)
 
     assert comparable(answer.data["viewer"]["user"]["stats"]) == expected(desk.trades, chosen)
@@ -88,7 +88,7 @@ async def test_accounts_and_sessions_agree_with_the_model(
         id stats {{ ...Everything }}
         sessions {{ nodes {{ id stats {{ ...Everything }} }} }}
       }} }}
-    }} {MATCH_ALL}"""
+    }} {ALL_FIELDS}"""
     answer = await graph.as_(trader(str(TENANT))).ask(query, chosen)
 
     for account in answer.data["accounts"]["nodes"]:
@@ -105,7 +105,7 @@ async def test_strategies_agree_with_the_model(
     graph: Graph, connection: "asyncpg.Connection", desk: Desk, chosen: dict[str, Any]
 ) -> None:
     await store(connection, desk)
-    query = f"query ({HEAD}) {{ strategies {{ nodes {{ id stats {{ ...Everything }} }} }} }} {MATCH_ALL}"
+    query = f"query ({HEAD}) {{ strategies {{ nodes {{ id stats {{ ...Everything }} }} }} }} {ALL_FIELDS}"
     answer = await graph.as_(trader(str(TENANT))).ask(query, chosen)
 
     assert len(answer.data["strategies"]["nodes"]) == len(STRATEGIES)
@@ -133,7 +133,7 @@ async def test_a_range_takes_its_start_and_leaves_its_end(
     end = None if length is None else (begin or ANCHORS[0]) + timedelta(seconds=length)
     query = f"""query ({HEAD}, $range: TimeRange) {{
       accounts {{ nodes {{ id stats(range: $range) {{ ...Everything }} }} }}
-    }} {MATCH_ALL}"""
+    }} {ALL_FIELDS}"""
     range_ = {"from": begin and model.instant(begin), "to": end and model.instant(end)}
     answer = await graph.as_(trader(str(TENANT))).ask(query, chosen | {"range": range_})
 
@@ -179,7 +179,7 @@ async def test_a_list_agrees_with_the_model_over_its_whole_filter(
     query = f"""query ({HEAD}, $filter: TradeFilter) {{
       trades(first: 1, filter: $filter) {{ stats {{ ...Everything }} }}
       accounts {{ nodes {{ id trades(first: 1, filter: $filter) {{ stats {{ ...Everything }} }} }} }}
-    }} {MATCH_ALL}"""
+    }} {ALL_FIELDS}"""
     answer = await graph.as_(trader(str(TENANT))).ask(query, chosen | {"filter": given_filter})
 
     fitting = [trade for trade in desk.trades if fits(trade)]
@@ -195,7 +195,7 @@ async def test_trades_of_no_session_and_sessions_of_no_account_count_for_operato
     graph: Graph, connection: "asyncpg.Connection", desk: Desk, chosen: dict[str, Any]
 ) -> None:
     await store(connection, desk)
-    query = f"query ({HEAD}) {{ trades(first: 1) {{ stats {{ ...Everything }} }} }} {MATCH_ALL}"
+    query = f"query ({HEAD}) {{ trades(first: 1) {{ stats {{ ...Everything }} }} }} {ALL_FIELDS}"
     answer = await graph.as_(operator()).ask(query, chosen)
 
     assert comparable(answer.data["trades"]["stats"]) == expected(desk.trades, chosen)

@@ -146,9 +146,10 @@ NO_CURSOR = "after: is not a cursor that this list gave out"
         ({"after": "no cursor"}, NO_CURSOR),
         ({"after": ""}, NO_CURSOR),
         ({"after": "bnVsbA"}, NO_CURSOR),
-        ({"after": cursor("entry_time-", "yesterday", NO_TENANT)}, NO_CURSOR),
-        ({"after": cursor("entry_time-", NOW, "no id")}, NO_CURSOR),
-        ({"before": cursor(1, 2, 3)}, OTHER_ORDER),
+        ({"after": cursor("trades.entry_time-", "yesterday", NO_TENANT)}, NO_CURSOR),
+        ({"after": cursor("trades.entry_time-", NOW, "no id")}, NO_CURSOR),
+        ({"after": cursor(1, 2, 3)}, NO_CURSOR),
+        ({"before": cursor("trades.pnl+", None, NO_TENANT)}, OTHER_ORDER),
     ],
 )
 async def test_a_bad_argument_is_named_with_its_rule(
