@@ -1,6 +1,8 @@
 """The two views, served with the ids that they leave out."""
 
 from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
 
 import asyncpg
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from graphql_api.identity.viewer import Viewer
 from tests import factories
 from tests.asking import Graph, operator, trader
+from tests.factories import NOW
 
 
 @pytest.mark.parametrize("viewer", [trader, operator])
@@ -50,16 +53,40 @@ async def test_a_view_gives_no_more_rows_than_asked_for(
     assert len(answer.data["accountPerformance"]) == 2
 
 
-async def test_active_strategies_performance_is_the_views_rows(
+async def test_active_strategies_performance_is_the_views_rows_with_their_own_ids(
     graph: Graph, connection: "asyncpg.Connection"
 ) -> None:
     active = await factories.strategy(connection, name="Active")
-    retired = await factories.strategy(connection, is_active=False)
-    for strategy in (active, active, retired):
+    others = [await factories.strategy(connection, is_active=is_active) for is_active in (False, None)]
+    begin, end = NOW - timedelta(days=1), NOW
+    old = await factories.performance(connection, active, timestamp=begin, win_rate=Decimal("0.25"))
+    new = await factories.performance(connection, active, period_start=begin, period_end=end)
+    undated = await factories.performance(connection, active, timestamp=None, trades_count=7)
+    for strategy in others:
         await factories.performance(connection, strategy)
+    view = await connection.fetch(
+        "SELECT id, name, win_rate, trades_count FROM active_strategies_performance"
+    )
     answer = await graph.as_(operator()).ask(
-        "{ activeStrategiesPerformance { id name winRate strategy { id } } }"
+        """{ activeStrategiesPerformance {
+            id strategyId name winRate tradesCount timestamp periodStart periodEnd strategy { id }
+        } }"""
     )
 
-    row = {"id": active, "name": "Active", "winRate": "0.5000", "strategy": {"id": active}}
-    assert answer.data["activeStrategiesPerformance"] == [row, row]
+    rows = answer.data["activeStrategiesPerformance"]
+    assert [row["id"] for row in rows] == [new, old, undated]
+    assert rows[0] == {
+        "id": new,
+        "strategyId": active,
+        "name": "Active",
+        "winRate": "0.5000",
+        "tradesCount": None,
+        "timestamp": "2026-11-20T12:00:00.000000Z",
+        "periodStart": "2026-11-19T12:00:00.000000Z",
+        "periodEnd": "2026-11-20T12:00:00.000000Z",
+        "strategy": {"id": active},
+    }
+
+    served = [(row["strategyId"], row["name"], row["winRate"], row["tradesCount"]) for row in rows]
+    stored = [(str(row[0]), row[1], f"{row[2]:f}", row[3]) for row in view]
+    assert sorted(served, key=str) == sorted(stored, key=str)
