@@ -1,42 +1,74 @@
-"""Where a PostgreSQL is, as its owner writes it down."""
+"""Where a PostgreSQL is: reads database URLs as drivers and hosting providers write them, and connects."""
 
+import os
 import re
+import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
 from graphql_api.postgres.type_codecs import SESSION_SETTINGS, set_text_codecs
 
-# libpq's own words, which asyncpg would pass on to the server as settings that it doesn't know.
-_LIBPQ_ONLY = {
-    "channel_binding",
-    "client_encoding",
-    "connect_timeout",
-    "fallback_application_name",
-    "gssdelegation",
-    "gssencmode",
-    "keepalives",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
-    "load_balance_hosts",
-    "max_protocol_version",
-    "min_protocol_version",
-    "require_auth",
-    "requirepeer",
-    "sslcertmode",
-    "sslcompression",
-    "sslsni",
-    "tcp_user_timeout",
-}
-_PREPARED = 200
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds. Neon wakes a sleeping database in less."""
+
+_SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?")  # SQLAlchemy appends the driver
+_HOST = re.compile(r"(?P<name>/.*|\[[^\[\]]+\]|[^\[\]:/]+)(?::(?P<port>.*))?")
+_PREPARED_STATEMENTS = 200
 """Prepared statements that a connection keeps: enough for what a platform's clients ask again and again. With
 fifty conditions in its filter, one takes the server 0.3 MB in each connection, and filters are easily varied.
 """
-_SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg")
+
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_HOST = re.compile(r"(?P<name>/.*|\[[^\[\]]+\]|[^\[\]:/]+)(?::(?P<port>.*))?")
+# Values of `ssl` in URLs for asyncpg and SQLAlchemy, node-postgres, Ecto and others.
+_SSL_VALUES: Mapping[str, str] = {
+    **{mode: mode for mode in _SSL_MODES},
+    **dict.fromkeys(("true", "1", "on", "yes", "no-verify"), "require"),
+    **dict.fromkeys(("false", "0", "off", "no"), "disable"),
+}
+_SESSION_ATTRIBUTES = ("any", "primary", "standby", "prefer-standby", "read-write", "read-only")
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+
+# Parameters of other clients which don't change what a connection does, so they are left out. asyncpg would
+# send them to the server, which knows no such settings.
+_IGNORED = frozenset(
+    {
+        # libpq
+        *("channel_binding", "client_encoding", "fallback_application_name", "gssdelegation"),
+        *("keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "load_balance_hosts"),
+        *("max_protocol_version", "sslcompression", "sslsni", "tcp_user_timeout"),
+        # the pools and timeouts of Prisma, pgx, Ecto, Rails and node-postgres
+        *("checkout_timeout", "connection_limit", "idle_timeout", "max", "pool", "pool_max_conn_idle_time"),
+        *("pool_max_conn_lifetime", "pool_max_conns", "pool_min_conns", "pool_size", "pool_timeout"),
+        *("socket_timeout", "uselibpqcompat"),
+        "supa",  # Vercel's integration of Supabase
+    }
+)
+# What can't be granted, and must not be left out silently: each by the values that ask for nothing.
+_REFUSED: Mapping[str, frozenset[str]] = {
+    "gssencmode": frozenset({"disable", "allow", "prefer"}),
+    "min_protocol_version": frozenset({"3.0"}),
+    "require_auth": frozenset(),
+    "requirepeer": frozenset(),
+    "sslaccept": frozenset({"accept_invalid_certs"}),
+    "sslcertmode": frozenset({"disable", "allow"}),
+    "sslidentity": frozenset(),
+}
+# How drivers are told that a transaction pooler is in between: the parameter, and the values that say so.
+_POOLED: Mapping[str, frozenset[str]] = {
+    "binary_parameters": frozenset({"yes"}),  # Go's lib/pq
+    "pgbouncer": frozenset({"true", "1", "yes", "on"}),  # Prisma, Supabase
+    "pool_mode": frozenset({"transaction", "statement"}),
+    "prepareThreshold": frozenset({"0"}),  # JDBC
+    "prepared_statement_cache_size": frozenset({"0"}),  # SQLAlchemy
+    "prepared_statements": frozenset({"false", "0"}),  # Rails
+    "statement_cache_size": frozenset({"0"}),  # asyncpg, Prisma
+}
 
 
 class InvalidAddressError(ValueError):
@@ -45,21 +77,31 @@ class InvalidAddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One PostgreSQL address, several hosts included."""
+    """A database, on one host or on several of which one is connected to."""
 
     dsn: str = field(repr=False)
-    """What asyncpg reads; the password is in it."""
-    pooled: bool
-    """Behind a transaction pooler: no LISTEN, no prepared statements that outlive a transaction."""
+    """The URL that asyncpg reads; the password is in it."""
+    pooled: bool = False
+    """Whether the URL says that a pooler hands each transaction another connection: no LISTEN, no prepared
+    statements."""
+    application: str | None = None
+    """The `application_name` of the URL."""
+    timeout: float = CONNECT_TIMEOUT
+    """Seconds that connecting may take."""
+    system_certificates: bool = False
+    """Whether the server's certificate is verified with the operating system's (`sslrootcert=system`)."""
+    ignored: tuple[str, ...] = ()
+    """Parameters of the URL that are for other clients."""
 
     @classmethod
     def parse(cls, url: str) -> "Address":
-        """Read a `postgresql://` URL: Neon's, libpq's, or SQLAlchemy's `postgresql+asyncpg://`.
+        """Reads a URL for libpq, asyncpg, SQLAlchemy, Prisma and the like.
 
-        Raises InvalidAddressError for any other scheme, and for what is no host, port or sslmode.
+        Raises InvalidAddressError for another scheme, for an invalid host or port, and for a parameter that
+        asks for what asyncpg can't do. A parameter that is unknown here is sent to the server as a setting.
         """
         scheme, separator, rest = url.strip().partition("://")
-        if not separator or scheme not in _SCHEMES:
+        if not separator or not _SCHEME.fullmatch(scheme):
             raise InvalidAddressError("a database URL begins with postgresql://")
         try:
             parts = urlsplit("postgresql://" + rest)
@@ -68,24 +110,32 @@ class Address:
         if parts.netloc.count("@") > 1 or parts.fragment:
             raise InvalidAddressError("in a database URL's password, write @ as %40 and # as %23")
         query = _query(parts)
-        if query.get("sslmode", "prefer") not in _SSL_MODES:
-            raise InvalidAddressError(f"a database URL's sslmode is one of {', '.join(_SSL_MODES)}")
-        hosts = _hosts(parts, query)
+        ignored = tuple(name for name in query if name in _IGNORED)
+        for name in ignored:
+            del query[name]
+        _refuse(query)
+        system_certificates = _read_tls(query)
+        application, timeout = _read_session(query)
+        pooled = _read_pooled(query) | any(_is_pooler(*host) for host in _hosts(parts, query))
         return cls(
             dsn=urlunsplit(parts._replace(query=urlencode(query))),
-            pooled=any("-pooler." in host or host.endswith("-pooler") for host in hosts),
+            pooled=pooled,
+            application=application,
+            timeout=timeout,
+            system_certificates=system_certificates,
+            ignored=ignored,
         )
 
     async def connect(
-        self, *, application: str = "graphql-api", timeout: float = 10.0, command_timeout: float | None = None
+        self,
+        *,
+        application: str = "graphql-api",
+        command_timeout: float | None = None,
+        prepared_statements: bool | None = None,
     ) -> "asyncpg.Connection":
-        """Open a connection that speaks text (`postgres.type_codecs`).
-
-        `timeout` bounds the connecting, `command_timeout` each statement, both in seconds. Neon wakes a
-        sleeping database within the default. Raises OSError, TimeoutError or asyncpg.PostgresError.
-        """
+        """Opens a connection with the types of `postgres.type_codecs`; otherwise as `connect_plain`."""
         connection = await self.connect_plain(
-            application=application, timeout=timeout, command_timeout=command_timeout
+            application=application, command_timeout=command_timeout, prepared_statements=prepared_statements
         )
         try:
             await set_text_codecs(connection)
@@ -95,48 +145,143 @@ class Address:
         return connection
 
     async def connect_plain(
-        self, *, application: str = "graphql-api", timeout: float = 10.0, command_timeout: float | None = None
+        self,
+        *,
+        application: str = "graphql-api",
+        command_timeout: float | None = None,
+        prepared_statements: bool | None = None,
     ) -> "asyncpg.Connection":
-        """Open a connection with asyncpg's own types: for migrations, COPY and LISTEN."""
+        """Opens a connection with asyncpg's own types.
+
+        `application` is the name that PostgreSQL shows, unless the URL has one. `command_timeout` bounds each
+        statement, in seconds. `prepared_statements`: whether to keep them; by default unless `pooled`.
+        Raises InvalidAddressError, OSError, TimeoutError or asyncpg.PostgresError.
+        """
+        keep = not self.pooled if prepared_statements is None else prepared_statements
 
         async def connect(settings: dict[str, str]) -> "asyncpg.Connection":
             connection: asyncpg.Connection = await asyncpg.connect(
                 self.dsn,
-                timeout=timeout,
+                timeout=self.timeout,
                 command_timeout=command_timeout,
                 server_settings=settings,
                 # A pooler hands each transaction another backend, which has not prepared our statements.
-                statement_cache_size=0 if self.pooled else _PREPARED,
+                statement_cache_size=_PREPARED_STATEMENTS if keep else 0,
+                ssl=_system_tls(self.dsn) if self.system_certificates else None,
             )
             return connection
 
         try:
-            return await connect({"application_name": application, **SESSION_SETTINGS})
+            return await connect({"application_name": self.application or application, **SESSION_SETTINGS})
         except asyncpg.ProtocolViolationError:
             # Some poolers refuse settings at the start. `postgres.type_codecs` reads timestamps of any zone.
             return await connect({})
+        except asyncpg.ClientConfigurationError as error:
+            raise InvalidAddressError(f"a database URL doesn't hold together: {error}") from error
 
 
 def _query(parts: SplitResult) -> dict[str, str]:
-    """The parameters of a URL; a host or port given twice, as SQLAlchemy has it, in one list."""
+    """Returns the parameters; a host or port that is given twice, as SQLAlchemy has it, in one list."""
     query: dict[str, str] = {}
     for key, value in parse_qsl(parts.query, keep_blank_values=True):
-        if key in _LIBPQ_ONLY:
-            continue
         query[key] = f"{query[key]},{value}" if key in ("host", "port") and key in query else value
     return query
 
 
-def _hosts(parts: SplitResult, query: dict[str, str]) -> list[str]:
-    """The names of all hosts; refuses at once what asyncpg would stumble over at the first connection."""
+def _refuse(query: dict[str, str]) -> None:
+    for name, harmless in _REFUSED.items():
+        value = query.pop(name, None)
+        if value is not None and value not in harmless:
+            raise InvalidAddressError(
+                f"a database URL's {name} can't be {value!r}: asyncpg has no such thing"
+            )
+    attributes = query.get("target_session_attrs", "any")
+    if attributes not in _SESSION_ATTRIBUTES:
+        raise InvalidAddressError(
+            f"a database URL's target_session_attrs is one of {', '.join(_SESSION_ATTRIBUTES)}"
+        )
+
+
+def _read_tls(query: dict[str, str]) -> bool:
+    """Translates `ssl` to `sslmode`, and returns whether to trust the operating system's certificates."""
+    mode = query.get("sslmode")
+    if mode == "no-verify":  # node-postgres
+        mode = query["sslmode"] = "require"
+    if mode is not None and mode not in _SSL_MODES:
+        raise InvalidAddressError(f"a database URL's sslmode is one of {', '.join(_SSL_MODES)}")
+    if (value := query.pop("ssl", None)) is not None:
+        if value.lower() not in _SSL_VALUES:
+            raise InvalidAddressError(
+                f"a database URL's ssl is true, false, or one of {', '.join(_SSL_MODES)}"
+            )
+        if mode is not None and (mode == "disable") != (_SSL_VALUES[value.lower()] == "disable"):
+            raise InvalidAddressError("a database URL's ssl and sslmode contradict each other")
+        query.setdefault("sslmode", _SSL_VALUES[value.lower()])
+    if query.get("sslrootcert") == "system":
+        del query["sslrootcert"]
+        if query.setdefault("sslmode", "verify-full") != "verify-full":  # as libpq has it
+            raise InvalidAddressError("a database URL with sslrootcert=system has sslmode=verify-full")
+        return True
+    for name in _FILES:
+        if query.get(name) and not Path(query[name]).expanduser().is_file():
+            raise InvalidAddressError(f"a database URL's {name} is not a file: {query[name]}")
+    return query.get("sslmode") == "verify-full" and not _has_root_certificates(query)
+
+
+def _has_root_certificates(query: dict[str, str]) -> bool:
+    """Whether there are root certificates where libpq looks for them."""
+    named = query.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")
+    return bool(named) or (Path.home() / ".postgresql" / "root.crt").is_file()
+
+
+def _read_session(query: dict[str, str]) -> tuple[str | None, float]:
+    """Returns application and timeout, and translates Prisma's `schema` to a search path."""
+    timeout = query.pop("connect_timeout", "") or "0"
+    if not timeout.isdecimal():
+        raise InvalidAddressError("a database URL's connect_timeout is a number of seconds")
+    schema = query.pop("schema", "public")
+    if schema not in ("", "public"):
+        query.setdefault("search_path", schema)
+    return query.pop("application_name", None) or None, float(timeout) or CONNECT_TIMEOUT
+
+
+def _read_pooled(query: dict[str, str]) -> bool:
+    pooled = False
+    for name, values in _POOLED.items():
+        pooled |= query.pop(name, "").lower() in values
+    return pooled
+
+
+def _is_pooler(host: str, port: str) -> bool:
+    """Whether a host is known for a pooler in transaction mode: Neon's by name, Supabase's by port."""
+    if host.endswith((".supabase.com", ".supabase.co")):
+        return port == "6543"
+    return "-pooler." in host or host.endswith("-pooler")
+
+
+def _hosts(parts: SplitResult, query: dict[str, str]) -> list[tuple[str, str]]:
+    """Returns every host with its port, '' if there is none; refuses what asyncpg would fail over later."""
     written = [part for part in (parts.netloc.rpartition("@")[2], query.get("host")) if part]
-    names, ports = [], query.get("port", "").split(",")
-    for host in ",".join(written).split(",") if written else ():
+    common, *others = query.get("port", "").split(",")
+    hosts = []
+    for number, host in enumerate(",".join(written).split(",") if written else ()):
         match = _HOST.fullmatch(host)
         if match is None:
             raise InvalidAddressError("a database URL has an invalid host or port")
-        names.append(match["name"])
-        ports.append(match["port"] or "")
-    if not all(port == "" or (port.isdecimal() and 0 < int(port) < 65536) for port in ports):
-        raise InvalidAddressError("a database URL has a port that is no number from 1 to 65535")
-    return names
+        listed = [common, *others][number] if number <= len(others) else common
+        hosts.append((match["name"], match["port"] or listed))
+    for port in (common, *others, *(port for _, port in hosts)):
+        if port and not (port.isdecimal() and 0 < int(port) < 65536):
+            raise InvalidAddressError("a database URL has a port that is no number from 1 to 65535")
+    return hosts
+
+
+@lru_cache
+def _system_tls(dsn: str) -> ssl.SSLContext:
+    """Verifies the server, its name included, with the operating system's certificates."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["postgresql"])
+    query = dict(parse_qsl(urlsplit(dsn).query))
+    if "sslcert" in query:
+        context.load_cert_chain(query["sslcert"], query.get("sslkey"), query.get("sslpassword"))
+    return context

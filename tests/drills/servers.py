@@ -90,7 +90,7 @@ class Server:
         """Wait until it takes connections."""
         while True:
             try:
-                connection = await self.address_of("postgres").connect_plain(timeout=5)
+                connection = await self.address_of("postgres").connect_plain()
             except (OSError, TimeoutError, asyncpg.PostgresError):
                 await asyncio.sleep(0.02)
             else:

@@ -1,6 +1,7 @@
 """A TCP port before a PostgreSQL's socket, so that tests can stand where the network is."""
 
 import asyncio
+import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -46,9 +47,11 @@ class Proxy:
 
 @asynccontextmanager
 async def proxy_to(
-    address: Address, refuse: Callable[[bytes], bytes | None] = lambda _: None
+    address: Address,
+    refuse: Callable[[bytes], bytes | None] = lambda _: None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Proxy]:
-    """A proxy that speaks no TLS. `refuse` sees a start-up message, and may answer instead of the server."""
+    """A proxy, without TLS unless given. `refuse` sees a start-up message, and may answer for the server."""
     socket = parse_qs(urlsplit(address.dsn).query)["host"][0] + "/.s.PGSQL.5432"
 
     serving: set[asyncio.Task[None]] = set()
@@ -61,10 +64,12 @@ async def proxy_to(
         task = asyncio.current_task()
         assert task is not None
         serving.add(task)
-        with suppress(OSError, asyncio.IncompleteReadError):
+        with suppress(OSError, asyncio.IncompleteReadError, ssl.SSLError):
             message = await _message(reader)
             if message == SSL_REQUEST:
-                writer.write(b"N")
+                writer.write(b"S" if tls else b"N")
+                if tls:
+                    await _start_tls(writer, tls)
                 message = await _message(reader)
             if answer := refuse(message):
                 writer.write(answer)
@@ -83,6 +88,16 @@ async def proxy_to(
         for client in proxy.connections:
             client.close()
         await asyncio.gather(*serving)
+
+
+async def _start_tls(writer: asyncio.StreamWriter, tls: ssl.SSLContext) -> None:
+    transport = writer.transport
+    try:
+        await writer.start_tls(tls)
+    except (OSError, AttributeError) as error:
+        # After a client that hangs up asyncio goes on with None for a transport.
+        writer._transport = transport  # type: ignore[attr-defined]
+        raise ConnectionResetError from error
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:

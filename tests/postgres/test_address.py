@@ -1,4 +1,7 @@
+import shutil
+import ssl
 import struct
+import subprocess
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,6 +29,13 @@ def test_neons_urls_keep_their_encryption_and_lose_what_asyncpg_does_not_know(qu
         (NEON_POOLED + "?sslmode=require&channel_binding=require", True),
         ("postgresql://u@db-pooler:6432/d", True),
         ("postgresql://u@/d?host=db-pooler", True),
+        ("postgresql://postgres.ref:x@aws-0-eu-central-1.pooler.supabase.com:6543/postgres", True),
+        ("postgresql://postgres.ref:x@aws-0-eu-central-1.pooler.supabase.com:5432/postgres", False),
+        ("postgresql://postgres:x@db.ref.supabase.co:6543/postgres", True),
+        ("postgresql://postgres:x@/postgres?host=db.ref.supabase.co&port=6543", True),
+        ("postgresql://postgres:x@db.ref.supabase.co/postgres", False),
+        ("postgresql://u@db:6543/d", False),
+        ("postgresql://u@/d?host=/cloudsql/project:region:instance", False),
         ("postgresql://my-pooler.user:x-pooler.y@db/d-pooler", False),
     ],
 )
@@ -33,7 +43,9 @@ def test_a_poolers_host_is_known_by_its_name(url: str, pooled: bool) -> None:
     assert Address.parse(url).pooled is pooled
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg", "  postgresql"])
+@pytest.mark.parametrize(
+    "scheme", ["postgresql", "postgres", "postgresql+asyncpg", "postgresql+psycopg", "  postgresql"]
+)
 def test_every_scheme_of_postgresql_is_read(scheme: str) -> None:
     assert Address.parse(f"{scheme}://u@h/d").dsn == "postgresql://u@h/d"
 
@@ -46,7 +58,6 @@ def test_every_scheme_of_postgresql_is_read(scheme: str) -> None:
         "mysql://u@h/d",
         "sqlite:///x",
         "postgresql:/u@h/d",
-        "postgresql+psycopg2://u@h/d",
         "postgresql://u@h:port/d",
         "postgresql://u@h:0/d",
         "postgresql://u@h:65536/d",
@@ -54,12 +65,97 @@ def test_every_scheme_of_postgresql_is_read(scheme: str) -> None:
         "postgresql://u@[::1/d",
         "postgresql://u@h,/d",
         "postgresql://u@h/d?port=x",
-        "postgresql://u@h/d?sslmode=on",
+        "jdbc:postgresql://h/d",
     ],
 )
 def test_a_url_that_nothing_can_connect_to_is_refused(url: str) -> None:
     with pytest.raises(InvalidAddressError):
         Address.parse(url)
+
+
+@pytest.mark.parametrize(
+    ("query", "dsn"),
+    [
+        # SQLAlchemy with asyncpg, Heroku, Ecto, node-postgres
+        ("?ssl=require", "?sslmode=require"),
+        ("?ssl=verify-ca", "?sslmode=verify-ca"),
+        ("?ssl=true", "?sslmode=require"),
+        ("?ssl=True&pool_size=10", "?sslmode=require"),
+        ("?ssl=false", "?sslmode=disable"),
+        ("?ssl=true&sslmode=verify-ca", "?sslmode=verify-ca"),
+        ("?sslmode=no-verify&uselibpqcompat=true", "?sslmode=require"),
+        # Neon, with the endpoint for clients without SNI
+        ("?sslmode=require&channel_binding=require", "?sslmode=require"),
+        ("?sslmode=require&options=endpoint%3Dep-cool", "?sslmode=require&options=endpoint%3Dep-cool"),
+        # Prisma
+        ("?schema=public&connection_limit=5&pool_timeout=10&socket_timeout=30", ""),
+        ("?schema=bot", "?search_path=bot"),
+        ("?sslaccept=accept_invalid_certs&sslmode=require", "?sslmode=require"),
+        # Vercel and Supabase
+        ("?pgbouncer=true&connect_timeout=15&supa=base-pooler.x", ""),
+        # libpq
+        ("?gssencmode=disable&keepalives=1&sslsni=1&sslcertmode=allow&client_encoding=latin1", ""),
+        ("?target_session_attrs=read-write", "?target_session_attrs=read-write"),
+        ("?application_name=api&connect_timeout=30", ""),
+        # settings of PostgreSQL
+        ("?search_path=a&statement_timeout=5000", "?search_path=a&statement_timeout=5000"),
+    ],
+)
+def test_parameters_are_read_as_their_clients_mean_them(query: str, dsn: str) -> None:
+    assert Address.parse(f"postgresql://u@h/d{query}").dsn == f"postgresql://u@h/d{dsn}"
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("?sslmode=on", "sslmode"),
+        ("?ssl=maybe", "ssl"),
+        ("?ssl=require&sslmode=disable", "ssl and sslmode"),
+        ("?sslrootcert=system&sslmode=require", "sslrootcert=system"),
+        ("?sslrootcert=/no/such/file.pem", "sslrootcert"),
+        ("?sslmode=verify-full&sslcert=/no/such/file.pem", "sslcert"),
+        ("?gssencmode=require", "gssencmode"),
+        ("?require_auth=scram-sha-256", "require_auth"),
+        ("?requirepeer=postgres", "requirepeer"),
+        ("?sslcertmode=require", "sslcertmode"),
+        ("?min_protocol_version=3.2", "min_protocol_version"),
+        ("?sslaccept=strict", "sslaccept"),
+        ("?target_session_attrs=master", "target_session_attrs"),
+        ("?connect_timeout=soon", "connect_timeout"),
+        ("?port=x", "port"),
+    ],
+)
+def test_what_a_parameter_asks_for_in_vain_is_refused_by_its_name(query: str, name: str) -> None:
+    with pytest.raises(InvalidAddressError, match=name):
+        Address.parse(f"postgresql://u:secret@h/d{query}")
+
+
+@pytest.mark.parametrize(
+    ("query", "pooled"),
+    [
+        ("?pgbouncer=true", True),
+        ("?pgbouncer=false", False),
+        ("?pool_mode=transaction", True),
+        ("?pool_mode=session", False),
+        ("?prepared_statement_cache_size=0", True),
+        ("?prepared_statement_cache_size=100", False),
+        ("?statement_cache_size=0", True),
+        ("?prepared_statements=false", True),
+    ],
+)
+def test_a_url_may_say_that_there_is_a_pooler(query: str, pooled: bool) -> None:
+    address = Address.parse(f"postgresql://u@h/d{query}")
+    assert (address.pooled, address.dsn) == (pooled, "postgresql://u@h/d")
+
+
+def test_what_is_left_out_of_a_url_is_known() -> None:
+    url = "postgresql://u@h/d?connection_limit=5&channel_binding=require&sslmode=require"
+    assert Address.parse(url).ignored == ("connection_limit", "channel_binding")
+
+
+@pytest.mark.parametrize(("seconds", "timeout"), [("15", 15), ("0", 10), ("", 10)])
+def test_the_time_to_connect_is_the_urls(seconds: str, timeout: float) -> None:
+    assert Address.parse(f"postgresql://u@h/d?connect_timeout={seconds}").timeout == timeout
 
 
 @pytest.mark.parametrize(
@@ -106,11 +202,73 @@ async def test_required_tls_is_never_left_out(server: Address) -> None:
             await Address.parse(proxy.url(server, "?sslmode=require")).connect()
 
 
-async def test_libpqs_own_words_do_not_reach_the_server(server: Address) -> None:
+async def test_other_clients_parameters_do_not_reach_the_server(server: Address) -> None:
     async with proxy_to(server) as proxy:
-        words = "?connect_timeout=5&keepalives=1&gssencmode=disable&client_encoding=latin1&sslsni=1"
-        connection = await Address.parse(proxy.url(server, words)).connect()
+        query = (
+            "?connect_timeout=5&keepalives=1&gssencmode=disable&client_encoding=latin1&sslsni=1"
+            "&schema=public&connection_limit=5&pgbouncer=true&pool_timeout=0&ssl=prefer"
+        )
+        connection = await Address.parse(proxy.url(server, query)).connect()
         await connection.close()
+
+
+async def test_a_parameter_that_nobody_knows_is_refused_by_name(server: Address) -> None:
+    async with proxy_to(server) as proxy:
+        with pytest.raises(asyncpg.PostgresError, match="no_such_setting"):
+            await Address.parse(proxy.url(server, "?no_such_setting=1")).connect()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for localhost, signed by itself, with its key."""
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    path = tmp_path / "server.pem"
+    command = (
+        *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-keyout", path, "-out", tmp_path / "root.pem", "-days", "2", "-subj", "/CN=localhost"),
+        *("-addext", "subjectAltName=DNS:localhost"),
+    )
+    subprocess.run(command, check=True, capture_output=True)
+    path.write_text(path.read_text() + (tmp_path / "root.pem").read_text())
+    return path
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?sslrootcert=system",
+        "?sslrootcert=system&sslmode=verify-full",
+        "?ssl=verify-full",
+        "?sslmode=verify-full&sslrootcert={root}",
+        "?ssl=require",
+        "?ssl=true",
+    ],
+)
+async def test_a_server_with_a_trusted_certificate_is_reached(
+    server: Address, certificate: Path, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = certificate.with_name("root.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(root))  # the operating system's certificates, says OpenSSL
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    async with proxy_to(server, tls=tls) as proxy:
+        url = proxy.url(server, query.format(root=root)).replace("127.0.0.1", "localhost")
+        connection = await Address.parse(url).connect()
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()
+
+
+@pytest.mark.parametrize("query", ["?sslrootcert=system", "?sslmode=verify-full"])
+async def test_a_server_with_a_certificate_that_nobody_trusts_is_not(
+    server: Address, certificate: Path, query: str
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    async with proxy_to(server, tls=tls) as proxy:
+        url = proxy.url(server, query).replace("127.0.0.1", "localhost")
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await Address.parse(url).connect()
 
 
 async def test_settings_in_a_url_reach_the_server(server: Address) -> None:
@@ -162,6 +320,13 @@ async def test_behind_a_pooler_no_prepared_statement_is_left(server: Address, tm
 async def test_a_connection_tells_the_server_who_it_is(server: Address) -> None:
     connection = await server.connect(application="a drill")
     assert await connection.fetchval("SHOW application_name") == "a drill"
+    await connection.close()
+
+
+async def test_a_urls_own_name_for_the_application_counts(server: Address) -> None:
+    address = Address.parse(f"{server.dsn}&application_name=theirs")
+    connection = await address.connect(application="ours")
+    assert await connection.fetchval("SHOW application_name") == "theirs"
     await connection.close()
 
 
