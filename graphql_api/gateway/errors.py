@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 UNAVAILABLE = "SERVICE_UNAVAILABLE"
 TIMEOUT = "TIMEOUT"
 INTERNAL = "INTERNAL_SERVER_ERROR"
+BAD_USER_INPUT = "BAD_USER_INPUT"
 
 Headers = Sequence[tuple[bytes, bytes]]
 RETRY_AFTER: Headers = ((b"retry-after", b"1"),)
@@ -61,10 +62,13 @@ def mask(error: GraphQLError) -> GraphQLError:
     """What a client may read of `error`.
 
     Errors of the request, and those that a resolver raised for the client (GraphQLError's subclasses), pass
-    as they are. Anything else is logged with an id, and the client gets the id.
+    as they are, with a code at least. Anything else is logged with an id, and the client gets the id.
     """
     cause = _cause(error)
     if cause is None:
+        if "code" not in (error.extensions or {}):
+            # graphql-core's own: an argument that turns out wrong only at execution.
+            error.extensions = {"code": BAD_USER_INPUT, **(error.extensions or {})}
         return error
     if isinstance(cause, DatabaseUnavailableError):
         return _replaced(error, UNAVAILABLE, "the database can't be reached at the moment: try again")

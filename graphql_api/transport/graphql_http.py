@@ -53,6 +53,7 @@ _WILDCARDS = {
 
 _MOST = 32  # entries that are looked at; browsers send ten
 _MAX_QUERY_STRING_FIELDS = 16
+_MAX_LEVELS = 200  # of JSON: orjson reads 1,024 levels, and writes no more than 254
 # An escape, and not an escaped backslash with u0000 behind it.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _IN_HEADERS = {b"idempotency-key": "idempotencyKey", b"graphql-cost": "cost"}
@@ -307,7 +308,7 @@ class MalformedRequestError(ValueError):
 def parse_json(text: bytes | str) -> Any:
     """Decode JSON. Raises MalformedRequestError.
 
-    Refused are NaN, lone surrogates, more than 1,024 levels, numbers beyond a double, and NUL, which
+    Refused are NaN, lone surrogates, more than 200 levels, numbers beyond a double, and NUL, which
     PostgreSQL's text has no room for.
     """
     encoded = text.encode() if isinstance(text, str) else text
@@ -315,9 +316,23 @@ def parse_json(text: bytes | str) -> Any:
         value = orjson.loads(encoded)
     except orjson.JSONDecodeError as error:
         raise MalformedRequestError(f"not JSON: {error.msg}") from None
+    if encoded.count(b"[") + encoded.count(b"{") > _MAX_LEVELS and _is_deeper_than(_MAX_LEVELS, value):
+        raise MalformedRequestError(f"nested more than {_MAX_LEVELS} levels deep")
     if b"\\u0000" in encoded and _NUL.search(encoded):
         raise MalformedRequestError("text can't contain NUL (\\u0000)")
     return value
+
+
+def _is_deeper_than(levels: int, value: Any) -> bool:
+    containers = [value] if isinstance(value, dict | list) else []
+    for _ in range(levels):
+        containers = [
+            child
+            for container in containers
+            for child in (container.values() if isinstance(container, dict) else container)
+            if isinstance(child, dict | list)
+        ]
+    return bool(containers)
 
 
 def read_parameters(parameters: Any) -> GraphQLRequest:

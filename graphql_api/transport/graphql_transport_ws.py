@@ -7,7 +7,6 @@ own operations, and memory stays at some 64 KiB, and a message, for each.
 """
 
 import asyncio
-import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import aclosing
 from enum import IntEnum
@@ -19,7 +18,6 @@ from urllib.parse import urlsplit
 import orjson
 from graphql import OperationType
 from starlette.datastructures import Headers
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from graphql_api.execution.documents import RequestError
@@ -34,24 +32,24 @@ from graphql_api.transport.graphql_http import MalformedRequestError, parse_json
 
 PROTOCOL = "graphql-transport-ws"
 
-_CLOSE_TIMEOUT = 1.0
+_CLOSE_TIMEOUT = 1.0  # seconds
 _LONGEST_REASON = 120  # a close frame has room for 123 bytes
 _LONGEST_ID = 256
 _EVENTS_AT_A_TIME = 32  # a source that is always ready lets others run after so many
 
-logger = logging.getLogger(__name__)
-
 
 class CloseCode(IntEnum):
-    """Why we close a socket, in the protocol's numbers. Clients come back after 1013, 4403 and 4408."""
+    """Why we close a socket. Clients come back after 1013, 4403 and 4408, and give up after the others.
 
-    INTERNAL_ERROR = 1011
+    Never 1011 (internal error): graphql-ws, which most browsers' clients are built on, gives up after it.
+    """
+
     TRY_AGAIN_LATER = 1013
     BAD_REQUEST = 4400
     UNAUTHORIZED = 4401
     FORBIDDEN = 4403
     BAD_SUBPROTOCOL = 4406
-    INIT_TIMEOUT = 4408
+    TIMEOUT = 4408
     SUBSCRIBER_EXISTS = 4409
     TOO_MANY_INITS = 4429
 
@@ -76,58 +74,49 @@ class WebSocketEndpoint:
         self._allowed_origins = frozenset(allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one socket."""
-        headers = Headers(scope=scope)
+        """Serves one socket."""
         await receive()  # websocket.connect
-        if not origin_allowed(headers, self._allowed_origins):
+        if not origin_allowed(Headers(scope=scope), self._allowed_origins):
             await send({"type": "websocket.close", "code": CloseCode.FORBIDDEN})
             return
+        end = SocketClosed()
+        try:
+            await self._serve(scope, receive, send)
+        except* SocketClosed as group:
+            end = next(leaves(group))
+        except* Exception as group:  # noqa: BLE001 - masked and logged
+            (error,) = masked_result(group).errors
+            end = SocketClosed(CloseCode.TRY_AGAIN_LATER, error.message)
+        if end.code is not None:
+            self._gateway.metrics.closes.labels(end.code).inc()
+            await close(send, end.code, end.reason)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if PROTOCOL not in scope["subprotocols"]:
+            await send({"type": "websocket.accept"})
+            raise SocketClosed(CloseCode.BAD_SUBPROTOCOL, f"Subprotocol not acceptable: use {PROTOCOL}")
+        await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
+        caller = Caller((scope.get("client") or ("",))[0], Headers(scope=scope))
+        takes_frames = FRAMES in scope.get("extensions", ())
         try:
             with self._gateway.connection("websocket"):
-                caller = Caller((scope.get("client") or ("",))[0], headers)
-                frames = FRAMES in scope.get("extensions", ())
-                socket = GraphQLSocket(self._gateway, caller, receive, send, takes_frames=frames)
-                await self._serve(scope, socket, send)
+                await GraphQLSocket(self._gateway, caller, receive, send, takes_frames=takes_frames).serve()
         except HTTPError as error:
-            response = Response(error.result.render(), error.status, media_type="application/json")
-            response.raw_headers.extend(error.headers)
-            await response(scope, receive, send)
-
-    async def _serve(self, scope: Scope, socket: "GraphQLSocket", send: Send) -> None:
-        code: CloseCode | None = None
-        reason = ""
-        try:
-            if PROTOCOL in scope["subprotocols"]:
-                await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
-                await socket.serve()
-            else:
-                await send({"type": "websocket.accept"})
-                code, reason = CloseCode.BAD_SUBPROTOCOL, f"Subprotocol not acceptable: use {PROTOCOL}"
-        except* SocketClosed as ends:
-            end = next(leaves(ends))
-            code, reason = end.code, end.reason
-        except* Exception:
-            logger.exception("a socket failed")
-            code = CloseCode.INTERNAL_ERROR
-        if code is not None:
-            self._gateway.metrics.closes.labels(code).inc()
-            await close(send, code, reason)
+            # Not a 503 to the handshake, which browsers don't show to their clients: those would give up.
+            raise SocketClosed(CloseCode.TRY_AGAIN_LATER, str(error)) from None
 
 
 async def close(send: Send, code: int, reason: str) -> None:
-    """Close a socket, or leave it to the server if the client reads nothing any more."""
+    """Closes a socket, or leaves it to the server if the client reads nothing any more."""
     try:
         async with asyncio.timeout(_CLOSE_TIMEOUT):
             await send({"type": "websocket.close", "code": int(code), "reason": reason})
-    except (
-        OSError,
-        RuntimeError,
-    ):  # what servers raise once the connection is closed; a timeout is an OSError
-        return
+    except (OSError, RuntimeError):
+        return  # the connection is closed already; a timeout is an OSError
 
 
 def leaves(group: BaseExceptionGroup[SocketClosed]) -> Iterator[SocketClosed]:
-    """The exceptions in a group of groups."""
+    """Yields the exceptions in a group of groups."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from leaves(error)
@@ -171,7 +160,7 @@ class GraphQLSocket:
             async with asyncio.timeout(self._gateway.limits.socket_init_timeout):
                 await self._wait_for_init()
         except TimeoutError:
-            raise SocketClosed(CloseCode.INIT_TIMEOUT, "Connection initialisation timeout") from None
+            raise SocketClosed(CloseCode.TIMEOUT, "Connection initialisation timeout") from None
         self._viewer = await self._identify()
         await self._send_message({"type": "connection_ack"})
         async with asyncio.TaskGroup() as tasks:

@@ -25,6 +25,8 @@ from graphql_api.gateway.errors import HTTPError
 from graphql_api.gateway.gateway import TransportLimits
 from graphql_api.transport.frames import FRAMES
 
+KEEPALIVE_TIMEOUT = 4408
+"""The close code for a client that answers no pings: clients come back after it."""
 _LINGER = 1.0  # seconds
 _CONTINUE = b"HTTP/1.1 100"
 _STREAMED = b"\r\ntransfer-encoding: chunked\r\n"
@@ -481,10 +483,42 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             raise ClientDisconnected
         self.transport.write(frames)
 
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, unless the connection has failed."""
+        if self.conn.parser_exc is None:
+            super().data_received(data)
+
     def keepalive_timeout(self) -> None:
-        """Drop a client that doesn't answer: it won't read the close frame either."""
-        super().keepalive_timeout()
-        self._sending.start()
+        """Close the socket of a client that doesn't answer pings.
+
+        uvicorn closes with 1011, after which clients that only stalled for a while never come back.
+        """
+        self.pong_timer = None
+        self.pending_ping_payload = None
+        if not self.close_sent and not self.transport.is_closing():
+            self.conn.fail(KEEPALIVE_TIMEOUT, "Keepalive timeout")
+            self.handle_parser_exception()
+
+    def handle_parser_exception(self) -> None:
+        """Send the close frame of a connection that has failed, and read no further.
+
+        The connection stays half open for a moment: closing it over data that nobody has read would reset
+        it, and the client might never see the code.
+        """
+        assert self.conn.close_sent is not None  # noqa: S101 - narrows
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": self.conn.close_sent.code})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(self.close_timeout, self._drop)
+
+    def _drop(self) -> None:
+        self.transport.close()
+        self._sending.start()  # the client may read nothing at all
 
     def shutdown(self) -> None:
         """Close with 1012 at a moment of our own, lest all clients come back at the same one."""

@@ -42,6 +42,7 @@ class World:
     forbidden: set[str] = field(default_factory=set)
     expires_at: datetime | None = None
     down: bool = False
+    broken: bool = False
     started: int = 0
     finished: int = 0
     cancelled: int = 0
@@ -49,6 +50,8 @@ class World:
     contexts: int = 0
 
     async def authenticate(self, token: str) -> Viewer:
+        if self.broken:
+            raise ValueError("the password is hunter2")
         if self.down:
             raise DatabaseUnavailableError
         if self.expires_at is not None and self.expires_at + CLOCK_SKEW <= datetime.now(UTC):

@@ -13,24 +13,35 @@ AUDITS = 61
 """How many graphql-http has."""
 
 
+class Script:
+    """A script that runs, and what it writes, line by line."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    def __aiter__(self) -> "Script":
+        return self
+
+    async def __anext__(self) -> Any:
+        assert self.process.stdout is not None
+        line = await self.process.stdout.readline()
+        if not line:
+            assert self.process.stderr is not None
+            assert await self.process.wait() == 0, (await self.process.stderr.read()).decode()
+            raise StopAsyncIteration
+        return json.loads(line)
+
+
 @asynccontextmanager
-async def script(node: str, name: str, *arguments: str) -> AsyncIterator[AsyncIterator[Any]]:
-    """Run a script; what it writes, line by line."""
+async def script(node: str, name: str, *arguments: str) -> AsyncIterator[Script]:
+    """Run a script."""
     process = await asyncio.create_subprocess_exec(node, FOLDER / name, *arguments, stdout=PIPE, stderr=PIPE)
     try:
-        yield lines(process)
+        yield Script(process)
     finally:
         if process.returncode is None:
             process.kill()
         await process.communicate()
-
-
-async def lines(process: asyncio.subprocess.Process) -> AsyncIterator[Any]:
-    assert process.stdout is not None
-    assert process.stderr is not None
-    async for line in process.stdout:
-        yield json.loads(line)
-    assert await process.wait() == 0, (await process.stderr.read()).decode()
 
 
 async def said(node: str, name: str, *arguments: str) -> list[Any]:

@@ -44,6 +44,7 @@ JSON = st.recursive(
         b'{"query": "{ hello }", "variables": {"a": ' + b"9" * 5000 + b"}}",
         b'{"query": "{ hello }", "variables": ' + b"[" * 100_000 + b"}",
         b'{"query": "{ hello }", "variables": ' + b'{"a":' * 1_000 + b"1" + b"}" * 1_000,
+        b'{"query": "{ hello }", "extensions": {"a": ' + b"[" * 199 + b"]" * 199 + b"}}",
         b'{"query": "{ hello }", "variables": {"a": "\\ud800"}}',
         b'{"query": "{ hello }", "variables": {"a": "\xed\xa0\x80"}}',
         b'{"query": "{ hello }", "variables": {"a": "\\u0000"}}',

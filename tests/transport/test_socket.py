@@ -77,6 +77,17 @@ async def test_a_refused_document_is_an_error_of_its_operation_alone(served: Ser
         assert (await hear(socket))["type"] == "next"
 
 
+@pytest.mark.parametrize(
+    "query", ["subscription ($n: Int) { count(to: $n) }", "query ($n: String) { hello(name: $n) }"]
+)
+async def test_what_only_execution_finds_wrong_has_a_code_too(served: Served, query: str) -> None:
+    async with connected(served) as socket:
+        await ask(socket, "a", query, variables={"n": None})
+        message = await hear(socket)
+        errors = message["payload"] if message["type"] == "error" else message["payload"]["errors"]
+        assert [error["extensions"]["code"] for error in errors] == ["BAD_USER_INPUT"]
+
+
 async def test_a_refused_subscription_is_an_error(served: Served) -> None:
     async with connected(served) as socket:
         await ask(socket, "a", "subscription { forbidden }")

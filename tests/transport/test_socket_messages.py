@@ -1,5 +1,6 @@
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,15 @@ async def test_ping_is_answered_with_its_payload(served: Served) -> None:
     async with connected(served) as socket:
         await say(socket, type="ping", payload={"at": 1})
         assert await hear(socket) == {"type": "pong", "payload": {"at": 1}}
+
+
+async def test_a_payload_of_many_levels_comes_back_whole(served: Served) -> None:
+    payload: list[Any] = []
+    for _ in range(198):
+        payload = [payload]
+    async with connected(served) as socket:
+        await say(socket, type="ping", payload=payload)
+        assert await hear(socket) == {"type": "pong", "payload": payload}
 
 
 async def test_ping_is_answered_before_init_too(served: Served) -> None:
@@ -93,6 +103,9 @@ async def test_an_identifier_in_use_closes_the_socket(served: Served) -> None:
         '{"type": "complete"}',
         '{"type": "ping", "payload": NaN}',
         '{"type": "ping", "payload": %s}' % ("[" * 100_000),
+        '{"type": "ping", "payload": %s}' % ("[" * 200 + "]" * 200),
+        '{"type": "subscribe", "id": "a", "payload": {"query": "{ hello }", "extensions": {"a": %s}}}'
+        % ("[" * 250 + "]" * 250),
         '{"type": "ping", "payload": "\\ud800"}',
         '{"type": "ping", "payload": "\\u0000"}',
         b'{"type": "ping"}',

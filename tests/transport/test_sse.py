@@ -14,12 +14,17 @@ Event = tuple[str, Any]
 
 
 @asynccontextmanager
-async def streamed(served: Served, query: str, **headers: str) -> AsyncIterator[AsyncIterator[Event]]:
+async def streamed(
+    served: Served, query: str, variables: dict[str, Any] | None = None, **headers: str
+) -> AsyncIterator[AsyncIterator[Event]]:
     """The events of one stream, comments included, as (event, data)."""
     async with (
         httpx.AsyncClient() as client,
         client.stream(
-            "POST", served.url, json={"query": query}, headers={"accept": "text/event-stream", **headers}
+            "POST",
+            served.url,
+            json={"query": query, "variables": variables},
+            headers={"accept": "text/event-stream", **headers},
         ) as response,
     ):
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -77,6 +82,16 @@ async def test_a_subscription_whose_source_fails_says_so(served: Served, kind: s
     async with streamed(served, f'subscription {{ failing(kind: "{kind}") }}') as stream:
         _, (_, failure), end = [event async for event in stream]
     assert failure["errors"][0]["extensions"]["code"] == code
+    assert end == ("complete", None)
+
+
+@pytest.mark.parametrize(
+    "query", ["subscription ($n: Int) { count(to: $n) }", "query ($n: String) { hello(name: $n) }"]
+)
+async def test_what_only_execution_finds_wrong_has_a_code_too(served: Served, query: str) -> None:
+    async with streamed(served, query, {"n": None}) as stream:
+        (_, failure), end = [event async for event in stream]
+    assert [error["extensions"]["code"] for error in failure["errors"]] == ["BAD_USER_INPUT"]
     assert end == ("complete", None)
 
 

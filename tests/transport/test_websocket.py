@@ -7,14 +7,10 @@ from tests.transport.conftest import Serve, Served, until
 from tests.transport.sockets import close_of, connected, opened
 
 
-async def test_sockets_beyond_the_limit_are_refused_with_503(serve: Serve) -> None:
+async def test_sockets_beyond_the_limit_are_closed_with_a_code_to_come_back_after(serve: Serve) -> None:
     served = serve(settings={"max_sockets": 1})
-    async with connected(served):
-        with pytest.raises(InvalidStatus) as refused:
-            async with opened(served):
-                pass
-        assert refused.value.response.status_code == 503
-        assert refused.value.response.headers["retry-after"] == "1"
+    async with connected(served), opened(served) as socket:
+        assert await close_of(socket) == (1013, "too many connections are open: try again")
 
 
 async def test_a_closed_socket_makes_room(serve: Serve) -> None:
