@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from graphql.validation import NoSchemaIntrospectionCustomRule
@@ -19,13 +20,12 @@ from graphql_api.execution.persisted_documents import (
     load_manifest,
 )
 from graphql_api.gateway.errors import mask
-from graphql_api.gateway.gateway import Caller, Gateway, TransportLimits
+from graphql_api.gateway.gateway import Gateway, TransportLimits
 from graphql_api.gateway.idempotency import IdempotencyKeys
 from graphql_api.gateway.metrics import DocumentCollector, FeedCollector, Metrics, PoolCollector
 from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.identity.authenticator import Authenticator
 from graphql_api.identity.signing_keys import derive_key, signing_key
-from graphql_api.identity.viewer import Viewer
 from graphql_api.log_feed.feed import Feed, FeedOptions
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
@@ -74,13 +74,10 @@ def build_gateway(settings: Settings, services: Services) -> Gateway:
     """Returns what all transports share: operations, authentication, limits and metrics."""
     operations = build_operations(settings)
 
-    def make_context(viewer: Viewer, caller: Caller) -> Context:
-        return Context(viewer, services, client=caller.address)
-
     return Gateway(
         operations,
         services.authenticator,
-        make_context,
+        partial(Context, services=services),
         limits=TransportLimits.from_settings(settings),
         metrics=Metrics(
             (

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from graphql import OperationType
-from starlette.datastructures import Headers
 from starlette.types import Receive
 
 from graphql_api.execution.operations import GraphQLRequest, Operation, Operations
@@ -57,15 +56,6 @@ class TransportLimits:
         return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Where a request came from."""
-
-    address: str
-    """The network address, as the nearest trusted proxy reports it; empty if unknown."""
-    headers: Headers
-
-
 class Authenticator(Protocol):
     """Finds the viewer of a token. Both methods raise InvalidTokenError or DatabaseUnavailableError."""
 
@@ -76,12 +66,19 @@ class Authenticator(Protocol):
         """Returns the viewer as they are now, read past any cache."""
 
 
-ContextFactory = Callable[[Viewer, Caller], OperationContext]
-"""Makes the context of one operation, or of one event of a subscription."""
+class ContextFactory(Protocol):
+    """Makes the context of one operation, or of one event of a subscription."""
+
+    def __call__(self, viewer: Viewer, *, client: str) -> OperationContext:
+        """Returns the context. `client` is the network address of who asks."""
 
 
 class Gateway:
-    """Authenticates, limits, times and counts the operations of all transports. One to a process."""
+    """Authenticates, limits, times and counts the operations of all transports. One to a process.
+
+    `client` is always the network address of who asks, as the nearest trusted proxy reports it; empty if
+    unknown.
+    """
 
     def __init__(
         self,
@@ -170,22 +167,22 @@ class Gateway:
         except (DatabaseUnavailableError, TimeoutError):
             return viewer
 
-    def check_permission(self, operation: Operation, viewer: Viewer, caller: Caller) -> Result | None:
+    def check_permission(self, operation: Operation, viewer: Viewer, client: str) -> Result | None:
         """Returns the errors of a viewer who may not run an operation (any more); None if they may."""
-        return self._operations.refuse(operation, self._make_context(viewer, caller))
+        return self._operations.refuse(operation, self._make_context(viewer, client=client))
 
-    async def find_operation(self, request: GraphQLRequest, caller: Caller) -> Operation:
+    async def find_operation(self, request: GraphQLRequest, client: str) -> Operation:
         """Returns the operation that a request names, its document parsed and validated.
 
-        A document that is new to the process costs the caller's address a point for each character. Raises
+        A document that is new to the process costs the client's address a point for each character. Raises
         HTTPError (429) if the address has too few left, and RequestError.
         """
         if request.query and not self._operations.documents.knows(request.query):
-            await self._take_points(len(request.query), ANONYMOUS, caller)
+            await self._take_points(len(request.query), ANONYMOUS, client)
         return self._operations.prepare(request)
 
     async def run_operation(
-        self, operation: Operation, viewer: Viewer, caller: Caller, receive: Receive | None = None
+        self, operation: Operation, viewer: Viewer, client: str, receive: Receive | None = None
     ) -> Result:
         """Runs a query or a mutation within its time.
 
@@ -193,26 +190,26 @@ class Gateway:
         what is wrong with an Idempotency-Key, and ClientGoneError once `receive` reports that the client has
         hung up. A mutation that has begun runs to its end all the same.
         """
-        remaining = await self._take_points(operation.cost, viewer, caller)
+        remaining = await self._take_points(operation.cost, viewer, client)
         if operation.kind is not OperationType.MUTATION:
-            result = await self._execute(operation, viewer, caller, receive)
+            result = await self._execute(operation, viewer, client, receive)
         else:
-            result = await asyncio.shield(self._background.start(self._mutate(operation, viewer, caller)))
+            result = await asyncio.shield(self._background.start(self._mutate(operation, viewer, client)))
         if (operation.request.extensions or {}).get("cost"):
             result.extensions = {**(result.extensions or {}), "cost": self._cost(operation, remaining)}
         return result
 
     async def open_subscription(
-        self, operation: Operation, viewer: Callable[[], Viewer], caller: Caller
+        self, operation: Operation, viewer: Callable[[], Viewer], client: str
     ) -> AsyncGenerator[Results, None]:
         """Returns the results of a subscription. Close the generator to end it.
 
         `viewer` is called for each event, since permissions may change meanwhile. Its points are taken when
         it begins. Raises HTTPError (429) if too few are left.
         """
-        await self._take_points(operation.cost, viewer(), caller)
+        await self._take_points(operation.cost, viewer(), client)
         return self._operations.subscribe(
-            operation, lambda: self._make_context(viewer(), caller), lambda: viewer().read_access
+            operation, lambda: self._make_context(viewer(), client=client), lambda: viewer().read_access
         )
 
     @contextmanager
@@ -229,14 +226,14 @@ class Gateway:
             self._connections -= 1
             gauge.dec()
 
-    async def _mutate(self, operation: Operation, viewer: Viewer, caller: Caller) -> Result:
+    async def _mutate(self, operation: Operation, viewer: Viewer, client: str) -> Result:
         def run() -> Awaitable[Result]:
-            return self._execute(operation, viewer, caller, None)
+            return self._execute(operation, viewer, client, None)
 
         return await (self._idempotency.once(operation, viewer, run) if self._idempotency else run())
 
     async def _execute(
-        self, operation: Operation, viewer: Viewer, caller: Caller, receive: Receive | None
+        self, operation: Operation, viewer: Viewer, client: str, receive: Receive | None
     ) -> Result:
         if self._running >= self.limits.max_concurrent_operations:
             self.metrics.shed.inc()
@@ -244,7 +241,7 @@ class Gateway:
         self._running += 1
         try:
             async with Deadline(self.limits.operation_timeout, receive):
-                return await self._operations.execute(operation, self._make_context(viewer, caller))
+                return await self._operations.execute(operation, self._make_context(viewer, client=client))
         except ClientGoneError:
             raise
         except Exception as error:  # noqa: BLE001 - masked and logged
@@ -252,12 +249,12 @@ class Gateway:
         finally:
             self._running -= 1
 
-    async def _take_points(self, points: int, viewer: Viewer, caller: Caller) -> int | None:
+    async def _take_points(self, points: int, viewer: Viewer, client: str) -> int | None:
         """Takes points from the viewer, and returns how many are left; None where there is no rate limit."""
         if self._rate_limiter is None:
             return None
         try:
-            return await self._rate_limiter.take(viewer, caller.address, points)
+            return await self._rate_limiter.take(viewer, client, points)
         except RateLimitExceededError as error:
             raise rate_limited(error) from None
 

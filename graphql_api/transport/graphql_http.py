@@ -13,7 +13,6 @@ from urllib.parse import parse_qsl
 
 import orjson
 from graphql import OperationType
-from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from graphql_api.dev import graphiql
@@ -22,7 +21,7 @@ from graphql_api.execution.operations import GraphQLRequest, Operation
 from graphql_api.execution.results import Result
 from graphql_api.gateway import errors
 from graphql_api.gateway.errors import HTTPError
-from graphql_api.gateway.gateway import Caller, ClientGoneError, Gateway
+from graphql_api.gateway.gateway import ClientGoneError, Gateway
 from graphql_api.identity.viewer import Viewer
 from graphql_api.transport.sse import EventStream
 
@@ -87,15 +86,15 @@ class GraphQLEndpoint:
             return
         try:
             request = await self._read(scope, headers, receive)
-            caller = Caller((scope.get("client") or ("",))[0], Headers(scope=scope))
-            operation = await self._prepare(scope["method"], request, caller)
+            client = client_address(scope)
+            operation = await self._prepare(scope["method"], request, client)
             viewer = await self._gateway.authenticate_for(
                 operation, headers.get(b"authorization", b"").decode("latin-1")
             )
             if media is Media.EVENTS:
-                await EventStream(self._gateway, viewer, caller, receive, send).serve(operation)
+                await EventStream(self._gateway, viewer, client, receive, send).serve(operation)
                 return
-            kind, result = await self._run(operation, viewer, caller, receive)
+            kind, result = await self._run(operation, viewer, client, receive)
             status = status_of(result, strict=media is Media.RESPONSE)
             later = errors.RETRY_AFTER if status is HTTPStatus.SERVICE_UNAVAILABLE else ()
             await respond(send, status, media, result.render(), *later)
@@ -112,9 +111,9 @@ class GraphQLEndpoint:
         except Exception as error:  # noqa: BLE001 - masked and logged
             await self._refuse(errors.internal_error(error), media, send, started)
 
-    async def _prepare(self, method: str, request: GraphQLRequest, caller: Caller) -> Operation | Result:
+    async def _prepare(self, method: str, request: GraphQLRequest, client: str) -> Operation | Result:
         try:
-            operation = await self._gateway.find_operation(request, caller)
+            operation = await self._gateway.find_operation(request, client)
         except RequestError as error:
             return errors.error_result(*error.errors)
         if method == "GET" and operation.kind is OperationType.MUTATION:
@@ -123,7 +122,7 @@ class GraphQLEndpoint:
         return operation
 
     async def _run(
-        self, operation: Operation | Result, viewer: Viewer, caller: Caller, receive: Receive
+        self, operation: Operation | Result, viewer: Viewer, client: str, receive: Receive
     ) -> tuple[str, Result]:
         if isinstance(operation, Result):
             return "unknown", operation
@@ -133,7 +132,7 @@ class GraphQLEndpoint:
                 "SUBSCRIPTION_NOT_SUPPORTED",
                 "subscriptions need a WebSocket (graphql-transport-ws) or Accept: text/event-stream",
             )
-        result = await self._gateway.run_operation(operation, viewer, caller, receive)
+        result = await self._gateway.run_operation(operation, viewer, client, receive)
         return operation.kind.value, result
 
     async def _refuse(self, error: HTTPError, media: Media, send: Send, started: float) -> None:
@@ -162,6 +161,11 @@ class GraphQLEndpoint:
                 "PREFLIGHT_REQUIRED",
                 "a GET needs a header that other sites' pages can't send: GraphQL-Require-Preflight",
             )
+
+
+def client_address(scope: Scope) -> str:
+    """The network address of who asks, as the nearest trusted proxy reports it; empty if unknown."""
+    return str((scope.get("client") or ("",))[0])
 
 
 def not_acceptable() -> HTTPError:

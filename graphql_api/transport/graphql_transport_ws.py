@@ -25,10 +25,15 @@ from graphql_api.execution.operations import GraphQLRequest, Operation
 from graphql_api.execution.results import Result, Results
 from graphql_api.execution.subscriptions import MAX_SHARED_RESULTS
 from graphql_api.gateway.errors import HTTPError, error_result, masked_result, unavailable
-from graphql_api.gateway.gateway import Caller, Gateway
+from graphql_api.gateway.gateway import Gateway
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
 from graphql_api.transport.frames import FRAMES, around
-from graphql_api.transport.graphql_http import MalformedRequestError, parse_json, read_parameters
+from graphql_api.transport.graphql_http import (
+    MalformedRequestError,
+    client_address,
+    parse_json,
+    read_parameters,
+)
 
 PROTOCOL = "graphql-transport-ws"
 
@@ -96,11 +101,9 @@ class WebSocketEndpoint:
             await send({"type": "websocket.accept"})
             raise SocketClosed(CloseCode.BAD_SUBPROTOCOL, f"Subprotocol not acceptable: use {PROTOCOL}")
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
-        caller = Caller((scope.get("client") or ("",))[0], Headers(scope=scope))
-        takes_frames = FRAMES in scope.get("extensions", ())
         try:
             with self._gateway.connection("websocket"):
-                await GraphQLSocket(self._gateway, caller, receive, send, takes_frames=takes_frames).serve()
+                await GraphQLSocket(self._gateway, scope, receive, send).serve()
         except HTTPError as error:
             # Not a 503 to the handshake, which browsers don't show to their clients: those would give up.
             raise SocketClosed(CloseCode.TRY_AGAIN_LATER, str(error)) from None
@@ -139,16 +142,13 @@ def origin_allowed(headers: Headers, allowed: Collection[str]) -> bool:
 class GraphQLSocket:
     """An accepted socket, from its connection_init to its end."""
 
-    def __init__(
-        self, gateway: Gateway, caller: Caller, receive: Receive, send: Send, *, takes_frames: bool = False
-    ) -> None:
-        """`takes_frames`: the server has the extension `FRAMES`."""
+    def __init__(self, gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
         self._gateway = gateway
-        self._caller = caller
+        self._client = client_address(scope)
         self._receive = receive
         self._send = send
-        self._takes_frames = takes_frames
-        self._authorization = caller.headers.get("authorization", "")
+        self._takes_frames = FRAMES in scope.get("extensions", ())
+        self._authorization = Headers(scope=scope).get("authorization", "")
         self._viewer = ANONYMOUS
         self._running: dict[str, asyncio.Task[None]] = {}
         self._unfinished: set[asyncio.Task[None]] = set()  # those that are being cancelled included
@@ -240,7 +240,7 @@ class GraphQLSocket:
 
     async def _run(self, identifier: str, request: GraphQLRequest) -> None:
         try:
-            operation = await self._gateway.find_operation(request, self._caller)
+            operation = await self._gateway.find_operation(request, self._client)
             if operation.kind is OperationType.SUBSCRIPTION:
                 await self._stream(identifier, operation)
             else:
@@ -256,7 +256,7 @@ class GraphQLSocket:
 
     async def _execute(self, identifier: str, operation: Operation) -> None:
         started = perf_counter()
-        result = await self._gateway.run_operation(operation, self._viewer, self._caller)
+        result = await self._gateway.run_operation(operation, self._viewer, self._client)
         self._gateway.metrics.observe("websocket", operation.kind.value, perf_counter() - started, result)
         if result.executed:
             await self._send_next(identifier, Results([result]))
@@ -267,7 +267,7 @@ class GraphQLSocket:
     async def _stream(self, identifier: str, operation: Operation) -> None:
         self._subscriptions[identifier] = operation
         metrics = self._gateway.metrics
-        results = await self._gateway.open_subscription(operation, lambda: self._viewer, self._caller)
+        results = await self._gateway.open_subscription(operation, lambda: self._viewer, self._client)
         with metrics.subscriptions.track_inprogress():
             async with aclosing(results):
                 sent = 0
@@ -301,7 +301,7 @@ class GraphQLSocket:
             refused = [
                 (identifier, denial)
                 for identifier, operation in self._subscriptions.items()
-                if (denial := self._gateway.check_permission(operation, self._viewer, self._caller))
+                if (denial := self._gateway.check_permission(operation, self._viewer, self._client))
             ]
             for identifier, _ in refused:  # all of them before the first wait
                 self._cancel(identifier)

@@ -16,7 +16,7 @@ from starlette.types import Receive, Send
 from graphql_api.execution.operations import Operation
 from graphql_api.execution.results import Result, Results
 from graphql_api.gateway.errors import HTTPError
-from graphql_api.gateway.gateway import Caller, Gateway
+from graphql_api.gateway.gateway import Gateway
 from graphql_api.identity.viewer import Viewer
 
 _HEADERS = [
@@ -35,12 +35,10 @@ class StreamEnded(Exception):  # noqa: N818 - an end, and not always an error
 class EventStream:
     """A response that stays open. Its tasks live and die together, as a socket's do."""
 
-    def __init__(
-        self, gateway: Gateway, viewer: Viewer, caller: Caller, receive: Receive, send: Send
-    ) -> None:
+    def __init__(self, gateway: Gateway, viewer: Viewer, client: str, receive: Receive, send: Send) -> None:
         self._gateway = gateway
         self._viewer = viewer
-        self._caller = caller
+        self._client = client
         self._receive = receive
         self._send = send
 
@@ -83,9 +81,9 @@ class EventStream:
             return
         try:
             if operation.kind is not OperationType.SUBSCRIPTION:
-                yield Results([await self._gateway.run_operation(operation, self._viewer, self._caller)])
+                yield Results([await self._gateway.run_operation(operation, self._viewer, self._client)])
                 return
-            events = await self._gateway.open_subscription(operation, lambda: self._viewer, self._caller)
+            events = await self._gateway.open_subscription(operation, lambda: self._viewer, self._client)
         except HTTPError as error:
             yield Results([error.result])
             return
@@ -117,7 +115,7 @@ class EventStream:
                 raise StreamEnded from None
             if not isinstance(operation, Operation) or operation.kind is not OperationType.SUBSCRIPTION:
                 continue
-            refusal = self._gateway.check_permission(operation, self._viewer, self._caller)
+            refusal = self._gateway.check_permission(operation, self._viewer, self._client)
             if refusal is not None:
                 streaming.cancel()
                 await self._write_next(refusal)

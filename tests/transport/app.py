@@ -16,7 +16,7 @@ from graphql_api.execution.operations import Operations
 from graphql_api.execution.persisted_documents import PersistedDocuments
 from graphql_api.execution.results import Progress
 from graphql_api.gateway.errors import mask
-from graphql_api.gateway.gateway import Caller, Gateway, TransportLimits
+from graphql_api.gateway.gateway import Gateway, TransportLimits
 from graphql_api.gateway.metrics import Metrics
 from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
@@ -73,7 +73,7 @@ class World:
 class Context(BareContext):
     world: World
     viewer: Viewer
-    caller: Caller
+    client: str
     number: int
 
 
@@ -97,7 +97,7 @@ class Query:
 
     @strawberry.field
     def address(self, info: Info) -> str:
-        return info.context.caller.address
+        return info.context.client
 
     @strawberry.field
     def broken(self) -> str | None:
@@ -230,9 +230,9 @@ def create_app(
     """The application, with its own World unless one is given. `options` are those of `routes`."""
     world = world or World()
 
-    def make_context(viewer: Viewer, caller: Caller) -> Context:
+    def make_context(viewer: Viewer, *, client: str) -> Context:
         world.contexts += 1
-        return Context(world, viewer, caller, world.contexts)
+        return Context(world, viewer, client, world.contexts)
 
     gateway = Gateway(
         Operations(schema, mask=mask, persisted=persisted),
