@@ -23,7 +23,7 @@ from websockets.server import ServerProtocol
 
 from graphql_api.gateway.errors import HTTPError
 from graphql_api.gateway.gateway import TransportLimits
-from graphql_api.transport.frames import FRAMES
+from graphql_api.transport.graphql_transport_ws import FRAMES
 
 KEEPALIVE_TIMEOUT = 4408
 """The close code for a client that answers no pings: clients come back after it."""
@@ -428,7 +428,7 @@ class WebSocketHandshake(ServerProtocol):
 class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
     """A WebSocket that waits for no client for ever, and takes its time to stop.
 
-    It begins with a handshake that `HTTPProtocol` has read, and takes whole frames too (`frames.FRAMES`).
+    It begins with a handshake that `HTTPProtocol` has read, and takes whole frames too (`FRAMES`).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
