@@ -20,7 +20,6 @@ from graphql_api.log_feed.hub import Event
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.type_codecs import rfc3339
 from graphql_api.postgres.vocabularies import LEVELS, OTHER
-from graphql_api.relational.redaction import redact
 from graphql_api.relational.scalars import serialize_json
 from graphql_api.settings import Settings
 
@@ -135,4 +134,4 @@ def _moment(stored: str | None) -> str | None:
 
 
 def _details(text: str) -> bytes:
-    return orjson.dumps(serialize_json(redact(text)))
+    return orjson.dumps(serialize_json(text))

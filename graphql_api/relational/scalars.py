@@ -1,7 +1,8 @@
 """The scalars of the API. Rows hold their values as JSON-ready text already (`postgres.type_codecs`)."""
 
 import re
-from datetime import UTC, datetime
+from calendar import monthrange
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NewType
 from uuid import UUID
@@ -13,16 +14,22 @@ from strawberry.types.scalar import ScalarDefinition
 from graphql_api.execution.leaf_serializers import at_once, unchanged
 from graphql_api.postgres.type_codecs import rfc3339, rfc3339_all
 from graphql_api.relational.errors import BadInputError
+from graphql_api.relational.stored_json import MAX_DEPTH, MAX_NUMBER_LENGTH, REDACTED, TOO_DEEP, client_json
 
 Duration = NewType("Duration", int)
 """Microseconds."""
 
 JSON = NewType("JSON", object)
-"""JSON text, or anything orjson can write."""
+"""JSON text as a `str`, or anything else that orjson can write."""
 
 _DECIMAL = re.compile(r"[+-]?(\d{1,100}(\.\d{0,100})?|\.\d{1,100})", re.ASCII)
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
-_DATETIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_DATETIME = re.compile(
+    r"(?P<minute>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d)(:(?P<second>\d\d)(\.(?P<fraction>\d+))?)?"
+    r"(?P<offset>[Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
+)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def parse_decimal(value: Any) -> Decimal:
@@ -45,13 +52,41 @@ def serialize_decimal(value: Any) -> str:
 
 
 def parse_datetime(value: Any) -> datetime:
-    """An RFC 3339 date and time with an offset, in UTC. Raises ValueError naming the rule."""
-    if isinstance(value, str) and _DATETIME.fullmatch(value):
-        try:
-            return datetime.fromisoformat(value.upper()).astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise ValueError("DateTime must be a date that exists") from None
-    raise ValueError('DateTime must be RFC 3339 with an offset, such as "2026-11-22T09:00:00Z"')
+    """An RFC 3339 date and time with an offset, in UTC. Raises ValueError naming the rule.
+
+    Digits beyond the microsecond round up. Moments are stored in microseconds, and every DateTime input is a
+    bound that a range begins with or ends before: so the rounded bound divides rows exactly as the given one.
+
+    A leap second, :60 at the end of a month in UTC, is the moment it ends at, with a fraction too: PostgreSQL
+    stores nothing within it.
+    """
+    parts = _DATETIME.fullmatch(value) if isinstance(value, str) else None
+    if parts is None:
+        raise ValueError('DateTime must be RFC 3339 with an offset, such as "2026-11-22T09:00:00Z"')
+    second, fraction = parts["second"] or "00", parts["fraction"] or ""
+    is_leap = second == "60"
+    if is_leap:
+        second, fraction = "59", "9999999"
+    text = f"{parts['minute']}:{second}.{fraction[:6]:0<6}{parts['offset']}"
+    try:
+        moment = datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except ValueError:
+        raise ValueError("DateTime must be a date and a time of day that exist") from None
+    except OverflowError:
+        raise ValueError("DateTime must lie in the years 1 to 9999 of UTC") from None
+    if is_leap and not _is_last_minute_of_month(moment):
+        raise ValueError("DateTime may have a second 60 only at the end of a month in UTC")
+    if not fraction[6:].strip("0"):
+        return moment
+    try:
+        return moment + _MICROSECOND
+    except OverflowError:
+        return moment  # The end of the calendar, which .NET's greatest moment lies just behind.
+
+
+def _is_last_minute_of_month(moment: datetime) -> bool:
+    _, days = monthrange(moment.year, moment.month)
+    return (moment.day, moment.hour, moment.minute) == (days, 23, 59)
 
 
 @at_once(rfc3339_all)
@@ -75,8 +110,11 @@ def serialize_duration(microseconds: int) -> str:
 
 
 def serialize_json(value: Any) -> orjson.Fragment:
-    """JSON text goes to the client as it stands, so that no number in it is read as a float."""
-    return orjson.Fragment(value if isinstance(value, str | bytes) else orjson.dumps(value))
+    """JSON as clients may see it (`client_json`). A `str` is JSON text; anything else is written first.
+
+    Text goes out as text, so that no number in it is read as a float.
+    """
+    return orjson.Fragment(client_json(value if isinstance(value, str) else orjson.dumps(value).decode()))
 
 
 def parse_id(value: str, argument: str) -> str:
@@ -97,8 +135,10 @@ SCALARS: dict[object, ScalarDefinition] = {
     datetime: strawberry.scalar(
         name="DateTime",
         description=(
-            "A moment: RFC 3339 in UTC with microseconds, `2026-11-22T09:00:00.000000Z`."
-            " Input needs an offset."
+            "A moment: RFC 3339 in UTC with microseconds, `2026-11-22T09:00:00.000000Z`. Input is any RFC"
+            " 3339 date and time in the years 1 to 9999. Digits beyond the microsecond round up, so that a"
+            " range has the rows that it would have with all digits. A leap second, `:60`, is the moment"
+            " that it ends at."
         ),
         specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
         serialize=serialize_datetime,
@@ -112,7 +152,12 @@ SCALARS: dict[object, ScalarDefinition] = {
     ),
     JSON: strawberry.scalar(
         name="JSON",
-        description="Any JSON value, as it is stored. Values under secret-looking keys are redacted.",
+        description=(
+            "Any JSON value as it is stored, with all digits of its numbers. Values under secret-looking"
+            f' keys and passwords in URLs read `"{REDACTED}"`, and what nests deeper than {MAX_DEPTH} levels'
+            f' `"{TOO_DEEP}"`. A number that no double holds, or of more than {MAX_NUMBER_LENGTH} characters,'
+            " is a string of its digits."
+        ),
         serialize=serialize_json,
         parse_value=lambda _: _output_only("JSON"),
     ),
