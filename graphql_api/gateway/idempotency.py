@@ -36,6 +36,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import UUID, insert
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from graphql_api.execution.operations import Operation
 from graphql_api.execution.results import Result
@@ -58,8 +59,8 @@ MAX_EXPIRED = 100
 _KEY = re.compile(r"[!-~]{1,255}")
 _UNKNOWN_OUTCOME = frozenset({UNAVAILABLE, TIMEOUT})
 """Codes of errors that leave open whether the change was made."""
-_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds between attempts to store an answer while the database is away."""
+_ATTEMPTS = 7
+"""Attempts to store an answer while the database is away, over 16 seconds."""
 _PATIENCE = 1.0
 """Seconds that an answer waits for being stored before it is sent."""
 
@@ -161,18 +162,18 @@ class Idempotency:
         await asyncio.wait([self._start(self._settle_with_retries(claim, result))], timeout=_PATIENCE)
 
     async def _settle_with_retries(self, claim: Claim, result: Result | None) -> None:
-        for pause in _PAUSES:
-            try:
-                await self._store_or_release(claim, result)
-            except (DatabaseUnavailableError, TimeoutError):
-                await asyncio.sleep(pause)
-            except Exception:
-                logger.warning("the answer under an Idempotency-Key couldn't be stored", exc_info=True)
-                return
-            else:
-                return
-        # The effects are counted in the key's row: the mutation won't be carried out again.
-        logger.warning("the answer under an Idempotency-Key couldn't be stored: the database stayed away")
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type((DatabaseUnavailableError, TimeoutError)),
+                wait=wait_exponential(multiplier=0.25),
+                stop=stop_after_attempt(_ATTEMPTS),
+                reraise=True,
+            ):
+                with attempt:
+                    await self._store_or_release(claim, result)
+        except Exception:
+            # The effects are counted in the key's row: the mutation won't be carried out again.
+            logger.warning("the answer under an Idempotency-Key couldn't be stored", exc_info=True)
 
     async def _store_or_release(self, claim: Claim, result: Result | None) -> None:
         """Stores the answer; but where nothing was changed and something failed, releases the key."""
