@@ -1,4 +1,7 @@
-"""What Prometheus reads at /metrics. Each process counts for itself."""
+"""What Prometheus reads at /metrics: numbers of the transports, the feed, the pool and the document cache.
+
+Each process counts for itself. A collector reads the numbers of another part at each scrape.
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -24,32 +27,34 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class Metrics:
-    """The transports' own numbers, in a registry of their own, and whatever else is given to it."""
+    """The numbers that the transports count, in a registry of their own, and those of `collectors`."""
 
     def __init__(self, collectors: Iterable[Collector] = ()) -> None:
         self.registry = registry = CollectorRegistry()
         self.operations = Histogram(
             "graphql_operation_seconds",
-            "Time to answer an operation; for subscriptions, to answer one event.",
+            "Time to answer a query or a mutation.",
             ("transport", "kind", "outcome"),
             buckets=_SECONDS,
             registry=registry,
         )
         self._timers: dict[tuple[str, str, str], Histogram] = {}  # finding one by its labels takes longer
-        self.errors = Counter(
-            "graphql_errors", "Errors that clients were told.", ("code",), registry=registry
-        )
+        self.errors = Counter("graphql_errors", "Errors sent to clients.", ("code",), registry=registry)
         self.running = Gauge(
-            "graphql_operations_running", "Queries and mutations under way.", registry=registry
+            "graphql_operations_running", "Queries and mutations that are running.", registry=registry
         )
-        self.shed = Counter("graphql_operations_shed", "Operations told to come back.", registry=registry)
+        self.shed = Counter(
+            "graphql_operations_shed", "Operations refused because too many were running.", registry=registry
+        )
         self.connections = Gauge(
             "graphql_connections", "Open sockets and event streams.", ("transport",), registry=registry
         )
-        self.subscriptions = Gauge("graphql_subscriptions", "Subscriptions under way.", registry=registry)
+        self.subscriptions = Gauge(
+            "graphql_subscriptions", "Subscriptions that are running.", registry=registry
+        )
         self.events = Counter("graphql_subscription_events", "Events sent to subscribers.", registry=registry)
         self.closes = Counter(
-            "graphql_socket_closes", "Sockets that we closed.", ("code",), registry=registry
+            "graphql_socket_closes", "Sockets that the service closed.", ("code",), registry=registry
         )
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -58,11 +63,8 @@ class Metrics:
             registry.register(collector)
 
     def observe(self, transport: str, kind: str, seconds: float, result: Result) -> None:
-        """Count an operation that was answered."""
-        outcome = "ok"
-        if result.errors:
-            outcome = "errors" if result.executed else "refused"
-            self.count_errors(result.errors)
+        """Counts an operation that was answered, and the time it took."""
+        outcome = "ok" if not result.errors else "errors" if result.executed else "refused"
         key = (transport, kind, outcome)
         timer = self._timers.get(key)
         if timer is None:
@@ -70,7 +72,7 @@ class Metrics:
         timer.observe(seconds)
 
     def count_errors(self, errors: Sequence[GraphQLError]) -> None:
-        """Count errors by their codes."""
+        """Counts errors that are sent to a client, by their codes."""
         for error in errors:
             self.errors.labels(str((error.extensions or {}).get("code", "NONE"))).inc()
 
@@ -82,35 +84,49 @@ class FeedCollector(Collector):
         self._stats = stats
 
     def collect(self) -> Iterable[Metric]:
-        """The numbers as they are now."""
+        """Yields the numbers as they are now."""
         stats = self._stats
         yield GaugeMetricFamily("log_feed_subscribers", "Subscribers of the feed.", stats.subscribers)
         yield GaugeMetricFamily("log_feed_filters", "Distinct filters among them.", stats.groups)
         yield GaugeMetricFamily(
-            "log_feed_catching_up", "Subscribers that are served from the database.", stats.catching_up
+            "log_feed_catching_up", "Subscribers that read missed rows from the database.", stats.catching_up
         )
-        yield GaugeMetricFamily("log_feed_buffered_rows", "Rows kept for the late.", stats.buffered_rows)
-        yield GaugeMetricFamily("log_feed_buffered_bytes", "About what they take.", stats.buffered_bytes)
-        yield GaugeMetricFamily("log_feed_connected", "Whether the reader has its database.", stats.connected)
         yield GaugeMetricFamily(
-            "log_feed_lag_seconds", "Since the reader last knew that it had read everything.", stats.lag()
+            "log_feed_buffered_rows",
+            "Rows kept in memory for subscribers that lag behind.",
+            stats.buffered_rows,
+        )
+        yield GaugeMetricFamily(
+            "log_feed_buffered_bytes", "Approximate size of those rows.", stats.buffered_bytes
+        )
+        yield GaugeMetricFamily(
+            "log_feed_connected", "1 while the reader is connected to its database.", stats.connected
+        )
+        yield GaugeMetricFamily(
+            "log_feed_lag_seconds",
+            "Seconds since the reader last knew that it had read every row.",
+            stats.lag(),
         )
         yield CounterMetricFamily("log_feed_rows", "Rows that the reader has read.", stats.rows)
         yield CounterMetricFamily("log_feed_deliveries", "Events handed to subscribers.", stats.deliveries)
         yield CounterMetricFamily("log_feed_pulls", "Statements of the reader.", stats.fetches)
         yield CounterMetricFamily("log_feed_wake_ups", "Notifications of the database.", stats.notifications)
-        yield CounterMetricFamily("log_feed_reconnects", "Connections lost and made anew.", stats.reconnects)
+        yield CounterMetricFamily("log_feed_reconnects", "Connections lost and made again.", stats.reconnects)
         yield CounterMetricFamily(
-            "log_feed_catch_ups", "How often a subscriber began to read from the database.", stats.catch_ups
+            "log_feed_catch_ups",
+            "Times that a subscriber began to read missed rows from the database.",
+            stats.catch_ups,
         )
         yield CounterMetricFamily(
-            "log_feed_catch_up_pages", "Pages that they have read there.", stats.catch_up_pages
+            "log_feed_catch_up_pages", "Pages of missed rows that were read.", stats.catch_up_pages
         )
         yield CounterMetricFamily(
-            "log_feed_catch_up_rows", "Rows of those pages, matching or not.", stats.catch_up_rows
+            "log_feed_catch_up_rows", "Rows of those pages, whether they matched or not.", stats.catch_up_rows
         )
         yield CounterMetricFamily(
-            "log_feed_resets", "How often continuity could not be proved, and all were ended.", stats.resets
+            "log_feed_resets",
+            "Times that all subscriptions were ended, since rows might have been missed.",
+            stats.resets,
         )
 
 
@@ -121,20 +137,20 @@ class PoolCollector(Collector):
         self._database = database
 
     def collect(self) -> Iterable[Metric]:
-        """The numbers as they are now."""
+        """Yields the numbers as they are now."""
         size, in_use = self._database.pool_usage()
-        yield GaugeMetricFamily("database_pool_size", "Connections there may be.", size)
+        yield GaugeMetricFamily("database_pool_size", "Connections that the pool may open.", size)
         yield GaugeMetricFamily("database_pool_in_use", "Connections in use.", in_use)
 
 
 class DocumentCollector(Collector):
-    """The cache of documents, and which of their operations were not compiled."""
+    """The cache of documents, and the operations that were compiled or not."""
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
 
     def collect(self) -> Iterable[Metric]:
-        """The numbers as they are now."""
+        """Yields the numbers as they are now."""
         documents, plans = self._operations.documents, self._operations.plans
         yield CounterMetricFamily("graphql_document_cache_hits", "Documents found.", documents.hits)
         yield CounterMetricFamily("graphql_document_cache_misses", "Documents read.", documents.misses)
@@ -142,7 +158,7 @@ class DocumentCollector(Collector):
             return
         yield CounterMetricFamily("graphql_plans_compiled", "Plans compiled.", plans.compiled)
         fallbacks = CounterMetricFamily(
-            "graphql_engine_fallbacks", "Operations left to the stock executor.", labels=["reason"]
+            "graphql_engine_fallbacks", "Operations run by graphql-core's executor.", labels=["reason"]
         )
         for reason, times in plans.fallbacks.items():
             fallbacks.add_metric([reason], times)

@@ -99,6 +99,8 @@ class GraphQLEndpoint:
             later = errors.RETRY_AFTER if status is HTTPStatus.SERVICE_UNAVAILABLE else ()
             await respond(send, status, media, result.render(), *later)
             self._gateway.metrics.observe("http", kind, perf_counter() - started, result)
+            if result.errors:
+                self._gateway.metrics.count_errors(result.errors)
         except ClientGoneError:
             pass
         except HTTPError as error:
@@ -139,6 +141,7 @@ class GraphQLEndpoint:
         media = Media.RESPONSE if media is Media.RESPONSE else Media.JSON
         await respond(send, error.status, media, error.result.render(), *error.headers)
         self._gateway.metrics.observe("http", "unknown", perf_counter() - started, error.result)
+        self._gateway.metrics.count_errors(error.result.errors)
 
     async def _read(self, scope: Scope, headers: RawHeaders, receive: Receive) -> GraphQLRequest:
         try:

@@ -1,9 +1,6 @@
-"""The protocol graphql-transport-ws, in text frames: endpoint, close codes, and the messages of a socket.
+"""The protocol graphql-transport-ws, in text frames: close codes, the endpoint, and the messages of a socket.
 
-One task of a socket reads its messages, one sends heartbeats, one rechecks its token, and each running
-operation has one of its own. They live and die together: whatever ends the socket is raised as SocketClosed
-and ends them all. A send waits until the client has read what was sent before, so a slow client holds up its
-own operations, and memory stays at some 64 KiB, and a message, for each.
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 """
 
 import asyncio
@@ -45,7 +42,7 @@ _CLOSE_TIMEOUT = 1.0  # seconds
 _LONGEST_REASON = 120  # a close frame has room for 123 bytes
 _LONGEST_ID = 256
 _BYTES_AT_A_TIME = 64 * 1024  # after which a slow client is waited for
-_EVENTS_AT_A_TIME = 32  # a source that is always ready lets others run after so many
+_EVENTS_AT_A_TIME = 32  # after which a source that is always ready lets other tasks run
 
 
 class CloseCode(IntEnum):
@@ -65,7 +62,7 @@ class CloseCode(IntEnum):
 
 
 class SocketClosed(Exception):  # noqa: N818 - an end, and not always an error
-    """The socket ends: closed by us with `code`, or by the client where that is None."""
+    """Ends a socket: with `code` to be closed by us, without one if the client has closed it."""
 
     def __init__(self, code: CloseCode | None = None, reason: str = "") -> None:
         super().__init__(reason)
@@ -76,7 +73,8 @@ class SocketClosed(Exception):  # noqa: N818 - an end, and not always an error
 class WebSocketEndpoint:
     """The ASGI application behind /graphql, for websocket scopes.
 
-    `allowed_origins` may connect besides our own. A client that is no browser sends no Origin, and passes.
+    Pages of `allowed_origins` may connect besides our own. A client that isn't a browser sends no Origin, and
+    may connect too.
     """
 
     def __init__(self, gateway: Gateway, *, allowed_origins: Collection[str] = ()) -> None:
@@ -133,7 +131,7 @@ def leaves(group: BaseExceptionGroup[SocketClosed]) -> Iterator[SocketClosed]:
 
 
 def origin_allowed(headers: Headers, allowed: Collection[str]) -> bool:
-    """Whether a page of this Origin may connect: browsers let every page open a socket to anywhere."""
+    """Returns whether a page of this Origin may connect: browsers let any page open a socket anywhere."""
     origin = headers.get("origin")
     if origin is None or origin in allowed or "*" in allowed:
         return True
@@ -145,7 +143,13 @@ def origin_allowed(headers: Headers, allowed: Collection[str]) -> bool:
 
 
 class GraphQLSocket:
-    """An accepted socket, from its connection_init to its end."""
+    """An accepted socket, from its connection_init to its end.
+
+    One task reads messages, one sends heartbeats, one rechecks the viewer, and each running operation has one
+    of its own. They live and die together: whatever ends the socket is raised as SocketClosed and ends them
+    all. A send waits until the client has read what was sent before, so a slow client holds up its own
+    operations, and memory stays at some 64 KiB, and a message, for each.
+    """
 
     def __init__(self, gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
         self._gateway = gateway
@@ -156,23 +160,26 @@ class GraphQLSocket:
         self._authorization = Headers(scope=scope).get("authorization", "")
         self._viewer = ANONYMOUS
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._unfinished: set[asyncio.Task[None]] = set()  # those that are being cancelled included
+        """The task of each operation, by the client's id."""
+        self._unfinished: set[asyncio.Task[None]] = set()
+        """The same tasks, and those whose cancellation isn't over."""
         self._subscriptions: dict[str, Operation] = {}
+        """Running subscriptions, by the client's id."""
 
     async def serve(self) -> None:
-        """Speak until the end. Raises SocketClosed, alone or in a group."""
+        """Reads and answers messages until the socket ends. Raises SocketClosed, alone or in a group."""
         try:
             async with asyncio.timeout(self._gateway.limits.socket_init_timeout):
                 await self._wait_for_init()
         except TimeoutError:
             raise SocketClosed(CloseCode.TIMEOUT, "Connection initialisation timeout") from None
-        self._viewer = await self._identify()
+        self._viewer = await self._authenticate()
         await self._send_message({"type": "connection_ack"})
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._beat())
+            tasks.create_task(self._send_heartbeats())
             if self._viewer.is_authenticated:
-                tasks.create_task(self._recheck())
-            await self._read(tasks)
+                tasks.create_task(self._recheck_viewer())
+            await self._read_messages(tasks)
 
     async def _wait_for_init(self) -> None:
         while True:
@@ -187,9 +194,9 @@ class GraphQLSocket:
                 case "subscribe":
                     raise SocketClosed(CloseCode.UNAUTHORIZED, "Unauthorized")
                 case _:
-                    await self._answer(message)
+                    await self._handle_at_any_time(message)
 
-    async def _read(self, tasks: asyncio.TaskGroup) -> None:
+    async def _read_messages(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             message = await self._next_message()
             match message["type"]:
@@ -198,9 +205,9 @@ class GraphQLSocket:
                 case "connection_init":
                     raise SocketClosed(CloseCode.TOO_MANY_INITS, "Too many initialisation requests")
                 case _:
-                    await self._answer(message)
+                    await self._handle_at_any_time(message)
 
-    async def _answer(self, message: Mapping[str, Any]) -> None:
+    async def _handle_at_any_time(self, message: Mapping[str, Any]) -> None:
         match message["type"]:
             case "ping":
                 payload = message.get("payload")
@@ -223,12 +230,12 @@ class GraphQLSocket:
         if len(self._unfinished) >= self._gateway.limits.max_socket_subscriptions:
             await self._send_errors(identifier, unavailable("too many operations on this socket").result)
             return
-        task = tasks.create_task(self._run(identifier, request))
+        task = tasks.create_task(self._run_operation(identifier, request))
         self._running[identifier] = task
         self._unfinished.add(task)
-        task.add_done_callback(lambda task: self._end(identifier, task))
+        task.add_done_callback(lambda task: self._on_done(identifier, task))
 
-    def _end(self, identifier: str, task: asyncio.Task[None]) -> None:
+    def _on_done(self, identifier: str, task: asyncio.Task[None]) -> None:
         # A task that is cancelled before its first step never gets to clean up after itself.
         self._unfinished.discard(task)
         if self._running.get(identifier) is task:
@@ -243,13 +250,13 @@ class GraphQLSocket:
         if task is not None:
             task.cancel()
 
-    async def _run(self, identifier: str, request: GraphQLRequest) -> None:
+    async def _run_operation(self, identifier: str, request: GraphQLRequest) -> None:
         try:
             operation = await self._gateway.find_operation(request, self._client)
             if operation.kind is OperationType.SUBSCRIPTION:
-                await self._stream(identifier, operation)
+                await self._run_subscription(identifier, operation)
             else:
-                await self._execute(identifier, operation)
+                await self._run_once(identifier, operation)
         except RequestError as error:
             await self._send_errors(identifier, error_result(*error.errors))
         except HTTPError as error:
@@ -259,7 +266,7 @@ class GraphQLSocket:
         except Exception as error:  # noqa: BLE001 - masked and logged
             await self._send_errors(identifier, masked_result(error))
 
-    async def _execute(self, identifier: str, operation: Operation) -> None:
+    async def _run_once(self, identifier: str, operation: Operation) -> None:
         started = perf_counter()
         result = await self._gateway.run_operation(operation, self._viewer, self._client)
         self._gateway.metrics.observe("websocket", operation.kind.value, perf_counter() - started, result)
@@ -269,35 +276,35 @@ class GraphQLSocket:
         else:
             await self._send_errors(identifier, result)
 
-    async def _stream(self, identifier: str, operation: Operation) -> None:
+    async def _run_subscription(self, identifier: str, operation: Operation) -> None:
         self._subscriptions[identifier] = operation
         metrics = self._gateway.metrics
-        results = await self._gateway.open_subscription(operation, lambda: self._viewer, self._client)
+        subscription = await self._gateway.open_subscription(operation, lambda: self._viewer, self._client)
         with metrics.subscriptions.track_inprogress():
-            async with aclosing(results):
+            async with aclosing(subscription):
                 sent = 0
-                async for together in results:
-                    if together.progress is not None:
-                        payload = {"id": identifier, "cursor": together.progress.cursor}
+                async for results in subscription:
+                    if results.progress is not None:
+                        payload = {"id": identifier, "cursor": results.progress.cursor}
                         await self._send_message({"type": "ping", "payload": payload})
                         continue
-                    if not together[-1].executed:
-                        await self._send_errors(identifier, together[-1])
+                    if not results[-1].executed:
+                        await self._send_errors(identifier, results[-1])
                         return
-                    await self._send_next(identifier, together)
-                    metrics.events.inc(len(together))
-                    sent += len(together)
+                    await self._send_next(identifier, results)
+                    metrics.events.inc(len(results))
+                    sent += len(results)
                     if sent >= _EVENTS_AT_A_TIME:
                         sent = 0
                         await asyncio.sleep(0)
         await self._send_message({"id": identifier, "type": "complete"})
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
             await asyncio.sleep(self._gateway.limits.heartbeat)
             await self._send_message({"type": "ping"})
 
-    async def _recheck(self) -> None:
+    async def _recheck_viewer(self) -> None:
         while True:
             try:
                 self._viewer = await self._gateway.recheck(self._viewer)
@@ -313,12 +320,12 @@ class GraphQLSocket:
             for identifier, denial in refused:
                 await self._send_errors(identifier, denial)
 
-    async def _identify(self) -> Viewer:
+    async def _authenticate(self) -> Viewer:
         try:
             return await self._gateway.authenticate(self._authorization)
         except HTTPError as error:
-            known = error.status is HTTPStatus.UNAUTHORIZED
-            code = CloseCode.FORBIDDEN if known else CloseCode.TRY_AGAIN_LATER
+            is_invalid = error.status is HTTPStatus.UNAUTHORIZED
+            code = CloseCode.FORBIDDEN if is_invalid else CloseCode.TRY_AGAIN_LATER
             raise SocketClosed(code, str(error)) from None
 
     async def _next_message(self) -> dict[str, Any]:
@@ -337,7 +344,10 @@ class GraphQLSocket:
         return message
 
     async def _send_next(self, identifier: str, results: Results) -> None:
-        # The payload is rendered once for all who share the result; only the frame around it is our own.
+        for result in results:
+            if result.errors:
+                self._gateway.metrics.count_errors(result.errors)
+        # The payload is rendered once for all sockets that share the result; what stands before it differs.
         before = b'{"id":%b,"type":"next","payload":' % orjson.dumps(identifier)
         if not self._takes_frames:
             for result in results:
@@ -370,7 +380,7 @@ class GraphQLSocket:
 
 
 def read_id(message: Mapping[str, Any]) -> str:
-    """The operation that a message is about."""
+    """Returns the id of the operation that a message is about. Raises SocketClosed."""
     identifier = message.get("id")
     if not isinstance(identifier, str) or not 0 < len(identifier) <= _LONGEST_ID:
         raise SocketClosed(CloseCode.BAD_REQUEST, f"id: must be a text of 1 to {_LONGEST_ID} characters")
@@ -378,7 +388,7 @@ def read_id(message: Mapping[str, Any]) -> str:
 
 
 def find_authorization(payload: Mapping[str, Any]) -> str | None:
-    """The Authorization in connection_init's payload: in any case, by itself or among `headers`."""
+    """Returns `authorization` of connection_init's payload, in any case; it may also be in `headers`."""
     for mapping in (payload, payload.get("headers")):
         if isinstance(mapping, dict):
             for name, value in mapping.items():

@@ -1,12 +1,15 @@
 """Server-sent events: graphql-sse's distinct connections mode, one stream for one operation.
 
-A stream that ends without a `complete` event was cut off, and clients come back to it.
+https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md
+
+A stream that ends without a `complete` event was cut off, and clients open it again.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from time import perf_counter
 from typing import NoReturn
 
 import orjson
@@ -15,7 +18,7 @@ from starlette.types import Receive, Send
 
 from graphql_api.execution.operations import Operation
 from graphql_api.execution.results import Result, Results
-from graphql_api.gateway.errors import HTTPError
+from graphql_api.gateway.errors import HTTPError, masked_result
 from graphql_api.gateway.gateway import Gateway
 from graphql_api.identity.viewer import Viewer
 
@@ -29,11 +32,15 @@ logger = logging.getLogger(__name__)
 
 
 class StreamEnded(Exception):  # noqa: N818 - an end, and not always an error
-    """The stream is over: all was sent, the client left, or its token ended."""
+    """Ends a stream: all was sent, the client has left, or its token isn't valid any more."""
 
 
 class EventStream:
-    """A response that stays open. Its tasks live and die together, as a socket's do."""
+    """The response to one operation, sent event by event.
+
+    One task sends results, one sends heartbeats, one waits for the client to hang up, and one rechecks the
+    viewer. They live and die together: whatever ends the stream is raised as StreamEnded and ends them all.
+    """
 
     def __init__(self, gateway: Gateway, viewer: Viewer, client: str, receive: Receive, send: Send) -> None:
         self._gateway = gateway
@@ -43,7 +50,7 @@ class EventStream:
         self._send = send
 
     async def serve(self, operation: Operation | Result) -> None:
-        """Stream the results of an operation, or why it was refused.
+        """Streams the results of an operation, or the errors for which it was refused.
 
         Raises HTTPError before anything is sent, and nothing after.
         """
@@ -52,76 +59,82 @@ class EventStream:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._until_hangup())
-                    tasks.create_task(self._beat())
-                    streaming = tasks.create_task(self._stream(operation))
+                    tasks.create_task(self._send_heartbeats())
+                    streaming = tasks.create_task(self._send_results(operation))
                     if self._viewer.is_authenticated:
-                        tasks.create_task(self._recheck(operation, streaming))
+                        tasks.create_task(self._recheck_viewer(operation, streaming))
             except* StreamEnded:
                 pass
             except* Exception:
                 logger.exception("an event stream failed")
             await self._send({"type": "http.response.body", "body": b""})
 
-    async def _stream(self, operation: Operation | Result) -> None:
-        async with aclosing(self._results(operation)) as results:
-            async for together in results:
-                if together.progress is not None:
-                    # A comment: clients refuse events that the protocol doesn't know.
-                    await self._write(b": %b\n\n" % orjson.dumps({"cursor": together.progress.cursor}))
-                for result in together:
-                    await self._write_next(result)
-                # A send to a client that is gone returns at once: without a pause here, a source that is
-                # always ready would run on, and nobody would get to hear of the hang-up.
-                await asyncio.sleep(0)
+    async def _send_results(self, operation: Operation | Result) -> None:
+        try:
+            async with aclosing(self._run(operation)) as stream:
+                async for results in stream:
+                    if results.progress is not None:
+                        # A comment: clients refuse events that the protocol doesn't know.
+                        await self._write(b": %b\n\n" % orjson.dumps({"cursor": results.progress.cursor}))
+                    for result in results:
+                        await self._send_next(result)
+                    # A send to a client that is gone returns at once: without a pause here, a source that is
+                    # always ready would run on, and `_until_hangup` would never get its turn.
+                    await asyncio.sleep(0)
+        except HTTPError as error:
+            await self._send_next(error.result)
+        except StreamEnded:
+            raise
+        except Exception as error:  # noqa: BLE001 - masked and logged
+            await self._send_next(masked_result(error))
         await self._complete()
 
-    async def _results(self, operation: Operation | Result) -> AsyncGenerator[Results, None]:
+    async def _run(self, operation: Operation | Result) -> AsyncGenerator[Results, None]:
+        metrics = self._gateway.metrics
         if isinstance(operation, Result):
             yield Results([operation])
             return
-        try:
-            if operation.kind is not OperationType.SUBSCRIPTION:
-                yield Results([await self._gateway.run_operation(operation, self._viewer, self._client)])
-                return
-            events = await self._gateway.open_subscription(operation, lambda: self._viewer, self._client)
-        except HTTPError as error:
-            yield Results([error.result])
+        if operation.kind is not OperationType.SUBSCRIPTION:
+            started = perf_counter()
+            result = await self._gateway.run_operation(operation, self._viewer, self._client)
+            metrics.observe("sse", operation.kind.value, perf_counter() - started, result)
+            yield Results([result])
             return
-        metrics = self._gateway.metrics
+        subscription = await self._gateway.open_subscription(operation, lambda: self._viewer, self._client)
         with metrics.subscriptions.track_inprogress():
-            async with aclosing(events):
-                async for together in events:
-                    yield together
-                    metrics.events.inc(len(together))
+            async with aclosing(subscription):
+                async for results in subscription:
+                    yield results
+                    metrics.events.inc(len(results))
 
     async def _until_hangup(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         raise StreamEnded
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
             await asyncio.sleep(self._gateway.limits.heartbeat)
             await self._write(b":\n\n")
 
-    async def _recheck(self, operation: Operation | Result, streaming: asyncio.Task[None]) -> None:
+    async def _recheck_viewer(self, operation: Operation | Result, streaming: asyncio.Task[None]) -> None:
         while True:
             try:
                 self._viewer = await self._gateway.recheck(self._viewer)
             except HTTPError as error:
                 # Without a complete: the client is to come back, and this tells it to renew its token first.
                 streaming.cancel()
-                await self._write_next(error.result)
+                await self._send_next(error.result)
                 raise StreamEnded from None
             if not isinstance(operation, Operation) or operation.kind is not OperationType.SUBSCRIPTION:
                 continue
-            refusal = self._gateway.check_permission(operation, self._viewer, self._client)
-            if refusal is not None:
+            denial = self._gateway.check_permission(operation, self._viewer, self._client)
+            if denial is not None:
                 streaming.cancel()
-                await self._write_next(refusal)
+                await self._send_next(denial)
                 await self._complete()
 
-    async def _write_next(self, result: Result) -> None:
+    async def _send_next(self, result: Result) -> None:
         await self._write(b"event: next\ndata: %b\n\n" % result.render())
         self._gateway.metrics.count_errors(result.errors)
 

@@ -163,6 +163,13 @@ class Numbered:
 
 
 @strawberry.type
+class Wrong:
+    @strawberry.field
+    def field(self) -> str | None:
+        raise RefusedError
+
+
+@strawberry.type
 class Subscription:
     @strawberry.subscription
     async def count(self, info: Info, to: int = 3, size: int = 0) -> AsyncIterator[str]:
@@ -203,6 +210,10 @@ class Subscription:
     async def contexts(self) -> AsyncIterator[Numbered]:
         for _ in range(3):
             yield Numbered()
+
+    @strawberry.subscription
+    async def wrong(self) -> AsyncIterator[Wrong]:
+        yield Wrong()
 
     @strawberry.subscription
     async def failing(self, *, kind: str = "broken") -> AsyncIterator[int]:

@@ -1,6 +1,8 @@
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
+import pytest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -24,6 +26,9 @@ async def test_operations_are_timed_by_kind_and_outcome(serve: Serve) -> None:
     async with httpx.AsyncClient() as client:
         for query in ("{ hello }", "{ hello }", "mutation { write }", "{ refused }", "{ nothing }"):
             await client.post(served.url, json={"query": query})
+        client.headers["accept"] = "text/event-stream"
+        await client.post(served.url, json={"query": "{ hello }"})
+    assert await sample(served, "graphql_operation_seconds_count", transport="sse", kind="query") == 1
     for kind, outcome, count in [
         ("query", "ok", 2),
         ("mutation", "ok", 1),
@@ -41,6 +46,28 @@ async def test_errors_are_counted_by_code(serve: Serve) -> None:
         await client.post(served.url, content=b"")
     assert await sample(served, "graphql_errors_total", code="REFUSED") == 2
     assert await sample(served, "graphql_errors_total", code="UNSUPPORTED_MEDIA_TYPE") == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "variables", "code"),
+    [
+        ("{ refused }", None, "REFUSED"),
+        ("query ($size: Int!) { text(size: $size) }", {"size": None}, "BAD_USER_INPUT"),
+        ("subscription { wrong { field } }", None, "REFUSED"),
+        ("{ nothing }", None, "GRAPHQL_VALIDATION_FAILED"),
+    ],
+)
+async def test_an_error_is_counted_once_over_every_transport(
+    serve: Serve, query: str, variables: dict[str, Any] | None, code: str
+) -> None:
+    served = serve()
+    async with connected(served) as socket:
+        await ask(socket, "a", query, variables=variables)
+        await hear(socket)
+        assert await sample(served, "graphql_errors_total", code=code) == 1
+    async with httpx.AsyncClient(headers={"accept": "text/event-stream"}) as client:
+        await client.post(served.url, json={"query": query, "variables": variables})
+    assert await sample(served, "graphql_errors_total", code=code) == 2
 
 
 async def test_sockets_subscriptions_and_events_are_counted(serve: Serve) -> None:

@@ -88,6 +88,13 @@ async def test_what_only_execution_finds_wrong_has_a_code_too(served: Served, qu
         assert [error["extensions"]["code"] for error in errors] == ["BAD_USER_INPUT"]
 
 
+async def test_an_answer_that_is_no_json_is_told_as_an_unexpected_error(served: Served) -> None:
+    async with connected(served) as socket:
+        await ask(socket, "a", "{ surrogate }")
+        message = await hear(socket)
+    assert message["payload"][0]["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+
+
 async def test_a_refused_subscription_is_an_error(served: Served) -> None:
     async with connected(served) as socket:
         await ask(socket, "a", "subscription { forbidden }")

@@ -95,6 +95,13 @@ async def test_what_only_execution_finds_wrong_has_a_code_too(served: Served, qu
     assert end == ("complete", None)
 
 
+async def test_an_answer_that_is_no_json_is_told_as_an_unexpected_error(served: Served) -> None:
+    async with streamed(served, "{ surrogate }") as stream:
+        (_, failure), end = [event async for event in stream]
+    assert [error["extensions"]["code"] for error in failure["errors"]] == ["INTERNAL_SERVER_ERROR"]
+    assert end == ("complete", None)
+
+
 async def test_each_event_has_a_context_of_its_own(served: Served) -> None:
     async with streamed(served, "subscription { contexts { number } }") as stream:
         numbers = [data["data"]["contexts"]["number"] async for name, data in stream if name == "next"]
