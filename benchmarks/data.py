@@ -32,7 +32,9 @@ _BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 _TRADERS_BEGIN = datetime(2026, 9, 1, tzinfo=UTC)  # after everybody else's last trade
 _SYMBOLS = ("EURUSD", "GBPUSD", "XAUUSD", "BTCUSD", "NAS100")
 
-_GRANT = "INSERT INTO api_auth.user_roles (user_id, role) SELECT id, 'operator' FROM users WHERE email = $1"
+_GRANT = (
+    "INSERT INTO graphql_api.user_roles (user_id, role) SELECT id, 'operator' FROM users WHERE email = $1"
+)
 
 
 class Identities(NamedTuple):

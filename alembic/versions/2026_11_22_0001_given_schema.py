@@ -7,6 +7,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+LOCKS = "nothing: the tables are new"
+
 # Managed hosts allow the extension; a bare server may lack its files or forbid it. The defaults below
 # need only the function.
 UUID_GENERATE_V4 = """

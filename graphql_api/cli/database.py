@@ -7,7 +7,6 @@ from graphql_api.cli.errors import UsageError
 from graphql_api.dev.embedded import EmbeddedPostgres
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
-from graphql_api.postgres.migrate import current_revision, newest_revision
 from graphql_api.settings import Settings
 
 
@@ -32,15 +31,6 @@ def embedded_or_given(settings: Settings) -> Iterator[Address]:
         yield Address.parse(server.start())
     finally:
         server.stop()
-
-
-async def unfit(address: Address) -> str | None:
-    """Why the database's schema isn't the one that this version needs; None if it is."""
-    current, newest = await current_revision(address), newest_revision()
-    if current == newest:
-        return None
-    state = f"at revision {current}, and this version needs {newest}" if current else "not migrated yet"
-    return f"the database is {state}: run `graphql-api migrate`"
 
 
 @asynccontextmanager

@@ -8,12 +8,12 @@ from importlib.metadata import version
 import asyncpg
 import typer
 
-from graphql_api.cli.database import embedded_or_given, opened, unfit
+from graphql_api.cli.database import embedded_or_given, opened
 from graphql_api.identity.signing_keys import SecretKeyError, derive_key, signing_key
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.feed import Feed
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.migrate import newest_revision
+from graphql_api.postgres.migrate import newest_revision, unfit
 from graphql_api.settings import Settings
 from graphql_api.time_zones import offset_at
 

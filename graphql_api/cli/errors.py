@@ -16,7 +16,8 @@ from graphql_api.identity.signing_keys import SecretKeyError
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.postgres.address import InvalidAddressError
 from graphql_api.postgres.database import DatabaseUnavailableError
-from graphql_api.postgres.migrate import NotOurDatabaseError, UnknownRevisionError
+from graphql_api.postgres.indexes import IndexMismatchError
+from graphql_api.postgres.migrate import MigrationBlockedError, NotOurDatabaseError, UnknownRevisionError
 
 
 class UsageError(Exception):
@@ -28,7 +29,9 @@ _MENDABLE = (
     EmbeddedPostgresError,
     FeedError,
     IdentityError,
+    IndexMismatchError,
     InvalidAddressError,
+    MigrationBlockedError,
     NotOurDatabaseError,
     OtherUsersError,
     ManifestError,

@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from graphql_api.cli import doctor, documents, logs, serving, tokens, users
+from graphql_api.cli import doctor, documents, logs, migrating, serving, tokens, users
 from graphql_api.cli.database import direct_address, embedded_or_given
 from graphql_api.cli.demo import load_and_grow
 from graphql_api.cli.errors import spoken
 from graphql_api.cli.reference import settings_page
-from graphql_api.postgres.migrate import current_revision
-from graphql_api.postgres.migrate import migrate as migrate_database
+from graphql_api.postgres.migrate import Options
 from graphql_api.schema import schema_text
 from graphql_api.settings import Settings
 
@@ -41,12 +40,21 @@ def serve(
 
 @app.command()
 def migrate(
-    revision: Annotated[str, typer.Argument(help="Where to go; head is the newest.")] = "head",
+    revision: Annotated[str, typer.Argument(help="The revision to go to; head is the newest.")] = "head",
+    *,
+    only_plan: Annotated[
+        bool, typer.Option("--plan", help="Print the steps, what they lock and how large the tables are.")
+    ] = False,
+    operator_indexes: Annotated[
+        bool, typer.Option(help="Also build indexes for operators' orders over everybody's trades.")
+    ] = False,
 ) -> None:
-    """Bring the database up to date: the unpooled address, under an advisory lock."""
-    address = direct_address(Settings())
-    asyncio.run(migrate_database(address, revision))
-    typer.echo(f"The database is at {asyncio.run(current_revision(address))}.")
+    """Bring the database up to date while other programs use it. Interrupted, it can be run again."""
+    address, options = direct_address(Settings()), Options(operator_indexes=operator_indexes)
+    if only_plan:
+        migrating.show_plan(address, revision, options)
+    else:
+        migrating.run(address, revision, options)
 
 
 @app.command()

@@ -12,7 +12,7 @@ import asyncpg
 import typer
 
 from graphql_api.app import build_persisted
-from graphql_api.cli.database import direct_address, embedded_or_given, opened, unfit
+from graphql_api.cli.database import direct_address, embedded_or_given, opened
 from graphql_api.cli.demo import PASSWORD, load_and_grow
 from graphql_api.cli.errors import UsageError
 from graphql_api.cli.welcome import welcome
@@ -21,7 +21,7 @@ from graphql_api.dev.demo.desk import OPERATOR, TRADER
 from graphql_api.identity.signing_keys import signing_key
 from graphql_api.log_feed.feed import Feed
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.migrate import migrate
+from graphql_api.postgres.migrate import migrate, unfit
 from graphql_api.settings import Settings
 from graphql_api.transport.uvicorn_server import bind
 from graphql_api.transport.uvicorn_server import serve as serve_app

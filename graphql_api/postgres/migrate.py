@@ -1,77 +1,221 @@
-"""Bring a database to the newest revision, once, whoever asks at the same time."""
+"""Brings a database up to date while other programs read and write it.
 
-import logging
-from collections.abc import AsyncIterator
+There are two kinds of steps: Alembic's revisions, each a transaction of short DDL, and the building of
+indexes, which takes long and stops nobody (`postgres.indexes`). Programs that come after a revision in the
+queue for a lock wait as long as it does. So it gives up before that would be noticed, and tries again.
+
+One `migrate` works at a time, under an advisory lock. The connection that does the work holds the lock, so
+that it lasts as long as a build goes on in the server, even where the program that began it was killed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random
 
+from graphql_api.postgres import indexes, prerelease
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.tables import metadata, views
+from graphql_api.postgres.tables.base import SERVICE_SCHEMA
 from graphql_api.settings import Settings
 
-log = logging.getLogger(__name__)
+VERSION_TABLE = "revision"
+"""In our own schema: the database's owner may keep an alembic_version of theirs."""
 
-VERSION_TABLE = "graphql_api_version"
-"""Ours alone: the database's owner may keep an alembic_version of their own."""
-
-_LOCK = 0x67_71_6C  # any number that every process agrees on
-_GIVEN_REVISION = "0001"
+_ADVISORY_LOCK = 0x67_71_6C  # any number that every process agrees on
+_LOCK_TIMEOUT = "400ms"
+_PAUSE = (0.5, 2.0)
+"""Seconds between two tries to get a lock; random, so that no two programs meet again and again."""
+_DOCUMENTED_REVISION = "0001"
+_DOCUMENTED = sorted(
+    {*(table.name for table in metadata.tables.values() if table.schema is None), *views.tables}
+)
 
 
 class NotOurDatabaseError(Exception):
-    """The database holds some of the given tables and views, but not all: nothing is changed."""
+    """Documented tables or views are missing, or where the role does not look. Nothing is changed."""
 
 
 class UnknownRevisionError(Exception):
-    """The revision to go to, or the one that the database is at, is not among this version's."""
+    """The revision to go to is not among this version's."""
+
+
+class MigrationBlockedError(Exception):
+    """Other programs held locks that a revision needs for longer than it tries to get them."""
+
+
+class Step(Protocol):
+    """A part of a migration, which can be described before it is taken."""
+
+    def __str__(self) -> str: ...
+
+    @property
+    def locks(self) -> str:
+        """Returns what others can't do meanwhile."""
+
+
+class Reporter:
+    """Learns what a migration does. This one keeps it to itself."""
+
+    def started(self, step: Step) -> None:
+        """A step begins."""
+
+    def progressed(self, step: indexes.Change, progress: indexes.BuildProgress) -> None:
+        """A build has come further."""
+
+    def finished(self, step: Step) -> None:
+        """A step has ended well."""
+
+    def waits(self, reason: str) -> None:
+        """Others are in the way; it is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to migrate."""
+
+    operator_indexes: bool = False
+    """Whether to build the indexes for operators' orders over everybody's trades."""
+    patience: float = 600.0
+    """Seconds for which a revision tries to get its locks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A step that Alembic takes: one revision."""
+
+    script: Script
+
+    def __str__(self) -> str:
+        return f"revision {self.script.revision}: {(self.script.doc or '').splitlines()[0].rstrip('.')}"
+
+    @property
+    def locks(self) -> str:
+        """Returns what others can't do meanwhile, as the revision's module says it."""
+        return str(self.script.module.LOCKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """A step that takes the documented tables as they are, made by other hands."""
+
+    locks: str = "nothing"
+
+    def __str__(self) -> str:
+        return "adopt the documented tables and views as they are"
 
 
 def migrations_folder() -> Path:
-    """Where the revisions are: inside an installed package, beside it in a checkout."""
+    """Returns where the revisions are: inside an installed package, beside it in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "_migrations"
     return installed if installed.is_dir() else package.parent / "alembic"
 
 
 def config_for(connection: Connection | None = None) -> Config:
-    """Alembic's configuration, without a file of its own."""
+    """Returns Alembic's configuration, without a file of its own."""
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
 
 
+def newest_revision() -> str:
+    """Returns the revision that this code needs."""
+    head = ScriptDirectory.from_config(config_for()).get_current_head()
+    assert head is not None  # noqa: S101 - narrows; there is always a first revision
+    return head
+
+
+async def migrate(
+    address: Address,
+    revision: str = "head",
+    *,
+    options: Options | None = None,
+    reporter: Reporter | None = None,
+) -> None:
+    """Brings the database at `address` to `revision`, and at the newest one its indexes up to date.
+
+    Raises NotOurDatabaseError, UnknownRevisionError and IndexMismatchError before anything is changed,
+    MigrationBlockedError, and asyncpg's errors. Interrupted anywhere, it can be run again.
+    """
+    options, reporter = options or Options(), reporter or Reporter()
+    async with _connected(address) as connection, _alone(connection, reporter):
+        work = _Migration(connection, options, reporter)
+        for step in await work.steps(revision):
+            await work.take(step)
+        if await work.current_revision() == newest_revision():
+            async with _connected(address) as observer:
+                for change in await indexes.find_changes(connection, work.declared):
+                    reporter.started(change)
+                    await indexes.apply_change(connection, observer, change, reporter.progressed)
+                    reporter.finished(change)
+
+
+async def plan(address: Address, revision: str = "head", *, options: Options | None = None) -> Sequence[Step]:
+    """Returns the steps that `migrate` would take. Raises as it does, and changes nothing."""
+    async with _connected(address) as connection:
+        work = _Migration(connection, options or Options(), Reporter())
+        steps: list[Step] = await work.steps(revision)
+        if revision in ("head", newest_revision()):
+            steps += await indexes.find_changes(connection, work.declared)
+        return steps
+
+
+async def current_revision(address: Address) -> str | None:
+    """Returns the revision of the database at `address`; None before the first. Raises asyncpg's errors."""
+    async with _connected(address) as connection:
+        return await _Migration(connection, Options(), Reporter()).current_revision()
+
+
+async def unfit(address: Address) -> str | None:
+    """Returns why this version can't serve the database at `address`, in a sentence; None if it can.
+
+    It serves the schema of a newer version too, unless a newer revision says that it breaks older code.
+    """
+    async with _connected(address) as connection:
+        current = await _Migration(connection, Options(), Reporter()).current_revision()
+        if current == newest_revision():
+            return None
+        known = {script.revision for script in ScriptDirectory.from_config(config_for()).walk_revisions()}
+        if current is None:
+            return "the database is not migrated yet: run `graphql-api migrate`"
+        if current in known:
+            return (
+                f"the database is at revision {current}, and this version needs {newest_revision()}:"
+                " run `graphql-api migrate`"
+            )
+        broken = {row[0] for row in await connection.fetch(f"SELECT revision FROM {_BREAKING}")} - known  # noqa: S608
+        if broken:
+            return (
+                f"the database is at revision {current}, which this version can't serve: install a newer one"
+            )
+        return None
+
+
 @asynccontextmanager
 async def connection_to(address: Address) -> AsyncIterator[AsyncConnection]:
-    """One SQLAlchemy connection in a transaction of its own, committed at the end."""
-    # Opened here, since SQLAlchemy would put errors of its own in the place of asyncpg's.
-    opened = await address.connect_plain(application="graphql-api migrate")
-
-    async def connect() -> "asyncpg.Connection":
-        return opened
-
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
-    try:
-        async with engine.begin() as connection:
-            yield connection
-    finally:
-        await engine.dispose()
+    """Yields a SQLAlchemy connection in a transaction of its own, committed at the end."""
+    async with _connected(address) as opened, _engine_over(opened).begin() as connection:
+        yield connection
 
 
 @asynccontextmanager
 async def connection_from_environment() -> AsyncIterator[AsyncConnection]:
-    """A connection to the database the environment names, the unpooled address first."""
+    """Yields a connection to the database that the environment names, unpooled if it says how."""
     settings = Settings()
     url = settings.database_direct_url or settings.database_url
     if url is None:
@@ -80,50 +224,188 @@ async def connection_from_environment() -> AsyncIterator[AsyncConnection]:
         yield connection
 
 
-def newest_revision() -> str:
-    """The revision that this code needs."""
-    head = ScriptDirectory.from_config(config_for()).get_current_head()
-    assert head is not None  # noqa: S101 - narrows; there is always a first revision
-    return head
+class _Migration:
+    """What is to be done to a database, and the doing of it, on one connection."""
 
+    def __init__(self, connection: "asyncpg.Connection", options: Options, reporter: Reporter) -> None:
+        self.declared = indexes.declared(operator_indexes=options.operator_indexes)
+        self._connection = connection
+        self._engine = _engine_over(connection)
+        self._options = options
+        self._reporter = reporter
+        self._scripts = ScriptDirectory.from_config(config_for())
 
-async def current_revision(address: Address) -> str | None:
-    """The revision of the database at `address`; None before the first. Raises asyncpg's errors."""
-    async with connection_to(address) as connection:
-        return await connection.run_sync(
-            lambda sync: MigrationContext.configure(
-                sync, opts={"version_table": VERSION_TABLE}
-            ).get_current_revision()
+    async def current_revision(self) -> str | None:
+        """Returns the database's revision; None before the first."""
+        table = f"{SERVICE_SCHEMA}.{VERSION_TABLE}"
+        if not await self._connection.fetchval("SELECT to_regclass($1)", table):
+            return None
+        current: str | None = await self._connection.fetchval(f"SELECT version_num FROM {table}")  # noqa: S608
+        return current
+
+    async def steps(self, revision: str) -> list[Step]:
+        """Returns what has to be done before the indexes. Raises as `migrate` does."""
+        steps: list[Step] = []
+        current = await self.current_revision()
+        if current is None and (carried := await prerelease.find(self._connection)):
+            steps.append(carried)
+            current = carried.revision
+        if current is None and await self._is_documented_schema_there():
+            steps.append(Adoption())
+            current = _DOCUMENTED_REVISION
+        missing = self._scripts_between(current, revision)
+        if current is not None:
+            await indexes.find_changes(self._connection, self.declared)  # raises before anything is changed
+        return [*steps, *map(Revision, missing)]
+
+    def _scripts_between(self, current: str | None, target: str) -> list[Script]:
+        """Returns the revisions after `current` up to `target`; none where that is an earlier one."""
+        try:
+            for revision in (target, current or "base"):
+                self._scripts.get_revision(revision)
+        except CommandError as error:
+            raise UnknownRevisionError(
+                f"{error}: the newest of this version is {newest_revision()}"
+            ) from error
+        path = [each for each in self._scripts.iterate_revisions(target, "base") if isinstance(each, Script)]
+        path.reverse()
+        if current is None:
+            return path
+        numbers = [script.revision for script in path]
+        return path[numbers.index(current) + 1 :] if current in numbers else []
+
+    async def take(self, step: Step) -> None:
+        """Takes a step in a transaction of its own, trying again until it gets its locks."""
+        self._reporter.started(step)
+
+        def blocked(_: RetryCallState) -> None:
+            self._reporter.waits(f"other programs hold locks that are needed ({step.locks})")
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type((asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)),
+            wait=wait_random(*_PAUSE),
+            stop=stop_after_delay(self._options.patience),
+            before_sleep=blocked,
+            reraise=True,
+        )
+        try:
+            await retrying(self._try, step)
+        except asyncpg.LockNotAvailableError as error:
+            raise MigrationBlockedError(
+                f"{step}: other programs held locks that it needs for {self._options.patience:.0f} s"
+                f" ({await self._describe_lock_holders()}); what was done before stays, run `migrate` again"
+            ) from error
+        self._reporter.finished(step)
+
+    async def _try(self, step: Step) -> None:
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+                await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SERVICE_SCHEMA}"))
+                await connection.execute(
+                    text(f"CREATE TABLE IF NOT EXISTS {_BREAKING} (revision text PRIMARY KEY)")
+                )
+                match step:
+                    case Revision(script):
+                        await connection.run_sync(_upgrade, script.revision)
+                    case Adoption():
+                        await connection.run_sync(_stamp, _DOCUMENTED_REVISION)
+                    case prerelease.CarryOver():
+                        await connection.run_sync(step.run)
+                        await connection.run_sync(_stamp, step.revision)
+        except DBAPIError as error:
+            raise error.driver_exception from error
+
+    async def _is_documented_schema_there(self) -> bool:
+        """Returns whether other hands made the documented tables. Raises NotOurDatabaseError."""
+        found = {
+            row["name"]: row["schemas"]
+            for row in await self._connection.fetch(_WHERE_TABLES_ARE, _DOCUMENTED)
+        }
+        reached = {
+            name
+            for name in _DOCUMENTED
+            if await self._connection.fetchval("SELECT to_regclass(quote_ident($1))", name)
+        }
+        if not reached and found:
+            schemas = sorted({schema for each in found.values() for schema in each})
+            raise NotOurDatabaseError(
+                f"the documented tables are in the schema {' and '.join(schemas)}, where this role does not"
+                f" look: ALTER ROLE … SET search_path = {schemas[0]}, or name it in the URL"
+            )
+        if reached and len(reached) < len(_DOCUMENTED):
+            missing = sorted(set(_DOCUMENTED) - reached)
+            raise NotOurDatabaseError(f"this database has {sorted(reached)} but lacks {missing}")
+        return bool(reached)
+
+    async def _describe_lock_holders(self) -> str:
+        rows = await self._connection.fetch(_LOCK_HOLDERS, _DOCUMENTED)
+        return "; ".join(
+            f"process {pid}, {name or 'unnamed'}, in a transaction for {age}" for pid, name, age in rows
         )
 
 
 def _upgrade(connection: Connection, revision: str) -> None:
-    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    connection.execute(text("SET LOCAL lock_timeout = '30s'"))
-    config = config_for(connection)
-    inspector = inspect(connection)
-    present = {*inspector.get_table_names(), *inspector.get_view_names()}
-    given = {*(table.name for table in metadata.tables.values() if table.schema is None), *views.tables}
-    if VERSION_TABLE not in present and present & given:
-        if missing := given - present:
-            raise NotOurDatabaseError(
-                f"this database has {sorted(present & given)} but lacks {sorted(missing)}"
-            )
-        log.info("the given tables exist: adopting them as revision %s", _GIVEN_REVISION)
-        command.stamp(config, _GIVEN_REVISION)
-    command.upgrade(config, revision)
+    command.upgrade(config_for(connection), revision)
 
 
-async def migrate(address: Address, revision: str = "head") -> None:
-    """Bring the database at `address` up to `revision`, in one transaction under an advisory lock.
+def _stamp(connection: Connection, revision: str) -> None:
+    command.stamp(config_for(connection), revision)
 
-    A database that holds the given tables already, made by other hands, is adopted as it is. Raises
-    NotOurDatabaseError where only some of them exist, UnknownRevisionError, and asyncpg's errors.
-    """
+
+@asynccontextmanager
+async def _connected(address: Address) -> AsyncIterator["asyncpg.Connection"]:
+    """Yields a connection without the time limits that a role or database may have."""
+    connection = await address.connect_plain(application="graphql-api migrate")
     try:
-        async with connection_to(address) as connection:
-            await connection.run_sync(_upgrade, revision)
-    except CommandError as error:
-        raise UnknownRevisionError(f"{error}: the newest of this version is {newest_revision()}") from error
-    except DBAPIError as error:
-        raise error.driver_exception from error
+        for limit in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+            await connection.execute(f"SET {limit} = 0")
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def _alone(connection: "asyncpg.Connection", reporter: Reporter) -> AsyncIterator[None]:
+    """Holds the advisory lock.
+
+    It is tried for again and again instead of being waited for: who waits has a snapshot, and the concurrent
+    build of an index waits for all snapshots to go.
+    """
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _ADVISORY_LOCK):
+        pid = await connection.fetchval(_LOCK_OWNER, _ADVISORY_LOCK)
+        reporter.waits(f"another `graphql-api migrate` is at work (process {pid} of the server)")
+        await asyncio.sleep(1)
+    try:
+        yield
+    finally:
+        if not connection.is_closed():
+            await connection.execute("SELECT pg_advisory_unlock($1)", _ADVISORY_LOCK)
+
+
+def _engine_over(connection: "asyncpg.Connection") -> AsyncEngine:
+    """Returns SQLAlchemy's view of a connection that was opened by asyncpg, whose errors stay its own."""
+
+    async def connect() -> "asyncpg.Connection":
+        return connection
+
+    return create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=StaticPool)
+
+
+_BREAKING = f"{SERVICE_SCHEMA}.breaking_revisions"
+_WHERE_TABLES_ARE = """
+    SELECT c.relname AS name, array_agg(n.nspname::text) AS schemas
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = ANY ($1::text[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+      AND n.nspname NOT IN ('information_schema') AND n.nspname !~ '^pg_'
+    GROUP BY c.relname
+"""
+_LOCK_OWNER = """
+    SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = $1::bigint::oid
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_LOCK_HOLDERS = """
+    SELECT DISTINCT a.pid, a.application_name, date_trunc('second', now() - a.xact_start)
+    FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a USING (pid)
+    WHERE c.relname = ANY ($1::text[]) AND l.granted AND a.pid <> pg_backend_pid()
+"""

@@ -68,7 +68,7 @@ async def test_doctor_says_where_postgresql_has_other_time_zones(
 
 
 async def test_doctor_tells_how_to_mend_an_old_schema(shell: Shell, connection: "asyncpg.Connection") -> None:
-    await connection.execute("UPDATE graphql_api_version SET version_num = '0001'")
+    await connection.execute("UPDATE graphql_api.revision SET version_num = '0001'")
     out, _ = await shell.run("doctor", fails=True)
 
     assert "graphql-api migrate" in out
@@ -77,7 +77,7 @@ async def test_doctor_tells_how_to_mend_an_old_schema(shell: Shell, connection: 
 async def test_serve_refuses_a_schema_that_is_not_its_own(
     shell: Shell, connection: "asyncpg.Connection"
 ) -> None:
-    await connection.execute("UPDATE graphql_api_version SET version_num = '0001'")
+    await connection.execute("UPDATE graphql_api.revision SET version_num = '0001'")
     _, err = await shell.run("serve", "--port", "0", fails=True)
 
     assert "run `graphql-api migrate`" in err
@@ -87,7 +87,7 @@ async def test_serve_refuses_a_schema_that_is_not_its_own(
 async def test_a_database_that_nobody_has_migrated_is_told_from_an_old_one(
     shell: Shell, connection: "asyncpg.Connection", command: tuple[str, ...]
 ) -> None:
-    await connection.execute("DROP TABLE graphql_api_version")
+    await connection.execute("DROP TABLE graphql_api.revision")
     out, err = await shell.run(*command, fails=True)
 
     assert "the database is not migrated yet: run `graphql-api migrate`" in out + err
@@ -155,7 +155,7 @@ async def test_users_are_created_and_granted_roles(shell: Shell, connection: "as
     await shell.run("user", "grant", "a@example.com", "admin")
     _, err = await shell.run("user", "grant", "b@example.com", "admin", fails=True)
 
-    assert await connection.fetchval("SELECT count(*) FROM api_auth.user_roles") == 1
+    assert await connection.fetchval("SELECT count(*) FROM graphql_api.user_roles") == 1
     assert "graphql-api:" in err
 
 
@@ -183,7 +183,7 @@ async def test_service_tokens_are_listed_one_a_line(shell: Shell, connection: "a
     await shell.run("token", "create", "dash [bold]board", *for_user)
     out, _ = await shell.run("token", "list")
     head, line = out.splitlines()
-    created = f"{await connection.fetchval('SELECT created_at FROM api_auth.service_tokens'):%Y-%m-%d}"
+    created = f"{await connection.fetchval('SELECT created_at FROM graphql_api.service_tokens'):%Y-%m-%d}"
     cells = ["dash [bold]board", "a@example.com", "graph:read risk:write", created, "never", "never"]
 
     assert head.split() == ["ID", "NAME", "USER", "SCOPES", "CREATED", "LAST", "USED", "ENDS"]

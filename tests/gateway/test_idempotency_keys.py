@@ -175,4 +175,4 @@ async def test_expired_keys_are_removed_by_later_claims(
     for number in range(3):
         await claimed(expired, key=str(number))
     await claimed(keys)
-    assert await connection.fetchval("SELECT array_agg(key) FROM api_auth.idempotency_keys") == ["key"]
+    assert await connection.fetchval("SELECT array_agg(key) FROM graphql_api.idempotency_keys") == ["key"]

@@ -111,7 +111,7 @@ async def test_a_change_that_was_made_though_it_seemed_to_fail_is_not_made_again
     assert [error.message for error in (await desk.send(run)).errors] == [AWAY]
     await desk.come_back()
     assert await desk.refusal() == "IDEMPOTENCY_KEY_IN_USE"
-    await desk.connection.execute("UPDATE api_auth.idempotency_keys SET leased_until = now()")
+    await desk.connection.execute("UPDATE graphql_api.idempotency_keys SET leased_until = now()")
     assert await desk.refusal() == "IDEMPOTENCY_ANSWER_LOST"
     assert await desk.changes() == 1
 

@@ -27,8 +27,8 @@ ENDS = [
     "UPDATE users SET is_active = false",
     "UPDATE users SET password_hash = 'another'",
     "DELETE FROM users",
-    "DELETE FROM api_auth.token_families",
-    "UPDATE api_auth.token_families SET expires_at = now()",
+    "DELETE FROM graphql_api.token_families",
+    "UPDATE graphql_api.token_families SET expires_at = now()",
 ]
 
 
@@ -204,7 +204,7 @@ async def test_a_refused_token_is_not_remembered_as_good(
     caching: Authenticator, connection: asyncpg.Connection, trader: str
 ) -> None:
     tokens = await log_in(caching)
-    await connection.execute("DELETE FROM api_auth.token_families")
+    await connection.execute("DELETE FROM graphql_api.token_families")
     for _ in range(2):
         with pytest.raises(InvalidTokenError):
             await caching.authenticate(tokens.access)

@@ -125,7 +125,7 @@ async def test_an_upgrade_ends_no_login(
     stored = OLD.hash(PASSWORD)
     await connection.execute("UPDATE users SET password_hash = $1", stored)
     await connection.execute(
-        "UPDATE api_auth.token_families SET password_digest = sha256(convert_to($1, 'UTF8'))", stored
+        "UPDATE graphql_api.token_families SET password_digest = sha256(convert_to($1, 'UTF8'))", stored
     )
     await log_in(authenticator)
     assert (await authenticator.authenticate(first.access)).user_id == trader
@@ -165,10 +165,10 @@ async def test_what_has_expired_is_swept_at_the_next_login(
     authenticator: Authenticator, connection: asyncpg.Connection, trader: str
 ) -> None:
     await log_in(authenticator)
-    await connection.execute("UPDATE api_auth.token_families SET expires_at = now() - interval '1 s'")
+    await connection.execute("UPDATE graphql_api.token_families SET expires_at = now() - interval '1 s'")
     await log_in(authenticator)
-    assert await connection.fetchval("SELECT count(*) FROM api_auth.token_families") == 1
-    assert await connection.fetchval("SELECT count(*) FROM api_auth.refresh_tokens") == 1
+    assert await connection.fetchval("SELECT count(*) FROM graphql_api.token_families") == 1
+    assert await connection.fetchval("SELECT count(*) FROM graphql_api.refresh_tokens") == 1
 
 
 async def test_no_secret_is_logged_or_printed(
@@ -188,8 +188,8 @@ async def test_no_token_is_stored(
     authenticator: Authenticator, connection: asyncpg.Connection, trader: str
 ) -> None:
     tokens = await log_in(authenticator)
-    rows = await connection.fetch("SELECT t::text FROM api_auth.refresh_tokens t")
-    rows += await connection.fetch("SELECT f::text FROM api_auth.token_families f")
+    rows = await connection.fetch("SELECT t::text FROM graphql_api.refresh_tokens t")
+    rows += await connection.fetch("SELECT f::text FROM graphql_api.token_families f")
     assert rows
     assert tokens.refresh.removeprefix("gar_").encode().hex() not in str(rows)
     assert tokens.refresh not in str(rows)

@@ -15,7 +15,7 @@ from graphql_api.postgres.database import Database
 from graphql_api.settings import Settings
 from tests.identity.conftest import KEY, MakeUser, log_in
 
-LONG_AGO = "UPDATE api_auth.refresh_tokens SET used_at = used_at - interval '11 s'"
+LONG_AGO = "UPDATE graphql_api.refresh_tokens SET used_at = used_at - interval '11 s'"
 
 
 async def test_a_refresh_token_gives_new_tokens(authenticator: Authenticator, trader: str) -> None:
@@ -44,7 +44,7 @@ async def test_a_renewal_reads_the_roles_again(
 async def test_a_renewal_does_not_make_a_login_last_longer(
     authenticator: Authenticator, connection: asyncpg.Connection, trader: str
 ) -> None:
-    ends = "SELECT expires_at FROM api_auth.token_families"
+    ends = "SELECT expires_at FROM graphql_api.token_families"
     tokens = await log_in(authenticator)
     before = await connection.fetchval(ends)
     await authenticator.refresh(tokens.refresh)
@@ -72,7 +72,7 @@ async def test_two_renewals_at_once_get_the_same_successor(
     tokens = await log_in(authenticator)
     renewals = [one.refresh(tokens.refresh) for one in (authenticator, other) for _ in range(4)]
     assert len({renewed.refresh for renewed in await asyncio.gather(*renewals)}) == 1
-    assert await connection.fetchval("SELECT count(*) FROM api_auth.refresh_tokens") == 2
+    assert await connection.fetchval("SELECT count(*) FROM graphql_api.refresh_tokens") == 2
     await other.close()
     await other_database.close()
 
@@ -115,7 +115,7 @@ async def test_whoever_shared_an_answer_within_the_grace_is_noticed_later(
     await connection.execute(LONG_AGO)
     with pytest.raises(InvalidTokenError):
         await authenticator.refresh(owners.refresh)
-    assert await connection.fetchval("SELECT count(*) FROM api_auth.token_families") == 0
+    assert await connection.fetchval("SELECT count(*) FROM graphql_api.token_families") == 0
 
 
 async def test_a_second_use_leaves_other_logins_alone(
@@ -169,7 +169,7 @@ async def test_an_access_token_renews_nothing(authenticator: Authenticator, trad
     [
         "UPDATE users SET is_active = false",
         "UPDATE users SET password_hash = 'another'",
-        "UPDATE api_auth.token_families SET expires_at = now()",
+        "UPDATE graphql_api.token_families SET expires_at = now()",
         "DELETE FROM users",
     ],
 )
@@ -252,5 +252,5 @@ async def test_a_renewal_and_a_logout_at_once_end_in_no_login(
         await asyncio.gather(
             authenticator.refresh(tokens.refresh), authenticator.logout(tokens.viewer), return_exceptions=True
         )
-        assert await connection.fetchval("SELECT count(*) FROM api_auth.token_families") == 0
-        assert await connection.fetchval("SELECT count(*) FROM api_auth.refresh_tokens") == 0
+        assert await connection.fetchval("SELECT count(*) FROM graphql_api.token_families") == 0
+        assert await connection.fetchval("SELECT count(*) FROM graphql_api.refresh_tokens") == 0

@@ -64,7 +64,7 @@ async def test_it_expires(
     expires_at = (await authenticator.authenticate(made.text)).expires_at
     assert expires_at is not None
     assert abs(expires_at - datetime.now(UTC) - DAY) < timedelta(hours=1)
-    await connection.execute("UPDATE api_auth.service_tokens SET expires_at = now()")
+    await connection.execute("UPDATE graphql_api.service_tokens SET expires_at = now()")
     with pytest.raises(InvalidTokenError):
         await authenticator.authenticate(made.text)
 
@@ -109,14 +109,14 @@ async def test_logging_out_does_not_end_it(
 async def test_its_use_is_noted_at_most_once_a_minute(
     authenticator: Authenticator, database: Database, connection: asyncpg.Connection
 ) -> None:
-    noted = "SELECT last_used_at FROM api_auth.service_tokens"
+    noted = "SELECT last_used_at FROM graphql_api.service_tokens"
     made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=DAY)
     assert await connection.fetchval(noted) is None
     await authenticator.authenticate(made.text)
     first = await connection.fetchval(noted)
     await authenticator.authenticate(made.text)
     assert await connection.fetchval(noted) == first
-    await connection.execute("UPDATE api_auth.service_tokens SET last_used_at = now() - interval '61 s'")
+    await connection.execute("UPDATE graphql_api.service_tokens SET last_used_at = now() - interval '61 s'")
     await authenticator.authenticate(made.text)
     assert await connection.fetchval(noted) > first
 
@@ -128,7 +128,7 @@ async def test_a_refused_use_is_not_noted(
     await service_tokens.revoke(database, made.id)
     with pytest.raises(InvalidTokenError):
         await authenticator.authenticate(made.text)
-    assert await connection.fetchval("SELECT last_used_at FROM api_auth.service_tokens") is None
+    assert await connection.fetchval("SELECT last_used_at FROM graphql_api.service_tokens") is None
 
 
 UNKNOWN = ["gas_" + "A" * 43, "gas_", "gas_\0", "gas_\ud800", "gas_" + "x" * 1_000_000]
@@ -144,7 +144,7 @@ async def test_its_text_is_shown_once_and_stored_nowhere(
     database: Database, connection: asyncpg.Connection
 ) -> None:
     made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=DAY)
-    stored = await connection.fetchval("SELECT t::text FROM api_auth.service_tokens t")
+    stored = await connection.fetchval("SELECT t::text FROM graphql_api.service_tokens t")
     listed = str([dict(row) for row in await service_tokens.list_all(database)])
     for place in (stored, listed, repr(made)):
         assert made.text not in place
@@ -169,7 +169,7 @@ async def test_a_scope_that_is_no_more_counts_for_nothing(
     authenticator: Authenticator, database: Database, connection: asyncpg.Connection
 ) -> None:
     made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=DAY)
-    await connection.execute("UPDATE api_auth.service_tokens SET scopes = '{everything, logs:read}'")
+    await connection.execute("UPDATE graphql_api.service_tokens SET scopes = '{everything, logs:read}'")
     assert (await authenticator.authenticate(made.text)).scopes == {Scope.LOGS_READ}
 
 

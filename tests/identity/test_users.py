@@ -177,7 +177,7 @@ async def test_a_stranger_gets_no_role(database: Database) -> None:
 
 async def test_a_role_that_nobody_knows_cant_be_stored(connection: asyncpg.Connection, trader: str) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
-        await connection.execute("INSERT INTO api_auth.user_roles VALUES ($1, 'root')", trader)
+        await connection.execute("INSERT INTO graphql_api.user_roles VALUES ($1, 'root')", trader)
 
 
 async def test_another_program_may_delete_a_user_with_roles(
@@ -185,4 +185,4 @@ async def test_another_program_may_delete_a_user_with_roles(
 ) -> None:
     await users.grant_role(database, trader, Role.OPERATOR)
     await connection.execute("DELETE FROM users")
-    assert await connection.fetchval("SELECT count(*) FROM api_auth.user_roles") == 0
+    assert await connection.fetchval("SELECT count(*) FROM graphql_api.user_roles") == 0

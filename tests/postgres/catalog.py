@@ -11,9 +11,10 @@ WITH ours AS (
 ), relations AS (
     SELECT c.*, o.prefix || c.relname AS name
     FROM pg_class c JOIN ours o ON o.oid = c.relnamespace
-    WHERE c.relname NOT LIKE 'graphql_api_version%'
+    WHERE o.prefix || c.relname !~ '^graphql_api[.](revision|breaking_revisions)'
 )
 SELECT format('schema %s:', nspname) FROM pg_namespace JOIN ours USING (oid)
+WHERE nspname <> 'graphql_api'  -- made before the first revision, for Alembic's own table
 
 UNION ALL SELECT format('relation %s: kind %s, persistence %s, row security %s, options %s',
                         name, relkind, relpersistence, relrowsecurity, reloptions)

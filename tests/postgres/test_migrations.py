@@ -10,6 +10,7 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, Table, inspect
 from sqlalchemy.dialects import postgresql
 
+from graphql_api.postgres import indexes
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import config_for, connection_to, migrate
 from graphql_api.postgres.tables import metadata, views
@@ -30,6 +31,12 @@ async def downgrade(address: Address, revision: str) -> None:
 
     async with connection_to(address) as connection:
         await connection.run_sync(run)
+
+
+def without_added_indexes(lines: set[str]) -> set[str]:
+    """What revisions made; `migrate` builds indexes besides, at the newest of them."""
+    added = re.compile(rf"(index|statistics) ({'|'.join(each.name for each in indexes.declared())}):")
+    return {line for line in lines if not added.match(line)}
 
 
 def test_there_is_one_line_of_revisions() -> None:
@@ -54,7 +61,7 @@ async def test_a_revision_goes_up_down_and_up_again(
     await migrate(empty, revision.revision)
     after = await describe(empty_connection)
     await downgrade(empty, "-1")
-    assert await describe(empty_connection) == before
+    assert without_added_indexes(await describe(empty_connection)) == before
     await migrate(empty, revision.revision)
 
     assert await describe(empty_connection) == after != before

@@ -27,7 +27,7 @@ BEFORE_THE_CHANGE_IS_COMMITTED = """
 CREATE TRIGGER hold BEFORE INSERT ON system_logs FOR EACH ROW EXECUTE FUNCTION hold()
 """
 BEFORE_THE_ANSWER_IS_STORED = """
-CREATE TRIGGER hold BEFORE UPDATE ON api_auth.idempotency_keys FOR EACH ROW
+CREATE TRIGGER hold BEFORE UPDATE ON graphql_api.idempotency_keys FOR EACH ROW
 WHEN (NEW.answer IS NOT NULL) EXECUTE FUNCTION hold()
 """
 HELD = """
@@ -71,7 +71,7 @@ class Trader:
         await self.service.start()
 
     async def wait_until_it_is_thought_dead(self) -> None:
-        await self.connection.execute("UPDATE api_auth.idempotency_keys SET leased_until = now()")
+        await self.connection.execute("UPDATE graphql_api.idempotency_keys SET leased_until = now()")
 
 
 @pytest.fixture

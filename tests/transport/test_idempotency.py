@@ -149,7 +149,7 @@ async def test_answers_with_tokens_are_not_stored(trader: Trader) -> None:
     for token in (None, trader.token):
         answer = await trader.edge.ask(login, token=token, headers={"idempotency-key": "key"})
         assert answer.json()["data"]["login"]["userErrors"] == [{"code": "INVALID_CREDENTIALS"}]
-    assert await trader.connection.fetchval("SELECT count(*) FROM api_auth.idempotency_keys") == 0
+    assert await trader.connection.fetchval("SELECT count(*) FROM graphql_api.idempotency_keys") == 0
 
 
 async def test_a_login_cant_hide_among_other_changes(trader: Trader) -> None:
@@ -169,4 +169,4 @@ async def test_a_login_cant_hide_among_other_changes(trader: Trader) -> None:
 
 async def test_a_query_needs_no_key(trader: Trader) -> None:
     await trader.edge.ask("{ viewer { roles } }", token=trader.token, headers={"idempotency-key": "key"})
-    assert await trader.connection.fetchval("SELECT count(*) FROM api_auth.idempotency_keys") == 0
+    assert await trader.connection.fetchval("SELECT count(*) FROM graphql_api.idempotency_keys") == 0

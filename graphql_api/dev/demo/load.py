@@ -11,7 +11,9 @@ TRADES = 30_000
 
 _KNOWN = "SELECT EXISTS (SELECT FROM users WHERE email = ANY ($1))"
 _ANYBODY = "SELECT EXISTS (SELECT FROM users)"
-_GRANT = "INSERT INTO api_auth.user_roles (user_id, role) SELECT id, 'operator' FROM users WHERE email = $1"
+_GRANT = (
+    "INSERT INTO graphql_api.user_roles (user_id, role) SELECT id, 'operator' FROM users WHERE email = $1"
+)
 
 
 class OtherUsersError(Exception):

@@ -33,6 +33,9 @@ class Xid8(UserDefinedType[int]):
 ischema_names["xid8"] = Xid8  # so that reflection knows it too
 
 
+SERVICE_SCHEMA = "graphql_api"
+"""The schema of the service's own tables."""
+
 # The names PostgreSQL itself gives, so that the given schema and ours read alike.
 metadata = MetaData(
     naming_convention={

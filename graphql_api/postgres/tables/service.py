@@ -1,4 +1,4 @@
-"""What is ours: the indexes that pages of children are read by, and who may do what (schema api_auth)."""
+"""The service's own tables: who may do what, and which requests were carried out."""
 
 from sqlalchemy import (
     BigInteger,
@@ -9,51 +9,14 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
-    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.sql.elements import Grouping
 
-from graphql_api.postgres.tables.base import NOW, Timestamp, Uuid, metadata, sort_key
+from graphql_api.postgres.tables.base import NOW, SERVICE_SCHEMA, Timestamp, Uuid, metadata
 from graphql_api.postgres.tables.platform import (
-    risk_settings,
-    sessions,
-    strategy_performance,
-    system_logs,
-    trades,
     users,
 )
-from graphql_api.postgres.vocabularies import trade_status_sql
-
-# One index for each order that pages of children are read in, usable in both directions.
-Index("idx_sessions_account_page", sessions.c.account_id, sort_key(sessions.c.started_at), sessions.c.id)
-Index("idx_trades_session_page", trades.c.session_id, trades.c.entry_time, trades.c.id)
-Index("idx_trades_strategy_page", trades.c.strategy_id, trades.c.entry_time, trades.c.id)
-Index("idx_trades_page", trades.c.entry_time, trades.c.id)
-for _name in ("exit_time", "pnl", "size", "symbol", "ai_confidence"):
-    _key = sort_key(trades.c[_name])
-    Index(f"idx_trades_page_{_name}", _key, trades.c.id)
-    Index(f"idx_trades_session_page_{_name}", trades.c.session_id, _key, trades.c.id)
-    Index(f"idx_trades_strategy_page_{_name}", trades.c.strategy_id, _key, trades.c.id)
-_status = Grouping(trade_status_sql(trades.c.status, trades.c.exit_time))  # an index wants parentheses
-for _name in ("exit_time", "pnl"):
-    Index(f"idx_trades_status_page_{_name}", _status, sort_key(trades.c[_name]), trades.c.id)
-Index(
-    "idx_strategy_performance_page",
-    strategy_performance.c.strategy_id,
-    sort_key(strategy_performance.c.timestamp),
-    strategy_performance.c.id,
-)
-Index(
-    "idx_risk_settings_current",
-    risk_settings.c.account_id,
-    sort_key(risk_settings.c.updated_at),
-    risk_settings.c.id,
-)
-Index("idx_system_logs_page", sort_key(system_logs.c.timestamp), system_logs.c.id)
-
-Index("idx_users_email_lower", func.lower(users.c.email))
 
 # Other programs may delete a user: what we know of them goes along, and never stands in the way.
 user_roles = Table(
@@ -62,7 +25,7 @@ user_roles = Table(
     Column("user_id", Uuid, ForeignKey(users.c.id, ondelete="CASCADE"), primary_key=True),
     Column("role", Text, CheckConstraint("role IN ('operator', 'admin')", name="role"), primary_key=True),
     Column("granted_at", Timestamp, nullable=False, server_default=NOW),
-    schema="api_auth",
+    schema=SERVICE_SCHEMA,
 )
 
 # One row is one login that lives: its end is the row's.
@@ -77,7 +40,7 @@ token_families = Table(
     Column("expires_at", Timestamp, nullable=False),
     Index("token_families_user_id_idx", "user_id"),
     Index("token_families_expires_at_idx", "expires_at"),
-    schema="api_auth",
+    schema=SERVICE_SCHEMA,
 )
 
 # Used tokens stay as long as their family, so that a second use is noticed.
@@ -89,7 +52,7 @@ refresh_tokens = Table(
     Column("created_at", Timestamp, nullable=False, server_default=NOW),
     Column("used_at", Timestamp),
     Index("refresh_tokens_family_idx", "family"),
-    schema="api_auth",
+    schema=SERVICE_SCHEMA,
 )
 
 service_tokens = Table(
@@ -105,7 +68,7 @@ service_tokens = Table(
     Column("revoked_at", Timestamp),
     Column("last_used_at", Timestamp),
     Index("service_tokens_user_id_idx", "user_id"),
-    schema="api_auth",
+    schema=SERVICE_SCHEMA,
 )
 
 # One row is a request that must not be carried out twice. `viewer` is a user's id or a service token's
@@ -122,5 +85,5 @@ idempotency_keys = Table(
     Column("leased_until", Timestamp, nullable=False),
     Column("expires_at", Timestamp, nullable=False),
     Index("idempotency_keys_expires_at_idx", "expires_at"),
-    schema="api_auth",
+    schema=SERVICE_SCHEMA,
 )

@@ -97,5 +97,5 @@ async def test_of_two_loads_at_once_one_writes(address: Address, connection: "as
 
 
 async def test_the_operator_is_the_only_one_with_a_role(witness: "asyncpg.Connection") -> None:
-    granted = await witness.fetch("SELECT email, role FROM api_auth.user_roles JOIN users ON id = user_id")
+    granted = await witness.fetch("SELECT email, role FROM graphql_api.user_roles JOIN users ON id = user_id")
     assert [tuple(row) for row in granted] == [(OPERATOR, "operator")]

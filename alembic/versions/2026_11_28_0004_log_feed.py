@@ -11,10 +11,12 @@ log_feed.incarnation is unlogged on purpose: a crash, a promotion and a restore 
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
+
+LOCKS = "system_logs: reads and writes wait for moments"
 
 INCARNATIONS = """
 CREATE TABLE log_feed.incarnations (
@@ -68,6 +70,8 @@ END $$
 
 
 def upgrade() -> None:
+    op.execute("ALTER TABLE system_logs ADD COLUMN feed_xid xid8 NOT NULL DEFAULT pg_current_xact_id()")
+    op.execute("CREATE INDEX idx_system_logs_feed ON system_logs (feed_xid, id)")
     op.execute("CREATE SCHEMA log_feed")
     op.execute(INCARNATIONS)
     op.execute(INCARNATION)
@@ -97,3 +101,5 @@ def downgrade() -> None:
     for name in ("deletions", "incarnation", "incarnations"):
         op.execute(f"DROP TABLE log_feed.{name}")
     op.execute("DROP SCHEMA log_feed")
+    op.execute("DROP INDEX idx_system_logs_feed")
+    op.execute("ALTER TABLE system_logs DROP COLUMN feed_xid")

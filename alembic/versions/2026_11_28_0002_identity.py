@@ -1,21 +1,21 @@
-"""Who may do what: roles, logins and tokens, in a schema of our own, and users found by e-mail in any case.
+"""Roles, logins and tokens.
 
-Deleting a user, which other programs may do, takes their roles and tokens along.
+Deleting a user, which other programs may do, deletes their roles and tokens.
 """
 
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0002"
+down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+LOCKS = "users: writes wait for moments"
+
 
 def upgrade() -> None:
-    op.execute("CREATE INDEX idx_users_email_lower ON users (lower(email))")
-    op.execute("CREATE SCHEMA api_auth")
     op.execute("""
-        CREATE TABLE api_auth.user_roles (
+        CREATE TABLE graphql_api.user_roles (
             user_id UUID NOT NULL REFERENCES users(id) ON DELETE CASCADE,
             role TEXT NOT NULL CONSTRAINT user_roles_role_check CHECK (role IN ('operator', 'admin')),
             granted_at TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT CURRENT_TIMESTAMP,
@@ -23,7 +23,7 @@ def upgrade() -> None:
         )
     """)
     op.execute("""
-        CREATE TABLE api_auth.token_families (
+        CREATE TABLE graphql_api.token_families (
             id UUID PRIMARY KEY DEFAULT gen_random_uuid(),
             user_id UUID NOT NULL REFERENCES users(id) ON DELETE CASCADE,
             password_digest BYTEA NOT NULL,
@@ -31,19 +31,19 @@ def upgrade() -> None:
             expires_at TIMESTAMP WITH TIME ZONE NOT NULL
         )
     """)
-    op.execute("CREATE INDEX token_families_user_id_idx ON api_auth.token_families (user_id)")
-    op.execute("CREATE INDEX token_families_expires_at_idx ON api_auth.token_families (expires_at)")
+    op.execute("CREATE INDEX token_families_user_id_idx ON graphql_api.token_families (user_id)")
+    op.execute("CREATE INDEX token_families_expires_at_idx ON graphql_api.token_families (expires_at)")
     op.execute("""
-        CREATE TABLE api_auth.refresh_tokens (
+        CREATE TABLE graphql_api.refresh_tokens (
             digest BYTEA PRIMARY KEY,
-            family UUID NOT NULL REFERENCES api_auth.token_families(id) ON DELETE CASCADE,
+            family UUID NOT NULL REFERENCES graphql_api.token_families(id) ON DELETE CASCADE,
             created_at TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT CURRENT_TIMESTAMP,
             used_at TIMESTAMP WITH TIME ZONE
         )
     """)
-    op.execute("CREATE INDEX refresh_tokens_family_idx ON api_auth.refresh_tokens (family)")
+    op.execute("CREATE INDEX refresh_tokens_family_idx ON graphql_api.refresh_tokens (family)")
     op.execute("""
-        CREATE TABLE api_auth.service_tokens (
+        CREATE TABLE graphql_api.service_tokens (
             id UUID PRIMARY KEY DEFAULT gen_random_uuid(),
             digest BYTEA NOT NULL UNIQUE,
             name TEXT NOT NULL,
@@ -55,13 +55,11 @@ def upgrade() -> None:
             last_used_at TIMESTAMP WITH TIME ZONE
         )
     """)
-    op.execute("CREATE INDEX service_tokens_user_id_idx ON api_auth.service_tokens (user_id)")
+    op.execute("CREATE INDEX service_tokens_user_id_idx ON graphql_api.service_tokens (user_id)")
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE api_auth.service_tokens")
-    op.execute("DROP TABLE api_auth.refresh_tokens")
-    op.execute("DROP TABLE api_auth.token_families")
-    op.execute("DROP TABLE api_auth.user_roles")
-    op.execute("DROP SCHEMA api_auth")
-    op.execute("DROP INDEX idx_users_email_lower")
+    op.execute("DROP TABLE graphql_api.service_tokens")
+    op.execute("DROP TABLE graphql_api.refresh_tokens")
+    op.execute("DROP TABLE graphql_api.token_families")
+    op.execute("DROP TABLE graphql_api.user_roles")

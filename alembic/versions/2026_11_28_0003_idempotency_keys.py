@@ -2,15 +2,17 @@
 
 from alembic import op
 
-revision = "0006"
-down_revision = "0005"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
+
+LOCKS = "nothing: the table is new"
 
 
 def upgrade() -> None:
     op.execute("""
-        CREATE TABLE api_auth.idempotency_keys (
+        CREATE TABLE graphql_api.idempotency_keys (
             viewer TEXT NOT NULL,
             key TEXT NOT NULL,
             request BYTEA NOT NULL,
@@ -22,8 +24,8 @@ def upgrade() -> None:
             PRIMARY KEY (viewer, key)
         )
     """)
-    op.execute("CREATE INDEX idempotency_keys_expires_at_idx ON api_auth.idempotency_keys (expires_at)")
+    op.execute("CREATE INDEX idempotency_keys_expires_at_idx ON graphql_api.idempotency_keys (expires_at)")
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE api_auth.idempotency_keys")
+    op.execute("DROP TABLE graphql_api.idempotency_keys")
