@@ -1,4 +1,4 @@
-"""Follow the log, without a gap or a repeat, whatever happens to the connection."""
+"""Follow the log without a gap or a repeat, whatever happens to the connection."""
 
 import asyncio
 import json
@@ -28,12 +28,12 @@ mutation Login($email: String!, $password: String!) {
 """
 PROTOCOL = Subprotocol("graphql-transport-ws")
 
-# The feed isn't over, it is only away for a moment.
-PASSING = {"FEED_UNAVAILABLE", "SERVICE_UNAVAILABLE", "UNAUTHENTICATED"}
+# Errors that pass: subscribe again, with the last cursor.
+TEMPORARY = {"FEED_UNAVAILABLE", "SERVICE_UNAVAILABLE", "UNAUTHENTICATED"}
 
 
 class FeedEndedError(Exception):
-    """The feed can't go on without a gap; `code` says why."""
+    """The feed can't continue without a gap; `code` says why."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -47,21 +47,26 @@ async def follow(
     filter: dict[str, Any] | None = None,  # noqa: A002 - the API's own word
     after: str | None = None,
     backfill: int = 0,
+    on_ready: Callable[[], None] = lambda: None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[dict[str, Any]]:
-    """Events of systemLogAdded, each with the cursor to go on after it.
+    """Return the events of systemLogAdded, each with the cursor to resume after it. Raises FeedEndedError.
 
-    `sign_in` gives an access token; it is asked anew for each connection. `on_progress` is told a cursor from
-    time to time while no line matches: keep it as you keep that of a line. Raises FeedEndedError.
+    `sign_in` returns an access token, and is called for each connection. `on_ready` is called once, when the
+    service listens: every matching line that is written afterwards arrives. `on_progress` is called with a
+    cursor then, and from time to time while no line matches: store it as you store a line's.
     """
     pause = 0.1
+    ready = False
+    socket_url = url.replace("http", "ws", 1)
     while True:
         try:
-            async with connect(url.replace("http", "ws", 1), subprotocols=[PROTOCOL]) as socket:
+            # Waiting for the end of a broken connection would only delay the next one.
+            async with connect(socket_url, subprotocols=[PROTOCOL], close_timeout=1) as socket:
                 await _say(
                     socket, type="connection_init", payload={"Authorization": f"Bearer {await sign_in()}"}
                 )
-                # One message after the other, so that a cursor is taken once all before it is dealt with.
+                # One message after the other: a cursor counts once every event before it is dealt with.
                 async for text in socket:
                     match json.loads(text):
                         case {"type": "connection_ack"}:
@@ -80,16 +85,19 @@ async def follow(
                             "type": "error",
                             "payload": errors,
                         }:
-                            _end_unless_passing(errors)
+                            _raise_unless_temporary(errors)
                             break
                         case {"type": "ping", "payload": {"cursor": cursor}}:
                             await _say(socket, type="pong")
+                            if not ready:
+                                ready = True
+                                on_ready()
                             on_progress(cursor)
                             after = cursor
                         case {"type": "ping"}:
                             await _say(socket, type="pong")
         except (OSError, WebSocketException):
-            pass  # the connection broke: the cursor is all that has to outlive it
+            pass  # the connection broke, and the cursor says where to resume
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))
         pause = min(pause * 2, 10)
 
@@ -98,9 +106,9 @@ async def _say(socket: ClientConnection, **message: Any) -> None:
     await socket.send(json.dumps(message))
 
 
-def _end_unless_passing(errors: list[dict[str, Any]]) -> None:
+def _raise_unless_temporary(errors: list[dict[str, Any]]) -> None:
     code = errors[0].get("extensions", {}).get("code", "UNKNOWN")
-    if code not in PASSING:
+    if code not in TEMPORARY:
         raise FeedEndedError(code, errors[0]["message"])
 
 

@@ -72,7 +72,10 @@ async def _show(
         feed = Feed(database, address, key)
         try:
             quiet = None if follow else _QUIET_SECONDS
-            async for event in _events(feed, wanted, lines=lines, quiet=quiet, after=after):
+            on_ready = _say_ready if follow else lambda: None
+            async for event in _events(
+                feed, wanted, lines=lines, quiet=quiet, after=after, on_ready=on_ready
+            ):
                 if not (follow or event.replayed):
                     break
                 write(event)
@@ -80,13 +83,32 @@ async def _show(
             await feed.close()
 
 
+def _say_ready() -> None:
+    """Tell whoever started the command that it shows every line that is written from now on."""
+    sys.stderr.write("following the log\n")
+
+
 async def _events(
-    feed: Feed, wanted: LogFilter, *, lines: int, quiet: float | None, after: str | None
+    feed: Feed,
+    wanted: LogFilter,
+    *,
+    lines: int,
+    quiet: float | None,
+    after: str | None,
+    on_ready: Callable[[], None],
 ) -> AsyncIterator[Event]:
-    """While the database is away, wait, and go on where it was. Raises FeedError where that leaves a gap."""
+    """Events of the feed, over outages of the database. Raises FeedError where the feed can't continue.
+
+    `on_ready` is called once, when every line that is committed afterwards will be among the events.
+    """
+    ready = False
     while True:
         try:
             async with await feed.subscribe(wanted, after=after, backfill=lines) as subscription:
+                after = subscription.cursor
+                if not ready:
+                    ready = True
+                    on_ready()
                 while batch := await subscription.batch(quiet):
                     for event in batch:
                         yield event

@@ -225,7 +225,7 @@ class Query:
 
 @strawberry.type(description="A log line on its way to a subscriber.")
 class SystemLogEvent:
-    """Read from a `log_feed.event.Event`."""
+    """Read from a `log_feed.Event`."""
 
     cursor: str = declared(
         "From where to go on after this line: give it as `after`, to any process.",
@@ -267,13 +267,15 @@ class Subscription:
         try:
             feed = info.context.services.feed
             async with await feed.subscribe(log_filter(filter), after=after, backfill=backfill) as events:
-                told = after
+                # At once: whatever is committed after the client has seen this reaches it.
+                last_sent = events.cursor
+                yield Progress(last_sent)  # type: ignore[misc] # not an event
                 while not events.closed:
-                    if due := await events.batch(progress=True):
-                        told = due[-1].cursor
-                        yield due  # type: ignore[misc] # what each SystemLogEvent is read from
-                    elif (cursor := events.cursor) != told:
-                        told = cursor
-                        yield Progress(cursor)  # type: ignore[misc] # not an event
+                    if batch := await events.batch(progress=True):
+                        last_sent = batch[-1].cursor
+                        yield batch  # type: ignore[misc] # what each SystemLogEvent is read from
+                    elif (cursor := events.cursor) != last_sent:
+                        last_sent = cursor
+                        yield Progress(cursor)  # type: ignore[misc] # as above
         except FeedError as error:
             raise FeedEndedError(error) from error

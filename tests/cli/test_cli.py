@@ -222,17 +222,18 @@ async def test_logs_follow_what_is_written(shell: Shell, connection: "asyncpg.Co
         *("-m", "graphql_api", "logs", "--follow", "--component", "risk"),
         env=shell.environment,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert process.stdout is not None
-    line = asyncio.ensure_future(process.stdout.readline())
-    while not line.done():
-        await factories.system_log(connection, component="bot")
-        await factories.system_log(connection, component="risk", message="seen")
-        await asyncio.wait([line], timeout=0.5)
+    assert process.stderr is not None
+    assert await process.stderr.readline() == b"following the log\n"
+    await factories.system_log(connection, component="bot")
+    await factories.system_log(connection, component="risk", message="seen")
+    line = await process.stdout.readline()
     process.kill()
-    await process.wait()
+    await process.communicate()
 
-    assert json.loads(await line)["message"] == "seen"
+    assert json.loads(line)["message"] == "seen"
 
 
 async def test_the_schema_is_printed_or_written(shell: Shell) -> None:

@@ -1,4 +1,4 @@
-// Follow the log, without a gap or a repeat, whatever happens to the connection.
+// Follow the log without a gap or a repeat, whatever happens to the connection.
 import { createClient } from 'graphql-ws';
 
 export interface LogEvent {
@@ -16,13 +16,15 @@ export interface LogEvent {
 
 export interface FollowOptions {
   url: string;
-  /** Gives an access token; asked anew for each connection. */
+  /** Returns an access token; called for each connection. */
   signIn: () => Promise<string>;
   filter?: Record<string, unknown>;
   /** The cursor of the last event that was dealt with. */
   after?: string;
   backfill?: number;
-  /** Told a cursor from time to time while no line matches: keep it as you keep that of a line. */
+  /** Called once, when the service listens: every matching line that is written afterwards arrives. */
+  onReady?: () => void;
+  /** Called with a cursor then, and from time to time while no line matches: store it as you store a line's. */
   onProgress?: (cursor: string) => void;
   webSocketImpl?: unknown;
 }
@@ -37,23 +39,24 @@ const FOLLOW = `
   }
 `;
 
-// The feed isn't over, it is only away for a moment.
-const PASSING = new Set(['FEED_UNAVAILABLE', 'SERVICE_UNAVAILABLE', 'UNAUTHENTICATED']);
+// Errors that pass: subscribe again, with the last cursor.
+const TEMPORARY = new Set(['FEED_UNAVAILABLE', 'SERVICE_UNAVAILABLE', 'UNAUTHENTICATED']);
 
-/** The feed can't go on without a gap; `code` says why. */
+/** The feed can't continue without a gap; `code` says why. */
 export class FeedEnded extends Error {
   constructor(readonly code: string, message: string) {
     super(message);
   }
 }
 
-/** Events of systemLogAdded. Throws FeedEnded where the feed can't go on without a gap. */
+/** Returns the events of systemLogAdded. Throws FeedEnded where the feed can't continue without a gap. */
 export async function* followLog(options: FollowOptions): AsyncGenerator<LogEvent> {
   let after = options.after;
   let pause = 100;
+  let ready = false;
   for (;;) {
     const inbox = new Inbox();
-    // graphql-ws would reconnect with the first payload: one client a connection, and the cursor is ours.
+    // graphql-ws would reconnect with the first payload, its cursor included: use a client for one connection.
     const client = createClient({
       url: options.url.replace(/^http/, 'ws'),
       connectionParams: async () => ({ Authorization: `Bearer ${await options.signIn()}` }),
@@ -88,6 +91,10 @@ export async function* followLog(options: FollowOptions): AsyncGenerator<LogEven
           after = arrival.event.cursor;
           pause = 100;
         } else {
+          if (!ready) {
+            ready = true;
+            options.onReady?.();
+          }
           options.onProgress?.(arrival.cursor);
           after = arrival.cursor;
         }
@@ -105,7 +112,7 @@ export async function* followLog(options: FollowOptions): AsyncGenerator<LogEven
 
 type Arrival = { event: LogEvent } | { cursor: string } | { end: unknown };
 
-/** What has come, in its order: a cursor counts once every event before it is dealt with. */
+/** Messages in the order of their arrival: a cursor counts once every event before it is dealt with. */
 class Inbox {
   private readonly arrivals: Arrival[] = [];
   private wake = () => {};
@@ -124,10 +131,10 @@ class Inbox {
   }
 }
 
-/** What was thrown, if it is the feed's own last word and not a broken connection. */
+/** The error that ended the feed; undefined for a broken connection and for errors that pass. */
 function endOf(thrown: unknown): FeedEnded | undefined {
   if (!Array.isArray(thrown)) return undefined;
   const [first] = thrown as { message: string; extensions?: { code?: string } }[];
   const code = first?.extensions?.code ?? 'UNKNOWN';
-  return PASSING.has(code) ? undefined : new FeedEnded(code, first?.message ?? 'the feed ended');
+  return TEMPORARY.has(code) ? undefined : new FeedEnded(code, first?.message ?? 'the feed ended');
 }
