@@ -1,13 +1,18 @@
 """Every environment variable the service reads, in one frozen class."""
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from graphql_api.time_zones import time_zone_names
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]*:[0-9a-f:.]*")  # a name in ASCII, or IPv6
 
 
 def _known_timezone(name: str) -> str:
@@ -18,6 +23,26 @@ def _known_timezone(name: str) -> str:
 
 def _none_if_empty(value: object) -> object:
     return None if value == "" else value
+
+
+def normalized_origin(text: str) -> str:
+    """The origin in the form in which browsers send it (RFC 6454 6.2), so that equal origins are equal texts.
+
+    That is in lower case, without the scheme's default port, and without a slash. Raises ValueError.
+    """
+    parts = urlsplit(text.strip())
+    host = parts.hostname or ""
+    surplus = parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc
+    if not parts.scheme or surplus or not _HOST.fullmatch(host):
+        raise ValueError("must be an origin: a scheme, a host, and a port if it isn't the scheme's own")
+    if ":" in host:
+        host = f"[{host}]"
+    port = "" if parts.port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def _origin_or_any(text: str) -> str:
+    return "*" if text == "*" else normalized_origin(text)
 
 
 # What a column of risk_settings holds: beyond it, PostgreSQL would round, or refuse every reset.
@@ -98,8 +123,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(1, ge=1, le=256, description="Processes that serve.")
-    allowed_origins: tuple[str, ...] = Field(
-        (), description="Origins (JSON array) that browsers may call from, besides our own."
+    allowed_origins: tuple[Annotated[str, AfterValidator(_origin_or_any)], ...] = Field(
+        (),
+        description="Origins (JSON array) that browsers may call from, besides our own: "
+        'such as ["https://app.example"], or ["*"] for any.',
     )
     trusted_proxies: tuple[str, ...] = Field(
         ("127.0.0.1", "::1"),

@@ -1,19 +1,24 @@
 """The ASGI application: its routes, and FastAPI with a short way to /graphql."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graphql_api.dev.graphiql import files as page_files
+from graphql_api.gateway.errors import HTTPError, internal_error
 from graphql_api.gateway.gateway import Gateway
 from graphql_api.transport import ops
 from graphql_api.transport.graphql_http import GetRequests, GraphQLEndpoint
 from graphql_api.transport.graphql_transport_ws import WebSocketEndpoint
+from graphql_api.transport.origins import CORS
 
 
 class Application(FastAPI):
@@ -25,7 +30,8 @@ class Application(FastAPI):
     """
 
     def __init__(self, *, routes: Sequence[BaseRoute], straight_to: str = "/graphql", **options: Any) -> None:
-        super().__init__(routes=list(routes), **options)
+        handlers: dict[int | type[Exception], Any] = {StarletteHTTPException: _refuse, Exception: _fail}
+        super().__init__(routes=list(routes), exception_handlers=handlers, **options)
         self._endpoints: dict[tuple[str, str], ASGIApp] = {
             ("http" if isinstance(route, Route) else "websocket", route.path): route.app
             for route in routes
@@ -55,7 +61,7 @@ def routes(
     `graphiql` is the page for browsers at /graphql, if there is to be one.
     """
     cors = Middleware(
-        CORSMiddleware,
+        CORS,
         allow_origins=list(allowed_origins),
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
@@ -74,3 +80,19 @@ def routes(
         Route("/metrics", ops.metrics(gateway.metrics.registry)),
         *([page_files()] if graphiql is not None else []),
     ]
+
+
+async def _refuse(_: Request, exception: StarletteHTTPException) -> Response:
+    """Answers what no route takes, with an error in GraphQL's format."""
+    status = HTTPStatus(exception.status_code)
+    error = HTTPError(status, status.name, f"{status.phrase.lower()}: GraphQL is at /graphql")
+    return _response(error, exception.headers)
+
+
+async def _fail(_: Request, exception: Exception) -> Response:
+    """Answers what a route failed at; what it was is in the log only."""
+    return _response(internal_error(exception))
+
+
+def _response(error: HTTPError, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(error.result.render(), error.status, headers, "application/json")

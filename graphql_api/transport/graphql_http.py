@@ -2,8 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from email.message import Message
 from enum import StrEnum
 from functools import lru_cache
 from http import HTTPStatus
@@ -38,24 +39,36 @@ class Media(StrEnum):
 GetRequests = Literal["off", "preflight", "open"]
 RawHeaders = Mapping[bytes, bytes]
 
+# The types that a media range of an Accept header allows, best first.
+_RANGES = {
+    **{media.value: (media,) for media in Media},
+    "*/*": (Media.JSON, Media.RESPONSE),
+    "application/*": (Media.JSON, Media.RESPONSE),
+    "text/*": (Media.EVENTS,),
+}
+_MAX_RANGES = 32  # of an Accept header are looked at; browsers send ten
 _CONTENT_TYPES = {media: (b"content-type", f"{media}; charset=utf-8".encode()) for media in Media}
-_LONGEST_NUMBER = 18  # digits of a Content-Length; Python refuses to read thousands
 _COMMON = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+# Headers that aren't lists: two lines of one of them that differ are a mistake, or meant to mislead a proxy.
+_SINGLE = (
+    b"authorization",
+    b"content-length",
+    b"content-type",
+    b"graphql-cost",
+    b"host",
+    b"idempotency-key",
+    b"origin",
+)
 # Headers that a page of another origin can't send before its browser has asked us (a CORS preflight).
 _PREFLIGHTED = (b"authorization", b"graphql-require-preflight", b"apollo-require-preflight")
-# What a wildcard stands for, best first.
-_WILDCARDS = {
-    "*/*": Media.JSON,
-    "application/*": Media.JSON,
-    "text/*": Media.EVENTS,
-}
-
-_MOST = 32  # entries that are looked at; browsers send ten
+_EXTENSION_HEADERS = {b"idempotency-key": "idempotencyKey", b"graphql-cost": "cost"}
+_UTF_8 = {"utf-8", "utf8", "us-ascii", "ascii"}
+_MAX_DIGITS = 18  # of a Content-Length; Python refuses to read thousands
 _MAX_QUERY_STRING_FIELDS = 16
 _MAX_LEVELS = 200  # of JSON: orjson reads 1,024 levels, and writes no more than 254
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # An escape, and not an escaped backslash with u0000 behind it.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_IN_HEADERS = {b"idempotency-key": "idempotencyKey", b"graphql-cost": "cost"}
 
 
 class GraphQLEndpoint:
@@ -74,20 +87,18 @@ class GraphQLEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         started = perf_counter()
-        headers: RawHeaders = dict(scope["headers"])
-        media = negotiate(headers.get(b"accept", b"").decode("latin-1"))
-        if media is Media.HTML:
-            if self._page is not None and scope["method"] == "GET":
-                await respond(send, HTTPStatus.OK, media, self._page, *graphiql.HEADERS)
-                return
-            media = Media.JSON
-        if media is None:
-            await self._refuse(not_acceptable(), Media.JSON, send, started)
-            return
+        media = Media.JSON
         try:
-            request = await self._read(scope, headers, receive)
+            headers = combined_headers(scope["headers"])
+            media = negotiate(headers.get(b"accept", b"").decode("latin-1"))
+            if media is Media.HTML:
+                if self._page is not None and scope["method"] == "GET":
+                    await respond(send, HTTPStatus.OK, media, self._page, *graphiql.HEADERS)
+                    return
+                media = Media.JSON
+            request = await self._parse(scope, headers, receive)
             client = client_address(scope)
-            operation = await self._prepare(scope["method"], request, client)
+            operation = await self._find_operation(scope["method"], request, client)
             viewer = await self._gateway.authenticate_for(
                 operation, headers.get(b"authorization", b"").decode("latin-1")
             )
@@ -113,7 +124,29 @@ class GraphQLEndpoint:
         except Exception as error:  # noqa: BLE001 - masked and logged
             await self._refuse(errors.internal_error(error), media, send, started)
 
-    async def _prepare(self, method: str, request: GraphQLRequest, client: str) -> Operation | Result:
+    async def _parse(self, scope: Scope, headers: RawHeaders, receive: Receive) -> GraphQLRequest:
+        try:
+            if scope["method"] == "POST":
+                check_body_headers(headers)
+                body = await receive_body(headers, receive, self._gateway.limits.max_body_size)
+                return with_extension_headers(parse_parameters(parse_json(body)), headers)
+            self._check_get(scope["method"], headers)
+            return with_extension_headers(parse_query_string(scope["query_string"]), headers)
+        except MalformedRequestError as error:
+            raise HTTPError(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", str(error)) from None
+
+    def _check_get(self, method: str, headers: RawHeaders) -> None:
+        if method != "GET" or self._get_requests == "off":
+            allowed = "POST" if self._get_requests == "off" else "GET, POST"
+            raise _method_not_allowed(f"{method} isn't accepted", allowed)
+        if self._get_requests == "preflight" and not any(name in headers for name in _PREFLIGHTED):
+            raise HTTPError(
+                HTTPStatus.FORBIDDEN,
+                "PREFLIGHT_REQUIRED",
+                "a GET needs a header that other sites' pages can't send: GraphQL-Require-Preflight",
+            )
+
+    async def _find_operation(self, method: str, request: GraphQLRequest, client: str) -> Operation | Result:
         try:
             operation = await self._gateway.find_operation(request, client)
         except RequestError as error:
@@ -143,27 +176,25 @@ class GraphQLEndpoint:
         self._gateway.metrics.observe("http", "unknown", perf_counter() - started, error.result)
         self._gateway.metrics.count_errors(error.result.errors)
 
-    async def _read(self, scope: Scope, headers: RawHeaders, receive: Receive) -> GraphQLRequest:
-        try:
-            if scope["method"] == "POST":
-                check_body_headers(headers)
-                body = await read_body(headers, receive, self._gateway.limits.max_body_size)
-                return with_headers(read_parameters(parse_json(body)), headers)
-            self._check_get(scope["method"], headers)
-            return with_headers(read_query_string(scope["query_string"]), headers)
-        except MalformedRequestError as error:
-            raise HTTPError(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", str(error)) from None
 
-    def _check_get(self, method: str, headers: RawHeaders) -> None:
-        if method != "GET" or self._get_requests == "off":
-            allowed = "POST" if self._get_requests == "off" else "GET, POST"
-            raise _method_not_allowed(f"{method} isn't accepted", allowed)
-        if self._get_requests == "preflight" and not any(name in headers for name in _PREFLIGHTED):
-            raise HTTPError(
-                HTTPStatus.FORBIDDEN,
-                "PREFLIGHT_REQUIRED",
-                "a GET needs a header that other sites' pages can't send: GraphQL-Require-Preflight",
-            )
+def combined_headers(raw: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
+    """Headers by their names in lower case; several lines of one name are one list (RFC 9110 5.3).
+
+    Raises HTTPError (400) if a header has two values that can have one only.
+    """
+    headers = dict(raw)
+    if len(headers) == len(raw):
+        return headers
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in raw:
+        seen = values.setdefault(name, [])
+        if value not in seen:
+            seen.append(value)
+    for name in _SINGLE:
+        if len(values.get(name, ())) > 1:
+            title = name.decode().title()
+            raise HTTPError(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", f"{title}: was sent twice, and differs")
+    return {name: b", ".join(seen) for name, seen in values.items()}
 
 
 def client_address(scope: Scope) -> str:
@@ -171,37 +202,76 @@ def client_address(scope: Scope) -> str:
     return str((scope.get("client") or ("",))[0])
 
 
-def not_acceptable() -> HTTPError:
-    """What a client gets that accepts nothing of ours."""
-    return HTTPError(HTTPStatus.NOT_ACCEPTABLE, "NOT_ACCEPTABLE", f"Accept: we offer {', '.join(Media)}")
+@lru_cache(maxsize=256)
+def negotiate(accept: str) -> Media:
+    """The best of our types that an Accept header allows. Raises HTTPError (406) if it allows none.
+
+    Equal weights go to the first named, which is how clients that list several mean it.
+    """
+    if not accept:
+        return Media.JSON
+    ranges = [_media_range(part) for part in accept.lower().split(",", _MAX_RANGES)[:_MAX_RANGES]]
+    refused = {name for name, weight in ranges if weight == 0}
+    best, best_weight = None, 0.0
+    for name, weight in ranges:
+        media = next((media for media in _RANGES.get(name, ()) if media not in refused), None)
+        if media is not None and weight > best_weight:
+            best, best_weight = media, weight
+    if best is None:
+        message = f"Accept: we offer {', '.join(Media)}"
+        raise HTTPError(HTTPStatus.NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message)
+    return best
+
+
+def _media_range(text: str) -> tuple[str, float]:
+    """A range's name and weight, which is 0 if it can't be parsed."""
+    name, *parameters = (part.strip() for part in text.split(";"))
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key.strip() == "q":
+            try:
+                return name, float(value)
+            except ValueError:
+                return name, 0.0
+    return name, 1.0
 
 
 def check_body_headers(headers: RawHeaders) -> None:
-    """Refuse a body that isn't plain JSON in UTF-8. Raises HTTPError (415).
+    """Refuse a body that isn't plain JSON in UTF-8. Raises HTTPError (415, 501).
 
     Requiring application/json is what keeps another site's form from posting here.
     """
-    media, _, parameters = headers.get(b"content-type", b"").decode("latin-1").lower().partition(";")
-    charset = parameters.partition("charset=")[2].strip(' "')
-    if media.strip() != "application/json" or charset not in ("", "utf-8", "utf8"):
+    if not _is_json(headers.get(b"content-type", b"").decode("latin-1")):
         raise HTTPError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "UNSUPPORTED_MEDIA_TYPE",
             "Content-Type: must be application/json in UTF-8",
         )
-    if headers.get(b"content-encoding", b"identity") != b"identity":
+    codings = headers.get(b"content-encoding")
+    if codings and any(coding.strip().lower() not in (b"identity", b"") for coding in codings.split(b",")):
         raise HTTPError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "UNSUPPORTED_MEDIA_TYPE",
             "Content-Encoding: a compressed body isn't accepted",
             ((b"accept-encoding", b"identity"),),
         )
+    if headers.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+        raise HTTPError(
+            HTTPStatus.NOT_IMPLEMENTED, "NOT_IMPLEMENTED", "Transfer-Encoding: must be chunked, and no more"
+        )
 
 
-async def read_body(headers: RawHeaders, receive: Receive, limit: int) -> bytes:
+@lru_cache(maxsize=64)
+def _is_json(content_type: str) -> bool:
+    header = Message()
+    header["content-type"] = content_type
+    return header.get_content_type() == Media.JSON and header.get_content_charset("utf-8") in _UTF_8
+
+
+async def receive_body(headers: RawHeaders, receive: Receive, limit: int) -> bytes:
     """The whole body. Raises HTTPError (413) as soon as it is known to be too long, or ClientGoneError."""
     length = headers.get(b"content-length", b"0")
-    if not length.isdigit() or len(length) > _LONGEST_NUMBER or int(length) > limit:
+    if not length.isdigit() or len(length) > _MAX_DIGITS or int(length) > limit:
         raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0
@@ -217,6 +287,97 @@ async def read_body(headers: RawHeaders, receive: Receive, limit: int) -> bytes:
         chunks.append(chunk)
         more = message.get("more_body", False)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+class MalformedRequestError(ValueError):
+    """A request that isn't one; the message says what is wrong with it."""
+
+
+def parse_json(text: bytes | str) -> Any:
+    """Decode JSON. Raises MalformedRequestError.
+
+    Refused are NaN, lone surrogates, more than 200 levels, numbers beyond a double, and NUL, which
+    PostgreSQL's text has no room for.
+    """
+    encoded = (text.encode() if isinstance(text, str) else text).removeprefix(_BYTE_ORDER_MARK)
+    try:
+        value = orjson.loads(encoded)
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequestError(f"not JSON: {error.msg}") from None
+    if encoded.count(b"[") + encoded.count(b"{") > _MAX_LEVELS and _is_deeper_than(_MAX_LEVELS, value):
+        raise MalformedRequestError(f"nested more than {_MAX_LEVELS} levels deep")
+    if b"\\u0000" in encoded and _NUL.search(encoded):
+        raise MalformedRequestError("text can't contain NUL (\\u0000)")
+    return value
+
+
+def _is_deeper_than(levels: int, value: Any) -> bool:
+    containers = [value] if isinstance(value, dict | list) else []
+    for _ in range(levels):
+        containers = [
+            child
+            for container in containers
+            for child in (container.values() if isinstance(container, dict) else container)
+            if isinstance(child, dict | list)
+        ]
+    return bool(containers)
+
+
+def parse_parameters(parameters: Any) -> GraphQLRequest:
+    """The request in a JSON object. Raises MalformedRequestError."""
+    if isinstance(parameters, list):
+        raise MalformedRequestError("a list of requests isn't accepted: send one at a time")
+    if not isinstance(parameters, dict):
+        raise MalformedRequestError("a request is a JSON object")
+    extensions = _parse_map(parameters, "extensions")
+    query = parameters.get("query")
+    if query is None and extensions and "persistedQuery" in extensions:
+        query = ""
+    elif not isinstance(query, str) or not query:
+        raise MalformedRequestError("query: must be a text that isn't empty")
+    operation_name = parameters.get("operationName")
+    if operation_name is not None and not isinstance(operation_name, str):
+        raise MalformedRequestError("operationName: must be a text or null")
+    return GraphQLRequest(query, operation_name, _parse_map(parameters, "variables"), extensions)
+
+
+def parse_query_string(query_string: bytes) -> GraphQLRequest:
+    """The request in a URL, where variables and extensions are JSON. Raises MalformedRequestError."""
+    try:
+        pairs = parse_qsl(
+            query_string.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MAX_QUERY_STRING_FIELDS,
+        )
+    except ValueError:
+        raise MalformedRequestError("the query string isn't UTF-8, or has too many fields") from None
+    parameters: dict[str, Any] = dict(pairs)
+    for name in ("variables", "extensions"):
+        if parameters.get(name):
+            parameters[name] = parse_json(parameters[name])
+        else:
+            parameters.pop(name, None)
+    return parse_parameters(parameters)
+
+
+def with_extension_headers(request: GraphQLRequest, headers: Mapping[bytes, bytes]) -> GraphQLRequest:
+    """The request with those of its extensions that HTTP has in headers."""
+    given = {
+        name: headers[header].decode("latin-1")
+        for header, name in _EXTENSION_HEADERS.items()
+        if header in headers
+    }
+    if not given:
+        return request
+    return replace(request, extensions={**(request.extensions or {}), **given})
+
+
+def _parse_map(parameters: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    value = parameters.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise MalformedRequestError(f"{name}: must be an object or null")
+    return value
 
 
 def _method_not_allowed(message: str, allowed: str) -> HTTPError:
@@ -277,121 +438,3 @@ async def respond(send: Send, status: int, media: Media, body: bytes, *headers: 
         }
     )
     await send({"type": "http.response.body", "body": body})
-
-
-@lru_cache(maxsize=256)
-def negotiate(accept: str) -> Media | None:
-    """The best of our types that an Accept header allows; None if it allows none.
-
-    Equal weights go to the first named, which is how clients that list several mean it.
-    """
-    if not accept:
-        return Media.JSON
-    best, best_weight = None, 0.0
-    for entry in accept.lower().split(",", _MOST)[:_MOST]:
-        name, *parameters = (part.strip() for part in entry.split(";"))
-        media = _WILDCARDS.get(name) or next((media for media in Media if media == name), None)
-        weight = _weight(parameters)
-        if media is not None and weight > best_weight:
-            best, best_weight = media, weight
-    return best
-
-
-def _weight(parameters: list[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return float(value)
-            except ValueError:
-                return 0.0
-    return 1.0
-
-
-class MalformedRequestError(ValueError):
-    """A request that isn't one; the message says what is wrong with it."""
-
-
-def parse_json(text: bytes | str) -> Any:
-    """Decode JSON. Raises MalformedRequestError.
-
-    Refused are NaN, lone surrogates, more than 200 levels, numbers beyond a double, and NUL, which
-    PostgreSQL's text has no room for.
-    """
-    encoded = text.encode() if isinstance(text, str) else text
-    try:
-        value = orjson.loads(encoded)
-    except orjson.JSONDecodeError as error:
-        raise MalformedRequestError(f"not JSON: {error.msg}") from None
-    if encoded.count(b"[") + encoded.count(b"{") > _MAX_LEVELS and _is_deeper_than(_MAX_LEVELS, value):
-        raise MalformedRequestError(f"nested more than {_MAX_LEVELS} levels deep")
-    if b"\\u0000" in encoded and _NUL.search(encoded):
-        raise MalformedRequestError("text can't contain NUL (\\u0000)")
-    return value
-
-
-def _is_deeper_than(levels: int, value: Any) -> bool:
-    containers = [value] if isinstance(value, dict | list) else []
-    for _ in range(levels):
-        containers = [
-            child
-            for container in containers
-            for child in (container.values() if isinstance(container, dict) else container)
-            if isinstance(child, dict | list)
-        ]
-    return bool(containers)
-
-
-def read_parameters(parameters: Any) -> GraphQLRequest:
-    """The request in a JSON object. Raises MalformedRequestError."""
-    if isinstance(parameters, list):
-        raise MalformedRequestError("a list of requests isn't accepted: send one at a time")
-    if not isinstance(parameters, dict):
-        raise MalformedRequestError("a request is a JSON object")
-    extensions = _read_map(parameters, "extensions")
-    query = parameters.get("query")
-    if query is None and extensions and "persistedQuery" in extensions:
-        query = ""
-    elif not isinstance(query, str) or not query:
-        raise MalformedRequestError("query: must be a text that isn't empty")
-    operation_name = parameters.get("operationName")
-    if operation_name is not None and not isinstance(operation_name, str):
-        raise MalformedRequestError("operationName: must be a text or null")
-    return GraphQLRequest(query, operation_name, _read_map(parameters, "variables"), extensions)
-
-
-def read_query_string(query_string: bytes) -> GraphQLRequest:
-    """The request in a URL, where variables and extensions are JSON. Raises MalformedRequestError."""
-    try:
-        pairs = parse_qsl(
-            query_string.decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=_MAX_QUERY_STRING_FIELDS,
-        )
-    except ValueError:
-        raise MalformedRequestError("the query string isn't UTF-8, or has too many fields") from None
-    parameters: dict[str, Any] = dict(pairs)
-    for name in ("variables", "extensions"):
-        if parameters.get(name):
-            parameters[name] = parse_json(parameters[name])
-        else:
-            parameters.pop(name, None)
-    return read_parameters(parameters)
-
-
-def with_headers(request: GraphQLRequest, headers: Mapping[bytes, bytes]) -> GraphQLRequest:
-    """The request with those of its extensions that HTTP has in headers."""
-    given = {
-        name: headers[header].decode("latin-1") for header, name in _IN_HEADERS.items() if header in headers
-    }
-    if not given:
-        return request
-    return replace(request, extensions={**(request.extensions or {}), **given})
-
-
-def _read_map(parameters: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    value = parameters.get(name)
-    if value is not None and not isinstance(value, dict):
-        raise MalformedRequestError(f"{name}: must be an object or null")
-    return value

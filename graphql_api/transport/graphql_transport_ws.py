@@ -10,11 +10,11 @@ from enum import IntEnum
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import orjson
 from graphql import OperationType
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from graphql_api.execution.documents import RequestError
@@ -28,8 +28,9 @@ from graphql_api.transport.graphql_http import (
     MalformedRequestError,
     client_address,
     parse_json,
-    read_parameters,
+    parse_parameters,
 )
+from graphql_api.transport.origins import may_connect
 
 PROTOCOL = "graphql-transport-ws"
 FRAMES: Final = "websocket.send.frames"
@@ -84,8 +85,12 @@ class WebSocketEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one socket."""
         await receive()  # websocket.connect
-        if not origin_allowed(Headers(scope=scope), self._allowed_origins):
-            await send({"type": "websocket.close", "code": CloseCode.FORBIDDEN})
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        if origin is not None and not may_connect(origin, headers.get("host", ""), self._allowed_origins):
+            refusal = HTTPError(HTTPStatus.FORBIDDEN, "FORBIDDEN", "Origin: pages from there may not connect")
+            response = Response(refusal.result.render(), refusal.status, media_type="application/json")
+            await response(scope, receive, send)
             return
         end = SocketClosed()
         try:
@@ -128,18 +133,6 @@ def leaves(group: BaseExceptionGroup[SocketClosed]) -> Iterator[SocketClosed]:
             yield from leaves(error)
         else:
             yield error
-
-
-def origin_allowed(headers: Headers, allowed: Collection[str]) -> bool:
-    """Returns whether a page of this Origin may connect: browsers let any page open a socket anywhere."""
-    origin = headers.get("origin")
-    if origin is None or origin in allowed or "*" in allowed:
-        return True
-    try:
-        host = urlsplit(origin).netloc
-    except ValueError:
-        return False
-    return bool(host) and host == headers.get("host")
 
 
 class GraphQLSocket:
@@ -222,7 +215,7 @@ class GraphQLSocket:
     async def _subscribe(self, message: Mapping[str, Any], tasks: asyncio.TaskGroup) -> None:
         identifier = read_id(message)
         try:
-            request = read_parameters(message.get("payload"))
+            request = parse_parameters(message.get("payload"))
         except MalformedRequestError as error:
             raise SocketClosed(CloseCode.BAD_REQUEST, f"Invalid message received: {error}") from None
         if identifier in self._running:

@@ -9,7 +9,6 @@ from typing import Any
 import strawberry
 from graphql import GraphQLError
 from prometheus_client.registry import Collector
-from starlette.applications import Starlette
 
 from graphql_api.execution.fields import resolved
 from graphql_api.execution.operations import Operations
@@ -23,7 +22,7 @@ from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
 from graphql_api.identity.viewer import CLOCK_SKEW, LoginCredential, Viewer
 from graphql_api.postgres.database import DatabaseUnavailableError
 from graphql_api.settings import Settings
-from graphql_api.transport.application import routes
+from graphql_api.transport.application import Application, routes
 from tests.execution.contexts import BareContext
 
 
@@ -237,7 +236,7 @@ def create_app(
     rate_limiter: RateLimiter | None = None,
     collectors: Iterable[Collector] = (),
     **options: Any,
-) -> Starlette:
+) -> Application:
     """The application, with its own World unless one is given. `options` are those of `routes`."""
     world = world or World()
 
@@ -254,7 +253,7 @@ def create_app(
         rate_limiter=rate_limiter,
     )
     options.setdefault("get_requests", "open")
-    return Starlette(routes=routes(gateway, ready=world.ready, **options))
+    return Application(routes=routes(gateway, ready=world.ready, **options))
 
 
 def some_time() -> datetime:

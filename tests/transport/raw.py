@@ -9,6 +9,12 @@ from tests.transport.conftest import Served
 HEAD = b"POST /graphql HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 BODY = b'{"query": "{ hello }"}'
 REQUEST = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+VERSION = b"Sec-WebSocket-Version: 13\r\n"
+KEY = b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + VERSION + KEY
+HANDSHAKE = (
+    b"GET /graphql HTTP/1.1\r\nHost: a\r\n" + UPGRADE + b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n"
+)
 ANSWER = b'{"data":{"hello":"hello world"}}'
 
 

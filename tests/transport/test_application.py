@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graphql_api.transport.application import Application
 from tests.transport.conftest import Serve, Served
+from tests.transport.http import code
 
 
 class Seen:
@@ -31,11 +32,15 @@ def hello(_: Request) -> PlainTextResponse:
     return PlainTextResponse("hello")
 
 
+def broken(_: Request) -> PlainTextResponse:
+    raise ValueError("the password is hunter2")
+
+
 @pytest.fixture
 async def client() -> Any:
-    routes = [Route("/graphql", hello), Route("/other", hello)]
+    routes = [Route("/graphql", hello), Route("/other", hello), Route("/broken", broken)]
     application = Application(routes=routes, middleware=[Middleware(Seen)], openapi_url=None)
-    transport = httpx.ASGITransport(application)
+    transport = httpx.ASGITransport(application, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
         yield client
 
@@ -50,9 +55,16 @@ async def test_the_rest_takes_the_usual_way(client: httpx.AsyncClient) -> None:
     assert (response.text, "x-seen" in response.headers) == ("hello", True)
 
 
-async def test_what_is_not_there_is_not_found(client: httpx.AsyncClient) -> None:
+async def test_what_no_route_answers_is_an_error_in_graphqls_format(client: httpx.AsyncClient) -> None:
     assert (await client.get("/graphql/")).status_code == 307
-    assert (await client.get("/nowhere")).status_code == 404
+    for method, path, status, expected in [
+        ("POST", "/nowhere", 404, "NOT_FOUND"),
+        ("POST", "/other", 405, "METHOD_NOT_ALLOWED"),
+        ("GET", "/broken", 500, "INTERNAL_SERVER_ERROR"),
+    ]:
+        response = await client.request(method, path)
+        assert (response.status_code, code(response)) == (status, expected)
+    assert "hunter2" not in response.text
 
 
 PREFLIGHT = {

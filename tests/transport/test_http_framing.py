@@ -10,17 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.transport.conftest import Served, until
-from tests.transport.raw import ANSWER, BODY, HEAD, REQUEST, dialled, whole
+from tests.transport.raw import ANSWER, BODY, HANDSHAKE, HEAD, REQUEST, UPGRADE, dialled, whole
 
-GET = b"GET /graphql HTTP/1.1\r\nHost: a\r\n"
 MUTATION = b'{"query": "mutation { write }"}'
 HIDDEN = HEAD + b"Content-Length: %d\r\n\r\n" % len(MUTATION) + MUTATION
 """A request that a server would run that misjudges where the one before ends."""
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
-WEBSOCKET = (
-    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Protocol: graphql-transport-ws\r\n"
-)
 
 
 def with_length(body: bytes) -> bytes:
@@ -93,7 +88,7 @@ async def test_an_offer_that_takes_part_in_a_pipeline_is_answered_in_its_place(s
 
 
 @pytest.mark.parametrize("frame", [with_length, chunked])
-@pytest.mark.parametrize("offer", [b"", H2C, WEBSOCKET], ids=["no offer", "h2c", "websocket"])
+@pytest.mark.parametrize("offer", [b"", H2C, UPGRADE], ids=["no offer", "h2c", "websocket"])
 async def test_a_request_that_is_sent_as_a_body_is_not_run(
     served: Served, offer: bytes, frame: Callable[[bytes], bytes]
 ) -> None:
@@ -117,8 +112,10 @@ async def test_a_request_that_is_sent_as_a_body_is_not_run(
         HEAD + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n-0\r\n\r\n" + HIDDEN,
         HEAD.replace(b"\r\n", b"\n") + b"Content-Length: 0\n\n" + HIDDEN,
-        GET + WEBSOCKET + with_length(HIDDEN),
-        GET + WEBSOCKET + chunked(HIDDEN),
+        HANDSHAKE + with_length(HIDDEN),
+        HANDSHAKE + chunked(HIDDEN),
+        HEAD + b"Host: b\r\nConnection: close\r\n" + with_length(MUTATION),
+        HEAD + b"Transfer-Encoding: gzip, chunked\r\nConnection: close\r\n\r\n0\r\n\r\n" + HIDDEN,
         b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n" + HIDDEN,
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + HIDDEN,
     ],
@@ -138,7 +135,7 @@ async def test_what_follows_a_websocket_handshake_is_not_run_as_a_request(
     served: Served, before: bytes
 ) -> None:
     async with dialled(served) as (reader, writer):
-        writer.write(before + GET + WEBSOCKET + b"\r\n" + HIDDEN)
+        writer.write(before + HANDSHAKE + b"\r\n" + HIDDEN)
         await whole(reader)
     assert served.world.started == 0
 

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphql_api.execution.operations import GraphQLRequest
+from graphql_api.gateway.errors import HTTPError
 from graphql_api.transport.graphql_http import (
     MalformedRequestError,
     Media,
     negotiate,
     parse_json,
-    read_parameters,
-    read_query_string,
+    parse_parameters,
+    parse_query_string,
 )
 from tests.transport.conftest import Serve, Served
 from tests.transport.http import RESPONSE, code, post
@@ -98,6 +99,9 @@ async def test_a_backslash_before_u0000_is_not_nul(client: httpx.AsyncClient) ->
         "application/x-www-form-urlencoded",
         "multipart/form-data",
         "application/json; charset=latin1",
+        'application/json; profile="a;charset=utf-8"; charset=utf-16',
+        "application/jsonp",
+        "application/json, text/plain",
     ],
 )
 async def test_only_json_is_accepted_which_no_form_can_send(
@@ -106,6 +110,47 @@ async def test_only_json_is_accepted_which_no_form_can_send(
     headers = {"content-type": content_type}
     response = await client.post("/graphql", content=b'{"query": "{ hello }"}', headers=headers)
     assert (response.status_code, code(response)) == (415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "Application/JSON",
+        "application/json;",
+        "application/json; charset=utf-8;",
+        "application/json;charset=UTF-8 ; odata.metadata=minimal",
+        'application/json; charset="utf-8"; profile="https://example.com/?a=b;charset=latin1"',
+        "application/json; Charset=utf8",
+        "application/json; charset=us-ascii",
+        "application/json; odata=verbose",
+    ],
+)
+async def test_a_content_type_may_have_parameters(client: httpx.AsyncClient, content_type: str) -> None:
+    headers = {"content-type": content_type}
+    response = await client.post("/graphql", content=b'{"query": "{ hello }"}', headers=headers)
+    assert response.json() == {"data": {"hello": "hello world"}}
+
+
+async def test_a_byte_order_mark_before_json_is_no_part_of_it(client: httpx.AsyncClient) -> None:
+    body = b'\xef\xbb\xbf{"query": "{ hello }"}'
+    response = await client.post("/graphql", content=body, headers={"content-type": "application/json"})
+    assert response.json() == {"data": {"hello": "hello world"}}
+
+
+@pytest.mark.parametrize("encoding", ["identity", "IDENTITY", "identity, Identity", "identity,"])
+async def test_a_body_may_be_encoded_as_itself(client: httpx.AsyncClient, encoding: str) -> None:
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    response = await client.post("/graphql", content=b'{"query": "{ hello }"}', headers=headers)
+    assert response.json() == {"data": {"hello": "hello world"}}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "identity, gzip", "br"])
+async def test_another_encoding_is_refused(client: httpx.AsyncClient, encoding: str) -> None:
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    response = await client.post("/graphql", content=b'{"query": "{ hello }"}', headers=headers)
+    assert (response.status_code, code(response)) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert response.headers["accept-encoding"] == "identity"
 
 
 async def test_a_compressed_body_is_refused_unopened(client: httpx.AsyncClient) -> None:
@@ -213,13 +258,42 @@ async def test_get_can_require_what_other_sites_pages_cannot_send(serve: Serve) 
         ("application/json;q=0, text/event-stream;q=0.1", Media.EVENTS),
         ("application/json;q=much, text/event-stream;q=0.1", Media.EVENTS),
         ("application/json;q=nan, text/event-stream;q=0.1", Media.EVENTS),
-        ("application/json;q=0", None),
-        ("image/png", None),
-        (";;,,=;q", None),
+        ("application/json;q=0, */*", Media.RESPONSE),
+        ("*/*, text/event-stream;q=0, application/json;q=0.5", Media.JSON),
     ],
 )
-def test_the_best_of_our_media_types_that_the_client_accepts(accept: str, media: Media | None) -> None:
+def test_the_best_of_our_media_types_that_the_client_accepts(accept: str, media: Media) -> None:
     assert negotiate(accept) is media
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/json;q=0", "text/*, text/event-stream;q=0", "image/png", ";;,,=;q"]
+)
+def test_a_client_that_accepts_none_of_our_media_types_is_refused(accept: str) -> None:
+    with pytest.raises(HTTPError, match=r"^Accept: we offer"):
+        negotiate(accept)
+
+
+async def test_accept_may_come_in_several_lines(client: httpx.AsyncClient) -> None:
+    headers = [("accept", "image/png"), ("accept", RESPONSE), ("accept", "*/*;q=0.1")]
+    response = await client.post("/graphql", json={"query": "{ hello }"}, headers=headers)
+    assert response.headers["content-type"] == f"{RESPONSE}; charset=utf-8"
+
+
+async def test_a_header_that_comes_twice_and_is_the_same_is_one(client: httpx.AsyncClient) -> None:
+    headers = [("content-type", "application/json")] * 2 + [("authorization", "Bearer ada")] * 2
+    response = await client.post("/graphql", content=b'{"query": "{ whoami }"}', headers=headers)
+    assert response.json() == {"data": {"whoami": "ada"}}
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Content-Type", "Idempotency-Key", "Origin"])
+async def test_a_header_that_comes_twice_and_differs_is_refused_where_it_is_no_list(
+    client: httpx.AsyncClient, name: str
+) -> None:
+    headers = [(name, "a"), (name, "b")]
+    response = await client.post("/graphql", content=b'{"query": "{ whoami }"}', headers=headers)
+    assert (response.status_code, code(response)) == (400, "BAD_REQUEST")
+    assert response.json()["errors"][0]["message"] == f"{name}: was sent twice, and differs"
 
 
 @given(JSON)
@@ -255,15 +329,15 @@ def test_no_bytes_make_reading_json_fail_in_another_way(body: bytes) -> None:
 @given(JSON)
 def test_any_json_is_a_request_or_malformed(value: Any) -> None:
     with suppress(MalformedRequestError):
-        assert isinstance(read_parameters(value), GraphQLRequest)
+        assert isinstance(parse_parameters(value), GraphQLRequest)
 
 
 @given(st.binary(max_size=200))
 def test_any_query_string_is_a_request_or_malformed(query_string: bytes) -> None:
     with suppress(MalformedRequestError):
-        assert isinstance(read_query_string(b"query=%7Ba%7D&" + query_string), GraphQLRequest)
+        assert isinstance(parse_query_string(b"query=%7Ba%7D&" + query_string), GraphQLRequest)
 
 
 def test_the_message_names_the_parameter_and_the_rule() -> None:
     with pytest.raises(MalformedRequestError, match=r"^variables: must be an object or null$"):
-        read_parameters({"query": "{ a }", "variables": 1})
+        parse_parameters({"query": "{ a }", "variables": 1})

@@ -8,16 +8,8 @@ from starlette.types import Receive, Scope, Send
 from websockets.asyncio.client import connect
 
 from tests.transport.conftest import Serve, Served, until
-from tests.transport.raw import dialled, status, whole
+from tests.transport.raw import HANDSHAKE, KEY, VERSION, dialled, status, whole
 from tests.transport.sockets import PROTOCOL, connected, hear
-
-LINE = b"GET /graphql HTTP/1.1\r\n"
-HOST = b"Host: a\r\n"
-UPGRADE = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
-VERSION = b"Sec-WebSocket-Version: 13\r\n"
-KEY = b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
-SUBPROTOCOL = b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n"
-HANDSHAKE = LINE + HOST + UPGRADE + VERSION + KEY + SUBPROTOCOL
 
 
 async def refusal(served: Served, sent: bytes) -> tuple[int, dict[str, str], str]:
