@@ -33,7 +33,7 @@ from graphql_api.relational.context import Context, Services
 from graphql_api.schema import OPEN_MUTATIONS, schema
 from graphql_api.settings import Settings
 from graphql_api.transport.application import Application, routes
-from graphql_api.transport.uvicorn_server import end_with_parent, settle
+from graphql_api.transport.uvicorn_server import exit_with_parent, tune_garbage_collector
 
 _SPARE = 5.0
 """Seconds past its time after which a mutation is surely over, or its process dead."""
@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        settle()
+        tune_garbage_collector()
         try:
             yield
         finally:
@@ -172,5 +172,5 @@ async def close_services(services: Services) -> None:
 
 def from_environment() -> FastAPI:
     """For uvicorn, whose workers each call it: the application that the environment describes."""
-    end_with_parent()
+    exit_with_parent()
     return create_app(Settings())

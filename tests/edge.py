@@ -53,7 +53,7 @@ async def served(address: Address, folder: Path, **settings: Any) -> AsyncIterat
     transport = httpx.ASGITransport(app)
     database = Database(address)
     # The garbage collector is the test run's, not the application's.
-    with patch("graphql_api.app.settle"):
+    with patch("graphql_api.app.tune_garbage_collector"):
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://test") as client,

@@ -1,6 +1,7 @@
-"""uvicorn's protocols, with bounds for slow clients and long heads, a gentle stop, and mended upgrades.
+"""uvicorn's protocols (one object a connection), made fit to face the network without a proxy.
 
-uvicorn makes one protocol for each connection, and calls its methods as bytes come and go.
+They bound how slow a client may be and how long the head of a request, answer every request and handshake
+that they refuse, and spread the closing of connections when the process stops.
 """
 
 import asyncio
@@ -27,13 +28,13 @@ from graphql_api.transport.graphql_transport_ws import FRAMES
 
 KEEPALIVE_TIMEOUT = 4408
 """The close code for a client that answers no pings: clients come back after it."""
-_LINGER = 1.0  # seconds
+_LINGER = 1.0  # seconds that a connection stays half open after a last answer
 _CONTINUE = b"HTTP/1.1 100"
 _STREAMED = b"\r\ntransfer-encoding: chunked\r\n"
 
 
 class ServerConfig(uvicorn.Config):
-    """uvicorn's configuration with our limits in it, which is how they reach its protocols."""
+    """uvicorn's configuration, which also takes our limits to the protocols."""
 
     def __init__(self, *args: Any, limits: TransportLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -41,7 +42,7 @@ class ServerConfig(uvicorn.Config):
 
 
 class Timer:
-    """Calls back once, a number of seconds after it was started, unless it is stopped."""
+    """Calls back once, some seconds after its start, unless it is stopped before."""
 
     __slots__ = ("_callback", "_handle", "_seconds")
 
@@ -50,18 +51,13 @@ class Timer:
         self._callback = callback
         self._handle: asyncio.TimerHandle | None = None
 
-    @property
-    def running(self) -> bool:
-        """Whether it will call back."""
-        return self._handle is not None
-
     def start(self) -> None:
-        """Start, or go on if started."""
+        """Starts the timer. One that runs goes on as it was."""
         if self._handle is None:
             self._handle = asyncio.get_running_loop().call_later(self._seconds, self._fire)
 
     def stop(self) -> None:
-        """Stop; stopped already is fine."""
+        """Stops the timer, if it runs."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -72,11 +68,11 @@ class Timer:
 
 
 class HeadTooLargeError(Exception):
-    """A request whose line and headers are longer than allowed."""
+    """The request's line and headers are longer than allowed."""
 
 
 class _SendTimeout(asyncio.Protocol):
-    """Drops a client that leaves unread what it was sent. To be mixed into a protocol with a transport."""
+    """A mixin: cuts off a client that leaves unread what it was sent for `send_timeout` seconds."""
 
     config: uvicorn.Config
     transport: asyncio.Transport
@@ -87,17 +83,17 @@ class _SendTimeout(asyncio.Protocol):
         self._sending = Timer(self._limits.send_timeout, self._abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
+        """Stops the timer."""
         self._sending.stop()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client reads too slowly for now."""
+        """Starts the timer: the client reads more slowly than it is written to."""
         super().pause_writing()
         self._sending.start()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Stops the timer: the client has caught up."""
         super().resume_writing()
         self._sending.stop()
 
@@ -106,9 +102,9 @@ class _SendTimeout(asyncio.Protocol):
 
 
 class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
-    """HTTP/1.1 that waits for no client for ever, and knows no other protocol behind it than WebSocket.
+    """HTTP/1.1 in which a client has `receive_timeout` seconds to send a whole request.
 
-    A client has `receive_timeout` to send a whole request, and `send_timeout` to read what it is sent.
+    The only other protocol that a connection can go over to is WebSocket.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -121,7 +117,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         self._stopping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Give the client its time for a first request, if there is room for it."""
+        """Starts the time for a first request, or closes the connection if too many are open."""
         super().connection_made(transport)
         if len(self.connections) > self._limits.max_connections:
             transport.close()
@@ -129,12 +125,12 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             self._receiving.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers."""
+        """Stops the timers."""
         self._receiving.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and refuse a head that doesn't end."""
+        """Parses what came, and refuses a head that doesn't end."""
         if self._refused:
             return
         self._unset_keepalive_if_required()
@@ -151,10 +147,10 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             self._refuse(self._head_too_large())
 
     def _parse(self, data: bytes) -> None:
-        """Feed the parser. A request that offers another protocol than WebSocket is served like any other.
+        """Feeds the parser, and serves requests that offer another protocol (`Upgrade`) as if they didn't.
 
-        At an offer httptools stops behind the head, and takes what follows for the other protocol: even the
-        body of the request. So another parser gets the head without the offer, and then what follows.
+        At an offer httptools stops behind the head and takes what follows for the other protocol, although
+        it is the body of the request. So a new parser gets the head without the offer, and what follows.
         """
         following = memoryview(data)
         while True:
@@ -181,7 +177,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
                 self.cycle.keep_alive = False
 
     def _offers_websocket(self) -> bool:
-        """Whether WebSocket is all that is offered; HTTP/1.0 has no offers (RFC 9110 7.8)."""
+        """Returns whether WebSocket is all that is offered. HTTP/1.0 has no offers (RFC 9110 7.8)."""
         offers = [value.lower() for name, value in self.headers if name == b"upgrade"]
         return offers == [b"websocket"] and self.parser.get_http_version() == "1.1"
 
@@ -192,9 +188,9 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
     def _open_websocket(self, following: bytes) -> None:
-        """Hand the connection over to the WebSocket protocol.
+        """Hands the connection over to the WebSocket protocol.
 
-        It gets the handshake as it was parsed here, so that the bounds of its head are those of HTTP.
+        That gets the handshake as it was parsed here, so that the bounds of its head are those of HTTP.
         """
         for name, value in self.headers:
             if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
@@ -217,23 +213,23 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         protocol.open(request, following)
 
     def on_message_begin(self) -> None:
-        """Count a new head."""
+        """Begins to count a new head."""
         super().on_message_begin()
         self._in_head = True
         self._parsed = 0
 
     def on_url(self, url: bytes) -> None:
-        """Count the request's line."""
+        """Counts the request's line."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header, or a trailer."""
+        """Counts a header, or a trailer."""
         self._count(len(name) + len(value) + 4)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin the request, unless it offers another protocol (see `_parse`)."""
+        """Starts the application, unless the request offers another protocol (see `_parse`)."""
         if self.parser.should_upgrade():
             return
         self._in_head = False
@@ -249,7 +245,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             cycle.transport = cast("asyncio.Transport", ResponseTransport(self.transport))
 
     def on_message_complete(self) -> None:
-        """The client has sent its part; one that was answered before may send another request."""
+        """Stops the time for the request. If it was answered before its end, another may come."""
         if self.parser.should_upgrade():
             return
         self._received = 0
@@ -258,15 +254,23 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         if self.cycle.response_complete:
             self._receiving.start()
 
+    def on_response_complete(self) -> None:
+        """Starts the time for a request that the client had begun to send before this answer."""
+        super().on_response_complete()
+        if self.cycle.more_body or self._in_head:
+            self._receiving.start()
+        elif self._stopping and self._is_idle():
+            self.transport.close()
+
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, even one whose client never reads its last answer."""
+        """Closes an idle connection, even one whose client never reads its last answer."""
         super().timeout_keep_alive_handler()
         self._sending.start()
 
     def shutdown(self) -> None:
-        """Finish the request under way, or wait for one that may be on its way: its answer is the last.
+        """Lets the request under way, or one that may just arrive, be the connection's last.
 
-        An event stream has no end of its own, so it is cut, but not yet.
+        An event stream has no end of its own, so it is cut within `drain_time`.
         """
         self._stopping = True
         if self._is_idle():
@@ -295,7 +299,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         )
 
     def _explain(self, error: httptools.HttpParserError) -> HTTPError:
-        """What to answer to a request that the parser, or one of its callbacks here, has refused."""
+        """Returns the answer to a request that the parser, or one of its callbacks here, has refused."""
         cause = error.__context__
         if isinstance(cause, HeadTooLargeError):
             return self._head_too_large()
@@ -316,7 +320,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             )
 
     def _refuse(self, error: HTTPError) -> None:
-        """Answer without the application, and read no further. Earlier requests are answered first."""
+        """Answers without the application, after the requests before this one, and reads no further."""
         self._refused = True
         self._receiving.stop()
         response = ASGIResponse(
@@ -335,19 +339,19 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *response.raw_headers)
         ]
         self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", response.body]))
-        # Closing over data that nobody has read would reset the connection, and the client might never see
-        # why: so it stays half open for a moment.
+        # A close while there is data that nobody has read resets the connection, and the client might not get
+        # the answer: so it stays half open for a moment.
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER, self.transport.close)
 
 
 class ResponseTransport:
-    """A transport for one response, which sends the head together with what comes first of the body.
+    """The transport of one response, which writes the head together with the first part of the body.
 
     uvicorn writes them one after the other, and each write is a system call and a packet: a tenth of a small
-    query's time. A body without a stated length isn't waited for: it may be events, and slow in coming.
-    Everything but writing and closing is the connection's own transport's.
+    query's time. The head of a body without a stated length goes out at once: it may be a stream of events.
+    All but writing and closing is left to the connection's transport.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -359,7 +363,7 @@ class ResponseTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send, or keep a head until there is something to send with it."""
+        """Writes data, or keeps a head until there is a body to write with it."""
         if self._head:
             self._transport.writelines((self._head, data))
             self._head = b""
@@ -371,7 +375,7 @@ class ResponseTransport:
             self._head = data
 
     def close(self) -> None:
-        """Send what is left, and close."""
+        """Writes what was kept, and closes the connection."""
         if self._head:
             self.write(b"")
         self._transport.close()
@@ -380,8 +384,8 @@ class ResponseTransport:
 class ExpectingResponseTransport(ResponseTransport):
     """The transport of a response whose client waits for "100 Continue" before it sends the body.
 
-    A client that is refused instead may send the body all the same, or not: what comes next could be either.
-    So the connection ends with such a response.
+    A client that is refused instead may send the body all the same or go on with another request, and nothing
+    tells which. So the connection ends with such a response.
     """
 
     def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
@@ -391,7 +395,7 @@ class ExpectingResponseTransport(ResponseTransport):
         cycle.keep_alive = False
 
     def write(self, data: bytes) -> None:
-        """Send "100 Continue" at once, and the response as always."""
+        """Writes "100 Continue" at once, and a response as always."""
         if data.startswith(_CONTINUE):
             self._transport.write(data)
             self._cycle.keep_alive = self._keep_alive
@@ -400,12 +404,12 @@ class ExpectingResponseTransport(ResponseTransport):
 
 
 class WebSocketHandshake(ServerProtocol):
-    """websockets' protocol without its HTTP parser, and with errors in GraphQL's format."""
+    """websockets' protocol, which gets a handshake that is parsed and refuses it in GraphQL's format."""
 
     parse = Protocol.parse
 
     def accept(self, request: Request) -> Response:
-        """The response to a handshake. A version that nobody speaks any more is told which one we do."""
+        """Returns the response to a handshake. To another version than 13, it names that."""
         response = super().accept(request)
         exception = self.handshake_exc
         if isinstance(exception, InvalidHeader) and exception.name == "Sec-WebSocket-Version":
@@ -415,7 +419,7 @@ class WebSocketHandshake(ServerProtocol):
         return response
 
     def reject(self, status: HTTPStatus | int, text: str) -> Response:
-        """A response that refuses the handshake."""
+        """Returns a response that refuses the handshake."""
         status = HTTPStatus(status)
         response = super().reject(status, "")
         response.body = _refusal(status, text.strip() or status.phrase).result.render()
@@ -426,10 +430,7 @@ class WebSocketHandshake(ServerProtocol):
 
 
 class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
-    """A WebSocket that waits for no client for ever, and takes its time to stop.
-
-    It begins with a handshake that `HTTPProtocol` has read, and takes whole frames too (`FRAMES`).
-    """
+    """A WebSocket whose handshake `HTTPProtocol` has parsed. The application may send `FRAMES`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -442,14 +443,18 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         self._early = b""
 
     def open(self, request: Request, early: bytes) -> None:
-        """Answer a handshake. What comes before the answer, `early` or later, waits for it."""
+        """Starts the application, which has `receive_timeout` seconds to answer the handshake.
+
+        What the client sends before it has the answer is read after that: `early`, which came with the
+        handshake, and what may follow.
+        """
         self._early = early
         self._opening.start()
         self.transport.pause_reading()
         self.handle_connect(request)
 
     def start_keepalive(self) -> None:
-        """The application has accepted the handshake."""
+        """Begins to read: the application has accepted the handshake."""
         super().start_keepalive()
         self._opening.stop()
         self.transport.resume_reading()
@@ -458,18 +463,18 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             self._early = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers."""
+        """Stops the timers."""
         self._opening.stop()
         super().connection_lost(exc)
 
     def handle_connect(self, event: Request) -> None:
-        """Start the application, and tell it what this server can do."""
+        """Starts the application, and says in its scope that this server takes `FRAMES`."""
         super().handle_connect(event)
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             self.scope["extensions"][FRAMES] = {}
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Send, and know that a handshake answered by a plain HTTP response is over."""
+        """Sends, and marks a handshake as over that was refused with an HTTP response."""
         if message["type"] == FRAMES:  # type: ignore[comparison-overlap] # our own extension
             await self._send_frames(message["frames"])
             return
@@ -484,12 +489,12 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         self.transport.write(frames)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, unless the connection has failed."""
+        """Parses what came, unless the connection has failed."""
         if self.conn.parser_exc is None:
             super().data_received(data)
 
     def keepalive_timeout(self) -> None:
-        """Close the socket of a client that doesn't answer pings.
+        """Closes the socket of a client that doesn't answer pings.
 
         uvicorn closes with 1011, after which clients that only stalled for a while never come back.
         """
@@ -500,10 +505,9 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             self.handle_parser_exception()
 
     def handle_parser_exception(self) -> None:
-        """Send the close frame of a connection that has failed, and read no further.
+        """Sends the close frame of a connection that has failed, and reads no further.
 
-        The connection stays half open for a moment: closing it over data that nobody has read would reset
-        it, and the client might never see the code.
+        The connection stays half open for a moment, as after `HTTPProtocol._refuse`.
         """
         assert self.conn.close_sent is not None  # noqa: S101 - narrows
         self.queue.put_nowait({"type": "websocket.disconnect", "code": self.conn.close_sent.code})
@@ -521,7 +525,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         self._sending.start()  # the client may read nothing at all
 
     def shutdown(self) -> None:
-        """Close with 1012 at a moment of our own, lest all clients come back at the same one."""
+        """Closes with 1012, each socket at its own moment, lest all clients come back at once."""
         if self.handshake_complete and not self.close_sent:
             self.loop.call_later(drain_delay(self._limits), self._close)
         else:
@@ -533,7 +537,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
 
 
 def _refusal(status: HTTPStatus, message: str) -> HTTPError:
-    """An error of HTTP alone, whose code is the status' name."""
+    """Returns an error of HTTP alone, whose code is the name of its status."""
     return HTTPError(status, status.name, message)
 
 
@@ -542,10 +546,10 @@ def _bad_request(message: str) -> HTTPError:
 
 
 def limits_of(config: uvicorn.Config) -> TransportLimits:
-    """The limits that came with the configuration."""
+    """Returns the limits that came with the configuration."""
     return cast("ServerConfig", config).limits
 
 
 def drain_delay(limits: TransportLimits) -> float:
-    """When to cut a connection that a stopping process still has."""
+    """Returns the seconds after which a process that stops cuts a connection."""
     return random.uniform(0, limits.drain_time)  # noqa: S311 - spreads load, keeps no secret

@@ -1,4 +1,4 @@
-"""Serving the application: uvicorn with our protocols, one process or several."""
+"""Serves the application with uvicorn and our protocols, in one process or several."""
 
 import copy
 import gc
@@ -24,12 +24,12 @@ from graphql_api.gateway.gateway import TransportLimits
 from graphql_api.settings import Settings
 from graphql_api.transport.uvicorn_protocols import HTTPProtocol, ServerConfig, WebSocketProtocol
 
-_OTHER_FILES = 500  # the pool, the feed, modules being imported: connections leave them room
+_OTHER_FILES = 500  # open files that connections leave to the pool, the feed, and imports
 _KEEP_ALIVE = 75  # longer than the idle timeout of the usual balancers, so that they close first
 
 
 def bind(settings: Settings) -> socket.socket:
-    """Take the address to listen on. Raises OSError if it is taken already."""
+    """Returns a socket bound to the address to listen on. Raises OSError if it is taken already."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,7 +43,7 @@ def bind(settings: Settings) -> socket.socket:
 
 
 def serve(app: str | Callable[[], ASGIApp], settings: Settings, listening: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT, and return once requests under way are answered.
+    """Serves until SIGTERM or SIGINT, and then until requests under way are answered.
 
     `app` makes the application; with several workers it is an import string ("package.module:function"),
     since each worker calls it for itself. Raises SystemExit if the application doesn't start, the address
@@ -60,9 +60,9 @@ def serve(app: str | Callable[[], ASGIApp], settings: Settings, listening: socke
 
 
 def configure(app: str | Callable[[], ASGIApp], settings: Settings) -> ServerConfig:
-    """Uvicorn's configuration for these settings."""
+    """Returns uvicorn's configuration for these settings."""
     limits = TransportLimits.from_settings(settings)
-    room = open_files(limits.max_connections + _OTHER_FILES) - _OTHER_FILES
+    room = raise_open_file_limit(limits.max_connections + _OTHER_FILES) - _OTHER_FILES
     limits = replace(limits, max_connections=max(1, min(limits.max_connections, room)))
     return ServerConfig(
         app,
@@ -87,8 +87,8 @@ def configure(app: str | Callable[[], ASGIApp], settings: Settings) -> ServerCon
     )
 
 
-def open_files(wanted: int) -> int:
-    """Ask the system to let this process open as many files as wanted, and tell how many it may."""
+def raise_open_file_limit(wanted: int) -> int:
+    """Lets this process open as many files as wanted, if the system does, and returns how many it may."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed == resource.RLIM_INFINITY:
         return wanted
@@ -98,38 +98,38 @@ def open_files(wanted: int) -> int:
     return allowed
 
 
-class Terse(logging.Filter):
-    """Leaves out two lines that uvicorn writes for each WebSocket, and a traceback for a client's mistake."""
+class SocketNoiseFilter(logging.Filter):
+    """Drops two lines that uvicorn logs for each WebSocket, and the traceback of a client's bad UTF-8."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to write it."""
+        """Returns whether to log the record."""
         if isinstance(record.exc_info, tuple) and isinstance(record.exc_info[1], UnicodeDecodeError):
-            record.exc_info = None  # text that is no UTF-8, for which the socket is closed
+            record.exc_info = None
         return "WebSocket %s" not in str(record.msg) and record.msg != "connection open"
 
 
 def log_config() -> dict[str, Any]:
-    """Uvicorn's logging, and ours beside it."""
+    """Returns uvicorn's configuration of logging, with our logger added."""
     config = copy.deepcopy(LOGGING_CONFIG)
-    config["filters"] = {"terse": {"()": Terse}}
-    config["loggers"]["uvicorn.error"]["filters"] = ["terse"]
+    config["filters"] = {"socket_noise": {"()": SocketNoiseFilter}}
+    config["loggers"]["uvicorn.error"]["filters"] = ["socket_noise"]
     config["loggers"]["graphql_api"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
     return config
 
 
-def settle() -> None:
-    """Take what start-up made out of the garbage collector's sight, and let it look more rarely.
+def tune_garbage_collector() -> None:
+    """Keeps the garbage collector from objects that live as long as the process, and lets it run more rarely.
 
-    To be called once the application is complete. Otherwise a busy process spends a quarter of its time
-    looking at types and modules that never die.
+    To be called once the application is complete. Otherwise a busy process spends a quarter of its time on
+    types and modules.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
 
 
-def end_with_parent() -> None:
-    """Where this process is one of several workers: end when whoever started it has gone, in whatever way."""
+def exit_with_parent() -> None:
+    """In a worker process: exits when the process that started it has ended, even if it was killed."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -138,7 +138,7 @@ def end_with_parent() -> None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=wait, name="end with parent", daemon=True).start()
+    threading.Thread(target=wait, name="exit with parent", daemon=True).start()
 
 
 def _exit(_signal: int, _frame: FrameType | None) -> None:

@@ -201,15 +201,19 @@ async def test_a_client_of_http_1_0_is_not_told_to_continue(served: Served) -> N
         assert statuses(await whole(reader)) == [200]
 
 
-async def test_a_process_that_stops_ends_a_connection_that_expected_to_continue(served: Served) -> None:
+async def test_a_process_that_stops_ends_a_connection_that_is_yet_to_be_told_to_continue(
+    served: Served,
+) -> None:
+    first = b'{"query": "{ slow(seconds: 0.2) }"}'
+    second = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BODY)
     async with dialled(served) as (reader, writer):
-        writer.write(HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(BODY))
-        await reader.readuntil(b"\r\n\r\n")
+        writer.write(HEAD + with_length(first) + second)
+        await until(lambda: served.world.started)
         (protocol,) = served.server.server_state.connections
-        protocol.shutdown()
+        protocol.loop.call_soon_threadsafe(protocol.shutdown)
+        await reader.readuntil(b"HTTP/1.1 100 Continue\r\n\r\n")
         writer.write(BODY)
-        answer = await whole(reader)
-    assert answer.endswith(ANSWER)
+        assert (await whole(reader)).endswith(ANSWER)
 
 
 @pytest.mark.parametrize(

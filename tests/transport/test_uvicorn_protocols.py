@@ -67,6 +67,15 @@ async def test_an_idle_connection_that_sends_empty_lines_is_let_go(serve: Serve)
         assert await whole(reader) == b""
 
 
+@pytest.mark.parametrize("sent", [REQUEST[:-5], REQUEST[:20]], ids=["half a body", "half a head"])
+async def test_a_request_that_stops_half_way_behind_another_is_ended(serve: Serve, sent: bytes) -> None:
+    body = b'{"query": "{ slow(seconds: 0.4) }"}'
+    async with dialled(serve(settings={"receive_timeout": 0.2})) as (reader, writer):
+        writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body + sent)
+        await reader.readuntil(b'{"data":{"slow":"done"}}')
+        assert (await whole(reader)).startswith(b"HTTP/1.1 408")
+
+
 async def test_a_body_refused_before_its_end_is_let_go_too(serve: Serve) -> None:
     async with dialled(serve(settings={"receive_timeout": 0.2})) as (reader, writer):
         writer.write(HEAD + b"Content-Length: 10000000\r\n\r\n" + b" " * 1000)
