@@ -6,15 +6,14 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
-from graphql.validation import NoSchemaIntrospectionCustomRule
 
 from graphql_api.dev.graphiql import page
 from graphql_api.domain.query_costs import COST_RULES
-from graphql_api.execution.limits import DocumentLimits
+from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.operations import Operations
 from graphql_api.execution.persisted_documents import (
     AutomaticDocuments,
-    NoDocuments,
+    NoPersistedDocuments,
     PersistedDocuments,
     TrustedDocuments,
     load_manifest,
@@ -98,25 +97,23 @@ def build_gateway(settings: Settings, services: Services) -> Gateway:
 
 def build_operations(settings: Settings) -> Operations:
     """The schema, and what a request may ask of it."""
-    development = settings.profile == "development"
     return Operations(
         schema,
         mask=mask,
         persisted=build_persisted(settings),
-        rules=() if development else (NoSchemaIntrospectionCustomRule,),
-        guard=DocumentLimits(
+        limits=RequestLimits(
+            characters=settings.max_characters,
+            tokens=settings.max_tokens,
             depth=settings.max_depth,
             aliases=settings.max_aliases,
             directives=settings.max_directives,
             root_fields=settings.max_root_fields,
+            cost=settings.max_cost,
+            values=settings.max_values,
+            errors=settings.max_errors,
         ),
         cost_rules=COST_RULES,
-        max_cost=settings.max_cost,
-        max_values=settings.max_values,
-        max_characters=settings.max_characters,
-        max_tokens=settings.max_tokens,
-        max_errors=settings.max_errors,
-        suggestions=development,
+        introspection=settings.profile == "development",
         engine=settings.engine,
     )
 
@@ -127,7 +124,7 @@ def build_persisted(settings: Settings) -> PersistedDocuments:
         return TrustedDocuments(load_manifest(settings.trusted_documents))
     if settings.persisted_documents:
         return AutomaticDocuments(settings.persisted_documents)
-    return NoDocuments()
+    return NoPersistedDocuments()
 
 
 def build_rate_limiter(settings: Settings) -> RateLimiter | None:

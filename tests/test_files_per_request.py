@@ -23,10 +23,10 @@ from tests.edge import Edge, served
 PACKAGE = Path(graphql_api.__file__).parent
 
 # The most files that each of these may visit once everything is cached.
-DEEP_QUERY = 30
-RISK_UPDATE = 29
-SUBSCRIBING = 29
-ONE_EVENT = 22
+DEEP_QUERY = 26
+RISK_UPDATE = 25
+SUBSCRIBING = 23
+ONE_EVENT = 18
 
 DEEP = """
 {

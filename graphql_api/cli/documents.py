@@ -7,7 +7,7 @@ import typer
 
 from graphql_api.app import build_operations
 from graphql_api.cli.errors import UsageError
-from graphql_api.execution.documents import RequestError
+from graphql_api.execution.errors import RequestError
 from graphql_api.execution.persisted_documents import add_to_manifest, hash_of
 from graphql_api.settings import Settings
 

@@ -1,4 +1,8 @@
-"""Columns of values: rows that came from one statement, and the classes that occur among values."""
+"""Columns of values: rows that can be taken apart into columns, and the types that occur among values.
+
+Collecting the types of a list runs in C; looking at each value doesn't. A column of a response is nearly
+always of one type, or of one type and None.
+"""
 
 from asyncio import Future
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,12 +16,15 @@ from graphql import Undefined
 
 from graphql_api.execution.projection import Reference
 
+Column = Sequence[Any]
+"""A value for each parent, in the parents' order."""
+
 
 class Rows(list[Any]):
-    """Rows that a loader knows more of. It changes nothing but the time it takes to read them.
+    """Rows that a loader knows more about, which only makes reading them faster.
 
-    Where they are sequences of as many values each, `columns` names these in their order, and all columns are
-    taken apart in one call. `joined` are the rows that they refer to, as far as they were read with them.
+    Where the rows are sequences of as many values each, `columns` names these in their order, and all columns
+    are taken apart in one call. `joined` are the rows that they refer to, as far as they were read with them.
     """
 
     __slots__ = ("columns", "joined")
@@ -32,31 +39,31 @@ class Rows(list[Any]):
         self.columns = columns
         self.joined = joined or {}
 
-    def table(self) -> Mapping[str, Sequence[Any]]:
-        """Each column's values, in the order of the rows; nothing, if there are no rows."""
+    def table(self) -> Mapping[str, Column]:
+        """The columns by name; empty where the rows name none, or there are no rows."""
         if not self.columns:
             return {}
         return dict(zip(self.columns, zip(*self, strict=True), strict=bool(self)))
 
-    def only(self, indexes: Sequence[int]) -> "Rows":
-        """Some of them."""
+    def subset(self, indexes: Sequence[int]) -> "Rows":
+        """The rows at these indexes."""
         return Rows([self[index] for index in indexes], self.columns, self.joined)
 
 
 @dataclass(frozen=True, slots=True)
 class JoinedRows:
-    """Rows that were read with those that refer to them, by id; and those joined to them in turn."""
+    """Rows that were read with those that refer to them, by id; and the rows joined to them in turn."""
 
     rows: Mapping[Any, Any]
     joined: "Mapping[Reference, JoinedRows]"
 
     def of(self, keys: Iterable[Any]) -> Rows:
-        """The row of each key; None for one that refers to nothing."""
+        """The row of each key; None for a key that no row has."""
         return Rows(map(self.rows.get, keys), joined=self.joined)
 
 
 def concatenated(lists: Sequence[Sequence[Any]]) -> Sequence[Any]:
-    """The items of all lists, one after the other: as rows, if all are rows of the same columns."""
+    """The items of all lists, one after the other: as Rows, if all are rows of the same columns."""
     if len(lists) == 1:
         return lists[0]
     items = chain.from_iterable(lists)
@@ -68,16 +75,16 @@ def concatenated(lists: Sequence[Sequence[Any]]) -> Sequence[Any]:
     return list(items)
 
 
-Kinds = frozenset[type]
+Types = frozenset[type]
 
 
-def kinds_of(values: Iterable[Any]) -> Kinds:
-    """The classes that occur."""
+def types_of(values: Iterable[Any]) -> Types:
+    """The types that occur among values."""
     return frozenset(map(type, values))
 
 
-def are_texts(values: Iterable[Any]) -> bool:
-    """Whether all are texts: told by joining them, a quarter of the time that collecting classes takes."""
+def all_strings(values: Iterable[Any]) -> bool:
+    """Whether all values are strings: found by joining them, in a quarter of the time `types_of` takes."""
     try:
         "".join(values)
     except TypeError:
@@ -86,29 +93,29 @@ def are_texts(values: Iterable[Any]) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def are_sound(kinds: Kinds) -> bool:
-    """Whether there is no error among them, nor graphql-core's other way to say null."""
-    return not any(kind is type(Undefined) or issubclass(kind, Exception) for kind in kinds)
+def has_error(types: Types) -> bool:
+    """Whether there is an exception among them, or Undefined, which graphql-core takes for null."""
+    return any(each is type(Undefined) or issubclass(each, Exception) for each in types)
 
 
-def are_present(kinds: Kinds) -> bool:
+def all_present(types: Types) -> bool:
     """Whether there is neither an error nor a null among them."""
-    return NoneType not in kinds and are_sound(kinds)
+    return NoneType not in types and not has_error(types)
 
 
 @lru_cache(maxsize=1024)
-def are_awaitable(kinds: Kinds) -> bool:
+def any_awaitable(types: Types) -> bool:
     """Whether there is something to await among them."""
-    return any(hasattr(kind, "__await__") for kind in kinds)
+    return any(hasattr(each, "__await__") for each in types)
 
 
 @lru_cache(maxsize=1024)
-def are_settling(kinds: Kinds) -> bool:
-    """Whether what there is to await has begun already: futures, and no coroutines."""
-    return all(issubclass(kind, Future) or not hasattr(kind, "__await__") for kind in kinds)
+def all_started(types: Types) -> bool:
+    """Whether all that there is to await among them runs already: futures, and no coroutines."""
+    return all(issubclass(each, Future) or not hasattr(each, "__await__") for each in types)
 
 
 @lru_cache(maxsize=1024)
-def are_lists(kinds: Kinds) -> bool:
+def all_lists(types: Types) -> bool:
     """Whether all are lists or tuples."""
-    return kinds <= {list, tuple, Rows}
+    return types <= {list, tuple, Rows}

@@ -1,21 +1,30 @@
-"""Costs."""
+"""What an operation may cost at most, from its text and its variables, before it runs.
 
-from collections.abc import Callable, Mapping
+    an object   its weight + what is selected below it
+    a list      its weight + size * (1 + what is selected of each item)
+    a leaf      its weight
+
+Where no rule says otherwise, an object weighs 1 and a leaf nothing. A list in pages (`first`, `last`) passes
+its size on to its `edges` and `nodes`. The sum is an upper bound: lists may turn out shorter, and what two
+fragments have in common counts twice.
+
+The words are those of the draft for the @cost and @listSize directives.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from math import isfinite
+from typing import Any, Final, NamedTuple
 
+from cachetools import LRUCache
 from graphql import (
     FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    GraphQLCompositeType,
     GraphQLField,
+    GraphQLInterfaceType,
+    GraphQLObjectType,
     GraphQLSchema,
-    InlineFragmentNode,
     IntValueNode,
     ListValueNode,
-    OperationDefinitionNode,
-    SelectionSetNode,
     StringValueNode,
     ValueNode,
     VariableNode,
@@ -25,10 +34,16 @@ from graphql import (
     is_list_type,
 )
 
-from graphql_api.execution.documents import Document, name_of
+MAX_SUMS: Final = 16
+"""Sums kept of one operation, one for each combination of list sizes."""
 
-Counts = Mapping[str, int]
-"""How many rows each variable asks for, as far as it does."""
+_ITEMS = frozenset({"edges", "nodes"})  # the fields of a connection that hold its rows
+_FREE = frozenset({"edges", "pageInfo"})  # objects for which nothing is read
+
+_MAX_DIGITS = 18
+
+Sizes = Mapping[str, int]
+"""The list size that each variable asks for, of those that ask for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,55 +53,74 @@ class CostRule:
     weight: int = 1
     """For each parent."""
     slicing_arguments: tuple[str, ...] = ()
-    """Arguments that say how many rows it has: a number, or a list of as many."""
+    """The arguments that set the size of its list: a number, or a list with as many items."""
     assumed_size: int = 25
-    """How many where no argument says."""
+    """The size where no argument sets it."""
     max_size: int = 100
-    """How many at most; asked for more, the field itself refuses."""
+    """The largest size; the field itself refuses to be asked for more."""
 
 
 CostRules = Mapping[str, CostRule]
 """By coordinate (Type.field), or by the field's name on every type."""
 
-PAGE_RULE = CostRule(slicing_arguments=("first", "last"))
+PAGE_RULE: Final = CostRule(slicing_arguments=("first", "last"))
+"""The rule of lists that have none of their own."""
 
 
-class Rows:
-    """How many rows the arguments of a field ask for."""
+def check_rules(schema: GraphQLSchema, rules: CostRules) -> None:
+    """Raises ValueError if a rule is for a field or an argument that the schema doesn't have."""
+    fields: dict[str, list[GraphQLField]] = {}
+    for type_ in schema.type_map.values():
+        if isinstance(type_, GraphQLObjectType | GraphQLInterfaceType):
+            for name, definition in type_.fields.items():
+                fields.setdefault(name, []).append(definition)
+                fields.setdefault(f"{type_.name}.{name}", []).append(definition)
+    for coordinate, rule in rules.items():
+        if coordinate not in fields:
+            raise ValueError(f"a cost rule is for {coordinate}, which the schema doesn't have")
+        for argument in rule.slicing_arguments:
+            if not all(argument in definition.args for definition in fields[coordinate]):
+                raise ValueError(f"a cost rule is for {coordinate}({argument}:), which isn't there")
 
-    __slots__ = ("_literal", "_price", "variables")
 
-    def __init__(self, price: CostRule, definition: GraphQLField, node: FieldNode) -> None:
-        self._price = price
+class ListSize:
+    """The size of a list that a field's arguments ask for."""
+
+    __slots__ = ("_literal", "_rule", "variables")
+
+    def __init__(self, rule: CostRule, definition: GraphQLField, node: FieldNode) -> None:
+        self._rule = rule
         self._literal: int | None = None
         self.variables: list[str] = []
-        """Those that it depends on."""
+        """The variables that it depends on."""
         given = {argument.name.value: argument.value for argument in node.arguments or ()}
-        for name in price.slicing_arguments:
+        for name in rule.slicing_arguments:
             value = given.get(name)
             if isinstance(value, VariableNode):
                 self.variables.append(value.name.value)
                 continue
             argument = definition.args.get(name)
             default = None if argument is None else argument.default_value
-            number = count_of(default if value is None else read_literal(value))
-            if number is not None:
-                self._literal = max(number, self._literal or 0)
+            size = size_of(default if value is None else literal_value(value))
+            if size is not None:
+                self._literal = max(size, self._literal or 0)
 
-    def __call__(self, counts: Counts) -> int:
-        """How many, given what the variables ask for."""
-        numbers = [counts[name] for name in self.variables if name in counts]
+    def __call__(self, sizes: Sizes) -> int:
+        """The size, given what the variables ask for."""
+        asked = [sizes[name] for name in self.variables if name in sizes]
         if self._literal is not None:
-            numbers.append(self._literal)
-        return min(max(numbers, default=self._price.assumed_size), self._price.max_size)
+            asked.append(self._literal)
+        return min(max(asked, default=self._rule.assumed_size), self._rule.max_size)
 
 
-def count_of(value: Any) -> int | None:
-    """The number of rows that an argument's value asks for, if any: its own, or how many it lists."""
+def size_of(value: Any) -> int | None:
+    """The list size that an argument's value asks for, if any: a number, or as many as it lists."""
     match value:
         case bool() | None:
             return None
-        case int() | float():  # 10.0 is an Int too
+        case int():
+            return max(value, 0)
+        case float() if isfinite(value):  # 10.0 is an Int too
             return max(int(value), 0)
         case list() | tuple():
             return len(value)
@@ -96,11 +130,11 @@ def count_of(value: Any) -> int | None:
             return None
 
 
-def read_literal(literal: ValueNode | None) -> Any:
-    """What `count_of` can count of a literal."""
+def literal_value(literal: ValueNode | None) -> Any:
+    """As much of a literal's value as `size_of` looks at."""
     match literal:
         case IntValueNode(value=digits):
-            return int(digits)
+            return int(digits) if len(digits) <= _MAX_DIGITS else None  # for validation to refuse
         case ListValueNode(values=values):
             return values
         case StringValueNode(value=text):
@@ -109,181 +143,99 @@ def read_literal(literal: ValueNode | None) -> Any:
             return None
 
 
-_ROWS = frozenset({"edges", "nodes"})  # of a list of pages
-_FREE = frozenset({"edges", "pageInfo"})  # objects that nothing is read for
+class FieldCost(NamedTuple):
+    """The cost of one field of a selection set."""
 
-MAX_REMEMBERED = 16
-"""Sums kept of one operation, one for each combination of page sizes."""
+    weight: int
+    below: "SelectionCost | None" = None
+    size: ListSize | None = None
+    """None for a single object."""
+    is_connection: bool = False
+    """Whether its size is that of its edges and nodes."""
+    is_items: bool = False
+    """Whether it is the edges or nodes of a connection."""
+
+    @classmethod
+    def of(
+        cls, rule: CostRule | None, definition: GraphQLField, node: FieldNode, below: "SelectionCost"
+    ) -> "FieldCost | None":
+        """The cost of a field, given its rule and the cost of what is selected below; None if it is free."""
+        if not is_composite_type(get_named_type(definition.type)):
+            return None if rule is None else cls(rule.weight)
+        name = node.name.value
+        is_connection = all(argument in definition.args for argument in PAGE_RULE.slicing_arguments)
+        is_list = is_list_type(get_nullable_type(definition.type))
+        if rule is None and name in _FREE | _ITEMS:
+            return cls(int(name not in _FREE), below, is_items=is_list)
+        if rule is None:
+            rule = PAGE_RULE if is_connection or is_list else CostRule()
+        has_size = is_connection or is_list or bool(rule.slicing_arguments)
+        return cls(rule.weight, below, ListSize(rule, definition, node) if has_size else None, is_connection)
 
 
-class Points(NamedTuple):
-    """The cost of a selection set: once for its parent, and for each row that the parent's pages have."""
+@dataclass(slots=True)
+class SelectionCost:
+    """The cost of a selection set or a fragment: that of its fields, and of the fragments it spreads."""
+
+    fields: list[FieldCost] = field(default_factory=list)
+    spreads: list["SelectionCost"] = field(default_factory=list)
+
+
+class _Sum(NamedTuple):
+    """The cost of a selection set: once for its parent, and for each row of the connection that it is of."""
 
     once: int
     each: int
 
 
-@dataclass(slots=True)
-class Selection:
-    """A selection set, or a fragment, as far as it costs anything."""
-
-    fields: list["Selected"] = field(default_factory=list)
-    spreads: list["Selection"] = field(default_factory=list)
+_NOTHING = _Sum(0, 0)
 
 
-class Selected(NamedTuple):
-    """One field of a selection set."""
-
-    points: int
-    below: Selection | None = None
-    rows: Callable[[Counts], int] | None = None
-    """None where there is one."""
-    is_pages: bool = False
-    """Whether its rows are those of its edges and nodes."""
-    is_rows: bool = False
-    """Whether its rows are those of the pages it stands in."""
-
-
-@dataclass(frozen=True, slots=True)
 class OperationCost:
-    """The cost of an operation, but for the values of its variables."""
+    """The cost of an operation as a function of its variables' values."""
 
-    selection: Selection
-    variables: Mapping[str, Any]
-    """Those that ask for numbers of rows, with their defaults."""
-    known: dict[tuple[int | None, ...], int] = field(default_factory=dict)
+    __slots__ = ("_defaults", "_selection", "_sums", "constant")
 
-    def of(self, given: Mapping[str, Any]) -> int:
-        """The points of one request."""
-        numbers = tuple(count_of(given.get(name, default)) for name, default in self.variables.items())
-        points = self.known.get(numbers)
-        if points is None:
-            counts = {
-                name: number
-                for name, number in zip(self.variables, numbers, strict=True)
-                if number is not None
-            }
-            points = _add(self.selection, counts, {}).once
-            if len(self.known) >= MAX_REMEMBERED:
-                self.known.clear()
-            self.known[numbers] = points
-        return points
+    def __init__(self, selection: SelectionCost, defaults: Mapping[str, Any]) -> None:
+        """`defaults` are those of the variables that set list sizes."""
+        self._selection = selection
+        self._defaults = defaults
+        self._sums: LRUCache[tuple[int | None, ...], int] = LRUCache(MAX_SUMS)
+        self.constant = None if defaults else _add(selection, {}, {}).once
+        """The cost, where it doesn't depend on variables."""
 
-
-class Costs:
-    """Tells the cost of operations of one schema."""
-
-    def __init__(self, schema: GraphQLSchema, prices: CostRules) -> None:
-        self._schema = schema
-        self._prices = prices
-
-    def of(
-        self, document: Document, operation: OperationDefinitionNode, variables: Mapping[str, Any] | None
-    ) -> int:
-        """The points of a valid operation. Variables may be anything: they aren't checked yet."""
-        name = name_of(operation)
-        cost = document.costs.get(name)
+    def evaluate(self, variables: Mapping[str, Any]) -> int:
+        """The cost of one request. Variables may be anything: they aren't checked yet."""
+        key = tuple(size_of(variables.get(name, default)) for name, default in self._defaults.items())
+        cost = self._sums.get(key)
         if cost is None:
-            cost = _Compiler(self._schema, self._prices, document.fragments).compile(operation)
-            document.costs[name] = cost
-        return cast("OperationCost", cost).of(variables or {})
+            asked = zip(self._defaults, key, strict=True)
+            cost = _add(self._selection, {name: size for name, size in asked if size is not None}, {}).once
+            self._sums[key] = cost
+        return cost
 
 
-def _add(selection: Selection, counts: Counts, known: dict[int, Points]) -> Points:
-    points = known.get(id(selection))
-    if points is None:
+def _add(selection: SelectionCost, sizes: Sizes, known: dict[int, _Sum]) -> _Sum:
+    """Adds up a selection set, each fragment once, so that the time is linear in the document."""
+    total = known.get(id(selection))
+    if total is None:
         once = each = 0
         for spread in selection.spreads:
-            shared = _add(spread, counts, known)
+            shared = _add(spread, sizes, known)
             once += shared.once
             each += shared.each
-        for selected in selection.fields:
-            cost = _cost(selected, counts, known)
-            if selected.is_rows:
-                each += cost
+        for cost in selection.fields:
+            below = _add(cost.below, sizes, known) if cost.below else _NOTHING
+            points = cost.weight
+            if cost.size is None:
+                points += below.once + below.each
+            elif cost.is_connection:
+                points += below.once + cost.size(sizes) * below.each
             else:
-                once += cost
-        points = known[id(selection)] = Points(once, each)
-    return points
-
-
-def _cost(selected: Selected, counts: Counts, known: dict[int, Points]) -> int:
-    below = _add(selected.below, counts, known) if selected.below else Points(0, 0)
-    if selected.rows is None:
-        return selected.points + below.once + below.each
-    rows = selected.rows(counts)
-    if selected.is_pages:
-        return selected.points + below.once + rows * below.each
-    return selected.points + rows * (1 + below.once + below.each)
-
-
-class _Compiler:
-    def __init__(
-        self, schema: GraphQLSchema, prices: CostRules, fragments: Mapping[str, FragmentDefinitionNode]
-    ) -> None:
-        self._schema = schema
-        self._prices = prices
-        self._fragments = fragments
-        self._compiled: dict[str, Selection] = {}
-        self._counting: set[str] = set()
-
-    def compile(self, operation: OperationDefinitionNode) -> OperationCost:
-        root = self._schema.get_root_type(operation.operation)
-        assert root is not None  # noqa: S101 - narrows; validation has seen to it
-        selection = self._selection(root, operation.selection_set)
-        variables = {
-            definition.variable.name.value: read_literal(definition.default_value)
-            for definition in operation.variable_definitions or ()
-            if definition.variable.name.value in self._counting
-        }
-        return OperationCost(selection, variables)
-
-    def _selection(self, parent: GraphQLCompositeType, selections: SelectionSetNode) -> Selection:
-        result = Selection()
-        for selection in selections.selections:
-            match selection:
-                case FieldNode():
-                    self._field(parent, selection, result)
-                case FragmentSpreadNode():
-                    result.spreads.append(self._fragment(selection.name.value))
-                case InlineFragmentNode(type_condition=condition):
-                    inner = self._type(condition.name.value) if condition else parent
-                    result.spreads.append(self._selection(inner, selection.selection_set))
-        return result
-
-    def _fragment(self, name: str) -> Selection:
-        compiled = self._compiled.get(name)
-        if compiled is None:
-            fragment = self._fragments[name]
-            condition = self._type(fragment.type_condition.name.value)
-            compiled = self._compiled[name] = self._selection(condition, fragment.selection_set)
-        return compiled
-
-    def _field(self, parent: GraphQLCompositeType, node: FieldNode, into: Selection) -> None:
-        name = node.name.value
-        definition = self._schema.get_field(parent, name)
-        if definition is None or name.startswith("__"):  # introspection reads no row
-            return
-        price = self._prices.get(f"{parent.name}.{name}") or self._prices.get(name)
-        type_ = get_named_type(definition.type)
-        if not is_composite_type(type_):
-            if price is not None:
-                into.fields.append(Selected(price.weight))
-            return
-        assert node.selection_set is not None  # noqa: S101 - narrows; validation has seen to it
-        below = self._selection(type_, node.selection_set)
-        is_pages = all(argument in definition.args for argument in PAGE_RULE.slicing_arguments)
-        is_list = is_list_type(get_nullable_type(definition.type))
-        if price is None and name in _FREE | _ROWS:
-            into.fields.append(Selected(int(name not in _FREE), below, is_rows=is_list))
-            return
-        if price is None:
-            price = PAGE_RULE if is_pages or is_list else CostRule()
-        rows = None
-        if is_pages or is_list or price.slicing_arguments:
-            rows = Rows(price, definition, node)
-            self._counting.update(rows.variables)
-        into.fields.append(Selected(price.weight, below, rows, is_pages))
-
-    def _type(self, name: str) -> GraphQLCompositeType:
-        return cast("GraphQLCompositeType", self._schema.type_map[name])
+                points += cost.size(sizes) * (1 + below.once + below.each)
+            if cost.is_items:
+                each += points
+            else:
+                once += points
+        total = known[id(selection)] = _Sum(once, each)
+    return total

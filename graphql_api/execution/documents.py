@@ -1,131 +1,142 @@
-"""From query text to a validated document, once for each text."""
+"""From query text to a valid document, once for each text."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from cachetools import LRUCache
 from graphql import (
-    ASTValidationRule,
     DocumentNode,
     FragmentDefinitionNode,
     GraphQLError,
     GraphQLSchema,
+    NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
+    StringValueNode,
+    ValidationRule,
     ValuesOfCorrectTypeRule,
     parse,
     specified_rules,
     validate,
 )
+from graphql.execution.collect_fields import FragmentDetails
 from graphql.validation.rules import overlapping_fields_can_be_merged
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
-from graphql_api.execution.inputs import InputsRule
-from graphql_api.execution.limits import LIMIT_EXCEEDED, LimitError
-from graphql_api.execution.validation_rules import NoNulRule
+from graphql_api.execution.analysis import (
+    FragmentCycleError,
+    NestingError,
+    OperationAnalysis,
+    RequestLimits,
+    analyze,
+    exceeded,
+)
+from graphql_api.execution.costs import CostRules
+from graphql_api.execution.errors import (
+    LIMIT_EXCEEDED,
+    OPERATION_RESOLUTION_FAILURE,
+    PARSE_FAILED,
+    VALIDATION_FAILED,
+    LimitError,
+    RequestError,
+    cut,
+)
+from graphql_api.execution.inputs import InputsRule, Variables
 
-MAX_VALIDATION_STEPS = 30_000
+MAX_VALIDATION_STEPS: Final = 30_000
 """Comparisons of fields that may have to be merged, some 0.1 s: enough for fifty fragments side by side."""
 # graphql-core allows ten times as many, and reads its own bound anew for each document.
 overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = MAX_VALIDATION_STEPS
 
+MAX_PLANS: Final = 16
+"""Plans kept of one operation. It has one for each outcome of its conditions, never one for each value."""
+
 _TOO_MANY_TOKENS = "Syntax Error: Document contains more than"
 _ABORTED = "Validation aborted."
 
-Rules = Sequence[type[ASTValidationRule]]
-Guard = Callable[[DocumentNode], Sequence[GraphQLError]]
-"""Refuses a document before validation, whose rules can take more than linear time."""
+
+class NoNulRule(ValidationRule):
+    """Strings without NUL, which PostgreSQL's text can't hold."""
+
+    def enter_string_value(self, node: StringValueNode, *_args: Any) -> None:
+        """Check one string literal."""
+        if "\0" in node.value:
+            self.report_error(GraphQLError("text can't contain NUL (\\u0000)", node))
 
 
-class RequestError(Exception):
-    """A request that can't be executed: it doesn't parse, doesn't validate, or names no operation.
+@dataclass(frozen=True, eq=False, slots=True)
+class ParsedOperation:
+    """One operation of a valid document, and what is kept with it for as long as the document is."""
 
-    `errors` are for the client as they are.
-    """
-
-    def __init__(self, code: str, errors: Sequence[GraphQLError]) -> None:
-        super().__init__(errors[0].message)
-        for error in errors:
-            error.extensions = {"code": code, **(error.extensions or {})}
-        self.errors = errors
-
-
-def name_of(definition: OperationDefinitionNode) -> str | None:
-    """What an operation is called, by which a document and what is kept with it know it."""
-    return definition.name.value if definition.name else None
+    definition: OperationDefinitionNode
+    analysis: OperationAnalysis
+    variables: Variables
+    fragments: Mapping[str, FragmentDetails]
+    """Those of the document."""
+    plans: LRUCache[tuple[Any, ...], Any] = field(default_factory=lambda: LRUCache(MAX_PLANS), repr=False)
+    """Compiled plans, by the values of the variables that its conditions depend on."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Document:
     """A valid document."""
 
-    ast: DocumentNode
-    operations: Mapping[str | None, OperationDefinitionNode]
+    operations: Mapping[str | None, ParsedOperation]
     """By name; None for the one that has no name."""
-    fragments: Mapping[str, FragmentDefinitionNode]
-    plans: dict[str | None, Any] = field(default_factory=dict, repr=False)
-    """What `plans` keeps of each operation, by its name, for as long as the document is kept."""
-    costs: dict[str | None, Any] = field(default_factory=dict, repr=False)
-    """What `costs` keeps of each, likewise."""
-    variables: dict[str | None, Any] = field(default_factory=dict, repr=False)
-    """What `variables` keeps of each, likewise."""
+    characters: int
 
-    def operation(self, name: str | None) -> OperationDefinitionNode:
+    def operation(self, name: str | None) -> ParsedOperation:
         """The operation to run. Raises RequestError where the name doesn't say which."""
         if name is not None:
             if name in self.operations:
                 return self.operations[name]
-            message = f"Unknown operation named '{name}'."
+            message = f"Unknown operation named '{cut(name)}'."
         elif len(self.operations) == 1:
             return next(iter(self.operations.values()))
         elif self.operations:
             message = "Must provide operation name if query contains multiple operations."
         else:
             message = "Must provide an operation."
-        raise RequestError("OPERATION_RESOLUTION_FAILURE", [GraphQLError(message)])
+        raise RequestError(OPERATION_RESOLUTION_FAILURE, [GraphQLError(message)])
 
 
 class Documents:
-    """Parses and validates, and remembers the documents that passed, least recently used first to go.
+    """Parses and validates documents, and caches those that are valid.
 
-    What failed isn't remembered: a flood of broken documents would push the good ones out. The bound is on
-    characters, since a document takes memory in proportion to its text.
+    What failed isn't cached: a flood of broken documents would push the good ones out. The bound is on
+    characters, since a document takes memory in proportion to its text; the least recently used goes first.
     """
 
     def __init__(
         self,
         schema: GraphQLSchema,
         *,
-        rules: Rules = (),
-        guard: Guard | None = None,
-        max_characters: int = 15_000,
-        max_tokens: int = 2_000,
-        max_errors: int = 100,
+        limits: RequestLimits | None = None,
+        cost_rules: CostRules | None = None,
+        introspection: bool = True,
         capacity: int = 2_000_000,
-        suggestions: bool = True,
     ) -> None:
+        """Without `introspection`, errors don't suggest names either."""
         self._schema = schema
+        self._limits = limits or RequestLimits()
+        self._cost_rules = cost_rules or {}
         self._rules = (
             *(InputsRule if rule is ValuesOfCorrectTypeRule else rule for rule in specified_rules),
             MaybeNullValidationRule,
             OneOfInputValidationRule,
             NoNulRule,
-            *rules,
+            *(() if introspection else (NoSchemaIntrospectionCustomRule,)),
         )
-        self._guard = guard
-        self._max_characters = max_characters
-        self._max_tokens = max_tokens
-        self._max_errors = max_errors
-        self._capacity = capacity
-        self._suggestions = suggestions
-        self._documents: OrderedDict[str, Document] = OrderedDict()
-        self._characters = 0
+        self._hide_suggestions = not introspection
+        self._documents: LRUCache[str, Document] = LRUCache(
+            capacity, getsizeof=lambda document: document.characters
+        )
         self.hits = 0
         self.misses = 0
 
-    def knows(self, text: str) -> bool:
-        """Whether a document is kept, so that it needn't be read."""
+    def __contains__(self, text: str) -> bool:
+        """Whether a document is cached, so that it needn't be parsed."""
         return text in self._documents
 
     def get(self, text: str) -> Document:
@@ -133,47 +144,64 @@ class Documents:
         document = self._documents.get(text)
         if document is not None:
             self.hits += 1
-            self._documents.move_to_end(text)
             return document
         self.misses += 1
-        document = self._read(text)
-        self._documents[text] = document
-        self._characters += len(text)
-        while self._characters > self._capacity:
-            evicted, _ = self._documents.popitem(last=False)
-            self._characters -= len(evicted)
-        return document
-
-    def _read(self, text: str) -> Document:
-        if len(text) > self._max_characters:
-            raise RequestError(LIMIT_EXCEEDED, [LimitError("characters", self._max_characters, len(text))])
-        try:
-            ast = parse(text, max_tokens=self._max_tokens)
-        except GraphQLError as error:
-            too_many = error.message.startswith(_TOO_MANY_TOKENS)
-            reason = LimitError("tokens", self._max_tokens) if too_many else error
-            raise RequestError("GRAPHQL_PARSE_FAILED", [reason]) from None
-        errors = self._guard(ast) if self._guard is not None else ()
-        if not errors:
-            errors = validate(
-                self._schema,
-                ast,
-                self._rules,
-                max_errors=self._max_errors - 1,  # one more says that there were too many
-                hide_suggestions=not self._suggestions,
-            )
-            if errors and errors[-1].message == _ABORTED:
-                errors = [LimitError("validation steps", MAX_VALIDATION_STEPS)]
-        if errors:
-            raise RequestError("GRAPHQL_VALIDATION_FAILED", errors)
-        operations = {
-            name_of(definition): definition
-            for definition in ast.definitions
-            if isinstance(definition, OperationDefinitionNode)
-        }
+        ast = self._parse(text)
+        analyses = self._analyze(ast)
+        self._validate(ast)
         fragments = {
-            definition.name.value: definition
+            definition.name.value: FragmentDetails(definition)
             for definition in ast.definitions
             if isinstance(definition, FragmentDefinitionNode)
         }
-        return Document(ast, operations, fragments)
+        operations = {
+            definition.name.value if definition.name else None: ParsedOperation(
+                definition,
+                analysis,
+                Variables(self._schema, definition, hide_suggestions=self._hide_suggestions),
+                fragments,
+            )
+            for definition, analysis in analyses
+        }
+        document = Document(operations, len(text))
+        if document.characters <= self._documents.maxsize:
+            self._documents[text] = document
+        return document
+
+    def _parse(self, text: str) -> DocumentNode:
+        limits = self._limits
+        if len(text) > limits.characters:
+            raise RequestError(LIMIT_EXCEEDED, [LimitError("characters", limits.characters, len(text))])
+        try:
+            return parse(text, max_tokens=limits.tokens)
+        except GraphQLError as error:
+            if error.message.startswith(_TOO_MANY_TOKENS):
+                error = LimitError("tokens", limits.tokens, source=error.source, positions=error.positions)
+            raise RequestError(PARSE_FAILED, [error]) from None
+
+    def _analyze(self, ast: DocumentNode) -> list[tuple[OperationDefinitionNode, OperationAnalysis]]:
+        try:
+            analyses = analyze(ast, self._schema, self._cost_rules)
+        except (FragmentCycleError, NestingError) as error:
+            raise RequestError(VALIDATION_FAILED, [error]) from None
+        errors = [
+            error
+            for definition, analysis in analyses
+            for error in exceeded(analysis, self._limits, definition)
+        ]
+        if errors:
+            raise RequestError(LIMIT_EXCEEDED, errors)
+        return analyses
+
+    def _validate(self, ast: DocumentNode) -> None:
+        errors = validate(
+            self._schema,
+            ast,
+            self._rules,
+            max_errors=self._limits.errors - 1,  # one more says that there were too many
+            hide_suggestions=self._hide_suggestions,
+        )
+        if errors and errors[-1].message == _ABORTED:
+            errors = [LimitError("validation steps", MAX_VALIDATION_STEPS)]
+        if errors:
+            raise RequestError(VALIDATION_FAILED, errors)

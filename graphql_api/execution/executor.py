@@ -1,4 +1,13 @@
-"""Runs a plan breadth-first: all parents of a level at once."""
+"""Runs compiled operations breadth-first: each field once, for all its parents at the same time.
+
+    OperationPlan   one operation
+    └── ObjectPlan      the selection of one object type    (assemble: columns of values to objects)
+        └── FieldPlan       one response key of it          (resolver: parents to values)
+            └── Completion      values to JSON, by the type (leaf, list, object, abstract)
+
+A plan holds no state of any request and is shared by all that run the same operation; an Execution is one run
+of it. Values are known by their index in a column. Paths and errors are made only where they are needed.
+"""
 
 import asyncio
 from collections import defaultdict
@@ -27,187 +36,65 @@ from graphql.execution.collect_fields import FieldDetailsList
 from graphql.execution.executor import invalid_return_type_error
 from graphql.execution.values import get_argument_values
 from graphql.pyutils import Path, is_iterable
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.types.field import StrawberryField
 
 from graphql_api.execution.columns import (
+    Column,
     Rows,
-    are_awaitable,
-    are_lists,
-    are_present,
-    are_settling,
+    all_lists,
+    all_present,
+    all_started,
+    any_awaitable,
     concatenated,
-    kinds_of,
+    types_of,
 )
 from graphql_api.execution.fields import Check, FromKey, FromLoader, Load
-from graphql_api.execution.inputs import Convert
-from graphql_api.execution.invocation import Invocation
-from graphql_api.execution.leaf_serializers import Leaf
+from graphql_api.execution.inputs import ConvertInput
+from graphql_api.execution.leaf_serializers import LeafSerializer
 from graphql_api.execution.projection import Lookahead, Projection
+from graphql_api.execution.stock_executor import Invocation, StockExecutor
 
-Order = tuple[int, ...]
-"""Where a field stands when the response is read from top to bottom."""
+# The plan
 
 
-class Places(Protocol):
-    """The places of a list of values."""
+@dataclass(frozen=True, eq=False, slots=True)
+class OperationPlan:
+    """How to run one operation, for one outcome of its conditions (@skip and @include)."""
 
-    def path(self, index: int) -> Path | None:
-        """The path of a value; None for the root."""
-
-    def order(self, index: int) -> Order:
-        """Its place from top to bottom."""
-
-    def field_path(self, index: int) -> Path | None:
-        """The path of the field whose value it is, or is an item of."""
+    operation: OperationDefinitionNode
+    root: "ObjectPlan"
+    projection: Projection
 
 
 @dataclass(eq=False, slots=True)
-class Root:
-    """The one place above all fields."""
+class ObjectPlan:
+    """The selection of one object type at one place of the operation."""
 
-    def path(self, _index: int) -> None:
-        """Empty."""
-
-    def order(self, _index: int) -> Order:
-        """Before all others."""
-        return ()
-
-    def field_path(self, _index: int) -> None:
-        """No field leads here."""
-
-
-@dataclass(eq=False, slots=True)
-class FieldPlaces:
-    """One field of each parent."""
-
-    parents: Places
-    field: "Field"
-
-    def path(self, index: int) -> Path:
-        """The parent's, and the field's key."""
-        return Path(self.parents.path(index), self.field.key, self.field.parent.name)
-
-    def order(self, index: int) -> Order:
-        """The parent's, and the field's number."""
-        return (*self.parents.order(index), self.field.position)
-
-    def field_path(self, index: int) -> Path:
-        """Its own path."""
-        return self.path(index)
+    type: GraphQLObjectType
+    fields: tuple["FieldPlan", ...]
+    leaf_fields: tuple[tuple["FieldPlan", "PureResolver", "LeafCompletion"], ...]
+    """The fields that are read from the parent alone and have nothing below them."""
+    other_fields: tuple["FieldPlan", ...]
+    reads_table: bool
+    """Whether it reads so many columns that taking rows apart as a whole is faster."""
+    assemble: Callable[[int, Sequence[Column]], list[dict[str, Any]]]
+    """From a column of completed values for each field, all of the given length, to the objects."""
+    may_await: bool
+    """Whether running it may have to wait for something to be loaded."""
 
 
 @dataclass(eq=False, slots=True)
-class ItemPlaces:
-    """The items of lists, one list after the other."""
+class FieldPlan:
+    """One response key of a selection: its field, and how the values are resolved and completed."""
 
-    lists: Places
-    sizes: Sequence[int]
-
-    def _find(self, index: int) -> tuple[int, int]:
-        for number, end in enumerate(accumulate(self.sizes)):
-            if index < end:
-                return number, index - (end - self.sizes[number])
-        raise IndexError(index)
-
-    def path(self, index: int) -> Path:
-        """The list's, and the item's number in it."""
-        number, item = self._find(index)
-        return Path(self.lists.path(number), item, None)
-
-    def order(self, index: int) -> Order:
-        """The list's, and the item's number in it."""
-        number, item = self._find(index)
-        return (*self.lists.order(number), item)
-
-    def field_path(self, index: int) -> Path | None:
-        """The list's field."""
-        return self.lists.field_path(self._find(index)[0])
-
-
-@dataclass(eq=False, slots=True)
-class Subset:
-    """Some of the places, such as those that aren't null."""
-
-    places: Places
-    indexes: Sequence[int]
-
-    def path(self, index: int) -> Path | None:
-        """As in the whole."""
-        return self.places.path(self.indexes[index])
-
-    def order(self, index: int) -> Order:
-        """As in the whole."""
-        return self.places.order(self.indexes[index])
-
-    def field_path(self, index: int) -> Path | None:
-        """As in the whole."""
-        return self.places.field_path(self.indexes[index])
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A field that could not be completed, with its error located."""
-
-    error: GraphQLError
-    order: Order
-
-
-Failures = dict[int, Failure] | None
-"""Failures on their way up, by the number of the value that they leave without a result."""
-
-
-def first(*failures: Failure | None) -> Failure | None:
-    """The one that is met first from top to bottom."""
-    return min((each for each in failures if each is not None), key=lambda each: each.order, default=None)
-
-
-def merge(failures: dict[int, Failure], failed: Failures) -> None:
-    """Add the failures of one field of some objects to those of their other fields."""
-    for index, failure in (failed or {}).items():
-        known = failures.get(index)
-        if known is None or failure.order < known.order:
-            failures[index] = failure
-
-
-class Report:
-    """The errors of one operation."""
-
-    __slots__ = ("_taken",)
-
-    def __init__(self) -> None:
-        self._taken: list[tuple[Failure, tuple[str | int, ...]]] = []
-
-    def take(self, failure: Failure, places: Places | None = None, index: int = 0) -> None:
-        """Let a failure end here: this place is null. Without a place it is all of the data."""
-        path = places.path(index) if places is not None else None
-        self._taken.append((failure, tuple(path.as_list()) if path is not None else ()))
-
-    def errors(self) -> list[GraphQLError]:
-        """What a reader from top to bottom would have met: nothing below what was null by then."""
-        nulled: set[tuple[str | int, ...]] = set()
-        errors: list[GraphQLError] = []
-        for failure, path in sorted(self._taken, key=lambda taken: taken[0].order):
-            if not any(path[:length] in nulled for length in range(len(path) + 1)):
-                nulled.add(path)
-                errors.append(failure.error)
-        return errors
-
-
-Column = Sequence[Any]
-
-
-@dataclass(eq=False, slots=True)
-class Field:
-    """One response key of a selection: the field behind it, and how its values are read and completed."""
-
-    position: int
+    index: int
+    """Which of the selection's fields it is."""
     key: str
     parent: GraphQLObjectType
     definition: GraphQLField
     details: FieldDetailsList
     nodes: list[FieldNode]
-    reader: "Reader"
+    resolver: "FieldResolver"
     completion: "Completion"
     lookahead: Lookahead | None = None
     """What is selected below it, for a source that looks ahead."""
@@ -218,49 +105,192 @@ class Field:
         return self.nodes[0].name.value
 
 
-@dataclass(eq=False, slots=True)
-class Selection:
-    """What is asked of one object type at one place of the operation."""
-
-    type: GraphQLObjectType
-    fields: tuple[Field, ...]
-    flat: "tuple[tuple[Field, PlainReader, LeafCompletion], ...]"
-    """Those that are read from the parent alone and have nothing below them."""
-    branches: tuple[Field, ...]
-    """All others."""
-    is_wide: bool
-    """Whether it takes so many columns that all of the rows' are worth taking apart."""
-    assemble: Callable[[int, Sequence[Column]], list[dict[str, Any]]]
-    """From a column of completed values for each field, all of the given length, to the objects."""
-    waits: bool
-    """Whether running it may have to wait for something to be loaded."""
+# Running it
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Plan:
-    """One operation, for one outcome of its conditions (@skip and @include)."""
+class _Started(NamedTuple):
+    """A field whose values have been asked for."""
 
-    operation: OperationDefinitionNode
-    root: Selection
-    projection: Projection
+    field: FieldPlan
+    paths: "FieldPaths"
+    values: list[Any]
 
 
-class Reader(Protocol):
-    """Projection one field."""
+class Execution:
+    """One run of a plan. Never shared between two."""
 
-    waits: bool
-    """Whether its values may be something to await."""
+    def __init__(self, plan: OperationPlan, invocation: Invocation) -> None:
+        self.plan = plan
+        self.context: Any = invocation.context
+        self.errors = ErrorCollector()
+        self._invocation = invocation
+        self._stock: StockExecutor | None = None
+        self._tasks: list[asyncio.Future[Any]] = []
+
+    async def run(self) -> ExecutionResult:
+        """Run the operation. Errors of fields are in the result; only a cancellation is raised."""
+        is_mutation = self.plan.operation.operation is OperationType.MUTATION
+        execute = self._resolve_serially if is_mutation else self.resolve_objects
+        try:
+            (data,), errors = await execute(self.plan.root, [self._invocation.root_value], RootPath())
+        except BaseException:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            raise
+        finally:
+            if self._stock is not None:
+                # It refers to itself through these, and would keep all that was loaded until a collection.
+                del self._stock.async_helpers
+        if errors:
+            data = None
+            self.errors.add(errors[0])
+        return ExecutionResult(data, self.errors.sorted() or None)
+
+    async def resolve_objects(self, plan: ObjectPlan, parents: Column, paths: "ResponsePaths") -> "Completed":
+        """An object for each parent. All loads of the level are asked for before any is awaited."""
+        columns: list[Column] = [()] * len(plan.fields)
+        errors: dict[int, FieldError] = {}
+        started = [self._start(field, parents, paths) for field in plan.other_fields]
+        table = parents.table() if plan.reads_table and isinstance(parents, Rows) else {}
+        for field, resolver, completion in plan.leaf_fields:
+            values = resolver.resolve_table(table) if table else None
+            if values is None:
+                values = resolver.resolve(self, field, parents, paths)
+            results = completion.complete_at_once(values)
+            if results is None:
+                results, failed = await completion.complete(self, field, values, FieldPaths(paths, field))
+                merge_errors(errors, failed)
+            columns[field.index] = results
+        deep = [each for each in started if each.field.completion.may_await]
+        if deep:
+            for each, (results, failed) in zip(deep, await self.gather(map(self._finish, deep)), strict=True):
+                columns[each.field.index] = results
+                merge_errors(errors, failed)
+        for each in started:
+            if not each.field.completion.may_await:
+                columns[each.field.index], failed = await self._finish(each)
+                merge_errors(errors, failed)
+        return plan.assemble(len(parents), columns), errors or None
+
+    async def _resolve_serially(
+        self, plan: ObjectPlan, parents: Column, paths: "ResponsePaths"
+    ) -> "Completed":
+        """The same for a mutation's root fields, each of which begins when the one before it is done."""
+        columns = []
+        for field in plan.fields:
+            results, failed = await self._finish(self._start(field, parents, paths))
+            if failed:
+                return [None], failed
+            columns.append(results)
+        return plan.assemble(len(parents), columns), None
+
+    def _start(self, field: FieldPlan, parents: Column, paths: "ResponsePaths") -> _Started:
+        own = FieldPaths(paths, field)
+        values = field.resolver.resolve(self, field, parents, own)
+        return _Started(field, own, self._ensure_started(values) if field.resolver.may_await else values)
+
+    async def _finish(self, started: _Started) -> "Completed":
+        field, paths, values = started
+        if field.resolver.may_await and any_awaitable(types_of(values)):
+            values = await self._await_each(values)
+        return await field.completion.complete(self, field, values, paths)
+
+    # Waiting
+
+    async def gather(self, coroutines: Iterable[Coroutine[Any, Any, "Completed"]]) -> list["Completed"]:
+        """Run at the same time what may load further rows."""
+        first, *others = coroutines
+        tasks = self._ensure_started(others)
+        return [await first, *[await task for task in tasks]]
+
+    async def settle(self, values: list[Any]) -> list[Any]:
+        """The values, when all of them are there; an exception for each that failed."""
+        return await self._await_each(self._ensure_started(values))
+
+    def _ensure_started(self, values: list[Any]) -> list[Any]:
+        if all_started(types_of(values)):
+            return values
+        started: dict[int, asyncio.Future[Any]] = {}  # parents of one key share what is awaited for it
+        for value in values:
+            if hasattr(type(value), "__await__") and id(value) not in started:
+                started[id(value)] = future = asyncio.ensure_future(value)
+                if future is not value:
+                    self._tasks.append(future)
+        return [started.get(id(value), value) for value in values]
+
+    async def _await_each(self, values: list[Any]) -> list[Any]:
+        # One after the other: futures of one batch are done together, so only the first is waited for.
+        settled = []
+        for value in values:
+            if hasattr(type(value), "__await__"):
+                try:
+                    settled.append(await value)
+                except Exception as error:  # noqa: BLE001 - becomes the field's error
+                    settled.append(error)
+            else:
+                settled.append(value)
+        return settled
+
+    # What fields need of the operation
+
+    def arguments(self, field: FieldPlan) -> dict[str, Any]:
+        """The coerced arguments of a field. Raises GraphQLError."""
+        if not field.definition.args:
+            return {}
+        return get_argument_values(
+            field.definition,
+            field.nodes[0],
+            self._invocation.variables,
+            None,
+            self._invocation.hide_suggestions,
+        )
+
+    def field_error(
+        self, field: FieldPlan, paths: "ResponsePaths", index: int, error: Exception
+    ) -> "FieldError":
+        """The error of one of a field's values, located."""
+        path = paths.path(index)
+        located = located_error(error, field.nodes, path.as_list() if path is not None else None)
+        return FieldError(located, paths.sort_key(index))
+
+    def info(self, field: FieldPlan, path: Path | None) -> GraphQLResolveInfo[Any]:
+        """What an ordinary resolver gets as `info`, as the stock executor makes it."""
+        assert path is not None  # noqa: S101 - narrows; only the root has no path
+        return self.stock.build_resolve_info(field.definition, field.nodes, field.parent, path)
+
+    @property
+    def stock(self) -> StockExecutor:
+        """A stock executor of the same operation: for an info, and for what is too rare to do differently."""
+        if self._stock is None:
+            self._stock = self._invocation.stock_executor()
+        return self._stock
+
+
+# Resolving: from parents to values
+
+
+class FieldResolver(Protocol):
+    """Resolves one field for all parents at once.
+
+    A value that can't be resolved is an exception, and one that isn't there yet is something to await.
+    """
+
+    may_await: bool
+    """Whether there may be something to await among the values."""
 
     @property
     def columns(self) -> tuple[str, ...] | None:
-        """What it reads of a parent that is a row; None where that isn't known."""
+        """The columns that it reads of a parent that is a row; None if that isn't known."""
 
-    def read(self, run: "Run", field: "Field", parents: Sequence[Any], places: Places) -> list[Any]:
-        """A value for each parent. `places` are those of the field."""
+    def resolve(
+        self, execution: Execution, field: FieldPlan, parents: Column, paths: "ResponsePaths"
+    ) -> list[Any]:
+        """A value for each parent. `paths` are those of the values."""
 
 
-def attempt(function: Callable[[Any], Any], parents: Iterable[Any]) -> list[Any]:
-    """Call once for each parent; whatever is raised for one stands in its place."""
+def call_for_each(function: Callable[[Any], Any], parents: Iterable[Any]) -> list[Any]:
+    """What a function returns for each parent, or the exception that it raises."""
     values = []
     for parent in parents:
         try:
@@ -271,121 +301,148 @@ def attempt(function: Callable[[Any], Any], parents: Iterable[Any]) -> list[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class PlainReader:
-    """What a function of the parent alone gives: columns of its row, or a computation from it."""
+class PureResolver:
+    """Calls a function of the parent alone: for columns of its row, or a computation."""
 
     function: Callable[[Any], Any]
     columns: tuple[str, ...] | None = None
-    """What it reads of a row; None where that isn't known."""
     compute: Callable[..., Any] | None = None
-    """What it makes of these columns; None where it is one of them, as it stands."""
-    waits = False
+    """What makes the value of these columns; None where it is one of them, as it stands."""
+    may_await = False
 
-    def read(self, _run: "Run", _field: "Field", parents: Sequence[Any], _places: Places) -> list[Any]:
+    def resolve(
+        self, _execution: Execution, _field: FieldPlan, parents: Column, _paths: "ResponsePaths"
+    ) -> list[Any]:
         """Call it for each parent."""
         try:
             return list(map(self.function, parents))
-        except Exception:  # noqa: BLE001 - found again, at the parent that it is about
-            return attempt(self.function, parents)
+        except Exception:  # noqa: BLE001 - raised again for the parent that it is about
+            return call_for_each(self.function, parents)
 
-    def read_table(self, table: Mapping[str, Sequence[Any]]) -> Sequence[Any] | None:
+    def resolve_table(self, table: Mapping[str, Column]) -> Column | None:
         """The same for rows that were taken apart into columns; None if it takes whole rows, or fails."""
         if not self.columns:
             return None
         try:
             columns = [table[name] for name in self.columns]
             return columns[0] if self.compute is None else list(map(self.compute, *columns))
-        except Exception:  # noqa: BLE001 - found again, row by row
+        except Exception:  # noqa: BLE001 - raised again for the row that it is about
             return None
 
 
 @dataclass(frozen=True, slots=True)
-class LoadingReader:
+class LoaderResolver:
     """A declared load: every parent is asked for before anything is awaited."""
 
     source: FromLoader | FromKey
     check: Check | None
-    convert: Convert
+    convert: ConvertInput
     arguments: Mapping[str, Any] | None
-    """Those of a field whose arguments name no variable: the same for every request."""
+    """The converted arguments of a field that names no variable: the same for every request."""
     columns: tuple[str, ...] | None
-    """What it reads of a row; None where that isn't known."""
-    waits = True
+    may_await = True
 
-    def read(self, run: "Run", field: "Field", parents: Sequence[Any], _places: Places) -> list[Any]:
-        """Prepare once, then ask for each parent, or for each key that is none of another's."""
+    def resolve(
+        self, execution: Execution, field: FieldPlan, parents: Column, _paths: "ResponsePaths"
+    ) -> list[Any]:
+        """Prepare once, then load for each parent, or once for all parents of one key."""
+        source = self.source
         try:
             if self.check is not None:
-                self.check(run.context)
+                self.check(execution.context)
             arguments = self.arguments
             if arguments is None:
-                arguments = self.convert(run.arguments(field))
-            if self.source.looks_ahead:
-                load = self.source.prepare(run.context, arguments, field.lookahead)
+                arguments = self.convert(execution.arguments(field))
+            if source.looks_ahead:
+                load = source.prepare(execution.context, arguments, field.lookahead)
             else:
-                load = self.source.prepare(run.context, arguments)
+                load = source.prepare(execution.context, arguments)
         except Exception as error:  # noqa: BLE001 - becomes the field's error
             return [error] * len(parents)
-        if isinstance(self.source, FromLoader):
-            return attempt(load, parents)
-        key_of = itemgetter(self.source.column)
+        if isinstance(source, FromLoader):
+            return call_for_each(load, parents)
+        key_of = itemgetter(source.column)
         try:
             keys = list(map(key_of, parents))
-            reference = self.source.reference
+            reference = source.reference
             if reference is not None and isinstance(parents, Rows) and reference in parents.joined:
                 return parents.joined[reference].of(keys)
             different = dict.fromkeys(keys)
-        except Exception:  # noqa: BLE001 - found again, at the parent that it is about
-            return attempt(partial(_load_one, key_of, load), parents)
+        except Exception:  # noqa: BLE001 - raised again for the parent that it is about
+            return call_for_each(partial(_load_by_key, key_of, load), parents)
         different.pop(None, None)
-        loads = dict(zip(different, attempt(load, different), strict=True))
+        loads = dict(zip(different, call_for_each(load, different), strict=True))
         return list(map(loads.get, keys))
 
 
-def _load_one(key_of: Callable[[Any], Any], load: Load, parent: Any) -> Any:
+def _load_by_key(key_of: Callable[[Any], Any], load: Load, parent: Any) -> Any:
     key = key_of(parent)
     return None if key is None else load(key)
 
 
 @dataclass(frozen=True, slots=True)
-class AttributeReader:
-    """An attribute of the parent, as Strawberry reads fields without a resolver."""
+class EventResolver:
+    """The root field of a subscription, whose value is the event itself."""
 
-    declaration: StrawberryField
-    waits = True
+    check: Check | None
+    may_await = True
     columns = None
 
-    def read(self, _run: "Run", _field: "Field", parents: Sequence[Any], _places: Places) -> list[Any]:
-        """Ask each parent."""
-        return attempt(lambda parent: self.declaration.get_result(parent, None, [], {}), parents)
+    def resolve(
+        self, execution: Execution, _field: FieldPlan, parents: Column, _paths: "ResponsePaths"
+    ) -> list[Any]:
+        """The event, as long as the viewer may subscribe."""
+        try:
+            if self.check is not None:
+                self.check(execution.context)
+        except Exception as error:  # noqa: BLE001 - becomes the field's error
+            return [error] * len(parents)
+        return list(parents)
 
 
 @dataclass(frozen=True, slots=True)
-class MethodReader:
+class AttributeResolver:
+    """An attribute of the parent, as Strawberry reads fields without a resolver."""
+
+    declaration: StrawberryField
+    may_await = True
+    columns = None
+
+    def resolve(
+        self, _execution: Execution, _field: FieldPlan, parents: Column, _paths: "ResponsePaths"
+    ) -> list[Any]:
+        """Read it of each parent."""
+        return call_for_each(lambda parent: self.declaration.get_result(parent, None, [], {}), parents)
+
+
+@dataclass(frozen=True, slots=True)
+class MethodResolver:
     """A Strawberry field's own resolver, called once for each parent."""
 
     declaration: StrawberryField
-    convert: Convert
+    convert: ConvertInput
     check: Check | None
     make_info: Callable[..., Any]
     """The schema's own class of `info`."""
-    waits = True
+    may_await = True
     columns = None
 
-    def read(self, run: "Run", field: "Field", parents: Sequence[Any], places: Places) -> list[Any]:
+    def resolve(
+        self, execution: Execution, field: FieldPlan, parents: Column, paths: "ResponsePaths"
+    ) -> list[Any]:
         """Call it with what it asks for: its parent, an `info`, its arguments."""
         try:
             if self.check is not None:
-                self.check(run.context)
-            given = run.arguments(field)
+                self.check(execution.context)
+            given = execution.arguments(field)
         except Exception as error:  # noqa: BLE001 - becomes the field's error
             return [error] * len(parents)
         resolver = self.declaration.base_resolver
         assert resolver is not None  # noqa: S101 - narrows
 
-        def call(number: int) -> Any:
-            parent = parents[number]
-            info = self.make_info(_raw_info=run.info(field, places.path(number)), _field=self.declaration)
+        def call(index: int) -> Any:
+            parent = parents[index]
+            info = self.make_info(_raw_info=execution.info(field, paths.path(index)), _field=self.declaration)
             arguments = self.convert(given)
             for parameter, value in (
                 (resolver.parent_parameter, parent),
@@ -397,104 +454,124 @@ class MethodReader:
             own = [parent] if resolver.self_parameter else []
             return self.declaration.get_result(parent, info, own, arguments)
 
-        return attempt(call, range(len(parents)))
+        return call_for_each(call, range(len(parents)))
 
 
 @dataclass(frozen=True, slots=True)
-class ResolverReader:
+class FunctionResolver:
     """Any other resolver, called as the stock executor calls it."""
 
-    resolve: Callable[..., Any]
+    function: Callable[..., Any]
     check: Check | None = None
-    waits = True
+    may_await = True
     columns = None
 
-    def read(self, run: "Run", field: "Field", parents: Sequence[Any], places: Places) -> list[Any]:
+    def resolve(
+        self, execution: Execution, field: FieldPlan, parents: Column, paths: "ResponsePaths"
+    ) -> list[Any]:
         """Call it once for each parent, with an `info` of its own."""
         try:
             if self.check is not None:
-                self.check(run.context)
-            arguments = run.arguments(field)
+                self.check(execution.context)
+            arguments = execution.arguments(field)
         except Exception as error:  # noqa: BLE001 - becomes the field's error
             return [error] * len(parents)
 
-        def call(number: int) -> Any:
-            return self.resolve(parents[number], run.info(field, places.path(number)), **arguments)
+        def call(index: int) -> Any:
+            info = execution.info(field, paths.path(index))
+            return self.function(parents[index], info, **arguments)
 
-        return attempt(call, range(len(parents)))
-
-
-Completed = tuple[Column, Failures]
-"""A result for each value, and the failures that left some without."""
+        return call_for_each(call, range(len(parents)))
 
 
-Step = Callable[["Run", "Field", Column, Places], Awaitable[Completed]]
+# Completing: from values to JSON, the specification's CompleteValue for a column at a time
+
+Completed = tuple[Column, "FieldErrors"]
+"""A result for each value, and the errors that left some without."""
+
+Step = Callable[[Execution, FieldPlan, Column, "ResponsePaths"], Awaitable[Completed]]
+TypeTest = Callable[[Any, Any], Any]
 
 
 @dataclass(eq=False, slots=True)
 class Completion:
-    """Completes the values of one type. `waits`: whether it may have to wait for something to be loaded."""
+    """Completes the values of one type."""
 
     nullable: bool
-    waits: bool = dataclass_field(default=False, init=False)
+    may_await: bool = dataclass_field(default=False, init=False)
+    """Whether it may have to wait for something to be loaded."""
 
-    async def complete(self, run: "Run", field: "Field", values: Column, places: Places) -> Completed:
-        """A result for each value, null or failed where it has to be."""
-        results, failures = await self.sift(run, field, values, places, self.complete_present)
-        return self.protect(run, places, results, failures) if failures else (results, None)
+    async def complete(
+        self, execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths"
+    ) -> Completed:
+        """A result for each value; null, or none but an error, where it has to be."""
+        results, errors = await self.complete_by(self.complete_present, execution, field, values, paths)
+        return self.propagate(execution, paths, results, errors) if errors else (results, None)
 
     def complete_at_once(self, values: Column) -> Column | None:
-        """A result for each value, if that takes no waiting and no care."""
+        """A result for each value, if there is nothing to wait for and no error among them."""
         return None
 
-    async def complete_present(self, run: "Run", field: "Field", values: Column, places: Places) -> Completed:
+    async def complete_present(
+        self, execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths"
+    ) -> Completed:
         """Complete values of which none is null or an error."""
         raise NotImplementedError
 
-    async def sift(self, run: "Run", field: "Field", values: Column, places: Places, step: Step) -> Completed:
+    async def complete_by(
+        self, step: Step, execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths"
+    ) -> Completed:
         """Take a step with the values that are neither null nor an error, if there are any."""
         if not values:
             return [], None
-        if are_present(kinds_of(values)):
-            return await step(run, field, values, places)
-        failures = {}
+        if all_present(types_of(values)):
+            return await step(execution, field, values, paths)
+        errors = {}
         present = []
         for index, value in enumerate(values):
             if isinstance(value, Exception):
-                failures[index] = run.failure(field, places, index, value)
+                errors[index] = execution.field_error(field, paths, index, value)
             elif value is not None and value is not Undefined:
                 present.append(index)
             elif not self.nullable:
-                failures[index] = run.failure(field, places, index, must_not_be_null(field))
+                errors[index] = execution.field_error(field, paths, index, null_error(field))
         results: list[Any] = [None] * len(values)
         if present:
-            sound = values.only(present) if isinstance(values, Rows) else [values[each] for each in present]
-            part, failed = await step(run, field, sound, Subset(places, present))
-            spread(part, failed, present, results, failures)
-        return results, failures
+            chosen = (
+                values.subset(present) if isinstance(values, Rows) else [values[each] for each in present]
+            )
+            part, failed = await step(execution, field, chosen, SubsetPaths(paths, present))
+            put_back(part, failed, present, results, errors)
+        return results, errors
 
-    def protect(self, run: "Run", places: Places, results: Column, failures: dict[int, Failure]) -> Completed:
-        """Take failures in if this type may be null; else let them go on upwards."""
+    def propagate(
+        self, execution: Execution, paths: "ResponsePaths", results: Column, errors: dict[int, "FieldError"]
+    ) -> Completed:
+        """Null the values that failed, if this type is nullable; else pass their errors on to the parents."""
         if not self.nullable:
-            return results, failures
+            return results, errors
         results = list(results)
-        for index, failure in failures.items():
-            run.report.take(failure, places, index)
+        for index, error in errors.items():
+            execution.errors.add(error, paths, index)
             results[index] = None
         return results, None
 
 
-def spread(
-    part: Column, failed: Failures, indexes: Sequence[int], results: list[Any], failures: dict[int, Failure]
+def put_back(
+    part: Column,
+    failed: "FieldErrors",
+    indexes: Sequence[int],
+    results: list[Any],
+    errors: dict[int, "FieldError"],
 ) -> None:
-    """Put the results of some values in their places among those of all."""
+    """Put the results and errors of some values in their places among those of all."""
     for index, result in zip(indexes, part, strict=True):
         results[index] = result
-    for number, failure in (failed or {}).items():
-        failures[indexes[number]] = failure
+    for number, error in (failed or {}).items():
+        errors[indexes[number]] = error
 
 
-def must_not_be_null(field: "Field") -> Exception:
+def null_error(field: FieldPlan) -> Exception:
     """The error of a null where the type allows none."""
     return TypeError(f"Cannot return null for non-nullable field {field.parent}.{field.name}.")
 
@@ -503,32 +580,34 @@ def must_not_be_null(field: "Field") -> Exception:
 class LeafCompletion(Completion):
     """A scalar or an enum."""
 
-    leaf: Leaf
+    serializer: LeafSerializer
 
     def complete_at_once(self, values: Column) -> Column | None:
-        """A result for each value, unless one of them needs care."""
-        return self.leaf.complete_all(values)
+        """A result for each value, unless one of them is an error or a null where there must be none."""
+        return self.serializer.serialize_column(values)
 
-    async def complete(self, run: "Run", field: "Field", values: Column, places: Places) -> Completed:
-        """A result for each value, one by one if need be."""
-        quick = self.complete_at_once(values)
-        if quick is not None:
-            return quick, None
+    async def complete(
+        self, execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths"
+    ) -> Completed:
+        """A result for each value, one by one if they can't be serialized at once."""
+        at_once = self.complete_at_once(values)
+        if at_once is not None:
+            return at_once, None
         results: list[Any] = []
-        failures: dict[int, Failure] = {}
+        errors: dict[int, FieldError] = {}
         for index, value in enumerate(values):
             result = None
             try:
                 if isinstance(value, Exception):
                     raise value  # noqa: TRY301 - what a resolver returns counts as what it raises
                 if value is not None and value is not Undefined:
-                    result = self.leaf.complete(value)
+                    result = self.serializer.serialize(value)
                 if result is None and not self.nullable:
-                    raise must_not_be_null(field)  # noqa: TRY301
+                    raise null_error(field)  # noqa: TRY301
             except Exception as error:  # noqa: BLE001 - becomes the field's error
-                failures[index] = run.failure(field, places, index, error)
+                errors[index] = execution.field_error(field, paths, index, error)
             results.append(result)
-        return self.protect(run, places, results, failures) if failures else (results, None)
+        return self.propagate(execution, paths, results, errors) if errors else (results, None)
 
 
 @dataclass(eq=False, slots=True)
@@ -538,38 +617,40 @@ class ListCompletion(Completion):
     item: Completion
 
     def __post_init__(self) -> None:
-        self.waits = self.item.waits
+        self.may_await = self.item.may_await
 
-    async def complete_present(self, run: "Run", field: "Field", values: Column, places: Places) -> Completed:
-        """Complete the items of all lists together, and hand each list its own."""
+    async def complete_present(
+        self, execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths"
+    ) -> Completed:
+        """Complete the items of all lists together, and give each list its own."""
         lists, broken = await self._items(field, values)
         sizes = list(map(len, lists))
         items = concatenated(lists)
-        if are_awaitable(kinds_of(items)):
-            items = await run.settle(list(items))
-        part, failed = await self.item.complete(run, field, items, ItemPlaces(places, sizes))
+        if any_awaitable(types_of(items)):
+            items = await execution.settle(list(items))
+        part, failed = await self.item.complete(execution, field, items, ItemPaths(paths, sizes))
         results = [part[start:end] for start, end in pairwise(accumulate(sizes, initial=0))]
         if not failed and not broken:
             return results, None
-        failures: dict[int, Failure] = {}
+        errors: dict[int, FieldError] = {}
         start = 0
         for index, size in enumerate(sizes):
             inside = [failed[item] for item in range(start, start + size) if item in failed] if failed else []
             if index in broken:
-                failure = run.failure(field, places, index, broken[index])
+                own = execution.field_error(field, paths, index, broken[index])
                 # Its items came first, as far as there were any.
-                inside.append(Failure(failure.error, (*failure.order, size)))
-            met = first(*inside)
-            if met is not None:
-                failures[index] = met
+                inside.append(FieldError(own.error, (*own.sort_key, size)))
+            first = first_error(inside)
+            if first is not None:
+                errors[index] = first
             start += size
-        return results, failures
+        return results, errors
 
     async def _items(
-        self, field: "Field", values: Column
+        self, field: FieldPlan, values: Column
     ) -> tuple[Sequence[Sequence[Any]], dict[int, Exception]]:
         """The items of each value, and the errors of those that are no list or broke off."""
-        if are_lists(kinds_of(values)):
+        if all_lists(types_of(values)):
             return values, {}
         lists: list[list[Any]] = []
         broken: dict[int, Exception] = {}
@@ -592,26 +673,25 @@ class ListCompletion(Completion):
         return lists, broken
 
 
-TypeTest = Callable[[Any, Any], Any]
-
-
 @dataclass(eq=False, slots=True)
 class ObjectCompletion(Completion):
     """An object of one type."""
 
-    selection: "Selection"
+    plan: ObjectPlan
     is_type_of: TypeTest | None
     """The type's own test, unless it says yes to everything."""
 
     def __post_init__(self) -> None:
-        self.waits = self.selection.waits or self.is_type_of is not None
+        self.may_await = self.plan.may_await or self.is_type_of is not None
 
-    async def complete_present(self, run: "Run", field: "Field", values: Column, places: Places) -> Completed:
+    async def complete_present(
+        self, execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths"
+    ) -> Completed:
         """Run the selection for all objects together."""
         if self.is_type_of is None:
-            return await run.objects(self.selection, values, places)
-        answers = await ask(run, field, values, places, self.is_type_of)
-        type_ = self.selection.type
+            return await execution.resolve_objects(self.plan, values, paths)
+        answers = await test_types(execution, field, values, paths, self.is_type_of)
+        type_ = self.plan.type
         tested = [
             answer
             if isinstance(answer, Exception)
@@ -620,10 +700,12 @@ class ObjectCompletion(Completion):
             else invalid_return_type_error(type_, value, field.details)
             for answer, value in zip(answers, values, strict=True)
         ]
-        return await self.sift(run, field, tested, places, self._select)
+        return await self.complete_by(self._run_plan, execution, field, tested, paths)
 
-    async def _select(self, run: "Run", _: "Field", values: Column, places: Places) -> Completed:
-        return await run.objects(self.selection, values, places)
+    async def _run_plan(
+        self, execution: Execution, _field: FieldPlan, values: Column, paths: "ResponsePaths"
+    ) -> Completed:
+        return await execution.resolve_objects(self.plan, values, paths)
 
 
 @dataclass(eq=False, slots=True)
@@ -631,205 +713,212 @@ class AbstractCompletion(Completion):
     """An interface or a union: each value says which type it is of."""
 
     type: GraphQLAbstractType
-    of_type: Callable[[GraphQLObjectType], ObjectCompletion]
-    """What is asked of one of its types; compiled when the first value of that type comes by."""
+    for_type: Callable[[GraphQLObjectType], ObjectCompletion]
+    """The completion of one of its types; compiled for the first value of that type."""
 
     def __post_init__(self) -> None:
-        self.waits = True
+        self.may_await = True
 
-    async def complete_present(self, run: "Run", field: "Field", values: Column, places: Places) -> Completed:
+    async def complete_present(
+        self, execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths"
+    ) -> Completed:
         """Tell the values apart by type, and complete those of each type together."""
-        resolve = self.type.resolve_type or run.executor.type_resolver
-        names = await ask(run, field, values, places, lambda value, info: resolve(value, info, self.type))
-        info = run.info(field, places.field_path(0))
+        stock = execution.stock
+        resolve_type = self.type.resolve_type or stock.type_resolver
+        names = await test_types(
+            execution, field, values, paths, lambda value, info: resolve_type(value, info, self.type)
+        )
+        info = execution.info(field, paths.field_path(0))
         members: defaultdict[GraphQLObjectType, list[int]] = defaultdict(list)
-        failures: dict[int, Failure] = {}
+        errors: dict[int, FieldError] = {}
         for index, name in enumerate(names):
             try:
                 if isinstance(name, Exception):
                     raise name  # noqa: TRY301
-                type_ = run.executor.ensure_valid_runtime_type(
-                    name, self.type, field.details, info, values[index]
-                )
+                type_ = stock.ensure_valid_runtime_type(name, self.type, field.details, info, values[index])
                 members[type_].append(index)
             except Exception as error:  # noqa: BLE001 - becomes the field's error
-                failures[index] = run.failure(field, places, index, error)
+                errors[index] = execution.field_error(field, paths, index, error)
         if not members:
-            return [None] * len(values), failures
-        parts = await run.together(
-            self.of_type(type_).complete_present(
-                run, field, [values[index] for index in indexes], Subset(places, indexes)
+            return [None] * len(values), errors
+        parts = await execution.gather(
+            self.for_type(type_).complete_present(
+                execution, field, [values[index] for index in indexes], SubsetPaths(paths, indexes)
             )
             for type_, indexes in members.items()
         )
         results: list[Any] = [None] * len(values)
         for indexes, (part, failed) in zip(members.values(), parts, strict=True):
-            spread(part, failed, indexes, results, failures)
-        return results, failures
+            put_back(part, failed, indexes, results, errors)
+        return results, errors
 
 
-async def ask(run: "Run", field: "Field", values: Column, places: Places, question: TypeTest) -> list[Any]:
-    """The answer for each value, or the error it led to."""
+async def test_types(
+    execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths", test: TypeTest
+) -> list[Any]:
+    """What a type test says of each value, or the exception that it raises."""
     answers: list[Any] = []
     for index, value in enumerate(values):
         try:
-            answers.append(question(value, run.info(field, places.field_path(index))))
+            answers.append(test(value, execution.info(field, paths.field_path(index))))
         except Exception as error:  # noqa: BLE001 - becomes the field's error
             answers.append(error)
-    return await run.settle(answers) if are_awaitable(kinds_of(answers)) else answers
+    return await execution.settle(answers) if any_awaitable(types_of(answers)) else answers
 
 
-class _Started(NamedTuple):
-    """A field whose values are asked for."""
+# Paths: where in the response a value is, worked out only for errors and for resolvers with an `info`
 
-    field: Field
-    places: FieldPlaces
-    values: list[Any]
+SortKey = tuple[int, ...]
+"""Orders fields as the response is read from top to bottom."""
 
 
-class Run:
-    """What one execution of a plan knows. Never shared between two."""
+class ResponsePaths(Protocol):
+    """The paths of a column of values."""
 
-    def __init__(self, plan: Plan, invocation: Invocation) -> None:
-        self.plan = plan
-        self.context = invocation.context
-        self.report = Report()
-        self._invocation = invocation
-        self._executor: StrawberryGraphQLCoreExecutionContext | None = None
-        self._tasks: list[asyncio.Future[Any]] = []
+    def path(self, index: int) -> Path | None:
+        """The path of a value; None for the root."""
 
-    async def execute(self) -> ExecutionResult:
-        """Run the operation. Errors of fields are in the result; only a cancellation is raised."""
-        is_mutation = self.plan.operation.operation is OperationType.MUTATION
-        execute = self._serially if is_mutation else self.objects
-        try:
-            (data,), failures = await execute(self.plan.root, [self._invocation.root_value], Root())
-        except BaseException:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            raise
-        finally:
-            if self._executor is not None:
-                # It refers to itself through these, and would keep all that was loaded until a collection.
-                del self._executor.async_helpers
-        if failures:
-            data = None
-            self.report.take(failures[0])
-        return ExecutionResult(data, self.report.errors() or None)
+    def sort_key(self, index: int) -> SortKey:
+        """The place of a value from top to bottom."""
 
-    async def objects(self, selection: Selection, parents: Column, places: Places) -> Completed:
-        """An object for each parent. All loads of the level are asked for before any is awaited."""
-        columns: list[Column] = [()] * len(selection.fields)
-        failures: dict[int, Failure] = {}
-        started = [self._start(field, parents, places) for field in selection.branches]
-        table = parents.table() if selection.is_wide and isinstance(parents, Rows) else {}
-        for field, reader, completion in selection.flat:
-            values = reader.read_table(table) if table else None
-            if values is None:
-                values = reader.read(self, field, parents, places)
-            results = completion.complete_at_once(values)
-            if results is None:
-                results, failed = await completion.complete(self, field, values, FieldPlaces(places, field))
-                merge(failures, failed)
-            columns[field.position] = results
-        deep = [each for each in started if each.field.completion.waits]
-        if deep:
-            for each, (results, failed) in zip(
-                deep, await self.together(map(self._finish, deep)), strict=True
-            ):
-                columns[each.field.position] = results
-                merge(failures, failed)
-        for each in started:
-            if not each.field.completion.waits:
-                columns[each.field.position], failed = await self._finish(each)
-                merge(failures, failed)
-        return selection.assemble(len(parents), columns), failures or None
+    def field_path(self, index: int) -> Path | None:
+        """The path of the field whose value it is, or is an item of."""
 
-    async def _serially(self, selection: Selection, parents: Column, places: Places) -> Completed:
-        columns = []
-        for field in selection.fields:
-            results, failed = await self._finish(self._start(field, parents, places))
-            if failed:
-                return [None], failed
-            columns.append(results)
-        return selection.assemble(len(parents), columns), None
 
-    def _start(self, field: Field, parents: Column, places: Places) -> "_Started":
-        own = FieldPlaces(places, field)
-        values = field.reader.read(self, field, parents, own)
-        return _Started(field, own, self._begin(values) if field.reader.waits else values)
+@dataclass(eq=False, slots=True)
+class RootPath:
+    """The empty path."""
 
-    async def _finish(self, started: "_Started") -> Completed:
-        field, places, values = started
-        if field.reader.waits and are_awaitable(kinds_of(values)):
-            values = await self._wait(values)
-        return await field.completion.complete(self, field, values, places)
+    def path(self, _index: int) -> None:
+        """None: the root has no path."""
 
-    # Waiting
+    def sort_key(self, _index: int) -> SortKey:
+        """The least key."""
+        return ()
 
-    async def together(self, coroutines: Iterable[Coroutine[Any, Any, Completed]]) -> list[Completed]:
-        """Run what may load further rows at once: none waits for another's answer."""
-        mine, *others = coroutines
-        tasks = self._begin(others)
-        return [await mine, *[await task for task in tasks]]
+    def field_path(self, _index: int) -> None:
+        """None: the root is no field's value."""
 
-    async def settle(self, values: list[Any]) -> list[Any]:
-        """The values, when all of them are there; an exception for each that failed."""
-        return await self._wait(self._begin(values))
 
-    def _begin(self, values: list[Any]) -> list[Any]:
-        if are_settling(kinds_of(values)):
-            return values
-        begun: dict[int, asyncio.Future[Any]] = {}  # parents of one key share what is awaited for it
-        for value in values:
-            if hasattr(type(value), "__await__") and id(value) not in begun:
-                begun[id(value)] = future = asyncio.ensure_future(value)
-                if future is not value:
-                    self._tasks.append(future)
-        return [begun.get(id(value), value) for value in values]
+@dataclass(eq=False, slots=True)
+class FieldPaths:
+    """The paths of one field of each parent."""
 
-    async def _wait(self, values: list[Any]) -> list[Any]:
-        # One after the other: futures of one batch are done together, so only the first is waited for.
-        settled = []
-        for value in values:
-            if hasattr(type(value), "__await__"):
-                try:
-                    settled.append(await value)
-                except Exception as error:  # noqa: BLE001 - becomes the field's error
-                    settled.append(error)
-            else:
-                settled.append(value)
-        return settled
+    parents: ResponsePaths
+    field: FieldPlan
 
-    # What fields ask of the operation
+    def path(self, index: int) -> Path:
+        """The parent's path and the field's key."""
+        return Path(self.parents.path(index), self.field.key, self.field.parent.name)
 
-    def arguments(self, field: Field) -> dict[str, Any]:
-        """The coerced arguments of a field. Raises GraphQLError."""
-        if not field.definition.args:
-            return {}
-        return get_argument_values(
-            field.definition,
-            field.nodes[0],
-            self._invocation.variables,
-            None,
-            self._invocation.hide_suggestions,
-        )
+    def sort_key(self, index: int) -> SortKey:
+        """The parent's key and the field's index."""
+        return (*self.parents.sort_key(index), self.field.index)
 
-    def failure(self, field: Field, places: Places, index: int, error: Exception) -> Failure:
-        """The failure of one of a field's values."""
-        path = places.path(index)
-        located = located_error(error, field.nodes, path.as_list() if path is not None else None)
-        return Failure(located, places.order(index))
+    def field_path(self, index: int) -> Path:
+        """The same as `path`."""
+        return self.path(index)
 
-    def info(self, field: Field, path: Path | None) -> GraphQLResolveInfo[Any]:
-        """What an ordinary resolver is told, as the stock executor tells it."""
-        assert path is not None  # noqa: S101 - narrows; only the root has no path
-        return self.executor.build_resolve_info(field.definition, field.nodes, field.parent, path)
 
-    @property
-    def executor(self) -> StrawberryGraphQLCoreExecutionContext:
-        """A stock executor of the same operation: for an info, and for what is too rare to do differently."""
-        if self._executor is None:
-            self._executor = self._invocation.stock_executor()
-        return self._executor
+@dataclass(eq=False, slots=True)
+class ItemPaths:
+    """The paths of the items of lists, one list after the other."""
+
+    lists: ResponsePaths
+    sizes: Sequence[int]
+
+    def _find(self, index: int) -> tuple[int, int]:
+        for number, end in enumerate(accumulate(self.sizes)):
+            if index < end:
+                return number, index - (end - self.sizes[number])
+        raise IndexError(index)
+
+    def path(self, index: int) -> Path:
+        """The list's path and the item's index in it."""
+        number, item = self._find(index)
+        return Path(self.lists.path(number), item, None)
+
+    def sort_key(self, index: int) -> SortKey:
+        """The list's key and the item's index in it."""
+        number, item = self._find(index)
+        return (*self.lists.sort_key(number), item)
+
+    def field_path(self, index: int) -> Path | None:
+        """The path of the list's field."""
+        return self.lists.field_path(self._find(index)[0])
+
+
+@dataclass(eq=False, slots=True)
+class SubsetPaths:
+    """The paths of some of the values, such as those that aren't null."""
+
+    all: ResponsePaths
+    indexes: Sequence[int]
+
+    def path(self, index: int) -> Path | None:
+        """The path of a value, which has another index among all."""
+        return self.all.path(self.indexes[index])
+
+    def sort_key(self, index: int) -> SortKey:
+        """The sort key of a value."""
+        return self.all.sort_key(self.indexes[index])
+
+    def field_path(self, index: int) -> Path | None:
+        """The path of a value's field."""
+        return self.all.field_path(self.indexes[index])
+
+
+# Errors: a value that fails is null; where it must not be null, its parent is, and so on upwards.
+#
+# Of several errors on their way up through one object or list, only the first counts: it alone would have
+# been met by an executor that reads from top to bottom and stops there. So the same errors are reported, in
+# the same order, whatever the order of the work was.
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """The located error of a value, and the value's place."""
+
+    error: GraphQLError
+    sort_key: SortKey
+
+
+FieldErrors = dict[int, FieldError] | None
+"""The errors of values that have no result, by their index: on their way up to something nullable."""
+
+
+def first_error(errors: Iterable[FieldError]) -> FieldError | None:
+    """The one that is met first from top to bottom."""
+    return min(errors, key=lambda each: each.sort_key, default=None)
+
+
+def merge_errors(errors: dict[int, FieldError], others: FieldErrors) -> None:
+    """Add the errors of one field of some objects to those of the other fields; the first of each counts."""
+    for index, error in (others or {}).items():
+        known = errors.get(index)
+        if known is None or error.sort_key < known.sort_key:
+            errors[index] = error
+
+
+class ErrorCollector:
+    """The errors of one operation that have nulled something."""
+
+    __slots__ = ("_errors",)
+
+    def __init__(self) -> None:
+        self._errors: list[tuple[FieldError, tuple[str | int, ...]]] = []
+
+    def add(self, error: FieldError, paths: ResponsePaths | None = None, index: int = 0) -> None:
+        """Add an error and the value that it nulls, which without `paths` is all of the data."""
+        path = paths.path(index) if paths is not None else None
+        self._errors.append((error, tuple(path.as_list()) if path is not None else ()))
+
+    def sorted(self) -> list[GraphQLError]:
+        """The errors from top to bottom, without those below what another one had nulled before."""
+        nulled: set[tuple[str | int, ...]] = set()
+        errors: list[GraphQLError] = []
+        for each, path in sorted(self._errors, key=lambda added: added[0].sort_key):
+            if not any(path[:length] in nulled for length in range(len(path) + 1)):
+                nulled.add(path)
+                errors.append(each.error)
+        return errors

@@ -1,7 +1,7 @@
-"""Fields whose value is declared as data, so that any executor can read them its own way.
+"""Fields that declare where their value comes from, so that each executor can read it in its own way.
 
-A resolver is a black box: an executor can only call it, once per parent. These say what they do instead:
-take a column of a row, compute from a row, or load through a batch.
+A resolver is a black box: an executor can only call it, once per parent. A declared field has a source
+instead: a column of a row, a computation from a row, or a load through a batch.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import strawberry
-from graphql import GraphQLNamedType, GraphQLObjectType, GraphQLSchema
+from graphql import GraphQLField, GraphQLNamedType, GraphQLObjectType, GraphQLSchema
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.arguments import StrawberryArgument
 from strawberry.types.field import StrawberryField
@@ -34,19 +34,19 @@ class FromColumn:
 
 @dataclass(frozen=True, slots=True)
 class FromColumns:
-    """Whatever a plain, synchronous function makes of some columns of the row."""
+    """What a plain, synchronous function returns for some columns of the row."""
 
     names: tuple[str, ...]
     compute: Callable[..., Any]
 
-    def of(self, row: Any) -> Any:
+    def value(self, row: Any) -> Any:
         """The value of one row."""
         return self.compute(*[row[name] for name in self.names])
 
 
 @dataclass(frozen=True, slots=True)
 class FromParent:
-    """Whatever a plain, synchronous function makes of the parent."""
+    """What a plain, synchronous function returns for the parent."""
 
     compute: Callable[[Any], Any]
 
@@ -93,12 +93,12 @@ Check = Callable[[Any], None]
 
 
 def is_any_source(_source: Any, _info: Any = None) -> bool:
-    """An `is_type_of` for types read from plain rows: what a field declares is what its value is."""
+    """An `is_type_of` for types that are read from plain rows, which don't know their type."""
     return True
 
 
 class DeclaredField(StrawberryField):
-    """A Strawberry field with a declared source, and what must hold before it is read."""
+    """A Strawberry field with a declared source, a check of who may ask for it, or both."""
 
     @property
     def source(self) -> Source | None:
@@ -120,7 +120,7 @@ class DeclaredField(StrawberryField):
 
     @property
     def check(self) -> Check | None:
-        """What is checked once per selection, before the value is read."""
+        """What is called once for each place of the field in the operation, before its arguments are read."""
         return cast("Check | None", self.metadata.get("check"))
 
     @property
@@ -138,7 +138,7 @@ class DeclaredField(StrawberryField):
                 value = source[column.column(self.python_name)]
                 return value if value is None or column.convert is None else column.convert(value)
             case FromColumns() as columns:
-                return columns.of(source)
+                return columns.value(source)
             case FromParent(compute):
                 return compute(source)
             case FromLoader() as loader:
@@ -166,6 +166,18 @@ def row_source(type_: GraphQLNamedType) -> RowSource | None:
     return getattr(definition.origin, "row_source", None) if definition is not None else None
 
 
+def declaration_of(definition: GraphQLField) -> DeclaredField | None:
+    """The declaration of a field of the schema; None if it is an ordinary Strawberry field."""
+    declaration = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    return declaration if isinstance(declaration, DeclaredField) else None
+
+
+def check_of(definition: GraphQLField) -> Check | None:
+    """What must hold before a field is read."""
+    declaration = declaration_of(definition)
+    return declaration.check if declaration is not None else None
+
+
 def check_columns(schema: GraphQLSchema) -> None:
     """Raises ValueError if a declared field is read from a column that its type's rows don't have."""
     for type_ in schema.type_map.values():
@@ -173,9 +185,8 @@ def check_columns(schema: GraphQLSchema) -> None:
         if rows is None or not isinstance(type_, GraphQLObjectType):
             continue
         for name, definition in type_.fields.items():
-            declaration = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-            columns = declaration.columns if isinstance(declaration, DeclaredField) else ()
-            missing = set(columns) - rows.column_names
+            declaration = declaration_of(definition)
+            missing = set(declaration.columns if declaration else ()) - rows.column_names
             if missing:
                 raise ValueError(f"{type_.name}.{name}: its rows have no column {', '.join(sorted(missing))}")
 
@@ -206,5 +217,5 @@ def declared(
 def resolved(
     description: str, *, check: Check, subscription: bool = False
 ) -> Callable[[Callable[..., Any]], Any]:
-    """Decorate a resolver function: for what only code can say, such as mutations and subscriptions."""
+    """Decorate a resolver function, for mutations, subscriptions, and what else no source describes."""
     return DeclaredField(description=description, metadata={"check": check}, is_subscription=subscription)

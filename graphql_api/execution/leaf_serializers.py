@@ -1,13 +1,14 @@
-"""Scalars and enums: from a resolver's value to JSON.
+"""Scalars and enums: from columns of resolvers' values to JSON.
 
-Most values need nothing done: a text stays a text. Which classes a scalar leaves as they are is known for
-GraphQL's own scalars; a serializer says it of itself with `unchanged`. A column of such classes is its own
-result, which is told without looking at its values one by one. Others can be serialised as a column faster
-than one by one, which a serializer says with `at_once`.
+Most values need nothing done: a string stays a string. Which types a scalar passes through unchanged is
+known of GraphQL's own; a custom scalar's serializer declares them with `pass_through`. A column of such types
+is its own result, which `types_of` shows without looking at its values one by one. A serializer that is
+faster on many strings than on each declares that with `bulk`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import lru_cache
 from operator import attrgetter
 from types import NoneType
 from typing import Any, TypeVar
@@ -25,44 +26,45 @@ from graphql import (
 from graphql.execution import Executor
 from strawberry.schema.schema_converter import CustomGraphQLEnumType
 
-from graphql_api.execution.columns import Kinds, are_sound, are_texts, kinds_of
+from graphql_api.execution.columns import Column, Types, all_strings, has_error, types_of
 
 _VALUE = attrgetter("_value_")
-_UNCHANGED = {GraphQLString: Kinds({str}), GraphQLID: Kinds({str}), GraphQLBoolean: Kinds({bool})}
+_PASS_THROUGH = {GraphQLString: Types({str}), GraphQLID: Types({str}), GraphQLBoolean: Types({bool})}
 
-Convert = Callable[[Any], Any]
+ConvertColumn = Callable[[Any], Any]
+"""What is made of a column's value before it is serialized."""
 Serializer = TypeVar("Serializer", bound=Callable[..., Any])
 
 
-def unchanged(*classes: type) -> Callable[[Serializer], Serializer]:
-    """Decorate a scalar's serializer: values of these classes are returned as they are."""
+def pass_through(*types: type) -> Callable[[Serializer], Serializer]:
+    """Decorate a scalar's serializer: it returns values of these types unchanged."""
 
     def mark(serialize: Serializer) -> Serializer:
-        serialize.unchanged = Kinds(classes)  # type: ignore[attr-defined]
+        serialize.pass_through = Types(types)  # type: ignore[attr-defined]
         return serialize
 
     return mark
 
 
-def at_once(function: Callable[[Sequence[str]], Sequence[Any]]) -> Callable[[Serializer], Serializer]:
-    """Decorate a scalar's serializer: what `function` makes of many texts is what it makes of each."""
+def bulk(function: Callable[[Column], Column]) -> Callable[[Serializer], Serializer]:
+    """Decorate a scalar's serializer: `function` returns for a list of strings what it returns for each."""
 
     def mark(serialize: Serializer) -> Serializer:
-        serialize.at_once = function  # type: ignore[attr-defined]
+        serialize.bulk = function  # type: ignore[attr-defined]
         return serialize
 
     return mark
 
 
-class Leaf:
-    """A leaf type whose values need a look each: serialised by the type's own function."""
+class LeafSerializer:
+    """Serializes the values of a leaf type one by one, by the type's own function."""
 
-    def __init__(self, type_: GraphQLLeafType, convert: Convert | None, *, nullable: bool) -> None:
+    def __init__(self, type_: GraphQLLeafType, convert: ConvertColumn | None, *, nullable: bool) -> None:
         self.type = type_
         self.convert = convert
         self.nullable = nullable
 
-    def complete(self, value: Any) -> Any:
+    def serialize(self, value: Any) -> Any:
         """The JSON of a value that isn't null; None if it converts to null. Raises what the type raises."""
         if self.convert is not None:
             value = self.convert(value)
@@ -70,138 +72,124 @@ class Leaf:
                 return None
         return Executor.complete_leaf_value(self.type, value)
 
-    def complete_all(self, values: Sequence[Any]) -> Sequence[Any] | None:
-        """The JSON of a whole column, or None if some of it needs care."""
-        kinds = kinds_of(values)
-        return self.complete_kinds(values, kinds) if are_sound(kinds) else None
+    def serialize_column(self, values: Column) -> Column | None:
+        """The JSON of a whole column; None if it has an error, or a null where there must be none."""
+        types = types_of(values)
+        return None if has_error(types) else self.serialize_types(values, types)
 
-    def complete_kinds(self, values: Sequence[Any], kinds: Kinds) -> Sequence[Any] | None:
-        """The same for a column of these classes, none of which is an error."""
-        complete = self.complete
+    def serialize_types(self, values: Column, types: Types) -> Column | None:
+        """The JSON of a column of these types, none of which is an error; None as above."""
+        serialize = self.serialize
         try:
-            results = [None if value is None else complete(value) for value in values]
-        except Exception:  # noqa: BLE001 - found again by whoever takes care
+            results = [None if value is None else serialize(value) for value in values]
+        except Exception:  # noqa: BLE001 - raised again when each value is serialized by itself
             return None
         return results if self.nullable or None not in results else None
 
 
-class UnchangedLeaf(Leaf):
-    """A leaf type that leaves some classes as they are."""
+class PassThroughSerializer(LeafSerializer):
+    """A leaf type that passes some types through unchanged."""
 
-    def __init__(self, type_: GraphQLLeafType, kinds: Kinds, *, nullable: bool) -> None:
+    def __init__(self, type_: GraphQLLeafType, types: Types, *, nullable: bool) -> None:
         super().__init__(type_, None, nullable=nullable)
-        self.keeps_texts = str in kinds
-        self.kinds = kinds | {NoneType} if nullable else kinds
+        self.passes_strings = str in types
+        self.types = types | {NoneType} if nullable else types
 
-    def complete_all(self, values: Sequence[Any]) -> Sequence[Any] | None:
+    def serialize_column(self, values: Column) -> Column | None:
         """The column itself, most often."""
-        return values if self.keeps_texts and are_texts(values) else super().complete_all(values)
+        return values if self.passes_strings and all_strings(values) else super().serialize_column(values)
 
-    def complete_kinds(self, values: Sequence[Any], kinds: Kinds) -> Sequence[Any] | None:
-        """The column itself, if all its classes may stay."""
-        return values if kinds <= self.kinds else super().complete_kinds(values, kinds)
+    def serialize_types(self, values: Column, types: Types) -> Column | None:
+        """The column itself, if all its types are passed through."""
+        return values if types <= self.types else super().serialize_types(values, types)
 
 
-class TextLeaf(Leaf):
-    """A leaf type that serialises many texts at once."""
+class BulkSerializer(LeafSerializer):
+    """A leaf type that serializes many strings in one call."""
 
     def __init__(
-        self, type_: GraphQLLeafType, serialize: Callable[[Sequence[str]], Sequence[Any]], *, nullable: bool
+        self, type_: GraphQLLeafType, serialize_strings: Callable[[Column], Column], *, nullable: bool
     ) -> None:
         super().__init__(type_, None, nullable=nullable)
-        self.serialize = serialize
+        self.serialize_strings = serialize_strings
 
-    def complete_all(self, values: Sequence[Any]) -> Sequence[Any] | None:
-        """The texts serialised, nulls left in their places."""
+    def serialize_column(self, values: Column) -> Column | None:
+        """The strings serialized, with nulls left in their places."""
         try:
-            if are_texts(values):
-                return self.serialize(values)
-            if self.nullable and kinds_of(values) == {str, NoneType}:
-                texts = iter(self.serialize([value for value in values if value is not None]))
-                return [None if value is None else next(texts) for value in values]
-        except Exception:  # noqa: BLE001 - found again by whoever takes care
+            if all_strings(values):
+                return self.serialize_strings(values)
+            if self.nullable and types_of(values) == {str, NoneType}:
+                strings = iter(self.serialize_strings([value for value in values if value is not None]))
+                return [None if value is None else next(strings) for value in values]
+        except Exception:  # noqa: BLE001 - raised again when each value is serialized by itself
             return None
-        return super().complete_all(values)
+        return super().serialize_column(values)
 
 
-class IntLeaf(Leaf):
-    """Int: an integer of 32 bits stays as it is."""
+class IntSerializer(LeafSerializer):
+    """Int: an integer of 32 bits is passed through."""
 
-    def complete_kinds(self, values: Sequence[Any], kinds: Kinds) -> Sequence[Any] | None:
+    def serialize_types(self, values: Column, types: Types) -> Column | None:
         """The column itself, if all of it is in range."""
         numbers = values
-        if NoneType in kinds and self.nullable:
-            kinds -= {NoneType}
+        if NoneType in types and self.nullable:
+            types -= {NoneType}
             numbers = [value for value in values if value is not None]
-        if kinds == {int} and min(numbers) >= GRAPHQL_MIN_INT and max(numbers) <= GRAPHQL_MAX_INT:
+        if types == {int} and min(numbers) >= GRAPHQL_MIN_INT and max(numbers) <= GRAPHQL_MAX_INT:
             return values
-        return super().complete_kinds(values, kinds)
+        return super().serialize_types(values, types)
 
 
-class EnumLeaf(Leaf):
-    """An enum: its members' names, by their values."""
+class EnumSerializer(LeafSerializer):
+    """An enum: its members' names, looked up by their values."""
 
     def __init__(self, type_: CustomGraphQLEnumType, *, nullable: bool) -> None:
         super().__init__(type_, None, nullable=nullable)
-        self.kind = type_.wrapped_cls
+        self.enum = type_.wrapped_cls
         members: Iterable[Enum] = type_.wrapped_cls
-        self.names = {member.value: self.complete(member) for member in members}
+        self.names = {member.value: self.serialize(member) for member in members}
 
-    def complete_kinds(self, values: Sequence[Any], kinds: Kinds) -> Sequence[Any] | None:
+    def serialize_types(self, values: Column, types: Types) -> Column | None:
         """The names of a column of members."""
-        if kinds == {self.kind}:
+        if types == {self.enum}:
             # By value: looking a member up would call its __hash__, which is written in Python.
             return list(map(self.names.__getitem__, map(_VALUE, values)))
-        return super().complete_kinds(values, kinds)
+        return super().serialize_types(values, types)
 
 
-class WordLeaf(Leaf):
-    """A leaf type that a column's text is converted for: what was made of a text is remembered."""
+class VocabularySerializer(LeafSerializer):
+    """An enum over a column of free text: remembers what was made of a text, since a column has few words."""
 
-    def __init__(self, type_: GraphQLLeafType, convert: Convert | None, *, nullable: bool) -> None:
+    def __init__(self, type_: GraphQLLeafType, convert: ConvertColumn | None, *, nullable: bool) -> None:
         super().__init__(type_, convert, nullable=nullable)
-        self.words: dict[str, Any] = _Words(self.complete)
+        self.cached = lru_cache(maxsize=256)(self.serialize)
 
-    def complete_all(self, values: Sequence[Any]) -> Sequence[Any] | None:
+    def serialize_column(self, values: Column) -> Column | None:
         """What the texts of a column mean, which may be null."""
-        if are_texts(values):
+        if all_strings(values):
             try:
-                results = list(map(self.words.__getitem__, values))
-            except Exception:  # noqa: BLE001 - found again by whoever takes care
+                results = list(map(self.cached, values))
+            except Exception:  # noqa: BLE001 - raised again when each value is serialized by itself
                 return None
             return results if self.nullable or None not in results else None
-        return super().complete_all(values)
+        return super().serialize_column(values)
 
 
-class _Words(dict[str, Any]):
-    """As many as a vocabulary has; other programs may write any number of others."""
-
-    _LIMIT = 256
-
-    def __init__(self, complete: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._complete = complete
-
-    def __missing__(self, text: str) -> Any:
-        meaning = self._complete(text)
-        if len(self) < self._LIMIT:
-            self[text] = meaning
-        return meaning
-
-
-def leaf_of(type_: GraphQLLeafType, convert: Convert | None, *, nullable: bool) -> Leaf:
-    """How to complete a leaf type's values, after `convert` if there is one."""
+def leaf_serializer(
+    type_: GraphQLLeafType, convert: ConvertColumn | None, *, nullable: bool
+) -> LeafSerializer:
+    """What serializes a leaf type's values fastest, after `convert` if there is one."""
     if isinstance(type_, CustomGraphQLEnumType):
         if convert is not None:
-            return WordLeaf(type_, convert, nullable=nullable)
-        return EnumLeaf(type_, nullable=nullable)
+            return VocabularySerializer(type_, convert, nullable=nullable)
+        return EnumSerializer(type_, nullable=nullable)
     if convert is None and not isinstance(type_, GraphQLEnumType):
         if type_ is GraphQLInt:
-            return IntLeaf(type_, None, nullable=nullable)
-        kinds = _UNCHANGED.get(type_, getattr(type_.coerce_output_value, "unchanged", None))
-        if kinds:
-            return UnchangedLeaf(type_, kinds, nullable=nullable)
-        serialize = getattr(type_.coerce_output_value, "at_once", None)
-        if serialize:
-            return TextLeaf(type_, serialize, nullable=nullable)
-    return Leaf(type_, convert, nullable=nullable)
+            return IntSerializer(type_, None, nullable=nullable)
+        types = _PASS_THROUGH.get(type_, getattr(type_.coerce_output_value, "pass_through", None))
+        if types:
+            return PassThroughSerializer(type_, types, nullable=nullable)
+        serialize_strings = getattr(type_.coerce_output_value, "bulk", None)
+        if serialize_strings:
+            return BulkSerializer(type_, serialize_strings, nullable=nullable)
+    return LeafSerializer(type_, convert, nullable=nullable)

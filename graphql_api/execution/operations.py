@@ -1,40 +1,50 @@
-"""One operation from request to result, whatever carried the request here."""
+"""One operation from request to result, whatever transport brings the request: this package's front door.
+
+`prepare` finds the operation of a request, `execute` runs a query or a mutation, `subscribe` a subscription.
+"""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Hashable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from inspect import isawaitable
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, Protocol, cast
 
+import orjson
 import strawberry
-from graphql import (
-    ExecutionResult,
-    GraphQLError,
-    OperationDefinitionNode,
-    OperationType,
-    located_error,
-)
+from graphql import ExecutionResult, GraphQLError, OperationType, located_error
 from graphql.execution import create_source_event_stream
+from graphql.execution.values import VariableValues
 
-from graphql_api.execution.compiler import Plans
-from graphql_api.execution.costs import CostRules, Costs
-from graphql_api.execution.documents import Document, Documents, Guard, RequestError, Rules
-from graphql_api.execution.executor import Run
-from graphql_api.execution.fields import check_columns
-from graphql_api.execution.inputs import coerce_variables
-from graphql_api.execution.invocation import Invocation
-from graphql_api.execution.limits import LIMIT_EXCEEDED, LimitError, check_values
-from graphql_api.execution.persisted_documents import NoDocuments, PersistedDocuments, name_in
+from graphql_api.execution.analysis import RequestLimits
+from graphql_api.execution.compiler import Compiler
+from graphql_api.execution.costs import CostRules, check_rules
+from graphql_api.execution.documents import Documents, ParsedOperation
+from graphql_api.execution.errors import (
+    BAD_USER_INPUT,
+    LIMIT_EXCEEDED,
+    ArgumentError,
+    LimitError,
+    RequestError,
+)
+from graphql_api.execution.executor import Execution, OperationPlan
+from graphql_api.execution.fields import check_columns, check_of
+from graphql_api.execution.inputs import check_size
+from graphql_api.execution.persisted_documents import NoPersistedDocuments, PersistedDocuments, hash_in
 from graphql_api.execution.projection import OperationContext
 from graphql_api.execution.results import Progress, Result, Results
-from graphql_api.execution.root_authorization import refusals, root_fields
-from graphql_api.execution.subscriptions import MAX_SHARED_RESULTS, Rights, View, shelf_of
+from graphql_api.execution.stock_executor import Invocation
+
+MAX_SHARED_RESULTS: Final = 8
+"""Results kept with one event. Further subscribers have theirs computed for them alone."""
 
 Mask = Callable[[GraphQLError], GraphQLError]
-"""What a client may see of an error."""
+"""What a client may see of an error that a resolver raised."""
 NewContext = Callable[[], OperationContext]
 """Makes a context: one operation's, or one event's of a subscription."""
+ReadAccess = Callable[[], Hashable]
+"""All of a subscriber, as they are now, that results depend on: who are equal here may read the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,7 @@ class GraphQLRequest:
     """A request in the words of the GraphQL-over-HTTP specification."""
 
     query: str
-    """The document's text; empty where the extensions name it."""
+    """The document's text; empty where the extensions have its hash."""
     operation_name: str | None = None
     variables: Mapping[str, Any] | None = None
     extensions: Mapping[str, Any] | None = None
@@ -52,21 +62,39 @@ class GraphQLRequest:
 class Operation:
     """A request whose document is valid and whose operation is known."""
 
-    document: Document
-    definition: OperationDefinitionNode
+    parsed: ParsedOperation
     request: GraphQLRequest
     cost: int
     """The most it may cost, in points."""
 
     @property
-    def kind(self) -> OperationType:
+    def type(self) -> OperationType:
         """Query, mutation or subscription."""
-        return self.definition.operation
+        return self.parsed.definition.operation
+
+    @property
+    def text(self) -> str:
+        """The text of the document, which may have been sent before."""
+        location = self.parsed.definition.loc
+        return location.source.body if location else ""
 
     @property
     def root_fields(self) -> frozenset[str]:
-        """The names of the fields at its root, fragments included."""
-        return frozenset(field.name.value for field in root_fields(self.document, self.definition))
+        """The names of its root fields, fragments included."""
+        return frozenset(field.name.value for field in self.parsed.analysis.root_fields)
+
+
+_NO_VARIABLES = VariableValues({}, {})
+
+
+class SharedEvent(Protocol):
+    """An event that many subscribers get as the same object, with results that they share.
+
+    A list that is one stands for its items: events that are due at the same time.
+    """
+
+    rendered: dict[Any, Any]
+    """Results by operation, variables and read access; kept as long as the event."""
 
 
 class Operations:
@@ -77,85 +105,87 @@ class Operations:
         schema: strawberry.Schema,
         *,
         mask: Mask,
-        persisted: PersistedDocuments | None = None,
-        rules: Rules = (),
-        guard: Guard | None = None,
+        limits: RequestLimits | None = None,
         cost_rules: CostRules | None = None,
-        max_cost: int | None = None,
-        max_values: int | None = None,
-        max_characters: int = 15_000,
-        max_tokens: int = 2_000,
-        max_errors: int = 100,
-        suggestions: bool = True,
+        persisted: PersistedDocuments | None = None,
+        introspection: bool = True,
         engine: Literal["compiled", "stock"] = "compiled",
     ) -> None:
+        """Raises ValueError if the schema's declared fields or the cost rules don't fit the schema.
+
+        Without `introspection` clients can't ask for the schema, and errors don't suggest names of it.
+        """
         self._schema = schema._schema  # noqa: SLF001 - graphql-core's own, which Strawberry doesn't publish
         check_columns(self._schema)
+        check_rules(self._schema, cost_rules or {})
         self._mask = mask
-        self._persisted = NoDocuments() if persisted is None else persisted
-        self._costs = Costs(self._schema, cost_rules or {})
-        self.max_cost = max_cost
-        self._max_values = max_values
-        self._max_errors = max_errors
-        self._suggestions = suggestions
-        self.plans = Plans(self._schema) if engine == "compiled" else None
-        """What compiled operations run by; None where the stock executor runs them all."""
+        self._persisted = NoPersistedDocuments() if persisted is None else persisted
+        self._hide_suggestions = not introspection
+        self._compiler = Compiler(self._schema) if engine == "compiled" else None
+        self.limits = RequestLimits() if limits is None else limits
         self.documents = Documents(
-            self._schema,
-            rules=rules,
-            guard=guard,
-            max_characters=max_characters,
-            max_tokens=max_tokens,
-            max_errors=max_errors,
-            suggestions=suggestions,
+            self._schema, limits=self.limits, cost_rules=cost_rules, introspection=introspection
         )
+        self.compiled = 0
+        """Plans compiled so far."""
+        self.fallbacks: Counter[str] = Counter()
+        """Operations that the stock executor ran though compiling is on, by reason."""
 
     def prepare(self, request: GraphQLRequest) -> Operation:
-        """Find the operation that the request names. Raises RequestError."""
-        name = name_in(request.extensions)
-        text = self._persisted.find(request.query, name)
+        """Find the operation that a request names. Raises RequestError."""
+        text, hash_ = request.query, hash_in(request.extensions) if request.extensions else None
+        if hash_ is not None or not text or self._persisted.is_safelist:
+            text = self._persisted.find(text, hash_)
         document = self.documents.get(text)
-        if name is not None:
-            self._persisted.keep(name, text)
-        definition = document.operation(request.operation_name)
-        cost = self._costs.of(document, definition, request.variables)
-        excess = self._excess(cost, request.variables)
-        if excess is not None:
-            raise RequestError(LIMIT_EXCEEDED, [excess])
-        return Operation(document, definition, request, cost)
-
-    def _excess(self, cost: int, variables: Mapping[str, Any] | None) -> LimitError | None:
-        if self.max_cost is not None and cost > self.max_cost:
-            return LimitError("cost", self.max_cost, cost)
-        if self._max_values is not None and variables:
-            return check_values(variables, self._max_values)
-        return None
+        if hash_ is not None:
+            self._persisted.store(hash_, text)
+        parsed = document.operation(request.operation_name)
+        limits, definition = self.limits, parsed.definition
+        cost = parsed.analysis.cost.constant
+        if cost is None:
+            cost = parsed.analysis.cost.evaluate(request.variables or {})
+        if limits.cost is not None and cost > limits.cost:
+            raise RequestError(LIMIT_EXCEEDED, [LimitError("cost", limits.cost, cost, [definition])])
+        if limits.values is not None and request.variables:
+            check_size(request.variables, limits.values, definition)
+        return Operation(parsed, request, cost)
 
     async def execute(self, operation: Operation, context: OperationContext) -> Result:
-        """Run a query or a mutation. What a resolver raises is in the result, masked."""
-        invocation = self._invoke(operation, context)
+        """Run a query or a mutation. Errors that resolvers raise are in the result, masked."""
+        invocation = self._invocation(operation, context)
         if isinstance(invocation, Result):
             return invocation
         return await self._run(invocation)
 
-    def refuse(self, operation: Operation, context: OperationContext) -> Result | None:
-        """Why the context's viewer may not ask for the operation's root fields; None if they may."""
-        errors = refusals(self._schema, operation.document, operation.definition, context)
+    def check_root_fields(self, operation: Operation, context: OperationContext) -> Result | None:
+        """A refusal, if the context's viewer may not ask for the operation's root fields; else None."""
+        root = self._schema.get_root_type(operation.type)
+        errors = []
+        for node in operation.parsed.analysis.root_fields:
+            field = root.fields.get(node.name.value) if root is not None else None
+            check = check_of(field) if field is not None else None
+            if check is None:
+                continue
+            try:
+                check(context)
+            except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
+                key = node.alias or node.name
+                errors.append(located_error(error, [node], [key.value]))
         return self._refusal(errors) if errors else None
 
     async def subscribe(
-        self, operation: Operation, new_context: NewContext, rights: Rights | None = None
+        self, operation: Operation, new_context: NewContext, read_access: ReadAccess | None = None
     ) -> AsyncGenerator[Results, None]:
-        """Run a subscription: a result for each event, each with a context of its own; together if due so.
+        """Run a subscription: a result for each event, each with a context of its own.
 
-        Subscribers of equal `rights` share the results of events that are `Shareable`.
-        Of a source's `Progress` there is no result, but an empty list that knows it.
-        A result that wasn't executed is the last one: the subscription was refused, or its source failed.
-        Close the generator to end the subscription.
+        Events that are due at the same time have their results yielded together. Subscribers of equal
+        `read_access` share the results of a `SharedEvent`. For a source's `Progress`, an empty list is
+        yielded that has it. A result that wasn't executed is the last one: the subscription was refused, or
+        its source failed. Close the generator to end the subscription.
         """
         context = new_context()
-        refusal = self.refuse(operation, context)
-        invocation = refusal or self._invoke(operation, context)
+        refusal = self.check_root_fields(operation, context)
+        invocation = refusal or self._invocation(operation, context)
         if isinstance(invocation, Result):
             yield Results([invocation])
             return
@@ -165,72 +195,64 @@ class Operations:
         if isinstance(source, ExecutionResult):
             yield Results([self._refusal(source.errors or ())])
             return
-        view = View(operation.document, operation.definition, operation.request.variables, rights)
+        shared_by = _result_key(operation)
         try:
             async with aclosing(cast("AsyncGenerator[Any, None]", source)) as events:
                 async for event in events:
-                    yield await self._answers(event, view.key(), invocation, new_context)
+                    if isinstance(event, Progress):
+                        yield Results(progress=event)
+                        continue
+                    key = None if read_access is None else (shared_by, read_access())
+                    yield await self._results(event, key, invocation, new_context)
         except Exception as error:  # noqa: BLE001 - whatever ended the source, the subscriber is told
-            yield Results([self._refusal([located_error(error)])])
+            node = operation.parsed.analysis.root_fields[0]
+            field = (node.alias or node.name).value
+            yield Results([self._refusal([located_error(error, [node], [field])])])
 
-    async def _answers(
+    async def _results(
         self, due: Any, key: Hashable | None, invocation: Invocation, new_context: NewContext
     ) -> Results:
-        if isinstance(due, Progress):
-            return Results(progress=due)
-        shelf = shelf_of(due) if isinstance(due, list) else None
-        if shelf is None:
-            return Results([await self._answer(due, key, invocation, new_context)])
-        results: Results | None = shelf.get(key)
+        """The results of an event, or of the events in a list of them that is shared."""
+        shared = _shared_results(due) if isinstance(due, list) else None
+        if shared is None:
+            return Results([await self._result(due, key, invocation, new_context)])
+        results: Results | None = shared.get(key)
         if results is None:
-            results = Results([await self._answer(event, key, invocation, new_context) for event in due])
-            if (
-                key is not None
-                and not any(result.errors for result in results)
-                and len(shelf) < MAX_SHARED_RESULTS
-            ):
-                shelf[key] = results
+            results = Results([await self._result(event, key, invocation, new_context) for event in due])
+            if key is not None and not any(result.errors for result in results):
+                _share(shared, key, results)
         return results
 
-    async def _answer(
+    async def _result(
         self, event: Any, key: Hashable | None, invocation: Invocation, new_context: NewContext
     ) -> Result:
-        shelf = shelf_of(event)
-        if shelf is not None and (known := shelf.get(key)) is not None:
+        shared = _shared_results(event)
+        if shared is not None and (known := shared.get(key)) is not None:
             return cast("Result", known)
         result = await self._run(replace(invocation, root_value=event, context=new_context()))
-        if shelf is not None and key is not None and not result.errors and len(shelf) < MAX_SHARED_RESULTS:
+        if shared is not None and key is not None and not result.errors:
             # As bytes: the data itself would hold more than they do.
-            result = shelf[key] = Result.rendered(result.render())
+            result = Result.rendered(result.render())
+            _share(shared, key, result)
         return result
 
-    def _invoke(self, operation: Operation, context: OperationContext) -> Invocation | Result:
-        variables = coerce_variables(
-            self._schema,
-            operation.document.variables,
-            operation.definition,
-            operation.request.variables,
-            hide_suggestions=not self._suggestions,
-        )
-        if isinstance(variables, list):
-            return Result(errors=RequestError("BAD_USER_INPUT", variables).errors, executed=False)
-        return Invocation(
-            self._schema,
-            operation.document,
-            operation.definition,
-            variables,
-            context,
-            hide_suggestions=not self._suggestions,
-        )
+    def _invocation(self, operation: Operation, context: OperationContext) -> Invocation | Result:
+        parsed, variables = operation.parsed, _NO_VARIABLES
+        if parsed.definition.variable_definitions:
+            coerced = parsed.variables.coerce(operation.request.variables or {})
+            if isinstance(coerced, list):
+                return Result(errors=RequestError(BAD_USER_INPUT, coerced).errors, executed=False)
+            variables = coerced
+        return Invocation(self._schema, parsed, variables, context, hide_suggestions=self._hide_suggestions)
 
     async def _run(self, invocation: Invocation) -> Result:
-        plan = self.plans.get(invocation) if self.plans is not None else None
+        plan = self._plan(invocation)
         try:
-            if plan is not None:
-                invocation.context.projection = plan.projection
-                result = await Run(plan, invocation).execute()
+            if plan is None:
+                result = await invocation.stock_executor().run()
             else:
-                result = await _execute_stock(invocation)
+                invocation.context.projection = plan.projection
+                result = await Execution(plan, invocation).run()
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -240,15 +262,55 @@ class Operations:
             raise RuntimeError("a resolver was cancelled") from error
         return Result(result.data, self._masked(result.errors) if result.errors else ())
 
+    def _plan(self, invocation: Invocation) -> OperationPlan | None:
+        """The plan to run, compiled if it isn't cached; None if the stock executor has to run it."""
+        if self._compiler is None:
+            return None
+        parsed = invocation.operation
+        analysis, reason = parsed.analysis, parsed.analysis.stock_reason
+        if reason is None:
+            values = invocation.variables.coerced
+            outcome = tuple(values.get(name) for name in analysis.conditions)
+            plan: OperationPlan | None = parsed.plans.get(outcome)
+            if plan is not None:
+                return plan
+            if all(isinstance(value, bool) for value in outcome):
+                conditions = {
+                    name: bool(value) for name, value in zip(analysis.conditions, outcome, strict=True)
+                }
+                try:
+                    plan = self._compiler.compile(parsed.definition, parsed.fragments, conditions)
+                except RecursionError:
+                    reason = "depth"
+                else:
+                    self.compiled += 1
+                    parsed.plans[outcome] = plan
+                    return plan
+            else:
+                reason = "condition"
+        self.fallbacks[reason] += 1
+        return None
+
     def _refusal(self, errors: Sequence[GraphQLError]) -> Result:
         return Result(errors=self._masked(errors), executed=False)
 
     def _masked(self, errors: Sequence[GraphQLError]) -> list[GraphQLError]:
-        return [self._mask(error) for error in errors[: self._max_errors]]
+        return [self._mask(ArgumentError.of(error)) for error in errors[: self.limits.errors]]
 
 
-async def _execute_stock(invocation: Invocation) -> ExecutionResult:
-    result = invocation.stock_executor().execute_operation()
-    if isawaitable(result):
-        result = await result
-    return cast("ExecutionResult", result)
+def _result_key(operation: Operation) -> Hashable:
+    """Equal for subscribers whose results differ in nothing but what they may read."""
+    given = operation.request.variables or {}
+    names = operation.parsed.analysis.result_variables
+    values = {name: given[name] for name in names if name in given}
+    return operation.parsed, orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
+
+
+def _shared_results(event: Any) -> dict[Any, Any] | None:
+    """The results that subscribers share of an event, if it is a SharedEvent."""
+    return getattr(event, "rendered", None)
+
+
+def _share(results: dict[Any, Any], key: Hashable, value: Any) -> None:
+    if len(results) < MAX_SHARED_RESULTS:
+        results[key] = value

@@ -1,16 +1,21 @@
-"""Documents that clients name by their hash."""
+"""Documents that clients name by their hash, in Apollo's protocol: automatic ones, or a registered set only.
+
+A request has `extensions.persistedQuery`, {version: 1, sha256Hash}, with or without the text beside it. A
+registered set is on disk as a JSON file, an object from SHA-256 to text as code generators write it; or as a
+folder of .graphql files, one document each, whatever their names.
+"""
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from cachetools import LRUCache
 from graphql import GraphQLError
 
-from graphql_api.execution.documents import RequestError
+from graphql_api.execution.errors import RequestError
 
 _VERSION: Final = 1
 _DIGITS: Final = 64
@@ -24,18 +29,21 @@ def hash_of(text: str) -> str:
 class PersistedDocuments(ABC):
     """Finds the text of a request."""
 
+    is_safelist = False
+    """Whether no document is run but those that are kept here."""
+
     @abstractmethod
-    def find(self, text: str, name: str | None) -> str:
-        """The document's text, given that, or its name, or both. Raises RequestError."""
+    def find(self, text: str, hash_: str | None) -> str:
+        """The document's text, given that (it may be empty), or its hash, or both. Raises RequestError."""
 
-    def keep(self, name: str, text: str) -> None:  # noqa: B027 - not all learn
-        """Remember a text that was given with its name and has turned out to be valid."""
+    def store(self, hash_: str, text: str) -> None:  # noqa: B027 - not all learn
+        """Keep a valid document that was sent with its hash."""
 
 
-class NoDocuments(PersistedDocuments):
-    """None: each request has to bring its own."""
+class NoPersistedDocuments(PersistedDocuments):
+    """Keeps none: each request has to send its document."""
 
-    def find(self, text: str, name: str | None) -> str:
+    def find(self, text: str, hash_: str | None) -> str:
         """The text given."""
         if not text:
             raise _refusal("PERSISTED_QUERY_NOT_SUPPORTED", "PersistedQueryNotSupported")
@@ -43,81 +51,79 @@ class NoDocuments(PersistedDocuments):
 
 
 class AutomaticDocuments(PersistedDocuments):
-    """Those that clients have sent before, the least recently used first to go.
+    """Keeps those that clients have sent with their hash; the least recently used goes first.
 
     The bound is on characters, and each process has its own: a client that names a document which isn't
     there sends it again.
     """
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._texts: OrderedDict[str, str] = OrderedDict()
-        self._characters = 0
+        self._texts: LRUCache[str, str] = LRUCache(capacity, getsizeof=len)
 
     def __len__(self) -> int:
         return len(self._texts)
 
-    def find(self, text: str, name: str | None) -> str:
-        """The text given, or the one kept under its name."""
+    def find(self, text: str, hash_: str | None) -> str:
+        """The text given, or the one kept under its hash."""
         if text:
-            if name is not None and name != hash_of(text):
+            if hash_ is not None and hash_ != hash_of(text):
                 raise _refusal("PERSISTED_QUERY_HASH_MISMATCH", "provided sha does not match query")
             return text
-        kept = None if name is None else self._texts.get(name)
-        if name is None or kept is None:
+        kept = None if hash_ is None else self._texts.get(hash_)
+        if kept is None:
             # Clients look for this sentence, or for the code.
             raise _refusal("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")
-        self._texts.move_to_end(name)
         return kept
 
-    def keep(self, name: str, text: str) -> None:
-        """Remember a text, and forget others if there is no room for all."""
-        if name in self._texts:
-            return
-        self._texts[name] = text
-        self._characters += len(text)
-        while self._characters > self._capacity:
-            _, forgotten = self._texts.popitem(last=False)
-            self._characters -= len(forgotten)
+    def store(self, hash_: str, text: str) -> None:
+        """Keep a text, and drop others if there is no room for all."""
+        if len(text) <= self._texts.maxsize:
+            self._texts[hash_] = text
 
 
 class TrustedDocuments(PersistedDocuments):
-    """A registered set. Nothing else is run, whether it comes by name or as a text."""
+    """A registered set. Nothing else is run, whether it comes by hash or as a text."""
+
+    is_safelist = True
 
     def __init__(self, texts: Mapping[str, str]) -> None:
+        """`texts` are the documents by their hashes."""
         self._texts = dict(texts)
         self._known = frozenset(texts.values())
 
     def __len__(self) -> int:
         return len(self._texts)
 
-    def find(self, text: str, name: str | None) -> str:
+    def find(self, text: str, hash_: str | None) -> str:
         """The registered text."""
         if text:
             if text not in self._known:
                 raise _refusal("QUERY_NOT_IN_SAFELIST", "the document isn't one of those registered here")
             return text
-        kept = None if name is None else self._texts.get(name)
+        kept = None if hash_ is None else self._texts.get(hash_)
         if kept is None:
             raise _refusal("PERSISTED_QUERY_NOT_FOUND", "PersistedQueryNotFound")
         return kept
 
 
-def name_in(extensions: Mapping[str, Any] | None) -> str | None:
-    """The name that a request has for its document, if it has one. Raises RequestError."""
-    given = (extensions or {}).get("persistedQuery")
+def hash_in(extensions: Mapping[str, Any]) -> str | None:
+    """The hash by which a request's extensions name its document, if they do. Raises RequestError."""
+    given = extensions.get("persistedQuery")
     if given is None:
         return None
     if not isinstance(given, dict) or given.get("version") != _VERSION:
         raise _refusal("BAD_REQUEST", f"extensions.persistedQuery: must have version {_VERSION}")
-    name = given.get("sha256Hash")
-    if not isinstance(name, str) or len(name) != _DIGITS:
+    hash_ = given.get("sha256Hash")
+    if not isinstance(hash_, str) or len(hash_) != _DIGITS:
         raise _refusal("BAD_REQUEST", "extensions.persistedQuery.sha256Hash: must have 64 hexadecimal digits")
-    return name.lower()
+    return hash_.lower()
 
 
 def _refusal(code: str, message: str) -> RequestError:
     return RequestError(code, [GraphQLError(message)])
+
+
+# A registered set on disk
 
 
 class ManifestError(Exception):
@@ -125,7 +131,7 @@ class ManifestError(Exception):
 
 
 def load_manifest(path: Path) -> dict[str, str]:
-    """The texts by their hashes. Raises ManifestError."""
+    """The documents of a registered set by their hashes. Raises ManifestError."""
     try:
         if path.is_dir():
             texts = [file.read_bytes().decode() for file in sorted(path.glob("*.graphql"))]
@@ -138,22 +144,22 @@ def load_manifest(path: Path) -> dict[str, str]:
 
 
 def add_to_manifest(path: Path, texts: Iterable[str]) -> None:
-    """Write texts to the set, which keeps those it has. A name that ends in .json is a file's."""
-    named = {hash_of(text): text for text in texts}
+    """Add documents to a registered set, which keeps those it has. A path that ends in .json is a file's."""
+    by_hash = {hash_of(text): text for text in texts}
     if path.suffix == ".json":
         known = load_manifest(path) if path.exists() else {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(orjson.dumps(known | named, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+        path.write_bytes(orjson.dumps(known | by_hash, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
         return
     path.mkdir(parents=True, exist_ok=True)
-    for name, text in named.items():
-        (path / f"{name}.graphql").write_bytes(text.encode())
+    for hash_, text in by_hash.items():
+        (path / f"{hash_}.graphql").write_bytes(text.encode())
 
 
 def _checked(path: Path, content: object) -> dict[str, str]:
     if not isinstance(content, Mapping) or not all(isinstance(text, str) for text in content.values()):
         raise ManifestError(f"{path}: must be an object from SHA-256 to text")
-    for name, text in content.items():
-        if name != hash_of(text):
-            raise ManifestError(f"{path}: {name} is not the SHA-256 of its text")
+    for hash_, text in content.items():
+        if hash_ != hash_of(text):
+            raise ManifestError(f"{path}: {hash_} is not the SHA-256 of its text")
     return dict(content)

@@ -1,4 +1,4 @@
-"""What operations come to, on its way to a transport."""
+"""The results of operations, as transports get them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from graphql import GraphQLError
 
 @dataclass(slots=True)
 class Result:
-    """What an operation, or one event of a subscription, came to."""
+    """The result of an operation, or of one event of a subscription."""
 
     data: Any = None
     """A dict, or JSON that is rendered already (orjson.Fragment)."""
@@ -22,7 +22,7 @@ class Result:
 
     @classmethod
     def rendered(cls, response: bytes) -> "Result":
-        """A response that was rendered before."""
+        """A result whose response was rendered before."""
         return cls(_rendered=response)
 
     def render(self) -> bytes:
@@ -43,7 +43,7 @@ class Result:
 class Progress:
     """Yielded by a subscription's source in place of an event, while there is none: how far it has come.
 
-    It is no result, and no part of GraphQL. Transports tell their clients beside the results, in order.
+    It is no result, and no part of GraphQL. Transports send it to their clients between the results.
     """
 
     cursor: str

@@ -169,7 +169,7 @@ class Gateway:
 
     def check_permission(self, operation: Operation, viewer: Viewer, client: str) -> Result | None:
         """Returns the errors of a viewer who may not run an operation (any more); None if they may."""
-        return self._operations.refuse(operation, self._make_context(viewer, client=client))
+        return self._operations.check_root_fields(operation, self._make_context(viewer, client=client))
 
     async def find_operation(self, request: GraphQLRequest, client: str) -> Operation:
         """Returns the operation that a request names, its document parsed and validated.
@@ -177,7 +177,7 @@ class Gateway:
         A document that is new to the process costs the client's address a point for each character. Raises
         HTTPError (429) if the address has too few left, and RequestError.
         """
-        if request.query and not self._operations.documents.knows(request.query):
+        if request.query and request.query not in self._operations.documents:
             await self._take_points(len(request.query), ANONYMOUS, client)
         return self._operations.prepare(request)
 
@@ -191,7 +191,7 @@ class Gateway:
         hung up. A mutation that has begun runs to its end all the same.
         """
         remaining = await self._take_points(operation.cost, viewer, client)
-        if operation.kind is not OperationType.MUTATION:
+        if operation.type is not OperationType.MUTATION:
             result = await self._execute(operation, viewer, client, receive)
         else:
             result = await asyncio.shield(self._background.start(self._mutate(operation, viewer, client)))
@@ -260,8 +260,8 @@ class Gateway:
 
     def _cost(self, operation: Operation, remaining: int | None) -> dict[str, int]:
         cost = {"requested": operation.cost}
-        if self._operations.max_cost is not None:
-            cost["maximum"] = self._operations.max_cost
+        if self._operations.limits.cost is not None:
+            cost["maximum"] = self._operations.limits.cost
         return cost if remaining is None else {**cost, "remaining": remaining}
 
 

@@ -201,9 +201,7 @@ def find_key(operation: Operation) -> str | None:
 
 def digest_of(operation: Operation) -> bytes:
     """Returns the SHA-256 of a request: its document, operation name and variables."""
-    location = operation.document.ast.loc
-    text = location.source.body if location else ""
-    request = operation.request
+    text, request = operation.text, operation.request
     return sha256(
         orjson.dumps([text, request.operation_name, request.variables], option=orjson.OPT_SORT_KEYS)
     ).digest()

@@ -151,15 +151,13 @@ class DocumentCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yields the numbers as they are now."""
-        documents, plans = self._operations.documents, self._operations.plans
+        operations, documents = self._operations, self._operations.documents
         yield CounterMetricFamily("graphql_document_cache_hits", "Documents found.", documents.hits)
         yield CounterMetricFamily("graphql_document_cache_misses", "Documents read.", documents.misses)
-        if plans is None:
-            return
-        yield CounterMetricFamily("graphql_plans_compiled", "Plans compiled.", plans.compiled)
+        yield CounterMetricFamily("graphql_plans_compiled", "Plans compiled.", operations.compiled)
         fallbacks = CounterMetricFamily(
             "graphql_engine_fallbacks", "Operations run by graphql-core's executor.", labels=["reason"]
         )
-        for reason, times in plans.fallbacks.items():
+        for reason, times in operations.fallbacks.items():
             fallbacks.add_metric([reason], times)
         yield fallbacks

@@ -11,7 +11,7 @@ import orjson
 import strawberry
 from strawberry.types.scalar import ScalarDefinition
 
-from graphql_api.execution.leaf_serializers import at_once, unchanged
+from graphql_api.execution.leaf_serializers import bulk, pass_through
 from graphql_api.postgres.type_codecs import rfc3339, rfc3339_all
 from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.stored_json import MAX_DEPTH, MAX_NUMBER_LENGTH, REDACTED, TOO_DEEP, client_json
@@ -45,7 +45,7 @@ def parse_decimal(value: Any) -> Decimal:
     raise ValueError('Decimal must be a string in plain notation, such as "1250.50"')
 
 
-@unchanged(str)
+@pass_through(str)
 def serialize_decimal(value: Any) -> str:
     """Plain notation, whatever the magnitude: "0.00000000", never "0E-8"."""
     return value if isinstance(value, str) else format(value, "f")
@@ -89,7 +89,7 @@ def _is_last_minute_of_month(moment: datetime) -> bool:
     return (moment.day, moment.hour, moment.minute) == (days, 23, 59)
 
 
-@at_once(rfc3339_all)
+@bulk(rfc3339_all)
 def serialize_datetime(value: Any) -> str:
     """RFC 3339 in UTC with microseconds and a final Z."""
     if isinstance(value, str):

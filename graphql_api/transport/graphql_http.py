@@ -17,7 +17,7 @@ from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
 from graphql_api.dev import graphiql
-from graphql_api.execution.documents import RequestError
+from graphql_api.execution.errors import RequestError
 from graphql_api.execution.operations import GraphQLRequest, Operation
 from graphql_api.execution.results import Result
 from graphql_api.gateway import errors
@@ -151,7 +151,7 @@ class GraphQLEndpoint:
             operation = await self._gateway.find_operation(request, client)
         except RequestError as error:
             return errors.error_result(*error.errors)
-        if method == "GET" and operation.kind is OperationType.MUTATION:
+        if method == "GET" and operation.type is OperationType.MUTATION:
             # Anyone may repeat, prefetch or cache a GET.
             raise _method_not_allowed("mutations aren't accepted by GET", "POST")
         return operation
@@ -161,14 +161,14 @@ class GraphQLEndpoint:
     ) -> tuple[str, Result]:
         if isinstance(operation, Result):
             return "unknown", operation
-        if operation.kind is OperationType.SUBSCRIPTION:
+        if operation.type is OperationType.SUBSCRIPTION:
             raise HTTPError(
                 HTTPStatus.BAD_REQUEST,
                 "SUBSCRIPTION_NOT_SUPPORTED",
                 "subscriptions need a WebSocket (graphql-transport-ws) or Accept: text/event-stream",
             )
         result = await self._gateway.run_operation(operation, viewer, client, receive)
-        return operation.kind.value, result
+        return operation.type.value, result
 
     async def _refuse(self, error: HTTPError, media: Media, send: Send, started: float) -> None:
         media = Media.RESPONSE if media is Media.RESPONSE else Media.JSON

@@ -17,10 +17,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from graphql_api.execution.documents import RequestError
-from graphql_api.execution.operations import GraphQLRequest, Operation
+from graphql_api.execution.errors import RequestError
+from graphql_api.execution.operations import MAX_SHARED_RESULTS, GraphQLRequest, Operation
 from graphql_api.execution.results import Result, Results
-from graphql_api.execution.subscriptions import MAX_SHARED_RESULTS
 from graphql_api.gateway.errors import HTTPError, error_result, masked_result, unavailable
 from graphql_api.gateway.gateway import Gateway
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
@@ -246,7 +245,7 @@ class GraphQLSocket:
     async def _run_operation(self, identifier: str, request: GraphQLRequest) -> None:
         try:
             operation = await self._gateway.find_operation(request, self._client)
-            if operation.kind is OperationType.SUBSCRIPTION:
+            if operation.type is OperationType.SUBSCRIPTION:
                 await self._run_subscription(identifier, operation)
             else:
                 await self._run_once(identifier, operation)
@@ -262,7 +261,7 @@ class GraphQLSocket:
     async def _run_once(self, identifier: str, operation: Operation) -> None:
         started = perf_counter()
         result = await self._gateway.run_operation(operation, self._viewer, self._client)
-        self._gateway.metrics.observe("websocket", operation.kind.value, perf_counter() - started, result)
+        self._gateway.metrics.observe("websocket", operation.type.value, perf_counter() - started, result)
         if result.executed:
             await self._send_next(identifier, Results([result]))
             await self._send_message({"id": identifier, "type": "complete"})

@@ -94,10 +94,10 @@ class EventStream:
         if isinstance(operation, Result):
             yield Results([operation])
             return
-        if operation.kind is not OperationType.SUBSCRIPTION:
+        if operation.type is not OperationType.SUBSCRIPTION:
             started = perf_counter()
             result = await self._gateway.run_operation(operation, self._viewer, self._client)
-            metrics.observe("sse", operation.kind.value, perf_counter() - started, result)
+            metrics.observe("sse", operation.type.value, perf_counter() - started, result)
             yield Results([result])
             return
         subscription = await self._gateway.open_subscription(operation, lambda: self._viewer, self._client)
@@ -126,7 +126,7 @@ class EventStream:
                 streaming.cancel()
                 await self._send_next(error.result)
                 raise StreamEnded from None
-            if not isinstance(operation, Operation) or operation.kind is not OperationType.SUBSCRIPTION:
+            if not isinstance(operation, Operation) or operation.type is not OperationType.SUBSCRIPTION:
                 continue
             denial = self._gateway.check_permission(operation, self._viewer, self._client)
             if denial is not None:

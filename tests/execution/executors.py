@@ -12,10 +12,11 @@ from graphql import GraphQLError
 from graphql.execution.executor import CollectedErrors
 from graphql.pyutils import Path
 
-from graphql_api.execution.documents import RequestError
-from graphql_api.execution.invocation import Invocation
+from graphql_api.execution.analysis import RequestLimits
+from graphql_api.execution.errors import ArgumentError, RequestError
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.results import Result
+from graphql_api.execution.stock_executor import Invocation
 from tests.execution.documents import Request
 
 MakeContext = Callable[[], Any]
@@ -42,9 +43,9 @@ class Executors:
     """Runs one request by both. They share the documents, so each is parsed and validated once."""
 
     def __init__(self, schema: strawberry.Schema) -> None:
-        options: dict[str, Any] = {"mask": untouched, "max_errors": 10_000, "max_tokens": 10_000}
-        self.stock = Operations(schema, engine="stock", **options)
-        self.compiled = Operations(schema, engine="compiled", **options)
+        limits = RequestLimits(errors=10_000, tokens=10_000)
+        self.stock = Operations(schema, mask=untouched, limits=limits, engine="stock")
+        self.compiled = Operations(schema, mask=untouched, limits=limits, engine="compiled")
         self.compiled.documents = self.stock.documents
 
     async def run(self, operations: Operations, request: Request, context: Any) -> Result:
@@ -64,7 +65,7 @@ class Executors:
     async def every_error(self, request: Request, context: Any) -> set[bytes]:
         """All there is to be told: the stock executor's errors where none of them nulls a parent."""
         operation = self.stock.prepare(GraphQLRequest(request.query, None, request.variables))
-        invocation = self.stock._invoke(operation, context)
+        invocation = self.stock._invocation(operation, context)
         assert isinstance(invocation, Invocation)
         executor = invocation.stock_executor()
         executor.error_propagation = False
@@ -74,7 +75,7 @@ class Executors:
             await result
         while executor.background_futures:
             await asyncio.wait(executor.background_futures)
-        return set(told(executor.collected_errors.errors))
+        return set(told([ArgumentError.of(error) for error in executor.collected_errors.errors]))
 
 
 def assert_same(stock: Result, compiled: Result) -> None:

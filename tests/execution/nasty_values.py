@@ -15,7 +15,7 @@ from zlib import crc32
 import strawberry
 
 from graphql_api.execution.columns import Rows
-from graphql_api.execution.leaf_serializers import unchanged
+from graphql_api.execution.leaf_serializers import pass_through
 from tests.execution.contexts import BareContext
 
 
@@ -95,7 +95,7 @@ def read_kind(text: str) -> Kind | None:
 Money = NewType("Money", str)
 
 
-@unchanged(str)
+@pass_through(str)
 def serialize_money(value: Any) -> str:
     return value if isinstance(value, str) else f"{value:.2f}"
 

@@ -104,8 +104,8 @@ async def test_who_may_not_subscribe_any_more_gets_no_further_event(operations: 
 async def test_why_an_operation_is_refused_can_be_told_at_any_time(operations: Operations) -> None:
     query = "query { mine: computed ...more } fragment more on Query { loaded __typename }"
     operation = operations.prepare(GraphQLRequest(query))
-    refusal = operations.refuse(operation, Rights(allowed=False))
+    refusal = operations.check_root_fields(operation, Rights(allowed=False))
 
-    assert operations.refuse(operation, Rights(allowed=True)) is None
+    assert operations.check_root_fields(operation, Rights(allowed=True)) is None
     assert refusal is not None
     assert sorted(str(error.path) for error in refusal.errors) == ["['loaded']", "['mine']"]

@@ -5,7 +5,6 @@ import strawberry
 
 from graphql_api.execution.compiler import Compiler
 from graphql_api.execution.documents import Documents
-from graphql_api.execution.inputs import Inputs
 
 
 @strawberry.type
@@ -19,8 +18,8 @@ SCHEMA = strawberry.Schema(Query)._schema
 
 
 def test_nothing_of_a_plan_is_kept_once_it_is_gone() -> None:
-    document = Documents(SCHEMA).get("{ a_name_that_the_client_chose: number }")
-    plan = Compiler(SCHEMA, Inputs(SCHEMA), document.operation(None), document.fragments, {}).compile()
+    operation = Documents(SCHEMA).get("{ a_name_that_the_client_chose: number }").operation(None)
+    plan = Compiler(SCHEMA).compile(operation.definition, operation.fragments, {})
     assembles = weakref.ref(plan.root.assemble)
     del plan
     gc.collect()

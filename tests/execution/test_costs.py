@@ -3,9 +3,8 @@ from typing import Any
 import pytest
 from graphql import build_schema
 
-from graphql_api.execution.costs import MAX_REMEMBERED, CostRule, Costs
+from graphql_api.execution.costs import MAX_SUMS, CostRule, check_rules
 from graphql_api.execution.documents import Documents
-from graphql_api.execution.operations import GraphQLRequest
 
 SCHEMA = build_schema("""
     type Query {
@@ -45,13 +44,13 @@ COST_RULES = {
 
 class Shop:
     def __init__(self) -> None:
-        self.documents = Documents(SCHEMA)
-        self.costs = Costs(SCHEMA, COST_RULES)
+        self.documents = Documents(SCHEMA, cost_rules=COST_RULES)
 
-    def cost(self, text: str, **variables: Any) -> int:
-        request = GraphQLRequest(text, None, variables)
-        document = self.documents.get(text)
-        return self.costs.of(document, document.operation(None), request.variables)
+    def cost(self, text: str, name: str | None = None, **variables: Any) -> int:
+        formula = self.documents.get(text).operation(name).analysis.cost
+        cost = formula.evaluate(variables)
+        assert formula.constant in (None, cost)
+        return cost
 
 
 @pytest.fixture
@@ -157,11 +156,37 @@ def test_fragments_that_double_are_added_up_once_each(shop: Shop) -> None:
 
 
 def test_each_operation_has_its_own_cost(shop: Shop) -> None:
-    document = shop.documents.get("query A { me { id } } query B { users(first: 7) { nodes { id } } }")
-    assert [shop.costs.of(document, document.operation(name), None) for name in "AB"] == [1, 8]
+    text = "query A { me { id } } query B { users(first: 7) { nodes { id } } }"
+    assert [shop.cost(text, name) for name in "AB"] == [1, 8]
 
 
 def test_only_so_many_sums_are_remembered(shop: Shop) -> None:
     text = "query ($n: Int) { users(first: $n) { nodes { id } } }"
     assert [shop.cost(text, n=n) for n in range(101)] == list(range(1, 102))
-    assert len(shop.documents.get(text).costs[None].known) <= MAX_REMEMBERED
+    assert len(shop.documents.get(text).operation(None).analysis.cost._sums) <= MAX_SUMS
+
+
+def test_a_cost_that_no_variable_changes_is_known_with_the_document(shop: Shop) -> None:
+    sized = "query ($n: Int) { users(first: 2) { nodes { scores(top: $n) { value } } } }"
+    assert shop.documents.get(sized).operation(None).analysis.cost.constant is None
+    constant = "query ($n: Boolean!) { users(first: 2) { nodes { id } } nodes(ids: []) { id @skip(if: $n) } }"
+    assert shop.documents.get(constant).operation(None).analysis.cost.constant == 1 + 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({"User.repot": CostRule(1)}, "User.repot, which the schema doesn't have"),
+        ({"totals": CostRule(1)}, "totals, which the schema doesn't have"),
+        (
+            {"User.scores": CostRule(slicing_arguments=("first",))},
+            r"User.scores\(first:\), which isn't there",
+        ),
+    ],
+)
+def test_a_rule_for_what_the_schema_does_not_have_ends_the_start(
+    rules: dict[str, CostRule], said: str
+) -> None:
+    check_rules(SCHEMA, COST_RULES)
+    with pytest.raises(ValueError, match=said):
+        check_rules(SCHEMA, rules)

@@ -1,7 +1,9 @@
 import pytest
-from graphql import DocumentNode, GraphQLError, build_schema
+from graphql import build_schema
 
-from graphql_api.execution.documents import Documents, RequestError
+from graphql_api.execution.analysis import RequestLimits
+from graphql_api.execution.documents import Documents
+from graphql_api.execution.errors import RequestError
 
 SCHEMA = build_schema("type Query { hello(name: String): String } type Mutation { write: Int }")
 
@@ -48,11 +50,11 @@ def test_a_document_larger_than_all_room_is_read_and_forgotten() -> None:
 
 def test_an_operation_is_found_by_its_name() -> None:
     document = Documents(SCHEMA).get("query A { hello } mutation B { write }")
-    assert document.operation("B").operation.value == "mutation"
+    assert document.operation("B").definition.operation.value == "mutation"
 
 
 def test_the_only_operation_needs_no_name() -> None:
-    assert Documents(SCHEMA).get("query A { hello }").operation(None).name is not None
+    assert Documents(SCHEMA).get("query A { hello }").operation(None).definition.name is not None
 
 
 @pytest.mark.parametrize(
@@ -80,25 +82,25 @@ def test_a_document_without_an_operation_is_refused(text: str) -> None:
 
 
 def test_characters_are_bounded() -> None:
-    documents = Documents(SCHEMA, max_characters=20)
+    documents = Documents(SCHEMA, limits=RequestLimits(characters=20))
     documents.get("{ hello }")
     assert codes(refused(documents, "{ hello }" + " " * 20)) == {"LIMIT_EXCEEDED"}
 
 
 def test_tokens_are_bounded() -> None:
-    documents = Documents(SCHEMA, max_tokens=5)
+    documents = Documents(SCHEMA, limits=RequestLimits(tokens=5))
     documents.get("{ hello }")
     assert codes(refused(documents, "{ hello a: hello }")) == {"LIMIT_EXCEEDED"}
 
 
 def test_errors_are_bounded() -> None:
-    documents = Documents(SCHEMA, max_errors=10)
+    documents = Documents(SCHEMA, limits=RequestLimits(errors=10))
     assert len(refused(documents, "{" + " nothing" * 100 + "}").errors) == 10
 
 
 def test_suggestions_can_be_off() -> None:
     assert "hello" in str(refused(Documents(SCHEMA), "{ hell }"))
-    assert "hello" not in str(refused(Documents(SCHEMA, suggestions=False), "{ hell }"))
+    assert "hello" not in str(refused(Documents(SCHEMA, introspection=False), "{ hell }"))
 
 
 def test_text_with_nul_is_refused() -> None:
@@ -106,9 +108,17 @@ def test_text_with_nul_is_refused() -> None:
     assert "NUL" in str(error)
 
 
-def test_the_guard_comes_before_validation() -> None:
-    def guard(document: DocumentNode) -> list[GraphQLError]:
-        return [GraphQLError(f"{len(document.definitions)} definitions", extensions={"code": "TOO_MUCH"})]
+def test_limits_come_before_validation() -> None:
+    documents = Documents(SCHEMA, limits=RequestLimits(aliases=1))
+    assert codes(refused(documents, "{ a: nothing b: nothing }")) == {"LIMIT_EXCEEDED"}
 
-    error = refused(Documents(SCHEMA, guard=guard), "{ nothing }")
-    assert (str(error), codes(error)) == ("1 definitions", {"TOO_MUCH"})
+
+def test_introspection_can_be_off() -> None:
+    query = "{ __schema { types { name } } }"
+    Documents(SCHEMA).get(query)
+    assert codes(refused(Documents(SCHEMA, introspection=False), query)) == {"GRAPHQL_VALIDATION_FAILED"}
+
+
+@pytest.mark.parametrize("text", ["{}", "query Q {}", "{ hello ...F } fragment F on Query {}", "{ ... {} }"])
+def test_selection_sets_may_be_empty_as_of_september_2026(text: str) -> None:
+    Documents(SCHEMA).get(text).operation(None)

@@ -6,7 +6,8 @@ import pytest
 import strawberry
 from graphql import GraphQLError, OperationType
 
-from graphql_api.execution.documents import RequestError
+from graphql_api.execution.analysis import RequestLimits
+from graphql_api.execution.errors import RequestError
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.results import Result
 from tests.execution.contexts import BareContext
@@ -80,7 +81,7 @@ Engine = str
 
 @pytest.fixture(params=["compiled", "stock"])
 def operations(request: pytest.FixtureRequest) -> Operations:
-    return Operations(SCHEMA, mask=masked, max_errors=3, engine=request.param)
+    return Operations(SCHEMA, mask=masked, limits=RequestLimits(errors=3), engine=request.param)
 
 
 async def execute(operations: Operations, query: str, **variables: object) -> Result:
@@ -96,10 +97,10 @@ async def test_a_query_runs_in_the_context_it_is_given(operations: Operations) -
     assert (await execute(operations, "{ number }")).render() == b'{"data":{"number":7}}'
 
 
-async def test_the_kind_of_an_operation_is_known_before_it_runs(operations: Operations) -> None:
-    assert operations.prepare(GraphQLRequest("{ number }")).kind is OperationType.QUERY
+async def test_the_type_of_an_operation_is_known_before_it_runs(operations: Operations) -> None:
+    assert operations.prepare(GraphQLRequest("{ number }")).type is OperationType.QUERY
     request = GraphQLRequest("subscription { events { number } }")
-    assert operations.prepare(request).kind is OperationType.SUBSCRIPTION
+    assert operations.prepare(request).type is OperationType.SUBSCRIPTION
 
 
 async def test_a_request_that_names_no_operation_is_refused(operations: Operations) -> None:

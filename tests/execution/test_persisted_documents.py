@@ -4,11 +4,11 @@ import pytest
 import strawberry
 from graphql import GraphQLError
 
-from graphql_api.execution.documents import RequestError
+from graphql_api.execution.errors import RequestError
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.persisted_documents import (
     AutomaticDocuments,
-    NoDocuments,
+    NoPersistedDocuments,
     PersistedDocuments,
     TrustedDocuments,
     hash_of,
@@ -58,7 +58,7 @@ def test_a_document_that_came_with_its_name_is_found_by_it() -> None:
     service = operations(AutomaticDocuments(1000))
     assert refusal(service, only_named(HELLO)) == NOT_FOUND
     service.prepare(named(HELLO))
-    assert service.prepare(only_named(HELLO)).definition == service.prepare(named(HELLO)).definition
+    assert service.prepare(only_named(HELLO)).parsed is service.prepare(named(HELLO)).parsed
 
 
 def test_names_may_be_in_capitals() -> None:
@@ -113,7 +113,7 @@ def test_what_is_no_name_is_refused(persisted: Any, sentence: str) -> None:
 
 
 def test_where_nothing_is_kept_clients_are_told_to_stop_asking() -> None:
-    service = operations(NoDocuments())
+    service = operations(NoPersistedDocuments())
     service.prepare(named(HELLO))
     assert refusal(service, only_named(HELLO)) == (
         "PERSISTED_QUERY_NOT_SUPPORTED",

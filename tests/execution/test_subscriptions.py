@@ -9,9 +9,8 @@ import pytest
 import strawberry
 
 from graphql_api.execution.fields import FromParent, declared
-from graphql_api.execution.operations import GraphQLRequest, Operations
+from graphql_api.execution.operations import MAX_SHARED_RESULTS, GraphQLRequest, Operations
 from graphql_api.execution.results import Progress, Result, Results
-from graphql_api.execution.subscriptions import MAX_SHARED_RESULTS
 from tests.execution.contexts import BareContext
 from tests.execution.executors import untouched
 

@@ -6,7 +6,8 @@ import pytest
 from graphql import OperationDefinitionNode, build_schema, parse
 from graphql.execution.values import VariableValues, get_variable_values
 
-from graphql_api.execution.inputs import coerce_variables
+from graphql_api.execution.errors import RequestError
+from graphql_api.execution.inputs import Variables, check_size
 
 SCHEMA = build_schema("""
     enum Side { BUY SELL }
@@ -28,10 +29,8 @@ def coerced(declared: str, given: dict[str, Any] | None) -> tuple[Any, Any]:
     ast = parse(f"query ({declared}) {{ f }}")
     definition = ast.definitions[0]
     assert isinstance(definition, OperationDefinitionNode)
-    known: dict[str | None, Any] = {}
-    first, again = (
-        coerce_variables(SCHEMA, known, definition, given, hide_suggestions=False) for _ in range(2)
-    )
+    variables = Variables(SCHEMA, definition)
+    first, again = (variables.coerce(given or {}) for _ in range(2))
     assert type(first) is type(again)
     return again, get_variable_values(SCHEMA, definition.variable_definitions or (), given or {})
 
@@ -80,3 +79,35 @@ def test_wrong_values_are_told_of(declared: str, given: dict[str, Any] | None) -
     assert isinstance(ours, list)
     assert len(ours) == len(theirs)
     assert all(error.message.startswith("Variable '$") for error in ours)
+
+
+def definition() -> OperationDefinitionNode:
+    (parsed,) = parse("{ f }").definitions
+    assert isinstance(parsed, OperationDefinitionNode)
+    return parsed
+
+
+def excess(variables: dict[str, Any], most: int) -> str:
+    with pytest.raises(RequestError) as refusal:
+        check_size(variables, most, definition())
+    (error,) = refusal.value.errors
+    assert error.locations
+    return error.message
+
+
+@pytest.mark.parametrize(
+    ("variables", "values"),
+    [({}, 0), ({"a": 1, "b": None}, 2), ({"a": [1, 2, 3]}, 4), ({"a": {"b": {"c": [{}, {"d": "text"}]}}}, 6)],
+)
+def test_values_are_counted_at_all_levels(variables: dict[str, Any], values: int) -> None:
+    check_size(variables, values, definition())
+    if values:
+        assert excess(variables, values - 1) == f"values in variables: more than the limit of {values - 1}"
+
+
+def test_variables_have_only_so_many_levels() -> None:
+    variables: dict[str, Any] = {}
+    for _ in range(100):
+        variables = {"a": variables}
+    assert excess(variables, 10_000) == "levels of variables: more than the limit of 100"
+    check_size(variables["a"], 10_000, definition())

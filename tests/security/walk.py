@@ -19,6 +19,7 @@ from graphql import (
     is_non_null_type,
 )
 
+from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.operations import Operations
 from graphql_api.gateway.errors import mask
 from graphql_api.schema import schema
@@ -48,7 +49,7 @@ def unlimited() -> Operations:
 
     One for all tests, since most of its time is that of reading the documents.
     """
-    return Operations(schema, mask=mask, max_characters=10**7, max_tokens=10**6)
+    return Operations(schema, mask=mask, limits=RequestLimits(characters=10**7, tokens=10**6))
 
 
 async def ask_all(graph: Graph, questions: Sequence[Question]) -> dict[str, str]:

@@ -1,23 +1,24 @@
-"""An operation about to run: with its variables coerced, for one context."""
+"""graphql-core's executor: for operations that aren't compiled, and for what is too rare to compile."""
 
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import Any, cast
 
-from graphql import GraphQLObjectType, GraphQLSchema, OperationDefinitionNode
+from graphql import ExecutionResult, GraphQLObjectType, GraphQLSchema
 from graphql.execution import default_field_resolver, default_type_resolver
-from graphql.execution.collect_fields import FieldDetailsList, FragmentDetails
+from graphql.execution.collect_fields import FieldDetailsList
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path
 from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from graphql_api.execution.documents import Document
+from graphql_api.execution.documents import ParsedOperation
+from graphql_api.execution.fields import check_of
 from graphql_api.execution.projection import OperationContext
-from graphql_api.execution.root_authorization import check_of
 
 
 class StockExecutor(StrawberryGraphQLCoreExecutionContext):
-    """graphql-core's executor, as Strawberry has it, but for when it looks at a field's check."""
+    """graphql-core's executor as Strawberry has it, but that a field's check comes before its arguments."""
 
     def execute_field(
         self,
@@ -27,9 +28,9 @@ class StockExecutor(StrawberryGraphQLCoreExecutionContext):
         path: Path,
         position_context: Any,
     ) -> Any:
-        """Run one field. Who may not ask for it has us read no argument."""
+        """Run one field. Where its check raises, no argument is read."""
         definition = self.schema.get_field(parent_type, field_details_list[0].node.name.value)
-        check = check_of(definition.extensions) if definition is not None else None
+        check = check_of(definition) if definition is not None else None
         if definition is not None and check is not None:
             try:
                 check(self.context_value)
@@ -37,28 +38,36 @@ class StockExecutor(StrawberryGraphQLCoreExecutionContext):
                 return self.handle_field_error(error, definition.type, field_details_list, path)
         return super().execute_field(parent_type, source, field_details_list, path, position_context)
 
+    async def run(self) -> ExecutionResult:
+        """Run the operation."""
+        result = self.execute_operation()
+        if isawaitable(result):
+            result = await result
+        return cast("ExecutionResult", result)
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Invocation:
-    """What either executor needs to run one operation, or one event of a subscription."""
+    """An operation about to run, with coerced variables and a context: all that an executor needs."""
 
     schema: GraphQLSchema
-    document: Document
-    definition: OperationDefinitionNode
+    operation: ParsedOperation
     variables: VariableValues
     context: OperationContext
     root_value: Any = None
+    """The event, for one event of a subscription."""
     hide_suggestions: bool = False
 
     def stock_executor(self) -> StockExecutor:
-        """graphql-core's executor of the same."""
+        """graphql-core's executor of the operation."""
+        fragments = dict(self.operation.fragments)
         return StockExecutor(
             schema=self.schema,
-            fragment_definitions=dict(self.document.fragments),
-            fragments={name: FragmentDetails(node) for name, node in self.document.fragments.items()},
+            fragment_definitions={name: each.definition for name, each in fragments.items()},
+            fragments=fragments,
             root_value=self.root_value,
             context_value=self.context,
-            operation=self.definition,
+            operation=self.operation.definition,
             variable_values=self.variables,
             field_resolver=default_field_resolver,
             type_resolver=default_type_resolver,

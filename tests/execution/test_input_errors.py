@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import strawberry
 
-from graphql_api.execution.documents import RequestError
-from graphql_api.execution.inputs import MAX_ERRORS_OF_ONE
+from graphql_api.execution.errors import RequestError
+from graphql_api.execution.inputs import MAX_LITERAL_ERRORS
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from tests.execution.contexts import BareContext
 from tests.execution.executors import untouched
@@ -114,7 +114,7 @@ async def test_null_is_called_null(operations: Operations) -> None:
 async def test_errors_of_one_literal_are_few(operations: Operations) -> None:
     fields = " ".join(f"f{number}: 1" for number in range(50))
     messages = await refused(operations, f"{{ rows(within: {{{fields}}}) }}")
-    assert len(messages) == MAX_ERRORS_OF_ONE
+    assert len(messages) == MAX_LITERAL_ERRORS
 
 
 async def test_errors_of_variables_are_limited(operations: Operations) -> None:

@@ -6,7 +6,7 @@ import strawberry
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument, convert_arguments
 
-from graphql_api.execution.inputs import Inputs
+from graphql_api.execution.inputs import InputConverter
 
 
 @strawberry.enum
@@ -79,11 +79,11 @@ def test_arguments_are_converted_as_strawberry_does(given: dict[str, Any]) -> No
         given, ARGUMENTS, scalar_registry=SCHEMA.schema_converter.scalar_registry, config=SCHEMA.config
     )
 
-    assert Inputs(SCHEMA._schema).of_arguments(ARGUMENTS)(given) == theirs
+    assert InputConverter(SCHEMA._schema).for_arguments(ARGUMENTS)(given) == theirs
 
 
 def test_an_input_is_a_new_object_each_time() -> None:
-    convert = Inputs(SCHEMA._schema).of_arguments(ARGUMENTS)
+    convert = InputConverter(SCHEMA._schema).for_arguments(ARGUMENTS)
     given = {"outer": {"text": "a", "in": [1]}}
     first, second = convert(given)["outer"], convert(given)["outer"]
 
