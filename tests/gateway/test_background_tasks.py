@@ -10,12 +10,12 @@ async def test_the_end_waits_for_what_is_under_way_and_for_what_that_begins() ->
     done: list[str] = []
 
     async def first() -> None:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         background.start(second())
         done.append("first")
 
     async def second() -> None:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         done.append("second")
 
     background.start(first())
@@ -31,7 +31,7 @@ async def test_what_takes_too_long_is_cancelled_and_may_clean_up() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
             done.append("cleaned up")
 
     task = background.start(for_ever())

@@ -57,6 +57,13 @@ async def answers(host: str) -> None:
                 return
 
 
+async def running(host: str) -> None:
+    """Wait until an operation runs."""
+    async with httpx.AsyncClient(timeout=60) as client:
+        while "graphql_operations_running 1.0" not in (await client.get(f"http://{host}/metrics")).text:
+            pass
+
+
 async def post(host: str, query: str) -> httpx.Response:
     async with httpx.AsyncClient(timeout=60) as client:
         return await client.post(f"http://{host}/graphql", json={"query": query})
@@ -72,7 +79,7 @@ async def test_a_signal_ends_it_in_good_order(number: signal.Signals) -> None:
 async def test_what_is_under_way_is_answered_first() -> None:
     async with started() as (process, host):
         asking = asyncio.create_task(post(host, "mutation { write(seconds: 1) }"))
-        await asyncio.sleep(0.3)
+        await running(host)
         process.terminate()
         assert (await asking).json() == {"data": {"write": 1}}
         assert await process.wait() == 0
@@ -94,7 +101,7 @@ async def test_a_query_without_end_does_not_hold_it_up_for_ever() -> None:
         host,
     ):
         asking = asyncio.create_task(post(host, "{ slow(seconds: 600) }"))
-        await asyncio.sleep(0.3)
+        await running(host)
         process.terminate()
         assert (await asking).status_code == 503
         assert await process.wait() == 0
