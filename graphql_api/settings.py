@@ -226,7 +226,7 @@ class Settings(BaseSettings):
     )
 
     @model_validator(mode="after")
-    def _a_budget_pays_for_every_operation(self) -> Self:
+    def _the_rate_limit_allows_every_operation(self) -> Self:
         if self.points_per_minute and self.points_per_minute < self.max_cost:
             raise ValueError("points_per_minute must be at least max_cost, or 0")
         return self

@@ -1,5 +1,7 @@
 """Clients of other people's making: what browsers and programs really send."""
 
+from contextlib import AsyncExitStack
+
 import pytest
 from gql import Client, gql
 from gql.transport.aiohttp import AIOHTTPTransport
@@ -9,6 +11,7 @@ from gql.transport.websockets import WebsocketsTransport
 from tests.node import node_with
 from tests.transport.conftest import Serve, Served
 from tests.transport.scripts import AUDITS, FOLDER, said, script
+from tests.transport.sockets import connected
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +94,19 @@ async def test_graphql_sse_comes_back_after_a_deploy(node: str, serve: Serve) ->
             pass
         assert event == ["next", {"data": {"forever": 0}}]
         assert second.world.started == 1
+
+
+async def test_graphql_sse_comes_back_when_there_is_room(node: str, serve: Serve) -> None:
+    served = serve(settings={"max_sockets": 1})
+    async with AsyncExitStack() as stack:
+        async with connected(served):
+            output = await stack.enter_async_context(
+                script(node, "graphql-sse.mjs", served.url, SUBSCRIPTION)
+            )
+            assert await anext(output) == ["reconnecting"]
+        while (event := await anext(output)) == ["reconnecting"]:
+            pass
+        assert event == COUNTED[0]
 
 
 async def test_apollo_client_queries_mutates_and_subscribes(node: str, served: Served) -> None:
