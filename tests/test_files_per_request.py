@@ -24,8 +24,8 @@ PACKAGE = Path(graphql_api.__file__).parent
 
 # The most files that each of these may visit once everything is cached.
 DEEP_QUERY = 26
-RISK_UPDATE = 25
-SUBSCRIBING = 23
+RISK_UPDATE = 24
+SUBSCRIBING = 21
 ONE_EVENT = 18
 
 DEEP = """

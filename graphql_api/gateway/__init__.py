@@ -1,1 +1,4 @@
-"""What every transport needs: who asks, limits, deadlines, idempotency, metrics, masked errors."""
+"""What every transport needs: authentication, limits, deadlines, idempotency, metrics and masked errors.
+
+Begin with gateway.py.
+"""

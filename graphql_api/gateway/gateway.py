@@ -230,7 +230,9 @@ class Gateway:
         def run() -> Awaitable[Result]:
             return self._execute(operation, viewer, client, None)
 
-        return await (self._idempotency.once(operation, viewer, run) if self._idempotency else run())
+        if self._idempotency is None or "idempotencyKey" not in (operation.request.extensions or {}):
+            return await run()
+        return await self._idempotency.once(operation, viewer, run)
 
     async def _execute(
         self, operation: Operation, viewer: Viewer, client: str, receive: Receive | None

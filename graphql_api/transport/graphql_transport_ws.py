@@ -61,6 +61,10 @@ class CloseCode(IntEnum):
     TOO_MANY_INITS = 4429
 
 
+_SERVER_CODES = frozenset({1002, 1007, 1009, 1012, CloseCode.TIMEOUT})
+"""With these uvicorn closes a socket: broken frames, a long message, a deploy, no answer to pings."""
+
+
 class SocketClosed(Exception):  # noqa: N818 - an end, and not always an error
     """Ends a socket: with `code` to be closed by us, without one if the client has closed it."""
 
@@ -323,6 +327,8 @@ class GraphQLSocket:
     async def _next_message(self) -> dict[str, Any]:
         event = await self._receive()
         if event["type"] == "websocket.disconnect":
+            if event.get("code") in _SERVER_CODES:
+                self._gateway.metrics.closes.labels(event["code"]).inc()
             raise SocketClosed
         text = event.get("text")
         if text is None:

@@ -8,7 +8,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.transport.conftest import Serve, Served, until
-from tests.transport.sockets import ask, connected, hear
+from tests.transport.sockets import ask, close_of, connected, hear
 
 
 async def sample(served: Served, name: str, **labels: str) -> float:
@@ -82,6 +82,16 @@ async def test_sockets_subscriptions_and_events_are_counted(serve: Serve) -> Non
     await until(lambda: not served.server.server_state.tasks)
     assert await sample(served, "graphql_connections", transport="websocket") == 0
     assert await sample(served, "graphql_subscriptions") == 0
+
+
+@pytest.mark.parametrize(("message", "code"), [("nonsense", 4400), ("x" * 2000, 1009)])
+async def test_closes_are_counted_by_code(serve: Serve, message: str, code: int) -> None:
+    served = serve(settings={"max_message_size": 1000})
+    async with connected(served) as socket:
+        await socket.send(message)
+        assert (await close_of(socket))[0] == code
+    await until(lambda: not served.server.server_state.tasks)
+    assert await sample(served, "graphql_socket_closes_total", code=str(code)) == 1
 
 
 class Pool:
