@@ -21,7 +21,13 @@ from graphql_api.execution.persisted_documents import (
 from graphql_api.gateway.errors import mask
 from graphql_api.gateway.gateway import Gateway, TransportLimits
 from graphql_api.gateway.idempotency import IdempotencyKeys
-from graphql_api.gateway.metrics import DocumentCollector, FeedCollector, Metrics, PoolCollector
+from graphql_api.gateway.metrics import (
+    DocumentCollector,
+    FeedCollector,
+    Metrics,
+    PoolCollector,
+    VocabularyCollector,
+)
 from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.identity.authenticator import Authenticator
 from graphql_api.identity.signing_keys import derive_key, signing_key
@@ -83,6 +89,7 @@ def build_gateway(settings: Settings, services: Services) -> Gateway:
                 FeedCollector(services.feed.stats),
                 PoolCollector(services.database),
                 DocumentCollector(operations),
+                VocabularyCollector(),
             )
         ),
         rate_limiter=build_rate_limiter(settings),

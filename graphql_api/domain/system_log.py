@@ -47,11 +47,14 @@ MAX_BUCKETS = 2000
 class LogLevel(Enum):
     """What `postgres.vocabularies.LEVELS` makes of the column."""
 
-    DEBUG = value("DEBUG", "Stored as debug.")
-    INFO = value("INFO", "Stored as info.")
-    WARNING = value("WARNING", "Stored as warning or warn.")
-    ERROR = value("ERROR", "Stored as error.")
-    CRITICAL = value("CRITICAL", "Stored as critical or fatal.")
+    DEBUG = value("DEBUG", "Stored as debug, trace or verbose, or as syslog's 7 or Python's 10.")
+    INFO = value("INFO", "Stored as info or notice, or as syslog's 6 or 5, or Python's 20.")
+    WARNING = value("WARNING", "Stored as warning or warn, or as syslog's 4 or Python's 30.")
+    ERROR = value("ERROR", "Stored as error, err or severe, or as syslog's 3 or Python's 40.")
+    CRITICAL = value(
+        "CRITICAL",
+        "Stored as critical, crit, fatal, alert, emerg or panic, or as syslog's 2 to 0 or Python's 50.",
+    )
     OTHER = value("OTHER", "Stored as anything else; the least serious.")
 
 

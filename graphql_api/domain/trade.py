@@ -39,20 +39,35 @@ _trades = tables.trades.c
 class TradeDirection(Enum):
     """What `postgres.vocabularies.DIRECTIONS` makes of the column."""
 
-    BUY = value("BUY", "Stored as buy, long or b.")
-    SELL = value("SELL", "Stored as sell, short or s.")
+    BUY = value("BUY", "Stored as buy, long, BOT or another word for it.")
+    SELL = value("SELL", "Stored as sell, short, SLD or another word for it.")
     OTHER = value("OTHER", "Stored as anything else.")
 
 
-@strawberry.enum(description="How far a trade has come. The column is free text: see `statusRaw`.")
+@strawberry.enum(
+    description=(
+        "How far a trade has come. The column is free text: see `statusRaw`. The words that brokers and"
+        " exchanges publish are known, whatever their case, spaces, underscores and hyphens."
+    )
+)
 class TradeStatus(Enum):
     """What `postgres.vocabularies.trade_status` makes of the column."""
 
-    PENDING = value("PENDING", "Ordered, not yet filled: stored as pending, new or unplaced.")
-    OPEN = value("OPEN", "In the market: stored as open or active, or as filled without an exit time.")
-    CLOSED = value("CLOSED", "Out of the market: stored as closed, or as filled with an exit time.")
-    CANCELLED = value("CANCELLED", "Withdrawn: stored as cancelled, canceled or removed.")
-    REJECTED = value("REJECTED", "Turned down by the broker: stored as rejected or refused.")
+    PENDING = value(
+        "PENDING",
+        "Ordered, not yet filled: stored as pending, new, accepted, submitted, canceling or the like.",
+    )
+    OPEN = value(
+        "OPEN",
+        "In the market: stored as open or active, or as filled, wholly or in part, without an exit time.",
+    )
+    CLOSED = value(
+        "CLOSED", "Out of the market: stored as closed, or as filled, wholly or in part, with an exit time."
+    )
+    CANCELLED = value(
+        "CANCELLED", "Ended without a fill: stored as cancelled, canceled, removed, expired or the like."
+    )
+    REJECTED = value("REJECTED", "Turned down: stored as rejected, refused, failed, inactive or denied.")
     OTHER = value("OTHER", "Stored as anything else.")
 
 

@@ -22,6 +22,7 @@ from graphql_api.execution.operations import Operations
 from graphql_api.execution.results import Result
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.postgres.database import Database
+from graphql_api.postgres.vocabularies import VOCABULARIES
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 
@@ -161,3 +162,18 @@ class DocumentCollector(Collector):
         for reason, times in operations.fallbacks.items():
             fallbacks.add_metric([reason], times)
         yield fallbacks
+
+
+class VocabularyCollector(Collector):
+    """Words in free text columns that no vocabulary knows (`postgres.vocabularies`), by column alone."""
+
+    def collect(self) -> Iterable[Metric]:
+        """The numbers as they are now."""
+        unknown = CounterMetricFamily(
+            "vocabulary_unknown_words",
+            "Different words that were read as OTHER, up to 1,000 of a column.",
+            labels=["column"],
+        )
+        for vocabulary in VOCABULARIES:
+            unknown.add_metric([vocabulary.column], len(vocabulary.unknown))
+        yield unknown

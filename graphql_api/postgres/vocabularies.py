@@ -1,48 +1,81 @@
 """What the words in free text columns mean.
 
-Other programs write directions, statuses and levels as they please. Each vocabulary maps what is seen in
-the wild to one canonical word; anything else is OTHER, and no stored text can fail a query. The same table
-reads rows in Python and filters them in SQL.
+Other programs write directions, statuses and levels as they please. A vocabulary maps the words that brokers,
+exchanges and logging libraries publish to one canonical word each; anything else is OTHER, so that no stored
+text can fail a query. The same table reads rows in Python and filters them in SQL. Each word's source is in
+`docs/vocabularies.md`.
+
+A trade's status is part of indexes: see `postgres.tables.indexes` before its words are changed.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from sqlalchemy import ColumnElement, case, func, literal_column
 from sqlalchemy.types import Text
 
-OTHER = "OTHER"
+OTHER: Final = "OTHER"
+FILLED: Final = "FILLED"
+MAX_REMEMBERED: Final = 1000
+"""How many texts a process remembers of each column: so many known ones, and so many unknown."""
+
+_log = logging.getLogger(__name__)
+_IGNORED = " _-"
+_WITHOUT_IGNORED = str.maketrans("", "", _IGNORED)
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Canonical words, each with the spellings that mean it, compared after `lower(trim())`.
+    """Canonical words, each with the spellings that mean it. Null stays null.
 
-    Only ASCII letters have a lower case here, whatever the database's locale. Null stays null.
+    Case, spaces, underscores and hyphens don't matter: PARTIALLY_FILLED is partially-filled. Only ASCII
+    letters have a lower case here, whatever the database's locale.
     """
 
+    column: str
+    """The column it is for, as table.column."""
     spellings: Mapping[str, tuple[str, ...]]
-    _canonical: dict[str, str] = field(init=False, repr=False, compare=False)
+    """The frequent words first: PostgreSQL compares them one by one."""
+    unknown: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    """Texts that this process has read as OTHER, up to MAX_REMEMBERED."""
+    _canonical: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _seen: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        table = {spelling: word for word, spellings in self.spellings.items() for spelling in spellings}
-        object.__setattr__(self, "_canonical", table)
+        for word, spellings in self.spellings.items():
+            self._canonical.update((_folded(spelling), word) for spelling in spellings)
 
     def canonical(self, text: str) -> str:
-        """The canonical word of a stored text."""
-        return self._canonical.get(_folded(text), OTHER)
+        """Returns the canonical word of a stored text. Logs a text that it doesn't know, once."""
+        word = self._seen.get(text)
+        return self._look_up(text) if word is None else word
 
-    def sql(self, column: ColumnElement[str], **more: ColumnElement[str]) -> ColumnElement[str]:
-        """The canonical word of a column, as PostgreSQL computes it; `more` by spelling, where it depends."""
-        words = {spelling: _word(word) for spelling, word in self._canonical.items()} | more
-        whens = [(_word(spelling), word) for spelling, word in words.items()]
+    def _look_up(self, text: str) -> str:
+        word = self._canonical.get(_folded(text))
+        if word is not None:
+            if len(self._seen) < MAX_REMEMBERED:
+                self._seen[text] = word
+            return word
+        if text not in self.unknown and len(self.unknown) < MAX_REMEMBERED:
+            self.unknown.add(text)
+            _log.warning("%s has a word that no vocabulary knows, read as OTHER: %r", self.column, text)
+        return OTHER
+
+    def sql(self, column: ColumnElement[str], **instead: ColumnElement[str]) -> ColumnElement[str]:
+        """Returns the canonical word of a column, as PostgreSQL computes it.
+
+        `instead` has, by canonical word, what takes its place where that depends on other columns.
+        """
+        whens = [(_word(text), instead.get(word, _word(word))) for text, word in self._canonical.items()]
         # Folded once, and then compared: with a condition for each word it would be folded for each.
-        folded = func.lower(func.btrim(column).collate("C"))
+        folded = func.lower(func.translate(column, _word(_IGNORED), _word("")).collate("C"))
         return case((column.is_not(None), case(*whens, value=folded, else_=_word(OTHER))))
 
 
 def _folded(text: str) -> str:
-    return text.strip(" ").encode().lower().decode()
+    return text.translate(_WITHOUT_IGNORED).encode().lower().decode()
 
 
 def _word(word: str) -> ColumnElement[str]:
@@ -50,20 +83,38 @@ def _word(word: str) -> ColumnElement[str]:
     return literal_column(f"'{word}'", Text)
 
 
-DIRECTIONS = Vocabulary({"BUY": ("buy", "long", "b"), "SELL": ("sell", "short", "s")})
-
-LEVELS = Vocabulary(
+DIRECTIONS = Vocabulary(
+    "trades.direction",
     {
-        "DEBUG": ("debug",),
-        "INFO": ("info",),
-        "WARNING": ("warning", "warn"),
-        "ERROR": ("error",),
-        "CRITICAL": ("critical", "fatal"),
-    }
+        "BUY": ("buy", "long", "b", "BOT", "buy limit", "buy stop", "0"),
+        "SELL": ("sell", "short", "s", "SLD", "sell limit", "sell stop", "sell short", "SSHORT", "1"),
+    },
+)
+
+# Numbers are syslog's up to 7, Python's in tens, and OpenTelemetry's where they are neither.
+LEVELS = Vocabulary(
+    "system_logs.level",
+    {
+        "INFO": (
+            *("info", "informational", "information", "notice", "success", "log"),
+            *("20", "6", "5", "25", "info2", "info3", "info4", "9", "11", "12"),
+        ),
+        "DEBUG": (
+            *("debug", "trace", "verbose", "fine", "finer", "finest", "config", "network"),
+            *("10", "7", "8", "debug1", "debug2", "debug3", "debug4", "debug5", "trace2", "trace3", "trace4"),
+        ),
+        "WARNING": ("warning", "warn", "30", "4", "warn2", "warn3", "warn4", "13", "14", "15", "16"),
+        "ERROR": ("error", "err", "severe", "40", "3", "error2", "error3", "error4", "17", "18", "19"),
+        "CRITICAL": (
+            *("critical", "crit", "fatal", "alert", "emerg", "emergency", "panic", "dpanic"),
+            *("50", "2", "1", "0", "fatal2", "fatal3", "fatal4", "21", "22", "23", "24"),
+        ),
+    },
 )
 
 # Stripe's words, which billing writes.
 SUBSCRIPTIONS = Vocabulary(
+    "users.subscription_status",
     {
         "TRIAL": ("trial", "trialing"),
         "ACTIVE": ("active",),
@@ -71,29 +122,53 @@ SUBSCRIPTIONS = Vocabulary(
         "CANCELLED": ("canceled", "cancelled"),
         "EXPIRED": ("expired", "incomplete_expired"),
         "NONE": ("none", ""),
-    }
+    },
 )
 
-# A filled order is a closed trade only once it has an exit.
-_STATUS_WORDS = Vocabulary(
+TRADE_STATUSES = Vocabulary(
+    "trades.status",
     {
-        "PENDING": ("pending", "new", "unplaced"),
-        "OPEN": ("open", "active"),
         "CLOSED": ("closed",),
-        "CANCELLED": ("cancelled", "canceled", "removed"),
-        "REJECTED": ("rejected", "refused"),
-    }
+        "OPEN": ("open", "active"),
+        # Filled, wholly or in part: a position, which is closed once it has an exit.
+        FILLED: (
+            *("filled", "partially filled", "partial", "partial filled", "completed", "calculated"),
+            *("partially filled canceled", "partial canceled", "ORDER_STATE_FILLED", "ORDER_STATE_PARTIAL"),
+            *("OrderFilled", "BuyOrderCompleted", "SellOrderCompleted"),
+        ),
+        "CANCELLED": (
+            *("cancelled", "canceled", "removed", "expired", "expired in match", "ApiCancelled", "replaced"),
+            *("deactivated", "mmp canceled", "ORDER_STATE_CANCELED", "ORDER_STATE_EXPIRED"),
+            *("OrderCancelled", "OrderExpired"),
+        ),
+        "PENDING": (
+            *("pending", "new", "unplaced", "accepted", "submitted", "PreSubmitted", "working", "placed"),
+            *("pending new", "pending create", "pending cancel", "canceling", "cancelling", "PendingSubmit"),
+            *("ApiPending", "pending replace", "pending update", "pending approval", "approved", "created"),
+            *("started", "request add", "request modify", "request cancel", "initialized", "emulated"),
+            *("released", "triggered", "untriggered", "live", "held", "suspended", "done for day"),
+            *("accepted for bidding", "ORDER_STATE_STARTED", "ORDER_STATE_PLACED"),
+            *("BuyOrderCreated", "SellOrderCreated"),
+        ),
+        "REJECTED": (
+            *("rejected", "refused", "failed", "denied", "inactive"),
+            *("ORDER_STATE_REJECTED", "OrderFailure"),
+        ),
+    },
 )
-_FILLED = "filled"
+
+VOCABULARIES: Final = (DIRECTIONS, LEVELS, SUBSCRIPTIONS, TRADE_STATUSES)
 
 
 def trade_status(status: str, *, has_exit: bool) -> str:
-    """The canonical status of a trade: `filled` means CLOSED with an exit time, OPEN without one."""
-    if _folded(status) == _FILLED:
+    """Returns the canonical status of a trade: what is filled is CLOSED with an exit time, OPEN without."""
+    word = TRADE_STATUSES.canonical(status)
+    if word == FILLED:
         return "CLOSED" if has_exit else "OPEN"
-    return _STATUS_WORDS.canonical(status)
+    return word
 
 
 def trade_status_sql(status: ColumnElement[str], exit_time: ColumnElement[object]) -> ColumnElement[str]:
-    """`trade_status`, as PostgreSQL computes it."""
-    return _STATUS_WORDS.sql(status, filled=case((exit_time.is_(None), _word("OPEN")), else_=_word("CLOSED")))
+    """Returns `trade_status`, as PostgreSQL computes it."""
+    filled = case((exit_time.is_(None), _word("OPEN")), else_=_word("CLOSED"))
+    return TRADE_STATUSES.sql(status, **{FILLED: filled})

@@ -150,6 +150,18 @@ async def test_open_positions_count_over_all_sessions(
     assert found["breached"] == breached
 
 
+async def test_a_partly_filled_trade_is_an_open_position(
+    desk: Graph, connection: "asyncpg.Connection", user: str, account: str, session: str
+) -> None:
+    await limit(connection, account, max_position_size=Decimal(2))
+    for status_ in ("PartiallyFilled", "PARTIALLY_FILLED", "partial", "Accepted", "PENDING_NEW", "Expired"):
+        await factories.trade(connection, session, status=status_, size=Decimal(3))
+    found = await status(desk, user, account)
+
+    assert (found["openPositions"], found["largestPosition"]) == (3, "3.00000000")
+    assert found["breached"] == ["MAX_POSITION_SIZE"]
+
+
 @pytest.mark.parametrize(("largest", "breached"), [("2", []), ("1.99999999", ["MAX_POSITION_SIZE"])])
 async def test_the_largest_open_position_is_measured(
     desk: Graph,

@@ -32,4 +32,4 @@ async def test_exposure_does_not_go_through_everybody_s_open_trades(
     plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement.sql}", *arguments))
 
     assert "idx_trades_session" in plan
-    assert "idx_trades_status_page" not in plan
+    assert "idx_trades_by_status" not in plan

@@ -1,14 +1,18 @@
 """Whatever other programs have stored reads as documented, and fails none of its neighbours."""
 
+import re
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from graphql_api.identity.viewer import Scope
 from tests import factories
 from tests.asking import Graph, operator, trader
+from tests.edge import Edge
 from tests.factories import NOW
 
 UNKNOWN = "00000000-0000-0000-0000-000000000009"
@@ -50,6 +54,64 @@ async def test_words_that_nobody_foresaw_are_other(
         {"status": "OTHER", "statusRaw": "limbo", "direction": "OTHER", "directionRaw": "up?"},
         {"status": "CLOSED", "statusRaw": " Filled", "direction": "BUY", "directionRaw": "LONG "},
     ]
+
+
+async def test_the_words_of_brokers_and_exchanges_are_known(
+    graph: Graph, connection: "asyncpg.Connection", session: str
+) -> None:
+    stored = [
+        ("PartiallyFilled", "BOT", None),
+        ("PARTIALLY_FILLED", "SLD", NOW),
+        ("PENDING_NEW", "Buy Limit", None),
+        ("Canceling", "1", None),
+        ("EXPIRED_IN_MATCH", "SELL STOP", None),
+        ("Inactive", "0", None),
+    ]
+    for number, (status, direction, exit_time) in enumerate(stored):
+        await factories.trade(
+            connection, session, symbol=f"{number}", status=status, direction=direction, exit_time=exit_time
+        )
+
+    read = [(trade["status"], trade["direction"]) for trade in await trades(graph, "status direction")]
+    assert read == [
+        ("OPEN", "BUY"),
+        ("CLOSED", "SELL"),
+        ("PENDING", "BUY"),
+        ("PENDING", "SELL"),
+        ("CANCELLED", "SELL"),
+        ("REJECTED", "BUY"),
+    ]
+    exposure = "{ trades { stats { exposure { symbol openTrades buySize } } } }"
+    answer = await graph.as_(operator()).ask(exposure)
+    assert answer.data["trades"]["stats"]["exposure"] == [
+        {"symbol": "0", "openTrades": 1, "buySize": "0.10000000"}
+    ]
+
+
+async def test_no_emergency_hides_from_a_minimum_level(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    for level in (
+        "emerg",
+        "ALERT",
+        "crit",
+        "panic",
+        "err",
+        "severe",
+        "0",
+        "50",
+        "FATAL2",
+        "notice",
+        "20",
+        "x",
+    ):
+        await factories.system_log(connection, level=level)
+    answer = await graph.as_(operator()).ask(
+        "{ systemLogs(filter: {minLevel: WARNING}) { nodes { levelRaw } } }"
+    )
+
+    shown = {line["levelRaw"] for line in answer.data["systemLogs"]["nodes"]}
+    assert shown == {"emerg", "ALERT", "crit", "panic", "err", "severe", "0", "50", "FATAL2"}
 
 
 async def test_a_stored_nan_is_null_wherever_it_stands(
@@ -174,3 +236,25 @@ async def test_secrets_never_leave(graph: Graph, connection: "asyncpg.Connection
     ]
     assert answer.data["strategies"]["nodes"] == [{"parameters": {"period": 14, "api_token": "[redacted]"}}]
     assert "theirs" not in str(answer.body)
+
+
+async def test_words_that_nobody_foresaw_are_counted_by_column(
+    edge: Edge, connection: "asyncpg.Connection"
+) -> None:
+    async def counted(column: str) -> float:
+        text = (await edge.client.get("/metrics")).text
+        (line,) = re.findall(
+            rf'^vocabulary_unknown_words_total{{column="{column}"}} (.*)$', text, re.MULTILINE
+        )
+        return float(line)
+
+    user = await factories.user(connection)
+    session = await factories.session(connection, await factories.account(connection, user))
+    for _ in range(3):
+        await factories.trade(connection, session, status=f"limbo {uuid4().hex[:8]}")
+    before = [await counted("trades.status"), await counted("system_logs.level")]
+    token = await edge.token(Scope.GRAPH_READ, user_id=user)
+    for _ in range(2):
+        await edge.ask("{ trades { nodes { status } } }", token=token)
+
+    assert [await counted("trades.status"), await counted("system_logs.level")] == [before[0] + 3, before[1]]

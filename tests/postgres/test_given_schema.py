@@ -39,7 +39,7 @@ ADDED = {
     *(f"index idx_trades_page_{order}" for order in ORDERS),
     *(f"index idx_trades_session_page_{order}" for order in ORDERS),
     *(f"index idx_trades_strategy_page_{order}" for order in ORDERS),
-    *(f"index idx_trades_status_page_{order}" for order in ("exit_time", "pnl")),
+    *(f"index idx_trades_by_status_{order}" for order in ("exit_time", "pnl")),
     # What the planner has to know of expressions.
     "statistics stats_trades_status",
     # Users are found by e-mail in any case.

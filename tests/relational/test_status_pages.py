@@ -37,4 +37,4 @@ async def test_a_page_of_one_status_begins_at_its_first_trade(
     arguments = statement.arguments({**dict(values), "fetch": 21, "keys": ["root"]})
     rows = await connection.fetch(f"EXPLAIN {statement.sql}", *arguments)
 
-    assert f"idx_trades_status_page_{column}" in "\n".join(row[0] for row in rows)
+    assert f"idx_trades_by_status_{column}" in "\n".join(row[0] for row in rows)

@@ -13,7 +13,7 @@ INFO = ("INFO", "info", "Info")
 WARNING = ("WARNING", "WARN", "warn")
 ERROR = ("ERROR", "error", "err")
 CRITICAL = ("CRITICAL", "FATAL", "fatal")
-UNKNOWN = ("NOTICE", "audit")
+UNKNOWN = ("AUDIT", "audit")
 
 _CHATTER: tuple[tuple[int, tuple[str, ...], str, str, Mapping[str, Any] | None], ...] = (
     (30, DEBUG, "market-data", "Snapshot of 7 instruments stored", {"instruments": 7, "gaps": 0}),

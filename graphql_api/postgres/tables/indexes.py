@@ -20,6 +20,7 @@ from graphql_api.postgres.tables.platform import (
 )
 from graphql_api.postgres.vocabularies import trade_status_sql
 
+# Whoever changes the words of a trade's status gives the indexes of `_status` new names, and retires the old.
 _status = Grouping(trade_status_sql(trades.c.status, trades.c.exit_time))  # an index wants parentheses
 
 # One index for each order that pages of children are read in, usable in both directions.
@@ -45,7 +46,7 @@ ADDED_INDEXES: Final = (
         )
     ),
     *(
-        Index(f"idx_trades_status_page_{name}", _status, sort_key(trades.c[name]), trades.c.id)
+        Index(f"idx_trades_by_status_{name}", _status, sort_key(trades.c[name]), trades.c.id)
         for name in ("exit_time", "pnl")
     ),
     Index(
@@ -67,7 +68,7 @@ ADDED_INDEXES: Final = (
 OPERATOR_INDEXES: Final[tuple[Index, ...]] = ()
 """For operators' orders over everybody's trades; built by `graphql-api migrate --operator-indexes`."""
 
-RETIRED_INDEXES: Final[tuple[str, ...]] = ()
+RETIRED_INDEXES: Final = ("idx_trades_status_page_exit_time", "idx_trades_status_page_pnl")
 """Names of indexes that former versions built, which `migrate` drops."""
 
 ADDED_STATISTICS: Final = {"stats_trades_status": (trades, _status.element)}
