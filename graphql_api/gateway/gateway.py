@@ -19,7 +19,7 @@ from graphql_api.gateway.errors import HTTPError, masked_result, rate_limited, u
 from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys
 from graphql_api.gateway.metrics import Metrics
 from graphql_api.gateway.rate_limit import RateLimiter, RateLimitExceededError
-from graphql_api.identity.errors import InvalidTokenError
+from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
 from graphql_api.postgres.database import DatabaseUnavailableError
 from graphql_api.settings import Settings
@@ -56,7 +56,7 @@ class TransportLimits:
         return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
 
-class Authenticator(Protocol):
+class TokenAuthenticator(Protocol):
     """Finds the viewer of a token. Both methods raise InvalidTokenError or DatabaseUnavailableError."""
 
     async def authenticate(self, token: str) -> Viewer:
@@ -83,7 +83,7 @@ class Gateway:
     def __init__(
         self,
         operations: Operations,
-        authenticator: Authenticator,
+        authenticator: TokenAuthenticator,
         make_context: ContextFactory,
         *,
         limits: TransportLimits,
@@ -159,11 +159,12 @@ class Gateway:
             wait = min(wait, (viewer.valid_until - datetime.now(UTC)).total_seconds())
         await asyncio.sleep(max(0.0, wait))
         if viewer.valid_until is not None and viewer.valid_until <= datetime.now(UTC):
-            raise unauthenticated("the token has expired")
+            raise unauthenticated(str(ExpiredTokenError()))
         try:
             return await self._authenticator.recheck(viewer)
         except InvalidTokenError as error:
-            raise unauthenticated(str(error)) from None
+            has_expired = viewer.expires_at is not None and viewer.expires_at <= datetime.now(UTC)
+            raise unauthenticated(str(ExpiredTokenError() if has_expired else error)) from None
         except (DatabaseUnavailableError, TimeoutError):
             return viewer
 

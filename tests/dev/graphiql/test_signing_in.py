@@ -119,7 +119,7 @@ async def test_a_token_that_ends_during_a_subscription_is_said_in_words(visit: V
     await visit.write("Headers", json.dumps({"Authorization": f"Bearer {token.text}"}))
     await visit.run()
     await expect(visit.response).to_contain_text(
-        "The server closed the connection: 4403 the token has expired."
+        "The server closed the connection: 4403 the token has expired: renew it, or log in again."
     )
     await expect(visit.response).to_contain_text("Run the operation again to go on.")
     await expect(visit.response).not_to_contain_text("stack")
