@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
-from graphql_api.domain.durations import elapsed
+from graphql_api.domain.durations import elapsed, elapsed_seconds
 from graphql_api.domain.policy import ACCOUNTS, SESSIONS
 from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of_all
 from graphql_api.domain.trade import TRADE_LIST, TradeConnection
@@ -44,6 +44,11 @@ class Session(Node, rows_of=SESSIONS):
     is_running: bool = computed("Whether it has no end yet.", lambda end: end is None, columns=("ended_at",))
     duration: Duration | None = computed(
         "From start to end; null while it runs.", elapsed, columns=("started_at", "ended_at")
+    )
+    duration_seconds: float | None = computed(
+        "`duration` in seconds, exact to the microsecond.",
+        elapsed_seconds,
+        columns=("started_at", "ended_at"),
     )
     initial_balance: Decimal | None = column("The account's balance at the start, in its currency.")
     final_balance: Decimal | None = column("The account's balance at the end.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
-from graphql_api.domain.durations import elapsed
+from graphql_api.domain.durations import elapsed, elapsed_seconds
 from graphql_api.domain.policy import SESSIONS, STRATEGIES, TRADES
 from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of_list
 from graphql_api.postgres import tables
@@ -90,6 +90,11 @@ class Trade(Node, rows_of=TRADES):
     exit_time: datetime | None = column("When it was left; null while it is open.")
     duration: Duration | None = computed(
         "From entry to exit; null while it is open.", elapsed, columns=("entry_time", "exit_time")
+    )
+    duration_seconds: float | None = computed(
+        "`duration` in seconds, exact to the microsecond.",
+        elapsed_seconds,
+        columns=("entry_time", "exit_time"),
     )
     pnl: Decimal | None = column(
         "Profit or loss in the account's currency, as stored; null where none or NaN is."

@@ -146,7 +146,11 @@ SCALARS: dict[object, ScalarDefinition] = {
     ),
     Duration: strawberry.scalar(
         name="Duration",
-        description="A length of time: ISO 8601 in hours, minutes and seconds, `PT1H30M`.",
+        description=(
+            "A length of time: ISO 8601 in hours, minutes and seconds, `PT1H30M`, without days however many"
+            " hours it has. A negative one begins with its sign, `-PT1H30M`. Not every library reads all of"
+            " these; a field beside each Duration has it in seconds."
+        ),
         serialize=serialize_duration,
         parse_value=lambda _: _output_only("Duration"),
     ),

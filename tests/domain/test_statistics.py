@@ -14,7 +14,7 @@ from tests.factories import NOW
 ALL = """
 fragment All on TradeStats {
   tradesCount wins losses breakeven excludedTrades winRate netPnl grossProfit grossLoss profitFactor
-  expectancy averageWin averageLoss volume averageDuration maxDrawdown maxDrawdownPct
+  expectancy averageWin averageLoss volume averageDuration averageDurationSeconds maxDrawdown maxDrawdownPct
   bestTrade { id } worstTrade { id } countByStatus { count } bySymbol { symbol } byStrategy { strategyId }
   exposure { symbol } equityCurve { time }
 }
@@ -23,7 +23,15 @@ NOTHING: dict[str, Any] = {
     **dict.fromkeys(("tradesCount", "wins", "losses", "breakeven", "excludedTrades"), 0),
     **dict.fromkeys(("netPnl", "grossProfit", "grossLoss", "volume", "maxDrawdown"), "0.00000000"),
     **dict.fromkeys(
-        ("winRate", "profitFactor", "expectancy", "averageWin", "averageLoss", "averageDuration")
+        (
+            "winRate",
+            "profitFactor",
+            "expectancy",
+            "averageWin",
+            "averageLoss",
+            "averageDuration",
+            "averageDurationSeconds",
+        )
     ),
     **dict.fromkeys(("maxDrawdownPct", "bestTrade", "worstTrade")),
     **{name: [] for name in ("countByStatus", "bySymbol", "byStrategy", "exposure", "equityCurve")},

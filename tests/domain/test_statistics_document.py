@@ -17,7 +17,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
 QUERY = """
 query ($id: ID!) { account(id: $id) { stats {
   tradesCount excludedTrades wins losses breakeven winRate grossProfit grossLoss netPnl profitFactor
-  expectancy averageWin averageLoss volume averageDuration maxDrawdown maxDrawdownPct
+  expectancy averageWin averageLoss volume averageDuration averageDurationSeconds maxDrawdown maxDrawdownPct
   exposure { symbol openTrades buySize sellSize netSize entryNotional }
   whole: equityCurve { time netPnl cumulativePnl equity drawdown tradesCount }
   thin: equityCurve(maxPoints: 3) { time netPnl cumulativePnl equity drawdown tradesCount }
@@ -86,7 +86,7 @@ def definitions() -> list[dict[str, str]]:
 async def test_the_worked_results_are_the_services_own(answer: Any) -> None:
     results = table("The results")
 
-    assert len(results) == 17
+    assert len(results) == 18
     assert {row["Field"]: str(answer[row["Field"]]) for row in results} == {
         row["Field"]: row["Value"] for row in results
     }

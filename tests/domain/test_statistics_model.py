@@ -18,7 +18,7 @@ from tests.domain.statistics_model import Trade
 ALL_FIELDS = """
 fragment Everything on TradeStats {
   tradesCount wins losses breakeven excludedTrades winRate netPnl grossProfit grossLoss profitFactor
-  expectancy averageWin averageLoss volume averageDuration maxDrawdown maxDrawdownPct
+  expectancy averageWin averageLoss volume averageDuration averageDurationSeconds maxDrawdown maxDrawdownPct
   bestTrade { id } worstTrade { id } countByStatus { status count }
   bySymbol(first: $groups) { symbol tradesCount netPnl winRate }
   byStrategy(first: $groups) { strategyId tradesCount netPnl winRate }
@@ -62,7 +62,10 @@ def comparable(stats: dict[str, Any]) -> dict[str, Any]:
     """An answer, in the units of the model."""
     for open_ in stats["exposure"]:
         open_["entryNotional"] = Fraction(open_["entryNotional"])
-    return stats | {"averageDuration": model.microseconds(stats["averageDuration"])}
+    duration = model.microseconds(stats["averageDuration"])
+    seconds = stats.pop("averageDurationSeconds")
+    assert seconds == (None if duration is None else duration / 1_000_000)
+    return stats | {"averageDuration": duration}
 
 
 @given(desk=desks(), chosen=options)

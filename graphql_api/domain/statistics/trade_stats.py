@@ -10,6 +10,7 @@ import strawberry
 from sqlalchemy import Column
 from strawberry.types.arguments import StrawberryArgument
 
+from graphql_api.domain.durations import seconds
 from graphql_api.domain.policy import STRATEGIES, TRADES
 from graphql_api.domain.statistics.aggregates import by_status, by_strategy, by_symbol, exposure, totals
 from graphql_api.domain.statistics.equity import MAX_POINTS, CurveRequest, drawdown, equity_curve
@@ -265,6 +266,9 @@ class TradeStats:
         "average_duration",
         "From entry to exit, on average, to the microsecond; of the trades that have both.",
         lambda text: Duration(int(text)),
+    )
+    average_duration_seconds: float | None = total(
+        "average_duration", "`averageDuration` in seconds.", lambda text: seconds(int(text))
     )
     max_drawdown: Decimal = measured(
         "How far the running sum of results was below its highest at worst, 0 or more. Results are in the"
