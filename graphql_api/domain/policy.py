@@ -6,7 +6,7 @@ password_hash and api_key are in no list of columns, so they never leave the dat
 from sqlalchemy import ColumnElement, and_, func, literal_column, select
 
 from graphql_api.postgres import tables
-from graphql_api.relational.entity import Entity
+from graphql_api.relational.entity import Entity, Parent
 from graphql_api.relational.permissions import READS_GRAPH, READS_LOGS
 
 _has_api_key: ColumnElement[bool] = and_(
@@ -43,21 +43,21 @@ SESSIONS = Entity(
     tables.sessions,
     tuple(tables.sessions.c),
     READS_GRAPH,
-    parent=(tables.sessions.c.account_id, ACCOUNTS),
+    parent=Parent(tables.sessions.c.account_id, ACCOUNTS),
 )
 TRADES = Entity(
     "Trade",
     tables.trades,
     tuple(tables.trades.c),
     READS_GRAPH,
-    parent=(tables.trades.c.session_id, SESSIONS),
+    parent=Parent(tables.trades.c.session_id, SESSIONS),
 )
 RISK_SETTINGS = Entity(
     "RiskSettings",
     tables.risk_settings,
     (*tables.risk_settings.c, _row_version, _has_duplicates),
     READS_GRAPH,
-    parent=(tables.risk_settings.c.account_id, ACCOUNTS),
+    parent=Parent(tables.risk_settings.c.account_id, ACCOUNTS),
 )
 STRATEGIES = Entity("Strategy", tables.strategies, tuple(tables.strategies.c), READS_GRAPH)
 STRATEGY_PERFORMANCE = Entity(

@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
-from itertools import count
 from typing import Annotated, Any
 
 import strawberry
@@ -23,14 +22,14 @@ from graphql_api.relational.context import Context, Row, ViewerDatabase
 from graphql_api.relational.enums import OrderDirection, from_vocabulary, value
 from graphql_api.relational.errors import BadInputError, FeedEndedError
 from graphql_api.relational.filters import (
-    MATCH_ALL,
+    ALL_ROWS,
     MAX_LISTED,
     DateTimeFilter,
+    Filter,
     Predicate,
     RawPredicate,
-    Values,
     check_range,
-    condition,
+    to_sql,
 )
 from graphql_api.relational.node import Node
 from graphql_api.relational.page_query import ROOT
@@ -122,14 +121,14 @@ def _set(given: Any, word: Any) -> frozenset[str] | None:
     return frozenset(map(word, given)) if isinstance(given, list) else None
 
 
-def _read(given: SystemLogFilter | None) -> tuple[Predicate, Values]:
+def _parse_filter(given: SystemLogFilter | None) -> Filter:
     wanted = log_filter(given)
     if wanted == LogFilter():
-        return MATCH_ALL, ()
-    values = tuple(
+        return ALL_ROWS
+    parameters = tuple(
         (name, tuple(value) if isinstance(value, list) else value) for name, value in wanted.values().items()
     )
-    return RawPredicate(wanted.shape, wanted.where(tables.system_logs)), values
+    return Filter(RawPredicate(wanted.shape, wanted.where(tables.system_logs)), parameters)
 
 
 @strawberry.enum(description="What log lines can be ordered by.")
@@ -155,13 +154,13 @@ LOG_LIST = ListSpec(
     filter_input=SystemLogFilter,
     order_input=SystemLogOrder,
     order_columns={SystemLogOrderField.TIMESTAMP: tables.system_logs.c.timestamp},
-    parse_filter=_read,
+    parse_filter=_parse_filter,
 )
 
 SystemLogConnection = Connection[SystemLog]
 
 
-LogStatsRequest = tuple[Interval, Predicate, Values]
+LogStatsRequest = tuple[Interval, Filter]
 """The length of the buckets, and a filter."""
 
 
@@ -179,11 +178,11 @@ async def log_stats(
     db: ViewerDatabase, _keys: Sequence[str], request: LogStatsRequest
 ) -> Mapping[str, list[Row]]:
     """Returns the newest counts, for ROOT: rows named as the fields of SystemLogBucket."""
-    interval, predicate, values = request
+    interval, chosen = request
     if not SYSTEM_LOGS.is_visible_to(db):
         return {ROOT: []}
-    statement = _log_stats(interval, predicate)
-    rows = await db.fetch(statement, **zone_parameters("UTC"), **dict(values))
+    statement = _log_stats(interval, chosen.predicate)
+    rows = await db.fetch(statement, **zone_parameters("UTC"), **dict(chosen.parameters))
     return {ROOT: list(rows)}
 
 
@@ -193,7 +192,7 @@ def _log_stats(interval: Interval, predicate: Predicate) -> Statement:
     level = LEVELS.sql(logs.level).label("level")
     counts = (
         select(level, logs.component, func.count().label("count"))
-        .where(condition(predicate, count()), logs.timestamp.is_not(None))
+        .where(to_sql(predicate), logs.timestamp.is_not(None))
         .group_by(level, logs.component)
     )
     buckets = group_by_bucket(counts, interval, logs.timestamp)
@@ -203,7 +202,7 @@ def _log_stats(interval: Interval, predicate: Predicate) -> Statement:
 
 
 def _prepare_log_stats(context: Context, arguments: Mapping[str, Any]) -> Any:
-    request = (arguments["interval"], *LOG_LIST.parse_filter(arguments.get("filter")))
+    request = (arguments["interval"], LOG_LIST.parse_filter(arguments.get("filter")))
     return lambda _: context.loaders.get(log_stats, request).load(ROOT)
 
 

@@ -1,6 +1,11 @@
-"""What a list brings along: the rows that its own refer to, joined to them in the same statement.
+"""Eager joins: the rows that a list's rows refer to, read in the list's own statement.
 
 Every statement costs a round trip, which takes longer than joining the few rows of a page to theirs.
+
+`one` declares a `Reference`: a foreign key, and the entity that it leads to. The compiler says which
+references an operation follows (`Projection`). Each becomes an `EagerJoin`, whose columns the statement has
+under labels that only this module makes and reads. The executor finds the rows by the same `Reference`
+(`Rows.joined`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from graphql_api.execution.columns import JoinedRows
 from graphql_api.execution.projection import Projection, Reference
+from graphql_api.relational.context import ViewerDatabase
 from graphql_api.relational.entity import Entity
 
 
@@ -22,106 +28,101 @@ class EagerJoin:
 
     reference: Reference
     entity: Entity
-    read: frozenset[str]
+    columns: tuple[ColumnElement[Any], ...]
     """What is read of them."""
-    further: "tuple[EagerJoin, ...]"
-    """What they bring along in their turn."""
+    nested: "tuple[EagerJoin, ...]"
+    """The rows that they refer to in turn."""
+    path: str
+    """The foreign keys that lead here from the list's rows: `session_id.account_id`."""
 
-    @property
-    def column(self) -> str:
-        """The column that holds the foreign key."""
-        return self.reference.column
+    def label(self, name: str) -> str:
+        """What a column is called among those of the list's rows."""
+        return f"{self.path}.{name}"
+
+    def labelled(self, columns: Iterable[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+        """Columns under their labels."""
+        return [column.label(self.label(column.name)) for column in columns]
 
 
 @lru_cache(maxsize=512)
-def eager_joins_of(reads: Projection, entity: Entity) -> tuple[EagerJoin, ...]:
-    """What an operation's lists of an entity bring along.
+def eager_joins_of(projection: Projection, entity: Entity, path: str = "") -> tuple[EagerJoin, ...]:
+    """The eager joins of an operation's lists of an entity.
 
-    Not what is of any length: many rows refer to the same one, which would be sent with each of them.
+    Rows with texts of any length are not joined: many rows refer to one, and it would be sent with each.
     """
-    found = []
-    for reference in reads.references(entity):
-        to, read = reference.target, reads.columns(reference.target)
-        assert isinstance(to, Entity)  # noqa: S101 - narrows; nothing else refers to rows
-        if read is not None and not any(
-            isinstance(each.type, Text | JSONB) for each in to.projected_columns(read)
-        ):
-            found.append(EagerJoin(reference, to, read, eager_joins_of(reads, to)))
-    return tuple(found)
+    joins = []
+    for reference in projection.references(entity):
+        target, read = reference.target, projection.columns(reference.target)
+        assert isinstance(target, Entity)  # noqa: S101 - narrows: `one` makes references to nothing else
+        columns = tuple(target.projected_columns(read))
+        if read is not None and not any(isinstance(column.type, Text | JSONB) for column in columns):
+            own_path = f"{path}.{reference.column}" if path else reference.column
+            nested = eager_joins_of(projection, target, own_path)
+            joins.append(EagerJoin(reference, target, columns, nested, own_path))
+    return tuple(joins)
 
 
-def visible(along: Sequence[EagerJoin], db: Any) -> bool:
-    """Whether the viewer may read all that is brought along."""
-    return all(each.entity.is_visible_to(db) and visible(each.further, db) for each in along)
-
-
-Placed = tuple[str, EagerJoin]
-"""What is brought along, and the names' prefix of the row whose column refers to it."""
+def are_visible(joins: Sequence[EagerJoin], db: ViewerDatabase) -> bool:
+    """Whether the viewer may read all that is joined."""
+    return all(each.entity.is_visible_to(db) and are_visible(each.nested, db) for each in joins)
 
 
 def split_tenant_path(
-    entity: Entity, along: Sequence[EagerJoin], path: str = ""
-) -> tuple[list[ColumnElement[Any]], list[Placed]]:
-    """Columns of what is brought along that lies between the rows and their tenant, and what doesn't.
+    entity: Entity, joins: Sequence[EagerJoin]
+) -> tuple[list[ColumnElement[Any]], list[EagerJoin]]:
+    """Split eager joins: the columns of those on the tenant path, and the joins that are left.
 
-    A query that `Entity.restrict_to_tenant` restricts has joined the former already.
+    A query that `Entity.restrict_to_tenant` restricts is joined to the tenant path already: a trade's
+    session, its account, its user.
     """
     columns: list[ColumnElement[Any]] = []
-    rest: list[Placed] = []
-    for each in along:
-        if entity.parent is None or (entity.parent[0].name, entity.parent[1]) != (each.column, each.entity):
-            rest.append((path, each))
-            continue
-        prefix = f"{path}{each.column}."
-        columns += _named(prefix, each.entity.projected_columns(each.read))
-        further, left = split_tenant_path(each.entity, each.further, prefix)
-        columns += further
-        rest += left
-    return columns, rest
+    others: list[EagerJoin] = []
+    for each in joins:
+        if each.reference == entity.parent_reference:
+            columns += each.labelled(each.columns)
+            nested_columns, nested_others = split_tenant_path(each.entity, each.nested)
+            columns += nested_columns
+            others += nested_others
+        else:
+            others.append(each)
+    return columns, others
 
 
 def join(
-    page: FromClause, along: Sequence[Placed], *, scoped: bool
+    page: FromClause, joins: Sequence[EagerJoin], *, scoped: bool
 ) -> tuple[FromClause, list[ColumnElement[Any]]]:
-    """`page` joined to its eager joins, and their columns, labelled as `rows_from_labels` reads them."""
+    """`page` joined to the rows that it refers to, and their labelled columns."""
     source, columns = page, []
-    for path, each in along:
-        source, brought = _joined(source, page.c[f"{path}{each.column}"], each, path, scoped=scoped)
-        columns += brought
+    for each in joins:
+        # The foreign key has the path for its label, whether it is the page's own or on the tenant path.
+        source, joined = _joined(source, page.c[each.path], each, scoped=scoped)
+        columns += joined
     return source, columns
 
 
 def _joined(
-    source: FromClause, key: ColumnElement[Any], each: EagerJoin, path: str, *, scoped: bool
+    source: FromClause, key: ColumnElement[Any], join: EagerJoin, *, scoped: bool
 ) -> tuple[FromClause, list[ColumnElement[Any]]]:
-    query: Select[Any] = select(*each.entity.projected_columns(each.read))
-    target = each.entity.restrict_to_tenant(query, scoped=scoped).subquery(f"{path}{each.column}")
+    query: Select[Any] = select(*join.columns)
+    target = join.entity.restrict_to_tenant(query, scoped=scoped).subquery(join.path)
     source = source.outerjoin(target, target.c.id == key)
-    prefix = f"{path}{each.column}."
-    columns = _named(prefix, target.c)
-    for further in each.further:
-        source, brought = _joined(source, target.c[further.column], further, prefix, scoped=scoped)
-        columns += brought
+    columns = join.labelled(target.c)
+    for nested in join.nested:
+        source, nested_columns = _joined(source, target.c[nested.reference.column], nested, scoped=scoped)
+        columns += nested_columns
     return source, columns
 
 
-def _named(prefix: str, columns: Iterable[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
-    return [column.label(f"{prefix}{column.name}") for column in columns]
-
-
 def rows_from_labels(
-    table: Mapping[str, Sequence[Any]], along: Sequence[EagerJoin], path: str = ""
+    table: Mapping[str, Sequence[Any]], joins: Sequence[EagerJoin]
 ) -> Mapping[Reference, JoinedRows]:
-    """What rows, here as columns, have brought along: by the foreign key that refers to it."""
+    """The rows that were joined, out of the columns of a list's rows by their labels."""
     found = {}
-    for each in along:
-        prefix = f"{path}{each.column}."
-        names = [column.name for column in each.entity.projected_columns(each.read)]
-        ids = table.get(f"{prefix}id", ())
+    for each in joins:
+        names = [column.name for column in each.columns]
+        ids = table.get(each.label("id"), ())
         # Most rows refer to what another of them does too, and each needs to be put together only once.
-        different = set(zip(ids, *(table.get(prefix + name, ()) for name in names), strict=True))
-        brought = {
-            id_: dict(zip(names, values, strict=True)) for id_, *values in different if id_ is not None
-        }
-        found[each.reference] = JoinedRows(brought, rows_from_labels(table, each.further, prefix))
+        different = set(zip(ids, *(table.get(each.label(name), ()) for name in names), strict=True))
+        rows = {id_: dict(zip(names, values, strict=True)) for id_, *values in different if id_ is not None}
+        found[each.reference] = JoinedRows(rows, rows_from_labels(table, each.nested))
     return found

@@ -1,14 +1,15 @@
-"""A table as the graph sees it: which columns, and whose rows they are."""
+"""Entities: tables as the graph shows them, and the tenant's predicate in every statement over them."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Column, ColumnElement, FromClause, Select, Table, any_, bindparam, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
+from graphql_api.execution.projection import Reference
 from graphql_api.identity.viewer import Scope
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.relational.context import Context, Row, ViewerDatabase
@@ -16,12 +17,19 @@ from graphql_api.relational.context import Context, Row, ViewerDatabase
 UUIDS = ARRAY(UUID(as_uuid=False))
 
 
+class Parent(NamedTuple):
+    """The foreign key of an entity's rows that leads to their tenant, and the entity it refers to."""
+
+    key: Column[Any]
+    entity: "Entity"
+
+
 @dataclass(frozen=True, eq=False)
 class Entity:
-    """A table with an id, and the way from its rows to the tenant they belong to.
+    """A table as the graph shows it: its columns, who may read it, and how a row's tenant is found.
 
-    The way is either the column that holds the user's id (`owner`), or a foreign key to the entity that
-    leads on (`parent`). An entity with neither has no tenant: all who may read such rows see the same.
+    The tenant's id is in the row (`owner`), or in the row of an ancestor, by way of `parent`. An entity with
+    neither has no tenant: all who may read such rows see the same.
     """
 
     name: str
@@ -29,9 +37,9 @@ class Entity:
     table: Table
     columns: tuple[ColumnElement[Any], ...]
     scopes: frozenset[Scope]
-    """Any of these lets a viewer read such rows, their own or all that have no tenant."""
+    """Any of these lets a viewer read such rows: their own, or all where there is no tenant."""
     owner: Column[Any] | None = None
-    parent: tuple[Column[Any], "Entity"] | None = None
+    parent: Parent | None = None
 
     @property
     def column_names(self) -> frozenset[str]:
@@ -39,21 +47,39 @@ class Entity:
         return frozenset(column.name for column in self.columns)
 
     @property
+    def parent_reference(self) -> Reference | None:
+        """The foreign key to its parent, as fields refer to it."""
+        return None if self.parent is None else Reference(self.parent.key.name, self.parent.entity)
+
+    @property
     def ancestors(self) -> Iterator[tuple[Table, ColumnElement[bool]]]:
-        """The joins that lead up to the owner, nearest first."""
+        """The tables that lead up to the owner, the nearest first, each with the condition that joins it."""
         if self.parent is not None:
-            key, above = self.parent
-            yield above.table, key == above.table.c.id
-            yield from above.ancestors
+            key, entity = self.parent
+            yield entity.table, key == entity.table.c.id
+            yield from entity.ancestors
 
     @property
     def tenant_column(self) -> Column[Any] | None:
-        """The column that holds the id of the user whose row it is."""
+        """The column with the id of the user whose row it is; None for an entity without a tenant."""
         if self.owner is None and self.parent is not None:
-            return self.parent[1].tenant_column
+            return self.parent.entity.tenant_column
         return self.owner
 
-    def join_ancestors(self, *needed: FromClause, inner: bool) -> FromClause:
+    def restrict_to_tenant(self, query: Select[Any], *needed: FromClause, scoped: bool) -> Select[Any]:
+        """`query` over this entity, restricted to :tenant's rows if `scoped`.
+
+        Every statement's tenancy is made here. The entity's table is joined to its ancestors as far as the
+        `needed` tables and the tenant's column ask for.
+        """
+        column = self.tenant_column
+        if not scoped or column is None:
+            return query.select_from(self._join_ancestors(*needed, inner=False))
+        return query.select_from(self._join_ancestors(column.table, *needed, inner=True)).where(
+            column == bindparam("tenant", type_=UUID(as_uuid=False))
+        )
+
+    def _join_ancestors(self, *needed: FromClause, inner: bool) -> FromClause:
         """The table, joined upwards as far as the `needed` tables ask for.
 
         Without `inner`, rows whose foreign key is null stay: who may see every tenant's rows sees those too.
@@ -68,37 +94,28 @@ class Entity:
         assert not missing, f"{self.name} does not lead to {missing}"  # noqa: S101
         return source
 
-    def restrict_to_tenant(self, query: Select[Any], *needed: FromClause, scoped: bool) -> Select[Any]:
-        """`query` over this entity, restricted to :tenant's rows if `scoped`. The one place that says so."""
-        column = self.tenant_column
-        if not scoped or column is None:
-            return query.select_from(self.join_ancestors(*needed, inner=False))
-        return query.select_from(self.join_ancestors(column.table, *needed, inner=True)).where(
-            column == bindparam("tenant", type_=UUID(as_uuid=False))
-        )
-
-    def projected_columns(self, read: AbstractSet[str] | None) -> Sequence[ColumnElement[Any]]:
-        """Its id and those of its columns that are read; all of them if that isn't known."""
-        if read is None:
+    def projected_columns(self, names: AbstractSet[str] | None) -> Sequence[ColumnElement[Any]]:
+        """Its id and the columns of these names; all of them for None."""
+        if names is None:
             return self.columns
-        return [column for column in self.columns if column.name == "id" or column.name in read]
+        return [column for column in self.columns if column.name == "id" or column.name in names]
 
     def is_visible_to(self, db: ViewerDatabase) -> bool:
         """Whether the viewer may read this kind of row at all."""
         return db.viewer.is_authenticated and not self.scopes.isdisjoint(db.viewer.scopes)
 
     async def load_by_ids(
-        self, db: ViewerDatabase, keys: Sequence[str], read: frozenset[str] | None = None
+        self, db: ViewerDatabase, ids: Sequence[str], columns: frozenset[str] | None = None
     ) -> Mapping[str, Row]:
-        """The rows with these ids, as far as the viewer may see them; of each the columns to be `read`."""
+        """The rows with these ids that the viewer may see, by id; with these columns, None for all."""
         if not self.is_visible_to(db):
             return {}
-        rows = await db.fetch(_by_id(self, db.tenant is not None, read), ids=list(keys))
+        rows = await db.fetch(_by_id(self, db.tenant is not None, columns), ids=list(ids))
         return {row["id"]: row for row in rows}
 
 
 def loader_by_id(context: Context, entity: Entity) -> Callable[[str], Awaitable[Row | None]]:
-    """Loads rows by id, for everything in an operation that does: they share a batch."""
+    """Loads a row by its id: returns the function. All of an operation that load such rows share batches."""
     return context.loaders.get(entity.load_by_ids, context.projection.columns(entity)).load
 
 
@@ -106,9 +123,9 @@ def loader_by_id(context: Context, entity: Entity) -> Callable[[str], Awaitable[
 def _by_id(
     entity: Entity,
     scoped: bool,  # noqa: FBT001 - part of the cache's key
-    read: frozenset[str] | None,
+    columns: frozenset[str] | None,
 ) -> Statement:
-    query = select(*entity.projected_columns(read)).where(
+    query = select(*entity.projected_columns(columns)).where(
         entity.table.c.id == any_(bindparam("ids", type_=UUIDS))
     )
     return compile_statement(entity.restrict_to_tenant(query, scoped=scoped))

@@ -1,7 +1,7 @@
-"""Filters: input types whose fields say which column they compare.
+"""Filters: input types whose fields say which column they compare, and the SQL that they become.
 
-A filter is split into its shape, which becomes SQL once, and its values, which are sent each time. Shapes
-are hashable, so a statement is built and compiled once for all filters that look alike.
+A filter input becomes a `Filter`: a predicate, of which SQL is made once for all filters of its form, and the
+values of its parameters, which are sent each time. Predicates are hashable: statements are cached by them.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -14,7 +14,6 @@ from typing import Any, Literal, cast
 import strawberry
 from sqlalchemy import Column, ColumnElement, Text, and_, any_, bindparam, false, func, not_, or_, true
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
-from sqlalchemy.types import TypeEngine
 from strawberry.types.base import get_object_definition
 from strawberry.types.field import StrawberryField
 
@@ -23,8 +22,85 @@ from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.scalars import parse_id
 
 MAX_LISTED = 1000
+"""Values of one list to compare with."""
+MAX_CONDITIONS = 100
+"""Comparisons and groups of one filter, however deep."""
+MAX_LEVELS = 10
+"""Filters within filters: a tenth of what making SQL of them can bear."""
 
 Operator = Literal["eq", "in", "contains", "starts_with", "gt", "gte", "lt", "lte", "is_null", "is_not_null"]
+Kind = Literal["and", "or", "not"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An expression compared with a value to come, which has the parameter's name; or with null."""
+
+    expression: ColumnElement[Any]
+    operator: Operator
+    parameter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CompoundPredicate:
+    """Predicates that hold together: all of them, any of them, or not all of them."""
+
+    kind: Kind
+    members: tuple["Predicate", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RawPredicate:
+    """A condition in SQL, with parameters of its own names. Equal identities mean equal SQL."""
+
+    identity: Hashable
+    sql: ColumnElement[bool] = field(compare=False)
+
+
+Predicate = Comparison | CompoundPredicate | RawPredicate
+MATCH_ALL = CompoundPredicate("and", ())
+
+Parameters = tuple[tuple[str, Any], ...]
+"""Values by their parameters' names, hashable as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A predicate, and the values of its parameters."""
+
+    predicate: Predicate = MATCH_ALL
+    parameters: Parameters = ()
+
+    def narrowed(self, *predicates: Predicate, parameters: Parameters = ()) -> "Filter":
+        """The filter of rows for which these predicates hold too."""
+        return Filter(CompoundPredicate("and", (self.predicate, *predicates)), self.parameters + parameters)
+
+
+ALL_ROWS = Filter()
+
+
+def compares(description: str, expression: ColumnElement[Any], *, name: str | None = None) -> Any:
+    """A filter's field that compares `expression`, in the way its type says."""
+    return strawberry.field(
+        description=description, default=strawberry.UNSET, name=name, metadata={"compares": expression}
+    )
+
+
+def exists(description: str, column: Column[Any]) -> Any:
+    """A filter's boolean field: whether `column` has a value."""
+    return strawberry.field(description=description, default=strawberry.UNSET, metadata={"exists": column})
+
+
+def missing(description: str, column: Column[Any]) -> Any:
+    """A filter's boolean field: whether `column` has no value."""
+    return strawberry.field(description=description, default=strawberry.UNSET, metadata={"missing": column})
+
+
+def combines(kind: Kind, description: str) -> Any:
+    """A filter's field that holds filters of its own type."""
+    return strawberry.field(
+        description=description, default=strawberry.UNSET, name=kind, metadata={"combines": kind}
+    )
 
 
 @strawberry.input(description="Compares a text. `contains` and `startsWith` ignore case, the others don't.")
@@ -74,8 +150,74 @@ _RANGES: Mapping[type, tuple[Sequence[str], Sequence[str], str]] = {
 """The lower and upper bounds of each kind of range, and the word for one that is below another."""
 
 
-def comparisons(value: Any, expression: ColumnElement[Any], path: str) -> Iterator[tuple[Operator, Any]]:
-    """What a filter's field asks of `expression`. Raises BadInputError: the path of what breaks a rule."""
+def parse_filter(given: Any, argument: str = "filter") -> Filter:
+    """The filter that an input means; None means every row.
+
+    Raises BadInputError: an id that is no UUID, a text PostgreSQL can't hold, a range that ends before it
+    begins, too many conditions or levels.
+    """
+    if given is None:
+        return ALL_ROWS
+    parser = _FilterParser(argument)
+    predicate = parser.parse(given, argument)
+    return Filter(predicate, tuple(parser.parameters))
+
+
+class _FilterParser:
+    """Parses one filter input. Its parameters are f0, f1, … in the order of the input's fields."""
+
+    def __init__(self, argument: str) -> None:
+        self.parameters: list[tuple[str, Any]] = []
+        self._argument = argument
+        self._left = MAX_CONDITIONS
+
+    def parse(self, given: Any, path: str, level: int = 1) -> Predicate:
+        """The predicate of a filter input and all within it."""
+        self._count()
+        if level > MAX_LEVELS:
+            raise BadInputError(self._argument, f"has more than {MAX_LEVELS} levels")
+        members: list[Predicate] = []
+        for part in get_object_definition(type(given), strict=True).fields:
+            value = getattr(given, part.python_name)
+            if value is None or value is strawberry.UNSET:
+                continue
+            own, meta = f"{path}.{name_of(part)}", part.metadata
+            if kind := meta.get("combines"):
+                members.append(self._combine(kind, value, own, level + 1))
+            elif (column := meta.get("exists")) is not None:
+                members.append(self._compare(column, "is_not_null" if value else "is_null"))
+            elif (column := meta.get("missing")) is not None:
+                members.append(self._compare(column, "is_null" if value else "is_not_null"))
+            else:
+                expression = meta["compares"]
+                members += (
+                    self._compare(expression, operator, operand)
+                    for operator, operand in _operations(value, expression, own)
+                )
+        return CompoundPredicate("and", tuple(members))
+
+    def _combine(self, kind: Kind, value: Any, path: str, level: int) -> CompoundPredicate:
+        if not isinstance(value, list):
+            return CompoundPredicate(kind, (self.parse(value, path, level),))
+        members = (self.parse(item, f"{path}.{i}", level) for i, item in enumerate(value))
+        return CompoundPredicate(kind, tuple(members))
+
+    def _compare(self, expression: ColumnElement[Any], operator: Operator, operand: Any = None) -> Comparison:
+        self._count()
+        if operator in ("is_null", "is_not_null"):
+            return Comparison(expression, operator)
+        parameter = f"f{len(self.parameters)}"
+        self.parameters.append((parameter, operand))
+        return Comparison(expression, operator, parameter)
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise BadInputError(self._argument, f"has more than {MAX_CONDITIONS} conditions")
+
+
+def _operations(value: Any, expression: ColumnElement[Any], path: str) -> Iterator[tuple[Operator, Any]]:
+    """What a filter's field asks of `expression`: operators, each with its operand. Raises BadInputError."""
     match value:
         case StringFilter() | DecimalFilter() | DateTimeFilter():
             for part in get_object_definition(type(value), strict=True).fields:
@@ -97,17 +239,17 @@ def comparisons(value: Any, expression: ColumnElement[Any], path: str) -> Iterat
 
 
 def check_range(value: Any, path: str) -> None:
-    """Refuse bounds of which an upper one lies below a lower one. Raises BadInputError."""
+    """Check that no upper bound lies below a lower one. Raises BadInputError."""
     lower, upper, word = _RANGES.get(type(value), ((), (), ""))
     for start in lower:
         for end in upper:
-            check_order(f"{path}.{start}", getattr(value, start), f"{path}.{end}", getattr(value, end), word)
+            check_bounds(f"{path}.{start}", getattr(value, start), f"{path}.{end}", getattr(value, end), word)
 
 
-def check_order(start_path: str, start: Any, end_path: str, end: Any, word: str = "before") -> None:
-    """Refuse a range that ends before it begins. Raises BadInputError.
+def check_bounds(start_path: str, start: Any, end_path: str, end: Any, word: str = "before") -> None:
+    """Check that a range doesn't end before it begins. Raises BadInputError.
 
-    One that ends where it begins is empty, and no mistake: whoever walks by such ranges meets it.
+    One that ends where it begins is empty, and no mistake: who walks by such ranges meets it.
     """
     given = all(bound is not None and bound is not strawberry.UNSET for bound in (start, end))
     if given and end < start:
@@ -121,19 +263,17 @@ def _operand(value: Any, path: str) -> Any:
         return tuple(_operand(item, path) for item in value)
     if isinstance(value, Decimal) and not value.is_finite():
         raise BadInputError(path, "must be finite")
-    return storable(value, path) if isinstance(value, str) else value
-
-
-def storable(text: str, argument: str) -> str:
-    """A text that PostgreSQL can hold. Raises BadInputError for NUL and lone surrogates."""
-    if not is_storable(text):
-        raise BadInputError(argument, "has a character that no stored text has")
-    return text
+    if isinstance(value, str) and not is_storable(value):
+        raise BadInputError(path, "has a character that no stored text has")
+    return value
 
 
 def is_storable(text: str) -> bool:
     """Whether PostgreSQL can hold a text: it has neither NUL nor lone surrogates."""
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        return b"\x00" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def name_of(part: StrawberryField) -> str:
@@ -144,161 +284,36 @@ def name_of(part: StrawberryField) -> str:
     return head + "".join(part.title() for part in tail)
 
 
-MAX_CONDITIONS = 100
-"""Comparisons and groups of one filter, however deep."""
-MAX_LEVELS = 10
-"""Filters within filters: a tenth of what making SQL of them can bear."""
+def tables_in(predicate: Predicate) -> frozenset[Any]:
+    """The tables whose columns a predicate compares."""
+    if isinstance(predicate, CompoundPredicate):
+        return frozenset[Any]().union(*(tables_in(member) for member in predicate.members))
+    sql = predicate.expression if isinstance(predicate, Comparison) else predicate.sql
+    return frozenset(sql._from_objects)  # noqa: SLF001 - Core has no public name for it
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One comparison of an expression with a value to come."""
-
-    expression: ColumnElement[Any]
-    operator: Operator
-
-
-@dataclass(frozen=True, slots=True)
-class CompoundPredicate:
-    """Conditions that hold together: all of them, any of them, or not all of them."""
-
-    kind: Literal["and", "or", "not"]
-    members: tuple["Predicate", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RawPredicate:
-    """A condition made elsewhere, with parameters of its own names; equal identities mean equal SQL."""
-
-    identity: Hashable
-    sql: ColumnElement[bool] = field(compare=False)
-
-
-Predicate = Comparison | CompoundPredicate | RawPredicate
-Values = tuple[tuple[str, Any], ...]
-"""A statement's parameters by name, hashable as a whole."""
-MATCH_ALL = CompoundPredicate("and", ())
-
-
-def compares(description: str, expression: ColumnElement[Any], *, name: str | None = None) -> Any:
-    """A filter's field that compares `expression`, in the way its type says."""
-    return strawberry.field(
-        description=description, default=strawberry.UNSET, name=name, metadata={"compares": expression}
-    )
-
-
-def exists(description: str, column: Column[Any]) -> Any:
-    """A filter's boolean field: whether `column` has a value."""
-    return strawberry.field(description=description, default=strawberry.UNSET, metadata={"exists": column})
-
-
-def missing(description: str, column: Column[Any]) -> Any:
-    """A filter's boolean field: whether `column` has no value."""
-    return strawberry.field(description=description, default=strawberry.UNSET, metadata={"missing": column})
-
-
-def combines(kind: Literal["and", "or", "not"], description: str) -> Any:
-    """A filter's field that holds filters of its own kind."""
-    return strawberry.field(
-        description=description, default=strawberry.UNSET, name=kind, metadata={"combines": kind}
-    )
-
-
-def parse_filter(given: Any, argument: str = "filter") -> tuple[Predicate, Values]:
-    """Split a filter input into its shape and its values, named f0, f1, … in the order of its terms.
-
-    Raises BadInputError: an id that is no UUID, a text PostgreSQL can't hold, a range that ends before it
-    begins, too many conditions or levels.
-    """
-    if given is None:
-        return MATCH_ALL, ()
-    reading = _FilterParser(argument)
-    shape = reading.read(given, argument)
-    return shape, tuple((f"f{i}", value) for i, value in enumerate(reading.values))
-
-
-class _FilterParser:
-    """One filter being read: what it has so far, and how much more it may have."""
-
-    def __init__(self, argument: str) -> None:
-        self.values: list[Any] = []
-        self._argument = argument
-        self._left = MAX_CONDITIONS
-
-    def read(self, given: Any, path: str, level: int = 1) -> Predicate:
-        """The shape of a filter input and all within it."""
-        self._count()
-        if level > MAX_LEVELS:
-            raise BadInputError(self._argument, f"has more than {MAX_LEVELS} levels")
-        members: list[Predicate] = []
-        for part in get_object_definition(type(given), strict=True).fields:
-            value = getattr(given, part.python_name)
-            if value is None or value is strawberry.UNSET:
-                continue
-            own, meta = f"{path}.{name_of(part)}", part.metadata
-            if kind := meta.get("combines"):
-                members.append(self._combine(kind, value, own, level + 1))
-            elif (column := meta.get("exists")) is not None:
-                members.append(self._term(column, "is_not_null" if value else "is_null"))
-            elif (column := meta.get("missing")) is not None:
-                members.append(self._term(column, "is_null" if value else "is_not_null"))
-            else:
-                expression = meta["compares"]
-                for operator, operand in comparisons(value, expression, own):
-                    members.append(self._term(expression, operator))
-                    if operator not in ("is_null", "is_not_null"):
-                        self.values.append(operand)
-        return CompoundPredicate("and", tuple(members))
-
-    def _combine(self, kind: Any, value: Any, path: str, level: int) -> CompoundPredicate:
-        if not isinstance(value, list):
-            return CompoundPredicate(kind, (self.read(value, path, level),))
-        return CompoundPredicate(
-            kind, tuple(self.read(item, f"{path}.{i}", level) for i, item in enumerate(value))
-        )
-
-    def _term(self, expression: ColumnElement[Any], operator: Operator) -> Comparison:
-        self._count()
-        return Comparison(expression, operator)
-
-    def _count(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise BadInputError(self._argument, f"has more than {MAX_CONDITIONS} conditions")
-
-
-def tables_in(shape: Predicate) -> frozenset[Any]:
-    """The tables whose columns a shape compares."""
-    if isinstance(shape, Comparison | RawPredicate):
-        sql = shape.expression if isinstance(shape, Comparison) else shape.sql
-        return frozenset(sql._from_objects)  # noqa: SLF001 - Core has no public name for it
-    return frozenset[Any]().union(*(tables_in(member) for member in shape.members))
-
-
-def conjuncts(shape: Predicate) -> Iterator[Predicate]:
-    """What must all hold, in the order of its values."""
-    if isinstance(shape, CompoundPredicate) and shape.kind == "and":
-        for member in shape.members:
+def conjuncts(predicate: Predicate) -> Iterator[Predicate]:
+    """The predicates that must all hold."""
+    if isinstance(predicate, CompoundPredicate) and predicate.kind == "and":
+        for member in predicate.members:
             yield from conjuncts(member)
     else:
-        yield shape
+        yield predicate
 
 
-def condition(
-    shape: Predicate, counter: Iterator[int], *, via: ColumnElement[Any] | None = None
-) -> ColumnElement[bool]:
-    """The SQL of a shape, with parameters f0, f1, … for its values in order.
+def to_sql(predicate: Predicate, *, via: ColumnElement[Any] | None = None) -> ColumnElement[bool]:
+    """The SQL of a predicate.
 
-    `via` is the column whose index leads to the rows. Then no other equality may use an index of its own.
+    `via` is the foreign key by whose index the rows are reached. Then no other equality may use an index.
     """
-    if isinstance(shape, Comparison):
-        compared = _compare(shape.expression, shape.operator, counter)
-        by_value = shape.operator in ("eq", "in") and shape.expression is not via
-        return compared if via is None or not by_value else without_index(compared)
-    if isinstance(shape, RawPredicate):
-        return shape.sql
-    members = [condition(member, counter, via=via) for member in shape.members]
-    match shape.kind:
+    if isinstance(predicate, Comparison):
+        compared = _compared(predicate)
+        is_equality = predicate.operator in ("eq", "in") and predicate.expression is not via
+        return without_index(compared) if via is not None and is_equality else compared
+    if isinstance(predicate, RawPredicate):
+        return predicate.sql
+    members = [to_sql(member, via=via) for member in predicate.members]
+    match predicate.kind:
         case "and":
             return and_(true(), *members)
         case "or":
@@ -317,30 +332,33 @@ def without_index(compared: ColumnElement[bool]) -> ColumnElement[bool]:
     return compared.is_(true())
 
 
-def _compare(expression: Any, operator: Operator, counter: Iterator[int]) -> ColumnElement[bool]:
-    if operator == "is_null":
-        return cast("ColumnElement[bool]", expression.is_(None))
-    if operator == "is_not_null":
-        return cast("ColumnElement[bool]", expression.is_not(None))
-
-    def value(type_: TypeEngine[Any]) -> Any:
-        return bindparam(f"f{next(counter)}", type_=type_)
-
+def _compared(comparison: Comparison) -> ColumnElement[bool]:
+    expression: Any = comparison.expression
     own = unbounded(expression.type)
-    match operator:
+
+    def value(type_: Any) -> Any:
+        return bindparam(comparison.parameter, type_=type_)
+
+    sql: Any
+    match comparison.operator:
+        case "is_null":
+            sql = expression.is_(None)
+        case "is_not_null":
+            sql = expression.is_not(None)
         case "in":
-            return cast("ColumnElement[bool]", expression == any_(value(ARRAY(own))))
+            sql = expression == any_(value(ARRAY(own)))
         case "contains":
-            return func.strpos(func.lower(expression), func.lower(value(Text()))) > 0
+            sql = func.strpos(func.lower(expression), func.lower(value(Text()))) > 0
         case "starts_with":
-            return func.starts_with(func.lower(expression), func.lower(value(Text())))
+            sql = func.starts_with(func.lower(expression), func.lower(value(Text())))
         case "eq":
-            return cast("ColumnElement[bool]", expression == value(own))
+            sql = expression == value(own)
         case "gt":
-            return cast("ColumnElement[bool]", expression > value(own))
+            sql = expression > value(own)
         case "gte":
-            return cast("ColumnElement[bool]", expression >= value(own))
+            sql = expression >= value(own)
         case "lt":
-            return cast("ColumnElement[bool]", expression < value(own))
-        case _:
-            return cast("ColumnElement[bool]", expression <= value(own))
+            sql = expression < value(own)
+        case "lte":
+            sql = expression <= value(own)
+    return cast("ColumnElement[bool]", sql)

@@ -1,9 +1,9 @@
-"""Pages: what first, after, last, before, filter and orderBy ask for, checked and made hashable."""
+"""Pages as clients ask for them: sizes, orders, and cursors, which name a row's place in an order."""
 
 import base64
 import re
 from calendar import isleap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, datetime
 from typing import Any
@@ -14,7 +14,7 @@ from sqlalchemy import Column, DateTime, Integer, Numeric, String
 from graphql_api.relational.context import Row
 from graphql_api.relational.eager_joins import EagerJoin
 from graphql_api.relational.errors import BadInputError
-from graphql_api.relational.filters import MATCH_ALL, Predicate, Values, is_storable
+from graphql_api.relational.filters import ALL_ROWS, Filter, is_storable
 from graphql_api.relational.scalars import parse_decimal, parse_id
 
 DEFAULT_SIZE = 25
@@ -41,57 +41,55 @@ CursorKey = tuple[Any, str]
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """A part of a list. Equal pages of one relation share a loader."""
+    """A page of a list, as it is asked for. Equal requests of one relation share a loader."""
 
     order: SortOrder
     size: int = DEFAULT_SIZE
     backward: bool = False
+    """Whether it has the last rows instead of the first; in the order of the list all the same."""
     after: CursorKey | None = None
     before: CursorKey | None = None
-    shape: Predicate = MATCH_ALL
-    values: Values = ()
+    filter: Filter = ALL_ROWS
     projection: frozenset[str] | None = None
-    """Those of its rows' columns that are read; None for all of them."""
+    """The columns that are read of its rows; None for all of them."""
     eager_joins: tuple[EagerJoin, ...] = ()
-    """The rows that it brings along."""
     with_total: bool = False
-    """Whether it brings along how many rows the whole list has."""
-
-    @classmethod
-    def parse(
-        cls,
-        arguments: Mapping[str, Any],
-        order: SortOrder,
-        shape: Predicate,
-        values: Values,
-        projection: frozenset[str] | None = None,
-    ) -> "PageRequest":
-        """The page that a connection's arguments ask for. Raises BadInputError naming argument and rule."""
-        first, last = arguments.get("first"), arguments.get("last")
-        if first is not None and last is not None:
-            raise BadInputError("last", "can't be combined with first")
-        for name, size in (("first", first), ("last", last)):
-            if size is not None and not 1 <= size <= MAX_SIZE:
-                raise BadInputError(name, f"must be between 1 and {MAX_SIZE}")
-        return cls(
-            order=order,
-            size=first or last or DEFAULT_SIZE,
-            backward=last is not None,
-            after=_cursor_key(arguments, "after", order),
-            before=_cursor_key(arguments, "before", order),
-            shape=shape,
-            values=values,
-            projection=projection,
-        )
+    """Whether its statement counts the rows of the whole list."""
+    with_previous: bool = False
+    """Whether its statement looks for rows before the cursor `after`."""
+    with_next: bool = False
+    """Whether its statement looks for rows behind the cursor `before`."""
 
     def filter_only(self) -> "PageRequest":
         """The same list, whatever part of it: equal for all pages under one filter."""
-        return PageRequest(SortOrder(self.order.column.table.c.id), shape=self.shape, values=self.values)
+        return PageRequest(SortOrder(self.order.column.table.c.id), filter=self.filter)
+
+    def parameters(self, keys: Sequence[str]) -> dict[str, Any]:
+        """The values of its statement's parameters, for the parents of these ids.
+
+        One row more than the page has tells whether others follow.
+        """
+        values: dict[str, Any] = {**dict(self.filter.parameters), "keys": list(keys), "fetch": self.size + 1}
+        for name, cursor in (("after", self.after), ("before", self.before)):
+            if cursor is not None:
+                values[f"{name}_key"], values[f"{name}_id"] = cursor
+        return values
 
     def cursor(self, row: Row) -> str:
         """The opaque text that names a row's place in this page's order."""
         payload = orjson.dumps((self.order.name, row[self.order.column.name], row["id"]))
         return base64.urlsafe_b64encode(payload).rstrip(b"=").decode()
+
+
+def page_size(arguments: Mapping[str, Any]) -> tuple[int, bool]:
+    """How many rows a connection's arguments ask for, and whether for the last. Raises BadInputError."""
+    first, last = arguments.get("first"), arguments.get("last")
+    if first is not None and last is not None:
+        raise BadInputError("last", "can't be combined with first")
+    for name, size in (("first", first), ("last", last)):
+        if size is not None and not 1 <= size <= MAX_SIZE:
+            raise BadInputError(name, f"must be between 1 and {MAX_SIZE}")
+    return first or last or DEFAULT_SIZE, last is not None
 
 
 # A moment as PostgreSQL prints it, the years included that RFC 3339 has no room for.
@@ -104,7 +102,7 @@ _LAST_YEAR, _FIRST_YEAR_BC, _FIRST_DAY_BC = 294_276, 4714, "11-24"
 """Between which PostgreSQL keeps moments."""
 
 
-def _cursor_key(arguments: Mapping[str, Any], name: str, order: SortOrder) -> CursorKey | None:
+def cursor_key(arguments: Mapping[str, Any], name: str, order: SortOrder) -> CursorKey | None:
     """What the cursor in an argument holds; None without one. Raises BadInputError.
 
     PostgreSQL can compare whatever it returns: a cursor that was made up is a place like any other, or is

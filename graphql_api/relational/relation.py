@@ -1,13 +1,14 @@
-"""Edges of the graph, declared as data: `one` row, or `many` in a connection.
+"""Relations of the graph, declared as data: `one` row, or `many` in a connection.
 
     strategy: Strategy | None   = one("…", STRATEGIES, key="strategy_id")
-    trades:   TradeConnection   = many("…", TRADE_LIST, parent_key=tables.trades.c.session_id, …)
+    trades:   TradeConnection   = many("…", TRADE_LIST, parent=SESSIONS, parent_key=trades.c.session_id)
 
-Each goes through a loader of the operation, so that aliases, fragments and siblings share one statement.
+Each is read by a loader of the operation, so that aliases, fragments and siblings share one statement: a list
+by `RelationLoader.load_pages`, with the SQL of `page_query`; a row by `Entity.load_by_ids`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
@@ -30,12 +31,19 @@ from graphql_api.execution.fields import (
 )
 from graphql_api.execution.projection import Lookahead, Reference
 from graphql_api.relational.context import BatchLoad, Context, Row, ViewerDatabase
-from graphql_api.relational.eager_joins import EagerJoin, eager_joins_of, rows_from_labels, visible
+from graphql_api.relational.eager_joins import EagerJoin, are_visible, eager_joins_of, rows_from_labels
 from graphql_api.relational.entity import Entity, loader_by_id
 from graphql_api.relational.errors import BadInputError
-from graphql_api.relational.filters import MATCH_ALL, Predicate, Values, parse_filter
-from graphql_api.relational.page_query import ROOT, Bounds, ChildRelation, count_statement, page_statement
-from graphql_api.relational.pagination import DEFAULT_SIZE, MAX_SIZE, PageRequest, SortOrder
+from graphql_api.relational.filters import ALL_ROWS, Filter, Predicate, parse_filter
+from graphql_api.relational.page_query import ROOT, ChildRelation, PageShape, count_statement, page_statement
+from graphql_api.relational.pagination import (
+    DEFAULT_SIZE,
+    MAX_SIZE,
+    PageRequest,
+    SortOrder,
+    cursor_key,
+    page_size,
+)
 from graphql_api.relational.scalars import parse_id
 
 
@@ -50,7 +58,7 @@ def computed(description: str, compute: Callable[..., Any], *, columns: tuple[st
 
 
 def one(description: str, to: Entity | BatchLoad, *, key: str) -> Any:
-    """An edge to at most one row: the entity's, or the batch's, for what the row's column `key` holds."""
+    """A relation to at most one row: the entity's, or the batch's, for what the row's column `key` holds."""
 
     def prepare(context: Context, _arguments: Mapping[str, Any]) -> Any:
         return loader_by_id(context, to) if isinstance(to, Entity) else context.loaders.get(to).load
@@ -79,11 +87,11 @@ class ListSpec:
     default_order: SortOrder
     filter_input: Any
     order_columns: Mapping[Any, Column[Any]] | None = None
-    """What each value of the order input's `field` stands for; None where the order is fixed."""
+    """The column of each value of the order input's `field`; None where the order is fixed."""
     order_input: Any = None
     """The order input type, of `field` and `direction`."""
-    parse_filter: Callable[[Any], tuple[Predicate, Values]] = parse_filter
-    """Splits the filter input into its shape and its values."""
+    parse_filter: Callable[[Any], Filter] = parse_filter
+    """From the filter input, which may be None, to the filter. Raises BadInputError."""
 
     def arguments(self) -> list[StrawberryArgument]:
         """The arguments of a field that serves such a list."""
@@ -98,23 +106,51 @@ class ListSpec:
             arguments.append(argument("order_by", self.order_input, "The order; ties are broken by id."))
         return arguments
 
-    def page_request(self, context: Context, arguments: Mapping[str, Any]) -> PageRequest:
-        """The page that these arguments ask for. Raises BadInputError."""
+    def page_request(
+        self,
+        context: Context,
+        arguments: Mapping[str, Any],
+        lookahead: Lookahead | None,
+        *,
+        is_root: bool = False,
+    ) -> PageRequest:
+        """The page that these arguments and the fields below ask for. Raises BadInputError.
+
+        Only a list at the root joins the rows that its own refer to, and counts itself in its own statement:
+        below many parents, the same rows would come again and again. Where the fields below aren't known,
+        whatever a page may be asked is looked for, except a total.
+        """
         order, wanted = self.default_order, arguments.get("order_by")
         if wanted is not None and self.order_columns is not None:
             order = SortOrder(self.order_columns[wanted.field], wanted.direction.value == "DESC")
-        projection = context.projection.columns(self.entity)
-        return PageRequest.parse(arguments, order, *self.parse_filter(arguments.get("filter")), projection)
+        size, backward = page_size(arguments)
+        after, before = cursor_key(arguments, "after", order), cursor_key(arguments, "before", order)
+        return PageRequest(
+            order,
+            size,
+            backward,
+            after,
+            before,
+            self.parse_filter(arguments.get("filter")),
+            context.projection.columns(self.entity),
+            eager_joins_of(context.projection, self.entity) if is_root else (),
+            with_total=is_root and lookahead is not None and lookahead.selects(TOTAL_COUNT),
+            with_previous=after is not None
+            and (lookahead is None or lookahead.selects(PAGE_INFO, HAS_PREVIOUS_PAGE)),
+            with_next=before is not None
+            and (lookahead is None or lookahead.selects(PAGE_INFO, HAS_NEXT_PAGE)),
+        )
 
 
 def many(description: str, listing: ListSpec, *, parent: Entity, parent_key: Column[Any]) -> Any:
-    """An edge to the rows of `listing` below a row of `parent`, whose id is in the column `parent_key`."""
+    """A relation to the rows of `listing` below a row of `parent`, whose id is in the column `parent_key`."""
     relation = RelationLoader(listing.entity, parent, parent_key)
 
-    def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
-        return context.loaders.get(relation.load_pages, listing.page_request(context, arguments)).load
+    def prepare(context: Context, arguments: Mapping[str, Any], lookahead: Lookahead | None) -> Any:
+        page = listing.page_request(context, arguments, lookahead)
+        return context.loaders.get(relation.load_pages, page).load
 
-    return declared(description, FromKey("id", prepare), arguments=listing.arguments())
+    return declared(description, FromKey("id", prepare, looks_ahead=True), arguments=listing.arguments())
 
 
 def root_many(description: str, listing: ListSpec, *, check: Check) -> Any:
@@ -122,12 +158,7 @@ def root_many(description: str, listing: ListSpec, *, check: Check) -> Any:
     relation = RelationLoader(listing.entity)
 
     def prepare(context: Context, arguments: Mapping[str, Any], lookahead: Lookahead | None) -> Any:
-        # Only here: below many parents a page would have the same rows with it again and again.
-        page = replace(
-            listing.page_request(context, arguments),
-            eager_joins=eager_joins_of(context.projection, listing.entity),
-            with_total=lookahead is not None and lookahead.selects(TOTAL_COUNT),
-        )
+        page = listing.page_request(context, arguments, lookahead, is_root=True)
         load = context.loaders.get(relation.load_pages, page).load
         return lambda _: load(ROOT)
 
@@ -166,113 +197,118 @@ def argument(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class RelationLoader(ChildRelation):
-    """The rows of a branch, read in batches."""
+    """Loads pages and totals of a relation, for many parents in one statement."""
 
     async def load_pages(
         self, db: ViewerDatabase, keys: Sequence[str], page: PageRequest
     ) -> Mapping[str, "PageResult"]:
-        """Each parent's page."""
+        """Each parent's page. A parent that the viewer may not see has an empty one."""
         rows: list[asyncpg.Record] = []
-        eager_joins: Sequence[EagerJoin] = ()
+        eager_joins: tuple[EagerJoin, ...] = ()
         if self.entity.is_visible_to(db):
-            eager_joins = page.eager_joins if visible(page.eager_joins, db) else ()
-            wanted = page.order, page.shape, page.projection, eager_joins, page.with_total
-            statement = page_statement(self, db.tenant is not None, Bounds.of(page), *wanted)
-            rows = await db.fetch(statement, **_values(page, keys))
+            eager_joins = page.eager_joins if are_visible(page.eager_joins, db) else ()
+            statement = page_statement(self, PageShape.of(page, eager_joins), db.tenant is not None)
+            rows = await db.fetch(statement, **page.parameters(keys))
         columns = tuple(rows[0].keys()) if rows else ()
-        found = rows_from_labels(Rows(rows, columns).table(), eager_joins) if eager_joins else {}
-        rows_of = {key: Rows((), columns, found) for key in keys}
+        joined = rows_from_labels(Rows(rows, columns).table(), eager_joins) if eager_joins else {}
+        rows_of = {key: Rows((), columns, joined) for key in keys}
         for parent, its_rows in groupby(rows, itemgetter("_parent")):
             rows_of[parent] += its_rows
         return {key: PageResult.of(its_rows, page, self, key) for key, its_rows in rows_of.items()}
 
-    async def load_counts(
+    async def load_totals(
         self, db: ViewerDatabase, keys: Sequence[str], page: PageRequest
     ) -> Mapping[str, int]:
         """How many rows each parent has under the page's filter."""
         if not self.entity.is_visible_to(db):
             return dict.fromkeys(keys, 0)
-        statement = count_statement(self, db.tenant is not None, page.shape)
-        rows = await db.fetch(statement, **_values(page, keys))
+        statement = count_statement(self, page.filter.predicate, db.tenant is not None)
+        rows = await db.fetch(statement, **page.parameters(keys))
         return dict.fromkeys(keys, 0) | {row["_parent"]: row["total"] for row in rows}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LatestRelated:
-    """Of each parent's rows, the first in an order: the latest, the current."""
+    """Loads the first row of each parent in an order: the latest, the current."""
 
     relation: RelationLoader
     order: SortOrder
-    shape: Predicate = MATCH_ALL
+    predicate: Predicate = ALL_ROWS.predicate
 
     async def __call__(
         self, db: ViewerDatabase, keys: Sequence[str], _page: None = None
     ) -> Mapping[str, Row]:
         """Each parent's first row; parents without any are left out."""
-        page = PageRequest(self.order, size=1, shape=self.shape)
+        page = PageRequest(self.order, size=1, filter=Filter(self.predicate))
         pages = await self.relation.load_pages(db, keys, page)
-        return {key: part.nodes[0] for key, part in pages.items() if part.nodes}
+        return {key: result.nodes[0] for key, result in pages.items() if result.nodes}
 
 
 @dataclass(frozen=True, slots=True)
 class PageResult:
-    """One parent's page: its rows in order, and what lies beyond."""
+    """One parent's page: its rows in order, and what lies around it."""
 
     nodes: list[Row]
     page: PageRequest
     relation: RelationLoader
     parent: str
-    has_next_page: bool
-    has_previous_page: bool
+    has_previous_page: bool | None
+    has_next_page: bool | None
+    """Whether rows precede the page, and follow it; None where that wasn't asked for."""
     total: int | None
-    """How many rows the whole list has, if the page came with it."""
+    """How many rows the whole list has, if the page's statement counted them."""
 
     @classmethod
     def of(cls, rows: Rows, page: PageRequest, relation: RelationLoader, parent: str) -> "PageResult":
-        """Cut the extra row that tells whether there is more, and put a backward page in order."""
-        more = len(rows) > page.size
-        total = rows[0]["_total"] if rows and page.with_total else None
+        """The page of these rows, of which there may be one more than it has; in its order or reversed."""
+        first: Any = rows[0] if rows else {}
+        has_previous = _has_rows(first, "_has_previous", page.after, was_asked=page.with_previous)
+        has_next = _has_rows(first, "_has_next", page.before, was_asked=page.with_next)
+        total = first["_total"] if first and page.with_total else None
+        if first and first["id"] is None:
+            rows.clear()
+        has_more = len(rows) > page.size
         del rows[page.size :]
         if page.backward:
             rows.reverse()
-            return cls(rows, page, relation, parent, page.before is not None, more, total)
-        return cls(rows, page, relation, parent, more, page.after is not None, total)
+            has_previous = has_more or has_previous
+        else:
+            has_next = has_more or has_next
+        return cls(rows, page, relation, parent, has_previous, has_next, total)
 
 
-def _values(page: PageRequest, keys: Sequence[str]) -> dict[str, Any]:
-    values: dict[str, Any] = {**dict(page.values), "keys": list(keys), "fetch": page.size + 1}
-    for name, position in (("after", page.after), ("before", page.before)):
-        if position is not None:
-            values[f"{name}_key"], values[f"{name}_id"] = position
-    return values
+def _has_rows(row: Any, name: str, cursor: Any, *, was_asked: bool) -> bool | None:
+    """Whether there are rows on the other side of a cursor, as a page's row says; without a cursor, none."""
+    if cursor is None:
+        return False
+    return row.get(name, False) if was_asked else None
 
 
 NodeType = TypeVar("NodeType")
+
+HAS_NEXT_PAGE = FromParent(lambda result: result.has_next_page)
+HAS_PREVIOUS_PAGE = FromParent(lambda result: result.has_previous_page)
 
 
 @strawberry.type(description="Where a page lies in its list.")
 class PageInfo:
     """Read from a `PageResult`."""
 
-    has_next_page: bool = declared(
-        "Whether rows follow the page.", FromParent(lambda part: part.has_next_page)
-    )
-    has_previous_page: bool = declared(
-        "Whether rows precede the page.", FromParent(lambda part: part.has_previous_page)
-    )
+    has_next_page: bool = declared("Whether rows follow the page.", HAS_NEXT_PAGE)
+    has_previous_page: bool = declared("Whether rows precede the page.", HAS_PREVIOUS_PAGE)
     start_cursor: str | None = declared(
         "The first row's cursor, for `before`; null on an empty page.",
-        FromParent(lambda part: part.page.cursor(part.nodes[0]) if part.nodes else None),
+        FromParent(lambda result: result.page.cursor(result.nodes[0]) if result.nodes else None),
     )
     end_cursor: str | None = declared(
         "The last row's cursor, for `after`; null on an empty page.",
-        FromParent(lambda part: part.page.cursor(part.nodes[-1]) if part.nodes else None),
+        FromParent(lambda result: result.page.cursor(result.nodes[-1]) if result.nodes else None),
     )
 
 
 @strawberry.type(description="A row in its place in a list.")
 class Edge(Generic[NodeType]):
-    """Read from a pair of slice and row."""
+    """Read from a pair of `PageResult` and row."""
 
     cursor: str = declared(
         "Names this place, for `after` and `before`.", FromParent(lambda edge: edge[0].page.cursor(edge[1]))
@@ -280,17 +316,18 @@ class Edge(Generic[NodeType]):
     node: NodeType = declared("The row.", FromParent(lambda edge: edge[1]))
 
 
-def _count(context: Context, _arguments: Any) -> Any:
-    def load(part: PageResult) -> Any:
-        if part.total is not None:
-            return part.total
+def _load_total(context: Context, _arguments: Any) -> Any:
+    def load(result: PageResult) -> Any:
+        if result.total is not None:
+            return result.total
         # Every page of a list has the same total: only the filter is part of what is counted.
-        return context.loaders.get(part.relation.load_counts, part.page.filter_only()).load(part.parent)
+        return context.loaders.get(result.relation.load_totals, result.page.filter_only()).load(result.parent)
 
     return load
 
 
-TOTAL_COUNT = FromLoader(_count)
+PAGE_INFO = FromParent(lambda result: result)
+TOTAL_COUNT = FromLoader(_load_total)
 
 
 @strawberry.type(description="A page of a list, and the way to the next.")
@@ -298,10 +335,11 @@ class Connection(Generic[NodeType]):
     """Read from a `PageResult`."""
 
     edges: list[Edge[NodeType]] = declared(
-        "The page's rows, each with its cursor.", FromParent(lambda part: [(part, row) for row in part.nodes])
+        "The page's rows, each with its cursor.",
+        FromParent(lambda result: [(result, row) for row in result.nodes]),
     )
-    nodes: list[NodeType] = declared("The page's rows.", FromParent(lambda part: part.nodes))
-    page_info: PageInfo = declared("Where the page lies.", FromParent(lambda part: part))
+    nodes: list[NodeType] = declared("The page's rows.", FromParent(lambda result: result.nodes))
+    page_info: PageInfo = declared("Where the page lies.", PAGE_INFO)
     total_count: int = declared(
         "How many rows the whole list has under its filter. Counted only when asked for.", TOTAL_COUNT
     )

@@ -1,16 +1,17 @@
-"""What a list at the root brings along, and that it reads no more than it is asked for."""
+"""What a list at the root reads in one statement with its rows, and that it reads no more than asked for."""
+
+from collections.abc import Sequence
 
 import asyncpg
 import pytest
 
 from graphql_api.domain.policy import ACCOUNTS, SESSIONS, TRADES
 from graphql_api.domain.trade import TRADE_LIST
-from graphql_api.execution.projection import Reference
+from graphql_api.execution.projection import Projection, Reference, RowSource
 from graphql_api.postgres import tables
-from graphql_api.relational.eager_joins import EagerJoin
+from graphql_api.relational.eager_joins import eager_joins_of
 from graphql_api.relational.filters import MATCH_ALL, Comparison, Predicate
-from graphql_api.relational.page_query import Bounds, page_statement
-from graphql_api.relational.pagination import PageRequest
+from graphql_api.relational.page_query import PageShape, page_statement
 from graphql_api.relational.relation import RelationLoader
 from tests import factories
 from tests.asking import Graph, operator, trader
@@ -141,11 +142,8 @@ async def test_a_total_that_is_asked_for_elsewhere_is_not_counted_here(
 
 
 def test_columns_that_nobody_reads_stay_in_the_database() -> None:
-    order = TRADE_LIST.default_order
-    read = frozenset({"symbol"})
-    statement = page_statement(
-        RelationLoader(TRADES), False, Bounds.of(PageRequest(order)), order, MATCH_ALL, read
-    )
+    shape = PageShape(TRADE_LIST.default_order, projection=frozenset({"symbol"}))
+    statement = page_statement(RelationLoader(TRADES), shape, False)
     columns, _, _ = statement.sql.partition("FROM")
     assert [name in columns for name in ("symbol", ".id", "entry_time", "pnl", "exit_price")] == [
         *(True, True, True),
@@ -154,24 +152,28 @@ def test_columns_that_nobody_reads_stay_in_the_database() -> None:
 
 
 def test_what_leads_to_the_tenant_is_joined_once() -> None:
-    order = TRADE_LIST.default_order
-    account = EagerJoin(Reference("account_id", ACCOUNTS), ACCOUNTS, frozenset({"account_number"}), ())
-    session = EagerJoin(Reference("session_id", SESSIONS), SESSIONS, frozenset({"account_id"}), (account,))
-    statement = page_statement(
-        RelationLoader(TRADES), True, Bounds.of(PageRequest(order)), order, MATCH_ALL, frozenset(), (session,)
-    )
-    assert '"session_id.account_id.account_number"' in statement.sql
-    assert statement.sql.count(" JOIN tradelocker_accounts") == 1
-    assert statement.sql.count("user_id = ") == 1
+    columns: dict[RowSource, frozenset[str] | None] = {
+        SESSIONS: frozenset({"account_id"}),
+        ACCOUNTS: frozenset({"account_number"}),
+    }
+    references: dict[RowSource, Sequence[Reference]] = {
+        TRADES: [Reference("session_id", SESSIONS)],
+        SESSIONS: [Reference("account_id", ACCOUNTS)],
+    }
+    joins = eager_joins_of(Projection(columns, references), TRADES)
+    shape = PageShape(TRADE_LIST.default_order, projection=frozenset(), eager_joins=joins)
+    sql = page_statement(RelationLoader(TRADES), shape, True).sql
+    assert '"session_id.account_id.account_number"' in sql
+    assert sql.count(" JOIN tradelocker_accounts") == 1
+    assert sql.count("user_id = ") == 1
 
 
 def test_few_rows_are_read_once_for_a_page_and_its_total() -> None:
-    order, trades = TRADE_LIST.default_order, RelationLoader(TRADES)
-    one_symbol = Comparison(tables.trades.c.symbol, "eq")
+    one_symbol = Comparison(tables.trades.c.symbol, "eq", "symbol")
 
-    def reads(shape: Predicate, *, after: bool = False) -> int:
-        sides = Bounds(backward=False, after=after, before=False)
-        return page_statement(trades, True, sides, order, shape, with_total=True).sql.count("FROM trades")
+    def reads(predicate: Predicate, *, after: bool = False) -> int:
+        shape = PageShape(TRADE_LIST.default_order, after=after, predicate=predicate, with_total=True)
+        return page_statement(RelationLoader(TRADES), shape, True).sql.count("FROM trades")
 
     assert reads(one_symbol) == 1
     # A page further on has other rows than the total, and all rows are too many to sort.

@@ -7,7 +7,7 @@ from graphql_api.domain.policy import TRADES
 from graphql_api.domain.trade import TradeFilter, TradeStatus
 from graphql_api.postgres import tables
 from graphql_api.relational.filters import StringFilter, parse_filter
-from graphql_api.relational.page_query import Bounds, page_statement
+from graphql_api.relational.page_query import PageShape, page_statement
 from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.relation import RelationLoader
 
@@ -31,10 +31,10 @@ async def test_a_page_of_one_status_begins_at_its_first_trade(
 ) -> None:
     await connection.execute(FILL)
     await connection.execute("ANALYZE trades")
-    shape, values = parse_filter(TradeFilter(status=[status], symbol=StringFilter(eq="EURUSD")))
+    chosen = parse_filter(TradeFilter(status=[status], symbol=StringFilter(eq="EURUSD")))
     order = SortOrder(tables.trades.c[column], descending=descending)
-    statement = page_statement(RelationLoader(TRADES), False, Bounds(False, False, False), order, shape)
-    arguments = statement.arguments({**dict(values), "fetch": 21, "keys": ["root"]})
+    statement = page_statement(RelationLoader(TRADES), PageShape(order, predicate=chosen.predicate), False)
+    arguments = statement.arguments({**dict(chosen.parameters), "fetch": 21, "keys": ["root"]})
     rows = await connection.fetch(f"EXPLAIN {statement.sql}", *arguments)
 
     assert f"idx_trades_by_status_{column}" in "\n".join(row[0] for row in rows)

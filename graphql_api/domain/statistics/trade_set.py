@@ -18,7 +18,6 @@ from sqlalchemy import (
     extract,
     func,
     literal_column,
-    select,
 )
 
 from graphql_api.postgres import tables
@@ -27,16 +26,14 @@ from graphql_api.postgres.tables import finite
 from graphql_api.postgres.vocabularies import DIRECTIONS, trade_status_sql
 from graphql_api.relational.context import Row, ViewerDatabase
 from graphql_api.relational.filters import (
-    MATCH_ALL,
-    CompoundPredicate,
+    ALL_ROWS,
+    Filter,
     Predicate,
     RawPredicate,
-    Values,
-    check_order,
-    tables_in,
+    check_bounds,
     without_index,
 )
-from graphql_api.relational.page_query import conditions_of, of_one_parent, per_parent
+from graphql_api.relational.page_query import FilteredRelation
 from graphql_api.relational.relation import RelationLoader
 
 _trades = tables.trades.c
@@ -78,20 +75,20 @@ class TradeSet:
     """Some of the trades below each parent. Statistics of equal sets share their loaders."""
 
     children: RelationLoader
-    shape: Predicate = MATCH_ALL
-    values: Values = ()
+    filter: Filter = ALL_ROWS
 
     def within(self, given: TimeRange | None, argument: str = "range") -> "TradeSet":
         """Those of them in a range. Raises BadInputError if it ends before it begins."""
         if given is None:
             return self
         start, end = given.from_ or None, given.to or None
-        check_order(f"{argument}.from", start, f"{argument}.to", end)
+        check_bounds(f"{argument}.from", start, f"{argument}.to", end)
         if start is None and end is None:
             return self
-        shape = CompoundPredicate("and", (self.shape, _range(start is not None, end is not None)))
         bounds = (("range_from", start), ("range_to", end))
-        return replace(self, shape=shape, values=self.values + tuple(pair for pair in bounds if pair[1]))
+        within = _range(start is not None, end is not None)
+        given_bounds = tuple(pair for pair in bounds if pair[1])
+        return replace(self, filter=self.filter.narrowed(within, parameters=given_bounds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +141,8 @@ async def read(
     """What `measure` finds in the trades of each parent: rows with their `_parent`, in one statement."""
     if not trades.children.entity.is_visible_to(db):
         return []
-    statement = _statement(measure, trades.children, trades.shape, db.tenant is not None)
-    return await db.fetch(statement, **dict(trades.values), keys=list(keys), **options)
+    statement = _statement(measure, trades.children, trades.filter.predicate, db.tenant is not None)
+    return await db.fetch(statement, **dict(trades.filter.parameters), keys=list(keys), **options)
 
 
 async def read_lists(
@@ -162,9 +159,8 @@ async def read_lists(
 def _statement(
     measure: Measure,
     children: RelationLoader,
-    shape: Predicate,
+    predicate: Predicate,
     scoped: bool,  # noqa: FBT001 - part of the cache's key
 ) -> Statement:
-    query = select(*_COLUMNS).where(*conditions_of(children, shape, scoped=scoped))
-    query = of_one_parent(children, query, tables_in(shape), scoped=scoped)
-    return compile_statement(measure(per_parent(children, query, scoped=scoped).cte("chosen")))
+    rows = FilteredRelation(children, predicate, scoped)
+    return compile_statement(measure(rows.per_parent(rows.select(*_COLUMNS)).cte("chosen")))

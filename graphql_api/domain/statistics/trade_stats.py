@@ -21,7 +21,6 @@ from graphql_api.postgres import tables
 from graphql_api.relational.context import BatchLoad, Context, Row, ViewerDatabase
 from graphql_api.relational.entity import Entity
 from graphql_api.relational.errors import BadInputError
-from graphql_api.relational.filters import CompoundPredicate
 from graphql_api.relational.pagination import PageRequest, SortOrder
 from graphql_api.relational.relation import PageResult, RelationLoader, argument, column, one
 from graphql_api.relational.scalars import Duration
@@ -57,7 +56,7 @@ def stats_of_list(description: str) -> Any:
     """A connection's field with the statistics of its whole list, whatever the page."""
 
     def scope(part: PageResult) -> Scope:
-        return Scope(TradeSet(part.relation, part.page.shape, part.page.values), part.parent)
+        return Scope(TradeSet(part.relation, part.page.filter), part.parent)
 
     return declared(description, FromParent(scope))
 
@@ -195,10 +194,8 @@ async def worst_trade(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet)
 async def _first(
     db: ViewerDatabase, keys: Sequence[str], trades: TradeSet, order: SortOrder
 ) -> Mapping[str, Row]:
-    shape = CompoundPredicate("and", (trades.shape, CLOSED, COUNTED))
-    pages = await trades.children.load_pages(
-        db, keys, PageRequest(order, size=1, shape=shape, values=trades.values)
-    )
+    page = PageRequest(order, size=1, filter=trades.filter.narrowed(CLOSED, COUNTED))
+    pages = await trades.children.load_pages(db, keys, page)
     return {key: part.nodes[0] for key, part in pages.items() if part.nodes}
 
 
