@@ -1,1 +1,1 @@
-"""What listens: HTTP, WebSocket and server-sent events, their limits, health and metrics."""
+"""HTTP, WebSocket and server-sent events: the ASGI application, its endpoints, and the server."""

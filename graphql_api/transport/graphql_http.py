@@ -1,4 +1,7 @@
-"""POST and GET /graphql, as the GraphQL-over-HTTP specification says."""
+"""POST and GET /graphql, as the GraphQL-over-HTTP specification says.
+
+In the order of a request: the endpoint, then headers, body, JSON, parameters, and the response.
+"""
 
 import asyncio
 import re
@@ -28,7 +31,7 @@ from graphql_api.transport.sse import EventStream
 
 
 class Media(StrEnum):
-    """What /graphql can answer with."""
+    """The media types of answers."""
 
     JSON = "application/json"
     RESPONSE = "application/graphql-response+json"
@@ -74,7 +77,7 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 class GraphQLEndpoint:
     """The ASGI application behind /graphql, for http scopes.
 
-    `get_requests` says whether queries may come by GET; `page` is for browsers that ask for HTML.
+    `get_requests` says whether queries may come by GET. `page` is what browsers get that ask for HTML.
     """
 
     def __init__(
@@ -85,7 +88,7 @@ class GraphQLEndpoint:
         self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answers one request."""
         started = perf_counter()
         media = Media.JSON
         try:
@@ -178,9 +181,9 @@ class GraphQLEndpoint:
 
 
 def combined_headers(raw: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
-    """Headers by their names in lower case; several lines of one name are one list (RFC 9110 5.3).
+    """Returns header values by their names; several lines of one name are one list (RFC 9110 5.3).
 
-    Raises HTTPError (400) if a header has two values that can have one only.
+    Raises HTTPError (400) if a header that isn't a list has two values.
     """
     headers = dict(raw)
     if len(headers) == len(raw):
@@ -198,15 +201,15 @@ def combined_headers(raw: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
 
 
 def client_address(scope: Scope) -> str:
-    """The network address of who asks, as the nearest trusted proxy reports it; empty if unknown."""
+    """Returns the client's network address, as the nearest trusted proxy reports it; empty if unknown."""
     return str((scope.get("client") or ("",))[0])
 
 
 @lru_cache(maxsize=256)
 def negotiate(accept: str) -> Media:
-    """The best of our types that an Accept header allows. Raises HTTPError (406) if it allows none.
+    """Returns the best of our media types that an Accept header allows. Raises HTTPError (406).
 
-    Equal weights go to the first named, which is how clients that list several mean it.
+    Of equal weights the first named wins, which is how clients that list several mean it.
     """
     if not accept:
         return Media.JSON
@@ -224,7 +227,7 @@ def negotiate(accept: str) -> Media:
 
 
 def _media_range(text: str) -> tuple[str, float]:
-    """A range's name and weight, which is 0 if it can't be parsed."""
+    """Returns a media range's name and its weight, which is 0 if it can't be parsed."""
     name, *parameters = (part.strip() for part in text.split(";"))
     for parameter in parameters:
         key, _, value = parameter.partition("=")
@@ -237,9 +240,9 @@ def _media_range(text: str) -> tuple[str, float]:
 
 
 def check_body_headers(headers: RawHeaders) -> None:
-    """Refuse a body that isn't plain JSON in UTF-8. Raises HTTPError (415, 501).
+    """Raises HTTPError (415, 501) for a body that isn't plain JSON in UTF-8.
 
-    Requiring application/json is what keeps another site's form from posting here.
+    Requiring application/json keeps the forms of other sites from posting here.
     """
     if not _is_json(headers.get(b"content-type", b"").decode("latin-1")):
         raise HTTPError(
@@ -269,7 +272,7 @@ def _is_json(content_type: str) -> bool:
 
 
 async def receive_body(headers: RawHeaders, receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises HTTPError (413) as soon as it is known to be too long, or ClientGoneError."""
+    """Returns the whole body. Raises HTTPError (413) once it is known to be too long, or ClientGoneError."""
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or len(length) > _MAX_DIGITS or int(length) > limit:
         raise _too_large(limit)
@@ -290,11 +293,11 @@ async def receive_body(headers: RawHeaders, receive: Receive, limit: int) -> byt
 
 
 class MalformedRequestError(ValueError):
-    """A request that isn't one; the message says what is wrong with it."""
+    """Not a GraphQL request; the message says why."""
 
 
 def parse_json(text: bytes | str) -> Any:
-    """Decode JSON. Raises MalformedRequestError.
+    """Returns the decoded JSON. Raises MalformedRequestError.
 
     Refused are NaN, lone surrogates, more than 200 levels, numbers beyond a double, and NUL, which
     PostgreSQL's text has no room for.
@@ -324,7 +327,7 @@ def _is_deeper_than(levels: int, value: Any) -> bool:
 
 
 def parse_parameters(parameters: Any) -> GraphQLRequest:
-    """The request in a JSON object. Raises MalformedRequestError."""
+    """Returns the request in a JSON object. Raises MalformedRequestError."""
     if isinstance(parameters, list):
         raise MalformedRequestError("a list of requests isn't accepted: send one at a time")
     if not isinstance(parameters, dict):
@@ -342,7 +345,7 @@ def parse_parameters(parameters: Any) -> GraphQLRequest:
 
 
 def parse_query_string(query_string: bytes) -> GraphQLRequest:
-    """The request in a URL, where variables and extensions are JSON. Raises MalformedRequestError."""
+    """Returns the request in a URL, where variables and extensions are JSON. Raises MalformedRequestError."""
     try:
         pairs = parse_qsl(
             query_string.decode("ascii"),
@@ -362,7 +365,7 @@ def parse_query_string(query_string: bytes) -> GraphQLRequest:
 
 
 def with_extension_headers(request: GraphQLRequest, headers: Mapping[bytes, bytes]) -> GraphQLRequest:
-    """The request with those of its extensions that HTTP has in headers."""
+    """Returns the request with those of its extensions that HTTP has in headers."""
     given = {
         name: headers[header].decode("latin-1")
         for header, name in _EXTENSION_HEADERS.items()
@@ -398,10 +401,10 @@ def _too_large(limit: int) -> HTTPError:
 
 
 def status_of(result: Result, *, strict: bool) -> HTTPStatus:
-    """The HTTP status of a response.
+    """Returns the HTTP status of a response.
 
     Strict is application/graphql-response+json, where a request that can't be executed is 400. Clients of
-    application/json take anything but 200 for a broken network, so they get it wherever we understood them.
+    application/json take anything but 200 for a broken network, so a request that was understood is 200.
     """
     if not result.errors:
         return HTTPStatus.OK
@@ -418,13 +421,13 @@ def status_of(result: Result, *, strict: bool) -> HTTPStatus:
 
 
 def _answered(result: Result) -> bool:
-    """Whether any root field has a value."""
+    """Returns whether any root field has a value."""
     data = orjson.loads(result.render()).get("data")
     return data is not None and any(value is not None for value in data.values())
 
 
 async def respond(send: Send, status: int, media: Media, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-    """Send one whole response."""
+    """Sends a whole response."""
     await send(
         {
             "type": "http.response.start",

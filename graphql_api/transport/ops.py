@@ -1,4 +1,4 @@
-"""Addresses for those who operate the service: health, readiness and metrics."""
+"""What operators ask of a process: health, readiness and metrics."""
 
 import asyncio
 import logging
@@ -14,16 +14,16 @@ logger = logging.getLogger(__name__)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Ready = Callable[[], Awaitable[object]]
-"""Raises if the process can't serve, and returns otherwise."""
+"""Raises if the process can't serve."""
 
 
 async def health(_: Request) -> Response:
-    """GET /healthz: 200 for as long as the event loop turns."""
+    """Answers GET /healthz with 200, for as long as the event loop turns."""
     return JSONResponse({"status": "ok"})
 
 
 def readiness(ready: Ready) -> Endpoint:
-    """GET /readyz: 200 if `ready` returns within 3 seconds, else 503."""
+    """Returns the endpoint of GET /readyz: 200 if `ready` returns within 3 seconds, else 503."""
 
     async def endpoint(_: Request) -> Response:
         try:
@@ -38,7 +38,7 @@ def readiness(ready: Ready) -> Endpoint:
 
 
 def metrics(registry: CollectorRegistry) -> Endpoint:
-    """GET /metrics: the registry in Prometheus' text format."""
+    """Returns the endpoint of GET /metrics: a registry in Prometheus' text format."""
 
     async def endpoint(_: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

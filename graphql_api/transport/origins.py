@@ -1,6 +1,6 @@
-"""Which web pages may call: browsers send the origin of the page, and ask or tell us before they let it.
+"""Which web pages may call, by the `Origin` that their browsers send.
 
-Programs that aren't browsers send no Origin, and may send any.
+It protects the users of browsers. Programs send none, or any.
 """
 
 from collections.abc import Container
@@ -11,12 +11,12 @@ from graphql_api.settings import normalized_origin
 
 
 def may_connect(origin: str, host: str, allowed: Container[str]) -> bool:
-    """Whether a page may open a WebSocket to us, which its browser leaves to us to decide."""
+    """Returns whether a page may open a WebSocket: browsers let any page open one to anywhere."""
     return is_own(origin, host) or is_listed(origin, allowed)
 
 
 def is_listed(origin: str, allowed: Container[str]) -> bool:
-    """Whether an origin is among `allowed`, whose texts are normalized; "*" there stands for any."""
+    """Returns whether an origin is among `allowed`, which are normalized; "*" there stands for any."""
     if "*" in allowed:
         return True
     try:
@@ -26,9 +26,9 @@ def is_listed(origin: str, allowed: Container[str]) -> bool:
 
 
 def is_own(origin: str, host: str) -> bool:
-    """Whether a page of that origin comes from where it calls, which its request's Host names.
+    """Returns whether a page calls the host that it comes from.
 
-    Behind a balancer that ends TLS nothing says by which scheme it came: the origin's is taken for it.
+    Behind a proxy that ends TLS nothing says by which scheme the host was called, so it isn't compared.
     """
     scheme = origin.partition(":")[0]
     try:
@@ -38,8 +38,8 @@ def is_own(origin: str, host: str) -> bool:
 
 
 class CORS(CORSMiddleware):
-    """Tells browsers which other origins' pages may read our answers."""
+    """Tells browsers which other origins' pages may call and read the answers."""
 
     def is_allowed_origin(self, origin: str) -> bool:
-        """Whether pages of that origin may."""
+        """Returns whether pages of that origin may."""
         return is_listed(origin, self.allow_origins)

@@ -349,7 +349,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
 class ResponseTransport:
     """The transport of one response, which writes the head together with the first part of the body.
 
-    uvicorn writes them one after the other, and each write is a system call and a packet: a tenth of a small
+    uvicorn writes them one after the other, which is a system call and a packet more: a twentieth of a small
     query's time. The head of a body without a stated length goes out at once: it may be a stream of events.
     All but writing and closing is left to the connection's transport.
     """

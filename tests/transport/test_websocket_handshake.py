@@ -87,6 +87,22 @@ async def test_a_handshake_may_have_as_long_a_head_as_any_request(
         pass
 
 
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        b"Connection: Upgrade\r\nUpgrade: WebSocket\r\n",
+        b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n",
+        b"Connection: keep-alive\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n",
+    ],
+    ids=["capitals", "a list", "two lines"],
+)
+async def test_a_handshake_may_be_written_in_several_ways(served: Served, upgrade: bytes) -> None:
+    async with dialled(served) as (reader, writer):
+        plain = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        writer.write(HANDSHAKE.replace(plain, upgrade) + b"\r\n")
+        assert await status(reader) == 101
+
+
 async def test_a_handshake_to_a_whole_url_opens_a_socket(served: Served) -> None:
     async with dialled(served) as (reader, writer):
         writer.write(HANDSHAKE.replace(b"/graphql", b"http://a/graphql?x=1") + b"\r\n")
