@@ -3,11 +3,14 @@
 import asyncio
 import json
 import shutil
+import socket
 from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.transport.conftest import Served, until
 from tests.transport.raw import ANSWER, BODY, HANDSHAKE, HEAD, REQUEST, UPGRADE, dialled, whole
@@ -85,6 +88,37 @@ async def test_an_offer_that_takes_part_in_a_pipeline_is_answered_in_its_place(s
     answer = await answers(served, (REQUEST + HEAD + H2C + with_length(MUTATION)) * 3)
     assert statuses(answer) == [200] * 7
     assert [answer.find(b'{"write":%d}' % number) > 0 for number in (1, 2, 3)] == [True] * 3
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"", H2C, b"Expect: 100-continue\r\n"]),
+            st.sampled_from([with_length, chunked]),
+            st.sampled_from([BODY, MUTATION, HIDDEN]),
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    st.integers(1, 500),
+)
+def test_requests_are_answered_in_order_however_their_bytes_are_cut(
+    served: Served, requests: list[tuple[bytes, Callable[[bytes], bytes], bytes]], size: int
+) -> None:
+    served.world.started = 0
+    sent = b"".join(HEAD + offer + frame(body) for offer, frame, body in requests)
+    sent += b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    answer = b""
+    with socket.create_connection(("127.0.0.1", served.port)) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(sent), size):
+            client.sendall(sent[start : start + size])
+        while received := client.recv(65_536):
+            answer += received
+    final = [status for status in statuses(answer) if status != 100]
+    assert final == [400 if body is HIDDEN else 200 for *_, body in requests] + [200]
+    assert served.world.started == [body for *_, body in requests].count(MUTATION)
 
 
 @pytest.mark.parametrize("frame", [with_length, chunked])
