@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -119,6 +119,28 @@ async def connection(address: Address) -> AsyncIterator["asyncpg.Connection"]:
     connection = await address.connect_plain(application="another program")
     yield connection
     await connection.close()
+
+
+AsRole = Callable[[str], Awaitable[Address]]
+
+
+@pytest.fixture
+async def as_role(address: Address, connection: "asyncpg.Connection") -> AsyncIterator[AsRole]:
+    """The test's database as a role of its own, altered by some options, that may use every table."""
+    name = f"role_{uuid4().hex}"
+
+    async def make(options: str) -> Address:
+        await connection.execute(f"CREATE ROLE {name} LOGIN")
+        for (schema,) in await connection.fetch("SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_'"):
+            await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO {name}")
+            await connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {name}")
+        if options:
+            await connection.execute(f"ALTER ROLE {name} {options}")
+        return Address.parse(address.dsn.replace("postgres@", f"{name}@"))
+
+    yield make
+    await connection.execute(f"DROP OWNED BY {name} CASCADE")
+    await connection.execute(f"DROP ROLE {name}")
 
 
 @pytest.fixture

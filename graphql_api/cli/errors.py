@@ -15,7 +15,7 @@ from graphql_api.identity.errors import IdentityError
 from graphql_api.identity.signing_keys import SecretKeyError
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.postgres.address import InvalidAddressError
-from graphql_api.postgres.database import DatabaseUnavailableError
+from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.postgres.indexes import IndexMismatchError
 from graphql_api.postgres.migrate import MigrationBlockedError, NotOurDatabaseError, UnknownRevisionError
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
+from cachetools import TTLCache
 from graphql import GraphQLError, located_error
 
 from graphql_api.execution.results import Result
 from graphql_api.gateway.rate_limit import RateLimitExceededError
-from graphql_api.postgres.database import DatabaseUnavailableError
+from graphql_api.postgres.errors import SOON, UNREACHABLE, DatabaseUnavailableError, StatementTimeoutError
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +21,11 @@ INTERNAL = "INTERNAL_SERVER_ERROR"
 BAD_USER_INPUT = "BAD_USER_INPUT"
 
 Headers = Sequence[tuple[bytes, bytes]]
-RETRY_AFTER: Headers = ((b"retry-after", b"1"),)
-"""One second: an outage that lasts longer meets the clients' own back-off."""
+_SAME_INCIDENT = 10.0
+"""Seconds for which one state of the database is one incident, with one line in the log."""
+
+_incidents: TTLCache[tuple[str, ...], str] = TTLCache(100, _SAME_INCIDENT)
+"""Ids of incidents by their cause."""
 
 
 class HTTPError(Exception):
@@ -41,9 +45,35 @@ def error_result(*errors: GraphQLError) -> Result:
     return Result(errors=errors, executed=False)
 
 
-def unavailable(message: str) -> HTTPError:
-    """What this process can't do now, and may be able to do in a moment."""
-    return HTTPError(HTTPStatus.SERVICE_UNAVAILABLE, UNAVAILABLE, message, RETRY_AFTER)
+def unavailable(message: str, *, retry_after: int = SOON, **extensions: Any) -> HTTPError:
+    """What this process can't do now, and may be able to do in `retry_after` seconds."""
+    return HTTPError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        UNAVAILABLE,
+        message,
+        wait_header(retry_after),
+        retryAfter=retry_after,
+        **extensions,
+    )
+
+
+def database_unavailable(error: DatabaseUnavailableError | TimeoutError) -> HTTPError:
+    """The same for what the database can't do now; its state is logged."""
+    if isinstance(error, DatabaseUnavailableError):
+        return unavailable(str(error), retry_after=error.retry_after, incident=_log_state(error))
+    return unavailable(UNREACHABLE)
+
+
+def wait_header(seconds: int) -> Headers:
+    """The header that says when to try again."""
+    return ((b"retry-after", b"%d" % seconds),)
+
+
+def retry_after(result: Result) -> Headers:
+    """The same for a response whose errors say so; nothing if none does."""
+    waits = [(error.extensions or {}).get("retryAfter") for error in result.errors]
+    seconds = [wait for wait in waits if wait is not None]
+    return wait_header(max(seconds)) if seconds else ()
 
 
 def rate_limited(error: RateLimitExceededError) -> HTTPError:
@@ -53,7 +83,7 @@ def rate_limited(error: RateLimitExceededError) -> HTTPError:
         HTTPStatus.TOO_MANY_REQUESTS,
         "RATE_LIMITED",
         str(error),
-        ((b"retry-after", b"%d" % wait),),
+        wait_header(wait),
         retryAfter=wait,  # for sockets, which have no headers
     )
 
@@ -71,12 +101,15 @@ def mask(error: GraphQLError) -> GraphQLError:
             error.extensions = {"code": BAD_USER_INPUT, **(error.extensions or {})}
         return error
     if isinstance(cause, DatabaseUnavailableError):
-        return _replaced(error, UNAVAILABLE, "the database can't be reached at the moment: try again")
+        incident = _log_state(cause, error)
+        return _replaced(error, UNAVAILABLE, str(cause), retryAfter=cause.retry_after, incident=incident)
+    if isinstance(cause, StatementTimeoutError):
+        incident = _log_state(cause, error)
+        return _replaced(error, TIMEOUT, "this took too long", retryAfter=SOON, incident=incident)
     if isinstance(cause, TimeoutError):
         return _replaced(error, TIMEOUT, "this took too long")
     incident = secrets.token_hex(8)
-    path = ".".join(str(key) for key in error.path or ())
-    logger.error("incident %s at %s", incident, path or "the operation", exc_info=cause)
+    logger.error("incident %s at %s", incident, _place(error), exc_info=cause)
     return _replaced(error, INTERNAL, f"unexpected error, logged as {incident}", incident=incident)
 
 
@@ -105,5 +138,29 @@ def _cause(error: GraphQLError) -> Exception | None:
     return cause
 
 
-def _replaced(error: GraphQLError, code: str, message: str, **extensions: str) -> GraphQLError:
+def _log_state(
+    state: DatabaseUnavailableError | StatementTimeoutError, error: GraphQLError | None = None
+) -> str:
+    """Logs what PostgreSQL said, once in a while, and returns the id of the incident."""
+    cause = state.__cause__ or state
+    key = type(state).__name__, type(cause).__name__, state.sqlstate or ""
+    incident = _incidents.get(key)
+    if incident is None:
+        incident = _incidents[key] = secrets.token_hex(8)
+        logger.warning(
+            "incident %s at %s: %s, said by PostgreSQL as %s: %s",
+            incident,
+            _place(error) if error is not None else "the request",
+            state,
+            state.sqlstate or type(cause).__name__,
+            cause,
+        )
+    return incident
+
+
+def _place(error: GraphQLError) -> str:
+    return ".".join(str(key) for key in error.path or ()) or "the operation"
+
+
+def _replaced(error: GraphQLError, code: str, message: str, **extensions: Any) -> GraphQLError:
     return GraphQLError(message, nodes=error.nodes, path=error.path, extensions={"code": code, **extensions})

@@ -15,13 +15,19 @@ from starlette.types import Receive
 from graphql_api.execution.operations import GraphQLRequest, Operation, Operations
 from graphql_api.execution.projection import OperationContext
 from graphql_api.execution.results import Result, Results
-from graphql_api.gateway.errors import HTTPError, masked_result, rate_limited, unavailable
+from graphql_api.gateway.errors import (
+    HTTPError,
+    database_unavailable,
+    masked_result,
+    rate_limited,
+    unavailable,
+)
 from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys
 from graphql_api.gateway.metrics import Metrics
 from graphql_api.gateway.rate_limit import RateLimiter, RateLimitExceededError
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
-from graphql_api.postgres.database import DatabaseUnavailableError
+from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.settings import Settings
 
 T = TypeVar("T")
@@ -132,8 +138,8 @@ class Gateway:
             return await self._authenticator.authenticate(token)
         except InvalidTokenError as error:
             raise unauthenticated(str(error)) from None
-        except (DatabaseUnavailableError, TimeoutError):
-            raise unavailable("the database can't be reached at the moment: try again") from None
+        except (DatabaseUnavailableError, TimeoutError) as error:
+            raise database_unavailable(error) from None
 
     async def authenticate_for(self, operation: Operation | Result, authorization: str) -> Viewer:
         """Returns the viewer of an operation. Raises as `authenticate` does.

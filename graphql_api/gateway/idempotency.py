@@ -40,14 +40,10 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from graphql_api.execution.operations import Operation
 from graphql_api.execution.results import Result
-from graphql_api.gateway.errors import RETRY_AFTER, TIMEOUT, UNAVAILABLE, HTTPError, unavailable
+from graphql_api.gateway.errors import TIMEOUT, UNAVAILABLE, HTTPError, database_unavailable, wait_header
 from graphql_api.identity.viewer import Viewer
-from graphql_api.postgres.database import (
-    Database,
-    DatabaseUnavailableError,
-    Transaction,
-    beginning_with,
-)
+from graphql_api.postgres.database import Database, Transaction, beginning_with
+from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.postgres.tables import idempotency_keys as _keys
 
@@ -146,7 +142,7 @@ class Idempotency:
                 HTTPStatus.CONFLICT,
                 "IDEMPOTENCY_KEY_IN_USE",
                 "Idempotency-Key: its request is under way: ask again for the answer",
-                RETRY_AFTER,
+                wait_header(1),
             ) from None
         except AnswerLostError:
             raise HTTPError(
@@ -154,8 +150,8 @@ class Idempotency:
                 "IDEMPOTENCY_ANSWER_LOST",
                 "Idempotency-Key: the change was made, and its answer was lost: read what it is now",
             ) from None
-        except (DatabaseUnavailableError, TimeoutError):
-            raise unavailable("the database can't be reached at the moment: try again") from None
+        except (DatabaseUnavailableError, TimeoutError) as error:
+            raise database_unavailable(error) from None
 
     async def _settle(self, claim: Claim, result: Result | None) -> None:
         """Stores an answer or releases the key; while the database is away, goes on trying in a task."""

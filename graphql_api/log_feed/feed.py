@@ -20,7 +20,8 @@ from graphql_api.log_feed.stats import FeedStats
 from graphql_api.log_feed.subscription import NO_ANSWER, Subscription
 from graphql_api.log_feed.tail import Tail, TailOptions
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.database import Database, DatabaseUnavailableError
+from graphql_api.postgres.database import Database
+from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.postgres.statement import Statement
 
 # The last two are how a standby answers: it may be about to become the primary.

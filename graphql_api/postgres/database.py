@@ -1,45 +1,44 @@
-"""The pool, and the ways to use it: one read, one change, or a transaction of several statements."""
+"""The front door to PostgreSQL: a pool of connections, and reads, changes and transactions on them."""
 
 import asyncio
-import random
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import asyncpg
-from sqlalchemy import exc, select
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+from sqlalchemy import select
+from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_random_exponential
 
 from graphql_api.postgres.address import Address
+from graphql_api.postgres.errors import (
+    ConnectionLostError,
+    ContentionError,
+    DatabaseUnavailableError,
+    StatementTimeoutError,
+    state_of,
+)
+from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import Statement, compile_statement
 
 _PING = compile_statement(select(1))
-_WARM_FOR = 30.0
-"""Seconds after which a connection that nobody used goes back to the pool, which replaces old ones."""
-_CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-_ATTEMPTS = 5
-_PAUSE = 0.01  # seconds: half the longest pause before the second attempt; each further one is doubled
-_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+_MAX_IDLE = 240.0
+"""Seconds after which an idle connection is replaced: Neon ends it after five minutes."""
+_LIMIT_REMEMBERED = 1.0
+"""Seconds for which the pool doesn't grow after the server has refused one more connection."""
+_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+_CONFLICTS = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.InvalidCachedStatementError,  # a table was altered since the statement was prepared
+)
+_MAX_ATTEMPTS = 5
 
-
-class DatabaseUnavailableError(Exception):
-    """PostgreSQL can't be reached, or every connection is in use. Worth trying again shortly."""
-
-
-class ConnectionLostError(DatabaseUnavailableError):
-    """The connection died under a statement: the server stopped, failed over, or ended the session."""
-
-
-class ContentionError(DatabaseUnavailableError):
-    """A transaction met others again and again, and gave way each time."""
-
-
-class _NothingWrittenError(Exception):
-    """A change found nothing to write to."""
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 
 class Transaction:
@@ -49,41 +48,32 @@ class Transaction:
         self._connection = connection
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        """Run one statement and return its rows, in the types of `postgres.type_codecs`."""
+        """Runs one statement and returns its rows, in the types of `postgres.type_codecs`."""
         return await self._connection.fetch(statement.sql, *statement.arguments(values))
 
 
-T = TypeVar("T")
 Work = Callable[[Transaction], Awaitable[T]]
 """What is done in a transaction. It may be done again, each time as if it were the first."""
 
-_first: ContextVar[Work[None] | None] = ContextVar("first", default=None)
+_first_work: ContextVar[Work[None] | None] = ContextVar("first_work", default=None)
 
 
 @contextmanager
 def beginning_with(first: Work[None]) -> Iterator[None]:
-    """Let every transaction of the block begin with `first`; if that raises, there is none."""
-    token = _first.set(first)
+    """Begins every transaction of the block with `first`; if that raises, the transaction doesn't happen."""
+    token = _first_work.set(first)
     try:
         yield
     finally:
-        _first.reset(token)
-
-
-@dataclass(slots=True)
-class _Lease:
-    """A connection that is out of the pool, and its place there."""
-
-    place: PoolProxiedConnection
-    connection: "asyncpg.Connection"
-    last_used: float = 0.0
+        _first_work.reset(token)
 
 
 class Database:
-    """A PostgreSQL behind SQLAlchemy's pool, read through the driver.
+    """A PostgreSQL behind a pool of connections. Nothing connects before it is used.
 
-    Every read takes a connection, runs one statement and gives the connection back, so concurrent
-    resolvers never share one.
+    Every read takes a connection, runs one statement and gives the connection back, so concurrent resolvers
+    never share one. What a transaction pooler can't keep, prepared statements, is left out where the URL or
+    the first connection tells of one.
     """
 
     def __init__(
@@ -93,30 +83,22 @@ class Database:
         pool_size: int = 10,
         pool_timeout: float = 8.0,
         statement_timeout: float = 10.0,
+        prepared_statements: bool | None = None,
     ) -> None:
+        """Times are in seconds. `prepared_statements` None finds out whether connections may keep them."""
         self.address = address
-
-        async def connect() -> "asyncpg.Connection":
-            return await address.connect(command_timeout=statement_timeout)
-
-        self.engine: AsyncEngine = create_async_engine(
-            "postgresql+asyncpg://",
-            async_creator=connect,
-            json_deserializer=str,  # jsonb stays the text it came as
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=pool_timeout,
-            pool_recycle=240,  # Neon lets go of a connection after five idle minutes
-            pool_reset_on_return=None,  # a read leaves nothing to roll back; `transaction` ends its own
-        )
-        self._warm: list[_Lease] = []
-        self._waiting = 0
+        self._statement_timeout = statement_timeout
+        if prepared_statements is None and address.pooled:
+            prepared_statements = False
+        self._prepared_statements = prepared_statements
+        self._probe: asyncio.Task[bool] | None = None
+        self._pool = _Pool(self._connect, pool_size, pool_timeout)
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        """Run one read and return its rows, in the types of `postgres.type_codecs`.
+        """Runs one read and returns its rows, in the types of `postgres.type_codecs`.
 
-        A read that loses its connection is repeated once. Raises DatabaseUnavailableError, TimeoutError
-        after the statement timeout, or asyncpg.PostgresError for what the server refuses.
+        A read that loses its connection is repeated once. Raises DatabaseUnavailableError, TimeoutError, or
+        asyncpg.PostgresError for a statement that the server refuses.
         """
         arguments = statement.arguments(values)
         try:
@@ -124,30 +106,18 @@ class Database:
         except ConnectionLostError:
             return await self._fetch(statement.sql, arguments)
 
-    async def _fetch(self, sql: str, arguments: list[Any]) -> list[asyncpg.Record]:
-        lease = await self._take()
-        try:
-            # A cancelled statement is cancelled at the server too: asyncpg sees to it before the
-            # connection's next use, so the connection goes back as it is.
-            return await lease.connection.fetch(sql, *arguments)
-        except _FAILURES as error:
-            _raise_if_lost(lease.connection, error)
-            raise
-        finally:
-            self._give_back(lease)
-
     async def change(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        """Run one statement that writes, a transaction by itself, and return its rows: some, if it wrote.
+        """Runs one statement that writes, a transaction by itself, and returns its rows: some, if it wrote.
 
-        Raises as `run` does. If the connection dies, the change may have been made: nothing is repeated.
+        Raises as `run` does. If the connection is lost, the change may have been made: nothing is repeated.
         """
-        if _first.get() is None:
-            return await _giving_way(lambda: self._fetch(statement.sql, statement.arguments(values)))
+        if _first_work.get() is None:
+            return await _retry_conflicts(self._fetch, statement.sql, statement.arguments(values))
 
         async def work(transaction: Transaction) -> list[asyncpg.Record]:
             rows = await transaction.fetch(statement, **values)
             if not rows:
-                raise _NothingWrittenError  # so that `first`, which may count changes, didn't happen either
+                raise _NothingWrittenError  # so that the transaction's first work didn't happen either
             return rows
 
         try:
@@ -156,7 +126,7 @@ class Database:
             return []
 
     async def run(self, work: Work[T]) -> T:
-        """Do `work` in a transaction, and again if PostgreSQL ended it in favour of another.
+        """Does `work` in a transaction, and again if PostgreSQL ended it in favour of another.
 
         Raises ContentionError if that goes on, and what `transaction` and `work` raise.
         """
@@ -165,13 +135,13 @@ class Database:
             async with self.transaction() as transaction:
                 return await work(transaction)
 
-        return await _giving_way(attempt)
+        return await _retry_conflicts(attempt)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """One transaction, read committed: committed at the end of the block, rolled back if it raises.
 
-        Raises ConnectionLostError if the connection dies; if it does so at the very end, the transaction
+        Raises ConnectionLostError if the connection is lost; if that happens at the very end, the transaction
         may have been committed.
         """
         async with AsyncExitStack() as stack:
@@ -180,110 +150,200 @@ class Database:
             except ConnectionLostError:  # nothing has happened yet
                 connection = await stack.enter_async_context(self._begun())
             transaction = Transaction(connection)
-            first = _first.get()
+            first = _first_work.get()
             if first is not None:
                 await first(transaction)
             yield transaction
+
+    def pool_usage(self) -> tuple[int, int]:
+        """Returns how many connections there may be, and how many are in use."""
+        return self._pool.size, self._pool.in_use
+
+    async def ping(self) -> None:
+        """Raises DatabaseUnavailableError unless the database answers."""
+        await self.fetch(_PING)
+
+    async def close(self) -> None:
+        """Closes the connections. There are no others afterwards."""
+        if self._probe is not None:
+            self._probe.cancel()
+        await self._pool.close()
+
+    async def _fetch(self, sql: str, arguments: list[Any]) -> list[asyncpg.Record]:
+        connection = self._pool.take_idle() or await self._pool.take()
+        try:
+            # A cancelled statement is cancelled at the server too: asyncpg sees to it before the
+            # connection's next use, so the connection goes back as it is.
+            return await connection.fetch(sql, *arguments)
+        except _ERRORS as error:
+            _raise_state(connection, error)
+            raise
+        finally:
+            self._pool.give_back(connection)
 
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator["asyncpg.Connection"]:
         # Not with asyncpg's `transaction()`: after a BEGIN that got no answer, it takes what follows on the
         # connection for savepoints, which nobody commits.
-        async with self._connection() as connection:
-            await _order(connection, "BEGIN")
+        connection = self._pool.take_idle() or await self._pool.take()
+        try:
+            await _control(connection, "BEGIN")
             try:
                 yield connection
             except BaseException:
-                await _order(connection, "ROLLBACK")
+                await _control(connection, "ROLLBACK")
                 raise
-            await _order(connection, "COMMIT")
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator["asyncpg.Connection"]:
-        lease = await self._take()
-        try:
-            yield lease.connection
-        except _FAILURES as error:
-            _raise_if_lost(lease.connection, error)
+            await _control(connection, "COMMIT")
+        except _ERRORS as error:
+            _raise_state(connection, error)
             raise
         finally:
-            self._give_back(lease)
+            self._pool.give_back(connection)
 
-    # The pool's check-out switches to a greenlet and back, which takes longer than many a statement. So a
-    # connection that has just been used stays out for the next one, unless somebody waits for the pool.
+    async def _connect(self) -> "asyncpg.Connection":
+        if self._prepared_statements is None:
+            self._prepared_statements = not await self._is_transaction_pooled()
+        return await self.address.connect(
+            command_timeout=self._statement_timeout, prepared_statements=self._prepared_statements
+        )
 
-    async def _take(self) -> _Lease:
-        now = monotonic()
-        while self._warm:
-            lease = self._warm.pop()
-            if now - lease.last_used < _WARM_FOR and not lease.connection.is_closed():
-                return lease
-            self._put_back(lease)
-        self._waiting += 1
-        try:
-            return await self._check_out()
-        finally:
-            self._waiting -= 1
+    async def _is_transaction_pooled(self) -> bool:
+        """Asks once for all connections that are opened at the same time."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(is_transaction_pooled(self.address))
+            self._probe.add_done_callback(lambda probe: probe.cancelled() or probe.exception())
+        return await asyncio.shield(self._probe)
 
-    def _give_back(self, lease: _Lease) -> None:
-        if self._waiting or lease.connection.is_closed():
-            self._put_back(lease)
-        else:
-            lease.last_used = monotonic()
-            self._warm.append(lease)
 
-    def _put_back(self, lease: _Lease) -> None:
-        if lease.connection.is_closed():
-            lease.place.invalidate()  # it gets a new one
-        lease.place.close()
+class _NothingWrittenError(Exception):
+    """A change found nothing to write to."""
 
-    async def _check_out(self) -> _Lease:
-        # SQLAlchemy wraps the errors of the statements that it makes on its first connection.
-        refusals = (OSError, exc.TimeoutError, exc.DBAPIError, self.engine.dialect.loaded_dbapi.Error)
-        while True:
-            try:
-                place = await self.engine.raw_connection()
-            except refusals as error:
-                raise DatabaseUnavailableError from error
-            connection = place.driver_connection
-            assert connection is not None  # noqa: S101 - narrows; a pooled connection always has its driver's
-            lease = _Lease(place, connection)
-            if not connection.is_closed():
-                return lease
-            self._put_back(lease)  # the server closed it while it was idle
 
-    def pool_usage(self) -> tuple[int, int]:
-        """How many connections there may be, and how many are in use."""
-        pool = self.engine.pool
-        assert isinstance(pool, QueuePool)  # noqa: S101 - narrows: the kind that async engines use
-        return pool.size(), pool.checkedout() - len(self._warm)
+class _Pool:
+    """Connections, `size` at most; the one that was used last is taken first."""
 
-    async def ping(self) -> None:
-        """Ask for an answer. Raises DatabaseUnavailableError if there is none."""
-        await self.fetch(_PING)
+    def __init__(
+        self, connect: Callable[[], Awaitable["asyncpg.Connection"]], size: int, timeout: float
+    ) -> None:
+        self.size = size
+        self._connect = connect
+        self._timeout = timeout
+        self._idle: list[tuple[float, asyncpg.Connection]] = []
+        self._open = 0
+        """Connections in use, idle, or being opened."""
+        self._waiting: deque[asyncio.Future[asyncpg.Connection | None]] = deque()
+        """Who waits for a connection; None tells them that there is room for one more."""
+        self._full_until = 0.0
+        self._closed = False
+
+    @property
+    def in_use(self) -> int:
+        return self._open - len(self._idle)
+
+    def take_idle(self) -> "asyncpg.Connection | None":
+        """Returns a connection that nobody uses, if there is one."""
+        while self._idle:
+            since, connection = self._idle.pop()
+            if not connection.is_closed() and monotonic() - since < _MAX_IDLE:
+                return connection
+            connection.terminate()
+            self._open -= 1
+        return None
+
+    async def take(self) -> "asyncpg.Connection":
+        """Opens a connection, or waits for one. Raises DatabaseUnavailableError."""
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        while not self._closed:
+            if self._has_room() and (opened := await self._open_one()) is not None:
+                return opened
+            if (given := await self._wait(deadline)) is not None:
+                return given
+            if (idle := self.take_idle()) is not None:
+                return idle
+        raise DatabaseUnavailableError
+
+    def give_back(self, connection: "asyncpg.Connection") -> None:
+        """Takes a connection back, for whoever has waited longest."""
+        if connection.is_closed() or self._closed:
+            self._drop(connection)
+        elif not self._hand_over(connection):
+            self._idle.append((monotonic(), connection))
 
     async def close(self) -> None:
-        """Close the pool."""
-        while self._warm:
-            self._put_back(self._warm.pop())
-        await self.engine.dispose()
+        """Closes idle connections now, and those in use when they are given back."""
+        self._closed = True
+        while self._hand_over(None):
+            pass
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(connection.close(timeout=1) for _, connection in idle), return_exceptions=True)
+        self._open -= len(idle)
 
+    def _has_room(self) -> bool:
+        return self._open < self.size and (self._open == 0 or monotonic() >= self._full_until)
 
-async def _giving_way(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Do something again as long as PostgreSQL ends it in favour of another. Raises ContentionError."""
-    for number in range(1, _ATTEMPTS + 1):
+    async def _open_one(self) -> "asyncpg.Connection | None":
+        """Opens a connection; None if the server has no more, and others of the pool will come back."""
+        self._open += 1
         try:
-            return await attempt()
-        except _CONFLICTS as error:
-            if number == _ATTEMPTS:
-                raise ContentionError from error
-        # At random, lest the same ones meet again.
-        await asyncio.sleep(random.uniform(0, _PAUSE * 2**number))  # noqa: S311 - keeps no secret
-    raise AssertionError  # the last attempt returns or raises
+            return await self._connect()
+        except BaseException as error:
+            self._open -= 1
+            self._hand_over(None)
+            if isinstance(error, asyncpg.TooManyConnectionsError) and self._open:
+                self._full_until = monotonic() + _LIMIT_REMEMBERED
+                return None
+            if isinstance(error, (*_ERRORS, TimeoutError)):
+                raise _unconnected(error) from error
+            raise
+
+    async def _wait(self, deadline: float) -> "asyncpg.Connection | None":
+        future: asyncio.Future[asyncpg.Connection | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await future
+        except BaseException as error:
+            with suppress(ValueError):
+                self._waiting.remove(future)
+            if future.done() and not future.cancelled():  # it came just now, for somebody else then
+                if (connection := future.result()) is None:
+                    self._hand_over(None)
+                else:
+                    self.give_back(connection)
+            if isinstance(error, TimeoutError):
+                raise DatabaseUnavailableError from error
+            raise
+
+    def _hand_over(self, connection: "asyncpg.Connection | None") -> bool:
+        """Gives the longest waiting what it waits for. Returns whether anybody waits."""
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(connection)
+                return True
+        return False
+
+    def _drop(self, connection: "asyncpg.Connection") -> None:
+        connection.terminate()
+        self._open -= 1
+        self._hand_over(None)
 
 
-async def _order(connection: "asyncpg.Connection", command: str) -> None:
-    """Begin or end a transaction. Cut short, nobody knows whether there is one: that ends the connection."""
+async def _retry_conflicts(attempt: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
+    """Repeats what PostgreSQL ended in favour of another, after pauses at random. Raises ContentionError."""
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(_CONFLICTS),
+        stop=stop_after_attempt(_MAX_ATTEMPTS),
+        wait=wait_random_exponential(multiplier=0.02),
+    )
+    try:
+        return await retrying(attempt, *arguments)
+    except RetryError as error:
+        raise ContentionError from error.last_attempt.exception()
+
+
+async def _control(connection: "asyncpg.Connection", command: str) -> None:
+    """Begins or ends a transaction. If that is cut short, the connection's state is unknown: it is ended."""
     try:
         await connection.execute(command)
     except BaseException as error:
@@ -293,8 +353,24 @@ async def _order(connection: "asyncpg.Connection", command: str) -> None:
         raise
 
 
-def _raise_if_lost(connection: "asyncpg.Connection", error: Exception) -> None:
-    """Raise ConnectionLostError if `error` ended the connection; asyncpg may not have noticed yet."""
+def _raise_state(connection: "asyncpg.Connection", error: Exception) -> None:
+    """Raises what `error` says of the server or of the connection, whose end asyncpg may not know yet."""
+    state = state_of(error)
     if connection.is_closed() or getattr(error, "severity_en", None) in ("FATAL", "PANIC"):
         connection.terminate()
-        raise ConnectionLostError from error
+        if not isinstance(state, StatementTimeoutError):
+            raise ConnectionLostError(sqlstate=getattr(error, "sqlstate", None)) from error
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        connection.terminate()  # the next one may be to the server that is the primary now
+    if state is not None:
+        raise state from error
+
+
+def _unconnected(error: BaseException) -> Exception:
+    """Returns what to raise if no connection could be opened."""
+    state = state_of(error)
+    return (
+        state
+        if isinstance(state, DatabaseUnavailableError)
+        else DatabaseUnavailableError(sqlstate=getattr(error, "sqlstate", None))
+    )

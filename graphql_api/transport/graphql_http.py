@@ -65,6 +65,7 @@ _SINGLE = (
 # Headers that a page of another origin can't send before its browser has asked us (a CORS preflight).
 _PREFLIGHTED = (b"authorization", b"graphql-require-preflight", b"apollo-require-preflight")
 _EXTENSION_HEADERS = {b"idempotency-key": "idempotencyKey", b"graphql-cost": "cost"}
+_WORTH_ANOTHER_TRY = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 _UTF_8 = {"utf-8", "utf8", "us-ascii", "ascii"}
 _MAX_DIGITS = 18  # of a Content-Length; Python refuses to read thousands
 _MAX_QUERY_STRING_FIELDS = 16
@@ -110,7 +111,7 @@ class GraphQLEndpoint:
                 return
             kind, result = await self._run(operation, viewer, client, receive)
             status = status_of(result, strict=media is Media.RESPONSE)
-            later = errors.RETRY_AFTER if status is HTTPStatus.SERVICE_UNAVAILABLE else ()
+            later = errors.retry_after(result) if status in _WORTH_ANOTHER_TRY else ()
             await respond(send, status, media, result.render(), *later)
             self._gateway.metrics.observe("http", kind, perf_counter() - started, result)
             if result.errors:

@@ -13,7 +13,8 @@ from graphql_api.gateway.errors import HTTPError, mask, masked_result
 from graphql_api.gateway.gateway import BackgroundTasks
 from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.database import Database, DatabaseUnavailableError
+from graphql_api.postgres.database import Database
+from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.postgres.statement import compile_statement
 from tests.asking import trader
 from tests.postgres.proxy import Proxy, proxy_to

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.database import ConnectionLostError, Database
+from graphql_api.postgres.database import Database
+from graphql_api.postgres.errors import ConnectionLostError
 from graphql_api.postgres.statement import compile_statement
 from tests.postgres.proxy import Proxy, Silence, proxy_to
 

@@ -6,7 +6,8 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from graphql_api.postgres.database import ContentionError, Database, Transaction, beginning_with
+from graphql_api.postgres.database import Database, Transaction, beginning_with
+from graphql_api.postgres.errors import ContentionError
 from graphql_api.postgres.statement import compile_statement
 from tests import factories
 

@@ -20,7 +20,7 @@ from graphql_api.gateway.metrics import Metrics
 from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
 from graphql_api.identity.viewer import CLOCK_SKEW, LoginCredential, Viewer
-from graphql_api.postgres.database import DatabaseUnavailableError
+from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.settings import Settings
 from graphql_api.transport.application import Application, routes
 from tests.execution.contexts import BareContext

@@ -1,0 +1,108 @@
+"""What clients are told of the states of a PostgreSQL: one table, by SQLSTATE.
+
+A statement that is wrong raises asyncpg's own error, as it is. A right one that the server can't carry out
+now raises one of these:
+
+    DatabaseUnavailableError       worth trying again later
+    ├── ConnectionLostError        the connection ended under a statement
+    └── ContentionError            other transactions went first, again and again
+    StatementTimeoutError          a TimeoutError: the server ended the statement
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+
+SOON: Final = 1
+"""Seconds to wait before trying again: an outage that lasts longer meets the clients' own back-off."""
+LATER: Final = 5
+"""The same for what takes the server longer to get over."""
+MENDED: Final = 30
+"""The same for what somebody has to mend."""
+
+UNREACHABLE: Final = "the database can't be reached at the moment: try again"
+_READ_ONLY = "the database takes no changes at the moment: try again later"
+_EXHAUSTED = "the database is out of resources at the moment: try again later"
+_NOT_READY = "the database isn't ready for this service: try again later"
+
+
+class DatabaseUnavailableError(Exception):
+    """The database can't do this now. Clients may read the message; the cause is PostgreSQL's error."""
+
+    def __init__(
+        self, message: str = UNREACHABLE, *, retry_after: int = SOON, sqlstate: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which it is worth trying again."""
+        self.sqlstate = sqlstate
+        """What PostgreSQL said, if it did."""
+
+
+class ConnectionLostError(DatabaseUnavailableError):
+    """The connection ended under a statement: the server stopped, failed over, or ended the session."""
+
+
+class ContentionError(DatabaseUnavailableError):
+    """A transaction was ended in favour of others, again and again."""
+
+    def __init__(self) -> None:
+        super().__init__("others are changing the same at the moment: try again")
+
+
+class StatementTimeoutError(TimeoutError):
+    """The server ended a statement after a time that is set there, not here."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__("the server ended the statement")
+        self.sqlstate = sqlstate
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    message: str
+    retry_after: int
+
+
+_TIMEOUTS: Final = frozenset(
+    {
+        "25P04",  # transaction_timeout
+        "55P03",  # lock_not_available: lock_timeout
+        "57014",  # query_canceled: statement_timeout, or an administrator
+    }
+)
+_STATES: Mapping[str, _State] = {
+    "25006": _State(_READ_ONLY, LATER),  # read_only_sql_transaction: a standby, or set so
+    # What the role, the schema or a pooler lacks, until somebody mends it.
+    "26000": _State(_NOT_READY, MENDED),  # invalid_sql_statement_name: a pooler gave another backend
+    "42P05": _State(_NOT_READY, MENDED),  # duplicate_prepared_statement: likewise
+    "3F000": _State(_NOT_READY, MENDED),  # invalid_schema_name: not migrated
+    "42501": _State(_NOT_READY, MENDED),  # insufficient_privilege
+    "42703": _State(_NOT_READY, MENDED),  # undefined_column: not migrated
+    "42883": _State(_NOT_READY, MENDED),  # undefined_function: likewise
+    "42P01": _State(_NOT_READY, MENDED),  # undefined_table: likewise
+    # Whole classes.
+    "08": _State(UNREACHABLE, SOON),  # connection_exception
+    "53": _State(_EXHAUSTED, LATER),  # disk_full, out_of_memory, too_many_connections, …
+    "57": _State(UNREACHABLE, SOON),  # admin_shutdown, crash_shutdown, cannot_connect_now, …
+    "58": _State(_EXHAUSTED, LATER),  # io_error, …
+}
+
+
+def state_of(error: BaseException) -> DatabaseUnavailableError | StatementTimeoutError | None:
+    """Returns what an error of asyncpg says of the server's state; None if it is about the statement."""
+    if isinstance(
+        error.__cause__, asyncpg.PostgresError
+    ):  # asyncpg's own word for a connection that was ended
+        error = error.__cause__
+    code = getattr(error, "sqlstate", None) if isinstance(error, asyncpg.PostgresError) else None
+    if code is None:
+        return None
+    if code in _TIMEOUTS:
+        return StatementTimeoutError(code)
+    state = _STATES.get(code) or _STATES.get(code[:2])
+    if state is None:
+        return None
+    return DatabaseUnavailableError(state.message, retry_after=state.retry_after, sqlstate=code)

@@ -1,0 +1,49 @@
+"""Finds out whether connections go through a pooler in transaction mode, as PgBouncer's usual mode is."""
+
+import asyncio
+
+import asyncpg
+
+from graphql_api.postgres.address import Address
+
+_PATIENCE = 5.0
+_ROUNDS = 3
+
+
+async def is_transaction_pooled(address: Address) -> bool:
+    """Whether each transaction on a connection to `address` may get another server process.
+
+    Then statements that were prepared on a connection are missing there, or, worse, are another client's;
+    and LISTEN hears nothing. One connection tells that there is nothing in between; two are needed to tell a
+    pooler in session mode from one in transaction mode. Raises as `Address.connect_plain` does.
+    """
+    first = await address.connect_plain(prepared_statements=False)
+    try:
+        if first.get_server_pid() == await _server_process(first):
+            return False
+        second = await address.connect_plain(prepared_statements=False)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await _share_processes(first, second)
+        except (TimeoutError, asyncpg.ProtocolViolationError):
+            return True  # a pool of one connection, or a mode without transactions
+        finally:
+            second.terminate()
+    finally:
+        first.terminate()
+
+
+async def _share_processes(first: "asyncpg.Connection", second: "asyncpg.Connection") -> bool:
+    """Whether two clients meet the same server process, or one meets several."""
+    before = await _server_process(first)
+    for _ in range(_ROUNDS):
+        async with second.transaction():
+            if await _server_process(second) == before:
+                return True
+            if await _server_process(first) != before:
+                return True
+    return False
+
+
+async def _server_process(connection: "asyncpg.Connection") -> int:
+    return int(await connection.fetchval("SELECT pg_backend_pid()"))
