@@ -154,6 +154,7 @@ def build_services(settings: Settings) -> Services:
         pool_size=settings.database_pool_size,
         pool_timeout=settings.database_pool_timeout,
         statement_timeout=settings.statement_timeout,
+        prepared_statements=settings.database_prepared_statements,
     )
     return Services(
         settings=settings,

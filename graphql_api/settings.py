@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     database_pool_timeout: float = Field(
         8.0, gt=0, description="Seconds a request waits for a connection before it fails."
     )
+    database_prepared_statements: bool | None = Field(
+        None,
+        description="Whether connections keep prepared statements. Default: yes, except through a pooler in "
+        "transaction mode, which is found out. true suits PgBouncer with max_prepared_statements.",
+    )
     statement_timeout: float = Field(10.0, gt=0, description="Seconds after which a statement is cancelled.")
 
     profile: Literal["development", "production"] = Field(

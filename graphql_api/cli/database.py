@@ -34,9 +34,11 @@ def embedded_or_given(settings: Settings) -> Iterator[Address]:
 
 
 @asynccontextmanager
-async def opened(address: Address) -> AsyncIterator[Database]:
+async def opened(
+    address: Address, *, pool_size: int = 2, prepared_statements: bool | None = None
+) -> AsyncIterator[Database]:
     """A small pool for a command's few statements."""
-    database = Database(address, pool_size=2)
+    database = Database(address, pool_size=pool_size, prepared_statements=prepared_statements)
     try:
         yield database
     finally:

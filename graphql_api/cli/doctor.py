@@ -1,23 +1,35 @@
 """What may be wrong with a deployment, in the order in which it would be noticed."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
 import asyncpg
 import typer
+from sqlalchemy import Integer, bindparam, literal_column, select
 
 from graphql_api.cli.database import embedded_or_given, opened
 from graphql_api.identity.signing_keys import SecretKeyError, derive_key, signing_key
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.feed import Feed
 from graphql_api.postgres.address import Address
+from graphql_api.postgres.database import Database
+from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.postgres.migrate import newest_revision, unfit
+from graphql_api.postgres.pooler import is_transaction_pooled
+from graphql_api.postgres.statement import compile_statement
 from graphql_api.settings import Settings
 from graphql_api.time_zones import offset_at
 
 _OLDEST = 14
+_CONNECTIONS = 5
+_ROUNDS = 5
+_LOST_STATEMENTS = (
+    asyncpg.InvalidSQLStatementNameError.sqlstate,
+    asyncpg.DuplicatePreparedStatementError.sqlstate,
+)
 
 
 class FaultError(Exception):
@@ -41,9 +53,9 @@ async def _examine(settings: Settings, address: Address) -> int:
         except (FaultError, FeedError, SecretKeyError) as error:
             faults += 1
             typer.echo(f"fault  {name}: {error}")
-        except (OSError, asyncpg.PostgresError) as error:
+        except (OSError, asyncpg.PostgresError, DatabaseUnavailableError) as error:
             faults += 1
-            typer.echo(f"fault  {name}: can't connect: {error}")
+            typer.echo(f"fault  {name}: can't connect: {error.__cause__ or error}")
             if name == "database":
                 break  # the rest would only say the same
     return faults
@@ -52,12 +64,55 @@ async def _examine(settings: Settings, address: Address) -> int:
 async def _database(_: Settings, address: Address) -> str:
     connection = await address.connect_plain(application="graphql-api doctor")
     try:
-        server = connection.get_server_version()
+        server = (await connection.fetchval("SHOW server_version")).split()[0]
     finally:
         await connection.close()
-    if server.major < _OLDEST:
-        raise FaultError(f"PostgreSQL {server.major} is too old: {_OLDEST} or newer is needed")
-    return f"PostgreSQL {server.major}.{server.minor}"
+    if int(re.match(r"\d+", server)[0]) < _OLDEST:  # type: ignore[index]  # a version begins with a number
+        raise FaultError(f"PostgreSQL {server} is too old: {_OLDEST} or newer is needed")
+    return f"PostgreSQL {server}"
+
+
+async def _connections(settings: Settings, address: Address) -> str:
+    if settings.database_url is not None:
+        address = Address.parse(settings.database_url.get_secret_value())
+    pooled = address.pooled or await is_transaction_pooled(address)
+    prepared = settings.database_prepared_statements
+    async with opened(address, pool_size=_CONNECTIONS, prepared_statements=prepared) as database:
+        try:
+            right = await _statements_are_answered(database)
+        except DatabaseUnavailableError as error:
+            if error.sqlstate not in _LOST_STATEMENTS:
+                raise
+            right = False
+    if not right:
+        raise FaultError(
+            "statements are mixed up by a pooler in transaction mode, which keeps no prepared statements:"
+            " unset GRAPHQL_API_DATABASE_PREPARED_STATEMENTS"
+        )
+    ignored = f"; left out of the URL: {', '.join(address.ignored)}" if address.ignored else ""
+    if not pooled:
+        return f"each is to a server process of its own{ignored}"
+    return f"through a pooler in transaction mode, {'' if prepared else 'un'}prepared{ignored}"
+
+
+async def _statements_are_answered(database: Database) -> bool:
+    """Runs parameterised statements, many at once, as requests do. Returns whether all results are right."""
+    statements = [
+        compile_statement(select(literal_column(str(number)) + bindparam("n", type_=Integer)))
+        for number in range(2 * _CONNECTIONS)
+    ]
+
+    async def add(number: int, n: int) -> bool:
+        async with database.transaction() as transaction:
+            first = await transaction.fetch(statements[number], n=n)
+            second = await transaction.fetch(statements[-number], n=n)
+        expected = number + n, (-number) % len(statements) + n
+        return (first[0][0], second[0][0]) == expected
+
+    rounds = [
+        await asyncio.gather(*(add(number, n) for number in range(len(statements)))) for n in range(_ROUNDS)
+    ]
+    return all(map(all, rounds))
 
 
 async def _revision(_: Settings, address: Address) -> str:
@@ -100,6 +155,7 @@ _OFFSETS = """
 
 _CHECKS: dict[str, Callable[[Settings, Address], Awaitable[str]]] = {
     "database": _database,
+    "connections": _connections,
     "schema": _revision,
     "secret key": _secret,
     "log feed": _feed,

@@ -22,9 +22,14 @@ from graphql_api.log_feed.tail import Tail, TailOptions
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import DatabaseUnavailableError
+from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import Statement
 
 # The last two are how a standby answers: it may be about to become the primary.
+_POOLED = (
+    "the log feed listens for notifications, which a pooler doesn't pass on:"
+    " set DATABASE_DIRECT_URL to the database's address without the pooler"
+)
 _OUTAGES = (
     DatabaseUnavailableError,
     TimeoutError,
@@ -74,6 +79,8 @@ class Feed:
     async def check(self) -> None:
         """Raise UnfitDatabaseError where the address can't serve a feed; else OSError or asyncpg's errors."""
         self.refuse_pooler()
+        if await is_transaction_pooled(self._direct):
+            raise UnfitDatabaseError(_POOLED)
         connection = await self._direct.connect(application="graphql-api feed")
         try:
             await present_incarnation(connection)
@@ -83,10 +90,7 @@ class Feed:
     def refuse_pooler(self) -> None:
         """Raise UnfitDatabaseError where the direct address is a pooler's."""
         if self._direct.pooled:
-            raise UnfitDatabaseError(
-                "the log feed listens for notifications, which a pooler doesn't pass on:"
-                " set DATABASE_DIRECT_URL to the database's address without the pooler"
-            )
+            raise UnfitDatabaseError(_POOLED)
 
     async def subscribe(
         self, wanted: LogFilter, *, after: str | None = None, backfill: int = 0

@@ -106,3 +106,9 @@ def state_of(error: BaseException) -> DatabaseUnavailableError | StatementTimeou
     if state is None:
         return None
     return DatabaseUnavailableError(state.message, retry_after=state.retry_after, sqlstate=code)
+
+
+def passes(error: asyncpg.PostgresError) -> bool:
+    """Whether an error may pass by itself, as those of a server that is starting do."""
+    state = state_of(error)
+    return isinstance(state, DatabaseUnavailableError) and state.retry_after < MENDED

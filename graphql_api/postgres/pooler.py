@@ -25,7 +25,7 @@ async def is_transaction_pooled(address: Address) -> bool:
         try:
             async with asyncio.timeout(_PATIENCE):
                 return await _share_processes(first, second)
-        except (TimeoutError, asyncpg.ProtocolViolationError):
+        except (TimeoutError, asyncpg.PostgresError):
             return True  # a pool of one connection, or a mode without transactions
         finally:
             second.terminate()

@@ -15,6 +15,7 @@ import pytest
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import newest_revision
 from tests import factories
+from tests.postgres.pgbouncer import pgbouncer
 
 
 class Shell:
@@ -51,7 +52,47 @@ def shell(address: Address, tmp_path: Path) -> Shell:
 async def test_doctor_finds_nothing_wrong_with_a_migrated_database(shell: Shell) -> None:
     out, _ = await shell.run("doctor")
 
-    assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 5
+    assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 6
+
+
+async def test_doctor_names_the_version_as_postgresql_does(
+    shell: Shell, connection: "asyncpg.Connection"
+) -> None:
+    out, _ = await shell.run("doctor")
+
+    assert f"PostgreSQL {await connection.fetchval('SHOW server_version')}\n" in out
+
+
+async def test_doctor_finds_a_pooler_out_whatever_its_name(
+    shell: Shell, address: Address, scratch: Path
+) -> None:
+    async with pgbouncer(address, scratch / "pooler", "transaction") as url:
+        shell.environment |= {"DATABASE_URL": url, "DATABASE_DIRECT_URL": address.dsn}
+        out, _ = await shell.run("doctor")
+        assert "ok     connections: through a pooler in transaction mode, unprepared\n" in out
+
+        out, _ = await shell.run("doctor", fails=True, GRAPHQL_API_DATABASE_PREPARED_STATEMENTS="true")
+        assert "fault  connections: " in out
+        assert "unset GRAPHQL_API_DATABASE_PREPARED_STATEMENTS" in out
+
+        out, _ = await shell.run("doctor", fails=True, DATABASE_DIRECT_URL="")
+        assert "fault  log feed: " in out
+        assert "set DATABASE_DIRECT_URL" in out
+
+
+async def test_serve_refuses_a_pooler_without_a_direct_address_whatever_its_name(
+    shell: Shell, address: Address, scratch: Path
+) -> None:
+    async with pgbouncer(address, scratch / "pooler", "transaction") as url:
+        _, err = await shell.run("serve", "--port", "0", fails=True, DATABASE_URL=url)
+
+    assert "set DATABASE_DIRECT_URL" in err
+
+
+async def test_doctor_tells_what_it_leaves_out_of_a_url(shell: Shell, address: Address) -> None:
+    out, _ = await shell.run("doctor", DATABASE_URL=f"{address.dsn}&connection_limit=5")
+
+    assert "connections: each is to a server process of its own; left out of the URL: connection_limit" in out
 
 
 async def test_doctor_says_where_postgresql_has_other_time_zones(
@@ -104,6 +145,13 @@ async def test_migrate_refuses_a_revision_that_does_not_exist(shell: Shell) -> N
 
     assert "'9999'" in err
     assert f"the newest of this version is {newest_revision()}" in err
+
+
+async def test_serve_refuses_a_database_that_refuses_it(shell: Shell, address: Address) -> None:
+    missing = address.dsn.replace("/test_", "/missing_test_")
+    _, err = await shell.run("serve", "--port", "0", fails=True, DATABASE_URL=missing)
+
+    assert "the database can't be used: database" in err
 
 
 async def test_serve_refuses_a_pooled_address_without_a_direct_one(shell: Shell) -> None:

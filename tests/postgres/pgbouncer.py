@@ -1,0 +1,69 @@
+"""A real PgBouncer before a PostgreSQL, on machines that have one."""
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from graphql_api.postgres.address import Address
+
+_PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+@asynccontextmanager
+async def pgbouncer(address: Address, folder: Path, mode: str, **settings: Any) -> AsyncIterator[str]:
+    """The URL of the same database through a PgBouncer in `mode`: session, transaction or statement."""
+    if _PROGRAM is None:
+        pytest.skip("there is no pgbouncer (Debian's package pgbouncer)")
+    parts = urlsplit(address.dsn)
+    host = parse_qs(parts.query)["host"][0]
+    port = _free_port()
+    config = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": port,
+        "unix_socket_dir": "",
+        "auth_type": "any",
+        "pool_mode": mode,
+        "default_pool_size": 4,
+        "ignore_startup_parameters": "extra_float_digits",
+        **settings,
+    }
+    folder.mkdir()
+    file = folder / "pgbouncer.ini"
+    file.write_text(
+        f"[databases]\n* = host={host} port=5432 user=postgres\n[pgbouncer]\n"
+        + "".join(f"{name} = {value}\n" for name, value in config.items())
+    )
+    folder.chmod(0o755)
+    # It refuses root, and only the server's user gets at its socket.
+    user = Path(host).stat().st_uid if os.geteuid() == 0 else None
+    process = await asyncio.create_subprocess_exec(
+        _PROGRAM, "-q", str(file), stderr=asyncio.subprocess.DEVNULL, user=user
+    )
+    try:
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                assert process.returncode is None
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                break
+        yield f"postgresql://postgres@127.0.0.1:{port}{parts.path}"
+    finally:
+        process.kill()
+        await process.wait()
