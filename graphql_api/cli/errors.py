@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import asyncpg
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from graphql_api.dev.demo.load import OtherUsersError
 from graphql_api.dev.demo.scale import SampleMissingError
@@ -50,6 +51,10 @@ def spoken() -> Iterator[None]:
         _say(str(error))
     except ValidationError as error:
         _say("; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()))
+    except SettingsError as error:
+        # Its text has the field in quotation marks, between names of pydantic's own.
+        field = str(error).split('"')[1]
+        _say(f"{field}: must be JSON, as docs/settings.md shows")
     except DatabaseUnavailableError as error:
         _say(f"the database can't be reached: {error.__cause__ or 'no answer'}")
     except (OSError, asyncpg.PostgresError) as error:

@@ -198,6 +198,13 @@ async def test_a_setting_that_makes_no_sense_is_named(shell: Shell) -> None:
     assert "port" in err
 
 
+@pytest.mark.parametrize("origins", ["https://app.example", '["https://app.example/graphql"]'])
+async def test_an_allowed_origin_that_makes_no_sense_is_named(shell: Shell, origins: str) -> None:
+    _, err = await shell.run("serve", fails=True, GRAPHQL_API_ALLOWED_ORIGINS=origins)
+
+    assert err.startswith("graphql-api: allowed_origins")
+
+
 async def test_users_are_created_and_granted_roles(shell: Shell, connection: "asyncpg.Connection") -> None:
     await shell.run("user", "create", "a@example.com", GRAPHQL_API_USER_PASSWORD="long enough, surely")
     await shell.run("user", "grant", "a@example.com", "admin")

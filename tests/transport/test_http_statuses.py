@@ -1,12 +1,16 @@
 """Every refusal has a code, and docs/transports.md lists it."""
 
+import ast
 import re
+from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+import graphql_api
 from tests.transport.conftest import Serve
 from tests.transport.http import RESPONSE, code
 
@@ -56,3 +60,23 @@ async def test_every_refusal_is_in_the_table_with_its_code(
         response = await client.request(**{"url": "/graphql"} | request_)
     assert (response.status_code, code(response)) == (status, expected)
     assert (status, expected) in statuses_and_codes()
+
+
+def raised() -> Iterator[tuple[int, str]]:
+    """The statuses and codes with which the source makes its HTTPErrors, where it spells both out."""
+    for file in Path(graphql_api.__file__).parent.glob("**/*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Call(
+                    func=ast.Name("HTTPError"),
+                    args=[ast.Attribute(attr=status), ast.Constant(str(error)), *_],
+                ):
+                    yield HTTPStatus[status], error
+                case ast.Call(func=ast.Name("_refusal"), args=[ast.Attribute(attr=status), *_]):
+                    yield HTTPStatus[status], status
+
+
+def test_every_error_of_http_in_the_source_is_in_the_table() -> None:
+    found = set(raised())
+    assert len(found) > 15
+    assert found <= statuses_and_codes()
