@@ -25,6 +25,9 @@ $(VENV)/dev.stamp: requirements-dev.lock pyproject.toml
 serve: $(VENV)/serve.stamp ## Serve with an embedded PostgreSQL, demo data and a bot; DATABASE_URL serves that instead.
 	@exec $(BIN)/graphql-api serve
 
+fast: lint ## The edit loop: style, types, imports, and the tests that take moments; ARGS=tests/domain runs those.
+	$(BIN)/python -m pytest -q -n 2 -m "not slow" $(ARGS)
+
 test: $(VENV)/dev.stamp browser ## Run the whole suite.
 	$(BIN)/python -m pytest -n 2
 
@@ -37,14 +40,16 @@ browser:
 bench: $(VENV)/dev.stamp ## Measure ours beside the peers; ARGS=--report writes the results down.
 	$(BIN)/python -m benchmarks $(ARGS)
 
-drill: $(VENV)/dev.stamp ## Run the long drills too: crashes, kills, failovers, thousands of examples.
-	$(BIN)/python -m pytest --drill tests/drills tests/log_feed tests/execution tests/security tests/service
+drill: $(VENV)/dev.stamp ## Run the long drills: crashes, kills, failovers, thousands of examples, the wheel with the newest packages.
+	$(BIN)/python -m pytest --drill -m drill
 
-lint: $(VENV)/dev.stamp ## Check style, types and the direction of imports.
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+lint: $(VENV)/dev.stamp ## Check style, types, the direction of imports, and that what is imported is declared.
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry graphql_api alembic
+	$(BIN)/deptry tests benchmarks examples/python --ignore DEP002,DEP004
 
 audit: $(VENV)/dev.stamp ## Look the locked packages up among known vulnerabilities.
 	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
@@ -59,13 +64,13 @@ graphiql: ## Build the GraphiQL page from its source; needs Node 20 or newer.
 schema: $(VENV)/serve.stamp ## Write schema.graphql from the code.
 	$(BIN)/graphql-api schema --output schema.graphql
 
-lock: $(VENV)/dev.stamp ## Choose the newest packages that fit, and lock them by hash.
+lock: $(VENV)/dev.stamp ## Lock what pyproject.toml has gained, by hash; ARGS=--upgrade takes the newest that the bounds allow.
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build --universal --generate-hashes \
-		--no-emit-index-url --no-header --quiet --upgrade -o requirements.lock
+		--no-emit-index-url --no-header --quiet $(ARGS) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build --group dev -c requirements.lock --universal \
-		--generate-hashes --no-emit-index-url --no-header --quiet --upgrade -o requirements-dev.lock
+		--generate-hashes --no-emit-index-url --no-header --quiet $(ARGS) -o requirements-dev.lock
 
 clean: ## Remove what can be made again; the embedded database in .data stays.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
-.PHONY: help serve test bench browser drill lint audit check graphiql schema lock clean
+.PHONY: help serve fast test bench browser drill lint audit check graphiql schema lock clean

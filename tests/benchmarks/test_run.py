@@ -17,6 +17,8 @@ from benchmarks.workloads import WORKLOADS
 from graphql_api.domain.trade import TradeOrderField
 from graphql_api.postgres.address import Address
 
+pytestmark = pytest.mark.slow
+
 SMALL = [replace(workload, requests=2 * workload.connections) for workload in WORKLOADS]
 
 

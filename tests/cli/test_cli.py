@@ -17,6 +17,8 @@ from graphql_api.postgres.migrate import newest_revision
 from tests import factories
 from tests.postgres.pgbouncer import pgbouncer
 
+pytestmark = pytest.mark.slow
+
 
 class Shell:
     """Runs `graphql-api` against a test's database."""

@@ -2,7 +2,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from graphql_api.execution.persisted_documents import hash_of, load_manifest
+
+pytestmark = pytest.mark.slow
 
 
 def run(*arguments: str | Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,8 @@ from tests.domain import statistics_model as model
 from tests.domain.statistics_desks import ACCOUNTS, ANCHORS, STRATEGIES, TENANT, Desk, desks, store
 from tests.domain.statistics_model import Trade
 
+pytestmark = pytest.mark.slow
+
 ALL_FIELDS = """
 fragment Everything on TradeStats {
   tradesCount wins losses breakeven excludedTrades winRate netPnl grossProfit grossLoss profitFactor

@@ -21,6 +21,8 @@ from tests import factories
 from tests.node import node_with
 from tests.service.conftest import PASSWORD, Service, served_from, service
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["service"]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -21,6 +21,7 @@ from tests.execution.test_equality import often
 # graphql-core leaves coroutines behind where an error ends a selection early. Python warns wherever it finds
 # them, even inside a named tuple, where nothing can be imported to warn with.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -14,6 +14,8 @@ from graphql_api.postgres.migrate import NotOurDatabaseError, migrate
 from tests.postgres.catalog import describe
 from tests.postgres.given import fill, rows
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

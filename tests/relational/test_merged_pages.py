@@ -13,6 +13,8 @@ from tests import factories
 from tests.asking import Graph, operator, trader
 from tests.factories import NOW
 
+pytestmark = pytest.mark.slow
+
 VARIABLES = """$first: Int, $after: String, $last: Int, $before: String, $orderBy: TradeOrder,
   $filter: TradeFilter"""
 TRADES = """

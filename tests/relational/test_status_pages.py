@@ -11,6 +11,8 @@ from graphql_api.relational.page_query import PageShape, page_statement
 from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.relation import RelationLoader
 
+pytestmark = pytest.mark.slow
+
 # One in ten is cancelled, and has neither an exit nor a result.
 FILL = """
     INSERT INTO trades (symbol, direction, entry_price, size, status, entry_time, exit_time, pnl)

@@ -10,6 +10,8 @@ import pytest
 from graphql_api.identity.viewer import Scope
 from tests.edge import Edge
 
+pytestmark = pytest.mark.slow
+
 RESPONSE = "application/graphql-response+json"
 DEEP = 100_000
 

@@ -22,6 +22,8 @@ from tests.asking import Graph, operator, trader
 from tests.security.planting import TABLES, Tenant
 from tests.security.walk import Question, ask_all, every_change, every_filter, every_path, unlimited
 
+pytestmark = pytest.mark.slow
+
 HIDDEN = {"users.password_hash", "tradelocker_accounts.api_key"}
 SEARCHED = {"users.email", "tradelocker_accounts.account_number", "trades.symbol", "trades.status"}
 

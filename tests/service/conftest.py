@@ -48,6 +48,8 @@ class Service:
     database: Database
     environment: dict[str, str]
     folder: Path
+    python: str = sys.executable
+    """The interpreter of the environment that the service is installed in."""
     process: subprocess.Popen[bytes] = field(init=False)
 
     @property
@@ -58,7 +60,7 @@ class Service:
         """Start the process, and wait until it is ready."""
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "graphql_api", "serve", "--port", str(self.port)],
+                [self.python, "-m", "graphql_api", "serve", "--port", str(self.port)],
                 env=self.environment,
                 stdout=output,
                 stderr=output,
@@ -114,7 +116,9 @@ class Service:
 
 
 @asynccontextmanager
-async def served_from(address: Address, folder: Path, **settings: str) -> AsyncIterator[Service]:
+async def served_from(
+    address: Address, folder: Path, *, python: str = sys.executable, **settings: str
+) -> AsyncIterator[Service]:
     """`graphql-api serve` on a database."""
     environment = {
         **os.environ,
@@ -123,7 +127,7 @@ async def served_from(address: Address, folder: Path, **settings: str) -> AsyncI
         **settings,
     }
     database = Database(address)
-    service = Service(free_port(), database, environment, folder)
+    service = Service(free_port(), database, environment, folder, python)
     try:
         await service.start()
         yield service

@@ -5,12 +5,15 @@ import json
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
+import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from graphql_api.identity.viewer import Role
 from tests.service.conftest import Service
+
+pytestmark = pytest.mark.slow
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
 FOLLOW = {"query": "subscription { systemLogAdded { cursor } }"}

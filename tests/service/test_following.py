@@ -14,6 +14,8 @@ from tests import factories
 from tests.service.conftest import Service
 from tests.service.sockets import socket_of
 
+pytestmark = pytest.mark.slow
+
 FOLLOW = """
 subscription ($after: String, $backfill: Int!) {
   systemLogAdded(after: $after, backfill: $backfill) { cursor replayed log { message } }

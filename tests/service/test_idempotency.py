@@ -12,6 +12,8 @@ from graphql_api.identity.viewer import Scope
 from tests import factories
 from tests.service.conftest import Service
 
+pytestmark = pytest.mark.slow
+
 CHANGE = """
 mutation ($id: ID!) {
   updateRiskSettings(accountId: $id, input: {maxDailyLoss: "10"}) {

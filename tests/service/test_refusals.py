@@ -3,10 +3,13 @@
 import re
 
 import asyncpg
+import pytest
 
 from graphql_api.identity.viewer import Role
 from tests import factories
 from tests.service.conftest import LOGIN, PASSWORD, Service
+
+pytestmark = pytest.mark.slow
 
 
 async def test_a_wrong_password_reads_like_an_unknown_address(service: Service) -> None:

@@ -4,6 +4,8 @@ import pytest
 
 from tests.service.conftest import LOGIN, PASSWORD, Service
 
+pytestmark = pytest.mark.slow
+
 RENEW = """
 mutation ($token: String!) {
   refreshToken(refreshToken: $token) { accessToken viewer { user { email } } userErrors { code } }

@@ -16,6 +16,8 @@ from graphql_api.identity.viewer import CLOCK_SKEW, Role
 from tests.service.conftest import Service
 from tests.service.sockets import socket_of
 
+pytestmark = pytest.mark.slow
+
 FOLLOW = "subscription { systemLogAdded(backfill: 1) { log { message } } }"
 KEY = "revocation" * 4
 RESUME = """

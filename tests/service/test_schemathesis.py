@@ -16,6 +16,8 @@ from graphql_api.identity.viewer import Scope
 from tests import factories
 from tests.service.conftest import Service
 
+pytestmark = pytest.mark.slow
+
 TIMES = st.one_of(st.datetimes().map(lambda time: f"{time.isoformat()}Z"), st.text(max_size=30))
 NUMBERS = st.one_of(st.decimals(allow_nan=True).map(str), st.text(max_size=30))
 schemathesis.graphql.scalar("DateTime", TIMES.map(nodes.String))

@@ -5,6 +5,7 @@ import json
 import signal
 
 import asyncpg
+import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
@@ -13,6 +14,8 @@ from graphql_api.identity.viewer import Scope
 from tests import factories
 from tests.service.conftest import Service
 from tests.service.sockets import socket_of
+
+pytestmark = pytest.mark.slow
 
 CHANGE = """
 mutation ($id: ID!) {

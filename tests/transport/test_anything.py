@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote_from_bytes, urlencode
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
@@ -13,6 +14,8 @@ from websockets.sync.client import connect
 
 from tests.transport.conftest import Served
 from tests.transport.sockets import PROTOCOL
+
+pytestmark = pytest.mark.slow
 
 SEVERAL = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

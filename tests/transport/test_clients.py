@@ -13,6 +13,8 @@ from tests.transport.conftest import Serve, Served
 from tests.transport.scripts import AUDITS, FOLDER, said, script
 from tests.transport.sockets import connected
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def node() -> str:

@@ -20,6 +20,8 @@ from graphql_api.transport.uvicorn_server import bind
 from tests.transport.conftest import until
 from tests.transport.sockets import PROTOCOL, close_of, hear, say
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -13,6 +13,8 @@ from graphql_api.postgres.address import Address
 from graphql_api.postgres.vocabularies import DIRECTIONS, trade_status
 from tests.dev.demo.conftest import NOW, TRADES, clone, keep
 
+pytestmark = pytest.mark.slow
+
 SIZE = 20_000
 
 ACCOUNTS = """

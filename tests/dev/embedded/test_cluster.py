@@ -13,6 +13,8 @@ from graphql_api.dev.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from graphql_api.dev.embedded.programs import SystemUser
 from tests.dev.embedded.helpers import SETTINGS, Client, copy, eventually, run, servers
 
+pytestmark = pytest.mark.slow
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
 
 # An ordinary user, and a Python that they can run: ours may be in a private folder.

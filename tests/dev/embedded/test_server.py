@@ -22,6 +22,8 @@ from tests.dev.embedded.helpers import (
     supervisors,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_first_start_makes_the_database(empty_folder: Path) -> None:
     postgres = EmbeddedPostgres(empty_folder, "trading desk", SETTINGS)

@@ -5,7 +5,7 @@ from tests import factories
 from tests.dev.graphiql.conftest import Open, Site
 from tests.dev.graphiql.visit import OPERATOR, TRADER, Visit
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
 
 async def follow_logs(visit: Visit, site: Site) -> None:

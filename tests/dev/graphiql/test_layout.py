@@ -10,7 +10,7 @@ from tests.dev.graphiql.conftest import Site
 from tests.dev.graphiql.test_exploring import follow_logs
 from tests.dev.graphiql.visit import OPERATOR, Visit
 
-pytestmark = pytest.mark.asyncio(loop_scope="package")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
 LINES = 3000
 SIZES = [(800, 600), (1024, 768), (1280, 720), (1440, 900), (1920, 1080), (2560, 1440), (375, 667)]
