@@ -53,7 +53,7 @@ def logs(
 def _filter(level: str | None, components: list[str] | None, search: str | None) -> LogFilter:
     minimum = LEVELS.canonical(level) if level is not None else None
     if minimum == OTHER:  # would be the least serious of all, and show everything
-        raise UsageError(f"--level is one of {', '.join(LEVELS.spellings).lower()}")
+        raise UsageError(f"--level is one of {', '.join(_STYLES).lower()}")
     try:
         return LogFilter(
             minimum_level=minimum,

@@ -169,8 +169,7 @@ class Gateway:
         try:
             return await self._authenticator.recheck(viewer)
         except InvalidTokenError as error:
-            has_expired = viewer.expires_at is not None and viewer.expires_at <= datetime.now(UTC)
-            raise unauthenticated(str(ExpiredTokenError() if has_expired else error)) from None
+            raise unauthenticated(str(error)) from None
         except (DatabaseUnavailableError, TimeoutError):
             return viewer
 

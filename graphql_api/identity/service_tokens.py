@@ -7,9 +7,9 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import ARRAY, Interval, Text, bindparam, func, insert, or_, select, update
+from sqlalchemy import ARRAY, Interval, Text, bindparam, false, func, insert, or_, select, update
 
-from graphql_api.identity.errors import AdministrationError, InvalidTokenError
+from graphql_api.identity.errors import AdministrationError, ExpiredTokenError, InvalidTokenError
 from graphql_api.identity.tokens import SERVICE_PREFIX, digest, random_token
 from graphql_api.identity.users import ACTIVE, granted_roles, roles_of
 from graphql_api.identity.viewer import (
@@ -29,15 +29,14 @@ from graphql_api.postgres.tables import service_tokens, users
 MAX_NAME_LENGTH: Final = 100
 
 _COLUMNS = tuple(column for column in service_tokens.c if column.name != "digest")
-_VALID = (
-    service_tokens.c.digest == bindparam("digest"),
-    service_tokens.c.revoked_at.is_(None),
-    or_(service_tokens.c.expires_at.is_(None), service_tokens.c.expires_at > func.now()),
-)
+_expired = func.coalesce(service_tokens.c.expires_at <= func.now(), false())
+_is_named = service_tokens.c.digest == bindparam("digest")
 _note_use = (
     update(service_tokens)
     .where(
-        *_VALID,
+        _is_named,
+        service_tokens.c.revoked_at.is_(None),
+        ~_expired,
         or_(
             service_tokens.c.last_used_at.is_(None),
             service_tokens.c.last_used_at < func.now() - timedelta(minutes=1),
@@ -50,12 +49,17 @@ _found = (
     select(
         service_tokens.c.scopes,
         service_tokens.c.expires_at,
+        _expired.label("expired"),
         service_tokens.c.user_id,
         users.c.email,
         granted_roles(service_tokens.c.user_id),
     )
     .join_from(service_tokens, users, isouter=True)
-    .where(*_VALID, or_(service_tokens.c.user_id.is_(None), ACTIVE))
+    .where(
+        _is_named,
+        service_tokens.c.revoked_at.is_(None),
+        or_(service_tokens.c.user_id.is_(None), ACTIVE),
+    )
 )
 # The statement that reads a token also sets `last_used_at`, once a minute at most.
 _AUTHENTICATE = compile_statement(_found.add_cte(_note_use))
@@ -167,7 +171,7 @@ async def revoke(database: Database, token_id: str) -> None:
 
 
 async def authenticate(database: Database, credential: ServiceTokenCredential) -> Viewer:
-    """Returns the viewer behind a token, read in one statement. Raises InvalidTokenError.
+    """Returns the viewer behind a token, read in one statement. Raises ExpiredTokenError or InvalidTokenError.
 
     A read-only database doesn't learn when a token was used.
     """
@@ -180,6 +184,8 @@ async def authenticate(database: Database, credential: ServiceTokenCredential) -
     if not rows:
         raise InvalidTokenError
     row = rows[0]
+    if row["expired"]:
+        raise ExpiredTokenError
     scopes = frozenset(scope for scope in Scope if scope in row["scopes"])
     roles: frozenset[Role] = frozenset()
     if row["user_id"] is not None:

@@ -5,9 +5,11 @@ import pytest
 
 from graphql_api.identity import service_tokens, users
 from graphql_api.identity.authenticator import Authenticator
-from graphql_api.identity.errors import AdministrationError, InvalidTokenError
-from graphql_api.identity.viewer import NO_TENANT, Role, Scope
+from graphql_api.identity.errors import AdministrationError, ExpiredTokenError, InvalidTokenError
+from graphql_api.identity.tokens import digest
+from graphql_api.identity.viewer import NO_TENANT, Role, Scope, ServiceTokenCredential
 from graphql_api.postgres.database import Database
+from tests.conftest import AsRole
 from tests.identity.conftest import EMAIL
 
 DAY = timedelta(days=1)
@@ -65,8 +67,17 @@ async def test_it_expires(
     assert expires_at is not None
     assert abs(expires_at - datetime.now(UTC) - DAY) < timedelta(hours=1)
     await connection.execute("UPDATE graphql_api.service_tokens SET expires_at = now()")
-    with pytest.raises(InvalidTokenError):
+    with pytest.raises(ExpiredTokenError):
         await authenticator.authenticate(made.text)
+
+
+async def test_in_a_read_only_database_its_use_is_not_noted(database: Database, as_role: AsRole) -> None:
+    made = await service_tokens.create(database, "robot", {Scope.LOGS_READ}, lifetime=DAY)
+    read_only = Database(await as_role("SET default_transaction_read_only = on"))
+    viewer = await service_tokens.authenticate(read_only, ServiceTokenCredential(digest(made.text)))
+    await read_only.close()
+    assert viewer.scopes == {Scope.LOGS_READ}
+    assert (await service_tokens.list_all(database))[0]["last_used_at"] is None
 
 
 async def test_one_without_a_lifetime_does_not(authenticator: Authenticator, database: Database) -> None:
