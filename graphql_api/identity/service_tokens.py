@@ -171,9 +171,9 @@ async def revoke(database: Database, token_id: str) -> None:
 
 
 async def authenticate(database: Database, credential: ServiceTokenCredential) -> Viewer:
-    """Returns the viewer behind a token, read in one statement. Raises ExpiredTokenError or InvalidTokenError.
+    """Returns the viewer behind a token, read in one statement. Raises InvalidTokenError.
 
-    A read-only database doesn't learn when a token was used.
+    That is ExpiredTokenError for one that has expired. A read-only database doesn't learn of a token's use.
     """
     try:
         rows = await database.fetch(_AUTHENTICATE, digest=credential.digest)

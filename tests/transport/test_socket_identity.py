@@ -61,14 +61,6 @@ async def test_the_socket_closes_when_the_token_is_revoked(serve: Serve) -> None
         assert (await close_of(socket))[0] == 4403
 
 
-async def test_a_token_that_the_database_finds_expired_is_not_said_to_be_invalid(serve: Serve) -> None:
-    served = serve(settings={"identity_recheck": 0.05})
-    served.world.expires_at = datetime.now(UTC)
-    async with connected(served, {"Authorization": "Bearer ada"}) as socket:
-        served.world.revoked.add("ada")  # no row is found any more, as for a service token
-        assert await close_of(socket) == (4403, "the token has expired: renew it, or log in again")
-
-
 async def test_an_outage_at_a_recheck_closes_nothing(serve: Serve) -> None:
     served = serve(settings={"identity_recheck": 0.02})
     async with connected(served, {"Authorization": "Bearer ada"}) as socket:
