@@ -168,7 +168,8 @@ class VocabularySerializer(LeafSerializer):
         """What the texts of a column mean, which may be null."""
         if all_strings(values):
             try:
-                results = list(map(self.cached, values))
+                meanings = {text: self.cached(text) for text in set(values)}
+                results = list(map(meanings.__getitem__, values))
             except Exception:  # noqa: BLE001 - raised again when each value is serialized by itself
                 return None
             return results if self.nullable or None not in results else None
