@@ -1,16 +1,18 @@
 """From query text to a valid document, once for each text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cachetools import LRUCache
 from graphql import (
+    ArgumentNode,
     DocumentNode,
     FragmentDefinitionNode,
     GraphQLError,
     GraphQLSchema,
     NoSchemaIntrospectionCustomRule,
+    ObjectFieldNode,
     OperationDefinitionNode,
     StringValueNode,
     ValidationRule,
@@ -35,6 +37,7 @@ from graphql_api.execution.analysis import (
 from graphql_api.execution.costs import CostRules
 from graphql_api.execution.errors import (
     LIMIT_EXCEEDED,
+    NOT_EXPLICITLY_NULL,
     OPERATION_RESOLUTION_FAILURE,
     PARSE_FAILED,
     VALIDATION_FAILED,
@@ -63,6 +66,16 @@ class NoNulRule(ValidationRule):
         """Check one string literal."""
         if "\0" in node.value:
             self.report_error(GraphQLError("text can't contain NUL (\\u0000)", node))
+
+
+class MaybeNullRule(MaybeNullValidationRule):
+    """Strawberry's rule about what may be left out but not be null, in GraphQL's words."""
+
+    def report_error(self, error: GraphQLError) -> None:
+        """Report the argument or input field that is null."""
+        (node,) = cast("Sequence[ArgumentNode | ObjectFieldNode]", error.nodes)
+        name = node.name.value
+        super().report_error(GraphQLError(f"'{name}' {NOT_EXPLICITLY_NULL}", node))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -123,7 +136,7 @@ class Documents:
         self._cost_rules = cost_rules or {}
         self._rules = (
             *(InputsRule if rule is ValuesOfCorrectTypeRule else rule for rule in specified_rules),
-            MaybeNullValidationRule,
+            MaybeNullRule,
             OneOfInputValidationRule,
             NoNulRule,
             *(() if introspection else (NoSchemaIntrospectionCustomRule,)),

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from graphql import GraphQLError, Node, Source
+from strawberry.exceptions import StrawberryInputCoercionError
 
 PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED: Final = "GRAPHQL_VALIDATION_FAILED"
@@ -20,6 +21,8 @@ MAX_MESSAGE: Final = 1_000
 _LONG_NAME = re.compile(rf"\w{{{MAX_ECHO + 1},}}")
 _LARGEST_ACTUAL = 10**9  # fragments double faster than JSON's numbers can follow
 _NOT_NULL = " not to be None."
+_MAYBE = "cannot be explicitly set to null"
+NOT_EXPLICITLY_NULL: Final = "may be left out, but not be null"
 
 
 class RequestError(Exception):
@@ -68,12 +71,14 @@ class ArgumentError(GraphQLError):
 
     @classmethod
     def of(cls, error: GraphQLError) -> GraphQLError:
-        """The same error as this class, if it is graphql-core's about an argument; else the error itself."""
+        """The same error as this class, if a library raised it of an argument; else the error itself."""
         cause = error.original_error or error
-        if type(cause) is not GraphQLError or not cause.message.startswith("Argument '"):
+        is_theirs = type(cause) is GraphQLError and cause.message.startswith("Argument '")
+        if not is_theirs and not isinstance(cause, StrawberryInputCoercionError):
             return error
+        message = NOT_EXPLICITLY_NULL if _MAYBE in error.message else with_null(error.message)
         return cls(
-            cut_message(with_null(error.message)),
+            cut_message(message),
             error.nodes,
             path=error.path,
             extensions={"code": BAD_USER_INPUT, **(error.extensions or {})},

@@ -36,6 +36,7 @@ from graphql.language import SKIP, print_ast
 from graphql.pyutils import inspect, print_path_list
 from graphql.utilities import coerce_input_value
 from graphql.utilities.validate_input_value import validate_input_literal, validate_input_value
+from strawberry.exceptions import StrawberryInputCoercionError
 from strawberry.relay import GlobalID
 from strawberry.scalars import is_scalar
 from strawberry.types.arguments import StrawberryArgument, convert_argument
@@ -115,9 +116,13 @@ class Variables:
         if values is not None:
             return values
         # Something is wrong or out of the ordinary: graphql-core knows what comes of it.
-        theirs = get_variable_values(
-            self._schema, self._nodes, dict(given), MAX_VARIABLE_ERRORS, self._hide_suggestions
-        )
+        theirs: VariableValues | list[GraphQLError]
+        try:
+            theirs = get_variable_values(
+                self._schema, self._nodes, dict(given), MAX_VARIABLE_ERRORS, self._hide_suggestions
+            )
+        except StrawberryInputCoercionError as error:  # of an input of which exactly one field is to be given
+            theirs = [error]
         if not isinstance(theirs, list):
             return theirs
         # Errors that don't depend on a value, such as of those that are nested too deeply, are theirs.
@@ -155,15 +160,12 @@ class Variables:
             if value is None:
                 coerced[name] = None
                 continue
-            if leaf is not None:
-                try:
-                    result = leaf.coerce_input_value(value)
-                except Exception:  # noqa: BLE001 - reported by graphql-core
-                    return None
-            elif input_is_nested_too_deeply(value, type_):
+            if leaf is None and input_is_nested_too_deeply(value, type_):
                 return None
-            else:
-                result = coerce_input_value(value, type_)
+            try:
+                result = coerce_input_value(value, type_) if leaf is None else leaf.coerce_input_value(value)
+            except Exception:  # noqa: BLE001 - reported by graphql-core
+                return None
             if result is Undefined:
                 return None
             coerced[name] = result

@@ -97,7 +97,7 @@ def mask(error: GraphQLError) -> GraphQLError:
     cause = _cause(error)
     if cause is None:
         if "code" not in (error.extensions or {}):
-            # graphql-core's own: an argument that turns out wrong only at execution.
+            # graphql-core's own, about the request as a whole.
             error.extensions = {"code": BAD_USER_INPUT, **(error.extensions or {})}
         return error
     if isinstance(cause, DatabaseUnavailableError):
@@ -130,9 +130,9 @@ def _cause(error: GraphQLError) -> Exception | None:
     """The exception that a client must not read, if there is one."""
     cause: Exception | None = error.original_error
     while isinstance(cause, GraphQLError):
-        # graphql-core raises its base class, without a node, for a value that a type can't represent:
-        # our mistake. With nodes it speaks of an argument, and subclasses are raised for the client.
-        if type(cause) is GraphQLError and not cause.nodes:
+        # graphql-core raises its base class for a value that a type can't represent, or that is of no type
+        # that it could be: our mistake. Only subclasses are raised for the client.
+        if type(cause) is GraphQLError:
             return cause
         cause = cause.original_error
     return cause
