@@ -82,7 +82,9 @@ class Account(Node, rows_of=ACCOUNTS):
     )
     risk_status: RiskStatus = risk_status_of_account("How it stands against those limits now.")
     stats: TradeStats = stats_of(
-        "Statistics of the trades of all its sessions.", of=ACCOUNTS, by=tables.sessions.c.account_id
+        "Statistics of the trades of all its sessions.",
+        parent=ACCOUNTS,
+        parent_key=tables.sessions.c.account_id,
     )
     current_session: Session | None = one("The running session that started last.", current_session, key="id")
 

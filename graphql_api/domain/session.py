@@ -9,7 +9,7 @@ import strawberry
 
 from graphql_api.domain.durations import elapsed, elapsed_seconds
 from graphql_api.domain.policy import ACCOUNTS, SESSIONS
-from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of_all
+from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of
 from graphql_api.domain.trade import TRADE_LIST, TradeConnection
 from graphql_api.postgres import tables
 from graphql_api.relational.enums import OrderDirection, value
@@ -60,10 +60,11 @@ class Session(Node, rows_of=SESSIONS):
     trades: TradeConnection = many(
         "Its trades, the newest first.", TRADE_LIST, parent=SESSIONS, parent_key=tables.trades.c.session_id
     )
-    stats: TradeStats = stats_of_all(
+    stats: TradeStats = stats_of(
         "Statistics computed from its trades, beside what the bot stored.",
-        of=SESSIONS,
-        by=tables.trades.c.session_id,
+        parent=SESSIONS,
+        parent_key=tables.trades.c.session_id,
+        has_range=False,
     )
 
 

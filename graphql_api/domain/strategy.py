@@ -68,7 +68,9 @@ class Strategy(Node, rows_of=STRATEGIES):
         parent_key=tables.trades.c.strategy_id,
     )
     stats: TradeStats = stats_of(
-        "Statistics of the viewer's own trades by it.", of=STRATEGIES, by=tables.trades.c.strategy_id
+        "Statistics of the viewer's own trades by it.",
+        parent=STRATEGIES,
+        parent_key=tables.trades.c.strategy_id,
     )
 
 

@@ -54,7 +54,7 @@ class User(Node, rows_of=USERS):
         "Their accounts, by number.", ACCOUNT_LIST, parent=USERS, parent_key=tables.accounts.c.user_id
     )
     stats: TradeStats = stats_of(
-        "Statistics of the trades of all their accounts.", of=USERS, by=tables.accounts.c.user_id
+        "Statistics of the trades of all their accounts.", parent=USERS, parent_key=tables.accounts.c.user_id
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import FromClause, Select, and_, func, or_, select
 from graphql_api.domain.policy import ACCOUNTS, TRADES
 from graphql_api.domain.risk.settings import current_risk_settings
 from graphql_api.domain.statistics.arithmetic import or_zero
-from graphql_api.domain.statistics.trade_set import TradeSet, is_status, read_lists
+from graphql_api.domain.statistics.trade_set import TradeSet, aggregate_lists, is_status
 from graphql_api.domain.time_buckets import Interval, bucket_start, zone_parameters
 from graphql_api.execution.fields import FromLoader, declared
 from graphql_api.postgres import tables
@@ -77,7 +77,7 @@ async def risk_status(db: ViewerDatabase, keys: Sequence[str], timezone: str) ->
     """How each account stands, its day beginning at midnight in `timezone`."""
     limits, sessions = await asyncio.gather(
         current_risk_settings(db, keys),
-        read_lists(db, _by_session, keys, _TRADES_OF_ACCOUNT, **zone_parameters(timezone)),
+        aggregate_lists(db, _by_session, keys, _TRADES_OF_ACCOUNT, **zone_parameters(timezone)),
     )
     return {key: assess(limits.get(key) or {}, sessions[key]) for key in keys}
 

@@ -1,4 +1,4 @@
-"""Sums, averages and groups of trades."""
+"""Sums, averages, extremes and groups of trades."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,11 +6,20 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, bindparam, func, select
 
 from graphql_api.domain.statistics.arithmetic import or_zero, quotient
-from graphql_api.domain.statistics.trade_set import TradeSet, is_status, read, read_lists
+from graphql_api.domain.statistics.trade_set import (
+    CLOSED,
+    HAS_RESULT,
+    TradeSet,
+    aggregate,
+    aggregate_lists,
+    is_status,
+)
+from graphql_api.postgres import tables
 from graphql_api.relational.context import Row, ViewerDatabase
+from graphql_api.relational.pagination import PageRequest, SortOrder
 
 _ZERO = "0.00000000"
-_NOTHING: dict[str, Any] = {
+_NO_TRADES: dict[str, Any] = {
     **dict.fromkeys(("trades_count", "wins", "losses", "breakeven", "excluded_trades"), 0),
     **dict.fromkeys(("net_pnl", "gross_profit", "gross_loss", "volume"), _ZERO),
     **dict.fromkeys(
@@ -20,19 +29,19 @@ _NOTHING: dict[str, Any] = {
 
 
 async def totals(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
-    """One row for each parent, named as the fields of TradeStats."""
-    rows = await read(db, _totals, keys, trades)
-    return dict.fromkeys(keys, _NOTHING) | {row["_parent"]: row for row in rows}
+    """Returns one row for each parent, with columns named as the fields of TradeStats."""
+    rows = await aggregate(db, _totals, keys, trades)
+    return dict.fromkeys(keys, _NO_TRADES) | {row["_parent"]: row for row in rows}
 
 
 async def by_status(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, list[Row]]:
-    """How many trades have each status that any has: `status` and `count`, the largest first."""
-    return await read_lists(db, _by_status, keys, trades)
+    """Returns the number of trades of each status, rows of `status` and `count`, the largest first."""
+    return await aggregate_lists(db, _by_status, keys, trades)
 
 
 def _totals(trades: FromClause) -> Select[Any]:
     parent, pnl, duration = trades.c["_parent"], trades.c.pnl, trades.c.duration
-    won, lost, counted = pnl > 0, pnl < 0, pnl.is_not(None)
+    won, lost, has_result = pnl > 0, pnl < 0, pnl.is_not(None)
     sums = (
         select(
             parent,
@@ -44,23 +53,23 @@ def _totals(trades: FromClause) -> Select[Any]:
             or_zero(func.sum(pnl)).label("net_pnl"),
             or_zero(func.sum(pnl).filter(won)).label("gross_profit"),
             or_zero(-func.sum(pnl).filter(lost)).label("gross_loss"),
-            or_zero(func.sum(trades.c.size).filter(counted)).label("volume"),
-            func.sum(duration).filter(counted).label("time"),
-            func.count(duration).filter(counted).label("timed"),
+            or_zero(func.sum(trades.c.size).filter(has_result)).label("volume"),
+            func.sum(duration).filter(has_result).label("total_duration"),
+            func.count(duration).filter(has_result).label("durations"),
         )
         .where(is_status(trades.c.status, "CLOSED"))
         .group_by(parent)
         .subquery("sums")
     )
-    of = sums.c
+    each = sums.c
     return select(
-        *(part for part in of if part.name not in ("time", "timed")),
-        quotient(of.wins, of.trades_count).label("win_rate"),
-        quotient(of.gross_profit, of.gross_loss).label("profit_factor"),
-        quotient(of.net_pnl, of.trades_count - of.excluded_trades).label("expectancy"),
-        quotient(of.gross_profit, of.wins).label("average_win"),
-        quotient(of.gross_loss, of.losses).label("average_loss"),
-        quotient(of.time, of.timed, scale=0).label("average_duration"),
+        *(part for part in each if part.name not in ("total_duration", "durations")),
+        quotient(each.wins, each.trades_count).label("win_rate"),
+        quotient(each.gross_profit, each.gross_loss).label("profit_factor"),
+        quotient(each.net_pnl, each.trades_count - each.excluded_trades).label("expectancy"),
+        quotient(each.gross_profit, each.wins).label("average_win"),
+        quotient(each.gross_loss, each.losses).label("average_loss"),
+        quotient(each.total_duration, each.durations, scale=0).label("average_duration"),
     )
 
 
@@ -70,36 +79,61 @@ def _by_status(trades: FromClause) -> Select[Any]:
     return query.order_by(number.desc(), status)
 
 
-Part = tuple[TradeSet, int]
-"""A set of trades, and how many of its groups are wanted."""
+async def best_trade(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
+    """Returns each parent's closed trade with the highest pnl; of equals, the one with the greatest id."""
+    return await _first_trade(db, keys, trades, SortOrder(tables.trades.c.pnl))
 
 
-async def by_symbol(db: ViewerDatabase, keys: Sequence[str], part: Part) -> Mapping[str, list[Row]]:
-    """The most traded symbols: rows named as the fields of SymbolStats."""
-    trades, first = part
-    return await read_lists(db, _by_symbol, keys, trades, first=first)
+async def worst_trade(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
+    """Returns each parent's closed trade with the lowest pnl; of equals, the one with the smallest id."""
+    return await _first_trade(db, keys, trades, SortOrder(tables.trades.c.pnl, descending=False))
 
 
-async def by_strategy(db: ViewerDatabase, keys: Sequence[str], part: Part) -> Mapping[str, list[Row]]:
-    """The most used strategies: rows named as the fields of StrategyStats, none being one of them."""
-    trades, first = part
-    return await read_lists(db, _by_strategy, keys, trades, first=first)
+async def _first_trade(
+    db: ViewerDatabase, keys: Sequence[str], trades: TradeSet, order: SortOrder
+) -> Mapping[str, Row]:
+    page = PageRequest(order, size=1, filter=trades.filter.narrowed(CLOSED, HAS_RESULT))
+    pages = await trades.relation.load_pages(db, keys, page)
+    return {key: page.nodes[0] for key, page in pages.items() if page.nodes}
+
+
+GroupRequest = tuple[TradeSet, int]
+"""A set of trades, and how many of its groups to return at most."""
+
+
+async def by_symbol(
+    db: ViewerDatabase, keys: Sequence[str], request: GroupRequest
+) -> Mapping[str, list[Row]]:
+    """Returns the symbols with the most closed trades: rows with the fields of SymbolStats."""
+    trades, first = request
+    return await aggregate_lists(db, _by_symbol, keys, trades, first=first)
+
+
+async def by_strategy(
+    db: ViewerDatabase, keys: Sequence[str], request: GroupRequest
+) -> Mapping[str, list[Row]]:
+    """Returns the strategies with the most closed trades: rows with the fields of StrategyStats.
+
+    Trades without a strategy are a group of their own, whose id is null.
+    """
+    trades, first = request
+    return await aggregate_lists(db, _by_strategy, keys, trades, first=first)
 
 
 async def exposure(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, list[Row]]:
-    """What is open: rows named as the fields of SymbolExposure, by symbol."""
-    return await read_lists(db, _exposure, keys, trades)
+    """Returns what is open by symbol: rows with the fields of SymbolExposure."""
+    return await aggregate_lists(db, _exposure, keys, trades)
 
 
 def _by_symbol(trades: FromClause) -> Select[Any]:
-    return _largest(trades, trades.c.symbol)
+    return _largest_groups(trades, trades.c.symbol)
 
 
 def _by_strategy(trades: FromClause) -> Select[Any]:
-    return _largest(trades, trades.c.strategy_id)
+    return _largest_groups(trades, trades.c.strategy_id)
 
 
-def _largest(trades: FromClause, group: ColumnElement[Any]) -> Select[Any]:
+def _largest_groups(trades: FromClause, group: ColumnElement[Any]) -> Select[Any]:
     parent, pnl, number = trades.c["_parent"], trades.c.pnl, func.count()
     groups = (
         select(
@@ -108,17 +142,15 @@ def _largest(trades: FromClause, group: ColumnElement[Any]) -> Select[Any]:
             number.label("trades_count"),
             or_zero(func.sum(pnl)).label("net_pnl"),
             quotient(func.count().filter(pnl > 0), number).label("win_rate"),
-            func.row_number().over(partition_by=parent, order_by=(number.desc(), group)).label("place"),
+            func.row_number().over(partition_by=parent, order_by=(number.desc(), group)).label("rank"),
         )
         .where(is_status(trades.c.status, "CLOSED"))
         .group_by(parent, group)
         .subquery("groups")
     )
-    columns = [part for part in groups.c if part.name != "place"]
+    columns = [part for part in groups.c if part.name != "rank"]
     return (
-        select(*columns)
-        .where(groups.c.place <= bindparam("first", type_=BigInteger))
-        .order_by(groups.c.place)
+        select(*columns).where(groups.c.rank <= bindparam("first", type_=BigInteger)).order_by(groups.c.rank)
     )
 
 

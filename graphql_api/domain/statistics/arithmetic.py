@@ -1,4 +1,4 @@
-"""Exact arithmetic in SQL: nothing is rounded but a quotient, and that once."""
+"""Exact decimal arithmetic in SQL: only quotients are rounded, and each once."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ ZERO: ColumnElement[Any] = literal_column("0.00000000", Numeric)
 
 
 def or_zero(sums: ColumnElement[Any]) -> ColumnElement[Any]:
-    """An aggregate that adds up; zero instead of null where there was nothing to add."""
+    """Returns a sum, which PostgreSQL has as null where there is nothing to add, as zero in that case."""
     return func.coalesce(sums, ZERO)
 
 
 def quotient(
     dividend: ColumnElement[Any], divisor: ColumnElement[Any], scale: int = SCALE
 ) -> ColumnElement[Any]:
-    """`dividend / divisor`, a half rounded away from zero; null where the divisor is 0.
+    """Returns `dividend / divisor` to `scale` digits, a half rounded away from zero; null if that is 0.
 
     PostgreSQL's own `/` has rounded already when `round()` sees its result, so this divides whole numbers
     and keeps the quotient that `div` cuts. The divisor must not be negative.

@@ -30,7 +30,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from graphql_api.domain.statistics.arithmetic import ZERO, quotient
-from graphql_api.domain.statistics.trade_set import Measure, TradeSet, is_status, read, read_lists
+from graphql_api.domain.statistics.trade_set import (
+    Aggregation,
+    TradeSet,
+    aggregate,
+    aggregate_lists,
+    is_status,
+)
 from graphql_api.domain.time_buckets import Interval, group_by_bucket, zone_parameters
 from graphql_api.postgres import tables
 from graphql_api.relational.context import Row, ViewerDatabase
@@ -45,7 +51,7 @@ _SO_FAR = (None, 0)
 
 async def drawdown(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
     """Returns one row for each parent: `max_drawdown`, and `max_drawdown_pct` or null."""
-    rows = await read(db, _drawdown, keys, trades)
+    rows = await aggregate(db, _drawdown, keys, trades)
     return dict.fromkeys(keys, _NO_DRAWDOWN) | {row["_parent"]: row for row in rows}
 
 
@@ -69,7 +75,7 @@ async def equity_curve(
     db: ViewerDatabase, keys: Sequence[str], request: CurveRequest
 ) -> Mapping[str, list[Row]]:
     """Returns each parent's curve: rows named as the fields of EquityPoint, the earliest first."""
-    return await read_lists(
+    return await aggregate_lists(
         db,
         _curve_by(request.interval),
         keys,
@@ -153,7 +159,7 @@ def _drawdown(trades: FromClause) -> Select[Any]:
 
 
 @lru_cache(maxsize=len(Interval))
-def _curve_by(interval: Interval) -> Measure:
+def _curve_by(interval: Interval) -> Aggregation:
     def curve(trades: FromClause) -> Select[Any]:
         running = _running_sums(trades)
         start = _starting_balances(running)

@@ -1,4 +1,4 @@
-"""Which trades a statistic is of, and the statement that reads it for many parents at once."""
+"""The trades that statistics are computed of, and the statement that does so for many parents at once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,19 +38,19 @@ from graphql_api.relational.relation import RelationLoader
 
 _trades = tables.trades.c
 
-# A trade counts from its exit on; one without a stored exit, from its entry.
+# When a trade counts: at its exit, or at its entry where no exit is stored.
 MOMENT: ColumnElement[datetime] = func.coalesce(_trades.exit_time, _trades.entry_time)
 STATUS = trade_status_sql(_trades.status, _trades.exit_time)
 PNL = finite(_trades.pnl)
 
 
 def is_status(status: ColumnElement[str], word: str) -> ColumnElement[bool]:
-    """Whether a canonical status is this one: of trades that are reached by their parents, not by status."""
+    """Whether a canonical status is `word`. No index serves it: the trades are found by their parents."""
     return without_index(status == literal_column(f"'{word}'"))
 
 
 CLOSED = RawPredicate("closed", is_status(STATUS, "CLOSED"))
-COUNTED = RawPredicate("counted", PNL.is_not(None))
+HAS_RESULT = RawPredicate("has result", PNL.is_not(None))
 
 
 @strawberry.input(
@@ -60,7 +60,7 @@ COUNTED = RawPredicate("counted", PNL.is_not(None))
     )
 )
 class TimeRange:
-    """A span of time, open at either end."""
+    """A half-open interval; without a bound, it has no end on that side."""
 
     from_: datetime | None = strawberry.field(
         name="from", default=strawberry.UNSET, description="Its first moment; from the beginning without one."
@@ -72,13 +72,13 @@ class TimeRange:
 
 @dataclass(frozen=True, slots=True)
 class TradeSet:
-    """Some of the trades below each parent. Statistics of equal sets share their loaders."""
+    """The trades of a relation that fit a filter. Statistics of equal sets share their loaders."""
 
-    children: RelationLoader
+    relation: RelationLoader
     filter: Filter = ALL_ROWS
 
     def within(self, given: TimeRange | None, argument: str = "range") -> "TradeSet":
-        """Those of them in a range. Raises BadInputError if it ends before it begins."""
+        """Returns the trades that are in a range too. Raises BadInputError if it ends before it begins."""
         if given is None:
             return self
         start, end = given.from_ or None, given.to or None
@@ -92,8 +92,8 @@ class TradeSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """One parent's trades of a set: what TradeStats is read from."""
+class StatsSource:
+    """What a TradeStats is resolved from: a set of trades, and the id of the parent whose they are."""
 
     trades: TradeSet
     parent: str
@@ -109,7 +109,7 @@ def _range(starts: bool, ends: bool) -> RawPredicate:  # noqa: FBT001
     return RawPredicate(("range", starts, ends), and_(*conditions))
 
 
-# In microseconds, since PostgreSQL divides intervals by floats; null unless it has both ends.
+# In microseconds, since PostgreSQL divides intervals by floats; null unless both ends are stored and finite.
 _DURATION = case(
     (
         and_(func.isfinite(_trades.entry_time), func.isfinite(_trades.exit_time)),
@@ -131,36 +131,36 @@ _COLUMNS = (
     finite(_trades.entry_price).label("entry_price"),
 )
 
-Measure = Callable[[FromClause], Select[Any]]
-"""From trades, each with the `_parent` it is counted for, to what is read of them."""
+Aggregation = Callable[[FromClause], Select[Any]]
+"""Builds a query over trades, each given with the `_parent` it belongs to. Its rows have a `_parent` too."""
 
 
-async def read(
-    db: ViewerDatabase, measure: Measure, keys: Sequence[str], trades: TradeSet, **options: Any
+async def aggregate(
+    db: ViewerDatabase, aggregation: Aggregation, keys: Sequence[str], trades: TradeSet, **parameters: Any
 ) -> list[asyncpg.Record]:
-    """What `measure` finds in the trades of each parent: rows with their `_parent`, in one statement."""
-    if not trades.children.entity.is_visible_to(db):
+    """Returns the rows of `aggregation` over the trades of all parents in `keys`, in one statement."""
+    if not trades.relation.entity.is_visible_to(db):
         return []
-    statement = _statement(measure, trades.children, trades.filter.predicate, db.tenant is not None)
-    return await db.fetch(statement, **dict(trades.filter.parameters), keys=list(keys), **options)
+    statement = _statement(aggregation, trades.relation, trades.filter.predicate, db.tenant is not None)
+    return await db.fetch(statement, **dict(trades.filter.parameters), keys=list(keys), **parameters)
 
 
-async def read_lists(
-    db: ViewerDatabase, measure: Measure, keys: Sequence[str], trades: TradeSet, **options: Any
+async def aggregate_lists(
+    db: ViewerDatabase, aggregation: Aggregation, keys: Sequence[str], trades: TradeSet, **parameters: Any
 ) -> Mapping[str, list[Row]]:
-    """The same, as a list for each parent."""
+    """Returns the rows of `aggregate` by parent, with an empty list for a parent that has none."""
     lists: dict[str, list[Row]] = {key: [] for key in keys}
-    for row in await read(db, measure, keys, trades, **options):
+    for row in await aggregate(db, aggregation, keys, trades, **parameters):
         lists[row["_parent"]].append(row)
     return lists
 
 
 @lru_cache(maxsize=1024)
 def _statement(
-    measure: Measure,
-    children: RelationLoader,
+    aggregation: Aggregation,
+    relation: RelationLoader,
     predicate: Predicate,
     scoped: bool,  # noqa: FBT001 - part of the cache's key
 ) -> Statement:
-    rows = FilteredRelation(children, predicate, scoped)
-    return compile_statement(measure(rows.per_parent(rows.select(*_COLUMNS)).cte("chosen")))
+    rows = FilteredRelation(relation, predicate, scoped)
+    return compile_statement(aggregation(rows.per_parent(rows.select(*_COLUMNS)).cte("chosen")))

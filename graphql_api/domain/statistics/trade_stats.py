@@ -1,7 +1,7 @@
-"""`TradeStats` and its parts as GraphQL types, and the fields that serve them."""
+"""TradeStats: the statistics of some trades as GraphQL types, and the fields that return them."""
 
 from asyncio import Future
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,16 +12,22 @@ from strawberry.types.arguments import StrawberryArgument
 
 from graphql_api.domain.durations import seconds
 from graphql_api.domain.policy import STRATEGIES, TRADES
-from graphql_api.domain.statistics.aggregates import by_status, by_strategy, by_symbol, exposure, totals
+from graphql_api.domain.statistics.aggregates import (
+    best_trade,
+    by_status,
+    by_strategy,
+    by_symbol,
+    exposure,
+    totals,
+    worst_trade,
+)
 from graphql_api.domain.statistics.equity import MAX_POINTS, CurveRequest, drawdown, equity_curve
-from graphql_api.domain.statistics.trade_set import CLOSED, COUNTED, Scope, TimeRange, TradeSet
+from graphql_api.domain.statistics.trade_set import StatsSource, TimeRange, TradeSet
 from graphql_api.domain.time_buckets import Interval
 from graphql_api.execution.fields import FromLoader, FromParent, declared
-from graphql_api.postgres import tables
-from graphql_api.relational.context import BatchLoad, Context, Row, ViewerDatabase
+from graphql_api.relational.context import BatchLoad, Context
 from graphql_api.relational.entity import Entity
 from graphql_api.relational.errors import BadInputError
-from graphql_api.relational.pagination import PageRequest, SortOrder
 from graphql_api.relational.relation import PageResult, RelationLoader, argument, column, one
 from graphql_api.relational.scalars import Duration
 
@@ -30,73 +36,49 @@ if TYPE_CHECKING:
     from graphql_api.domain.trade import Trade, TradeStatus
 
 
-Choose = Callable[[TradeSet, Mapping[str, Any]], Hashable]
-"""From the trades and a field's arguments to what its batch is asked for. Raises BadInputError."""
+MakeRequest = Callable[[TradeSet, Mapping[str, Any]], Hashable]
+"""From a set of trades and a field's arguments to the request of its batch. Raises BadInputError."""
 
 
-def stats_of(description: str, *, of: Entity, by: Column[Any]) -> Any:
-    """A field with the statistics of the trades below a row of `of`, whose id stands in column `by`."""
-    trades = TradeSet(RelationLoader(TRADES, of, by))
-
-    def prepare(_: Context, arguments: Mapping[str, Any]) -> Any:
-        chosen = trades.within(arguments.get("range"))
-        return lambda row: Scope(chosen, row["id"])
-
-    within = argument("range", TimeRange, "Only trades that closed in it; those without an exit, by entry.")
-    return declared(description, FromLoader(prepare), arguments=[within])
-
-
-def stats_of_all(description: str, *, of: Entity, by: Column[Any]) -> Any:
-    """The same, of all its trades whenever they were."""
-    trades = TradeSet(RelationLoader(TRADES, of, by))
-    return declared(description, FromParent(lambda row: Scope(trades, row["id"])))
-
-
-def stats_of_list(description: str) -> Any:
-    """A connection's field with the statistics of its whole list, whatever the page."""
-
-    def scope(part: PageResult) -> Scope:
-        return Scope(TradeSet(part.relation, part.page.filter), part.parent)
-
-    return declared(description, FromParent(scope))
-
-
-def _whole(trades: TradeSet, _: Mapping[str, Any]) -> TradeSet:
+def _all_of(trades: TradeSet, _: Mapping[str, Any]) -> TradeSet:
     return trades
 
 
-def measured(
+def statistic(
     description: str,
     batch: BatchLoad,
     *,
-    pick: Callable[[Any], Any] | None = None,
-    choose: Choose = _whole,
+    convert: Callable[[Any], Any] | None = None,
+    make_request: MakeRequest = _all_of,
     arguments: list[StrawberryArgument] | None = None,
 ) -> Any:
-    """A field of a Scope, read by `batch`; `pick` takes the value out of what that has for the parent."""
+    """A field of TradeStats: what `batch` returns for the parent, after `convert`.
+
+    Fields of one batch and request share its rows: their statement runs once, and only if one is selected.
+    """
 
     def prepare(context: Context, given: Mapping[str, Any]) -> Any:
-        def load(scope: Scope) -> Any:
-            loaded = context.loaders.get(batch, choose(scope.trades, given)).load(scope.parent)
-            return loaded if pick is None else _then(loaded, pick)
+        def load(source: StatsSource) -> Any:
+            loaded = context.loaders.get(batch, make_request(source.trades, given)).load(source.parent)
+            return loaded if convert is None else _converted(loaded, convert)
 
         return load
 
     return declared(description, FromLoader(prepare), arguments=arguments)
 
 
-def total(name: str, description: str, read: Callable[[Any], Any] | None = None) -> Any:
-    """A field that is a column of `totals`; `read` converts what is not null."""
+def total(name: str, description: str, convert: Callable[[Any], Any] | None = None) -> Any:
+    """A field that is a column of `aggregates.totals`; `convert` is called with what is not null."""
 
-    def pick(row: Any) -> Any:
+    def read(row: Any) -> Any:
         value = row[name]
-        return value if value is None or read is None else read(value)
+        return value if value is None or convert is None else convert(value)
 
-    return measured(description, totals, pick=pick)
+    return statistic(description, totals, convert=read)
 
 
-def _then(loaded: "Future[Any]", pick: Callable[[Any], Any]) -> "Future[Any]":
-    """What `pick` makes of a loaded value: a future of its own, since all fields share the loader's."""
+def _converted(loaded: "Future[Any]", convert: Callable[[Any], Any]) -> "Future[Any]":
+    """Returns a future of the converted value. The loaded one is shared by all fields of the batch."""
     result: Future[Any] = loaded.get_loop().create_future()
 
     def settle(done: "Future[Any]") -> None:
@@ -107,7 +89,7 @@ def _then(loaded: "Future[Any]", pick: Callable[[Any], Any]) -> "Future[Any]":
         elif error := done.exception():
             result.set_exception(error)
         else:
-            result.set_result(pick(done.result()))
+            result.set_result(convert(done.result()))
 
     loaded.add_done_callback(settle)
     return result
@@ -118,7 +100,7 @@ MAX_GROUPS = 100
 
 @strawberry.type(description="How many trades have a status.")
 class StatusCount:
-    """A row of `totals.by_status`."""
+    """A row of `aggregates.by_status`."""
 
     status: Annotated["TradeStatus", strawberry.lazy("graphql_api.domain.trade")] = column("The status.")
     count: int = column("How many trades have it.")
@@ -126,7 +108,7 @@ class StatusCount:
 
 @strawberry.type(description="Closed trades of one symbol.")
 class SymbolStats:
-    """A row of `breakdown.by_symbol`."""
+    """A row of `aggregates.by_symbol`."""
 
     symbol: str = column("The instrument, as it is stored.")
     trades_count: int = column("How many trades closed.")
@@ -136,7 +118,7 @@ class SymbolStats:
 
 @strawberry.type(description="Closed trades of one strategy, or of none.")
 class StrategyStats:
-    """A row of `breakdown.by_strategy`."""
+    """A row of `aggregates.by_strategy`."""
 
     strategy_id: strawberry.ID | None = column("The strategy's id as stored; null for trades without one.")
     strategy: Annotated["Strategy", strawberry.lazy("graphql_api.domain.strategy")] | None = one(
@@ -149,7 +131,7 @@ class StrategyStats:
 
 @strawberry.type(description="What is open in one symbol.")
 class SymbolExposure:
-    """A row of `breakdown.exposure`."""
+    """A row of `aggregates.exposure`."""
 
     symbol: str = column("The instrument, as it is stored.")
     open_trades: int = column("How many trades are open, whatever their direction.")
@@ -169,7 +151,7 @@ class SymbolExposure:
     )
 )
 class EquityPoint:
-    """A row of `curve.curve`."""
+    """A row of `equity.equity_curve`."""
 
     time: datetime = column("When the span begins, in the time zone asked for.")
     net_pnl: Decimal = column("The results since the point before, added up.")
@@ -181,25 +163,7 @@ class EquityPoint:
     trades_count: int = column("How many results there were since the point before.")
 
 
-async def best_trade(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
-    """Each parent's closed trade with the highest pnl; of equals, the one with the greatest id."""
-    return await _first(db, keys, trades, SortOrder(tables.trades.c.pnl))
-
-
-async def worst_trade(db: ViewerDatabase, keys: Sequence[str], trades: TradeSet) -> Mapping[str, Row]:
-    """Each parent's closed trade with the lowest pnl; of equals, the one with the smallest id."""
-    return await _first(db, keys, trades, SortOrder(tables.trades.c.pnl, descending=False))
-
-
-async def _first(
-    db: ViewerDatabase, keys: Sequence[str], trades: TradeSet, order: SortOrder
-) -> Mapping[str, Row]:
-    page = PageRequest(order, size=1, filter=trades.filter.narrowed(CLOSED, COUNTED))
-    pages = await trades.children.load_pages(db, keys, page)
-    return {key: part.nodes[0] for key, part in pages.items() if part.nodes}
-
-
-def _groups(trades: TradeSet, arguments: Mapping[str, Any]) -> tuple[TradeSet, int]:
+def _group_request(trades: TradeSet, arguments: Mapping[str, Any]) -> tuple[TradeSet, int]:
     first = arguments["first"]
     first = 20 if first is None else first
     if not 1 <= first <= MAX_GROUPS:
@@ -229,10 +193,10 @@ _FIRST = argument("first", int, f"How many groups at most, 1 to {MAX_GROUPS}.", 
     )
 )
 class TradeStats:
-    """Read from a `trade_set.Scope`."""
+    """Resolved from a `StatsSource`."""
 
     trades_count: int = total("trades_count", "How many trades closed.")
-    count_by_status: list[StatusCount] = measured(
+    count_by_status: list[StatusCount] = statistic(
         "How many trades have each status, whatever it is: the most frequent first.", by_status
     )
     wins: int = total("wins", "How many trades closed with a pnl above 0.")
@@ -252,10 +216,10 @@ class TradeStats:
     average_loss: Decimal | None = total(
         "average_loss", "`grossLoss` / `losses`, 0 or more; null without losses."
     )
-    best_trade: Annotated["Trade", strawberry.lazy("graphql_api.domain.trade")] | None = measured(
+    best_trade: Annotated["Trade", strawberry.lazy("graphql_api.domain.trade")] | None = statistic(
         "The closed trade with the highest pnl; of equals, the one with the greatest id.", best_trade
     )
-    worst_trade: Annotated["Trade", strawberry.lazy("graphql_api.domain.trade")] | None = measured(
+    worst_trade: Annotated["Trade", strawberry.lazy("graphql_api.domain.trade")] | None = statistic(
         "The closed trade with the lowest pnl; of equals, the one with the smallest id.", worst_trade
     )
     volume: Decimal = total("volume", "The sizes added up, as the broker counts them.")
@@ -267,43 +231,43 @@ class TradeStats:
     average_duration_seconds: float | None = total(
         "average_duration", "`averageDuration` in seconds.", lambda text: seconds(int(text))
     )
-    max_drawdown: Decimal = measured(
+    max_drawdown: Decimal = statistic(
         "How far the running sum of results was below its highest at worst, 0 or more. Results are in the"
         " order of their exits, and the sum begins at 0, so that a first loss is a drawdown.",
         drawdown,
-        pick=lambda row: row["max_drawdown"],
+        convert=lambda row: row["max_drawdown"],
     )
-    max_drawdown_pct: Decimal | None = measured(
+    max_drawdown_pct: Decimal | None = statistic(
         "The worst drawdown in percent (12.5 is an eighth) of the highest equity before it, which is the"
         " starting balance plus the highest running sum. Null where the starting balance is unknown. The"
         " starting balance is, of each account, the initial balance of the session that its first result"
         " belongs to; of several accounts, their sum. It is unknown unless each is stored and above 0.",
         drawdown,
-        pick=lambda row: row["max_drawdown_pct"],
+        convert=lambda row: row["max_drawdown_pct"],
     )
     excluded_trades: int = total(
         "excluded_trades", "How many of the closed trades have no pnl, or NaN: left out of sums and averages."
     )
-    by_symbol: list[SymbolStats] = measured(
+    by_symbol: list[SymbolStats] = statistic(
         "By symbol: those with the most closed trades first, equals in the order of their names.",
         by_symbol,
-        choose=_groups,
+        make_request=_group_request,
         arguments=[_FIRST],
     )
-    by_strategy: list[StrategyStats] = measured(
+    by_strategy: list[StrategyStats] = statistic(
         "By strategy: those with the most closed trades first, equals in the order of their ids. Trades"
         " without a strategy are one group.",
         by_strategy,
-        choose=_groups,
+        make_request=_group_request,
         arguments=[_FIRST],
     )
-    exposure: list[SymbolExposure] = measured(
+    exposure: list[SymbolExposure] = statistic(
         "What is open now, by symbol. A size or price that is NaN adds nothing.", exposure
     )
-    equity_curve: list[EquityPoint] = measured(
+    equity_curve: list[EquityPoint] = statistic(
         "The results in the order of their exits, summed up by time.",
         equity_curve,
-        choose=_curve_request,
+        make_request=_curve_request,
         arguments=[
             argument("interval", Interval, "How long a span each point covers.", default=Interval.DAY),
             argument(
@@ -321,3 +285,27 @@ class TradeStats:
             ),
         ],
     )
+
+
+def stats_of(description: str, *, parent: Entity, parent_key: Column[Any], has_range: bool = True) -> Any:
+    """A field with the statistics of the trades below a row of `parent`, whose id is in `parent_key`.
+
+    It takes a range of time, unless `has_range` is False.
+    """
+    trades = TradeSet(RelationLoader(TRADES, parent, parent_key))
+
+    def prepare(_: Context, arguments: Mapping[str, Any]) -> Any:
+        within = trades.within(arguments.get("range"))
+        return lambda row: StatsSource(within, row["id"])
+
+    range_ = argument("range", TimeRange, "Only trades that closed in it; those without an exit, by entry.")
+    return declared(description, FromLoader(prepare), arguments=[range_] if has_range else [])
+
+
+def stats_of_list(description: str) -> Any:
+    """A field of a connection with the statistics of its whole list under its filter, not of the page."""
+
+    def source(page: PageResult) -> StatsSource:
+        return StatsSource(TradeSet(page.relation, page.page.filter), page.parent)
+
+    return declared(description, FromParent(source))
