@@ -35,7 +35,9 @@ class Script:
 @asynccontextmanager
 async def script(node: str, name: str, *arguments: str) -> AsyncIterator[Script]:
     """Run a script."""
-    process = await asyncio.create_subprocess_exec(node, FOLDER / name, *arguments, stdout=PIPE, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        node, FOLDER / name, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
     try:
         yield Script(process)
     finally:

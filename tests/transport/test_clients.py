@@ -57,20 +57,6 @@ async def test_graphql_ws_is_told_of_a_refused_document(node: str, served: Serve
     assert (kind, error["extensions"]["code"]) == ("error", "GRAPHQL_VALIDATION_FAILED")
 
 
-async def test_graphql_ws_comes_back_after_a_deploy(node: str, serve: Serve) -> None:
-    first = serve(settings={"drain_time": 0})
-    query = "subscription { forever(seconds: 60) }"
-    async with script(node, "graphql-ws.mjs", first.socket_url, query) as output:
-        assert await anext(output) == ["next", {"data": {"forever": 0}}]
-        first.stop()
-        assert await anext(output) == ["closed", 1012]
-        second = serve(settings={"drain_time": 0, "port": first.port})
-        while (event := await anext(output))[0] == "closed":
-            pass
-        assert event == ["next", {"data": {"forever": 0}}]
-        assert second.world.started == 1
-
-
 async def test_graphql_sse_follows_a_subscription(node: str, served: Served) -> None:
     assert await said(node, "graphql-sse.mjs", served.url, SUBSCRIPTION) == COUNTED
 

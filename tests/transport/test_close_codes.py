@@ -108,11 +108,13 @@ async def test_a_client_that_left_much_unread_comes_back(node: str, serve: Serve
 
 async def test_a_client_comes_back_after_a_deploy(node: str, serve: Serve) -> None:
     first = serve(settings={"drain_time": 0})
-    async with script(node, "closes.mjs", first.socket_url, FOREVER) as output:
+    async with script(node, "closes.mjs", first.socket_url, FOREVER, "waits") as output:
         await begun(output)
         first.stop()
         assert (await closed(output))[0] == 1012
         serve(settings={"drain_time": 0, "port": first.port})
+        assert output.process.stdin is not None
+        output.process.stdin.write(b"\n")
         assert await comes_back(output)
 
 

@@ -1,5 +1,7 @@
 // graphql-ws with its default choice of what to retry: follows one subscription, misbehaves once in the way that
-// it is told to, and writes what its sink and its listeners are told, a line each.
+// it is told to, and writes what its sink and its listeners are told, a line each. Told that it "waits", it comes back
+// once something is written to its standard input.
+import { once } from "node:events";
 import { createClient } from "graphql-ws";
 import WebSocket from "ws";
 
@@ -39,7 +41,10 @@ createClient({
     return { Authorization: "Bearer ada" };
   },
   retryAttempts: 1000,
-  retryWait: () => new Promise((resolve) => setTimeout(resolve, 20)),
+  retryWait: () =>
+    misbehaviour === "waits"
+      ? once(process.stdin, "data")
+      : new Promise((resolve) => setTimeout(resolve, 20)),
   on: {
     opened: (socket) => atFirst(onceOpened[misbehaviour], socket),
     connected: (socket) => atFirst(onceConnected[misbehaviour], socket),

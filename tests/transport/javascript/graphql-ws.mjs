@@ -1,4 +1,4 @@
-// graphql-ws: runs one operation and writes what its sink is told, a line each; reconnects as the library does.
+// graphql-ws: runs one operation and writes what its sink is told, a line each.
 import { createClient } from "graphql-ws";
 import WebSocket from "ws";
 
@@ -8,8 +8,6 @@ const client = createClient({
   url,
   webSocketImpl: WebSocket,
   connectionParams: authorization && { Authorization: authorization },
-  retryAttempts: 100,
-  retryWait: () => new Promise((resolve) => setTimeout(resolve, 50)),
   on: {
     closed: ({ code }) => say("closed", code),
     ping: (received, payload) => received && payload && say("ping", payload),
