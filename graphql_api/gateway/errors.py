@@ -1,4 +1,4 @@
-"""What clients see of errors: their own mistakes in full, ours by an id that the log has too."""
+"""What clients are told of errors: of their own mistakes everything, of ours an id that the log has too."""
 
 import logging
 import secrets
@@ -10,7 +10,6 @@ from cachetools import TTLCache
 from graphql import GraphQLError, located_error
 
 from graphql_api.execution.results import Result
-from graphql_api.gateway.rate_limit import RateLimitExceededError
 from graphql_api.postgres.errors import SOON, UNREACHABLE, DatabaseUnavailableError, StatementTimeoutError
 
 logger = logging.getLogger(__name__)
@@ -21,78 +20,85 @@ INTERNAL = "INTERNAL_SERVER_ERROR"
 BAD_USER_INPUT = "BAD_USER_INPUT"
 
 Headers = Sequence[tuple[bytes, bytes]]
+
 _SAME_INCIDENT = 10.0
 """Seconds for which one state of the database is one incident, with one line in the log."""
-
 _incidents: TTLCache[tuple[str, ...], str] = TTLCache(100, _SAME_INCIDENT)
 """Ids of incidents by their cause."""
 
 
 class HTTPError(Exception):
-    """A request that gets an error response: a sentence for the client, a code and an HTTP status."""
+    """Refuses a request: by a status and headers over HTTP, and by the same `result` over any transport."""
 
     def __init__(
-        self, status: HTTPStatus, code: str, message: str, headers: Headers = (), **extensions: Any
+        self,
+        status: HTTPStatus,
+        code: str,
+        message: str,
+        headers: Headers = (),
+        *,
+        retry_after: int | None = None,
+        **extensions: Any,
     ) -> None:
+        """`retry_after`: whole seconds, told in a header and in an extension, for sockets have no headers."""
         super().__init__(message)
+        if retry_after is not None:
+            headers = (*headers, *retry_after_header(retry_after))
+            extensions = {"retryAfter": retry_after, **extensions}
         self.status = status
         self.headers = headers
         self.result = error_result(GraphQLError(message, extensions={"code": code, **extensions}))
 
 
-def error_result(*errors: GraphQLError) -> Result:
-    """A response without data."""
-    return Result(errors=errors, executed=False)
-
-
 def unavailable(message: str, *, retry_after: int = SOON, **extensions: Any) -> HTTPError:
-    """What this process can't do now, and may be able to do in `retry_after` seconds."""
-    return HTTPError(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        UNAVAILABLE,
-        message,
-        wait_header(retry_after),
-        retryAfter=retry_after,
-        **extensions,
-    )
+    """Returns the error for what this process can't do now, but perhaps in `retry_after` seconds."""
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    return HTTPError(status, UNAVAILABLE, message, retry_after=retry_after, **extensions)
 
 
 def database_unavailable(error: DatabaseUnavailableError | TimeoutError) -> HTTPError:
-    """The same for what the database can't do now; its state is logged."""
+    """Returns the error for what the database can't do now, and logs its state."""
     if isinstance(error, DatabaseUnavailableError):
         return unavailable(str(error), retry_after=error.retry_after, incident=_log_state(error))
     return unavailable(UNREACHABLE)
 
 
-def wait_header(seconds: int) -> Headers:
-    """The header that says when to try again."""
+def internal_error(error: Exception) -> HTTPError:
+    """Returns the error for an exception that nobody expected, and logs it."""
+    result = masked_result(error)
+    failure = HTTPError(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL, result.errors[0].message)
+    failure.result = result
+    return failure
+
+
+def retry_after_header(seconds: int) -> Headers:
+    """Returns the header that says when to try again."""
     return ((b"retry-after", b"%d" % seconds),)
 
 
-def retry_after(result: Result) -> Headers:
-    """The same for a response whose errors say so; nothing if none does."""
+def retry_after_headers(result: Result) -> Headers:
+    """Returns the same for the longest `retryAfter` of a result's errors; no header if none has one."""
     waits = [(error.extensions or {}).get("retryAfter") for error in result.errors]
     seconds = [wait for wait in waits if wait is not None]
-    return wait_header(max(seconds)) if seconds else ()
+    return retry_after_header(max(seconds)) if seconds else ()
 
 
-def rate_limited(error: RateLimitExceededError) -> HTTPError:
-    """What a viewer has to wait for."""
-    wait = error.retry_after
-    return HTTPError(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "RATE_LIMITED",
-        str(error),
-        wait_header(wait),
-        retryAfter=wait,  # for sockets, which have no headers
-    )
+def error_result(*errors: GraphQLError) -> Result:
+    """Returns the result of an operation that wasn't executed."""
+    return Result(errors=errors, executed=False)
+
+
+def masked_result(error: Exception) -> Result:
+    """Returns the result of an operation that failed as a whole, with the error masked."""
+    return error_result(mask(located_error(error)))
 
 
 def mask(error: GraphQLError) -> GraphQLError:
-    """What a client may read of `error`.
+    """Returns what a client may read of `error`.
 
-    Errors of the request, and those that a resolver raised for the client (GraphQLError's subclasses), pass
-    as they are, with a code at least. Anything else is logged with an id, and the client gets the id.
+    Errors of the request, and those that a resolver raised for the client (subclasses of GraphQLError), pass
+    as they are, and get a code if they have none. Any other is logged with an id, which is all that clients
+    get; what the database can't do at the moment has codes and sentences of its own.
     """
     cause = _cause(error)
     if cause is None:
@@ -113,21 +119,8 @@ def mask(error: GraphQLError) -> GraphQLError:
     return _replaced(error, INTERNAL, f"unexpected error, logged as {incident}", incident=incident)
 
 
-def internal_error(error: Exception) -> HTTPError:
-    """What the client gets when our own code failed around the operation."""
-    result = masked_result(error)
-    failure = HTTPError(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL, result.errors[0].message)
-    failure.result = result
-    return failure
-
-
-def masked_result(error: Exception) -> Result:
-    """The response to an operation that failed as a whole."""
-    return error_result(mask(located_error(error)))
-
-
 def _cause(error: GraphQLError) -> Exception | None:
-    """The exception that a client must not read, if there is one."""
+    """Returns the exception that a client must not read; None if the error is meant for clients."""
     cause: Exception | None = error.original_error
     while isinstance(cause, GraphQLError):
         # graphql-core raises its base class for a value that a type can't represent, or that is of no type
@@ -141,7 +134,7 @@ def _cause(error: GraphQLError) -> Exception | None:
 def _log_state(
     state: DatabaseUnavailableError | StatementTimeoutError, error: GraphQLError | None = None
 ) -> str:
-    """Logs what PostgreSQL said, once in a while, and returns the id of the incident."""
+    """Logs what PostgreSQL said, once in 10 seconds, and returns the id of the incident."""
     cause = state.__cause__ or state
     key = type(state).__name__, type(cause).__name__, state.sqlstate or ""
     incident = _incidents.get(key)

@@ -19,7 +19,6 @@ from graphql_api.gateway.errors import (
     HTTPError,
     database_unavailable,
     masked_result,
-    rate_limited,
     unavailable,
 )
 from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys
@@ -264,7 +263,8 @@ class Gateway:
         try:
             return await self._rate_limiter.take(viewer, client, points)
         except RateLimitExceededError as error:
-            raise rate_limited(error) from None
+            status = HTTPStatus.TOO_MANY_REQUESTS
+            raise HTTPError(status, "RATE_LIMITED", str(error), retry_after=error.retry_after) from None
 
     def _cost(self, operation: Operation, remaining: int | None) -> dict[str, int]:
         cost = {"requested": operation.cost}

@@ -40,10 +40,10 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from graphql_api.execution.operations import Operation
 from graphql_api.execution.results import Result
-from graphql_api.gateway.errors import TIMEOUT, UNAVAILABLE, HTTPError, database_unavailable, wait_header
+from graphql_api.gateway.errors import TIMEOUT, UNAVAILABLE, HTTPError, database_unavailable
 from graphql_api.identity.viewer import Viewer
 from graphql_api.postgres.database import Database, Transaction, beginning_with
-from graphql_api.postgres.errors import DatabaseUnavailableError
+from graphql_api.postgres.errors import SOON, DatabaseUnavailableError
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.postgres.tables import idempotency_keys as _keys
 
@@ -142,7 +142,7 @@ class Idempotency:
                 HTTPStatus.CONFLICT,
                 "IDEMPOTENCY_KEY_IN_USE",
                 "Idempotency-Key: its request is under way: ask again for the answer",
-                wait_header(1),
+                retry_after=SOON,
             ) from None
         except AnswerLostError:
             raise HTTPError(

@@ -111,7 +111,7 @@ class GraphQLEndpoint:
                 return
             kind, result = await self._run(operation, viewer, client, receive)
             status = status_of(result, strict=media is Media.RESPONSE)
-            later = errors.retry_after(result) if status in _WORTH_ANOTHER_TRY else ()
+            later = errors.retry_after_headers(result) if status in _WORTH_ANOTHER_TRY else ()
             await respond(send, status, media, result.render(), *later)
             self._gateway.metrics.observe("http", kind, perf_counter() - started, result)
             if result.errors:
