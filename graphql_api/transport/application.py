@@ -38,7 +38,6 @@ class Application(FastAPI):
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request or one WebSocket."""
         endpoint = self._endpoints.get((scope["type"], scope.get("path", "")))
         if endpoint is None:
             await super().__call__(scope, receive, send)

@@ -20,7 +20,7 @@ from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
 from graphql_api.dev import graphiql
-from graphql_api.execution.errors import RequestError
+from graphql_api.execution.errors import LIMIT_EXCEEDED, RequestError
 from graphql_api.execution.operations import GraphQLRequest, Operation
 from graphql_api.execution.results import Result
 from graphql_api.gateway import errors
@@ -89,7 +89,6 @@ class GraphQLEndpoint:
         self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
         started = perf_counter()
         media = Media.JSON
         try:
@@ -137,7 +136,7 @@ class GraphQLEndpoint:
             self._check_get(scope["method"], headers)
             return with_extension_headers(parse_query_string(scope["query_string"]), headers)
         except MalformedRequestError as error:
-            raise HTTPError(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", str(error)) from None
+            raise HTTPError(HTTPStatus.BAD_REQUEST, error.code, str(error)) from None
 
     def _check_get(self, method: str, headers: RawHeaders) -> None:
         if method != "GET" or self._get_requests == "off":
@@ -294,7 +293,11 @@ async def receive_body(headers: RawHeaders, receive: Receive, limit: int) -> byt
 
 
 class MalformedRequestError(ValueError):
-    """Not a GraphQL request; the message says why."""
+    """Not a GraphQL request; the message says why, and `code` is for the client."""
+
+    def __init__(self, message: str, code: str = "BAD_REQUEST") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def parse_json(text: bytes | str) -> Any:
@@ -309,7 +312,7 @@ def parse_json(text: bytes | str) -> Any:
     except orjson.JSONDecodeError as error:
         raise MalformedRequestError(f"not JSON: {error.msg}") from None
     if encoded.count(b"[") + encoded.count(b"{") > _MAX_LEVELS and _is_deeper_than(_MAX_LEVELS, value):
-        raise MalformedRequestError(f"nested more than {_MAX_LEVELS} levels deep")
+        raise MalformedRequestError(f"nested more than {_MAX_LEVELS} levels deep", LIMIT_EXCEEDED)
     if b"\\u0000" in encoded and _NUL.search(encoded):
         raise MalformedRequestError("text can't contain NUL (\\u0000)")
     return value
@@ -428,7 +431,6 @@ def _answered(result: Result) -> bool:
 
 
 async def respond(send: Send, status: int, media: Media, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-    """Sends a whole response."""
     await send(
         {
             "type": "http.response.start",

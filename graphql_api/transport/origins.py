@@ -41,5 +41,4 @@ class CORS(CORSMiddleware):
     """Tells browsers which other origins' pages may call and read the answers."""
 
     def is_allowed_origin(self, origin: str) -> bool:
-        """Returns whether pages of that origin may."""
         return is_listed(origin, self.allow_origins)

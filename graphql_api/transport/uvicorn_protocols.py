@@ -83,7 +83,6 @@ class _SendTimeout(asyncio.Protocol):
         self._sending = Timer(self._limits.send_timeout, self._abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops the timer."""
         self._sending.stop()
         super().connection_lost(exc)
 
@@ -125,7 +124,6 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             self._receiving.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops the timers."""
         self._receiving.stop()
         super().connection_lost(exc)
 
@@ -213,18 +211,15 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         protocol.open(request, following)
 
     def on_message_begin(self) -> None:
-        """Begins to count a new head."""
         super().on_message_begin()
         self._in_head = True
         self._parsed = 0
 
     def on_url(self, url: bytes) -> None:
-        """Counts the request's line."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Counts a header, or a trailer."""
         self._count(len(name) + len(value) + 4)
         super().on_header(name, value)
 
@@ -463,7 +458,6 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             self._early = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops the timers."""
         self._opening.stop()
         super().connection_lost(exc)
 
@@ -546,7 +540,6 @@ def _bad_request(message: str) -> HTTPError:
 
 
 def limits_of(config: uvicorn.Config) -> TransportLimits:
-    """Returns the limits that came with the configuration."""
     return cast("ServerConfig", config).limits
 
 

@@ -102,7 +102,6 @@ class SocketNoiseFilter(logging.Filter):
     """Drops two lines that uvicorn logs for each WebSocket, and the traceback of a client's bad UTF-8."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Returns whether to log the record."""
         if isinstance(record.exc_info, tuple) and isinstance(record.exc_info[1], UnicodeDecodeError):
             record.exc_info = None
         return "WebSocket %s" not in str(record.msg) and record.msg != "connection open"

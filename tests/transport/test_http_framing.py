@@ -266,6 +266,7 @@ async def test_curl_is_served(served: Served, options: tuple[str, ...]) -> None:
     assert json.loads(output) == json.loads(ANSWER)
 
 
+@pytest.mark.slow
 async def test_javas_client_is_served(served: Served) -> None:
     java = shutil.which("java")
     if java is None:
