@@ -53,6 +53,14 @@ ACCEPT = st.sampled_from(
 )
 
 
+def assert_every_error_has_a_code(message: Any) -> None:
+    payload = message.get("payload")
+    errors = payload if message["type"] == "error" else []
+    if message["type"] == "next":
+        errors = payload.get("errors", [])
+    assert all(error["extensions"]["code"] for error in errors)
+
+
 @SEVERAL
 @given(BODY, ACCEPT | HEADER, st.just(b"application/json") | HEADER, st.just(b"") | HEADER)
 def test_any_post_is_answered(
@@ -77,18 +85,38 @@ def test_any_get_is_answered(served: Served, query_string: bytes, document: str,
     assert response.status_code < 500
 
 
-MESSAGE = st.fixed_dictionaries(
+# Documents that are valid, with variables that may not be.
+OPERATION = st.fixed_dictionaries(
+    {
+        "type": st.just("subscribe"),
+        "id": st.sampled_from(["a", "b", "c"]),
+        "payload": st.fixed_dictionaries(
+            {
+                "query": st.sampled_from(
+                    [
+                        "query ($a: String) { hello(name: $a) }",
+                        "query ($a: Int!) { manyErrors(count: $a) broken refused }",
+                        "subscription ($a: Int) { count(to: $a) }",
+                        "subscription { failing }",
+                    ]
+                ),
+                "variables": st.fixed_dictionaries({}, optional={"a": VALUE | st.integers(0, 3)}),
+            }
+        ),
+    }
+)
+MESSAGE = OPERATION | st.fixed_dictionaries(
     {},
     optional={
         "type": st.sampled_from(["connection_init", "subscribe", "ping", "pong", "complete", "next"]) | VALUE,
         "id": st.sampled_from(["a", "b"]) | VALUE,
         "payload": PARAMETERS | VALUE,
     },
-).map(json.dumps)
+)
 
 
 @SEVERAL
-@given(st.booleans(), st.lists(MESSAGE | st.text() | st.binary(), max_size=5))
+@given(st.booleans(), st.lists(MESSAGE.map(json.dumps) | st.text() | st.binary(), max_size=5))
 def test_any_messages_are_answered_or_close_the_socket(
     served: Served, initialised: bool, messages: list[Any]
 ) -> None:
@@ -99,7 +127,7 @@ def test_any_messages_are_answered_or_close_the_socket(
             for message in messages:
                 socket.send(message)
             socket.send('{"type": "ping", "payload": {"last": true}}')
-            while json.loads(socket.recv()) != {"type": "pong", "payload": {"last": True}}:
-                pass
+            while (message := json.loads(socket.recv())) != {"type": "pong", "payload": {"last": True}}:
+                assert_every_error_has_a_code(message)
             return
         assert 4400 <= (socket.close_code or 0) < 4500
