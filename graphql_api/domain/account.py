@@ -1,4 +1,4 @@
-"""Accounts: where a user's money is, at a broker."""
+"""Accounts at a broker, and the view account_performance, which joins them to their sessions."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -91,7 +91,7 @@ class Account(Node, rows_of=ACCOUNTS):
 
 @strawberry.input(description="Which accounts.")
 class AccountFilter:
-    """Conditions on accounts; all that are given must hold."""
+    """Conditions on accounts, joined by AND."""
 
     account_number: StringFilter | None = compares("By number.", _accounts.account_number)
     server: StringFilter | None = compares("By the broker's server.", _accounts.server)
@@ -101,7 +101,7 @@ class AccountFilter:
 
 @strawberry.enum(description="What accounts can be ordered by.")
 class AccountOrderField(Enum):
-    """Columns with an order."""
+    """Columns to order by."""
 
     ACCOUNT_NUMBER = value("ACCOUNT_NUMBER", "The broker's number.")
     LAST_SYNC = value("LAST_SYNC", "When they were last synchronised.")
@@ -109,7 +109,7 @@ class AccountOrderField(Enum):
 
 @strawberry.input(description="An order of accounts.")
 class AccountOrder:
-    """A column and a direction."""
+    """A column to order by, and the direction."""
 
     field: AccountOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(
@@ -133,7 +133,7 @@ AccountConnection = Connection[Account]
 
 @strawberry.type(description="A row of the view account_performance, with the ids that the view leaves out.")
 class AccountPerformance:
-    """One session and its account."""
+    """A row of `account_sessions`: one session and its account."""
 
     account_number: str = column("The broker's number, unique for its user only.")
     started_at: datetime | None = column("When the session started.")
@@ -147,13 +147,13 @@ class AccountPerformance:
 
 
 async def account_sessions(db: ViewerDatabase, _keys: Sequence[Any], first: int) -> Mapping[str, list[Row]]:
-    """The first rows of the view account_performance, for the tenant."""
+    """Returns the first rows of the view account_performance, for ROOT."""
     return {ROOT: list(await db.fetch(_account_sessions(db.tenant is not None), first=first))}
 
 
 @lru_cache
 def _account_sessions(scoped: bool) -> Statement:  # noqa: FBT001
-    # The view names accounts by number alone, which two tenants may share: so its own join, with the ids.
+    # The view names accounts by number alone, which two tenants may share: so a join of our own has ids.
     accounts, sessions = tables.accounts, tables.sessions
     columns = [
         accounts.c.account_number,
@@ -168,7 +168,7 @@ def _account_sessions(scoped: bool) -> Statement:  # noqa: FBT001
 
 @strawberry.type
 class Query:
-    """Accounts at the root."""
+    """Root fields for accounts."""
 
     account: Account | None = root_one("The account with this id.", ACCOUNTS, check=reads_graph)
     accounts: AccountConnection = root_many("The viewer's accounts.", ACCOUNT_LIST, check=reads_graph)

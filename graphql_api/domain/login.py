@@ -1,4 +1,4 @@
-"""Signing in and out, and who one is."""
+"""Logins: signing in and out, new tokens, and the viewer."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -28,9 +28,9 @@ def _own_user(context: Context, _arguments: Any) -> Any:
     return lambda viewer: None if viewer.user_id is None else load(viewer.user_id)
 
 
-@strawberry.type(description="Whoever asks.")
+@strawberry.type(description="The user or service that sends the request.")
 class Viewer:
-    """Read from an `identity.viewer.Viewer`."""
+    """Resolved from an `identity.viewer.Viewer`."""
 
     user: User | None = declared("Their user; null for a service.", FromLoader(_own_user))
     roles: list[str] = declared("Their roles.", FromParent(lambda viewer: sorted(viewer.roles)))
@@ -41,7 +41,7 @@ class Viewer:
 
 @strawberry.type(description="What became of a login.")
 class AuthPayload:
-    """Tokens, or the reason why there are none."""
+    """Tokens, or the reasons why there are none."""
 
     access_token: str | None = strawberry.field(
         default=None, description="Goes with every request, as Authorization: Bearer …"
@@ -58,27 +58,29 @@ class AuthPayload:
 
 @strawberry.type(description="What became of a logout.")
 class LogoutPayload:
-    """What has ended already is no error."""
+    """No error where the login had ended already."""
 
     user_errors: list[UserError] = strawberry.field(
         default_factory=list, description="Why it failed; empty if it did not."
     )
 
 
-def _whoever_asks(context: Context, _arguments: Any) -> Any:
+def _viewer(context: Context, _arguments: Any) -> Any:
     return lambda _: context.viewer
 
 
 @strawberry.type
 class Query:
-    """Who asks."""
+    """Root field for the viewer."""
 
-    viewer: Viewer = declared("Whoever asks.", FromLoader(_whoever_asks), check=signed_in)
+    viewer: Viewer = declared(
+        "The user or service that sends the request.", FromLoader(_viewer), check=signed_in
+    )
 
 
 @strawberry.type
 class Mutation:
-    """Tokens, and their end."""
+    """Mutations of logins."""
 
     @resolved("Signs in with e-mail and password.", check=anyone)
     async def login(
@@ -87,7 +89,7 @@ class Mutation:
         email: Annotated[str, strawberry.argument(description="The user's address, in any case.")],
         password: Annotated[str, strawberry.argument(description="The user's password.")],
     ) -> AuthPayload:
-        """The same answer for a wrong password and for an e-mail that nobody has."""
+        """Returns the same answer for a wrong password and for an unknown e-mail."""
         context = info.context
         try:
             tokens = await context.services.authenticator.login(email, password, address=context.client)
@@ -101,7 +103,7 @@ class Mutation:
         info: Info,
         refresh_token: Annotated[str, strawberry.argument(description="The newest one of this login.")],
     ) -> AuthPayload:
-        """A token used twice ends the whole login, since two hold it."""
+        """Ends the login if the token was used before: then somebody else has it too."""
         try:
             tokens = await info.context.services.authenticator.refresh(refresh_token)
         except InvalidTokenError as error:
@@ -119,7 +121,7 @@ class Mutation:
             bool, strawberry.argument(description="End all of the user's logins, on every device.")
         ] = False,
     ) -> LogoutPayload:
-        """Ended logins close their sockets too."""
+        """Ends logins, whose sockets are closed too."""
         context = info.context
         await context.services.authenticator.logout(
             context.viewer, refresh_token=refresh_token, everywhere=everywhere

@@ -1,4 +1,4 @@
-"""Rows by id alone, of whatever type."""
+"""`node` and `nodes`: rows of any type by id alone, as Relay's object identification has them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,7 +41,7 @@ def _nodes(context: Context, arguments: Mapping[str, Any]) -> Any:
 
 @strawberry.type
 class Query:
-    """Any row."""
+    """Root fields for rows of any type."""
 
     node: Node | None = declared(
         "The row with this id, whatever its type; null if there is none that the viewer may see.",

@@ -48,7 +48,7 @@ class StrategyPerformance(Node, rows_of=STRATEGY_PERFORMANCE):
 
 @strawberry.input(description="Which performance records.")
 class StrategyPerformanceFilter:
-    """Conditions on performance records; all that are given must hold."""
+    """Conditions on performance records, joined by AND."""
 
     timestamp: DateTimeFilter | None = compares("By when it was measured.", _performance.timestamp)
 
@@ -110,7 +110,7 @@ def _active_strategies() -> Statement:
 
 @strawberry.type
 class Query:
-    """Performance of strategies at the root."""
+    """Root fields for performance records."""
 
     active_strategies_performance: list[ActiveStrategyPerformance] = root_rows(
         "Performance records of active strategies, by the strategy's name, the newest first. It has no pages:"

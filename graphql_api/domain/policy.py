@@ -1,6 +1,8 @@
-"""What a viewer may see of each table, and whose rows they are: one page, since everything hangs on it.
+"""The access policy: of each table, the columns that may be read, by which scopes, and whose rows they are.
 
-password_hash and api_key are in no list of columns, so they never leave the database.
+Every statement of the graph is built from these entities. `owner` is the column with the id of the user whose
+row it is; `parent` leads to the entity that has it. An entity with neither is shared by all users.
+password_hash and api_key are in no list of columns, so that they never leave the database.
 """
 
 from sqlalchemy import ColumnElement, and_, func, literal_column, select
@@ -13,7 +15,7 @@ _has_api_key: ColumnElement[bool] = and_(
     tables.accounts.c.api_key.is_not(None), tables.accounts.c.api_key != ""
 ).label("has_api_key")
 
-# The id of the transaction that last wrote the row: it changes with every write, whoever's.
+# The id of the transaction that last wrote the row: it changes with every write, also of other programs.
 _row_version: ColumnElement[str] = literal_column("risk_settings.xmin::text").label("row_version")
 _same_account = tables.risk_settings.alias("same_account")
 _has_duplicates: ColumnElement[bool] = (

@@ -1,7 +1,8 @@
-"""What fields cost, in points: a point is what it takes to read one row and send it, about 6 µs.
+"""The cost rules of fields, in points: a point is the time to read one row and send it, about 6 µs.
 
-Measured over 5,000 to 25,000 trades for each user, PostgreSQL's time included. What adds up trades takes as
-long as its parent has trades, which no price can foresee: these are a session's, and a small account's.
+Measured over 5,000 to 25,000 trades for each user, PostgreSQL's time included. A field that adds up trades
+takes longer the more trades its parent has, which no rule can know beforehand: the weights are those of a
+session, and of a small account.
 """
 
 from typing import Final
@@ -11,44 +12,44 @@ from graphql_api.domain.statistics.equity import MAX_POINTS
 from graphql_api.domain.system_log import MAX_BACKFILL, MAX_BUCKETS
 from graphql_api.execution.costs import PAGE_RULE, CostRule, CostRules
 
-_COUNT = 10
-_ALL_TRADES = 200  # those of every session are sorted for one page
-_TOTALS = 200
-_TOTALS_OF_SESSION = 20
-_MEASURE = 50  # one more look at the same trades
-_CHANGE = 10
+_TOTAL_COUNT = 10
+_MANY_SESSIONS = 200  # a page that is merged from those of many sessions
+_STATS = 200
+_STATS_OF_SESSION = 20
+_STATISTIC = 50  # one more statement over the same trades
+_MUTATION = 10
 _PASSWORD = 1_000  # less than a verification takes, which has a queue of its own
 
 COST_RULES: Final[CostRules] = {
-    "totalCount": CostRule(_COUNT),
-    "Query.node": CostRule(_ALL_TRADES),  # looks into every table
-    "Query.nodes": CostRule(_ALL_TRADES, slicing_arguments=("ids",)),
-    "Query.trades": CostRule(_ALL_TRADES, slicing_arguments=PAGE_RULE.slicing_arguments),
-    "Account.trades": CostRule(_ALL_TRADES, slicing_arguments=PAGE_RULE.slicing_arguments),
+    "totalCount": CostRule(_TOTAL_COUNT),
+    "Query.node": CostRule(_MANY_SESSIONS),  # reads from every table
+    "Query.nodes": CostRule(_MANY_SESSIONS, slicing_arguments=("ids",)),
+    "Query.trades": CostRule(_MANY_SESSIONS, slicing_arguments=PAGE_RULE.slicing_arguments),
+    "Account.trades": CostRule(_MANY_SESSIONS, slicing_arguments=PAGE_RULE.slicing_arguments),
     "Query.activeStrategiesPerformance": CostRule(
         slicing_arguments=("first",), max_size=performance.MAX_ROWS
     ),
     "Query.accountPerformance": CostRule(slicing_arguments=("first",), max_size=account.MAX_PERFORMANCE_ROWS),
-    "Query.systemLogStats": CostRule(_TOTALS, assumed_size=100, max_size=MAX_BUCKETS),
+    "Query.systemLogStats": CostRule(_STATS, assumed_size=100, max_size=MAX_BUCKETS),
     "SystemLog.details": CostRule(2),
-    "stats": CostRule(_TOTALS),
-    "Session.stats": CostRule(_TOTALS_OF_SESSION),
-    "TradeStats.countByStatus": CostRule(_MEASURE, assumed_size=6),
-    "TradeStats.bestTrade": CostRule(_MEASURE),
-    "TradeStats.worstTrade": CostRule(_MEASURE),
-    "TradeStats.bySymbol": CostRule(_MEASURE, slicing_arguments=("first",)),
-    "TradeStats.byStrategy": CostRule(_MEASURE, slicing_arguments=("first",)),
-    "TradeStats.exposure": CostRule(_MEASURE),
-    "TradeStats.equityCurve": CostRule(_MEASURE, slicing_arguments=("maxPoints",), max_size=MAX_POINTS),
-    "TradeStats.maxDrawdown": CostRule(_MEASURE),
-    "TradeStats.maxDrawdownPct": CostRule(_MEASURE),
-    "Account.riskStatus": CostRule(_TOTALS),
+    "stats": CostRule(_STATS),
+    "Session.stats": CostRule(_STATS_OF_SESSION),
+    "TradeStats.countByStatus": CostRule(_STATISTIC, assumed_size=6),
+    "TradeStats.bestTrade": CostRule(_STATISTIC),
+    "TradeStats.worstTrade": CostRule(_STATISTIC),
+    "TradeStats.bySymbol": CostRule(_STATISTIC, slicing_arguments=("first",)),
+    "TradeStats.byStrategy": CostRule(_STATISTIC, slicing_arguments=("first",)),
+    "TradeStats.exposure": CostRule(_STATISTIC),
+    "TradeStats.equityCurve": CostRule(_STATISTIC, slicing_arguments=("maxPoints",), max_size=MAX_POINTS),
+    "TradeStats.maxDrawdown": CostRule(_STATISTIC),
+    "TradeStats.maxDrawdownPct": CostRule(_STATISTIC),
+    "Account.riskStatus": CostRule(_STATS),
     "Mutation.login": CostRule(_PASSWORD),
-    "Mutation.refreshToken": CostRule(_CHANGE),
-    "Mutation.logout": CostRule(_CHANGE),
-    "Mutation.setRiskSettings": CostRule(_CHANGE),
-    "Mutation.updateRiskSettings": CostRule(_CHANGE),
-    "Mutation.resetRiskSettings": CostRule(_CHANGE),
+    "Mutation.refreshToken": CostRule(_MUTATION),
+    "Mutation.logout": CostRule(_MUTATION),
+    "Mutation.setRiskSettings": CostRule(_MUTATION),
+    "Mutation.updateRiskSettings": CostRule(_MUTATION),
+    "Mutation.resetRiskSettings": CostRule(_MUTATION),
     "Subscription.systemLogAdded": CostRule(
         slicing_arguments=("backfill",), assumed_size=1, max_size=MAX_BACKFILL
     ),

@@ -70,7 +70,7 @@ class Session(Node, rows_of=SESSIONS):
 
 @strawberry.input(description="Which sessions.")
 class SessionFilter:
-    """Conditions on sessions; all that are given must hold."""
+    """Conditions on sessions, joined by AND."""
 
     account_id: strawberry.ID | None = compares("Of this account.", _sessions.account_id)
     is_running: bool | None = missing("Whether it has no end yet.", _sessions.ended_at)
@@ -81,7 +81,7 @@ class SessionFilter:
 
 @strawberry.enum(description="What sessions can be ordered by.")
 class SessionOrderField(Enum):
-    """Columns with an order."""
+    """Columns to order by."""
 
     STARTED_AT = value("STARTED_AT", "When they started.")
     ENDED_AT = value("ENDED_AT", "When they ended.")
@@ -91,7 +91,7 @@ class SessionOrderField(Enum):
 
 @strawberry.input(description="An order of sessions.")
 class SessionOrder:
-    """A column and a direction."""
+    """A column to order by, and the direction."""
 
     field: SessionOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(
@@ -117,7 +117,7 @@ SessionConnection = Connection[Session]
 
 @strawberry.type
 class Query:
-    """Sessions at the root."""
+    """Root fields for sessions."""
 
     session: Session | None = root_one("The session with this id.", SESSIONS, check=reads_graph)
     sessions: SessionConnection = root_many(

@@ -1,4 +1,4 @@
-"""Strategies: what decides the trades. They belong to nobody: every viewer sees them."""
+"""Strategies, by which the bot trades. They have no owner: every viewer sees them."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -76,7 +76,7 @@ class Strategy(Node, rows_of=STRATEGIES):
 
 @strawberry.input(description="Which strategies.")
 class StrategyFilter:
-    """Conditions on strategies; all that are given must hold."""
+    """Conditions on strategies, joined by AND."""
 
     name: StringFilter | None = compares("By name.", _strategies.name)
     is_active: bool | None = compares("Whether it is in use.", _strategies.is_active)
@@ -87,7 +87,7 @@ class StrategyFilter:
 
 @strawberry.enum(description="What strategies can be ordered by.")
 class StrategyOrderField(Enum):
-    """Columns with an order."""
+    """Columns to order by."""
 
     NAME = value("NAME", "Their name.")
     CREATED_AT = value("CREATED_AT", "When they were made.")
@@ -97,7 +97,7 @@ class StrategyOrderField(Enum):
 
 @strawberry.input(description="An order of strategies.")
 class StrategyOrder:
-    """A column and a direction."""
+    """A column to order by, and the direction."""
 
     field: StrategyOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(
@@ -123,7 +123,7 @@ StrategyConnection = Connection[Strategy]
 
 @strawberry.type
 class Query:
-    """Strategies at the root."""
+    """Root fields for strategies."""
 
     strategy: Strategy | None = root_one("The strategy with this id.", STRATEGIES, check=reads_graph)
     strategies: StrategyConnection = root_many("All strategies.", STRATEGY_LIST, check=reads_graph)

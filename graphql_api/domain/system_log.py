@@ -73,7 +73,7 @@ class SystemLog(Node, rows_of=SYSTEM_LOGS):
 
 @strawberry.input(description="Which log lines. It means the same for history, for backfill and live.")
 class SystemLogFilter:
-    """Conditions on log lines; all that are given must hold."""
+    """Conditions on log lines, joined by AND."""
 
     levels: list[LogLevel] | None = strawberry.field(
         default=strawberry.UNSET, description="With one of these levels."
@@ -133,14 +133,14 @@ def _parse_filter(given: SystemLogFilter | None) -> Filter:
 
 @strawberry.enum(description="What log lines can be ordered by.")
 class SystemLogOrderField(Enum):
-    """Columns with an order."""
+    """Columns to order by."""
 
     TIMESTAMP = value("TIMESTAMP", "When they were written.")
 
 
 @strawberry.input(description="An order of log lines.")
 class SystemLogOrder:
-    """A column and a direction."""
+    """A column to order by, and the direction."""
 
     field: SystemLogOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(
@@ -208,7 +208,7 @@ def _prepare_log_stats(context: Context, arguments: Mapping[str, Any]) -> Any:
 
 @strawberry.type
 class Query:
-    """Logs at the root."""
+    """Root fields for log lines."""
 
     system_logs: SystemLogConnection = root_many(
         "The log, the newest line first. Needs the scope logs:read.", LOG_LIST, check=reads_logs
@@ -241,7 +241,7 @@ class SystemLogEvent:
 
 @strawberry.type
 class Subscription:
-    """Logs as they are written."""
+    """New log lines."""
 
     @resolved(
         "New log lines, whoever wrote them, in the order of their commits, each once. Where that can't be"

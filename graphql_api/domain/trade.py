@@ -119,7 +119,7 @@ class Trade(Node, rows_of=TRADES):
 
 @strawberry.input(description="Which trades.")
 class TradeFilter:
-    """Conditions on trades; all that are given must hold."""
+    """Conditions on trades, joined by AND."""
 
     account_id: strawberry.ID | None = compares("Of this account.", tables.sessions.c.account_id)
     session_id: strawberry.ID | None = compares("Of this session.", _trades.session_id)
@@ -146,7 +146,7 @@ class TradeFilter:
 
 @strawberry.enum(description="What trades can be ordered by.")
 class TradeOrderField(Enum):
-    """Columns with an order."""
+    """Columns to order by."""
 
     ENTRY_TIME = value("ENTRY_TIME", "When they were entered.")
     EXIT_TIME = value("EXIT_TIME", "When they were left.")
@@ -158,7 +158,7 @@ class TradeOrderField(Enum):
 
 @strawberry.input(description="An order of trades.")
 class TradeOrder:
-    """A column and a direction."""
+    """A column to order by, and the direction."""
 
     field: TradeOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(
@@ -184,14 +184,14 @@ TRADE_LIST = ListSpec(
 
 @strawberry.type(description="A page of trades, and the way to the next.")
 class TradeConnection(Connection[Trade]):
-    """A slice of trades."""
+    """A `PageResult` of trades, with the statistics of the whole list."""
 
     stats: TradeStats = stats_of_list("Statistics of the whole list under its filter, not only of the page.")
 
 
 @strawberry.type
 class Query:
-    """Trades at the root."""
+    """Root fields for trades."""
 
     trade: Trade | None = root_one("The trade with this id.", TRADES, check=reads_graph)
     trades: TradeConnection = root_many("Trades of all the viewer's accounts.", TRADE_LIST, check=reads_graph)

@@ -1,4 +1,4 @@
-"""Users: the platform's customers."""
+"""Users, who are the platform's customers."""
 
 from datetime import datetime
 from enum import Enum
@@ -60,7 +60,7 @@ class User(Node, rows_of=USERS):
 
 @strawberry.input(description="Which users.")
 class UserFilter:
-    """Conditions on users; all that are given must hold."""
+    """Conditions on users, joined by AND."""
 
     email: StringFilter | None = compares("By address.", _users.email)
     is_active: bool | None = compares("Whether they may sign in.", _users.is_active)
@@ -71,7 +71,7 @@ class UserFilter:
 
 @strawberry.enum(description="What users can be ordered by.")
 class UserOrderField(Enum):
-    """Columns with an order."""
+    """Columns to order by."""
 
     CREATED_AT = value("CREATED_AT", "When they joined.")
     LAST_LOGIN = value("LAST_LOGIN", "When they last signed in.")
@@ -80,7 +80,7 @@ class UserOrderField(Enum):
 
 @strawberry.input(description="An order of users.")
 class UserOrder:
-    """A column and a direction."""
+    """A column to order by, and the direction."""
 
     field: UserOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(
@@ -105,7 +105,7 @@ UserConnection = Connection[User]
 
 @strawberry.type
 class Query:
-    """Users at the root."""
+    """Root fields for users."""
 
     user: User | None = root_one("The user with this id.", USERS, check=reads_graph)
     users: UserConnection = root_many(

@@ -1,4 +1,9 @@
-"""Mutations of risk settings: one transaction locks the account, checks the version, writes and audits."""
+"""Mutations of risk settings. Each writes the settings and a line of the log about it, or nothing.
+
+Nearly every account has one row of risk_settings, which a single statement finds, locks, compares and
+updates. Where it finds none or several, a transaction locks the account first, so that of two writers of a
+first row the second finds the first one's.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,10 +34,10 @@ from graphql_api.domain.risk.settings import (
     RiskSettingsPayload,
     SetRiskSettingsInput,
     UpdateRiskSettingsInput,
-    changes,
+    all_limits,
     check_limits,
+    given_limits,
     version_of,
-    whole,
 )
 from graphql_api.execution.fields import resolved
 from graphql_api.identity.viewer import NO_TENANT, Viewer
@@ -47,7 +52,7 @@ from graphql_api.relational.scalars import parse_id
 
 _accounts, _risk, _logs = tables.accounts, tables.risk_settings, tables.system_logs
 _uuid = UUID(as_uuid=False)
-*_amended, _has_duplicates = RISK_SETTINGS.columns
+*_own_columns, _has_duplicates = RISK_SETTINGS.columns
 
 Info = strawberry.Info[Context, None]
 AccountId = Annotated[strawberry.ID, strawberry.argument(description="The UUID of the Account.")]
@@ -60,33 +65,36 @@ IfVersion = Annotated[
 
 
 class UnknownAccountError(Exception):
-    """There is no such account, or not for this viewer."""
+    """There is no account with this id that the viewer may see."""
 
 
-class NotTheirsToChangeError(Exception):
-    """The viewer may see the account, and not change its limits."""
+class ForbiddenChangeError(Exception):
+    """The viewer may see the account, but not change its settings."""
 
 
 @dataclass
 class StaleVersionError(Exception):
-    """The settings are not the version that the change was meant for."""
+    """The settings are of another version than the change was meant for."""
 
     current: asyncpg.Record | None
+    """The row as it is; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change to make: `values` by column; what is left out stays as it is."""
+    """A change of an account's settings."""
 
-    action: str
+    verb: str
+    """What the log says was done to the settings: set, updated or reset."""
     values: Mapping[str, Any]
-    version: str | None
-    """The version the row must have; None for whichever it has."""
+    """New limits by column. Columns that are left out keep their values."""
+    if_version: str | None
+    """The version that the settings must have; None for any."""
 
 
 @strawberry.type
 class Mutation:
-    """Each answers with the settings as they are afterwards, or with every reason why nothing changed."""
+    """Each returns the settings as they are afterwards, or every reason why nothing was changed."""
 
     @resolved("Replaces all four limits: one that is null or left out becomes no limit.", check=signed_in)
     async def set_risk_settings(
@@ -96,8 +104,7 @@ class Mutation:
         input: Annotated[SetRiskSettingsInput, strawberry.argument(description="The limits.")],
         if_version: IfVersion = None,
     ) -> RiskSettingsPayload:
-        """Write all limits."""
-        return await _apply(info.context, account_id, Change("set", whole(input), if_version))
+        return await _change(info.context, account_id, Change("set", all_limits(input), if_version))
 
     @resolved("Changes only the limits that are given; null clears one.", check=signed_in)
     async def update_risk_settings(
@@ -107,8 +114,7 @@ class Mutation:
         input: Annotated[UpdateRiskSettingsInput, strawberry.argument(description="The changes.")],
         if_version: IfVersion = None,
     ) -> RiskSettingsPayload:
-        """Write some limits."""
-        return await _apply(info.context, account_id, Change("updated", changes(input), if_version))
+        return await _change(info.context, account_id, Change("updated", given_limits(input), if_version))
 
     @resolved(
         "Brings back the platform's default limits. The row stays: none could mean no limits to the bot.",
@@ -117,28 +123,26 @@ class Mutation:
     async def reset_risk_settings(
         self, info: Info, account_id: AccountId, if_version: IfVersion = None
     ) -> RiskSettingsPayload:
-        """Write the default limits."""
         defaults = {
             limit.column: getattr(info.context.services.settings, f"default_{limit.column}")
             for limit in LIMITS
         }
-        return await _apply(info.context, account_id, Change("reset", defaults, if_version))
+        return await _change(info.context, account_id, Change("reset", defaults, if_version))
 
 
-async def _apply(context: Context, given_id: str, change: Change) -> RiskSettingsPayload:
+async def _change(context: Context, given_id: str, change: Change) -> RiskSettingsPayload:
     account_id = parse_id(given_id, "accountId")
-    faults = check_limits(change.values)
+    errors = check_limits(change.values)
     if not change.values:
-        faults.append(_error(ErrorCode.EMPTY_UPDATE, "input must name at least one limit", "input"))
-    if faults:
-        return RiskSettingsPayload(account_id=account_id, user_errors=faults)
+        errors.append(_error(ErrorCode.EMPTY_UPDATE, "input must name at least one limit", "input"))
+    if errors:
+        return RiskSettingsPayload(account_id=account_id, user_errors=errors)
     row: Any = None
-    errors: list[UserError] = []
     try:
-        row = await write(context.services.database, context.viewer, account_id, change)
+        row = await write_settings(context.services.database, context.viewer, account_id, change)
     except UnknownAccountError:
         errors = [_error(ErrorCode.NOT_FOUND, "there is no account with this id", "accountId")]
-    except NotTheirsToChangeError:
+    except ForbiddenChangeError:
         errors = [_error(ErrorCode.FORBIDDEN, "these settings are not the viewer's to change", "accountId")]
     except StaleVersionError as stale:
         row = stale.current
@@ -151,42 +155,47 @@ def _error(code: ErrorCode, message: str, argument: str) -> UserError:
     return UserError(code=code, message=message, field=[argument])
 
 
-async def write(database: Database, viewer: Viewer, account_id: str, change: Change) -> asyncpg.Record:
-    """Make the change and return the row, or raise one of the errors above and change nothing."""
-    values = {column: _text(value) for column, value in change.values.items()}
-    given = {
+async def write_settings(
+    database: Database, viewer: Viewer, account_id: str, change: Change
+) -> asyncpg.Record:
+    """Makes a change, and returns the row as it is then.
+
+    Raises UnknownAccountError, ForbiddenChangeError or StaleVersionError, and then nothing has changed.
+    """
+    values = {column: _parameter(value) for column, value in change.values.items()}
+    parameters = {
         **values,
         "account_id": account_id,
-        "message": f"risk settings {change.action} for account {account_id}",
+        "message": f"risk settings {change.verb} for account {account_id}",
         "by": viewer.user_id or "service",
     }
     columns = frozenset(values)
-    # Nearly every account has one row, which one statement finds, locks and changes.
     owner = _owner(viewer)
-    statement = _amend_only(columns, owner is not None, change.version is not None)
-    written = await database.change(statement, **given, owner=owner, version=change.version)
+    statement = _update_only_row(columns, owner is not None, change.if_version is not None)
+    written = await database.change(statement, **parameters, owner=owner, version=change.if_version)
     if written:
         return written[0]
 
-    # Two first writers meet at the account's lock, so the second finds the first one's row: an account never
-    # gets a second row from here.
-    async def work(transaction: Transaction) -> asyncpg.Record:
+    async def write_under_lock(transaction: Transaction) -> asyncpg.Record:
         await _lock_account(transaction, viewer, account_id)
-        rows = await transaction.fetch(_current(), account_id=account_id)
+        rows = await transaction.fetch(_current_row(), account_id=account_id)
         before = rows[0] if rows else None
-        if change.version is not None and (
-            before is None or version_of(before["id"], before["row_version"]) != change.version
+        if change.if_version is not None and (
+            before is None or version_of(before["id"], before["row_version"]) != change.if_version
         ):
             raise StaleVersionError(before)
         if before is None:
-            return (await transaction.fetch(_begin(columns), **given))[0]
-        return (await transaction.fetch(_amend(columns), **given, row_id=before["id"]))[0]
+            return (await transaction.fetch(_insert_row(columns), **parameters))[0]
+        return (await transaction.fetch(_update_row(columns), **parameters, row_id=before["id"]))[0]
 
-    return await database.run(work)
+    return await database.run(write_under_lock)
 
 
 def _owner(viewer: Viewer) -> str | None:
-    """Whose settings they may both see and change: a user's, NO_TENANT's, or None for every tenant's."""
+    """Returns the user whose settings the viewer may both see and change.
+
+    None stands for every user, NO_TENANT for none.
+    """
     owners = {viewer.tenant, viewer.risk_tenant} - {None}
     return NO_TENANT if len(owners) > 1 else next(iter(owners), None)
 
@@ -194,20 +203,21 @@ def _owner(viewer: Viewer) -> str | None:
 async def _lock_account(transaction: Transaction, viewer: Viewer, account_id: str) -> None:
     # NO KEY: sessions may go on referring to the account while its limits are written.
     found = await transaction.fetch(
-        _lock(viewer.tenant is not None), account_id=account_id, tenant=viewer.tenant
+        _lock_statement(viewer.tenant is not None), account_id=account_id, tenant=viewer.tenant
     )
     if not found:
         raise UnknownAccountError
     if viewer.risk_tenant is not None and found[0]["user_id"] != viewer.risk_tenant:
-        raise NotTheirsToChangeError
+        raise ForbiddenChangeError
 
 
-def _text(value: Any) -> Any:
+def _parameter(value: Any) -> Any:
+    """Returns a limit as a statement takes it: decimals in plain notation."""
     return value if value is None or isinstance(value, int) else format(value, "f")
 
 
 @lru_cache
-def _lock(scoped: bool) -> Statement:  # noqa: FBT001
+def _lock_statement(scoped: bool) -> Statement:  # noqa: FBT001
     query = select(_accounts.c.id, _accounts.c.user_id).where(
         _accounts.c.id == bindparam("account_id", type_=_uuid)
     )
@@ -217,7 +227,7 @@ def _lock(scoped: bool) -> Statement:  # noqa: FBT001
 
 
 @lru_cache
-def _current() -> Statement:
+def _current_row() -> Statement:
     query = (
         select(*RISK_SETTINGS.columns)
         .where(_risk.c.account_id == bindparam("account_id", type_=_uuid))
@@ -228,33 +238,33 @@ def _current() -> Statement:
     return compile_statement(query)
 
 
-def _bound(columns: frozenset[str]) -> dict[str, Any]:
+def _parameters(columns: frozenset[str]) -> dict[str, Any]:
     return {column: bindparam(column, type_=_risk.c[column].type) for column in sorted(columns)}
 
 
 @lru_cache(maxsize=64)
-def _begin(columns: frozenset[str]) -> Statement:
-    """Write an account's first row."""
-    query = insert(_risk).values(account_id=bindparam("account_id", type_=_uuid), **_bound(columns))
+def _insert_row(columns: frozenset[str]) -> Statement:
+    """Inserts an account's first row."""
+    query = insert(_risk).values(account_id=bindparam("account_id", type_=_uuid), **_parameters(columns))
     written = query.returning(*RISK_SETTINGS.columns).cte("written")
-    return _with_audit(written, null())
+    return _with_log_line(written, null())
 
 
 @lru_cache(maxsize=64)
-def _amend(columns: frozenset[str]) -> Statement:
-    """Change the row :row_id."""
-    before = select(*_amended).where(_risk.c.id == bindparam("row_id", type_=_uuid)).with_for_update()
-    return _amending(before.cte("before"), columns, _has_duplicates)
+def _update_row(columns: frozenset[str]) -> Statement:
+    """Updates the row :row_id."""
+    before = select(*_own_columns).where(_risk.c.id == bindparam("row_id", type_=_uuid)).with_for_update()
+    return _update_and_log(before.cte("before"), columns, _has_duplicates)
 
 
 @lru_cache(maxsize=64)
-def _amend_only(columns: frozenset[str], owned: bool, versioned: bool) -> Statement:  # noqa: FBT001
-    """Change an account's row, if it has exactly one, of :owner's, that is of :version.
+def _update_only_row(columns: frozenset[str], owned: bool, versioned: bool) -> Statement:  # noqa: FBT001
+    """Updates an account's row if it is the only one, and is of :version and the account of :owner.
 
-    Whoever has written it since the statement began is waited for, and what they wrote is what is compared
-    and changed: PostgreSQL looks again at a row that it had to wait for.
+    It waits for a transaction that is writing the row, and then compares and updates what that has written:
+    PostgreSQL reads a row again that it had to wait for.
     """
-    query = select(*_amended).where(_risk.c.account_id == bindparam("account_id", type_=_uuid))
+    query = select(*_own_columns).where(_risk.c.account_id == bindparam("account_id", type_=_uuid))
     if owned:
         query = query.join(_accounts, _accounts.c.id == _risk.c.account_id)
         query = query.where(_accounts.c.user_id == bindparam("owner", type_=_uuid))
@@ -263,43 +273,43 @@ def _amend_only(columns: frozenset[str], owned: bool, versioned: bool) -> Statem
     if versioned:
         version = before.c.id.cast(Text) + "." + before.c.row_version
         conditions.append(version == bindparam("version", type_=Text))
-    return _amending(before, columns, false().label("has_duplicates"), *conditions)
+    return _update_and_log(before, columns, false().label("has_duplicates"), *conditions)
 
 
-def _amending(
+def _update_and_log(
     before: CTE,
     columns: frozenset[str],
     has_duplicates: ColumnElement[bool],
     *conditions: ColumnElement[bool],
 ) -> Statement:
-    # The database keeps no track of updated_at. Never backwards: the newest row is the one that counts.
+    # Nothing else sets updated_at. It never goes back, since of several rows the newest is in force.
     now = func.greatest(func.clock_timestamp(), _risk.c.updated_at)
     query = update(_risk).where(_risk.c.id == before.c.id, *conditions)
-    written = query.values(updated_at=now, **_bound(columns)).returning(*_amended, has_duplicates)
-    return _with_audit(written.cte("written"), _limits(before), before)
+    written = query.values(updated_at=now, **_parameters(columns)).returning(*_own_columns, has_duplicates)
+    return _with_log_line(written.cte("written"), _limits(before), before)
 
 
-def _with_audit(written: CTE, was: ColumnElement[Any], *sources: CTE) -> Statement:
-    """Write the row and the audit line in one statement: each round trip holds the row's lock longer."""
+def _with_log_line(written: CTE, limits_before: ColumnElement[Any], *sources: CTE) -> Statement:
+    """Writes the settings and a line of system_logs in one statement: two would hold the lock longer."""
     details = func.jsonb_build_object(
         *("account_id", written.c.account_id),
         *("risk_settings_id", written.c.id),
         *("by", bindparam("by", type_=Text)),
-        *("before", was),
+        *("before", limits_before),
         *("after", _limits(written)),
     )
     line = select(literal("INFO"), literal("risk"), bindparam("message", type_=Text), details)
     line = line.select_from(written, *sources)
-    audit = insert(_logs).from_select(["level", "component", "message", "details"], line).cte("audit")
-    return compile_statement(select(written).add_cte(audit))
+    log_line = insert(_logs).from_select(["level", "component", "message", "details"], line).cte("log_line")
+    return compile_statement(select(written).add_cte(log_line))
 
 
 def _limits(row: CTE) -> ColumnElement[Any]:
     return func.jsonb_build_object(
-        *(part for limit in LIMITS for part in (limit.column, _exact(row.c[limit.column])))
+        *(part for limit in LIMITS for part in (limit.column, _as_json(row.c[limit.column])))
     )
 
 
-def _exact(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """A limit as the audit shows it: decimals as text, as everywhere in JSON."""
+def _as_json(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Returns a limit as the log line has it: a decimal as text, so that no reader makes a float of it."""
     return column.cast(Text) if isinstance(column.type, Numeric) else column

@@ -1,4 +1,4 @@
-"""Risk settings: the limits of an account, which values they may take, and the inputs that change them."""
+"""Risk settings: an account's limits, the values that they may have, and the inputs that change them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from graphql_api.domain.account import Account
 
 
-# Nothing keeps an account from having several rows: the one written last counts.
+# The table may have several rows for an account: the one that was written last is in force.
 current_risk_settings = LatestRelated(
     RelationLoader(RISK_SETTINGS, ACCOUNTS, tables.risk_settings.c.account_id),
     SortOrder(tables.risk_settings.c.updated_at),
@@ -30,13 +30,13 @@ current_risk_settings = LatestRelated(
 
 
 def version_of(id_: str, row_version: str) -> str:
-    """What a row's version reads as: another one after every write, whoever wrote."""
+    """Returns the version of a row, which is another one after every write, also of other programs."""
     return f"{id_}.{row_version}"
 
 
 @strawberry.type(description="The limits an account's bot keeps to. A limit that is null is no limit.")
 class RiskSettings(Node, rows_of=RISK_SETTINGS):
-    """The row of risk_settings that counts for an account."""
+    """The row of risk_settings that is in force for an account."""
 
     max_daily_loss: Decimal | None = column("The largest loss of a day, in the account's currency.")
     max_position_size: Decimal | None = column("The largest size of one position.")
@@ -61,7 +61,7 @@ def _account(context: Context, _: Mapping[str, Any]) -> Any:
 
 @strawberry.type(description="What became of a change of risk settings.")
 class RiskSettingsPayload:
-    """The settings after the change, or the reasons why there was none."""
+    """The settings, beside the reasons why nothing was changed, if there are any."""
 
     risk_settings: RiskSettings | None = strawberry.field(
         default=None, description="The settings as they are now; on CONFLICT those that were in the way."
@@ -77,15 +77,21 @@ class RiskSettingsPayload:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A column of risk_settings, with its range. `scale` is how many fraction digits are kept."""
+    """A column of risk_settings and the values that it may have: 0 to `maximum`.
+
+    PostgreSQL would round what has too many digits, and store NaN without a word, so that each value is
+    checked before it gets there.
+    """
 
     column: str
     name: str
+    """The name of its input field."""
     maximum: Decimal
     scale: int
+    """How many digits after the decimal point are stored."""
 
-    def faults(self, value: Decimal | int) -> Iterator[UserError]:
-        """What is wrong with a value; nothing, if it may be stored."""
+    def check(self, value: Decimal | int) -> Iterator[UserError]:
+        """Yields what is wrong with a value."""
         value = Decimal(value)
         if not value.is_finite():
             yield self._error(ErrorCode.NOT_FINITE, "must be a finite number")
@@ -102,13 +108,16 @@ class Limit:
 
 
 def _largest(column: str) -> Decimal:
-    """What a numeric column holds at most: numeric(20,8) twelve nines, a point, eight nines."""
+    """Returns the largest number that a numeric column holds: 999999999999.99999999 for numeric(20,8)."""
     type_: Any = tables.risk_settings.c[column].type
     return Decimal(10 ** (type_.precision - type_.scale)) - Decimal(1).scaleb(-type_.scale)
 
 
 def _fraction_digits(value: Decimal) -> int:
-    """How many digits after the point matter. By its text, since Decimal's own ways round long values."""
+    """Returns the number of digits after the point, without zeros at the end.
+
+    Counted in its text, since Decimal's own operations round long values.
+    """
     return len(format(value, "f").partition(".")[2].rstrip("0"))
 
 
@@ -121,18 +130,18 @@ LIMITS = (
 
 
 def check_limits(values: Mapping[str, Any]) -> list[UserError]:
-    """Everything that is wrong with new values by column; None is no limit, and always right."""
+    """Returns everything that is wrong with new values, given by column. None, no limit, is never wrong."""
     return [
-        fault
+        error
         for limit in LIMITS
         if values.get(limit.column) is not None
-        for fault in limit.faults(values[limit.column])
+        for error in limit.check(values[limit.column])
     ]
 
 
 @strawberry.input(description="All four limits: one that is null or left out becomes no limit.")
 class SetRiskSettingsInput:
-    """The whole of an account's limits."""
+    """New values of all limits."""
 
     max_daily_loss: Decimal | None = strawberry.field(
         default=None, description="The largest loss of a day, in the account's currency; 0 or more."
@@ -150,7 +159,7 @@ class SetRiskSettingsInput:
 
 @strawberry.input(description="Some of the limits: null clears one, what is left out stays as it is.")
 class UpdateRiskSettingsInput:
-    """Changes to an account's limits."""
+    """New values of some limits."""
 
     max_daily_loss: strawberry.Maybe[Decimal | None] = strawberry.field(
         description="The largest loss of a day, in the account's currency; 0 or more."
@@ -166,12 +175,12 @@ class UpdateRiskSettingsInput:
     )
 
 
-def whole(given: SetRiskSettingsInput) -> dict[str, Any]:
-    """The new value of every limit."""
+def all_limits(given: SetRiskSettingsInput) -> dict[str, Any]:
+    """Returns the new value of every limit, by column."""
     return {limit.column: getattr(given, limit.column) for limit in LIMITS}
 
 
-def changes(given: UpdateRiskSettingsInput) -> dict[str, Any]:
-    """The new values of the limits that were given."""
-    some = {limit.column: getattr(given, limit.column) for limit in LIMITS}
-    return {column: maybe.value for column, maybe in some.items() if maybe is not None}
+def given_limits(given: UpdateRiskSettingsInput) -> dict[str, Any]:
+    """Returns the new values of the limits that the input names, by column."""
+    fields = {limit.column: getattr(given, limit.column) for limit in LIMITS}
+    return {column: maybe.value for column, maybe in fields.items() if maybe is not None}

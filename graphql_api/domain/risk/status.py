@@ -1,4 +1,4 @@
-"""How an account stands against its limits now."""
+"""Risk status: how an account stands against its limits now."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ from graphql_api.relational.enums import value
 from graphql_api.relational.relation import RelationLoader, column
 
 _TRADES_OF_ACCOUNT = TradeSet(RelationLoader(TRADES, ACCOUNTS, tables.sessions.c.account_id))
-_NONE = Decimal("0.00000000")
+_ZERO = Decimal("0.00000000")
 
 
 @strawberry.enum(description="A limit of RiskSettings.")
 class RiskLimit(Enum):
-    """The columns that limit."""
+    """The limits, by their columns in capitals."""
 
     MAX_DAILY_LOSS = value("MAX_DAILY_LOSS", "Today's trades lost more than `maxDailyLoss` together.")
     MAX_POSITION_SIZE = value("MAX_POSITION_SIZE", "An open trade is larger than `maxPositionSize`.")
@@ -46,7 +46,7 @@ class RiskLimit(Enum):
     )
 )
 class RiskStatus:
-    """Read from what `risk_status` makes of an account."""
+    """Resolved from what `risk_status` returns for an account."""
 
     daily_pnl: Decimal = column("The pnl of the trades that closed today, added up; NaN and null left out.")
     daily_loss_used: Decimal | None = column(
@@ -64,7 +64,7 @@ class RiskStatus:
 
 
 def risk_status_of_account(description: str) -> Any:
-    """An account's field of its RiskStatus."""
+    """A field of an account with its RiskStatus."""
 
     def prepare(context: Context, _: Mapping[str, Any]) -> Any:
         load = context.loaders.get(risk_status, context.services.settings.risk_timezone).load
@@ -74,7 +74,7 @@ def risk_status_of_account(description: str) -> Any:
 
 
 async def risk_status(db: ViewerDatabase, keys: Sequence[str], timezone: str) -> Mapping[str, Row]:
-    """How each account stands, its day beginning at midnight in `timezone`."""
+    """Returns how each account stands, of which the day begins at midnight in `timezone`."""
     limits, sessions = await asyncio.gather(
         current_risk_settings(db, keys),
         aggregate_lists(db, _by_session, keys, _TRADES_OF_ACCOUNT, **zone_parameters(timezone)),
@@ -83,43 +83,46 @@ async def risk_status(db: ViewerDatabase, keys: Sequence[str], timezone: str) ->
 
 
 def assess(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> Row:
-    """The fields of RiskStatus, from current settings (or none) and what `_by_session` read."""
-    most_lost, largest_allowed, most_open, risk = (
+    """Returns the fields of RiskStatus.
+
+    `limits` is the row of settings that is in force, or empty; `sessions` are the rows of `_by_session`.
+    """
+    max_loss, max_size, max_open, max_risk = (
         limits.get(name)
         for name in ("max_daily_loss", "max_position_size", "max_open_positions", "risk_per_trade")
     )
-    pnl = sum((Decimal(session["daily_pnl"]) for session in sessions), _NONE)
-    lost = max(-pnl, _NONE)
+    pnl = sum((Decimal(session["daily_pnl"]) for session in sessions), _ZERO)
+    lost = max(-pnl, _ZERO)
     opened = sum(session["open_positions"] for session in sessions)
     sizes = [Decimal(session["largest_position"]) for session in sessions if session["largest_position"]]
     exceeded = {
-        RiskLimit.MAX_DAILY_LOSS: most_lost is not None and lost > Decimal(most_lost),
-        RiskLimit.MAX_POSITION_SIZE: largest_allowed is not None
-        and any(size > Decimal(largest_allowed) for size in sizes),
-        RiskLimit.MAX_OPEN_POSITIONS: most_open is not None and opened > most_open,
-        RiskLimit.RISK_PER_TRADE: risk is not None
-        and any(_risked_more(session, Decimal(risk)) for session in sessions),
+        RiskLimit.MAX_DAILY_LOSS: max_loss is not None and lost > Decimal(max_loss),
+        RiskLimit.MAX_POSITION_SIZE: max_size is not None and any(size > Decimal(max_size) for size in sizes),
+        RiskLimit.MAX_OPEN_POSITIONS: max_open is not None and opened > max_open,
+        RiskLimit.RISK_PER_TRADE: max_risk is not None
+        and any(_risked_more(session, Decimal(max_risk)) for session in sessions),
     }
     return {
         "daily_pnl": pnl,
-        "daily_loss_used": None if most_lost is None else lost,
-        "daily_loss_remaining": None if most_lost is None else max(Decimal(most_lost) - lost, _NONE),
+        "daily_loss_used": None if max_loss is None else lost,
+        "daily_loss_remaining": None if max_loss is None else max(Decimal(max_loss) - lost, _ZERO),
         "open_positions": opened,
-        "open_positions_remaining": None if most_open is None else max(most_open - opened, 0),
+        "open_positions_remaining": None if max_open is None else max(max_open - opened, 0),
         "largest_position": max(sizes, default=None),
         "breached": [limit for limit, is_exceeded in exceeded.items() if is_exceeded],
     }
 
 
-def _risked_more(session: Row, risk: Decimal) -> bool:
+def _risked_more(session: Row, max_risk: Decimal) -> bool:
+    """Whether today's worst trade lost more than that part of the session's initial balance."""
     worst, balance = session["worst_pnl"], session["initial_balance"]
     if worst is None or balance is None or Decimal(balance) <= 0:
         return False
-    return -Decimal(worst) > risk * Decimal(balance)
+    return -Decimal(worst) > max_risk * Decimal(balance)
 
 
 def _by_session(trades: FromClause) -> Select[Any]:
-    """What is open, and what closed today, of each session that has either."""
+    """What is open and what closed today, for each session that has either."""
     parent, pnl, sessions = trades.c["_parent"], trades.c.pnl, tables.sessions
     midnight = bucket_start(Interval.DAY, func.now())
     is_open = is_status(trades.c.status, "OPEN")
