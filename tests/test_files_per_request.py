@@ -23,7 +23,7 @@ from tests.edge import Edge, served
 PACKAGE = Path(graphql_api.__file__).parent
 
 # The most files that each of these may visit once everything is cached.
-DEEP_QUERY = 26
+DEEP_QUERY = 24
 RISK_UPDATE = 24
 SUBSCRIBING = 21
 ONE_EVENT = 18

@@ -121,7 +121,7 @@ def _set(given: Any, word: Any) -> frozenset[str] | None:
     return frozenset(map(word, given)) if isinstance(given, list) else None
 
 
-def _parse_filter(given: SystemLogFilter | None) -> Filter:
+def _parse_filter(given: SystemLogFilter) -> Filter:
     wanted = log_filter(given)
     if wanted == LogFilter():
         return ALL_ROWS
@@ -202,7 +202,7 @@ def _log_stats(interval: Interval, predicate: Predicate) -> Statement:
 
 
 def _prepare_log_stats(context: Context, arguments: Mapping[str, Any]) -> Any:
-    request = (arguments["interval"], LOG_LIST.parse_filter(arguments.get("filter")))
+    request = (arguments["interval"], LOG_LIST.filter(arguments))
     return lambda _: context.loaders.get(log_stats, request).load(ROOT)
 
 

@@ -151,13 +151,11 @@ _RANGES: Mapping[type, tuple[Sequence[str], Sequence[str], str]] = {
 
 
 def parse_filter(given: Any, argument: str = "filter") -> Filter:
-    """The filter that an input means; None means every row.
+    """The filter that an input means.
 
     Raises BadInputError: an id that is no UUID, a text PostgreSQL can't hold, a range that ends before it
     begins, too many conditions or levels.
     """
-    if given is None:
-        return ALL_ROWS
     parser = _FilterParser(argument)
     predicate = parser.parse(given, argument)
     return Filter(predicate, tuple(parser.parameters))

@@ -31,7 +31,7 @@ from graphql_api.execution.fields import (
 )
 from graphql_api.execution.projection import Lookahead, Reference
 from graphql_api.relational.context import BatchLoad, Context, Row, ViewerDatabase
-from graphql_api.relational.eager_joins import EagerJoin, are_visible, eager_joins_of, rows_from_labels
+from graphql_api.relational.eager_joins import are_visible, eager_joins_of, rows_from_labels
 from graphql_api.relational.entity import Entity, loader_by_id
 from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.filters import ALL_ROWS, Filter, Predicate, parse_filter
@@ -91,7 +91,7 @@ class ListSpec:
     order_input: Any = None
     """The order input type, of `field` and `direction`."""
     parse_filter: Callable[[Any], Filter] = parse_filter
-    """From the filter input, which may be None, to the filter. Raises BadInputError."""
+    """From the filter input to the filter. Raises BadInputError."""
 
     def arguments(self) -> list[StrawberryArgument]:
         """The arguments of a field that serves such a list."""
@@ -105,6 +105,11 @@ class ListSpec:
         if self.order_input is not None:
             arguments.append(argument("order_by", self.order_input, "The order; ties are broken by id."))
         return arguments
+
+    def filter(self, arguments: Mapping[str, Any]) -> Filter:
+        """The filter that these arguments ask for. Raises BadInputError."""
+        given = arguments.get("filter")
+        return ALL_ROWS if given is None else self.parse_filter(given)
 
     def page_request(
         self,
@@ -131,7 +136,7 @@ class ListSpec:
             backward,
             after,
             before,
-            self.parse_filter(arguments.get("filter")),
+            self.filter(arguments),
             context.projection.columns(self.entity),
             eager_joins_of(context.projection, self.entity) if is_root else (),
             with_total=is_root and lookahead is not None and lookahead.selects(TOTAL_COUNT),
@@ -204,9 +209,10 @@ class RelationLoader(ChildRelation):
     ) -> Mapping[str, "PageResult"]:
         """Each parent's page. A parent that the viewer may not see has an empty one."""
         rows: list[asyncpg.Record] = []
-        eager_joins: tuple[EagerJoin, ...] = ()
+        eager_joins = page.eager_joins
         if self.entity.is_visible_to(db):
-            eager_joins = page.eager_joins if are_visible(page.eager_joins, db) else ()
+            if eager_joins and not are_visible(eager_joins, db):
+                eager_joins = ()
             statement = page_statement(self, PageShape.of(page, eager_joins), db.tenant is not None)
             rows = await db.fetch(statement, **page.parameters(keys))
         columns = tuple(rows[0].keys()) if rows else ()
@@ -262,10 +268,14 @@ class PageResult:
     def of(cls, rows: Rows, page: PageRequest, relation: RelationLoader, parent: str) -> "PageResult":
         """The page of these rows, of which there may be one more than it has; in its order or reversed."""
         first: Any = rows[0] if rows else {}
-        has_previous = _has_rows(first, "_has_previous", page.after, was_asked=page.with_previous)
-        has_next = _has_rows(first, "_has_next", page.before, was_asked=page.with_next)
         total = first["_total"] if first and page.with_total else None
-        if first and first["id"] is None:
+        has_previous: bool | None = False
+        has_next: bool | None = False
+        if page.after is not None:
+            has_previous = first.get("_has_previous", False) if page.with_previous else None
+        if page.before is not None:
+            has_next = first.get("_has_next", False) if page.with_next else None
+        if first and first["id"] is None:  # the row of a parent whose page is empty
             rows.clear()
         has_more = len(rows) > page.size
         del rows[page.size :]
@@ -275,13 +285,6 @@ class PageResult:
         else:
             has_next = has_more or has_next
         return cls(rows, page, relation, parent, has_previous, has_next, total)
-
-
-def _has_rows(row: Any, name: str, cursor: Any, *, was_asked: bool) -> bool | None:
-    """Whether there are rows on the other side of a cursor, as a page's row says; without a cursor, none."""
-    if cursor is None:
-        return False
-    return row.get(name, False) if was_asked else None
 
 
 NodeType = TypeVar("NodeType")
