@@ -19,7 +19,7 @@ from tests.service.sockets import socket_of
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
-QUERY = "{ users { nodes { accounts { nodes { sessions { nodes { trades { nodes { symbol } } } } } } } } }"
+QUERY = "{ trades(first: 1) { nodes { symbol session { account { user { email } } } } } }"
 FOLLOW = "subscription { systemLogAdded(backfill: 1) { log { message } } }"
 
 
