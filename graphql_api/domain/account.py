@@ -91,8 +91,6 @@ class Account(Node, rows_of=ACCOUNTS):
 
 @strawberry.input(description="Which accounts.")
 class AccountFilter:
-    """Conditions on accounts, joined by AND."""
-
     account_number: StringFilter | None = compares("By number.", _accounts.account_number)
     server: StringFilter | None = compares("By the broker's server.", _accounts.server)
     is_active: bool | None = compares("Whether the bot may trade on it.", _accounts.is_active)
@@ -101,16 +99,12 @@ class AccountFilter:
 
 @strawberry.enum(description="What accounts can be ordered by.")
 class AccountOrderField(Enum):
-    """Columns to order by."""
-
     ACCOUNT_NUMBER = value("ACCOUNT_NUMBER", "The broker's number.")
     LAST_SYNC = value("LAST_SYNC", "When they were last synchronised.")
 
 
 @strawberry.input(description="An order of accounts.")
 class AccountOrder:
-    """A column to order by, and the direction."""
-
     field: AccountOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(
         default=OrderDirection.DESC, description="Which end comes first."
@@ -168,8 +162,6 @@ def _account_sessions(scoped: bool) -> Statement:  # noqa: FBT001
 
 @strawberry.type
 class Query:
-    """Root fields for accounts."""
-
     account: Account | None = root_one("The account with this id.", ACCOUNTS, check=reads_graph)
     accounts: AccountConnection = root_many("The viewer's accounts.", ACCOUNT_LIST, check=reads_graph)
     account_performance: list[AccountPerformance] = root_rows(

@@ -71,8 +71,6 @@ def _viewer(context: Context, _arguments: Any) -> Any:
 
 @strawberry.type
 class Query:
-    """Root field for the viewer."""
-
     viewer: Viewer = declared(
         "The user or service that sends the request.", FromLoader(_viewer), check=signed_in
     )
@@ -80,8 +78,6 @@ class Query:
 
 @strawberry.type
 class Mutation:
-    """Mutations of logins."""
-
     @resolved("Signs in with e-mail and password.", check=anyone)
     async def login(
         self,

@@ -41,8 +41,6 @@ def _nodes(context: Context, arguments: Mapping[str, Any]) -> Any:
 
 @strawberry.type
 class Query:
-    """Root fields for rows of any type."""
-
     node: Node | None = declared(
         "The row with this id, whatever its type; null if there is none that the viewer may see.",
         FromLoader(_node),

@@ -48,8 +48,6 @@ class StrategyPerformance(Node, rows_of=STRATEGY_PERFORMANCE):
 
 @strawberry.input(description="Which performance records.")
 class StrategyPerformanceFilter:
-    """Conditions on performance records, joined by AND."""
-
     timestamp: DateTimeFilter | None = compares("By when it was measured.", _performance.timestamp)
 
 
@@ -110,8 +108,6 @@ def _active_strategies() -> Statement:
 
 @strawberry.type
 class Query:
-    """Root fields for performance records."""
-
     active_strategies_performance: list[ActiveStrategyPerformance] = root_rows(
         "Performance records of active strategies, by the strategy's name, the newest first. It has no pages:"
         " for more rows, ask strategies for their performance.",

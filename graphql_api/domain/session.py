@@ -70,8 +70,6 @@ class Session(Node, rows_of=SESSIONS):
 
 @strawberry.input(description="Which sessions.")
 class SessionFilter:
-    """Conditions on sessions, joined by AND."""
-
     account_id: strawberry.ID | None = compares("Of this account.", _sessions.account_id)
     is_running: bool | None = missing("Whether it has no end yet.", _sessions.ended_at)
     started_at: DateTimeFilter | None = compares("By start.", _sessions.started_at)
@@ -81,8 +79,6 @@ class SessionFilter:
 
 @strawberry.enum(description="What sessions can be ordered by.")
 class SessionOrderField(Enum):
-    """Columns to order by."""
-
     STARTED_AT = value("STARTED_AT", "When they started.")
     ENDED_AT = value("ENDED_AT", "When they ended.")
     PNL = value("PNL", "Stored profit or loss.")
@@ -91,8 +87,6 @@ class SessionOrderField(Enum):
 
 @strawberry.input(description="An order of sessions.")
 class SessionOrder:
-    """A column to order by, and the direction."""
-
     field: SessionOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(
         default=OrderDirection.DESC, description="Which end comes first."
@@ -117,8 +111,6 @@ SessionConnection = Connection[Session]
 
 @strawberry.type
 class Query:
-    """Root fields for sessions."""
-
     session: Session | None = root_one("The session with this id.", SESSIONS, check=reads_graph)
     sessions: SessionConnection = root_many(
         "Sessions of all the viewer's accounts.", SESSION_LIST, check=reads_graph

@@ -76,8 +76,6 @@ class Strategy(Node, rows_of=STRATEGIES):
 
 @strawberry.input(description="Which strategies.")
 class StrategyFilter:
-    """Conditions on strategies, joined by AND."""
-
     name: StringFilter | None = compares("By name.", _strategies.name)
     is_active: bool | None = compares("Whether it is in use.", _strategies.is_active)
     performance_score: DecimalFilter | None = compares(
@@ -87,8 +85,6 @@ class StrategyFilter:
 
 @strawberry.enum(description="What strategies can be ordered by.")
 class StrategyOrderField(Enum):
-    """Columns to order by."""
-
     NAME = value("NAME", "Their name.")
     CREATED_AT = value("CREATED_AT", "When they were made.")
     UPDATED_AT = value("UPDATED_AT", "When they were last changed.")
@@ -97,8 +93,6 @@ class StrategyOrderField(Enum):
 
 @strawberry.input(description="An order of strategies.")
 class StrategyOrder:
-    """A column to order by, and the direction."""
-
     field: StrategyOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(
         default=OrderDirection.DESC, description="Which end comes first."
@@ -123,7 +117,5 @@ StrategyConnection = Connection[Strategy]
 
 @strawberry.type
 class Query:
-    """Root fields for strategies."""
-
     strategy: Strategy | None = root_one("The strategy with this id.", STRATEGIES, check=reads_graph)
     strategies: StrategyConnection = root_many("All strategies.", STRATEGY_LIST, check=reads_graph)

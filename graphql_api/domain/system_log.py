@@ -73,8 +73,6 @@ class SystemLog(Node, rows_of=SYSTEM_LOGS):
 
 @strawberry.input(description="Which log lines. It means the same for history, for backfill and live.")
 class SystemLogFilter:
-    """Conditions on log lines, joined by AND."""
-
     levels: list[LogLevel] | None = strawberry.field(
         default=strawberry.UNSET, description="With one of these levels."
     )
@@ -94,22 +92,22 @@ class SystemLogFilter:
 
 
 def log_filter(given: SystemLogFilter | None) -> LogFilter:
-    """The feed's filter for an input. Raises BadInputError."""
+    """Returns the log feed's filter for an input. Raises BadInputError."""
     if given is None:
         return LogFilter()
-    moment = given.timestamp or DateTimeFilter()
+    timestamp = given.timestamp or DateTimeFilter()
     if given.components and len(given.components) > MAX_LISTED:
         raise BadInputError("filter.components", f"lists more than {MAX_LISTED} values")
-    check_range(moment, "filter.timestamp")
+    check_range(timestamp, "filter.timestamp")
     try:
         return LogFilter(
             levels=_set(given.levels, lambda level: level.value),
             minimum_level=given.min_level.value if given.min_level else None,
             components=_set(given.components, str),
             search=given.search or None,
-            since=serialize_datetime(moment.gte) if moment.gte else None,
-            until=serialize_datetime(moment.lt) if moment.lt else None,
-            dated=not moment.is_null if isinstance(moment.is_null, bool) else None,
+            since=serialize_datetime(timestamp.gte) if timestamp.gte else None,
+            until=serialize_datetime(timestamp.lt) if timestamp.lt else None,
+            dated=not timestamp.is_null if isinstance(timestamp.is_null, bool) else None,
         )
     except InvalidFilterError as error:
         name, _, rule = str(error).partition(": ")
@@ -117,7 +115,7 @@ def log_filter(given: SystemLogFilter | None) -> LogFilter:
 
 
 def _set(given: Any, word: Any) -> frozenset[str] | None:
-    """An empty list asks for nothing, which is not the same as not asking."""
+    """Returns a list as a set; None for an argument that wasn't given, where an empty list fits no line."""
     return frozenset(map(word, given)) if isinstance(given, list) else None
 
 
@@ -133,15 +131,11 @@ def _parse_filter(given: SystemLogFilter) -> Filter:
 
 @strawberry.enum(description="What log lines can be ordered by.")
 class SystemLogOrderField(Enum):
-    """Columns to order by."""
-
     TIMESTAMP = value("TIMESTAMP", "When they were written.")
 
 
 @strawberry.input(description="An order of log lines.")
 class SystemLogOrder:
-    """A column to order by, and the direction."""
-
     field: SystemLogOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(
         default=OrderDirection.DESC, description="Which end comes first."
@@ -161,7 +155,7 @@ SystemLogConnection = Connection[SystemLog]
 
 
 LogStatsRequest = tuple[Interval, Filter]
-"""The length of the buckets, and a filter."""
+"""The length of the buckets, and a filter of log lines."""
 
 
 @strawberry.type(description="How many lines of a level one part of the platform wrote in a span of time.")
@@ -177,7 +171,7 @@ class SystemLogBucket:
 async def log_stats(
     db: ViewerDatabase, _keys: Sequence[str], request: LogStatsRequest
 ) -> Mapping[str, list[Row]]:
-    """Returns the newest counts, for ROOT: rows named as the fields of SystemLogBucket."""
+    """Returns the newest counts, for ROOT: rows with the fields of SystemLogBucket."""
     interval, chosen = request
     if not SYSTEM_LOGS.is_visible_to(db):
         return {ROOT: []}
@@ -208,8 +202,6 @@ def _prepare_log_stats(context: Context, arguments: Mapping[str, Any]) -> Any:
 
 @strawberry.type
 class Query:
-    """Root fields for log lines."""
-
     system_logs: SystemLogConnection = root_many(
         "The log, the newest line first. Needs the scope logs:read.", LOG_LIST, check=reads_logs
     )
@@ -241,8 +233,6 @@ class SystemLogEvent:
 
 @strawberry.type
 class Subscription:
-    """New log lines."""
-
     @resolved(
         "New log lines, whoever wrote them, in the order of their commits, each once. Where that can't be"
         " kept, it ends with an error whose code says why. Needs the scope logs:read.",

@@ -119,8 +119,6 @@ class Trade(Node, rows_of=TRADES):
 
 @strawberry.input(description="Which trades.")
 class TradeFilter:
-    """Conditions on trades, joined by AND."""
-
     account_id: strawberry.ID | None = compares("Of this account.", tables.sessions.c.account_id)
     session_id: strawberry.ID | None = compares("Of this session.", _trades.session_id)
     strategy_id: strawberry.ID | None = compares("Of this strategy.", _trades.strategy_id)
@@ -146,8 +144,6 @@ class TradeFilter:
 
 @strawberry.enum(description="What trades can be ordered by.")
 class TradeOrderField(Enum):
-    """Columns to order by."""
-
     ENTRY_TIME = value("ENTRY_TIME", "When they were entered.")
     EXIT_TIME = value("EXIT_TIME", "When they were left.")
     PNL = value("PNL", "Profit or loss.")
@@ -158,8 +154,6 @@ class TradeOrderField(Enum):
 
 @strawberry.input(description="An order of trades.")
 class TradeOrder:
-    """A column to order by, and the direction."""
-
     field: TradeOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(
         default=OrderDirection.DESC, description="Which end comes first."
@@ -191,7 +185,5 @@ class TradeConnection(Connection[Trade]):
 
 @strawberry.type
 class Query:
-    """Root fields for trades."""
-
     trade: Trade | None = root_one("The trade with this id.", TRADES, check=reads_graph)
     trades: TradeConnection = root_many("Trades of all the viewer's accounts.", TRADE_LIST, check=reads_graph)

@@ -60,8 +60,6 @@ class User(Node, rows_of=USERS):
 
 @strawberry.input(description="Which users.")
 class UserFilter:
-    """Conditions on users, joined by AND."""
-
     email: StringFilter | None = compares("By address.", _users.email)
     is_active: bool | None = compares("Whether they may sign in.", _users.is_active)
     subscription_status: list[SubscriptionStatus] | None = compares(
@@ -71,8 +69,6 @@ class UserFilter:
 
 @strawberry.enum(description="What users can be ordered by.")
 class UserOrderField(Enum):
-    """Columns to order by."""
-
     CREATED_AT = value("CREATED_AT", "When they joined.")
     LAST_LOGIN = value("LAST_LOGIN", "When they last signed in.")
     EMAIL = value("EMAIL", "Their address.")
@@ -80,8 +76,6 @@ class UserOrderField(Enum):
 
 @strawberry.input(description="An order of users.")
 class UserOrder:
-    """A column to order by, and the direction."""
-
     field: UserOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(
         default=OrderDirection.DESC, description="Which end comes first."
@@ -105,8 +99,6 @@ UserConnection = Connection[User]
 
 @strawberry.type
 class Query:
-    """Root fields for users."""
-
     user: User | None = root_one("The user with this id.", USERS, check=reads_graph)
     users: UserConnection = root_many(
         "Every user, for operators; for others, themselves alone.", USER_LIST, check=reads_graph

@@ -141,8 +141,6 @@ def check_limits(values: Mapping[str, Any]) -> list[UserError]:
 
 @strawberry.input(description="All four limits: one that is null or left out becomes no limit.")
 class SetRiskSettingsInput:
-    """New values of all limits."""
-
     max_daily_loss: Decimal | None = strawberry.field(
         default=None, description="The largest loss of a day, in the account's currency; 0 or more."
     )
@@ -159,8 +157,6 @@ class SetRiskSettingsInput:
 
 @strawberry.input(description="Some of the limits: null clears one, what is left out stays as it is.")
 class UpdateRiskSettingsInput:
-    """New values of some limits."""
-
     max_daily_loss: strawberry.Maybe[Decimal | None] = strawberry.field(
         description="The largest loss of a day, in the account's currency; 0 or more."
     )

@@ -26,8 +26,6 @@ _ZERO = Decimal("0.00000000")
 
 @strawberry.enum(description="A limit of RiskSettings.")
 class RiskLimit(Enum):
-    """The limits, by their columns in capitals."""
-
     MAX_DAILY_LOSS = value("MAX_DAILY_LOSS", "Today's trades lost more than `maxDailyLoss` together.")
     MAX_POSITION_SIZE = value("MAX_POSITION_SIZE", "An open trade is larger than `maxPositionSize`.")
     MAX_OPEN_POSITIONS = value("MAX_OPEN_POSITIONS", "More trades are open than `maxOpenPositions`.")
