@@ -31,7 +31,7 @@ query ($first: Int!) {
 """
 
 
-async def desk(connection: "asyncpg.Connection", users: int) -> None:
+async def fill(connection: "asyncpg.Connection", users: int) -> None:
     for _ in range(users):
         strategy = await factories.strategy(connection)
         for _ in range(2):
@@ -46,7 +46,7 @@ async def desk(connection: "asyncpg.Connection", users: int) -> None:
 async def test_users_to_trades_cost_the_same_at_1_and_at_50_parents(
     graph: Graph, connection: "asyncpg.Connection"
 ) -> None:
-    await desk(connection, 50)
+    await fill(connection, 50)
     one = await graph.as_(operator()).ask(CHAIN, {"first": 1})
     fifty = await graph.as_(operator()).ask(CHAIN, {"first": 50})
 
@@ -59,7 +59,7 @@ async def test_users_to_trades_cost_the_same_at_1_and_at_50_parents(
 async def test_strategies_to_performance_cost_the_same_at_1_and_at_50_parents(
     graph: Graph, connection: "asyncpg.Connection"
 ) -> None:
-    await desk(connection, 50)
+    await fill(connection, 50)
     one = await graph.as_(operator()).ask(STRATEGIES, {"first": 1})
     fifty = await graph.as_(operator()).ask(STRATEGIES, {"first": 50})
 

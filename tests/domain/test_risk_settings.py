@@ -31,7 +31,7 @@ mutation ($id: ID!, $version: String) {{
 }}"""
 
 
-class Desk:
+class RiskClient:
     """A trader with one account."""
 
     def __init__(self, graph: Graph, connection: "asyncpg.Connection", user: str, account: str) -> None:
@@ -66,9 +66,9 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(graph: Graph, connection: "asyncpg.Connection") -> Desk:
+async def client(graph: Graph, connection: "asyncpg.Connection") -> RiskClient:
     user = await factories.user(connection)
-    return Desk(graph, connection, user, await factories.account(connection, user))
+    return RiskClient(graph, connection, user, await factories.account(connection, user))
 
 
 def limits(payload: dict[str, Any]) -> list[Any]:
@@ -76,38 +76,38 @@ def limits(payload: dict[str, Any]) -> list[Any]:
     return [row[name] for name in ("maxDailyLoss", "maxPositionSize", "maxOpenPositions", "riskPerTrade")]
 
 
-async def test_set_replaces_all_four(desk: Desk) -> None:
-    await desk.changed(SET, maxDailyLoss="500", maxOpenPositions=3, riskPerTrade="0.0125")
-    payload = await desk.changed(SET, maxPositionSize="1.5", riskPerTrade=None)
+async def test_set_replaces_all_four(client: RiskClient) -> None:
+    await client.changed(SET, maxDailyLoss="500", maxOpenPositions=3, riskPerTrade="0.0125")
+    payload = await client.changed(SET, maxPositionSize="1.5", riskPerTrade=None)
 
     assert limits(payload) == [None, "1.50000000", None, None]
-    assert len(await desk.rows()) == 1
+    assert len(await client.rows()) == 1
 
 
-async def test_update_keeps_what_is_absent_and_clears_what_is_null(desk: Desk) -> None:
-    await desk.changed(SET, maxDailyLoss="500", maxOpenPositions=3, riskPerTrade="0.0125")
-    payload = await desk.changed(UPDATE, maxDailyLoss=None, maxPositionSize="2")
+async def test_update_keeps_what_is_absent_and_clears_what_is_null(client: RiskClient) -> None:
+    await client.changed(SET, maxDailyLoss="500", maxOpenPositions=3, riskPerTrade="0.0125")
+    payload = await client.changed(UPDATE, maxDailyLoss=None, maxPositionSize="2")
 
     assert limits(payload) == [None, "2.00000000", 3, "0.0125"]
 
 
-async def test_update_leaves_alone_what_it_was_not_given(desk: Desk) -> None:
-    await factories.risk_settings(desk.connection, desk.account, max_daily_loss=Decimal("NaN"))
-    await desk.changed(UPDATE, riskPerTrade="0.5")
+async def test_update_leaves_alone_what_it_was_not_given(client: RiskClient) -> None:
+    await factories.risk_settings(client.connection, client.account, max_daily_loss=Decimal("NaN"))
+    await client.changed(UPDATE, riskPerTrade="0.5")
 
-    assert (await desk.rows())[0]["max_daily_loss"].is_nan()
+    assert (await client.rows())[0]["max_daily_loss"].is_nan()
 
 
-async def test_update_makes_the_first_row(desk: Desk) -> None:
-    payload = await desk.changed(UPDATE, maxOpenPositions=0)
+async def test_update_makes_the_first_row(client: RiskClient) -> None:
+    payload = await client.changed(UPDATE, maxOpenPositions=0)
 
     assert limits(payload) == [None, None, 0, None]
     assert payload["account"]["riskSettings"] == {"id": payload["riskSettings"]["id"], "maxDailyLoss": None}
 
 
-async def test_reset_brings_back_the_defaults_and_keeps_the_row(desk: Desk) -> None:
-    row = (await desk.changed(SET))["riskSettings"]["id"]
-    payload = await desk.changed(RESET)
+async def test_reset_brings_back_the_defaults_and_keeps_the_row(client: RiskClient) -> None:
+    row = (await client.changed(SET))["riskSettings"]["id"]
+    payload = await client.changed(RESET)
 
     assert payload["riskSettings"]["id"] == row
     assert limits(payload) == ["1000.00000000", "1.00000000", 5, "0.0100"]
@@ -140,15 +140,15 @@ async def test_reset_brings_back_the_defaults_and_keeps_the_row(desk: Desk) -> N
 )
 @pytest.mark.parametrize("query", [SET, UPDATE], ids=["set", "update"])
 async def test_a_bad_limit_is_named_with_its_rule(
-    desk: Desk, query: str, given: dict[str, Any], code: str, message: str
+    client: RiskClient, query: str, given: dict[str, Any], code: str, message: str
 ) -> None:
-    assert await desk.refused(query, **given) == [
+    assert await client.refused(query, **given) == [
         {"code": code, "message": message, "field": ["input", *given]}
     ]
 
 
-async def test_every_fault_is_told_at_once(desk: Desk) -> None:
-    errors = await desk.refused(SET, maxDailyLoss="-1.000000001", riskPerTrade="NaN")
+async def test_every_fault_is_told_at_once(client: RiskClient) -> None:
+    errors = await client.refused(SET, maxDailyLoss="-1.000000001", riskPerTrade="NaN")
 
     assert [(error["code"], error["field"][1]) for error in errors] == [
         ("OUT_OF_RANGE", "maxDailyLoss"),
@@ -158,33 +158,33 @@ async def test_every_fault_is_told_at_once(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("value", ["1e5", "1_000", "", "٣", "0x10"])
-async def test_what_is_no_decimal_is_refused_before_anything_runs(desk: Desk, value: str) -> None:
-    answer = await desk.change(SET, maxDailyLoss=value)
+async def test_what_is_no_decimal_is_refused_before_anything_runs(client: RiskClient, value: str) -> None:
+    answer = await client.change(SET, maxDailyLoss=value)
 
     assert "$input' has invalid value at .maxDailyLoss" in answer.error["message"]
     assert "plain notation" in answer.error["message"]
-    assert await desk.rows() == []
+    assert await client.rows() == []
 
 
-async def test_trailing_zeros_are_not_digits(desk: Desk) -> None:
-    assert limits(await desk.changed(UPDATE, riskPerTrade="0.0100000000"))[3] == "0.0100"
+async def test_trailing_zeros_are_not_digits(client: RiskClient) -> None:
+    assert limits(await client.changed(UPDATE, riskPerTrade="0.0100000000"))[3] == "0.0100"
 
 
-async def test_an_update_of_nothing_is_refused(desk: Desk) -> None:
-    assert [error["code"] for error in await desk.refused(UPDATE)] == ["EMPTY_UPDATE"]
+async def test_an_update_of_nothing_is_refused(client: RiskClient) -> None:
+    assert [error["code"] for error in await client.refused(UPDATE)] == ["EMPTY_UPDATE"]
 
 
 @pytest.mark.parametrize("id_", ["", "7", "not-a-uuid"])
-async def test_a_malformed_account_id_is_refused(desk: Desk, id_: str) -> None:
-    answer = await desk.graph.ask(RESET, {"id": id_})
+async def test_a_malformed_account_id_is_refused(client: RiskClient, id_: str) -> None:
+    answer = await client.graph.ask(RESET, {"id": id_})
 
     assert answer.error["message"] == "accountId: must be a UUID"
 
 
-async def test_a_stale_version_is_a_conflict_that_shows_the_current_row(desk: Desk) -> None:
-    first = (await desk.changed(SET, maxDailyLoss="1"))["riskSettings"]["version"]
-    second = (await desk.changed(SET, first, maxDailyLoss="2"))["riskSettings"]["version"]
-    payload = (await desk.change(SET, first, maxDailyLoss="3")).data["changed"]
+async def test_a_stale_version_is_a_conflict_that_shows_the_current_row(client: RiskClient) -> None:
+    first = (await client.changed(SET, maxDailyLoss="1"))["riskSettings"]["version"]
+    second = (await client.changed(SET, first, maxDailyLoss="2"))["riskSettings"]["version"]
+    payload = (await client.change(SET, first, maxDailyLoss="3")).data["changed"]
 
     assert [(error["code"], error["field"]) for error in payload["userErrors"]] == [
         ("CONFLICT", ["ifVersion"])
@@ -193,73 +193,73 @@ async def test_a_stale_version_is_a_conflict_that_shows_the_current_row(desk: De
     assert payload["riskSettings"]["version"] == second != first
 
 
-async def test_a_foreign_update_that_left_updated_at_alone_is_a_conflict(desk: Desk) -> None:
-    version = (await desk.changed(SET, maxDailyLoss="1"))["riskSettings"]["version"]
-    await desk.connection.execute("UPDATE risk_settings SET max_daily_loss = 9")
+async def test_a_foreign_update_that_left_updated_at_alone_is_a_conflict(client: RiskClient) -> None:
+    version = (await client.changed(SET, maxDailyLoss="1"))["riskSettings"]["version"]
+    await client.connection.execute("UPDATE risk_settings SET max_daily_loss = 9")
 
-    assert [error["code"] for error in await desk.refused(UPDATE, version, maxOpenPositions=1)] == [
+    assert [error["code"] for error in await client.refused(UPDATE, version, maxOpenPositions=1)] == [
         "CONFLICT"
     ]
 
 
-async def test_a_version_where_there_is_no_row_is_a_conflict(desk: Desk) -> None:
-    assert [error["code"] for error in await desk.refused(SET, "anything")] == ["CONFLICT"]
+async def test_a_version_where_there_is_no_row_is_a_conflict(client: RiskClient) -> None:
+    assert [error["code"] for error in await client.refused(SET, "anything")] == ["CONFLICT"]
 
 
-async def test_two_first_writers_make_one_row(desk: Desk) -> None:
-    await asyncio.gather(*(desk.changed(SET, maxOpenPositions=number) for number in range(8)))
+async def test_two_first_writers_make_one_row(client: RiskClient) -> None:
+    await asyncio.gather(*(client.changed(SET, maxOpenPositions=number) for number in range(8)))
 
-    assert len(await desk.rows()) == 1
-    assert len(await desk.audit()) == 8
+    assert len(await client.rows()) == 1
+    assert len(await client.audit()) == 8
 
 
-async def test_of_many_with_one_version_one_changes_the_row(desk: Desk) -> None:
-    version = (await desk.changed(SET, maxDailyLoss="1"))["riskSettings"]["version"]
+async def test_of_many_with_one_version_one_changes_the_row(client: RiskClient) -> None:
+    version = (await client.changed(SET, maxDailyLoss="1"))["riskSettings"]["version"]
     answers = await asyncio.gather(
-        *(desk.change(UPDATE, version, maxDailyLoss=str(number)) for number in range(2, 12))
+        *(client.change(UPDATE, version, maxDailyLoss=str(number)) for number in range(2, 12))
     )
     codes = [[error["code"] for error in answer.data["changed"]["userErrors"]] for answer in answers]
     assert sorted(codes) == [[]] + [["CONFLICT"]] * 9
-    assert len(await desk.audit()) == 2
+    assert len(await client.audit()) == 2
 
 
-async def test_each_of_many_at_once_changes_what_the_one_before_left(desk: Desk) -> None:
-    await desk.changed(SET, maxDailyLoss="1")
-    await asyncio.gather(*(desk.changed(UPDATE, maxDailyLoss=str(number)) for number in range(2, 12)))
-    changes = [orjson.loads(line["details"]) for line in await desk.audit()]
+async def test_each_of_many_at_once_changes_what_the_one_before_left(client: RiskClient) -> None:
+    await client.changed(SET, maxDailyLoss="1")
+    await asyncio.gather(*(client.changed(UPDATE, maxDailyLoss=str(number)) for number in range(2, 12)))
+    changes = [orjson.loads(line["details"]) for line in await client.audit()]
     left = {None, *(change["after"]["max_daily_loss"] for change in changes)}
     found = [change["before"] and change["before"]["max_daily_loss"] for change in changes]
     assert len(set(found)) == len(found) == 11
-    (row,) = await desk.rows()
+    (row,) = await client.rows()
     assert left - set(found) == {str(row["max_daily_loss"])}
 
 
-async def test_of_several_rows_the_current_one_is_changed_and_none_deleted(desk: Desk) -> None:
-    await factories.risk_settings(desk.connection, desk.account, updated_at=None)
-    current = await factories.risk_settings(desk.connection, desk.account)
-    payload = await desk.changed(UPDATE, maxOpenPositions=7)
+async def test_of_several_rows_the_current_one_is_changed_and_none_deleted(client: RiskClient) -> None:
+    await factories.risk_settings(client.connection, client.account, updated_at=None)
+    current = await factories.risk_settings(client.connection, client.account)
+    payload = await client.changed(UPDATE, maxOpenPositions=7)
 
     assert payload["riskSettings"]["id"] == current
     assert payload["riskSettings"]["hasDuplicates"]
-    assert sorted(row["max_open_positions"] or 0 for row in await desk.rows()) == [0, 7]
+    assert sorted(row["max_open_positions"] or 0 for row in await client.rows()) == [0, 7]
 
 
-async def test_a_change_is_on_record_with_who_before_and_after(desk: Desk) -> None:
-    await desk.changed(SET, maxDailyLoss="500")
-    await desk.changed(UPDATE, riskPerTrade="0.5")
-    first, second = await desk.audit()
+async def test_a_change_is_on_record_with_who_before_and_after(client: RiskClient) -> None:
+    await client.changed(SET, maxDailyLoss="500")
+    await client.changed(UPDATE, riskPerTrade="0.5")
+    first, second = await client.audit()
     details = orjson.loads(second["details"])
 
     assert (second["level"], second["component"]) == ("INFO", "risk")
-    assert desk.account in second["message"]
-    assert details["by"] == desk.user
+    assert client.account in second["message"]
+    assert details["by"] == client.user
     assert details["before"]["risk_per_trade"] is None
     assert details["after"]["risk_per_trade"] == "0.5000"
     assert details["after"]["max_daily_loss"] == "500.00000000"
     assert orjson.loads(first["details"])["before"] is None
 
 
-async def test_changes_of_one_request_each_see_the_last(desk: Desk) -> None:
+async def test_changes_of_one_request_each_see_the_last(client: RiskClient) -> None:
     query = """
       mutation ($id: ID!) {
         a: updateRiskSettings(accountId: $id, input: {maxDailyLoss: "1"}) { ...seen }
@@ -267,7 +267,7 @@ async def test_changes_of_one_request_each_see_the_last(desk: Desk) -> None:
       }
       fragment seen on RiskSettingsPayload { account { riskSettings { maxDailyLoss } } }
     """
-    data = (await desk.graph.ask(query, {"id": desk.account})).data
+    data = (await client.graph.ask(query, {"id": client.account})).data
 
     assert [data[name]["account"]["riskSettings"]["maxDailyLoss"] for name in "ab"] == [
         "1.00000000",
@@ -275,8 +275,8 @@ async def test_changes_of_one_request_each_see_the_last(desk: Desk) -> None:
     ]
 
 
-async def test_nothing_is_rounded(desk: Desk) -> None:
-    payload = await desk.changed(SET, maxDailyLoss="999999999999.99999999")
+async def test_nothing_is_rounded(client: RiskClient) -> None:
+    payload = await client.changed(SET, maxDailyLoss="999999999999.99999999")
 
     assert limits(payload)[0] == "999999999999.99999999"
-    assert (await desk.rows())[0]["max_daily_loss"] == Decimal("999999999999.99999999")
+    assert (await client.rows())[0]["max_daily_loss"] == Decimal("999999999999.99999999")

@@ -33,8 +33,8 @@ NO_LIMITS = {
 
 
 @pytest.fixture
-async def desk(address: Address, tmp_path: Path) -> AsyncIterator[Graph]:
-    """The graph of a service whose day is about half over."""
+async def noon(address: Address, tmp_path: Path) -> AsyncIterator[Graph]:
+    """The graph of a service in whose time zone it is about noon."""
     async with opened(settings_for(address, tmp_path, risk_timezone=NOON)) as graph:
         yield graph
 
@@ -69,13 +69,13 @@ async def closed(connection: "asyncpg.Connection", session: str, pnl: Any, at: d
     )
 
 
-async def status(desk: Graph, user: str, account: str) -> Any:
-    answer = await desk.as_(trader(user)).ask(STATUS, {"id": account})
+async def status(noon: Graph, user: str, account: str) -> Any:
+    answer = await noon.as_(trader(user)).ask(STATUS, {"id": account})
     return answer.data["account"]["riskStatus"]
 
 
-async def test_an_account_without_trades_or_limits_is_at_rest(desk: Graph, user: str, account: str) -> None:
-    assert await status(desk, user, account) == {
+async def test_an_account_without_trades_or_limits_is_at_rest(noon: Graph, user: str, account: str) -> None:
+    assert await status(noon, user, account) == {
         "dailyPnl": "0.00000000",
         "dailyLossUsed": None,
         "dailyLossRemaining": None,
@@ -87,13 +87,13 @@ async def test_an_account_without_trades_or_limits_is_at_rest(desk: Graph, user:
 
 
 async def test_only_what_closed_today_is_todays(
-    desk: Graph, connection: "asyncpg.Connection", user: str, account: str, session: str
+    noon: Graph, connection: "asyncpg.Connection", user: str, account: str, session: str
 ) -> None:
     await limit(connection, account, max_daily_loss=Decimal(100))
     await closed(connection, session, "-1000", at=YESTERDAY)
     for pnl in ("-40", "10", "NaN", None):
         await closed(connection, session, pnl)
-    found = await status(desk, user, account)
+    found = await status(noon, user, account)
 
     assert found["dailyPnl"] == "-30.00000000"
     assert found["dailyLossUsed"] == "30.00000000"
@@ -102,18 +102,18 @@ async def test_only_what_closed_today_is_todays(
 
 
 async def test_a_profit_uses_up_nothing(
-    desk: Graph, connection: "asyncpg.Connection", user: str, account: str, session: str
+    noon: Graph, connection: "asyncpg.Connection", user: str, account: str, session: str
 ) -> None:
     await limit(connection, account, max_daily_loss=Decimal(100))
     await closed(connection, session, "40")
-    found = await status(desk, user, account)
+    found = await status(noon, user, account)
 
     assert (found["dailyLossUsed"], found["dailyLossRemaining"]) == ("0.00000000", "100.00000000")
 
 
 @pytest.mark.parametrize(("pnl", "breached"), [("-100", []), ("-100.00000001", ["MAX_DAILY_LOSS"])])
 async def test_the_daily_loss_is_breached_beyond_the_limit(
-    desk: Graph,
+    noon: Graph,
     connection: "asyncpg.Connection",
     user: str,
     account: str,
@@ -123,7 +123,7 @@ async def test_the_daily_loss_is_breached_beyond_the_limit(
 ) -> None:
     await limit(connection, account, max_daily_loss=Decimal(100))
     await closed(connection, session, pnl)
-    found = await status(desk, user, account)
+    found = await status(noon, user, account)
 
     assert (found["dailyLossRemaining"], found["breached"]) == ("0.00000000", breached)
 
@@ -132,7 +132,7 @@ async def test_the_daily_loss_is_breached_beyond_the_limit(
     ("most", "remaining", "breached"), [(3, 1, []), (2, 0, []), (1, 0, ["MAX_OPEN_POSITIONS"])]
 )
 async def test_open_positions_count_over_all_sessions(
-    desk: Graph,
+    noon: Graph,
     connection: "asyncpg.Connection",
     user: str,
     account: str,
@@ -144,19 +144,19 @@ async def test_open_positions_count_over_all_sessions(
     await limit(connection, account, max_open_positions=most)
     await factories.trade(connection, session, entry_time=YESTERDAY)
     await factories.trade(connection, await factories.session(connection, account), status="filled")
-    found = await status(desk, user, account)
+    found = await status(noon, user, account)
 
     assert (found["openPositions"], found["openPositionsRemaining"]) == (2, remaining)
     assert found["breached"] == breached
 
 
 async def test_a_partly_filled_trade_is_an_open_position(
-    desk: Graph, connection: "asyncpg.Connection", user: str, account: str, session: str
+    noon: Graph, connection: "asyncpg.Connection", user: str, account: str, session: str
 ) -> None:
     await limit(connection, account, max_position_size=Decimal(2))
     for status_ in ("PartiallyFilled", "PARTIALLY_FILLED", "partial", "Accepted", "PENDING_NEW", "Expired"):
         await factories.trade(connection, session, status=status_, size=Decimal(3))
-    found = await status(desk, user, account)
+    found = await status(noon, user, account)
 
     assert (found["openPositions"], found["largestPosition"]) == (3, "3.00000000")
     assert found["breached"] == ["MAX_POSITION_SIZE"]
@@ -164,7 +164,7 @@ async def test_a_partly_filled_trade_is_an_open_position(
 
 @pytest.mark.parametrize(("largest", "breached"), [("2", []), ("1.99999999", ["MAX_POSITION_SIZE"])])
 async def test_the_largest_open_position_is_measured(
-    desk: Graph,
+    noon: Graph,
     connection: "asyncpg.Connection",
     user: str,
     account: str,
@@ -177,14 +177,14 @@ async def test_the_largest_open_position_is_measured(
         await factories.trade(
             connection, session, size=Decimal(size), status="closed" if size == "10" else "open"
         )
-    found = await status(desk, user, account)
+    found = await status(noon, user, account)
 
     assert (found["largestPosition"], found["breached"]) == ("2.00000000", breached)
 
 
 @pytest.mark.parametrize(("pnl", "breached"), [("-20", []), ("-20.00000001", ["RISK_PER_TRADE"])])
 async def test_the_risk_of_a_trade_is_what_it_lost_of_its_sessions_initial_balance(
-    desk: Graph,
+    noon: Graph,
     connection: "asyncpg.Connection",
     user: str,
     account: str,
@@ -198,29 +198,29 @@ async def test_the_risk_of_a_trade_is_what_it_lost_of_its_sessions_initial_balan
     await closed(connection, session, "-500", at=YESTERDAY)
     await closed(connection, unknown, "-500")
 
-    assert (await status(desk, user, account))["breached"] == breached
+    assert (await status(noon, user, account))["breached"] == breached
 
 
 async def test_the_settings_written_last_are_those_that_count(
-    desk: Graph, connection: "asyncpg.Connection", user: str, account: str, session: str
+    noon: Graph, connection: "asyncpg.Connection", user: str, account: str, session: str
 ) -> None:
     await limit(connection, account, max_open_positions=0, updated_at=NOW - timedelta(hours=1))
     await limit(connection, account, max_open_positions=5, updated_at=NOW)
     await factories.trade(connection, session)
 
-    assert (await status(desk, user, account))["openPositionsRemaining"] == 4
+    assert (await status(noon, user, account))["openPositionsRemaining"] == 4
 
 
 async def test_a_limit_stored_as_nan_is_none(
-    desk: Graph, connection: "asyncpg.Connection", user: str, account: str
+    noon: Graph, connection: "asyncpg.Connection", user: str, account: str
 ) -> None:
     await limit(connection, account, max_daily_loss=Decimal("NaN"))
 
-    assert (await status(desk, user, account))["dailyLossRemaining"] is None
+    assert (await status(noon, user, account))["dailyLossRemaining"] is None
 
 
 async def test_fifty_accounts_cost_as_many_statements_as_one(
-    desk: Graph, connection: "asyncpg.Connection"
+    noon: Graph, connection: "asyncpg.Connection"
 ) -> None:
     for _ in range(50):
         account = await factories.account(connection, None)
@@ -229,8 +229,8 @@ async def test_fifty_accounts_cost_as_many_statements_as_one(
     query = (
         "query ($first: Int) { accounts(first: $first) { nodes { riskStatus { openPositionsRemaining } } } }"
     )
-    one = await desk.as_(operator()).ask(query, {"first": 1})
-    fifty = await desk.as_(operator()).ask(query, {"first": 50})
+    one = await noon.as_(operator()).ask(query, {"first": 1})
+    fifty = await noon.as_(operator()).ask(query, {"first": 50})
 
     remaining = [node["riskStatus"]["openPositionsRemaining"] for node in fifty.data["accounts"]["nodes"]]
     assert remaining == [2] * 50

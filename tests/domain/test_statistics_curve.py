@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests import factories
 from tests.asking import Graph, trader
 from tests.domain import statistics_model as model
-from tests.domain.statistics_desks import ACCOUNTS, TENANT, Desk, store
+from tests.domain.generated_trades import ACCOUNTS, TENANT, TradingData, store
 from tests.domain.statistics_model import Session, Trade
 from tests.domain.test_statistics_model import generated
 
@@ -42,7 +42,7 @@ def one_an_hour(results: Sequence[int], begin: datetime = BEGIN) -> list[Trade]:
 
 
 async def asked(graph: Graph, connection: "asyncpg.Connection", trades: Sequence[Trade], **given: Any) -> Any:
-    await store(connection, Desk([SESSION], trades))
+    await store(connection, TradingData([SESSION], trades))
     answer = await graph.as_(trader(str(TENANT))).ask(CURVE, given)
     return answer.data["viewer"]["user"]["stats"]
 
@@ -148,7 +148,7 @@ async def test_of_first_results_at_one_moment_the_smaller_trade_id_decides_the_s
         replace(TRADE, id=UUID(int=id_), session=session, pnl=Decimal(-100))
         for id_, session in zip(ids, (small, large), strict=True)
     ]
-    await store(connection, Desk([small, large], trades))
+    await store(connection, TradingData([small, large], trades))
     answer = await graph.as_(trader(str(TENANT))).ask(
         "{ viewer { user { stats { maxDrawdownPct equityCurve { equity } } } } }"
     )

@@ -1,4 +1,4 @@
-"""Every number of TradeStats, compared with plain Python over generated desks."""
+"""Every number of TradeStats, compared with plain Python over generated trades."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from tests.asking import Graph, operator, trader
 from tests.domain import statistics_model as model
-from tests.domain.statistics_desks import ACCOUNTS, ANCHORS, STRATEGIES, TENANT, Desk, desks, store
+from tests.domain.generated_trades import (
+    ACCOUNTS,
+    ANCHORS,
+    STRATEGIES,
+    TENANT,
+    TradingData,
+    store,
+    trading_data,
+)
 from tests.domain.statistics_model import Trade
 
 pytestmark = pytest.mark.slow
@@ -70,24 +78,24 @@ def comparable(stats: dict[str, Any]) -> dict[str, Any]:
     return stats | {"averageDuration": duration}
 
 
-@given(desk=desks(), chosen=options)
+@given(data=trading_data(), chosen=options)
 @generated
 async def test_the_whole_tenant_agrees_with_the_model(
-    graph: Graph, connection: "asyncpg.Connection", desk: Desk, chosen: dict[str, Any]
+    graph: Graph, connection: "asyncpg.Connection", data: TradingData, chosen: dict[str, Any]
 ) -> None:
-    await store(connection, desk)
+    await store(connection, data)
     query = f"query ({HEAD}) {{ viewer {{ user {{ stats {{ ...Everything }} }} }} }} {ALL_FIELDS}"
     answer = await graph.as_(trader(str(TENANT))).ask(query, chosen)
 
-    assert comparable(answer.data["viewer"]["user"]["stats"]) == expected(desk.trades, chosen)
+    assert comparable(answer.data["viewer"]["user"]["stats"]) == expected(data.trades, chosen)
 
 
-@given(desk=desks(), chosen=options)
+@given(data=trading_data(), chosen=options)
 @generated
 async def test_accounts_and_sessions_agree_with_the_model(
-    graph: Graph, connection: "asyncpg.Connection", desk: Desk, chosen: dict[str, Any]
+    graph: Graph, connection: "asyncpg.Connection", data: TradingData, chosen: dict[str, Any]
 ) -> None:
-    await store(connection, desk)
+    await store(connection, data)
     query = f"""query ({HEAD}) {{
       accounts {{ nodes {{
         id stats {{ ...Everything }}
@@ -97,30 +105,30 @@ async def test_accounts_and_sessions_agree_with_the_model(
     answer = await graph.as_(trader(str(TENANT))).ask(query, chosen)
 
     for account in answer.data["accounts"]["nodes"]:
-        of_account = [t for t in desk.trades if t.session and str(t.session.account) == account["id"]]
+        of_account = [t for t in data.trades if t.session and str(t.session.account) == account["id"]]
         assert comparable(account["stats"]) == expected(of_account, chosen)
         for session in account["sessions"]["nodes"]:
             of_session = [t for t in of_account if t.session and str(t.session.id) == session["id"]]
             assert comparable(session["stats"]) == expected(of_session, chosen)
 
 
-@given(desk=desks(), chosen=options)
+@given(data=trading_data(), chosen=options)
 @generated
 async def test_strategies_agree_with_the_model(
-    graph: Graph, connection: "asyncpg.Connection", desk: Desk, chosen: dict[str, Any]
+    graph: Graph, connection: "asyncpg.Connection", data: TradingData, chosen: dict[str, Any]
 ) -> None:
-    await store(connection, desk)
+    await store(connection, data)
     query = f"query ({HEAD}) {{ strategies {{ nodes {{ id stats {{ ...Everything }} }} }} }} {ALL_FIELDS}"
     answer = await graph.as_(trader(str(TENANT))).ask(query, chosen)
 
     assert len(answer.data["strategies"]["nodes"]) == len(STRATEGIES)
     for strategy in answer.data["strategies"]["nodes"]:
-        by_it = [trade for trade in desk.trades if str(trade.strategy) == strategy["id"]]
+        by_it = [trade for trade in data.trades if str(trade.strategy) == strategy["id"]]
         assert comparable(strategy["stats"]) == expected(by_it, chosen)
 
 
 @given(
-    desk=desks(),
+    data=trading_data(),
     chosen=options,
     begin=st.none() | st.sampled_from(ANCHORS),
     length=st.none() | st.sampled_from([0, 1, 3 * 3600, 86_400, 400 * 86_400]),
@@ -129,12 +137,12 @@ async def test_strategies_agree_with_the_model(
 async def test_a_range_takes_its_start_and_leaves_its_end(
     graph: Graph,
     connection: "asyncpg.Connection",
-    desk: Desk,
+    data: TradingData,
     chosen: dict[str, Any],
     begin: Any,
     length: int | None,
 ) -> None:
-    await store(connection, desk)
+    await store(connection, data)
     end = None if length is None else (begin or ANCHORS[0]) + timedelta(seconds=length)
     query = f"""query ({HEAD}, $range: TimeRange) {{
       accounts {{ nodes {{ id stats(range: $range) {{ ...Everything }} }} }}
@@ -144,7 +152,7 @@ async def test_a_range_takes_its_start_and_leaves_its_end(
 
     inside = [
         trade
-        for trade in desk.trades
+        for trade in data.trades
         if (begin is None or trade.moment >= begin) and (end is None or trade.moment < end)
     ]
     assert len(answer.data["accounts"]["nodes"]) == len(ACCOUNTS)
@@ -170,37 +178,37 @@ FILTERS: list[tuple[dict[str, Any], Callable[[Trade], bool]]] = [
 
 
 @pytest.mark.parametrize(("given_filter", "fits"), FILTERS)
-@given(desk=desks(), chosen=options)
+@given(data=trading_data(), chosen=options)
 @settings(generated, max_examples=10)
 async def test_a_list_agrees_with_the_model_over_its_whole_filter(
     graph: Graph,
     connection: "asyncpg.Connection",
     given_filter: dict[str, Any],
     fits: Callable[[Trade], bool],
-    desk: Desk,
+    data: TradingData,
     chosen: dict[str, Any],
 ) -> None:
-    await store(connection, desk)
+    await store(connection, data)
     query = f"""query ({HEAD}, $filter: TradeFilter) {{
       trades(first: 1, filter: $filter) {{ stats {{ ...Everything }} }}
       accounts {{ nodes {{ id trades(first: 1, filter: $filter) {{ stats {{ ...Everything }} }} }} }}
     }} {ALL_FIELDS}"""
     answer = await graph.as_(trader(str(TENANT))).ask(query, chosen | {"filter": given_filter})
 
-    fitting = [trade for trade in desk.trades if fits(trade)]
+    fitting = [trade for trade in data.trades if fits(trade)]
     assert comparable(answer.data["trades"]["stats"]) == expected(fitting, chosen)
     for account in answer.data["accounts"]["nodes"]:
         of_account = [t for t in fitting if t.session and str(t.session.account) == account["id"]]
         assert comparable(account["trades"]["stats"]) == expected(of_account, chosen)
 
 
-@given(desk=desks(loose=True), chosen=options)
+@given(data=trading_data(loose=True), chosen=options)
 @generated
 async def test_trades_of_no_session_and_sessions_of_no_account_count_for_operators(
-    graph: Graph, connection: "asyncpg.Connection", desk: Desk, chosen: dict[str, Any]
+    graph: Graph, connection: "asyncpg.Connection", data: TradingData, chosen: dict[str, Any]
 ) -> None:
-    await store(connection, desk)
+    await store(connection, data)
     query = f"query ({HEAD}) {{ trades(first: 1) {{ stats {{ ...Everything }} }} }} {ALL_FIELDS}"
     answer = await graph.as_(operator()).ask(query, chosen)
 
-    assert comparable(answer.data["trades"]["stats"]) == expected(desk.trades, chosen)
+    assert comparable(answer.data["trades"]["stats"]) == expected(data.trades, chosen)

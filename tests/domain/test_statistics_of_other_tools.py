@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from tests.asking import Graph, trader
-from tests.domain.statistics_desks import ACCOUNTS, TENANT, Desk, store
+from tests.domain.generated_trades import ACCOUNTS, TENANT, TradingData, store
 from tests.domain.statistics_model import Session, Trade
 
 STATS = """{ viewer { user { stats {
@@ -82,14 +82,14 @@ RATIOS = (
 BEGIN = datetime(2004, 8, 19, tzinfo=UTC)
 
 
-def in_turn(results: Sequence[tuple[str, int]], entry: int, balance: str) -> Desk:
+def in_turn(results: Sequence[tuple[str, int]], entry: int, balance: str) -> TradingData:
     """Trades of one session, each entered when the one before was left."""
     session = Session(UUID(int=1000), ACCOUNTS[0], Decimal(balance))
     example = Trade(
         UUID(int=1), session, "GOOG", "buy", "closed", Decimal(1), Decimal(1), BEGIN, BEGIN, None, None
     )
     entries = [entry, *(exit_ for _, exit_ in results)]
-    return Desk(
+    return TradingData(
         [session],
         [
             replace(
@@ -104,8 +104,8 @@ def in_turn(results: Sequence[tuple[str, int]], entry: int, balance: str) -> Des
     )
 
 
-async def stats(graph: Graph, connection: "asyncpg.Connection", desk: Desk) -> Any:
-    await store(connection, desk)
+async def stats(graph: Graph, connection: "asyncpg.Connection", data: TradingData) -> Any:
+    await store(connection, data)
     return (await graph.as_(trader(str(TENANT))).ask(STATS)).data["viewer"]["user"]["stats"]
 
 
@@ -155,7 +155,7 @@ async def test_drawdowns_are_those_of_freqtrade(
     drawdown: str,
     percent: str,
 ) -> None:
-    desk = in_turn([(pnl, day) for day, pnl in enumerate(results, start=1)], 0, balance)
-    found = await stats(graph, connection, desk)
+    data = in_turn([(pnl, day) for day, pnl in enumerate(results, start=1)], 0, balance)
+    found = await stats(graph, connection, data)
 
     assert (found["maxDrawdown"], found["maxDrawdownPct"]) == (drawdown, percent)

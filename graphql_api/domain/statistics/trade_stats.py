@@ -146,7 +146,7 @@ class SymbolExposure:
 @strawberry.type(
     description=(
         "Where the results stood at the end of an hour, day, week or month. Spans without a result have no"
-        " point. Where a curve has more points than were asked for, each of those it keeps also takes up"
+        " point. Where a curve has more points than were asked for, each of those it keeps also includes"
         " those left out before it."
     )
 )

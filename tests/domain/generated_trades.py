@@ -1,4 +1,4 @@
-"""Desks of trades that hypothesis draws, with whatever other programs have been seen to write."""
+"""Sessions and trades that hypothesis draws, with what other programs have been seen to write."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ ANCHORS = [
 
 
 @dataclass(frozen=True)
-class Desk:
+class TradingData:
     """One tenant's sessions and trades."""
 
     sessions: Sequence[Session]
@@ -54,7 +54,7 @@ statuses = st.sampled_from(["closed"] * 6 + [" Filled", "filled", "open", "ACTIV
 
 
 @st.composite
-def desks(draw: st.DrawFn, *, loose: bool = False) -> Desk:
+def trading_data(draw: st.DrawFn, *, loose: bool = False) -> TradingData:
     """Up to three accounts, some sessions each, and some trades; if `loose`, some of nobody's."""
     nobody = [None] if loose else []
     sessions = [
@@ -75,11 +75,11 @@ def desks(draw: st.DrawFn, *, loose: bool = False) -> Desk:
         pnl=results,
         strategy=st.sampled_from([None, *STRATEGIES, GONE]),
     )
-    return Desk(sessions, draw(st.lists(trades, max_size=25, unique_by=lambda trade: trade.id)))
+    return TradingData(sessions, draw(st.lists(trades, max_size=25, unique_by=lambda trade: trade.id)))
 
 
-async def store(connection: "asyncpg.Connection", desk: Desk) -> None:
-    """Put a desk in place of whatever was there, as another program would."""
+async def store(connection: "asyncpg.Connection", data: TradingData) -> None:
+    """Replace what is stored, as another program would."""
     await connection.execute(
         "TRUNCATE users, tradelocker_accounts, trading_sessions, trades, ai_strategies CASCADE"
     )
@@ -98,7 +98,7 @@ async def store(connection: "asyncpg.Connection", desk: Desk) -> None:
     )
     await connection.copy_records_to_table(
         "trading_sessions",
-        records=[(session.id, session.account, session.initial_balance) for session in desk.sessions],
+        records=[(session.id, session.account, session.initial_balance) for session in data.sessions],
         columns=["id", "account_id", "initial_balance"],
     )
     columns = ["id", "symbol", "direction", "status", "entry_price", "size", "entry_time", "exit_time", "pnl"]
@@ -110,7 +110,7 @@ async def store(connection: "asyncpg.Connection", desk: Desk) -> None:
                 trade.strategy,
                 *(getattr(trade, column) for column in columns),
             )
-            for trade in desk.trades
+            for trade in data.trades
         ],
         columns=["session_id", "strategy_id", *columns],
     )
