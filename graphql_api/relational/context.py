@@ -1,4 +1,4 @@
-"""What an operation knows: who asks, what they may read, and the loaders it shares."""
+"""The context of an operation: its viewer, the database as the viewer may read it, and its dataloaders."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
@@ -18,6 +18,7 @@ from graphql_api.postgres.statement import Statement
 from graphql_api.settings import Settings
 
 Row = Mapping[str, Any] | asyncpg.Record
+"""A row by its columns' names, with values as `postgres.type_codecs` has them."""
 
 
 class ViewerDatabase:
@@ -34,24 +35,24 @@ class ViewerDatabase:
         """How many statements ran so far."""
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        """Run one read. A statement that names :tenant gets the viewer's."""
+        """Run one read and return its rows. A statement with a parameter :tenant gets the viewer's."""
         self.statements += 1
         return await self._database.fetch(statement, tenant=self.tenant, **values)
 
 
 BatchLoad = Callable[[ViewerDatabase, Sequence[Any], Any], Awaitable[Mapping[Any, Any]]]
-"""Reads for many parents at once: `batch(db, keys, page)` gives the value of each key, in one statement.
+"""Loads for many keys at once: `batch(db, keys, page)` returns the value of each key, from one statement.
 
-A key left out reads as null. `page` is whatever selects among the values of a key; it is part of the
-loader's identity, so it must be hashable.
+A key that is left out reads as null. `page` is whatever selects among the values of a key: a page of a list,
+the columns of a row. It is part of the loader's identity, so it must be hashable.
 """
 
 
 class Loader(DataLoader[Any, Any]):
-    """Loads by key through one batch.
+    """A dataloader: loads by key through one batch.
 
-    Nothing here refers back to the loader, so all that an operation has loaded goes with it at once, and
-    doesn't wait for the garbage collector.
+    It is in no cycle of references, so that what an operation has loaded is freed with it, and doesn't wait
+    for the garbage collector.
     """
 
     def __init__(
@@ -64,17 +65,20 @@ class Loader(DataLoader[Any, Any]):
         super().__init__()
 
     def get_cache_key(self, key: Any) -> Any:
-        """Keys are what they are remembered by."""
+        """The key itself."""
         return key
 
     def do_resolve_reject(self, key: Any, future: asyncio.Future[Any]) -> None:
-        """Queue a key. The batch begins with the loop's next turn, and not by way of another task."""
+        """Queue a key. The batch begins with the event loop's next turn.
+
+        aiodataloader would start a task for that, which begins a turn later.
+        """
         self._queue.append(Queued(key, future))
         if len(self._queue) == 1:
             self.loop.call_soon(dispatch_queue, self)
 
     async def batch_load_fn(self, keys: list[Any]) -> list[Any]:
-        """Read for all keys of a turn of the event loop, in a task of its own."""
+        """The values of the keys that were asked for in one turn of the event loop."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - narrows; a coroutine runs in a task
         self._running.add(task)
@@ -86,7 +90,7 @@ class Loader(DataLoader[Any, Any]):
 
 
 class Loaders:
-    """The dataloaders of one operation: one for each batch, page and tenant."""
+    """The dataloaders of one operation: one for each batch and page, and for the viewer's tenant."""
 
     __slots__ = ("_db", "_loaders", "_running")
 
@@ -96,7 +100,7 @@ class Loaders:
         self._running: set[asyncio.Task[Any]] = set()
 
     def get(self, batch: BatchLoad, page: Hashable = None) -> Loader:
-        """The loader that reads `batch` with `page`, made at its first use."""
+        """The loader of `batch` with `page`, made at its first use."""
         identity = (batch, page, self._db.tenant)
         loader = self._loaders.get(identity)
         if loader is None:
@@ -111,7 +115,7 @@ class Loaders:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a process has one of, and every operation may use."""
+    """The parts of a process that all operations share."""
 
     settings: Settings
     database: Database
@@ -121,7 +125,7 @@ class Services:
 
 @dataclass(slots=True)
 class Context:
-    """One operation's, or one subscription event's. Never shared between two."""
+    """The context of one operation, or of one event of a subscription. Never shared between two."""
 
     viewer: Viewer
     services: Services
@@ -136,7 +140,7 @@ class Context:
         self.switch_viewer(self.viewer)
 
     def switch_viewer(self, viewer: Viewer) -> None:
-        """Go on as somebody else: after a login, as whoever logged in. Forgets all that was loaded."""
+        """Go on as another viewer, such as the one who has just logged in. Forgets all that was loaded."""
         self.viewer = viewer
         self.db = ViewerDatabase(self.services.database, viewer)
         self.clear_loaders()

@@ -1,4 +1,4 @@
-"""Enums over free text, and what every order input shares."""
+"""Enums of columns with free text, and the direction that all order inputs share."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -18,18 +18,18 @@ def value(name: str, description: str) -> Any:
 
 
 def from_vocabulary(enum: type[EnumType], vocabulary: Vocabulary) -> Callable[[str], EnumType]:
-    """The enum's value for a stored text. Remembers what it has seen, since a column has few words."""
+    """A function from a stored text to the enum's value. It caches: a column has few different words."""
 
     @lru_cache(maxsize=256)
-    def read(text: str) -> EnumType:
+    def convert(text: str) -> EnumType:
         return enum(vocabulary.canonical(text))
 
-    return read
+    return convert
 
 
 @strawberry.enum(description="Which end comes first. A null is smaller than every value.")
 class OrderDirection(Enum):
-    """Both directions are one index read forwards or backwards, so nulls change ends with it."""
+    """DESC is ASC reversed, nulls included: both directions read one index, from either end."""
 
     ASC = value("ASC", "Smallest, earliest, or first in the alphabet.")
     DESC = value("DESC", "Largest, latest, or last in the alphabet.")

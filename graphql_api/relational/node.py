@@ -1,4 +1,4 @@
-"""Any row of the graph, by its id alone."""
+"""The interface Node: rows that can be found by their id alone."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -18,7 +18,7 @@ TYPENAME = "__typename"
 
 @strawberry.interface(description="A row of the graph. Its id is the row's own UUID, unique over all types.")
 class Node:
-    """What can be found by `node(id:)`. Read from a row, which has its type from its place in the graph."""
+    """What `node(id:)` finds. A type names the entity of its rows: `class Trade(Node, rows_of=TRADES)`."""
 
     id: strawberry.ID = column("The row's own UUID.")
 
@@ -35,12 +35,12 @@ class Node:
 
     @classmethod
     def resolve_type(cls, row: Any, _info: Any, _abstract: Any) -> str:
-        """The type of a row that was found by its id alone."""
+        """The type of a row that `AnyById` found."""
         return str(row[TYPENAME])
 
 
 class AnyById:
-    """Finds rows of several entities in one statement, since an id doesn't say which table it is from."""
+    """Loads rows by id from several entities in one statement: an id doesn't say which table it is from."""
 
     def __init__(self, *entities: Entity) -> None:
         self._entities = entities

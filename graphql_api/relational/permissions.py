@@ -1,6 +1,7 @@
-"""Who may ask for a field at all. Which rows they then see is tenancy, and part of every statement.
+"""Checks of root fields: who may ask for one at all. Which rows they then see is tenancy (`entity`).
 
-Every root field names one of these; a field below the root needs none, since its parent was allowed.
+Every root field names one; a field below the root needs none, since its parent was allowed. Each raises
+UnauthenticatedError or ForbiddenError.
 """
 
 from graphql_api.identity.viewer import Scope
@@ -12,7 +13,7 @@ READS_LOGS = frozenset({Scope.LOGS_READ})
 
 
 def anyone(_: Context) -> None:
-    """Even nobody: login, and what leads to it."""
+    """Everybody, signed in or not: for login and what leads to it."""
 
 
 def signed_in(context: Context) -> None:
@@ -22,7 +23,7 @@ def signed_in(context: Context) -> None:
 
 
 def reads_graph(context: Context) -> None:
-    """Users, operators, and services with a scope for it. Whose rows they then see is tenancy."""
+    """Users, operators, and services with the scope graph:read or graph:read:any."""
     signed_in(context)
     if READS_GRAPH.isdisjoint(context.viewer.scopes):
         raise ForbiddenError(Scope.GRAPH_READ)
