@@ -16,7 +16,7 @@ from graphql import Undefined
 
 from graphql_api.execution.projection import Reference
 
-Column = Sequence[Any]
+ColumnValues = Sequence[Any]
 """A value for each parent, in the parents' order."""
 
 
@@ -39,7 +39,7 @@ class Rows(list[Any]):
         self.columns = columns
         self.joined = joined or {}
 
-    def table(self) -> Mapping[str, Column]:
+    def table(self) -> Mapping[str, ColumnValues]:
         """The columns by name; empty where the rows name none, or there are no rows."""
         if not self.columns:
             return {}

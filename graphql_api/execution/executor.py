@@ -39,7 +39,7 @@ from graphql.pyutils import Path, is_iterable
 from strawberry.types.field import StrawberryField
 
 from graphql_api.execution.columns import (
-    Column,
+    ColumnValues,
     Rows,
     all_lists,
     all_present,
@@ -77,7 +77,7 @@ class ObjectPlan:
     other_fields: tuple["FieldPlan", ...]
     reads_table: bool
     """Whether it reads so many columns that taking rows apart as a whole is faster."""
-    assemble: Callable[[int, Sequence[Column]], list[dict[str, Any]]]
+    assemble: Callable[[int, Sequence[ColumnValues]], list[dict[str, Any]]]
     """From a column of completed values for each field, all of the given length, to the objects."""
     may_await: bool
     """Whether running it may have to wait for something to be loaded."""
@@ -147,9 +147,11 @@ class Execution:
             self.errors.add(errors[0])
         return ExecutionResult(data, self.errors.sorted() or None)
 
-    async def resolve_objects(self, plan: ObjectPlan, parents: Column, paths: "ResponsePaths") -> "Completed":
+    async def resolve_objects(
+        self, plan: ObjectPlan, parents: ColumnValues, paths: "ResponsePaths"
+    ) -> "Completed":
         """An object for each parent. All loads of the level are asked for before any is awaited."""
-        columns: list[Column] = [()] * len(plan.fields)
+        columns: list[ColumnValues] = [()] * len(plan.fields)
         errors: dict[int, FieldError] = {}
         started = [self._start(field, parents, paths) for field in plan.other_fields]
         table = parents.table() if plan.reads_table and isinstance(parents, Rows) else {}
@@ -174,7 +176,7 @@ class Execution:
         return plan.assemble(len(parents), columns), errors or None
 
     async def _resolve_serially(
-        self, plan: ObjectPlan, parents: Column, paths: "ResponsePaths"
+        self, plan: ObjectPlan, parents: ColumnValues, paths: "ResponsePaths"
     ) -> "Completed":
         """The same for a mutation's root fields, each of which begins when the one before it is done."""
         columns = []
@@ -185,7 +187,7 @@ class Execution:
             columns.append(results)
         return plan.assemble(len(parents), columns), None
 
-    def _start(self, field: FieldPlan, parents: Column, paths: "ResponsePaths") -> _Started:
+    def _start(self, field: FieldPlan, parents: ColumnValues, paths: "ResponsePaths") -> _Started:
         own = FieldPaths(paths, field)
         values = field.resolver.resolve(self, field, parents, own)
         return _Started(field, own, self._ensure_started(values) if field.resolver.may_await else values)
@@ -284,7 +286,7 @@ class FieldResolver(Protocol):
         """The columns that it reads of a parent that is a row; None if that isn't known."""
 
     def resolve(
-        self, execution: Execution, field: FieldPlan, parents: Column, paths: "ResponsePaths"
+        self, execution: Execution, field: FieldPlan, parents: ColumnValues, paths: "ResponsePaths"
     ) -> list[Any]:
         """A value for each parent. `paths` are those of the values."""
 
@@ -311,7 +313,7 @@ class PureResolver:
     may_await = False
 
     def resolve(
-        self, _execution: Execution, _field: FieldPlan, parents: Column, _paths: "ResponsePaths"
+        self, _execution: Execution, _field: FieldPlan, parents: ColumnValues, _paths: "ResponsePaths"
     ) -> list[Any]:
         """Call it for each parent."""
         try:
@@ -319,7 +321,7 @@ class PureResolver:
         except Exception:  # noqa: BLE001 - raised again for the parent that it is about
             return call_for_each(self.function, parents)
 
-    def resolve_table(self, table: Mapping[str, Column]) -> Column | None:
+    def resolve_table(self, table: Mapping[str, ColumnValues]) -> ColumnValues | None:
         """The same for rows that were taken apart into columns; None if it takes whole rows, or fails."""
         if not self.columns:
             return None
@@ -343,7 +345,7 @@ class LoaderResolver:
     may_await = True
 
     def resolve(
-        self, execution: Execution, field: FieldPlan, parents: Column, _paths: "ResponsePaths"
+        self, execution: Execution, field: FieldPlan, parents: ColumnValues, _paths: "ResponsePaths"
     ) -> list[Any]:
         """Prepare once, then load for each parent, or once for all parents of one key."""
         source = self.source
@@ -389,7 +391,7 @@ class EventResolver:
     columns = None
 
     def resolve(
-        self, execution: Execution, _field: FieldPlan, parents: Column, _paths: "ResponsePaths"
+        self, execution: Execution, _field: FieldPlan, parents: ColumnValues, _paths: "ResponsePaths"
     ) -> list[Any]:
         """The event, as long as the viewer may subscribe."""
         try:
@@ -409,7 +411,7 @@ class AttributeResolver:
     columns = None
 
     def resolve(
-        self, _execution: Execution, _field: FieldPlan, parents: Column, _paths: "ResponsePaths"
+        self, _execution: Execution, _field: FieldPlan, parents: ColumnValues, _paths: "ResponsePaths"
     ) -> list[Any]:
         """Read it of each parent."""
         return call_for_each(lambda parent: self.declaration.get_result(parent, None, [], {}), parents)
@@ -428,7 +430,7 @@ class MethodResolver:
     columns = None
 
     def resolve(
-        self, execution: Execution, field: FieldPlan, parents: Column, paths: "ResponsePaths"
+        self, execution: Execution, field: FieldPlan, parents: ColumnValues, paths: "ResponsePaths"
     ) -> list[Any]:
         """Call it with what it asks for: its parent, an `info`, its arguments."""
         try:
@@ -467,7 +469,7 @@ class FunctionResolver:
     columns = None
 
     def resolve(
-        self, execution: Execution, field: FieldPlan, parents: Column, paths: "ResponsePaths"
+        self, execution: Execution, field: FieldPlan, parents: ColumnValues, paths: "ResponsePaths"
     ) -> list[Any]:
         """Call it once for each parent, with an `info` of its own."""
         try:
@@ -486,10 +488,10 @@ class FunctionResolver:
 
 # Completing: from values to JSON, the specification's CompleteValue for a column at a time
 
-Completed = tuple[Column, "FieldErrors"]
+Completed = tuple[ColumnValues, "FieldErrors"]
 """A result for each value, and the errors that left some without."""
 
-Step = Callable[[Execution, FieldPlan, Column, "ResponsePaths"], Awaitable[Completed]]
+Step = Callable[[Execution, FieldPlan, ColumnValues, "ResponsePaths"], Awaitable[Completed]]
 TypeTest = Callable[[Any, Any], Any]
 
 
@@ -502,24 +504,24 @@ class Completion:
     """Whether it may have to wait for something to be loaded."""
 
     async def complete(
-        self, execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths"
+        self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         """A result for each value; null, or none but an error, where it has to be."""
         results, errors = await self.complete_by(self.complete_present, execution, field, values, paths)
         return self.propagate(execution, paths, results, errors) if errors else (results, None)
 
-    def complete_at_once(self, values: Column) -> Column | None:
+    def complete_at_once(self, values: ColumnValues) -> ColumnValues | None:
         """A result for each value, if there is nothing to wait for and no error among them."""
         return None
 
     async def complete_present(
-        self, execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths"
+        self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         """Complete values of which none is null or an error."""
         raise NotImplementedError
 
     async def complete_by(
-        self, step: Step, execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths"
+        self, step: Step, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         """Take a step with the values that are neither null nor an error, if there are any."""
         if not values:
@@ -545,7 +547,11 @@ class Completion:
         return results, errors
 
     def propagate(
-        self, execution: Execution, paths: "ResponsePaths", results: Column, errors: dict[int, "FieldError"]
+        self,
+        execution: Execution,
+        paths: "ResponsePaths",
+        results: ColumnValues,
+        errors: dict[int, "FieldError"],
     ) -> Completed:
         """Null the values that failed, if this type is nullable; else pass their errors on to the parents."""
         if not self.nullable:
@@ -558,7 +564,7 @@ class Completion:
 
 
 def put_back(
-    part: Column,
+    part: ColumnValues,
     failed: "FieldErrors",
     indexes: Sequence[int],
     results: list[Any],
@@ -582,12 +588,12 @@ class LeafCompletion(Completion):
 
     serializer: LeafSerializer
 
-    def complete_at_once(self, values: Column) -> Column | None:
+    def complete_at_once(self, values: ColumnValues) -> ColumnValues | None:
         """A result for each value, unless one of them is an error or a null where there must be none."""
         return self.serializer.serialize_column(values)
 
     async def complete(
-        self, execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths"
+        self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         """A result for each value, one by one if they can't be serialized at once."""
         at_once = self.complete_at_once(values)
@@ -620,7 +626,7 @@ class ListCompletion(Completion):
         self.may_await = self.item.may_await
 
     async def complete_present(
-        self, execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths"
+        self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         """Complete the items of all lists together, and give each list its own."""
         lists, broken = await self._items(field, values)
@@ -647,7 +653,7 @@ class ListCompletion(Completion):
         return results, errors
 
     async def _items(
-        self, field: FieldPlan, values: Column
+        self, field: FieldPlan, values: ColumnValues
     ) -> tuple[Sequence[Sequence[Any]], dict[int, Exception]]:
         """The items of each value, and the errors of those that are no list or broke off."""
         if all_lists(types_of(values)):
@@ -685,7 +691,7 @@ class ObjectCompletion(Completion):
         self.may_await = self.plan.may_await or self.is_type_of is not None
 
     async def complete_present(
-        self, execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths"
+        self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         """Run the selection for all objects together."""
         if self.is_type_of is None:
@@ -703,7 +709,7 @@ class ObjectCompletion(Completion):
         return await self.complete_by(self._run_plan, execution, field, tested, paths)
 
     async def _run_plan(
-        self, execution: Execution, _field: FieldPlan, values: Column, paths: "ResponsePaths"
+        self, execution: Execution, _field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         return await execution.resolve_objects(self.plan, values, paths)
 
@@ -720,7 +726,7 @@ class AbstractCompletion(Completion):
         self.may_await = True
 
     async def complete_present(
-        self, execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths"
+        self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         """Tell the values apart by type, and complete those of each type together."""
         stock = execution.stock
@@ -754,7 +760,7 @@ class AbstractCompletion(Completion):
 
 
 async def test_types(
-    execution: Execution, field: FieldPlan, values: Column, paths: "ResponsePaths", test: TypeTest
+    execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths", test: TypeTest
 ) -> list[Any]:
     """What a type test says of each value, or the exception that it raises."""
     answers: list[Any] = []

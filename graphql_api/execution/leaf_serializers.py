@@ -26,7 +26,7 @@ from graphql import (
 from graphql.execution import Executor
 from strawberry.schema.schema_converter import CustomGraphQLEnumType
 
-from graphql_api.execution.columns import Column, Types, all_strings, has_error, types_of
+from graphql_api.execution.columns import ColumnValues, Types, all_strings, has_error, types_of
 
 _VALUE = attrgetter("_value_")
 _PASS_THROUGH = {GraphQLString: Types({str}), GraphQLID: Types({str}), GraphQLBoolean: Types({bool})}
@@ -46,7 +46,7 @@ def pass_through(*types: type) -> Callable[[Serializer], Serializer]:
     return mark
 
 
-def bulk(function: Callable[[Column], Column]) -> Callable[[Serializer], Serializer]:
+def bulk(function: Callable[[ColumnValues], ColumnValues]) -> Callable[[Serializer], Serializer]:
     """Decorate a scalar's serializer: `function` returns for a list of strings what it returns for each."""
 
     def mark(serialize: Serializer) -> Serializer:
@@ -72,12 +72,12 @@ class LeafSerializer:
                 return None
         return Executor.complete_leaf_value(self.type, value)
 
-    def serialize_column(self, values: Column) -> Column | None:
+    def serialize_column(self, values: ColumnValues) -> ColumnValues | None:
         """The JSON of a whole column; None if it has an error, or a null where there must be none."""
         types = types_of(values)
         return None if has_error(types) else self.serialize_types(values, types)
 
-    def serialize_types(self, values: Column, types: Types) -> Column | None:
+    def serialize_types(self, values: ColumnValues, types: Types) -> ColumnValues | None:
         """The JSON of a column of these types, none of which is an error; None as above."""
         serialize = self.serialize
         try:
@@ -95,11 +95,11 @@ class PassThroughSerializer(LeafSerializer):
         self.passes_strings = str in types
         self.types = types | {NoneType} if nullable else types
 
-    def serialize_column(self, values: Column) -> Column | None:
+    def serialize_column(self, values: ColumnValues) -> ColumnValues | None:
         """The column itself, most often."""
         return values if self.passes_strings and all_strings(values) else super().serialize_column(values)
 
-    def serialize_types(self, values: Column, types: Types) -> Column | None:
+    def serialize_types(self, values: ColumnValues, types: Types) -> ColumnValues | None:
         """The column itself, if all its types are passed through."""
         return values if types <= self.types else super().serialize_types(values, types)
 
@@ -108,12 +108,16 @@ class BulkSerializer(LeafSerializer):
     """A leaf type that serializes many strings in one call."""
 
     def __init__(
-        self, type_: GraphQLLeafType, serialize_strings: Callable[[Column], Column], *, nullable: bool
+        self,
+        type_: GraphQLLeafType,
+        serialize_strings: Callable[[ColumnValues], ColumnValues],
+        *,
+        nullable: bool,
     ) -> None:
         super().__init__(type_, None, nullable=nullable)
         self.serialize_strings = serialize_strings
 
-    def serialize_column(self, values: Column) -> Column | None:
+    def serialize_column(self, values: ColumnValues) -> ColumnValues | None:
         """The strings serialized, with nulls left in their places."""
         try:
             if all_strings(values):
@@ -129,7 +133,7 @@ class BulkSerializer(LeafSerializer):
 class IntSerializer(LeafSerializer):
     """Int: an integer of 32 bits is passed through."""
 
-    def serialize_types(self, values: Column, types: Types) -> Column | None:
+    def serialize_types(self, values: ColumnValues, types: Types) -> ColumnValues | None:
         """The column itself, if all of it is in range."""
         numbers = values
         if NoneType in types and self.nullable:
@@ -149,7 +153,7 @@ class EnumSerializer(LeafSerializer):
         members: Iterable[Enum] = type_.wrapped_cls
         self.names = {member.value: self.serialize(member) for member in members}
 
-    def serialize_types(self, values: Column, types: Types) -> Column | None:
+    def serialize_types(self, values: ColumnValues, types: Types) -> ColumnValues | None:
         """The names of a column of members."""
         if types == {self.enum}:
             # By value: looking a member up would call its __hash__, which is written in Python.
@@ -164,7 +168,7 @@ class VocabularySerializer(LeafSerializer):
         super().__init__(type_, convert, nullable=nullable)
         self.cached = lru_cache(maxsize=256)(self.serialize)
 
-    def serialize_column(self, values: Column) -> Column | None:
+    def serialize_column(self, values: ColumnValues) -> ColumnValues | None:
         """What the texts of a column mean, which may be null."""
         if all_strings(values):
             try:

@@ -47,18 +47,19 @@ class Progress:
     """
 
     cursor: str
-    """From where a client that has had every event before this may go on."""
+    """Where a client that has had every event so far may resume."""
 
 
 class Results(list[Result]):
-    """The results of events that were due at the same time, maybe shared by many subscribers.
+    """The results of events that were due at the same time, which many subscribers may share.
 
-    `made` is for transports: what they made of them, by a key of theirs. With `progress` there are none.
+    With `progress` there are none. `encoded` is for transports: what they have encoded of the results, by
+    keys of their own.
     """
 
-    __slots__ = ("made", "progress")
+    __slots__ = ("encoded", "progress")
 
     def __init__(self, results: Iterable[Result] = (), progress: Progress | None = None) -> None:
         super().__init__(results)
-        self.made: dict[Any, Any] = {}
+        self.encoded: dict[Any, Any] = {}
         self.progress = progress

@@ -351,11 +351,11 @@ class GraphQLSocket:
             for result in results:
                 await self._send_text((before + result.render() + b"}").decode())
             return
-        writes = results.made.get(len(before))
+        writes = results.encoded.get(len(before))
         if writes is None:
             writes = frames_around(len(before), [result.render() + b"}" for result in results])
-            if len(results.made) < MAX_SHARED_RESULTS:
-                results.made[len(before)] = writes
+            if len(results.encoded) < MAX_SHARED_RESULTS:
+                results.encoded[len(before)] = writes
         for pieces in writes:
             await self._send_event({"type": FRAMES, "frames": before.join(pieces)})
 
