@@ -9,6 +9,7 @@ from typing import Any
 from cachetools import TTLCache
 from graphql import GraphQLError, located_error
 
+from graphql_api.execution.errors import BAD_USER_INPUT
 from graphql_api.execution.results import Result
 from graphql_api.postgres.errors import SOON, UNREACHABLE, DatabaseUnavailableError, StatementTimeoutError
 
@@ -17,7 +18,6 @@ logger = logging.getLogger(__name__)
 UNAVAILABLE = "SERVICE_UNAVAILABLE"
 TIMEOUT = "TIMEOUT"
 INTERNAL = "INTERNAL_SERVER_ERROR"
-BAD_USER_INPUT = "BAD_USER_INPUT"
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -97,8 +97,8 @@ def mask(error: GraphQLError) -> GraphQLError:
     """Returns what a client may read of `error`.
 
     Errors of the request, and those that a resolver raised for the client (subclasses of GraphQLError), pass
-    as they are, and get a code if they have none. Any other is logged with an id, which is all that clients
-    get; what the database can't do at the moment has codes and sentences of its own.
+    as they are. Any other is logged with an id, which is all that clients get; what the database can't do at
+    the moment has codes and sentences of its own.
     """
     cause = _cause(error)
     if cause is None:
