@@ -1,4 +1,4 @@
-"""The command line: `graphql-api`. Each command is a door to another module, and does nothing itself."""
+"""The command line, `graphql-api`: `main` has the commands, and a module for each carries it out."""
 
 from graphql_api.cli.main import main
 

@@ -1,7 +1,9 @@
-"""Which database a command works on: the one that is named, or an embedded one of our own."""
+"""Which database a command works on: the one that the settings name, else an embedded PostgreSQL."""
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
 
 from graphql_api.cli.errors import UsageError
 from graphql_api.dev.embedded import EmbeddedPostgres
@@ -9,9 +11,11 @@ from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.settings import Settings
 
+T = TypeVar("T")
+
 
 def direct_address(settings: Settings) -> Address:
-    """The named database, without a pooler in between. Raises UsageError if none is named."""
+    """Returns the address of the named database without a pooler. Raises UsageError if none is named."""
     url = settings.database_direct_url or settings.database_url
     if url is None:
         raise UsageError("set DATABASE_URL to the database this is about")
@@ -19,8 +23,11 @@ def direct_address(settings: Settings) -> Address:
 
 
 @contextmanager
-def embedded_or_given(settings: Settings) -> Iterator[Address]:
-    """The named database, or the embedded one, which runs as long as the block."""
+def named_or_embedded(settings: Settings) -> Iterator[Address]:
+    """The direct address of the named database, or that of the embedded one, which runs during the block.
+
+    Raises UsageError in production without a name.
+    """
     if settings.database_url is not None:
         yield direct_address(settings)
         return
@@ -37,9 +44,20 @@ def embedded_or_given(settings: Settings) -> Iterator[Address]:
 async def opened(
     address: Address, *, pool_size: int = 2, prepared_statements: bool | None = None
 ) -> AsyncIterator[Database]:
-    """A small pool for a command's few statements."""
+    """A pool that is closed at the end of the block."""
     database = Database(address, pool_size=pool_size, prepared_statements=prepared_statements)
     try:
         yield database
     finally:
         await database.close()
+
+
+def in_database(work: Callable[[Database], Awaitable[T]]) -> T:
+    """Does `work` in the database that the settings name, else in the embedded one."""
+
+    async def run() -> T:
+        async with opened(address) as database:
+            return await work(database)
+
+    with named_or_embedded(Settings()) as address:
+        return asyncio.run(run())

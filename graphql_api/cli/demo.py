@@ -1,7 +1,11 @@
-"""Demo data: loaded once, grown on demand."""
+"""What `graphql-api demo` does: loads the demo data once, and grows it on demand."""
 
+import asyncio
+
+import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from graphql_api.cli.database import named_or_embedded
 from graphql_api.cli.errors import UsageError
 from graphql_api.dev.demo.load import load
 from graphql_api.dev.demo.scale import scale
@@ -12,8 +16,15 @@ from graphql_api.settings import Settings
 PASSWORD = "demo-password"  # noqa: S105 - known to all, and only ever in demo data
 
 
+def run(trades: int | None) -> None:
+    """Loads the demo data unless it is there, and grows it to a number of trades."""
+    settings = Settings()
+    with named_or_embedded(settings) as address:
+        asyncio.run(load_and_grow(settings, address, trades))
+
+
 async def load_and_grow(settings: Settings, address: Address, trades: int | None = None) -> None:
-    """Load the demo data unless it is there, and grow it to `trades`. Raises UsageError in production."""
+    """Loads the demo data unless it is there, and grows it to `trades`. Raises UsageError in production."""
     if settings.profile == "production":
         raise UsageError("demo data has known passwords: it is for the development profile only")
     passwords = PasswordHasher(threads=1)
@@ -36,4 +47,4 @@ async def _grow(address: Address, trades: int) -> None:
             bars.update(tasks[what], completed=done)
 
         added = await scale(address, trades=trades, progress=progress)
-    print(f"{added:,} trades added.")  # noqa: T201
+    typer.echo(f"{added:,} trades added.")

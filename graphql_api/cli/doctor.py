@@ -1,4 +1,4 @@
-"""What may be wrong with a deployment, in the order in which it would be noticed."""
+"""What `graphql-api doctor` does: checks a deployment, in the order in which its faults would be noticed."""
 
 import asyncio
 import re
@@ -10,7 +10,7 @@ import asyncpg
 import typer
 from sqlalchemy import Integer, bindparam, literal_column, select
 
-from graphql_api.cli.database import embedded_or_given, opened
+from graphql_api.cli.database import named_or_embedded, opened
 from graphql_api.identity.signing_keys import SecretKeyError, derive_key, signing_key
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.feed import Feed
@@ -36,13 +36,11 @@ class FaultError(Exception):
     """Something to mend; the message says how."""
 
 
-def doctor() -> None:
-    """Look for what would keep the service from working, and say how to mend it."""
+def examine() -> bool:
+    """Prints what each check found, and returns whether all is well."""
     settings = Settings()
-    with embedded_or_given(settings) as address:
-        faults = asyncio.run(_examine(settings, address))
-    if faults:
-        raise typer.Exit(1)
+    with named_or_embedded(settings) as address:
+        return asyncio.run(_examine(settings, address)) == 0
 
 
 async def _examine(settings: Settings, address: Address) -> int:

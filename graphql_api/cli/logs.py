@@ -1,16 +1,16 @@
-"""The log in a terminal: the newest lines, and those to come."""
+"""What `graphql-api logs` does: prints the newest log lines, and follows those to come."""
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import orjson
-import typer
 from rich.console import Console
 from rich.text import Text
+from tenacity import AsyncRetrying, retry_if_exception, wait_fixed
 
-from graphql_api.cli.database import embedded_or_given, opened
+from graphql_api.cli.database import named_or_embedded, opened
 from graphql_api.cli.errors import UsageError
 from graphql_api.identity.signing_keys import derive_key, signing_key
 from graphql_api.log_feed.errors import FeedUnavailableError, UnfitDatabaseError
@@ -29,28 +29,27 @@ _QUIET_SECONDS = 0.5
 """Without --follow: when nothing has come for so long, there is nothing more to show."""
 
 
-def logs(
-    follow: Annotated[  # noqa: FBT002 - a flag of the command line
-        bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")
-    ] = False,
-    level: Annotated[str | None, typer.Option(help="At least this serious.")] = None,
-    component: Annotated[list[str] | None, typer.Option(help="Only of this part; repeat for more.")] = None,
-    search: Annotated[str | None, typer.Option(help="Only with this in the message.")] = None,
-    after: Annotated[str | None, typer.Option(help="Go on after this cursor.")] = None,
-    lines: Annotated[int, typer.Option(help="First the newest so many.", min=0)] = 20,
+def show(
+    *,
+    follow: bool,
+    level: str | None,
+    components: Sequence[str] | None,
+    search: str | None,
+    after: str | None,
+    lines: int,
 ) -> None:
-    """Print the log: colours on a terminal, JSON lines with cursors in a pipe."""
+    """Prints the newest log lines that match, and with `follow` those that are written from now on.
+
+    Raises UsageError for an invalid filter, FeedError for an invalid cursor and where lines are missing.
+    """
     settings = Settings()
-    wanted = _filter(level, component, search)
+    wanted = _filter(level, components, search)
     key = derive_key(signing_key(settings), "feed")
-    with embedded_or_given(settings) as address:
-        try:
-            asyncio.run(_show(address, key, wanted, lines=lines, follow=follow, after=after))
-        except (KeyboardInterrupt, BrokenPipeError):
-            raise typer.Exit from None
+    with named_or_embedded(settings) as address, suppress(KeyboardInterrupt, BrokenPipeError):
+        asyncio.run(_show(address, key, wanted, lines=lines, follow=follow, after=after))
 
 
-def _filter(level: str | None, components: list[str] | None, search: str | None) -> LogFilter:
+def _filter(level: str | None, components: Sequence[str] | None, search: str | None) -> LogFilter:
     minimum = LEVELS.canonical(level) if level is not None else None
     if minimum == OTHER:  # would be the least serious of all, and show everything
         raise UsageError(f"--level is one of {', '.join(_STYLES).lower()}")
@@ -68,56 +67,35 @@ async def _show(
     address: Address, key: bytes, wanted: LogFilter, *, lines: int, follow: bool, after: str | None
 ) -> None:
     write = _on_terminal() if sys.stdout.isatty() else _in_pipe
+    timeout = None if follow else _QUIET_SECONDS
+    announced = not follow
     async with opened(address) as database:
         feed = Feed(database, address, key)
+
+        async def read() -> None:
+            nonlocal after, announced
+            async with await feed.subscribe(wanted, after=after, backfill=lines) as subscription:
+                after = subscription.cursor
+                if not announced:
+                    announced = True
+                    sys.stderr.write("following the log\n")  # every line that is committed from now on
+                while batch := await subscription.batch(timeout):
+                    for event in batch:
+                        if not (follow or event.replayed):
+                            return
+                        write(event)
+                    after = subscription.cursor
+
+        # While the database is away, it waits, and goes on where it was.
+        retrying = AsyncRetrying(retry=retry_if_exception(_is_outage), wait=wait_fixed(_RETRY_SECONDS))
         try:
-            quiet = None if follow else _QUIET_SECONDS
-            on_ready = _say_ready if follow else lambda: None
-            async for event in _events(
-                feed, wanted, lines=lines, quiet=quiet, after=after, on_ready=on_ready
-            ):
-                if not (follow or event.replayed):
-                    break
-                write(event)
+            await retrying(read)
         finally:
             await feed.close()
 
 
-def _say_ready() -> None:
-    """Tell whoever started the command that it shows every line that is written from now on."""
-    sys.stderr.write("following the log\n")
-
-
-async def _events(
-    feed: Feed,
-    wanted: LogFilter,
-    *,
-    lines: int,
-    quiet: float | None,
-    after: str | None,
-    on_ready: Callable[[], None],
-) -> AsyncIterator[Event]:
-    """Events of the feed, over outages of the database. Raises FeedError where the feed can't continue.
-
-    `on_ready` is called once, when every line that is committed afterwards will be among the events.
-    """
-    ready = False
-    while True:
-        try:
-            async with await feed.subscribe(wanted, after=after, backfill=lines) as subscription:
-                after = subscription.cursor
-                if not ready:
-                    ready = True
-                    on_ready()
-                while batch := await subscription.batch(quiet):
-                    for event in batch:
-                        yield event
-                    after = subscription.cursor
-                break
-        except UnfitDatabaseError:
-            raise
-        except FeedUnavailableError:
-            await asyncio.sleep(_RETRY_SECONDS)
+def _is_outage(error: BaseException) -> bool:
+    return isinstance(error, FeedUnavailableError) and not isinstance(error, UnfitDatabaseError)
 
 
 def _on_terminal() -> Callable[[Event], None]:

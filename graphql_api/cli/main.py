@@ -1,30 +1,70 @@
-"""What everyone runs: serve, migrate, demo, schema, doctor."""
+"""The commands of `graphql-api`, as `--help` shows them.
 
-import asyncio
+Each imports what carries it out when it runs: most need neither the schema nor the web server, which take
+seconds to import.
+"""
+
 import logging
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from graphql_api.cli import doctor, documents, logs, migrating, serving, tokens, users
-from graphql_api.cli.database import direct_address, embedded_or_given
-from graphql_api.cli.demo import load_and_grow
-from graphql_api.cli.errors import spoken
-from graphql_api.cli.reference import settings_page
-from graphql_api.postgres.migrate import Options
-from graphql_api.schema import schema_text
-from graphql_api.settings import Settings
+from graphql_api.cli.errors import one_sentence_errors
+from graphql_api.identity.viewer import Role, Scope
 
-app = typer.Typer(
-    help="The GraphQL service of a trading-bot platform.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.add_typer(users.app, name="user")
-app.add_typer(tokens.app, name="token")
-app.add_typer(documents.app, name="documents")
+
+def _group(help: str, **options: Any) -> typer.Typer:  # noqa: A002 - typer's word
+    return typer.Typer(
+        help=help, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, **options
+    )
+
+
+app = _group("The GraphQL service of a trading-bot platform.")
+users = _group("Create users and grant roles.")
+tokens = _group("Make and revoke tokens for programs.")
+documents = _group("Register the documents that clients may run.")
+app.add_typer(users, name="user")
+app.add_typer(tokens, name="token")
+app.add_typer(documents, name="documents")
+
+Output = Annotated[Path | None, typer.Option(help="A file to write to, instead of the terminal.")]
+Email = Annotated[str, typer.Argument(help="The user's e-mail address.")]
+Password = Annotated[
+    str,
+    typer.Option(
+        prompt=True,
+        hide_input=True,
+        confirmation_prompt=True,
+        envvar="GRAPHQL_API_USER_PASSWORD",
+        help="At least 12 characters; asked for unless given.",
+    ),
+]
+
+
+def main() -> None:
+    """Runs the command line. Errors that its user can mend are one sentence, all others a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    with one_sentence_errors():
+        app()
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        typer.echo(f"graphql-api {version('graphql-api')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """The GraphQL service of a trading-bot platform."""
 
 
 @app.command()
@@ -34,8 +74,10 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Processes that serve.")] = None,
 ) -> None:
     """Serve DATABASE_URL; without one, an embedded PostgreSQL with demo data and a bot that trades."""
+    from graphql_api.cli.serve import serve
+
     given: dict[str, Any] = {"host": host, "port": port, "workers": workers}
-    serving.serve({name: value for name, value in given.items() if value is not None})
+    serve({name: value for name, value in given.items() if value is not None})
 
 
 @app.command()
@@ -50,11 +92,13 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the database up to date while other programs use it. Interrupted, it can be run again."""
-    address, options = direct_address(Settings()), Options(operator_indexes=operator_indexes)
-    if only_plan:
-        migrating.show_plan(address, revision, options)
-    else:
-        migrating.run(address, revision, options)
+    from graphql_api.cli.database import direct_address
+    from graphql_api.cli.migrate import run, show_plan
+    from graphql_api.postgres.migrate import Options
+    from graphql_api.settings import Settings
+
+    carry_out = show_plan if only_plan else run
+    carry_out(direct_address(Settings()), revision, Options(operator_indexes=operator_indexes))
 
 
 @app.command()
@@ -62,39 +106,146 @@ def demo(
     trades: Annotated[int | None, typer.Option(help="Grow the data to this many trades.", min=1)] = None,
 ) -> None:
     """Load the demo data, and grow it to any size. Refused in production, and beside other users."""
-    settings = Settings()
-    with embedded_or_given(settings) as address:
-        asyncio.run(load_and_grow(settings, address, trades))
+    from graphql_api.cli.demo import run
 
-
-app.command()(logs.logs)
-app.command()(doctor.doctor)
+    run(trades)
 
 
 @app.command()
-def schema(
-    output: Annotated[Path | None, typer.Option(help="A file to write to, instead of the terminal.")] = None,
+def logs(
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")
+    ] = False,
+    level: Annotated[str | None, typer.Option(help="At least this serious.")] = None,
+    component: Annotated[list[str] | None, typer.Option(help="Only of this part; repeat for more.")] = None,
+    search: Annotated[str | None, typer.Option(help="Only with this in the message.")] = None,
+    after: Annotated[str | None, typer.Option(help="Go on after this cursor.")] = None,
+    lines: Annotated[int, typer.Option(help="First the newest so many.", min=0)] = 20,
 ) -> None:
+    """Print the log: colours on a terminal, JSON lines with cursors in a pipe."""
+    from graphql_api.cli.logs import show
+
+    show(follow=follow, level=level, components=component, search=search, after=after, lines=lines)
+
+
+@app.command()
+def doctor() -> None:
+    """Look for what would keep the service from working, and say how to mend it."""
+    from graphql_api.cli.doctor import examine
+
+    if not examine():
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema(output: Output = None) -> None:
     """Print the schema in GraphQL's own language."""
-    if output is None:
-        typer.echo(schema_text(), nl=False)
-    else:
-        output.write_text(schema_text())
+    from graphql_api.schema import schema_text
+
+    _write(schema_text(), output)
 
 
 @app.command()
-def settings(
-    output: Annotated[Path | None, typer.Option(help="A file to write to, instead of the terminal.")] = None,
-) -> None:
+def settings(output: Output = None) -> None:
     """Print every setting, with its default and what it decides."""
+    from graphql_api.cli.settings_page import settings_page
+
+    _write(settings_page(), output)
+
+
+@users.command("create")
+def create_user(email: Email, password: Password) -> None:
+    """Create a user, who may then sign in."""
+    from graphql_api.cli.users import create
+
+    typer.echo(create(email, password))
+
+
+@users.command("password")
+def change_password(email: Email, password: Password) -> None:
+    """Change a user's password. All their logins end."""
+    from graphql_api.cli.users import set_password
+
+    set_password(email, password)
+    typer.echo(f"{email} has a new password.")
+
+
+@users.command("grant")
+def grant_role(email: Email, role: Annotated[Role, typer.Argument(help="What to make them.")]) -> None:
+    """Give a user a role: operator reads logs and every tenant, admin may do everything."""
+    from graphql_api.cli.users import grant
+
+    grant(email, role)
+    typer.echo(f"{email} is {role.value}.")
+
+
+@users.command("revoke")
+def revoke_role(email: Email, role: Annotated[Role, typer.Argument(help="What to take from them.")]) -> None:
+    """Take a role from a user. It ends within seconds, sockets included."""
+    from graphql_api.cli.users import revoke
+
+    revoke(email, role)
+    typer.echo(f"{email} is no longer {role.value}.")
+
+
+@tokens.command("create")
+def create_token(
+    name: Annotated[str, typer.Argument(help="Which program it is for.")],
+    scope: Annotated[list[Scope], typer.Option(help="What it may do; repeat for more.")],
+    user: Annotated[str | None, typer.Option(help="The e-mail of the user it acts for.")] = None,
+    days: Annotated[int, typer.Option(help="How long it lasts; 0 is for ever.", min=0)] = 90,
+) -> None:
+    """Make a token and print it. It is shown this once."""
+    from graphql_api.cli.tokens import create
+
+    made = create(name, scope, user, days)
+    typer.echo(f"id {made.id}", err=True)
+    typer.echo(made.text)
+
+
+@tokens.command("list")
+def list_tokens() -> None:
+    """List all tokens, without their texts."""
+    from graphql_api.cli.tokens import print_all
+
+    print_all()
+
+
+@tokens.command("revoke")
+def revoke_token(
+    token: Annotated[str, typer.Argument(metavar="ID", help="The token's id, as listed.")],
+) -> None:
+    """End a token."""
+    from graphql_api.cli.tokens import revoke
+
+    revoke(token)
+
+
+@documents.callback()
+def _documents() -> None:
+    """Keeps the name of the command in the group, although there is only one."""
+
+
+@documents.command("register")
+def register_documents(
+    files: Annotated[
+        list[Path], typer.Argument(help="Files of one document each.", exists=True, dir_okay=False)
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option(help="A .json file or a folder. Default: GRAPHQL_API_TRUSTED_DOCUMENTS."),
+    ] = None,
+) -> None:
+    """Check documents against the schema and the limits, and write them by their SHA-256."""
+    from graphql_api.cli.documents import register
+
+    for digest, file in register(files, to):
+        typer.echo(f"{digest}  {file}")
+
+
+def _write(text: str, output: Path | None) -> None:
     if output is None:
-        typer.echo(settings_page(), nl=False)
+        typer.echo(text, nl=False)
     else:
-        output.write_text(settings_page())
-
-
-def main() -> None:
-    """Run the command line. What people can mend is said in one sentence; the rest is a traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    with spoken():
-        app()
+        output.write_text(text)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import asyncpg
@@ -216,6 +217,34 @@ async def test_users_are_created_and_granted_roles(shell: Shell, connection: "as
     assert "graphql-api:" in err
 
 
+async def test_a_role_is_taken_from_a_user(shell: Shell, connection: "asyncpg.Connection") -> None:
+    await factories.user(connection, email="a@example.com")
+    await shell.run("user", "grant", "a@example.com", "operator")
+    out, _ = await shell.run("user", "revoke", "a@example.com", "operator")
+    _, err = await shell.run("user", "revoke", "a@example.com", "operator", fails=True)
+
+    assert out == "a@example.com is no longer operator.\n"
+    assert await connection.fetchval("SELECT count(*) FROM graphql_api.user_roles") == 0
+    assert err == "graphql-api: the user does not have the role operator\n"
+
+
+@pytest.mark.parametrize(
+    ("email", "password", "sentence"),
+    [
+        ("a@example.com", "too short", "a password needs 12 characters or more"),
+        ("nobody", "long enough, surely", "an e-mail looks like name@example.com, 255 characters at most"),
+        ("taken@example.com", "long enough, surely", "there is a user with this e-mail already"),
+    ],
+)
+async def test_a_user_that_cant_be_created_is_told_why(
+    shell: Shell, connection: "asyncpg.Connection", email: str, password: str, sentence: str
+) -> None:
+    await factories.user(connection, email="taken@example.com")
+    _, err = await shell.run("user", "create", email, fails=True, GRAPHQL_API_USER_PASSWORD=password)
+
+    assert err == f"graphql-api: {sentence}\n"
+
+
 async def test_a_password_is_changed(shell: Shell, connection: "asyncpg.Connection") -> None:
     await factories.user(connection, email="a@example.com", password_hash="old")
     await shell.run("user", "password", "a@example.com", GRAPHQL_API_USER_PASSWORD="long enough, surely")
@@ -234,6 +263,23 @@ async def test_a_service_token_is_shown_once_and_can_be_revoked(shell: Shell) ->
     assert out.strip() not in listed
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("create", "x", "--scope", "graph:read"), "without a user, graph:read would open nothing"),
+        (("create", "x", "--scope", "graph:read", "--user", "b@example.com"), "there is no user with this"),
+        (("revoke", "7"), "a service token's id is a UUID"),
+        (("revoke", "00000000-0000-0000-0000-000000000001"), "there is no such service token"),
+    ],
+)
+async def test_a_token_that_cant_be_made_or_ended_is_told_why(
+    shell: Shell, arguments: tuple[str, ...], sentence: str
+) -> None:
+    _, err = await shell.run("token", *arguments, fails=True)
+
+    assert err.startswith(f"graphql-api: {sentence}")
+
+
 async def test_service_tokens_are_listed_one_a_line(shell: Shell, connection: "asyncpg.Connection") -> None:
     await factories.user(connection, email="a@example.com")
     for_user = ("--scope", "graph:read", "--scope", "risk:write", "--user", "a@example.com", "--days", "0")
@@ -247,10 +293,18 @@ async def test_service_tokens_are_listed_one_a_line(shell: Shell, connection: "a
     assert re.split("  +", line.strip())[1:] == cells
 
 
-async def test_logs_refuse_a_level_that_is_none(shell: Shell) -> None:
-    _, err = await shell.run("logs", "--level", "bogus", fails=True)
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--after", "x"), "The cursor was not made by this service"),
+        (("--level", "bogus"), "--level is one of debug, info, warning, error, critical"),
+    ],
+)
+async def test_logs_refuse_what_cant_be_read(shell: Shell, arguments: tuple[str, ...], sentence: str) -> None:
+    _, err = await shell.run("logs", *arguments, fails=True)
 
-    assert "--level is one of debug, info, warning, error, critical" in err
+    assert err.startswith("graphql-api: ")
+    assert sentence in err
 
 
 async def test_logs_are_json_lines_in_a_pipe_and_go_on_after_a_cursor(
@@ -299,3 +353,55 @@ async def test_the_schema_is_printed_or_written(shell: Shell) -> None:
 
     assert "type Query" in printed
     assert (shell.folder / "out.graphql").read_text() == printed
+
+
+async def test_the_settings_are_printed_or_written(shell: Shell) -> None:
+    printed, _ = await shell.run("settings")
+    await shell.run("settings", "--output", "out.md")
+
+    assert "| `DATABASE_URL` |" in printed
+    assert (shell.folder / "out.md").read_text() == printed
+
+
+async def test_the_version_is_that_of_the_package(shell: Shell) -> None:
+    out, _ = await shell.run("--version")
+
+    assert out == f"graphql-api {version('graphql-api')}\n"
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("user", "grant", "a@example.com", "admin"), ("doctor",)])
+async def test_an_address_that_makes_no_sense_is_named_and_not_repeated(
+    shell: Shell, command: tuple[str, ...]
+) -> None:
+    url = "postgresql://user:secret@host/db?sslmode=maybe"
+    _, err = await shell.run(*command, fails=True, DATABASE_URL=url)
+
+    assert err.startswith("graphql-api: a database URL's sslmode is one of ")
+    assert "secret" not in err
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("token", "list")])
+async def test_a_database_that_is_away_is_one_sentence(shell: Shell, command: tuple[str, ...]) -> None:
+    _, err = await shell.run(*command, fails=True, DATABASE_URL="postgresql://u@127.0.0.1:1/d")
+
+    assert "graphql-api: the database can't be reached: " in err
+
+
+async def test_a_file_that_cant_be_written_is_named(shell: Shell) -> None:
+    _, err = await shell.run("settings", "--output", "no/such/folder.md", fails=True)
+
+    assert err == "graphql-api: no/such/folder.md: No such file or directory\n"
+
+
+async def test_a_command_that_does_not_exist_is_an_error(shell: Shell) -> None:
+    _, err = await shell.run("migrat", fails=True)
+
+    assert "No such command 'migrat'" in err
+
+
+@pytest.mark.parametrize("module", ["main", "settings_page", "users", "tokens", "migrate", "demo", "doctor"])
+def test_commands_that_need_no_schema_do_not_import_it(module: str) -> None:
+    program = f"import sys, graphql_api.cli.{module}; print(*sys.modules)"
+    done = subprocess.run((sys.executable, "-c", program), check=True, capture_output=True, text=True)
+
+    assert not {"strawberry", "graphql", "fastapi", "graphql_api.schema"} & set(done.stdout.split())

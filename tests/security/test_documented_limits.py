@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from graphql_api.cli.reference import variable
+from graphql_api.cli.settings_page import variable
 from graphql_api.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"

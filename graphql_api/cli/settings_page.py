@@ -1,4 +1,4 @@
-"""Pages of the documentation that the code knows best."""
+"""What `graphql-api settings` prints: docs/settings.md, made of the descriptions in `Settings`."""
 
 from typing import Final
 
@@ -19,7 +19,7 @@ Each is an environment variable. Written by `graphql-api settings --output docs/
 
 
 def settings_page() -> str:
-    """docs/settings.md."""
+    """Returns the page as Markdown."""
     rows = [
         f"| `{variable(name)}` | {default(field)} | {field.description} |\n"
         for name, field in Settings.model_fields.items()
@@ -28,13 +28,13 @@ def settings_page() -> str:
 
 
 def variable(name: str) -> str:
-    """The environment variable of a setting."""
+    """Returns the environment variable of a setting."""
     alias = Settings.model_fields[name].validation_alias
     return alias if isinstance(alias, str) else f"{Settings.model_config['env_prefix']}{name.upper()}"
 
 
 def default(field: FieldInfo) -> str:
-    """A default as a page shows it, empty where there is none."""
+    """Returns a default as the page shows it, empty if there is none."""
     match field.default:
         case None:
             return ""

@@ -1,8 +1,9 @@
-"""Serving: a database that is named, or one of our own with something to look at."""
+"""What `graphql-api serve` does: serves the named database, or an embedded one with demo data and a bot."""
 
 import asyncio
 import json
 import os
+import shlex
 import socket
 import threading
 from collections.abc import Mapping
@@ -12,10 +13,9 @@ import asyncpg
 import typer
 
 from graphql_api.app import build_persisted
-from graphql_api.cli.database import direct_address, embedded_or_given, opened
+from graphql_api.cli.database import direct_address, named_or_embedded, opened
 from graphql_api.cli.demo import PASSWORD, load_and_grow
 from graphql_api.cli.errors import UsageError
-from graphql_api.cli.welcome import welcome
 from graphql_api.dev.demo.bot import run as run_bot
 from graphql_api.dev.demo.desk import OPERATOR, TRADER
 from graphql_api.identity.signing_keys import signing_key
@@ -28,6 +28,17 @@ from graphql_api.transport.uvicorn_server import bind
 from graphql_api.transport.uvicorn_server import serve as serve_app
 
 _FACTORY = "graphql_api.app:from_environment"
+_QUERY = """
+mutation Hello($email: String!, $password: String!) {
+  login(email: $email, password: $password) {
+    accessToken
+    viewer { user { accounts { nodes {
+      accountNumber
+      sessions(first: 1) { nodes { startedAt trades(first: 3) { nodes { symbol direction pnl } } } }
+    } } } }
+  }
+}
+"""
 
 
 def serve(given: Mapping[str, Any]) -> None:
@@ -51,12 +62,12 @@ def serve(given: Mapping[str, Any]) -> None:
 
 
 def _serve_demo(settings: Settings, listening: socket.socket) -> None:
-    with embedded_or_given(settings) as address:
+    with named_or_embedded(settings) as address:
         os.environ["DATABASE_URL"] = address.dsn
         os.environ["GRAPHQL_API_DEMO_LOGINS"] = json.dumps(dict.fromkeys((TRADER, OPERATOR), PASSWORD))
         asyncio.run(_prepare(settings, address))
         _trade_in_background(address)
-        typer.echo(welcome(settings.host, listening.getsockname()[1]))
+        typer.echo(_welcome(settings.host, listening.getsockname()[1]))
         serve_app(_FACTORY, Settings(), listening)
 
 
@@ -90,3 +101,18 @@ async def _prepare(settings: Settings, address: Address) -> None:
 def _trade_in_background(address: Address) -> None:
     """Let the simulated bot trade. A daemon thread: it ends with the process, however that ends."""
     threading.Thread(target=lambda: asyncio.run(run_bot(address)), name="bot", daemon=True).start()
+
+
+def _welcome(host: str, port: int) -> str:
+    """The address, the demo logins, and a line to paste that queries it."""
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/graphql"
+    request = {
+        "query": " ".join(_QUERY.split()),
+        "variables": {"email": TRADER, "password": PASSWORD},
+    }
+    curl = f"curl -s {url} -H 'content-type: application/json' -d {shlex.quote(json.dumps(request))}"
+    return f"""
+  GraphiQL   {url}
+  Sign in    {TRADER} or {OPERATOR}, password {PASSWORD}
+  Try it     {curl}
+"""

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from graphql_api.cli.reference import settings_page, variable
+from graphql_api.cli.settings_page import settings_page, variable
 from graphql_api.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
