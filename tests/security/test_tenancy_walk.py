@@ -158,7 +158,7 @@ def fresh_statements() -> Iterator[None]:
 
 @pytest.mark.usefixtures("fresh_statements")
 @pytest.mark.parametrize(
-    "place", ["everywhere", "_by_id", "_any_by_id", "of_one_parent", "_account_sessions"]
+    "place", ["everywhere", "_by_id", "_any_by_id", "_of_one_parent", "_account_sessions"]
 )
 async def test_the_walk_notices_where_a_statement_has_no_tenant(
     world: World, monkeypatch: pytest.MonkeyPatch, place: str
