@@ -10,6 +10,7 @@ from collections import Counter
 import asyncpg
 import pytest
 
+from tests import factories
 from tests.drills.client import Client
 from tests.drills.servers import Server
 from tests.log_feed.writers import Committed, Writer
@@ -18,6 +19,7 @@ pytestmark = [pytest.mark.drill, pytest.mark.timeout(3600)]
 
 SECONDS = float(os.environ.get("DRILL_SECONDS", "120"))
 SEED = int(os.environ.get("DRILL_SEED", random.SystemRandom().getrandbits(32)))
+LAST = "the last row"
 CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
@@ -128,10 +130,14 @@ async def test_nothing_is_lost_and_nothing_repeated_whatever_happens(server: Ser
         task.cancel()
     await asyncio.gather(*writing, return_exceptions=True)
     expected = await quiet(server)
+    # Whoever has a row that was written after all others has had what should not have come, too.
+    connection = await server.address.connect_plain()
+    await factories.system_log(connection, message=LAST)
+    await connection.close()
+    expected.append(LAST)
     deadline = time.monotonic() + 120
-    while any(len(client.messages) < len(expected) for client in clients) and time.monotonic() < deadline:
+    while any(LAST not in client.messages for client in clients) and time.monotonic() < deadline:
         await asyncio.sleep(0.2)
-    await asyncio.sleep(2)  # for what should not come
     for task in following:
         task.cancel()
     await asyncio.gather(*following, return_exceptions=True)

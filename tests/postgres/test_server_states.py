@@ -84,12 +84,21 @@ async def test_a_roles_own_lock_timeout_is_one(as_role: AsRole, connection: "asy
         assert error.value.sqlstate == "55P03"
 
 
-async def test_a_transaction_that_idles_beyond_the_servers_time_is_lost(as_role: AsRole) -> None:
+async def ended(connection: "asyncpg.Connection", pid: int) -> None:
+    """Wait until the server has ended a session."""
+    while await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid):
+        await asyncio.sleep(0.01)
+
+
+async def test_a_transaction_that_idles_beyond_the_servers_time_is_lost(
+    as_role: AsRole, connection: "asyncpg.Connection"
+) -> None:
     async with opened(await as_role("SET idle_in_transaction_session_timeout = '50ms'")) as database:
 
         async def work(transaction: Transaction) -> None:
+            [row] = await transaction.fetch(PID)
             await transaction.fetch(ADD_USER)
-            await asyncio.sleep(0.3)
+            await ended(connection, row["pid"])
             await transaction.fetch(ADD_USER)
 
         with pytest.raises(ConnectionLostError):
@@ -109,10 +118,12 @@ async def test_a_transaction_beyond_the_servers_time_is_a_timeout(
         assert len(await database.fetch(PID)) == 1
 
 
-async def test_a_session_that_idled_beyond_the_servers_time_is_replaced(as_role: AsRole) -> None:
+async def test_a_session_that_idled_beyond_the_servers_time_is_replaced(
+    as_role: AsRole, connection: "asyncpg.Connection"
+) -> None:
     async with opened(await as_role("SET idle_session_timeout = '50ms'")) as database:
         before = (await database.fetch(PID))[0]["pid"]
-        await asyncio.sleep(0.3)
+        await ended(connection, before)
         assert (await database.fetch(PID))[0]["pid"] != before
 
 
@@ -134,9 +145,10 @@ async def test_the_pool_grows_again_once_it_may(as_role: AsRole, connection: "as
         await asyncio.gather(*(database.fetch(SLEEP, seconds=0.05) for _ in range(3)))
         role = address.dsn.split("//")[1].split("@")[0]
         await connection.execute(f"ALTER ROLE {role} CONNECTION LIMIT 3")
-        await asyncio.sleep(1.1)  # for as long the pool remembers the refusal
-        rows = await asyncio.gather(*(database.fetch(SLEEP, seconds=0.05) for _ in range(3)))
-    assert len({row[0]["pid"] for row in rows}) == 3
+        pids: set[int] = set()
+        while len(pids) < 3:  # the pool remembers the refusal for a while
+            rows = await asyncio.gather(*(database.fetch(SLEEP, seconds=0.05) for _ in range(3)))
+            pids = {row[0]["pid"] for row in rows}
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,9 @@ async def test_a_change_of_a_socket_that_it_closed_is_made(
             await asyncio.sleep(0.01)
         service.process.send_signal(signal.SIGTERM)
         assert await close_code(socket) == 1012
-        await asyncio.sleep(0.5)  # the process has nothing else to wait for
-        assert service.process.poll() is None
+        while "Waiting for application shutdown" not in service.log.read_text():
+            await asyncio.sleep(0.01)
+        assert service.process.poll() is None  # it waits for the change, and has nothing else to wait for
 
     assert await asyncio.to_thread(service.process.wait, 30) == 0
     assert await connection.fetchval("SELECT count(*) FROM risk_settings") == 1

@@ -235,7 +235,9 @@ async def test_a_database_has_one_bot_at_a_time(desk: Address, witness: "asyncpg
 
 
 @pytest.mark.drill
-async def test_it_comes_back_after_the_server_was_restarted(scratch: Path) -> None:
+async def test_it_comes_back_after_the_server_was_restarted(
+    scratch: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     server = EmbeddedPostgres(scratch / "server", "desk", {})
     address = Address.parse(await asyncio.to_thread(server.start))
     try:
@@ -246,7 +248,8 @@ async def test_it_comes_back_after_the_server_was_restarted(scratch: Path) -> No
             await until(bot, witness, f"{STARTS} = 1")
             witness.terminate()
             await asyncio.to_thread(server.stop)
-            await asyncio.sleep(1.5)  # long enough for it to find nobody there
+            while sum("starts again" in record.message for record in caplog.records) < 2:
+                await asyncio.sleep(0.02)  # until it has lost its server, and then found nobody there
             assert not bot.done()
             assert await asyncio.to_thread(server.start)
             witness = await address.connect_plain()
