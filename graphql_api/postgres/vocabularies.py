@@ -11,6 +11,7 @@ A trade's status is part of indexes: see `postgres.tables.indexes` before its wo
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Final
 
 from sqlalchemy import ColumnElement, case, func, literal_column
@@ -37,15 +38,19 @@ class Vocabulary:
     column: str
     """The column it is for, as table.column."""
     spellings: Mapping[str, tuple[str, ...]]
-    """The frequent words first: PostgreSQL compares them one by one."""
+    """Of each, the frequent spellings first: PostgreSQL compares them one by one."""
     unknown: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     """Texts that this process has read as OTHER, up to MAX_REMEMBERED."""
     _canonical: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _seen: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for word, spellings in self.spellings.items():
-            self._canonical.update((_folded(spelling), word) for spelling in spellings)
+        ranked = [
+            (rank, _folded(spelling), word)
+            for word, spellings in self.spellings.items()
+            for rank, spelling in enumerate(spellings)
+        ]
+        self._canonical.update((text, word) for _, text, word in sorted(ranked, key=itemgetter(0)))
 
     def canonical(self, text: str) -> str:
         """Returns the canonical word of a stored text. Logs a text that it doesn't know, once."""
