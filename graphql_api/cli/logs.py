@@ -19,7 +19,7 @@ from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
 from graphql_api.log_feed.hub import Event
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.type_codecs import rfc3339
-from graphql_api.postgres.vocabularies import LEVELS, OTHER
+from graphql_api.postgres.vocabularies import LEVELS
 from graphql_api.relational.scalars import serialize_json
 from graphql_api.settings import Settings
 
@@ -50,12 +50,11 @@ def show(
 
 
 def _filter(level: str | None, components: Sequence[str] | None, search: str | None) -> LogFilter:
-    minimum = LEVELS.canonical(level) if level is not None else None
-    if minimum == OTHER:  # would be the least serious of all, and show everything
+    if level is not None and not LEVELS.knows(level):  # OTHER is the least serious, and shows everything
         raise UsageError(f"--level is one of {', '.join(_STYLES).lower()}")
     try:
         return LogFilter(
-            minimum_level=minimum,
+            minimum_level=LEVELS.canonical(level) if level is not None else None,
             components=frozenset(components) if components else None,
             search=search,
         )

@@ -57,6 +57,10 @@ class Vocabulary:
         word = self._seen.get(text)
         return self._look_up(text) if word is None else word
 
+    def knows(self, text: str) -> bool:
+        """Whether a text has a canonical word."""
+        return _folded(text) in self._canonical
+
     def _look_up(self, text: str) -> str:
         word = self._canonical.get(_folded(text))
         if word is not None:
