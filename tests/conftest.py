@@ -14,8 +14,8 @@ from graphql_api.dev.embedded import EmbeddedPostgres
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.migrate import migrate
-from tests.asking import Graph, opened, settings_for
-from tests.edge import Edge, served
+from tests.app import App, served
+from tests.graph import Graph, opened, settings_for
 from tests.scratch import scratch_folder
 
 SERVER_FOLDER = "GRAPHQL_API_TEST_SERVER"
@@ -152,7 +152,7 @@ async def graph(address: Address, tmp_path: Path) -> AsyncIterator[Graph]:
 
 
 @pytest.fixture
-async def edge(address: Address, tmp_path: Path) -> AsyncIterator[Edge]:
+async def app(address: Address, tmp_path: Path) -> AsyncIterator[App]:
     """The whole application over the test's database, in the development profile."""
-    async with served(address, tmp_path) as edge:
-        yield edge
+    async with served(address, tmp_path) as app:
+        yield app

@@ -18,7 +18,7 @@ import graphql_api
 from graphql_api.identity.viewer import Scope
 from graphql_api.postgres.address import Address
 from tests import factories
-from tests.edge import Edge, served
+from tests.app import App, served
 
 PACKAGE = Path(graphql_api.__file__).parent
 
@@ -133,39 +133,39 @@ async def account(connection: "asyncpg.Connection") -> tuple[str, str]:
     return user, account
 
 
-async def warm_request(edge: Edge, query: str, variables: dict[str, Any], token: str) -> dict[str, int]:
+async def warm_request(app: App, query: str, variables: dict[str, Any], token: str) -> dict[str, int]:
     """The files that a request visits when the process has answered its like before."""
     for _ in range(2):
-        await edge.ask(query, variables, token=token)
+        await app.ask(query, variables, token=token)
     with visited() as files:
-        response = await edge.ask(query, variables, token=token)
+        response = await app.ask(query, variables, token=token)
     body = response.json()
     assert response.status_code == 200, body
     assert "errors" not in body, body
     return files
 
 
-async def test_a_deep_query(edge: Edge, account: tuple[str, str]) -> None:
+async def test_a_deep_query(app: App, account: tuple[str, str]) -> None:
     user, _ = account
-    token = await edge.token(Scope.GRAPH_READ, user_id=user)
-    hold(await warm_request(edge, DEEP, {}, token), DEEP_QUERY)
+    token = await app.token(Scope.GRAPH_READ, user_id=user)
+    hold(await warm_request(app, DEEP, {}, token), DEEP_QUERY)
 
 
-async def test_a_change_of_risk_settings(edge: Edge, account: tuple[str, str]) -> None:
+async def test_a_change_of_risk_settings(app: App, account: tuple[str, str]) -> None:
     user, account_id = account
-    token = await edge.token(Scope.GRAPH_READ, Scope.RISK_WRITE, user_id=user)
+    token = await app.token(Scope.GRAPH_READ, Scope.RISK_WRITE, user_id=user)
     variables = {"id": account_id, "input": {"maxDailyLoss": "100"}}
-    hold(await warm_request(edge, UPDATE, variables, token), RISK_UPDATE)
+    hold(await warm_request(app, UPDATE, variables, token), RISK_UPDATE)
 
 
 async def test_subscribing_until_there_is_nothing_more_to_send(address: Address, tmp_path: Path) -> None:
-    async with served(address, tmp_path, heartbeat=0.1) as edge:
-        token = await edge.token(Scope.LOGS_READ)
+    async with served(address, tmp_path, heartbeat=0.1) as app:
+        token = await app.token(Scope.LOGS_READ)
         async with AsyncExitStack() as sockets:
-            another = await sockets.enter_async_context(Socket.opened(edge.app, token))
+            another = await sockets.enter_async_context(Socket.opened(app.asgi, token))
             await another.subscribe(FOLLOW)
             with visited() as files:
-                socket = await sockets.enter_async_context(Socket.opened(edge.app, token))
+                socket = await sockets.enter_async_context(Socket.opened(app.asgi, token))
                 await socket.subscribe(FOLLOW)
     hold(files, SUBSCRIBING)
 
@@ -173,9 +173,9 @@ async def test_subscribing_until_there_is_nothing_more_to_send(address: Address,
 async def test_one_event_to_one_subscriber(
     address: Address, tmp_path: Path, connection: "asyncpg.Connection"
 ) -> None:
-    async with served(address, tmp_path, heartbeat=1) as edge:
-        token = await edge.token(Scope.LOGS_READ)
-        async with Socket.opened(edge.app, token) as socket:
+    async with served(address, tmp_path, heartbeat=1) as app:
+        token = await app.token(Scope.LOGS_READ)
+        async with Socket.opened(app.asgi, token) as socket:
             await socket.subscribe(FOLLOW)
             for _ in range(2):
                 await factories.system_log(connection, level="ERROR")

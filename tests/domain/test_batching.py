@@ -3,7 +3,7 @@
 import asyncpg
 
 from tests import factories
-from tests.asking import Graph, operator, trader
+from tests.graph import Graph, operator, trader
 
 CHAIN = """
 query ($first: Int!) {

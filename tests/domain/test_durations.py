@@ -8,7 +8,7 @@ from graphql import GraphQLObjectType, get_named_type
 
 from graphql_api.schema import schema
 from tests import factories
-from tests.asking import Graph, operator
+from tests.graph import Graph, operator
 
 ENTRY = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DURATIONS = """{

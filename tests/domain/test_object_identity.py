@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from tests import factories
-from tests.asking import Graph, operator
-from tests.security.planting import TABLES, Tenant
+from tests.graph import Graph, operator
+from tests.security.tenants import TABLES, Tenant
 from tests.security.walk import ask_all, every_path, unlimited
 
 Object = dict[str, Any]
@@ -28,7 +28,7 @@ async def answers(graph: Graph, connection: "asyncpg.Connection") -> list[Any]:
             await factories.performance(connection, strategy, trades_count=trades_count)
     tenants = [Tenant.make(tag, strategies[0]) for tag in ("own", "theirs")]
     for tenant in tenants:
-        await tenant.plant(connection)
+        await tenant.insert(connection)
         await factories.session(connection, tenant.ids()["Account"])
     ids = {type_: [tenant.ids()[type_] for tenant in tenants] for type_ in TABLES} | {"Strategy": strategies}
     asked = Graph(graph.services, operations=unlimited()).as_(operator())

@@ -9,8 +9,8 @@ import pytest
 
 from graphql_api.identity.viewer import Viewer
 from tests import factories
-from tests.asking import Graph, operator, trader
 from tests.factories import NOW
+from tests.graph import Graph, operator, trader
 
 
 @pytest.mark.parametrize("viewer", [trader, operator])

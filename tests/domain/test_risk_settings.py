@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from tests import factories
-from tests.asking import Answer, Graph, trader
+from tests.graph import Answer, Graph, trader
 
 FIELDS = """
   riskSettings { id maxDailyLoss maxPositionSize maxOpenPositions riskPerTrade version hasDuplicates

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from graphql_api.postgres.address import Address
 from tests import factories
-from tests.asking import Graph, opened, operator, settings_for, trader
+from tests.graph import Graph, opened, operator, settings_for, trader
 
 STATUS = """
 query ($id: ID!) { account(id: $id) { riskStatus {

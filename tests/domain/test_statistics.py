@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from tests import factories
-from tests.asking import Graph, trader
 from tests.factories import NOW
+from tests.graph import Graph, trader
 
 ALL = """
 fragment All on TradeStats {

@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from tests import factories
-from tests.asking import Graph, trader
+from tests.graph import Graph, trader
 
 
 @pytest.fixture

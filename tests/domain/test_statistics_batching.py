@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 
 from tests import factories
-from tests.asking import Graph, operator, trader
 from tests.domain.test_statistics import ALL, closed
+from tests.graph import Graph, operator, trader
 
 
 @pytest.fixture

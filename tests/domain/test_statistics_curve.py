@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import factories
-from tests.asking import Graph, trader
 from tests.domain import statistics_model as model
 from tests.domain.generated_trades import ACCOUNTS, TENANT, TradingData, store
 from tests.domain.statistics_model import Session, Trade
 from tests.domain.test_statistics_model import generated
+from tests.graph import Graph, trader
 
 CURVE = """
 query ($interval: Interval, $zone: String, $most: Int) {

@@ -10,7 +10,7 @@ import pytest
 
 from graphql_api.schema import schema
 from tests import factories
-from tests.asking import Graph, trader
+from tests.graph import Graph, trader
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
 

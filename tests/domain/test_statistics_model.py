@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.asking import Graph, operator, trader
 from tests.domain import statistics_model as model
 from tests.domain.generated_trades import (
     ACCOUNTS,
@@ -22,6 +21,7 @@ from tests.domain.generated_trades import (
     trading_data,
 )
 from tests.domain.statistics_model import Trade
+from tests.graph import Graph, operator, trader
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tests.asking import Graph, trader
 from tests.domain.generated_trades import ACCOUNTS, TENANT, TradingData, store
 from tests.domain.statistics_model import Session, Trade
+from tests.graph import Graph, trader
 
 STATS = """{ viewer { user { stats {
   tradesCount winRate netPnl profitFactor averageWin averageLoss averageDuration maxDrawdown maxDrawdownPct

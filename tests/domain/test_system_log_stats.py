@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from tests import factories
-from tests.asking import Graph, operator, trader
+from tests.graph import Graph, operator, trader
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 BUCKETS = """

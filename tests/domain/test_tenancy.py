@@ -8,7 +8,7 @@ import pytest
 
 from graphql_api.identity.viewer import LoginCredential, Scope, ServiceTokenCredential, Viewer
 from tests import factories
-from tests.asking import Graph, operator, trader
+from tests.graph import Graph, operator, trader
 
 UNKNOWN = "00000000-0000-0000-0000-000000000009"
 

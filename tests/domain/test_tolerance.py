@@ -11,9 +11,9 @@ import pytest
 
 from graphql_api.identity.viewer import Scope
 from tests import factories
-from tests.asking import Graph, operator, trader
-from tests.edge import Edge
+from tests.app import App
 from tests.factories import NOW
+from tests.graph import Graph, operator, trader
 
 UNKNOWN = "00000000-0000-0000-0000-000000000009"
 
@@ -239,10 +239,10 @@ async def test_secrets_never_leave(graph: Graph, connection: "asyncpg.Connection
 
 
 async def test_words_that_nobody_foresaw_are_counted_by_column(
-    edge: Edge, connection: "asyncpg.Connection"
+    app: App, connection: "asyncpg.Connection"
 ) -> None:
     async def counted(column: str) -> float:
-        text = (await edge.client.get("/metrics")).text
+        text = (await app.client.get("/metrics")).text
         (line,) = re.findall(
             rf'^vocabulary_unknown_words_total{{column="{column}"}} (.*)$', text, re.MULTILINE
         )
@@ -253,8 +253,8 @@ async def test_words_that_nobody_foresaw_are_counted_by_column(
     for _ in range(3):
         await factories.trade(connection, session, status=f"limbo {uuid4().hex[:8]}")
     before = [await counted("trades.status"), await counted("system_logs.level")]
-    token = await edge.token(Scope.GRAPH_READ, user_id=user)
+    token = await app.token(Scope.GRAPH_READ, user_id=user)
     for _ in range(2):
-        await edge.ask("{ trades { nodes { status } } }", token=token)
+        await app.ask("{ trades { nodes { status } } }", token=token)
 
     assert [await counted("trades.status"), await counted("system_logs.level")] == [before[0] + 3, before[1]]

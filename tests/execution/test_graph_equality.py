@@ -13,10 +13,10 @@ from graphql_api.identity.viewer import Viewer
 from graphql_api.relational.context import Context
 from graphql_api.schema import schema
 from tests import factories
-from tests.asking import Graph, operator, trader
 from tests.execution.documents import Inputs, Request, documents
 from tests.execution.executors import Executors, assert_equivalent
 from tests.execution.test_equality import often
+from tests.graph import Graph, operator, trader
 
 # graphql-core leaves coroutines behind where an error ends a selection early. Python warns wherever it finds
 # them, even inside a named tuple, where nothing can be imported to warn with.

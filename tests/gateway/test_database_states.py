@@ -12,8 +12,8 @@ from graphql_api.identity import service_tokens
 from graphql_api.identity.viewer import Scope
 from graphql_api.postgres.database import Database
 from tests import factories
+from tests.app import codes, served
 from tests.conftest import AsRole
-from tests.edge import codes, served
 
 QUERY = "{ accounts { nodes { accountNumber } } }"
 CHANGE = """mutation ($id: ID!) {
@@ -55,9 +55,9 @@ async def test_a_read_only_database_is_read_and_says_that_it_takes_no_changes(
 ) -> None:
     caplog.set_level(logging.WARNING)
     account = await factories.account(connection, trader)
-    async with served(await as_role("SET default_transaction_read_only = on"), tmp_path) as edge:
-        read = await edge.ask(QUERY, token=token)
-        answers = [await edge.ask(CHANGE, {"id": account}, token=token) for _ in range(3)]
+    async with served(await as_role("SET default_transaction_read_only = on"), tmp_path) as app:
+        read = await app.ask(QUERY, token=token)
+        answers = [await app.ask(CHANGE, {"id": account}, token=token) for _ in range(3)]
 
     assert len(read.json()["data"]["accounts"]["nodes"]) == 1
     for answer in answers:
@@ -77,9 +77,9 @@ async def test_a_lock_that_the_role_does_not_wait_for_is_a_timeout(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING)
-    async with served(await as_role("SET lock_timeout = '50ms'"), tmp_path) as edge, connection.transaction():
+    async with served(await as_role("SET lock_timeout = '50ms'"), tmp_path) as app, connection.transaction():
         await connection.execute("LOCK TABLE tradelocker_accounts")
-        answer = await edge.ask(QUERY, token=token)
+        answer = await app.ask(QUERY, token=token)
 
     assert codes(answer) == ["TIMEOUT"]
     (line,) = [r.getMessage() for r in caplog.records if incident_of(answer) in r.getMessage()]
@@ -93,8 +93,8 @@ async def test_a_role_that_may_not_read_a_table_has_to_be_mended(
     address = await as_role("")
     role = address.dsn.split("//")[1].split("@")[0]
     await connection.execute(f"REVOKE ALL ON tradelocker_accounts FROM {role}")
-    async with served(address, tmp_path) as edge:
-        answer = await edge.ask(QUERY, token=token)
+    async with served(address, tmp_path) as app:
+        answer = await app.ask(QUERY, token=token)
     assert told(answer) == (503, "30", ["SERVICE_UNAVAILABLE"])
     assert "tradelocker_accounts" not in answer.text
 
@@ -102,8 +102,8 @@ async def test_a_role_that_may_not_read_a_table_has_to_be_mended(
 async def test_a_token_that_cant_be_checked_is_not_refused(
     as_role: AsRole, connection: "asyncpg.Connection", token: str, tmp_path: Path
 ) -> None:
-    async with served(await as_role("CONNECTION LIMIT 0"), tmp_path) as edge:
-        answer = await edge.ask(QUERY, token=token)
+    async with served(await as_role("CONNECTION LIMIT 0"), tmp_path) as app:
+        answer = await app.ask(QUERY, token=token)
     assert told(answer) == (503, "5", ["SERVICE_UNAVAILABLE"])
     assert answer.json()["errors"][0]["extensions"]["retryAfter"] == 5
 
@@ -113,8 +113,8 @@ async def test_incidents_with_different_causes_differ(
 ) -> None:
     account = await factories.account(connection, trader)
     address = await as_role("SET default_transaction_read_only = on")
-    async with served(address, tmp_path) as edge:
-        first = await edge.ask(CHANGE, {"id": account}, token=token)
+    async with served(address, tmp_path) as app:
+        first = await app.ask(CHANGE, {"id": account}, token=token)
         await connection.execute("ALTER TABLE tradelocker_accounts RENAME TO elsewhere")
-        second = await edge.ask(QUERY, token=token)
+        second = await app.ask(QUERY, token=token)
     assert incident_of(first) != incident_of(second)

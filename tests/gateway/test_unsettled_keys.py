@@ -16,7 +16,7 @@ from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.postgres.statement import compile_statement
-from tests.asking import trader
+from tests.graph import trader
 from tests.postgres.proxy import Proxy, proxy_to
 from tests.transport.app import schema
 

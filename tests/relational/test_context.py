@@ -6,7 +6,7 @@ import asyncpg
 
 from graphql_api.postgres.address import Address
 from tests import factories
-from tests.asking import Graph, trader
+from tests.graph import Graph, trader
 
 WAITING = (
     "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"

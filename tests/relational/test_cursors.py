@@ -19,8 +19,8 @@ from graphql_api.identity.viewer import NO_TENANT
 from graphql_api.relational.pagination import _STORED_MOMENT
 from graphql_api.relational.relation import ListSpec
 from tests import factories
-from tests.asking import Graph, operator
 from tests.factories import NOW
+from tests.graph import Graph, operator
 
 LISTS: dict[str, ListSpec] = {
     "users": USER_LIST,

@@ -14,7 +14,7 @@ from graphql_api.relational.filters import MATCH_ALL, Comparison, Predicate
 from graphql_api.relational.page_query import PageShape, page_statement
 from graphql_api.relational.relation import RelationLoader
 from tests import factories
-from tests.asking import Graph, operator, trader
+from tests.graph import Graph, operator, trader
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from tests import factories
-from tests.asking import Graph, operator, trader
 from tests.factories import NOW
+from tests.graph import Graph, operator, trader
 
 TRADES = "query ($filter: TradeFilter) { trades(filter: $filter) { totalCount nodes { symbol } } }"
 

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from tests import factories
-from tests.asking import Graph, operator, trader
 from tests.factories import NOW
+from tests.graph import Graph, operator, trader
 
 pytestmark = pytest.mark.slow
 

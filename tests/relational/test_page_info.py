@@ -18,8 +18,8 @@ from graphql_api.postgres.statement import Statement
 from graphql_api.relational.page_query import PageShape, page_statement
 from graphql_api.relational.relation import RelationLoader
 from tests import factories
-from tests.asking import Graph, opened, operator, settings_for, trader
 from tests.factories import NOW
+from tests.graph import Graph, opened, operator, settings_for, trader
 
 HEAD = (
     "$id: ID!, $first: Int, $after: String, $last: Int, $before: String, $order: TradeOrder,"

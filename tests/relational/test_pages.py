@@ -11,8 +11,8 @@ import pytest
 
 from graphql_api.identity.viewer import NO_TENANT
 from tests import factories
-from tests.asking import Graph, trader
 from tests.factories import NOW
+from tests.graph import Graph, trader
 
 PAGE = """
 query ($first: Int, $after: String, $last: Int, $before: String, $orderBy: TradeOrder, $filter: TradeFilter) {

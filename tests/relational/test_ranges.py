@@ -15,7 +15,7 @@ from graphql_api.relational.context import Context
 from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.filters import DecimalFilter, check_range
 from graphql_api.schema import schema
-from tests.asking import Graph, operator
+from tests.graph import Graph, operator
 
 EIGHT, HALF_PAST_SEVEN = "2026-11-22T08:00:00Z", "2026-11-22T09:30:00+02:00"
 MOMENTS = ({"gte": EIGHT, "lt": HALF_PAST_SEVEN}, "lt", "must not be before", "gte")

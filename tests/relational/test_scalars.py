@@ -21,7 +21,7 @@ from graphql_api.relational.scalars import (
 )
 from graphql_api.schema import schema
 from tests import factories
-from tests.asking import Graph, trader
+from tests.graph import Graph, trader
 
 
 @pytest.mark.parametrize("text", ["0", "-1.50", "+2", ".5", "5.", "00012.00", "9" * 60])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from graphql_api.relational.scalars import serialize_json
 from graphql_api.relational.stored_json import MAX_DEPTH, REDACTED, TOO_DEEP, client_json
 from tests import factories
-from tests.asking import Graph, operator
+from tests.graph import Graph, operator
 
 
 def shown(text: str) -> bytes:

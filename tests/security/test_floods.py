@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from graphql_api.identity.viewer import Scope
-from tests.edge import Edge
+from tests.app import App
 
 pytestmark = pytest.mark.slow
 
@@ -107,46 +107,46 @@ VARIABLES: dict[str, dict[str, Any] | bytes] = {
 
 
 @pytest.fixture
-async def token(edge: Edge) -> str:
+async def token(app: App) -> str:
     """Of somebody who may read, so that nothing is refused for want of that."""
-    return await edge.token(Scope.GRAPH_READ_ANY, Scope.LOGS_READ)
+    return await app.token(Scope.GRAPH_READ_ANY, Scope.LOGS_READ)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-async def test_a_document_that_is_too_much_is_refused(edge: Edge, token: str, name: str) -> None:
-    answer = await edge.ask(DOCUMENTS[name], token=token, headers={"accept": RESPONSE})
+async def test_a_document_that_is_too_much_is_refused(app: App, token: str, name: str) -> None:
+    answer = await app.ask(DOCUMENTS[name], token=token, headers={"accept": RESPONSE})
     assert answer.status_code == 400, answer.text
     assert len(answer.json()["errors"]) <= 100
 
 
 @pytest.mark.parametrize("name", BODIES)
-async def test_a_body_that_is_no_request_is_refused(edge: Edge, token: str, name: str) -> None:
+async def test_a_body_that_is_no_request_is_refused(app: App, token: str, name: str) -> None:
     headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-    answer = await edge.client.post("/graphql", content=BODIES[name], headers=headers)
+    answer = await app.client.post("/graphql", content=BODIES[name], headers=headers)
     assert answer.status_code == 400, answer.text
     assert answer.json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
 
 
 @pytest.mark.parametrize("name", VARIABLES)
-async def test_variables_that_are_too_much_are_refused(edge: Edge, token: str, name: str) -> None:
+async def test_variables_that_are_too_much_are_refused(app: App, token: str, name: str) -> None:
     variables = VARIABLES[name]
     given = orjson.Fragment(variables) if isinstance(variables, bytes) else variables
     body = orjson.dumps({"query": TRADES, "variables": given})
     headers = {"authorization": f"Bearer {token}", "content-type": "application/json", "accept": RESPONSE}
-    answer = await edge.client.post("/graphql", content=body, headers=headers)
+    answer = await app.client.post("/graphql", content=body, headers=headers)
     assert answer.status_code < 500, answer.text
     (error,) = answer.json()["errors"]
     assert error["extensions"]["code"] in ("BAD_USER_INPUT", "LIMIT_EXCEEDED")
 
 
-async def test_what_is_compressed_is_not_inflated(edge: Edge) -> None:
+async def test_what_is_compressed_is_not_inflated(app: App) -> None:
     bomb = gzip.compress(b" " * 200_000_000)
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
-    answer = await edge.client.post("/graphql", content=bomb, headers=headers)
+    answer = await app.client.post("/graphql", content=bomb, headers=headers)
     assert answer.status_code == 415
 
 
-async def test_a_body_that_goes_on_is_not_read_on(edge: Edge) -> None:
+async def test_a_body_that_goes_on_is_not_read_on(app: App) -> None:
     sent = 0
 
     async def endless() -> Any:
@@ -155,7 +155,7 @@ async def test_a_body_that_goes_on_is_not_read_on(edge: Edge) -> None:
             sent += 65_536
             yield b" " * 65_536
 
-    answer = await edge.client.post(
+    answer = await app.client.post(
         "/graphql", content=endless(), headers={"content-type": "application/json"}
     )
     assert answer.status_code == 413

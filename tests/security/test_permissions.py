@@ -8,7 +8,7 @@ from graphql_api.relational import permissions
 from graphql_api.relational.context import Context
 from graphql_api.relational.errors import UnauthenticatedError
 from graphql_api.schema import schema
-from tests.asking import Graph
+from tests.graph import Graph
 
 CLOSED = (permissions.signed_in, permissions.reads_graph, permissions.reads_logs)
 PERMISSIONS = {permissions.anyone, *CLOSED}

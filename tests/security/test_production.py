@@ -15,8 +15,8 @@ from graphql_api.identity.signing_keys import SecretKeyError
 from graphql_api.identity.viewer import Scope
 from graphql_api.postgres.address import Address
 from tests import factories
-from tests.asking import settings_for
-from tests.edge import Edge, codes, served
+from tests.app import App, codes, served
+from tests.graph import settings_for
 from tests.security.test_floods import DOCUMENTS, RESPONSE
 
 INSIDES = re.compile(
@@ -27,13 +27,13 @@ INSIDES = re.compile(
 
 
 @pytest.fixture
-async def production(address: Address, tmp_path: Path) -> AsyncIterator[Edge]:
-    async with served(address, tmp_path, profile="production") as edge:
-        yield edge
+async def production(address: Address, tmp_path: Path) -> AsyncIterator[App]:
+    async with served(address, tmp_path, profile="production") as app:
+        yield app
 
 
 @pytest.fixture
-async def token(production: Edge, connection: "asyncpg.Connection") -> str:
+async def token(production: App, connection: "asyncpg.Connection") -> str:
     user = await factories.user(connection)
     return await production.token(Scope.GRAPH_READ, Scope.RISK_WRITE, user_id=user)
 
@@ -46,13 +46,13 @@ async def token(production: Edge, connection: "asyncpg.Connection") -> str:
         "{ ...F } fragment F on Query { __schema { queryType { name } } }",
     ],
 )
-async def test_the_schema_is_not_told(production: Edge, token: str, query: str) -> None:
+async def test_the_schema_is_not_told(production: App, token: str, query: str) -> None:
     answer = await production.ask(query, token=token)
     assert set(codes(answer)) == {"GRAPHQL_VALIDATION_FAILED"}
     assert "data" not in answer.json()
 
 
-async def test_the_names_of_types_are_part_of_answers_all_the_same(production: Edge, token: str) -> None:
+async def test_the_names_of_types_are_part_of_answers_all_the_same(production: App, token: str) -> None:
     answer = await production.ask("{ __typename viewer { __typename } }", token=token)
     assert answer.json() == {"data": {"__typename": "Query", "viewer": {"__typename": "Viewer"}}}
 
@@ -73,7 +73,7 @@ async def test_the_names_of_types_are_part_of_answers_all_the_same(production: E
     ],
 )
 async def test_nothing_is_suggested(
-    production: Edge, token: str, query: str, variables: dict[str, Any]
+    production: App, token: str, query: str, variables: dict[str, Any]
 ) -> None:
     answer = await production.ask(query, variables, token=token)
     assert answer.json()["errors"]
@@ -81,7 +81,7 @@ async def test_nothing_is_suggested(
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json", RESPONSE])
-async def test_get_is_off_and_there_is_no_page(production: Edge, accept: str) -> None:
+async def test_get_is_off_and_there_is_no_page(production: App, accept: str) -> None:
     parameters = {"query": "{ __typename }"}
     answer = await production.client.get("/graphql", params=parameters, headers={"accept": accept})
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
@@ -89,7 +89,7 @@ async def test_get_is_off_and_there_is_no_page(production: Edge, accept: str) ->
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/openapi.json", "/graphiql"])
-async def test_there_is_nothing_else_to_look_at(production: Edge, path: str) -> None:
+async def test_there_is_nothing_else_to_look_at(production: App, path: str) -> None:
     assert (await production.client.get(path)).status_code == 404
 
 
@@ -100,7 +100,7 @@ def test_it_does_not_start_without_a_secret(address: Address, tmp_path: Path) ->
 
 
 async def test_a_failure_is_told_by_an_id_that_the_log_has(
-    production: Edge,
+    production: App,
     token: str,
     connection: "asyncpg.Connection",
     caplog: pytest.LogCaptureFixture,
@@ -137,7 +137,7 @@ async def test_a_failure_is_told_by_an_id_that_the_log_has(
     ],
 )
 async def test_an_error_shows_nothing_of_our_insides(
-    production: Edge, token: str, connection: "asyncpg.Connection", query: str, variables: dict[str, Any]
+    production: App, token: str, connection: "asyncpg.Connection", query: str, variables: dict[str, Any]
 ) -> None:
     await connection.execute("ALTER TABLE ai_strategies RENAME COLUMN description TO renamed")
     answer = await production.ask(query, variables, token=token)
@@ -145,7 +145,7 @@ async def test_an_error_shows_nothing_of_our_insides(
     assert INSIDES.findall(answer.text) == []
 
 
-async def test_neither_does_the_refusal_of_any_flood(production: Edge, token: str) -> None:
+async def test_neither_does_the_refusal_of_any_flood(production: App, token: str) -> None:
     for document in DOCUMENTS.values():
         answer = await production.ask(document, token=token, headers={"accept": RESPONSE})
         assert answer.status_code == 400
@@ -153,10 +153,10 @@ async def test_neither_does_the_refusal_of_any_flood(production: Edge, token: st
 
 
 @pytest.mark.parametrize("descriptions", [True, False])
-async def test_in_development_explorers_read_the_whole_schema(edge: Edge, descriptions: bool) -> None:
+async def test_in_development_explorers_read_the_whole_schema(app: App, descriptions: bool) -> None:
     query = get_introspection_query(
         descriptions, schema_description=True, specified_by_url=True, input_value_deprecation=True
     )
-    answer = await edge.ask(query)
+    answer = await app.ask(query)
     assert "errors" not in answer.json()
     assert build_client_schema(answer.json()["data"]).query_type is not None

@@ -18,8 +18,8 @@ from sqlalchemy import Select
 from graphql_api.identity.viewer import ANONYMOUS, Scope, ServiceTokenCredential, Viewer
 from graphql_api.relational.entity import Entity
 from tests import factories
-from tests.asking import Graph, operator, trader
-from tests.security.planting import TABLES, Tenant
+from tests.graph import Graph, operator, trader
+from tests.security.tenants import TABLES, Tenant
 from tests.security.walk import Question, ask_all, every_change, every_filter, every_path, unlimited
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ class World:
         """By question, what is shown of the other tenant; or nothing, and yet the answer changed."""
         graph, questions = self.graph.as_(viewer), self.questions(depth)
         before = await ask_all(graph, questions)
-        await self.other.plant(self.connection)
+        await self.other.insert(self.connection)
         rows = await self._rows()
         after = await ask_all(graph, questions)
         assert await self._rows() == rows
@@ -75,7 +75,7 @@ async def world(graph: Graph, connection: "asyncpg.Connection") -> World:
     strategy = await factories.strategy(connection)
     await factories.performance(connection, strategy)
     own, other = Tenant.make("own", strategy), Tenant.make("theirs", strategy)
-    await own.plant(connection)
+    await own.insert(connection)
     return World(Graph(graph.services, operations=unlimited()), connection, own, other, strategy)
 
 
@@ -97,7 +97,7 @@ DEPTHS = [3, pytest.param(99, marks=pytest.mark.drill)]
 
 @pytest.mark.parametrize("depth", DEPTHS)
 async def test_the_walk_comes_by_every_value_that_is_not_hidden(world: World, depth: int) -> None:
-    await world.other.plant(world.connection)
+    await world.other.insert(world.connection)
     viewer = trader(world.other.ids()["User"])
     answers = await ask_all(world.graph.as_(viewer), world.questions(depth))
 
@@ -133,7 +133,7 @@ async def test_a_service_that_changes_one_users_limits_learns_nothing(world: Wor
 
 
 async def test_an_operator_reads_every_value_that_is_not_hidden_and_changes_none(world: World) -> None:
-    await world.other.plant(world.connection)
+    await world.other.insert(world.connection)
     rows = await world._rows()
     answers = await ask_all(world.graph.as_(operator()), world.questions(FAR))
 

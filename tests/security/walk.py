@@ -23,7 +23,7 @@ from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.operations import Operations
 from graphql_api.gateway.errors import mask
 from graphql_api.schema import schema
-from tests.asking import Graph
+from tests.graph import Graph
 
 _LIST_FORM = ("nodes", "pageInfo")
 _SCALARS: Mapping[str, Sequence[Any]] = {

@@ -10,7 +10,7 @@ import pytest
 
 from graphql_api.identity.viewer import Scope
 from tests import factories
-from tests.edge import Edge, codes
+from tests.app import App, codes
 
 CHANGE = """
 mutation ($id: ID!, $loss: Decimal) {
@@ -25,7 +25,7 @@ mutation ($id: ID!, $loss: Decimal) {
 class Trader:
     """Somebody with an account, who changes its limits."""
 
-    edge: Edge
+    app: App
     connection: "asyncpg.Connection"
     account: str
     token: str
@@ -33,7 +33,7 @@ class Trader:
     async def change(self, key: str | None, loss: str = "10", **options: Any) -> httpx.Response:
         headers = {"idempotency-key": key} if key is not None else {}
         variables = {"id": self.account, "loss": loss}
-        return await self.edge.ask(CHANGE, variables, token=self.token, headers=headers, **options)
+        return await self.app.ask(CHANGE, variables, token=self.token, headers=headers, **options)
 
     async def changes(self) -> int:
         """How often the limits were changed, by the log that is written with each change."""
@@ -42,16 +42,16 @@ class Trader:
         )
 
 
-async def signed_in(edge: Edge, connection: "asyncpg.Connection") -> Trader:
+async def signed_in(app: App, connection: "asyncpg.Connection") -> Trader:
     user = await factories.user(connection)
     account = await factories.account(connection, user)
-    token = await edge.token(Scope.GRAPH_READ, Scope.RISK_WRITE, user_id=user)
-    return Trader(edge, connection, account, token)
+    token = await app.token(Scope.GRAPH_READ, Scope.RISK_WRITE, user_id=user)
+    return Trader(app, connection, account, token)
 
 
 @pytest.fixture
-async def trader(edge: Edge, connection: "asyncpg.Connection") -> Trader:
-    return await signed_in(edge, connection)
+async def trader(app: App, connection: "asyncpg.Connection") -> Trader:
+    return await signed_in(app, connection)
 
 
 async def test_without_a_key_each_request_is_carried_out(trader: Trader) -> None:
@@ -96,7 +96,7 @@ async def test_of_requests_sent_at_once_one_is_carried_out(trader: Trader) -> No
 
 
 async def test_keys_are_their_viewers_own(trader: Trader) -> None:
-    other = await signed_in(trader.edge, trader.connection)
+    other = await signed_in(trader.app, trader.connection)
     mine, theirs = await trader.change("key"), await other.change("key")
     assert mine.status_code == theirs.status_code == 200
     assert await trader.changes() == 2
@@ -130,7 +130,7 @@ async def test_a_stream_has_keys_too(trader: Trader) -> None:
     async def stream() -> httpx.Response:
         headers = {"accept": "text/event-stream", "idempotency-key": "key"}
         variables = {"id": trader.account, "loss": "10"}
-        return await trader.edge.ask(CHANGE, variables, token=trader.token, headers=headers)
+        return await trader.app.ask(CHANGE, variables, token=trader.token, headers=headers)
 
     assert (await stream()).content == (await stream()).content
     assert await trader.changes() == 1
@@ -147,7 +147,7 @@ async def test_a_key_may_come_among_the_extensions(trader: Trader) -> None:
 async def test_answers_with_tokens_are_not_stored(trader: Trader) -> None:
     login = 'mutation { login(email: "a@example.com", password: "x") { accessToken userErrors { code } } }'
     for token in (None, trader.token):
-        answer = await trader.edge.ask(login, token=token, headers={"idempotency-key": "key"})
+        answer = await trader.app.ask(login, token=token, headers={"idempotency-key": "key"})
         assert answer.json()["data"]["login"]["userErrors"] == [{"code": "INVALID_CREDENTIALS"}]
     assert await trader.connection.fetchval("SELECT count(*) FROM graphql_api.idempotency_keys") == 0
 
@@ -160,7 +160,7 @@ async def test_a_login_cant_hide_among_other_changes(trader: Trader) -> None:
       logout { userErrors { code } }
       resetRiskSettings(accountId: $id) { userErrors { code } }
     }"""
-    answer = await trader.edge.ask(
+    answer = await trader.app.ask(
         both, {"id": trader.account}, token=trader.token, headers={"idempotency-key": "key"}
     )
     assert (answer.status_code, codes(answer)) == (400, ["IDEMPOTENCY_KEY_INVALID"])
@@ -168,5 +168,5 @@ async def test_a_login_cant_hide_among_other_changes(trader: Trader) -> None:
 
 
 async def test_a_query_needs_no_key(trader: Trader) -> None:
-    await trader.edge.ask("{ viewer { roles } }", token=trader.token, headers={"idempotency-key": "key"})
+    await trader.app.ask("{ viewer { roles } }", token=trader.token, headers={"idempotency-key": "key"})
     assert await trader.connection.fetchval("SELECT count(*) FROM graphql_api.idempotency_keys") == 0

@@ -59,7 +59,7 @@ class Tenant:
         """The columns of which an answer shows the tenant's value."""
         return {column for marker, column in self.markers() if marker in answer}
 
-    async def plant(self, connection: "asyncpg.Connection") -> None:
+    async def insert(self, connection: "asyncpg.Connection") -> None:
         """Write the rows, beside a closed trade that statistics count, and a line of the log."""
         for type_, row in self.rows.items():
             await factories.insert(connection, TABLES[type_].name, **row)

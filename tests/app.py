@@ -1,4 +1,4 @@
-"""The whole application, asked by HTTP without a network in between."""
+"""The whole application, over HTTP without a network in between."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,16 +15,16 @@ from graphql_api.identity import service_tokens
 from graphql_api.identity.viewer import Scope
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
-from tests.asking import settings_for
+from tests.graph import settings_for
 
 
 @dataclass(frozen=True)
-class Edge:
+class App:
     """A client of the application, its database, and the application itself."""
 
     client: httpx.AsyncClient
     database: Database
-    app: FastAPI
+    asgi: FastAPI
 
     async def token(self, *scopes: Scope, user_id: str | None = None) -> str:
         """A token with these scopes."""
@@ -47,7 +47,7 @@ class Edge:
 
 
 @asynccontextmanager
-async def served(address: Address, folder: Path, **settings: Any) -> AsyncIterator[Edge]:
+async def served(address: Address, folder: Path, **settings: Any) -> AsyncIterator[App]:
     """The application as these settings have it."""
     app = create_app(settings_for(address, folder, **settings))
     transport = httpx.ASGITransport(app)
@@ -58,7 +58,7 @@ async def served(address: Address, folder: Path, **settings: Any) -> AsyncIterat
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://test") as client,
         ):
-            yield Edge(client, database, app)
+            yield App(client, database, app)
     await database.close()
 
 

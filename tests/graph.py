@@ -1,4 +1,4 @@
-"""Asking the graph without a network in between."""
+"""The graph over a database, queried without a network in between."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,7 +19,7 @@ from graphql_api.settings import Settings
 
 @dataclass(frozen=True)
 class Answer:
-    """A response, and what it took."""
+    """A response, and the number of SQL statements that it took."""
 
     body: dict[str, Any]
     statements: int
@@ -43,14 +43,14 @@ class Answer:
 
 @dataclass
 class Graph:
-    """The schema over a database, asked by whomever a test likes."""
+    """The schema over a database, and the viewer whose operations it runs."""
 
     services: Services
     operations: Operations
     viewer: Viewer = ANONYMOUS
 
     def as_(self, viewer: Viewer) -> "Graph":
-        """The same graph, asked by somebody else."""
+        """The same graph, for another viewer."""
         return Graph(self.services, self.operations, viewer)
 
     async def ask(self, query: str, variables: Mapping[str, Any] | None = None) -> Answer:
