@@ -268,19 +268,19 @@ class PageShape:
     with_next: bool = False
 
     @classmethod
-    def of(cls, page: PageRequest, eager_joins: tuple[EagerJoin, ...]) -> "PageShape":
+    def of(cls, request: PageRequest, eager_joins: tuple[EagerJoin, ...]) -> "PageShape":
         """The shape of a page that is asked for, with those of its eager joins that the viewer may read."""
         return cls(
-            page.order,
-            page.backward,
-            page.after is not None,
-            page.before is not None,
-            page.filter.predicate,
-            page.projection,
+            request.order,
+            request.backward,
+            request.after is not None,
+            request.before is not None,
+            request.filter.predicate,
+            request.projection,
             eager_joins,
-            page.with_total,
-            page.with_previous,
-            page.with_next,
+            request.with_total,
+            request.with_previous,
+            request.with_next,
         )
 
     @property

@@ -147,28 +147,28 @@ class ListSpec:
         )
 
 
-def many(description: str, listing: ListSpec, *, parent: Entity, parent_key: Column[Any]) -> Any:
-    """A relation to the rows of `listing` below a row of `parent`, whose id is in the column `parent_key`."""
-    relation = RelationLoader(listing.entity, parent, parent_key)
+def many(description: str, spec: ListSpec, *, parent: Entity, parent_key: Column[Any]) -> Any:
+    """A relation to the rows below a row of `parent`, whose id is in the column `parent_key`."""
+    relation = RelationLoader(spec.entity, parent, parent_key)
 
     def prepare(context: Context, arguments: Mapping[str, Any], lookahead: Lookahead | None) -> Any:
-        page = listing.page_request(context, arguments, lookahead)
-        return context.loaders.get(relation.load_pages, page).load
+        request = spec.page_request(context, arguments, lookahead)
+        return context.loaders.get(relation.load_pages, request).load
 
-    return declared(description, FromKey("id", prepare, looks_ahead=True), arguments=listing.arguments())
+    return declared(description, FromKey("id", prepare, looks_ahead=True), arguments=spec.arguments())
 
 
-def root_many(description: str, listing: ListSpec, *, check: Check) -> Any:
+def root_many(description: str, spec: ListSpec, *, check: Check) -> Any:
     """A root field that lists every row the viewer may see."""
-    relation = RelationLoader(listing.entity)
+    relation = RelationLoader(spec.entity)
 
     def prepare(context: Context, arguments: Mapping[str, Any], lookahead: Lookahead | None) -> Any:
-        page = listing.page_request(context, arguments, lookahead, is_root=True)
-        load = context.loaders.get(relation.load_pages, page).load
+        request = spec.page_request(context, arguments, lookahead, is_root=True)
+        load = context.loaders.get(relation.load_pages, request).load
         return lambda _: load(ROOT)
 
     source = FromLoader(prepare, looks_ahead=True)
-    return declared(description, source, arguments=listing.arguments(), check=check)
+    return declared(description, source, arguments=spec.arguments(), check=check)
 
 
 def root_rows(description: str, batch: BatchLoad, *, max_rows: int, check: Check) -> Any:
@@ -205,31 +205,31 @@ class RelationLoader(ChildRelation):
     """Loads pages and totals of a relation, for many parents in one statement."""
 
     async def load_pages(
-        self, db: ViewerDatabase, keys: Sequence[str], page: PageRequest
+        self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest
     ) -> Mapping[str, "PageResult"]:
         """Each parent's page. A parent that the viewer may not see has an empty one."""
         rows: list[asyncpg.Record] = []
-        eager_joins = page.eager_joins
+        eager_joins = request.eager_joins
         if self.entity.is_visible_to(db):
             if eager_joins and not are_visible(eager_joins, db):
                 eager_joins = ()
-            statement = page_statement(self, PageShape.of(page, eager_joins), db.tenant is not None)
-            rows = await db.fetch(statement, **page.parameters(keys))
+            statement = page_statement(self, PageShape.of(request, eager_joins), db.tenant is not None)
+            rows = await db.fetch(statement, **request.parameters(keys))
         columns = tuple(rows[0].keys()) if rows else ()
         joined = rows_from_labels(Rows(rows, columns).table(), eager_joins) if eager_joins else {}
         rows_of = {key: Rows((), columns, joined) for key in keys}
         for parent, its_rows in groupby(rows, itemgetter("_parent")):
             rows_of[parent] += its_rows
-        return {key: PageResult.of(its_rows, page, self, key) for key, its_rows in rows_of.items()}
+        return {key: PageResult.of(its_rows, request, self, key) for key, its_rows in rows_of.items()}
 
     async def load_totals(
-        self, db: ViewerDatabase, keys: Sequence[str], page: PageRequest
+        self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest
     ) -> Mapping[str, int]:
-        """How many rows each parent has under the page's filter."""
+        """How many rows each parent has under the request's filter."""
         if not self.entity.is_visible_to(db):
             return dict.fromkeys(keys, 0)
-        statement = count_statement(self, page.filter.predicate, db.tenant is not None)
-        rows = await db.fetch(statement, **page.parameters(keys))
+        statement = count_statement(self, request.filter.predicate, db.tenant is not None)
+        rows = await db.fetch(statement, **request.parameters(keys))
         return dict.fromkeys(keys, 0) | {row["_parent"]: row["total"] for row in rows}
 
 
@@ -245,8 +245,8 @@ class LatestRelated:
         self, db: ViewerDatabase, keys: Sequence[str], _page: None = None
     ) -> Mapping[str, Row]:
         """Each parent's first row; parents without any are left out."""
-        page = PageRequest(self.order, size=1, filter=Filter(self.predicate))
-        pages = await self.relation.load_pages(db, keys, page)
+        request = PageRequest(self.order, size=1, filter=Filter(self.predicate))
+        pages = await self.relation.load_pages(db, keys, request)
         return {key: result.nodes[0] for key, result in pages.items() if result.nodes}
 
 
@@ -255,7 +255,7 @@ class PageResult:
     """One parent's page: its rows in order, and what lies around it."""
 
     nodes: list[Row]
-    page: PageRequest
+    request: PageRequest
     relation: RelationLoader
     parent: str
     has_previous_page: bool | None
@@ -265,26 +265,26 @@ class PageResult:
     """How many rows the whole list has, if the page's statement counted them."""
 
     @classmethod
-    def of(cls, rows: Rows, page: PageRequest, relation: RelationLoader, parent: str) -> "PageResult":
+    def of(cls, rows: Rows, request: PageRequest, relation: RelationLoader, parent: str) -> "PageResult":
         """The page of these rows, of which there may be one more than it has; in its order or reversed."""
         first: Any = rows[0] if rows else {}
-        total = first["_total"] if first and page.with_total else None
+        total = first["_total"] if first and request.with_total else None
         has_previous: bool | None = False
         has_next: bool | None = False
-        if page.after is not None:
-            has_previous = first.get("_has_previous", False) if page.with_previous else None
-        if page.before is not None:
-            has_next = first.get("_has_next", False) if page.with_next else None
+        if request.after is not None:
+            has_previous = first.get("_has_previous", False) if request.with_previous else None
+        if request.before is not None:
+            has_next = first.get("_has_next", False) if request.with_next else None
         if first and first["id"] is None:  # the row of a parent whose page is empty
             rows.clear()
-        has_more = len(rows) > page.size
-        del rows[page.size :]
-        if page.backward:
+        has_more = len(rows) > request.size
+        del rows[request.size :]
+        if request.backward:
             rows.reverse()
             has_previous = has_more or has_previous
         else:
             has_next = has_more or has_next
-        return cls(rows, page, relation, parent, has_previous, has_next, total)
+        return cls(rows, request, relation, parent, has_previous, has_next, total)
 
 
 NodeType = TypeVar("NodeType")
@@ -301,11 +301,11 @@ class PageInfo:
     has_previous_page: bool = declared("Whether rows precede the page.", HAS_PREVIOUS_PAGE)
     start_cursor: str | None = declared(
         "The first row's cursor, for `before`; null on an empty page.",
-        FromParent(lambda result: result.page.cursor(result.nodes[0]) if result.nodes else None),
+        FromParent(lambda result: result.request.cursor(result.nodes[0]) if result.nodes else None),
     )
     end_cursor: str | None = declared(
         "The last row's cursor, for `after`; null on an empty page.",
-        FromParent(lambda result: result.page.cursor(result.nodes[-1]) if result.nodes else None),
+        FromParent(lambda result: result.request.cursor(result.nodes[-1]) if result.nodes else None),
     )
 
 
@@ -314,7 +314,8 @@ class Edge(Generic[NodeType]):
     """Read from a pair of `PageResult` and row."""
 
     cursor: str = declared(
-        "Names this place, for `after` and `before`.", FromParent(lambda edge: edge[0].page.cursor(edge[1]))
+        "Names this place, for `after` and `before`.",
+        FromParent(lambda edge: edge[0].request.cursor(edge[1])),
     )
     node: NodeType = declared("The row.", FromParent(lambda edge: edge[1]))
 
@@ -324,7 +325,9 @@ def _load_total(context: Context, _arguments: Any) -> Any:
         if result.total is not None:
             return result.total
         # Every page of a list has the same total: only the filter is part of what is counted.
-        return context.loaders.get(result.relation.load_totals, result.page.filter_only()).load(result.parent)
+        return context.loaders.get(result.relation.load_totals, result.request.filter_only()).load(
+            result.parent
+        )
 
     return load
 

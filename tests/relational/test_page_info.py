@@ -83,6 +83,7 @@ def expected(
     return list(page), precedes, follows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("list_", LISTS)
 @pytest.mark.parametrize(("direction", "symbol"), [("ASC", None), ("DESC", "EURUSD")])
 async def test_page_info_is_the_truth(

@@ -306,6 +306,6 @@ def stats_of_list(description: str) -> Any:
     """A field of a connection with the statistics of its whole list under its filter, not of the page."""
 
     def source(page: PageResult) -> StatsSource:
-        return StatsSource(TradeSet(page.relation, page.page.filter), page.parent)
+        return StatsSource(TradeSet(page.relation, page.request.filter), page.parent)
 
     return declared(description, FromParent(source))
