@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from graphql_api.dev.demo.desk import TRADER
-from graphql_api.dev.demo.ledger import Ledger, Position, Seat
+from graphql_api.dev.demo.ledger import Ledger, Position, TradedAccount
 from graphql_api.dev.demo.market import INSTRUMENTS, Instrument, step
 from graphql_api.dev.demo.rows import ONE, chance, money
 from graphql_api.dev.demo.trades import RISK, size
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 _ONE_BOT: Final = 0x62_6F_74  # the advisory lock that a database's only bot holds
 _RETRY_SECONDS = 1.0
 _TRADES_PER_SESSION = 100
-_POSITIONS = 5  # at once, where risk settings don't say
-_LOTS = 100  # the same
-_HOLD = 24  # bars, by which sizes are reckoned
-_CALM = 8  # a tick moves a price by this part of what five minutes do
+_POSITIONS = 5  # open at once in a session whose account has no such limit
+_LOTS = 100  # in one position, likewise
+_HOLD = 24  # bars that a position is expected to be held
+_CALM = 8  # a tick moves a price an eighth as far as a bar of five minutes
 
 _CHATTER: tuple[tuple[str, str, str, Mapping[str, object] | None], ...] = (
     *[("INFO", "bot", "Heartbeat", {"latency_ms": 18, "queue": 0})] * 12,
@@ -67,49 +67,55 @@ async def work(address: Address, rng: random.Random, pace: float) -> None:
         connection.terminate()  # waits for nothing: the server may be gone, or this task cancelled
 
 
+_Opening = tuple[TradedAccount, Instrument, UUID]
+"""Where a trade may be opened: the account, the instrument, and the id of the strategy."""
+
+
 class Bot:
-    """What the bot knows of its accounts and of the market, and what it does about it."""
+    """The bot's accounts and the latest prices, and the trades that it makes of them."""
 
     def __init__(
-        self, ledger: Ledger, rng: random.Random, seats: list[Seat], prices: dict[Instrument, int]
+        self, ledger: Ledger, rng: random.Random, accounts: list[TradedAccount], prices: dict[Instrument, int]
     ) -> None:
         self._ledger = ledger
         self._rng = rng
-        self._seats = seats
+        self._accounts = accounts
         self._prices = prices
 
     @classmethod
     async def begin(cls, ledger: Ledger, rng: random.Random) -> "Bot":
-        """Take up what is open, at the prices last seen."""
+        """Continue with the open sessions and trades, at the latest prices in the database."""
         async with ledger.transaction():
-            seats = await ledger.seats()
+            accounts = await ledger.accounts()
             prices = {each: int((await ledger.last_price(each)).scaleb(8)) for each in INSTRUMENTS.values()}
-            adopted = sum(len(seat.session.positions) for seat in seats)
-            await ledger.log("INFO", "bot", "Bot started", {"accounts": len(seats), "open_trades": adopted})
-        return cls(ledger, rng, seats, prices)
+            adopted = sum(len(account.session.positions) for account in accounts)
+            await ledger.log(
+                "INFO", "bot", "Bot started", {"accounts": len(accounts), "open_trades": adopted}
+            )
+        return cls(ledger, rng, accounts, prices)
 
     async def tick(self, now: int) -> None:
-        """One event, at a second since 1970: a trade closed or opened, a new session, or a mere line."""
+        """Close or open a trade, begin a session, or log a line, at a time in seconds since 1970."""
         for instrument, price in self._prices.items():
             if instrument.is_open(now):
                 self._prices[instrument] = step(instrument, price, self._rng, calm=_CALM)
         closable = [
-            (seat, position)
-            for seat in self._seats
-            for position in seat.session.positions
+            (account, position)
+            for account in self._accounts
+            for position in account.session.positions
             if position.instrument.is_open(now)
         ]
         ready = [
-            (seat, instrument, strategy_id)
-            for seat in self._seats
-            if seat.session.placed < _TRADES_PER_SESSION
-            for instrument, strategy_id in seat.plays
+            (account, instrument, strategy_id)
+            for account in self._accounts
+            if account.session.placed < _TRADES_PER_SESSION
+            for instrument, strategy_id in account.assignments
             if instrument.is_open(now)
         ]
         finished = [
-            seat
-            for seat in self._seats
-            if seat.session.placed >= _TRADES_PER_SESSION and not seat.session.positions
+            account
+            for account in self._accounts
+            if account.session.placed >= _TRADES_PER_SESSION and not account.session.positions
         ]
         async with self._ledger.transaction():
             if finished:
@@ -121,17 +127,17 @@ class Bot:
             else:
                 await self._ledger.log(*self._rng.choice(_CHATTER))
 
-    def _preferred(self, ready: list[tuple[Seat, Instrument, UUID]]) -> list[tuple[Seat, Instrument, UUID]]:
-        """Half of the time, the accounts that the demo login sees."""
+    def _preferred(self, ready: list[_Opening]) -> list[_Opening]:
+        """Returns, half of the time, only the accounts that the demo login sees."""
         seen = [each for each in ready if each[0].email == TRADER]
         return seen if seen and self._rng.randrange(2) else ready
 
-    async def _open(self, seat: Seat, instrument: Instrument, strategy_id: UUID) -> None:
-        session = seat.session
-        limits = await self._ledger.limits(seat.account_id)
+    async def _open(self, account: TradedAccount, instrument: Instrument, strategy_id: UUID) -> None:
+        session = account.session
+        limits = await self._ledger.limits(account.account_id)
         allowed = _POSITIONS if limits.positions is None else limits.positions
         if len(session.positions) >= allowed:
-            held = {"account": seat.account_number, "open": len(session.positions), "limit": allowed}
+            held = {"account": account.account_number, "open": len(session.positions), "limit": allowed}
             await self._ledger.log("WARNING", "risk", "No more positions allowed", held)
             return
         price = self._prices[instrument]
@@ -139,7 +145,7 @@ class Bot:
         lots = size(instrument, price, _HOLD, max(int(session.balance.scaleb(8)), ONE), largest, RISK)
         if not lots:
             await self._ledger.log(
-                "WARNING", "risk", "No position is small enough", {"account": seat.account_number}
+                "WARNING", "risk", "No position is small enough", {"account": account.account_number}
             )
             return
         position = await self._ledger.open_trade(
@@ -153,21 +159,21 @@ class Bot:
         )
         session.placed += 1
         session.positions.append(position)
-        await self._report("Trade opened", seat, position, money(price))
+        await self._report("Trade opened", account, position, money(price))
 
-    async def _close(self, seat: Seat, position: Position) -> None:
+    async def _close(self, account: TradedAccount, position: Position) -> None:
         price = money(self._prices[position.instrument])
-        await self._ledger.close_trade(seat.session, position, price)
-        seat.session.positions.remove(position)
-        await self._report("Trade closed", seat, position, price, pnl=position.profit(price))
+        await self._ledger.close_trade(account.session, position, price)
+        account.session.positions.remove(position)
+        await self._report("Trade closed", account, position, price, pnl=position.profit(price))
 
     async def _report(
-        self, message: str, seat: Seat, position: Position, price: Decimal, **more: Decimal
+        self, message: str, account: TradedAccount, position: Position, price: Decimal, **more: Decimal
     ) -> None:
         details = {
             "trade_id": position.id,
-            "session_id": seat.session.id,
-            "account": seat.account_number,
+            "session_id": account.session.id,
+            "account": account.account_number,
             "symbol": position.instrument.symbol,
             "direction": "buy" if position.bought else "sell",
             "size": position.size,
@@ -176,11 +182,11 @@ class Bot:
         }
         await self._ledger.log("INFO", "execution", message, details)
 
-    async def _start_again(self, seat: Seat) -> None:
-        ended = seat.session
+    async def _start_again(self, account: TradedAccount) -> None:
+        ended = account.session
         profit = await self._ledger.end_session(ended)
         result = {"session_id": ended.id, "trades": ended.placed, "pnl": profit}
         await self._ledger.log("INFO", "bot", "Session ended", result)
-        seat.session = await self._ledger.start_session(seat.account_id)
-        begun = {"session_id": seat.session.id, "account": seat.account_number}
+        account.session = await self._ledger.start_session(account.account_id)
+        begun = {"session_id": account.session.id, "account": account.account_number}
         await self._ledger.log("INFO", "bot", "Session started", begun)

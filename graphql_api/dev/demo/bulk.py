@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being made, how many of them are, and of how many."""
+"""Called with what is being written, how many are written so far, and how many there will be."""
 
 _CONSTRAINTS = """
     SELECT quote_ident(conname) AS name, pg_get_constraintdef(oid) AS definition

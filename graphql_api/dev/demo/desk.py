@@ -19,9 +19,9 @@ from graphql_api.dev.demo.strategies import (
     NASDAQ,
     NEWS,
     REVERSION,
+    Assignment,
     Mandate,
-    Play,
-    plays,
+    assignments,
 )
 
 TRADER = "trader@example.com"
@@ -54,15 +54,15 @@ _MANDATES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
-    """An account, and how its bot trades it."""
+class AccountProfile:
+    """An account, and how its bot trades it: the mandate, the balance it began with, the largest position."""
 
     account: Account
     balance: int
-    """What it began with, in 1e-8 dollars."""
+    """The initial balance, in 1e-8 dollars."""
     largest: int
     """The largest position, in hundredths of a lot."""
-    plays: tuple[Play, ...]
+    assignments: tuple[Assignment, ...]
     opened: int
     running: bool
     """Whether its bot runs now."""
@@ -70,11 +70,11 @@ class Book:
     @property
     def rests_at_weekends(self) -> bool:
         """Whether everything it trades closes for the weekend."""
-        return not any(play.instrument.is_open is around_the_clock for play in self.plays)
+        return not any(assignment.instrument.is_open is around_the_clock for assignment in self.assignments)
 
 
 def user(rng: random.Random, email: str, password_hash: str, first: int, now: int) -> User:
-    """Someone of the desk. The two demo logins are always active and paid."""
+    """Returns a user of the desk. The two demo logins are always active and paid."""
     known = email in (TRADER, OPERATOR)
     created = first - rng.randrange(1, 300) * DAY + rng.randrange(DAY)
     subscription = "active" if known else rng.choice(_SUBSCRIPTIONS)
@@ -90,25 +90,25 @@ def user(rng: random.Random, email: str, password_hash: str, first: int, now: in
     )
 
 
-def books(
+def profiles(
     rng: random.Random,
     owner: User,
     kinds: Sequence[int],
     strategies: Mapping[str, UUID],
     first: int,
     now: int,
-) -> list[Book]:
+) -> list[AccountProfile]:
     """The accounts of one user, one for each kind of mandate. `strategies` are the ids by name."""
     numbers = rng.sample(range(200_000, 1_000_000), len(kinds))
     return [
-        _book(rng, owner, number, plays(_MANDATES[kind % len(_MANDATES)], strategies), first, now)
+        _book(rng, owner, number, assignments(_MANDATES[kind % len(_MANDATES)], strategies), first, now)
         for number, kind in zip(numbers, kinds, strict=True)
     ]
 
 
 def _book(
-    rng: random.Random, owner: User, number: int, trades: tuple[Play, ...], first: int, now: int
-) -> Book:
+    rng: random.Random, owner: User, number: int, trades: tuple[Assignment, ...], first: int, now: int
+) -> AccountProfile:
     running = owner.email == TRADER or (owner.is_active and rng.randrange(3) > 0)
     balance = rng.choice(_BALANCES)
     account = Account(
@@ -121,23 +121,23 @@ def _book(
         moment(now - rng.randrange(60 if running else 40 * DAY)),
     )
     opened = first + (rng.randrange(DAY) if owner.email == TRADER else rng.randrange(120 * DAY))
-    return Book(account, balance * ONE, max(balance // 100, 100), trades, opened, running)
+    return AccountProfile(account, balance * ONE, max(balance // 100, 100), trades, opened, running)
 
 
-def risk_settings(rng: random.Random, desk: Sequence[Book], now: int) -> list[RiskSettings]:
+def risk_settings(rng: random.Random, desk: Sequence[AccountProfile], now: int) -> list[RiskSettings]:
     """The limits of every account but the third, which has none; the first has an outdated row besides."""
     first, second, _, *others = desk
-    rows = [_limits(rng, book, now - rng.randrange(1, 90) * DAY) for book in (first, second, *others)]
+    rows = [_limits(rng, profile, now - rng.randrange(1, 90) * DAY) for profile in (first, second, *others)]
     outdated = _limits(rng, first, now)._replace(updated_at=rows[0].updated_at - timedelta(days=30))
     return [*rows, outdated]
 
 
-def _limits(rng: random.Random, book: Book, updated: int) -> RiskSettings:
+def _limits(rng: random.Random, profile: AccountProfile, updated: int) -> RiskSettings:
     return RiskSettings(
         identifier(rng),
-        book.account.id,
-        money(book.balance * rng.choice((3, 4, 5)) // 100),
-        money(book.largest * ONE // 100),
+        profile.account.id,
+        money(profile.balance * rng.choice((3, 4, 5)) // 100),
+        money(profile.largest * ONE // 100),
         rng.choice((3, 5, 10, None)),
         Decimal(rng.choice((40, 50, 75, 100))).scaleb(-4),
         moment(updated, rng.randrange(1_000_000)),

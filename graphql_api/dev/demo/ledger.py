@@ -91,7 +91,7 @@ class Position:
     """Lots."""
 
     def profit(self, price: Decimal) -> Decimal:
-        """What it earns if it is closed at a price."""
+        """Returns the profit if it is closed at a price."""
         change = price - self.entry_price
         earned = (change if self.bought else -change) * self.size * self.instrument.contract
         return earned.quantize(money(1))
@@ -103,20 +103,20 @@ class OpenSession:
 
     id: UUID
     placed: int
-    """How many trades it has placed."""
+    """The number of trades opened in it."""
     balance: Decimal
-    """What it began with."""
+    """Its initial balance."""
     positions: list[Position]
 
 
 @dataclass(slots=True)
-class Seat:
-    """An account that the bot trades: what, and in which session."""
+class TradedAccount:
+    """An account that the bot trades, with its session and its instruments."""
 
     account_id: UUID
     account_number: str
     email: str
-    plays: Sequence[tuple[Instrument, UUID]]
+    assignments: Sequence[tuple[Instrument, UUID]]
     """Instruments, each with the strategy that trades it."""
     session: OpenSession
 
@@ -131,7 +131,7 @@ class Limits:
 
 
 class Ledger:
-    """The bot's hand on the database: one connection, in asyncpg's own types."""
+    """Reads and writes the bot's accounts, sessions, trades and log lines over one connection."""
 
     def __init__(self, connection: "asyncpg.Connection") -> None:
         self._connection = connection
@@ -140,23 +140,23 @@ class Ledger:
         """A transaction around what is written in the block."""
         return self._connection.transaction()
 
-    async def seats(self) -> list[Seat]:
+    async def accounts(self) -> list[TradedAccount]:
         """The desk's active accounts, each with its running session and the trades it left open.
 
         An account without a running session gets one.
         """
         return [
-            Seat(
+            TradedAccount(
                 account["id"],
                 account["account_number"],
                 account["email"],
-                await self._plays(account["id"]),
+                await self._assignments(account["id"]),
                 await self._running(account["id"]),
             )
             for account in await self._connection.fetch(_ACCOUNTS, list(EMAILS))
         ]
 
-    async def _plays(self, account_id: UUID) -> list[tuple[Instrument, UUID]]:
+    async def _assignments(self, account_id: UUID) -> list[tuple[Instrument, UUID]]:
         rows = await self._connection.fetch(_PLAYS, account_id, list(INSTRUMENTS))
         return [(INSTRUMENTS[row["symbol"]], row["strategy_id"]) for row in rows]
 

@@ -1,4 +1,4 @@
-"""The lines that the platform's programs would have logged along the way, each in its own spelling."""
+"""Log lines of the platform's programs, each of which spells levels and components in its own way."""
 
 import json
 import random
@@ -40,7 +40,7 @@ _WEIGHTS = [line[0] for line in _CHATTER]
 def lines(
     rng: random.Random, sessions: Iterable[Session], trades: Iterable[Trade], first: int, now: int
 ) -> list[SystemLog]:
-    """What sessions and refused orders left in the log, with chatter between, oldest first."""
+    """Returns the lines of sessions and refused orders, with routine lines between them, oldest first."""
     written: list[SystemLog] = []
     for session in sessions:
         subject = {"session_id": str(session.id)}

@@ -47,11 +47,11 @@ class Instrument:
 
     symbol: str
     price: int
-    """Where its walk ends, in units of 1e-8 dollars."""
+    """The price at the end of its random walk, in units of 1e-8 dollars."""
     tick: int
     """The smallest step of its price, in units of 1e-8 dollars."""
     contract: int
-    """How much of it one lot is."""
+    """Units in one lot."""
     volatility: int
     """Standard deviation of its price over a bar, in millionths."""
     is_open: Callable[[int], bool]
@@ -81,7 +81,7 @@ INSTRUMENTS = {
 
 
 def step(instrument: Instrument, price: int, rng: random.Random, *, calm: int = 1) -> int:
-    """The price one bar on (or back), or with less of a move the larger `calm` is.
+    """Returns the price one bar later (or earlier); `calm` divides the move.
 
     The sum of 64 coin tosses is as good as a bell curve, and exact.
     """

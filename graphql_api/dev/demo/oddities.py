@@ -1,4 +1,4 @@
-"""What other programs leave behind, and a reader must bear: each changes one ordinary closed trade."""
+"""Trades as other programs write them by mistake: each changes one closed trade."""
 
 import random
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from uuid import UUID
 
 from graphql_api.dev.demo.rows import Session, Trade, identifier, moment
 from graphql_api.dev.demo.sessions import Run
-from graphql_api.dev.demo.trades import Hand, trade
+from graphql_api.dev.demo.trades import Setup, trade
 
 _UNFINISHED = {"exit_price": None, "exit_time": None, "pnl": None}
 _DELETED_STRATEGY = UUID("5e1ec7ed-0000-4000-8000-00000000dead")
@@ -30,17 +30,17 @@ ODDITIES: tuple[Mapping[str, Any], ...] = (
 )
 
 
-def odd_trades(rng: random.Random, run: Run, session_id: UUID, playable: list[Hand]) -> list[Trade]:
+def odd_trades(rng: random.Random, run: Run, session_id: UUID, setups: list[Setup]) -> list[Trade]:
     """One trade for each of ODDITIES, all in one running session."""
     return [
-        _closed(rng, run, session_id, rng.choice(playable))._replace(status="closed")._replace(**changes)
+        _closed(rng, run, session_id, rng.choice(setups))._replace(status="closed")._replace(**changes)
         for changes in ODDITIES
     ]
 
 
-def orphan_trade(rng: random.Random, run: Run, playable: list[Hand]) -> Trade:
+def orphan_trade(rng: random.Random, run: Run, setups: list[Setup]) -> Trade:
     """A trade of no session: nobody's but an operator's."""
-    return _closed(rng, run, identifier(rng), rng.choice(playable))._replace(session_id=None)
+    return _closed(rng, run, identifier(rng), rng.choice(setups))._replace(session_id=None)
 
 
 def orphan_session(rng: random.Random, run: Run) -> Session:
@@ -48,7 +48,7 @@ def orphan_session(rng: random.Random, run: Run) -> Session:
     return Session(identifier(rng), None, moment(run.start), moment(run.end), None, None, None, 0)
 
 
-def _closed(rng: random.Random, run: Run, session_id: UUID, hand: Hand) -> Trade:
-    while (made := trade(rng, run, session_id, hand)).exit_time is None:
+def _closed(rng: random.Random, run: Run, session_id: UUID, setup: Setup) -> Trade:
+    while (made := trade(rng, run, session_id, setup)).exit_time is None:
         pass
     return made

@@ -17,7 +17,7 @@ _LARGEST = Decimal("999999.9999")  # what numeric(10,4) holds
 
 @dataclass(slots=True)
 class _Results:
-    """What one strategy's trades earned, by the day they were closed on."""
+    """The results of one strategy's trades, by the day on which they were closed."""
 
     by_day: defaultdict[int, list[Decimal]] = field(default_factory=lambda: defaultdict(list))
 

@@ -1,6 +1,6 @@
 """A row of each table, as COPY takes it: the fields are the table's columns, in any order COPY is told.
 
-While it is reckoned, money is a whole number of 1e-8, the smallest step of the columns, and time a whole
+While rows are computed, money is a whole number of 1e-8, the smallest step of the columns, and time a whole
 number of seconds since 1970.
 """
 

@@ -1,4 +1,4 @@
-"""The whole sample: a desk, its trading over nine months, and what was logged and reckoned about it."""
+"""The whole sample: a desk, its trading over nine months, its log lines and its strategies' performance."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from graphql_api.dev.demo import rows
-from graphql_api.dev.demo.desk import EMAILS, OPERATOR, TRADER, Book, books, risk_settings, user
+from graphql_api.dev.demo.desk import EMAILS, OPERATOR, TRADER, AccountProfile, profiles, risk_settings, user
 from graphql_api.dev.demo.logs import lines
 from graphql_api.dev.demo.market import Series, quotes
 from graphql_api.dev.demo.oddities import ODDITIES, odd_trades, orphan_session, orphan_trade
@@ -19,7 +19,7 @@ from graphql_api.dev.demo.strategies import strategies
 from graphql_api.dev.demo.trades import history
 
 DAYS = 270
-"""How far back a sample goes."""
+"""The time that a sample covers, up to now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def make(*, seed: int, now: datetime, trades: int, password_hash: str) -> Sample
     scored, results = performance(chance(seed, "performance"), unscored, traded, first, last)
     return Sample(
         users=users,
-        tradelocker_accounts=[book.account for book in desk],
+        tradelocker_accounts=[profile.account for profile in desk],
         ai_strategies=scored,
         trading_sessions=sessions,
         trades=traded,
@@ -68,32 +68,32 @@ def make(*, seed: int, now: datetime, trades: int, password_hash: str) -> Sample
 
 def _people(
     rng: random.Random, password_hash: str, strategies: Mapping[str, UUID], first: int, now: int
-) -> tuple[list[rows.User], list[Book]]:
+) -> tuple[list[rows.User], list[AccountProfile]]:
     users = [user(rng, email, password_hash, first, now) for email in EMAILS]
-    desk: list[Book] = []
+    desk: list[AccountProfile] = []
     for number, owner in enumerate(users):
         count = {TRADER: 3, OPERATOR: 0}.get(owner.email, 1 + number % 3)
-        desk += books(rng, owner, range(number, number + count), strategies, first, now)
+        desk += profiles(rng, owner, range(number, number + count), strategies, first, now)
     return users, desk
 
 
 def _trading(
-    rng: random.Random, desk: Sequence[Book], market: Mapping[str, Series], count: int, now: int
+    rng: random.Random, desk: Sequence[AccountProfile], market: Mapping[str, Series], count: int, now: int
 ) -> tuple[list[rows.Session], list[rows.Trade]]:
-    lives = [runs(rng, book, now) for book in desk]
-    weights = [run.weight(market) for life in lives for run in life]
+    plans = [runs(rng, profile, now) for profile in desk]
+    weights = [run.weight(market) for plan in plans for run in plan]
     counts = iter(shares(count - len(ODDITIES) - 1, weights))
-    odd = lives[0][-1]
+    odd = plans[0][-1]
     sessions: list[rows.Session] = []
     traded: list[rows.Trade] = []
-    for life in lives:
-        for played in history(rng, life, [next(counts) for _ in life], market):
-            session, made = played.session, played.trades
-            if played.run is odd:
-                made = made + odd_trades(rng, odd, session.id, played.playable)
+    for plan in plans:
+        for finished in history(rng, plan, [next(counts) for _ in plan], market):
+            session, made = finished.session, finished.trades
+            if finished.run is odd:
+                made = made + odd_trades(rng, odd, session.id, finished.setups)
                 pnl = total([trade.pnl for trade in made])
                 session = session._replace(pnl=pnl, trades_count=len(made))
-                traded.append(orphan_trade(rng, odd, played.playable))
+                traded.append(orphan_trade(rng, odd, finished.setups))
             sessions.append(session)
             traded += made
     return [*sessions, orphan_session(rng, odd)], traded

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from graphql_api.dev.demo.bulk import Progress, without_indexes
-from graphql_api.dev.demo.desk import TRADER, Book, books, user
+from graphql_api.dev.demo.desk import TRADER, AccountProfile, profiles, user
 from graphql_api.dev.demo.load import SEED
 from graphql_api.dev.demo.rows import DAY, Session, Trade, User, chance
 from graphql_api.dev.demo.sample import DAYS
 from graphql_api.dev.demo.sessions import runs, shares
-from graphql_api.dev.demo.stream import Life, Market, drawn
+from graphql_api.dev.demo.stream import AccountPlan, Market, drawn
 from graphql_api.postgres.address import Address
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class SampleMissingError(Exception):
 
 
 def unseen(what: str, done: int, of: int) -> None:
-    """Progress that nobody watches."""
+    """Ignores progress."""
 
 
 async def scale(
@@ -74,12 +74,12 @@ async def _grow(
     rng = chance(seed, f"scale {known}")
     users, desk = _newcomers(rng, known, count, password_hash, strategies, first, now)
     await _copy(connection, "users", users)
-    await _copy(connection, "tradelocker_accounts", [book.account for book in desk])
+    await _copy(connection, "tradelocker_accounts", [profile.account for profile in desk])
     async with without_indexes(connection, "trades", progress):
         # The trades' keys are off, so they may come before their sessions, whose totals follow from them.
-        lives = _lives(rng, desk, count, f"trades {known}", Market(seed, first, now))
+        plans = _plans(rng, desk, count, f"trades {known}", Market(seed, first, now))
         sessions: list[Session] = []
-        async with aclosing(drawn(lives, count, sessions, progress)) as rows:
+        async with aclosing(drawn(plans, count, sessions, progress)) as rows:
             await connection.copy_to_table("trades", columns=Trade._fields, source=rows, format="csv")
         await _copy(connection, "trading_sessions", sessions)
 
@@ -96,25 +96,27 @@ def _newcomers(
     strategies: Mapping[str, UUID],
     first: int,
     now: int,
-) -> tuple[list[User], list[Book]]:
+) -> tuple[list[User], list[AccountProfile]]:
     """Traders numbered from `known` on, and their accounts, enough for so many trades."""
     users: list[User] = []
-    desk: list[Book] = []
+    desk: list[AccountProfile] = []
     while len(desk) * _TRADES_PER_ACCOUNT < trades:
         number = known + len(users)
         owner = user(rng, f"desk-{number:06}@example.com", password_hash, first, now)
         users.append(owner)
         kinds = range(number, number + _ACCOUNTS_PER_USER)
-        desk += books(rng, owner, kinds, strategies, first, now)
+        desk += profiles(rng, owner, kinds, strategies, first, now)
     return users, desk
 
 
-def _lives(rng: random.Random, desk: Sequence[Book], trades: int, part: str, market: Market) -> list[Life]:
+def _plans(
+    rng: random.Random, desk: Sequence[AccountProfile], trades: int, part: str, market: Market
+) -> list[AccountPlan]:
     """What the bots of these accounts are to run, with so many trades in all."""
-    lives = [runs(rng, book, market.last) for book in desk]
+    plans = [runs(rng, profile, market.last) for profile in desk]
     series = market.series()
-    counts = iter(shares(trades, [run.weight(series) for life in lives for run in life]))
+    counts = iter(shares(trades, [run.weight(series) for plan in plans for run in plan]))
     return [
-        Life(f"{part} {number}", life, [next(counts) for _ in life], market)
-        for number, life in enumerate(lives)
+        AccountPlan(f"{part} {number}", plan, [next(counts) for _ in plan], market)
+        for number, plan in enumerate(plans)
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from graphql_api.dev.demo.desk import Book
+from graphql_api.dev.demo.desk import AccountProfile
 from graphql_api.dev.demo.market import Series, weekdays, weekend_after
 from graphql_api.dev.demo.rows import DAY, Session, Trade, moment, money, total
 
@@ -17,7 +17,7 @@ _HOUR = 3600
 class Run:
     """A session to be: one account's bot from `start` to `end`, or until now if it is running."""
 
-    book: Book
+    profile: AccountProfile
     start: int
     end: int
     running: bool
@@ -27,8 +27,11 @@ class Run:
         return market[symbol].between(self.start, self.end)[:-1]
 
     def weight(self, market: Mapping[str, Series]) -> int:
-        """How much this run can trade, next to the others."""
-        return sum(max(len(self.bars(market, play.instrument.symbol)) - 1, 0) for play in self.book.plays)
+        """Returns a number that grows with the trades that this run has room for, to share trades out by."""
+        return sum(
+            max(len(self.bars(market, assignment.instrument.symbol)) - 1, 0)
+            for assignment in self.profile.assignments
+        )
 
     def session(
         self, session_id: UUID, account_id: UUID | None, balance: Decimal, trades: Sequence[Trade]
@@ -47,31 +50,31 @@ class Run:
         )
 
 
-def runs(rng: random.Random, book: Book, now: int) -> list[Run]:
+def runs(rng: random.Random, profile: AccountProfile, now: int) -> list[Run]:
     """The runs of one account, oldest first, none at the same time as another."""
     last = now - rng.randrange(3 * DAY, 6 * DAY)
-    while book.rests_at_weekends and not weekdays(last):
+    while profile.rests_at_weekends and not weekdays(last):
         last -= _HOUR
-    until = last - _HOUR if book.running else now
+    until = last - _HOUR if profile.running else now
     found: list[Run] = []
-    start = book.opened
+    start = profile.opened
     while True:
-        while book.rests_at_weekends and not weekdays(start):
+        while profile.rests_at_weekends and not weekdays(start):
             start += _HOUR
         end = start + rng.randrange(6 * _HOUR, 5 * DAY)
-        if book.rests_at_weekends:
+        if profile.rests_at_weekends:
             end = min(end, weekend_after(start))
         if end > until:
             break
-        found.append(Run(book, start, end, running=False))
+        found.append(Run(profile, start, end, running=False))
         start = end + rng.randrange(_HOUR, 2 * DAY)
-    if book.running:
-        found.append(Run(book, last, now, running=True))
+    if profile.running:
+        found.append(Run(profile, last, now, running=True))
     return found
 
 
 def shares(count: int, weights: Sequence[int]) -> list[int]:
-    """`count` things dealt out by weight; the shares add up to it."""
+    """Divides `count` by weight into whole numbers that add up to it."""
     whole = sum(weights)
     dealt, reached, result = 0, 0, []
     for weight in weights:
@@ -81,8 +84,8 @@ def shares(count: int, weights: Sequence[int]) -> list[int]:
     return result
 
 
-def opening_balance(previous: Session | None, book: Book) -> Decimal:
-    """What a session begins with: the previous one's final balance."""
+def opening_balance(previous: Session | None, profile: AccountProfile) -> Decimal:
+    """Returns the initial balance of the next session: the final balance of the previous one."""
     if previous is None or previous.final_balance is None:
-        return money(book.balance)
+        return money(profile.balance)
     return previous.final_balance

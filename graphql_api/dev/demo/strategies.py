@@ -34,7 +34,7 @@ class Mandate:
 
 
 @dataclass(frozen=True, slots=True)
-class Play:
+class Assignment:
     """One strategy on one instrument."""
 
     strategy_id: UUID
@@ -155,10 +155,10 @@ def strategies(seed: int, first: int) -> list[Strategy]:
     return rows
 
 
-def plays(mandate: Mandate, ids: Mapping[str, UUID]) -> tuple[Play, ...]:
-    """What an account of this mandate trades. `ids` are the strategies' by name."""
+def assignments(mandate: Mandate, ids: Mapping[str, UUID]) -> tuple[Assignment, ...]:
+    """Returns what an account of this mandate trades. `ids` are the strategies' ids by name."""
     return tuple(
-        Play(ids[recipe.name], INSTRUMENTS[symbol], recipe.hold, recipe.edge)
+        Assignment(ids[recipe.name], INSTRUMENTS[symbol], recipe.hold, recipe.edge)
         for recipe in RECIPES
         if recipe.name in mandate.strategies
         for symbol in recipe.symbols

@@ -32,31 +32,31 @@ class Market:
 
     @cache  # noqa: B019 - a few of them, and drawn once in each process
     def series(self) -> Mapping[str, Series]:
-        """By symbol."""
+        """The prices of every instrument, by symbol."""
         return quotes(self.seed, self.first, self.last)
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
-    """An account to be played: its runs, and how many trades each has."""
+class AccountPlan:
+    """The runs of one account's bot, and how many trades each is to have."""
 
     part: str
-    """Of the seed: another one draws other trades."""
+    """A part of the random seed: another one draws other trades."""
     runs: Sequence[Run]
     counts: Sequence[int]
     market: Market
 
 
 async def drawn(
-    lives: Sequence[Life], count: int, sessions: list[Session], progress: Progress
+    plans: Sequence[AccountPlan], count: int, sessions: list[Session], progress: Progress
 ) -> AsyncGenerator[bytes, None]:
-    """The trades of all lives, `count` together, as CSV with the fields of Trade; `sessions` get theirs.
+    """Yields the trades of all plans, `count` of them, as CSV with the fields of Trade.
 
-    The same lives give the same bytes, however many processes draw them. No more than a few accounts'
-    trades are in memory at once.
+    The same plans give the same bytes, however many processes draw them. No more than a few accounts'
+    trades are in memory at once. Appends the sessions of the trades to `sessions`.
     """
     loop = asyncio.get_running_loop()
-    remaining = iter(lives)
+    remaining = iter(plans)
     drawing: deque[asyncio.Future[tuple[bytes, list[Session]]]] = deque()
     processes = os.cpu_count() or 1
     done = 0
@@ -69,25 +69,25 @@ async def drawn(
         initargs=(signal.SIGINT, signal.SIG_IGN),
     ) as pool:
 
-        def begin(lives: int) -> None:
-            drawing.extend(loop.run_in_executor(pool, _draw, life) for life in islice(remaining, lives))
+        def begin(plans: int) -> None:
+            drawing.extend(loop.run_in_executor(pool, _draw, plan) for plan in islice(remaining, plans))
 
         begin(2 * processes)
         while drawing:
-            rows, played = await drawing.popleft()
+            rows, traded = await drawing.popleft()
             begin(1)
             yield rows
-            sessions += played
-            done += sum(session.trades_count for session in played)
+            sessions += traded
+            done += sum(session.trades_count for session in traded)
             progress("trades", done, count)
 
 
-def _draw(life: Life) -> tuple[bytes, list[Session]]:
-    rng = chance(life.market.seed, life.part)
+def _draw(plan: AccountPlan) -> tuple[bytes, list[Session]]:
+    rng = chance(plan.market.seed, plan.part)
     sessions: list[Session] = []
     text = io.StringIO()
     writer = csv.writer(text)
-    for played in history(rng, life.runs, life.counts, life.market.series(), risk=_RISK):
-        sessions.append(played.session)
-        writer.writerows(played.trades)
+    for traded in history(rng, plan.runs, plan.counts, plan.market.series(), risk=_RISK):
+        sessions.append(traded.session)
+        writer.writerows(traded.trades)
     return text.getvalue().encode(), sessions

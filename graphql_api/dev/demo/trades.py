@@ -1,4 +1,4 @@
-"""Trades: a strategy's guess about an instrument, and what the market made of it."""
+"""Trades, drawn from a strategy's hit rate and the instrument's prices."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from uuid import UUID
 from graphql_api.dev.demo.market import BAR, Instrument, Series
 from graphql_api.dev.demo.rows import Session, Trade, identifier, moment, money, spelling
 from graphql_api.dev.demo.sessions import Run, opening_balance
-from graphql_api.dev.demo.strategies import Play
+from graphql_api.dev.demo.strategies import Assignment
 
 BUY = ("buy", "long", "BUY", "b")
 SELL = ("sell", "short", "Sell", "s")
@@ -20,7 +20,7 @@ CANCELLED = ("cancelled", "canceled", "removed")
 REJECTED = ("rejected", "refused")
 
 RISK = 4_000
-"""Millionths of the balance that a usual move costs or earns."""
+"""Risk of a trade: millionths of the balance that a usual move costs or earns."""
 
 
 def size(instrument: Instrument, price: int, hold: int, balance: int, largest: int, risk: int) -> int:
@@ -30,46 +30,55 @@ def size(instrument: Instrument, price: int, hold: int, balance: int, largest: i
 
 
 @dataclass(frozen=True, slots=True)
-class Hand:
-    """What a run may play: a strategy's guess on a series, within these bars."""
+class Setup:
+    """Where a run can trade: a strategy on an instrument, within these bars."""
 
-    play: Play
+    assignment: Assignment
     series: Series
     bars: range
     size: int
 
 
-def hands(run: Run, market: Mapping[str, Series], balance: Decimal, *, risk: int = RISK) -> list[Hand]:
-    """Every play that has bars enough in this run to open and to close."""
+def find_setups(run: Run, market: Mapping[str, Series], balance: Decimal, *, risk: int = RISK) -> list[Setup]:
+    """Returns a setup for every assignment with enough bars in this run to open and to close a trade."""
     found = []
-    for play in run.book.plays:
-        series = market[play.instrument.symbol]
-        bars = run.bars(market, play.instrument.symbol)
+    for assignment in run.profile.assignments:
+        series = market[assignment.instrument.symbol]
+        bars = run.bars(market, assignment.instrument.symbol)
         if len(bars) > 1:
             price = series.prices[bars[0]]
-            lots = size(play.instrument, price, play.hold, int(balance.scaleb(8)), run.book.largest, risk)
-            found.append(Hand(play, series, bars, lots))
+            lots = size(
+                assignment.instrument,
+                price,
+                assignment.hold,
+                int(balance.scaleb(8)),
+                run.profile.largest,
+                risk,
+            )
+            found.append(Setup(assignment, series, bars, lots))
     return found
 
 
-def trade(rng: random.Random, run: Run, session_id: UUID, hand: Hand) -> Trade:
+def trade(rng: random.Random, run: Run, session_id: UUID, setup: Setup) -> Trade:
     """One trade of a run. It is open if the run is running and would hold it beyond now."""
-    play, series = hand.play, hand.series
-    entry_bar = hand.bars[0] + rng.randrange(len(hand.bars) - 1)
-    exit_bar = entry_bar + 1 + rng.randrange(2 * play.hold)
-    last = hand.bars[-1]
+    assignment, series = setup.assignment, setup.series
+    entry_bar = setup.bars[0] + rng.randrange(len(setup.bars) - 1)
+    exit_bar = entry_bar + 1 + rng.randrange(2 * assignment.hold)
+    last = setup.bars[-1]
     is_open = run.running and exit_bar > last
     exit_bar = min(exit_bar, last)
     entry_offset, exit_offset = rng.randrange(BAR), rng.randrange(BAR)
     entry_price, exit_price = series.price(entry_bar, entry_offset), series.price(exit_bar, exit_offset)
-    bought = (exit_price >= entry_price) == (rng.randrange(1000) < play.edge)
-    lots = min(max(hand.size * rng.randrange(60, 141) // 100, 1), run.book.largest)
-    profit = play.instrument.profit(exit_price - entry_price if bought else entry_price - exit_price, lots)
+    bought = (exit_price >= entry_price) == (rng.randrange(1000) < assignment.edge)
+    lots = min(max(setup.size * rng.randrange(60, 141) // 100, 1), run.profile.largest)
+    profit = assignment.instrument.profit(
+        exit_price - entry_price if bought else entry_price - exit_price, lots
+    )
     manual = rng.randrange(40) == 0
     opened = Trade(
         identifier(rng),
         session_id,
-        play.instrument.symbol,
+        assignment.instrument.symbol,
         spelling(rng, *(BUY if bought else SELL)),
         money(entry_price),
         None,
@@ -78,7 +87,7 @@ def trade(rng: random.Random, run: Run, session_id: UUID, hand: Hand) -> Trade:
         None,
         None,
         spelling(rng, *OPEN),
-        None if manual else play.strategy_id,
+        None if manual else assignment.strategy_id,
         None if manual else Decimal(5_000 + rng.randrange(4_600)).scaleb(-4),
     )
     fate = rng.randrange(1000)
@@ -96,36 +105,36 @@ def trade(rng: random.Random, run: Run, session_id: UUID, hand: Hand) -> Trade:
     )
 
 
-def trades(rng: random.Random, run: Run, session_id: UUID, count: int, playable: list[Hand]) -> list[Trade]:
+def trades(rng: random.Random, run: Run, session_id: UUID, count: int, setups: list[Setup]) -> list[Trade]:
     """So many trades of a run, oldest first."""
-    made = [trade(rng, run, session_id, rng.choice(playable)) for _ in range(count)]
+    made = [trade(rng, run, session_id, rng.choice(setups)) for _ in range(count)]
     return sorted(made, key=lambda each: each.entry_time)
 
 
 @dataclass(frozen=True, slots=True)
 class Traded:
-    """A run that has been played: its row, its trades, and what it might have played."""
+    """A run with its session's row, its trades' rows, and the setups that they were drawn from."""
 
     run: Run
     session: Session
     trades: list[Trade]
-    playable: list[Hand]
+    setups: list[Setup]
 
 
 def history(
     rng: random.Random,
-    life: Sequence[Run],
+    plan: Sequence[Run],
     counts: Sequence[int],
     market: Mapping[str, Series],
     *,
     risk: int = RISK,
 ) -> Iterator[Traded]:
-    """The runs of one account, with so many trades each; each begins with what the one before has left."""
+    """Returns the runs of one account with their trades, each with the previous one's final balance."""
     session = None
-    for run, count in zip(life, counts, strict=True):
+    for run, count in zip(plan, counts, strict=True):
         session_id = identifier(rng)
-        balance = opening_balance(session, run.book)
-        playable = hands(run, market, balance, risk=risk)
-        made = trades(rng, run, session_id, count, playable)
-        session = run.session(session_id, run.book.account.id, balance, made)
-        yield Traded(run, session, made, playable)
+        balance = opening_balance(session, run.profile)
+        setups = find_setups(run, market, balance, risk=risk)
+        made = trades(rng, run, session_id, count, setups)
+        session = run.session(session_id, run.profile.account.id, balance, made)
+        yield Traded(run, session, made, setups)

@@ -175,8 +175,8 @@ async def test_an_ended_session_keeps_no_pending_order(witness: "asyncpg.Connect
     pending = "SELECT session_id FROM trades WHERE status IN ('pending', 'new')"
     session = await witness.fetchval(pending)
     ledger = Ledger(witness)
-    [seat] = [each for each in await ledger.seats() if each.session.id == session]
-    await ledger.end_session(seat.session)
+    [account] = [each for each in await ledger.accounts() if each.session.id == session]
+    await ledger.end_session(account.session)
     assert await witness.fetch(pending) == []
 
 
