@@ -58,19 +58,50 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GRAPHQL_API_", frozen=True, extra="ignore")
 
+    # The deployment
+    profile: Literal["development", "production"] = Field(
+        "development",
+        description="production has no GraphiQL, no introspection, and no secret of its own making.",
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(1, ge=1, le=256, description="Processes that serve.")
+    data_dir: Path = Field(
+        Path(".data"), description="Folder of the embedded PostgreSQL, and of development's secret key."
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses or networks (JSON array) of proxies whose X-Forwarded-For is believed.",
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="A Redis or Valkey (redis://, rediss://) in which all processes count failed logins and "
+        "points together. Default: each process counts for itself.",
+    )
+    demo_logins: dict[str, str] = Field(
+        {},
+        description="Passwords by e-mail (a JSON object) that GraphiQL offers to everybody. "
+        "`serve` sets those of the demo data.",
+    )
+
+    # The database
     database_url: SecretStr | None = Field(
         None,
         validation_alias="DATABASE_URL",
-        description="The primary's address, as Neon prints it. Without one, an embedded PostgreSQL is used.",
+        description="URL of the primary, as its host prints it (docs/postgresql.md). Default: embedded "
+        "PostgreSQL with demo data.",
     )
     database_direct_url: SecretStr | None = Field(
         None,
         validation_alias="DATABASE_DIRECT_URL",
-        description="The primary without a pooler, for LISTEN and migrations. Default: DATABASE_URL.",
+        description="URL of the primary without a pooler, for notifications and migrations. "
+        "Default: DATABASE_URL.",
     )
-    database_pool_size: int = Field(10, ge=1, le=1000, description="Connections a process keeps.")
+    database_pool_size: int = Field(
+        10, ge=1, le=1000, description="Connections to the database that a process opens at most."
+    )
     database_pool_timeout: float = Field(
-        8.0, gt=0, description="Seconds a request waits for a connection before it fails."
+        8.0, gt=0, description="Seconds that a request waits for one of these connections before it fails."
     )
     database_prepared_statements: bool | None = Field(
         None,
@@ -79,39 +110,40 @@ class Settings(BaseSettings):
     )
     statement_timeout: float = Field(10.0, gt=0, description="Seconds after which a statement is cancelled.")
 
-    profile: Literal["development", "production"] = Field(
-        "development", description="production: no GraphiQL, no introspection, no default secret."
-    )
-    demo_logins: dict[str, str] = Field(
-        {},
-        description="Passwords by e-mail (a JSON object) that GraphiQL offers to whoever opens it. "
-        "`serve` sets those of the demo data.",
-    )
+    # Logins and tokens
     secret_key: SecretStr | None = Field(
         None,
         description="Signs tokens and cursors: 32 bytes or more. Production refuses to start without it.",
     )
-    access_token_lifetime: int = Field(900, ge=60, le=3600, description="Seconds an access token lasts.")
+    access_token_lifetime: int = Field(
+        900, ge=60, le=3600, description="Seconds after which an access token expires."
+    )
     login_lifetime: int = Field(
-        30 * 86_400, ge=3600, description="Seconds until whoever logged in must do so again, however active."
+        30 * 86_400,
+        ge=3600,
+        description="Seconds after which a login expires, and its user has to log in again, even if active.",
     )
     identity_cache: float = Field(
         15.0,
         ge=0,
         le=30,
-        description="Seconds a process trusts what it read of a token; a revocation elsewhere takes as long.",
+        description="Seconds for which a process caches whose a token is. A revocation may take as long "
+        "in other processes.",
+    )
+    identity_recheck: float = Field(
+        30.0, gt=0, description="Seconds after which the token of an open socket is checked again."
     )
     password_threads: int = Field(
-        4, ge=1, le=64, description="Passwords a process verifies at once, 64 MiB each; others wait."
+        4, ge=1, le=64, description="Passwords that a process verifies at once, 64 MiB each; others wait."
     )
     login_failures_per_email_and_address: int = Field(
         10,
         ge=1,
-        description="Failed logins for one e-mail from one network address, or one IPv6 network of 64 bits, "
-        "within login_failures_window before they must wait.",
+        description="Failed logins within login_failures_window for one e-mail from one network address (or "
+        "IPv6 network of 64 bits). Then logins for it from there have to wait.",
     )
     login_failures_per_email: int = Field(
-        100, ge=1, description="The same for one e-mail from all addresses: then its owner must wait as well."
+        100, ge=1, description="The same for one e-mail from all addresses: then its owner has to wait too."
     )
     login_failures_per_address: int = Field(
         50, ge=1, description="The same for one network address and all e-mails."
@@ -119,115 +151,119 @@ class Settings(BaseSettings):
     login_failures_window: int = Field(
         300, ge=1, description="Seconds after which failed logins are forgotten."
     )
-    redis_url: SecretStr | None = Field(
-        None,
-        description="A Redis or Valkey (redis://, rediss://) in which all processes count attempts and "
-        "points together. Default: each process counts for itself.",
-    )
-    data_dir: Path = Field(Path(".data"), description="Where the embedded PostgreSQL and its secret live.")
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    workers: int = Field(1, ge=1, le=256, description="Processes that serve.")
+
+    # HTTP and WebSockets
     allowed_origins: tuple[Annotated[str, AfterValidator(_origin_or_any)], ...] = Field(
         (),
-        description="Origins (JSON array) that browsers may call from, besides our own: "
-        'such as ["https://app.example"], or ["*"] for any.',
-    )
-    trusted_proxies: tuple[str, ...] = Field(
-        ("127.0.0.1", "::1"),
-        description="Addresses or networks (JSON array) whose X-Forwarded-For is believed: the balancer's.",
+        description="Origins (JSON array) of pages in browsers that may call, besides our own: such as "
+        '["https://app.example"], or ["*"] for any.',
     )
     get_requests: Literal["off", "preflight", "open"] | None = Field(
         None,
-        description="Queries by GET: off, or preflight (only with a header that makes browsers ask first), "
-        "or open. Default: open in development, off in production.",
+        description="Queries by GET: off; preflight, which needs a header that makes browsers ask first; or "
+        "open. Default: open in development, off in production.",
     )
     max_body_size: int = Field(1024 * 1024, gt=0, description="Bytes of an HTTP request's body.")
     max_header_size: int = Field(32 * 1024, gt=0, description="Bytes of an HTTP request's line and headers.")
     max_message_size: int = Field(1024 * 1024, gt=0, description="Bytes of one message on a WebSocket.")
     max_concurrent_operations: int = Field(
-        256, gt=0, description="Queries and mutations a process runs at once; more are told to come back."
+        256,
+        gt=0,
+        description="Queries and mutations that a process runs at once; others get SERVICE_UNAVAILABLE.",
     )
     max_connections: int = Field(
-        20_000, gt=0, description="Connections a process holds open; fewer if it may open fewer files."
+        20_000, gt=0, description="Connections that a process holds open; fewer if it may open fewer files."
     )
-    max_sockets: int = Field(10_000, gt=0, description="WebSockets and event streams a process holds open.")
-    max_socket_subscriptions: int = Field(100, gt=0, description="Operations under way on one WebSocket.")
+    max_sockets: int = Field(
+        10_000, gt=0, description="WebSockets and event streams that a process holds open."
+    )
+    max_socket_subscriptions: int = Field(100, gt=0, description="Operations at once on one WebSocket.")
     receive_timeout: float = Field(
-        20.0, gt=0, description="Seconds a client may take to send a request, headers and body."
+        20.0, gt=0, description="Seconds that a client may take to send a request, headers and body."
     )
     send_timeout: float = Field(
-        30.0, gt=0, description="Seconds a client may leave what it was sent unread before it is cut off."
+        30.0,
+        gt=0,
+        description="Seconds for which a client may leave what it was sent unread before it is disconnected.",
     )
-    operation_timeout: float = Field(15.0, gt=0, description="Seconds a query or a mutation may take.")
+    operation_timeout: float = Field(15.0, gt=0, description="Seconds that a query or a mutation may take.")
     socket_init_timeout: float = Field(
-        5.0, gt=0, le=60, description="Seconds a WebSocket may take to send connection_init."
+        5.0, gt=0, le=60, description="Seconds that a WebSocket may take to send connection_init."
     )
     heartbeat: float = Field(
         20.0, gt=0, description="Seconds between heartbeats on sockets and event streams."
-    )
-    identity_recheck: float = Field(
-        30.0, gt=0, description="Seconds after which the token of an open socket is checked again."
     )
     drain_time: float = Field(
         5.0, ge=0, description="Seconds over which a process that stops spreads the closing of its sockets."
     )
     shutdown_timeout: int = Field(
-        20, gt=0, description="Seconds a process that stops waits for requests under way."
+        20, gt=0, description="Seconds for which a process that stops waits for running requests."
     )
+    idempotency_lifetime: int = Field(
+        86_400,
+        ge=60,
+        description="Seconds for which a mutation that is sent again under its Idempotency-Key gets the same "
+        "answer.",
+    )
+
+    # Documents and operations
     max_characters: int = Field(15_000, gt=0, description="Characters of a document.")
     max_tokens: int = Field(2_000, gt=0, description="Tokens of a document.")
     max_depth: int = Field(
         10,
         gt=0,
-        description="Levels of fields, fragments spread; edges, node and nodes are no level of their own.",
+        description="Levels of fields, fragments expanded; edges, node and nodes don't count.",
     )
-    max_aliases: int = Field(30, ge=0, description="Aliases of an operation, fragments spread.")
-    max_directives: int = Field(50, ge=0, description="Directives of an operation, fragments spread.")
+    max_aliases: int = Field(30, ge=0, description="Aliases of an operation, fragments expanded.")
+    max_directives: int = Field(50, ge=0, description="Directives of an operation, fragments expanded.")
     max_root_fields: int = Field(
-        20, gt=0, description="Fields at the root of an operation, fragments spread."
+        20, gt=0, description="Fields at the root of an operation, fragments expanded."
     )
-    max_cost: int = Field(100_000, gt=0, description="Points that one operation may cost.")
     max_values: int = Field(
         2_000,
         gt=0,
         description="Values in an operation's variables: scalars, lists and objects, at all levels.",
     )
-    trusted_documents: Path | None = Field(
-        None,
-        description="A JSON file from SHA-256 to text, or a folder of .graphql files: nothing else is run.",
-    )
-    persisted_documents: int = Field(
-        5_000_000,
-        ge=0,
-        description="Characters of documents that a process keeps for clients that name them by their hash; "
-        "0 turns automatic persisted queries off.",
-    )
+    max_cost: int = Field(100_000, gt=0, description="Points that one operation may cost.")
+    max_errors: int = Field(100, gt=0, le=1000, description="Errors that one response lists.")
     points_per_minute: int | None = Field(
         None,
         ge=0,
         description="Points that a viewer may spend in a minute; 0 is no limit. "
         "Default: twenty times max_cost in production, no limit in development.",
     )
-    idempotency_lifetime: int = Field(
-        86_400,
-        ge=60,
-        description="Seconds for which a mutation sent again under its key gets its answer again.",
+    persisted_documents: int = Field(
+        5_000_000,
+        ge=0,
+        description="Characters of documents that a process keeps for clients that send only their hash; "
+        "0 turns automatic persisted queries off.",
     )
-    max_errors: int = Field(100, gt=0, le=1000, description="Errors that one answer lists.")
-    default_max_daily_loss: Amount = Field(
-        Decimal(1000), description="What resetRiskSettings sets; empty is no limit. Likewise the next three."
-    )
-    default_max_position_size: Amount = Field(Decimal(1), description="The default position size.")
-    default_max_open_positions: Count = Field(5, description="The default number of open positions.")
-    default_risk_per_trade: Ratio = Field(
-        Decimal("0.01"), description="The default part of the balance that one trade may risk."
-    )
-    risk_timezone: Annotated[str, AfterValidator(_known_timezone)] = Field(
-        "UTC", description="The time zone, by its IANA name, whose midnight begins the day of maxDailyLoss."
+    trusted_documents: Path | None = Field(
+        None,
+        description="A JSON file of documents by their SHA-256, or a folder of .graphql files: no other "
+        "document is run.",
     )
     engine: Literal["compiled", "stock"] = Field(
-        "compiled", description="How operations run; stock is graphql-core's own executor."
+        "compiled",
+        description="What executes operations: our compiler, or graphql-core's own executor (stock).",
+    )
+
+    # Risk
+    default_max_daily_loss: Amount = Field(
+        Decimal(1000), description="The maxDailyLoss that resetRiskSettings sets; empty is no limit."
+    )
+    default_max_position_size: Amount = Field(
+        Decimal(1), description="The maxPositionSize that resetRiskSettings sets; empty is no limit."
+    )
+    default_max_open_positions: Count = Field(
+        5, description="The maxOpenPositions that resetRiskSettings sets; empty is no limit."
+    )
+    default_risk_per_trade: Ratio = Field(
+        Decimal("0.01"), description="The riskPerTrade that resetRiskSettings sets; empty is no limit."
+    )
+    risk_timezone: Annotated[str, AfterValidator(_known_timezone)] = Field(
+        "UTC",
+        description="The IANA name of the time zone at whose midnight the day of maxDailyLoss begins.",
     )
 
     @model_validator(mode="after")

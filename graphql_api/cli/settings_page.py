@@ -12,19 +12,26 @@ _HEAD: Final = """\
 
 Each is an environment variable. Written by `graphql-api settings --output docs/settings.md` from
 `graphql_api/settings.py`.
-
-| Variable | Default | |
-| --- | --- | --- |
 """
+_SECTIONS: Final = {
+    "profile": "The deployment",
+    "database_url": "The database",
+    "secret_key": "Logins and tokens",
+    "allowed_origins": "HTTP and WebSockets",
+    "max_characters": "Documents and operations",
+    "default_max_daily_loss": "Risk",
+}
+"""Headings, by the first setting of each section."""
 
 
 def settings_page() -> str:
     """Returns the page as Markdown."""
-    rows = [
-        f"| `{variable(name)}` | {default(field)} | {field.description} |\n"
-        for name, field in Settings.model_fields.items()
-    ]
-    return _HEAD + "".join(rows)
+    page = [_HEAD]
+    for name, field in Settings.model_fields.items():
+        if name in _SECTIONS:
+            page.append(f"\n## {_SECTIONS[name]}\n\n| Variable | Default | |\n| --- | --- | --- |\n")
+        page.append(f"| `{variable(name)}` | {default(field)} | {field.description} |\n")
+    return "".join(page)
 
 
 def variable(name: str) -> str:

@@ -17,3 +17,7 @@ def test_every_setting_is_on_the_page_and_says_what_it_decides() -> None:
         assert f"| `{variable(name)}` |" in page
         assert field.description
         assert field.description.endswith("."), name
+
+
+def test_every_section_begins_with_a_setting() -> None:
+    assert settings_page().count("\n## ") == 6
