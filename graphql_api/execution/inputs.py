@@ -62,7 +62,7 @@ _PYTHONS_DIGITS = "set_int_max_str_digits"  # from its refusal of numbers with t
 Path = list[str | int]
 
 
-def check_size(variables: Mapping[str, Any], most: int, definition: OperationDefinitionNode) -> None:
+def check_size(variables: Mapping[str, Any], most: int | None, definition: OperationDefinitionNode) -> None:
     """Raises RequestError for more than `most` scalars, lists and objects in variables, or too many levels.
 
     Each value is coerced, converted and read by what it is given to, which takes longer than to send it.
@@ -73,7 +73,7 @@ def check_size(variables: Mapping[str, Any], most: int, definition: OperationDef
         levels += 1
         below = [value.values() if isinstance(value, Mapping) else value for value in level]
         found += sum(map(len, below))
-        if found > most:
+        if most is not None and found > most:
             excess = LimitError("values in variables", most, nodes=[definition])
             raise RequestError(LIMIT_EXCEEDED, [excess])
         if levels > MAX_LEVELS:

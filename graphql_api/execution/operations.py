@@ -146,7 +146,7 @@ class Operations:
             cost = parsed.analysis.cost.evaluate(request.variables or {})
         if limits.cost is not None and cost > limits.cost:
             raise RequestError(LIMIT_EXCEEDED, [LimitError("cost", limits.cost, cost, [definition])])
-        if limits.values is not None and request.variables:
+        if request.variables:
             check_size(request.variables, limits.values, definition)
         return Operation(parsed, request, cost)
 

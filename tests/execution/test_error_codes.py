@@ -388,14 +388,18 @@ def test_variables_that_are_too_much(variables: dict[str, Any]) -> None:
     assert codes(errors) == {"LIMIT_EXCEEDED"}
 
 
-async def test_variables_that_are_nested_beyond_the_stack() -> None:
+@pytest.mark.parametrize("levels", [150, 250, 300, 5000])
+@pytest.mark.parametrize("variables", ["$n: [Int!]", "$n: Wish"])
+def test_variables_that_are_nested_beyond_the_stack(levels: int, variables: str) -> None:
     deep: Any = 1
-    for _ in range(250):
-        deep = [deep]
+    for _ in range(levels):
+        deep = [deep] if "Int" in variables else {"text": deep}
     operations = Operations(SCHEMA, mask=mask)
-    errors = await answer(operations, "query ($n: [Int!]) { echo(numbers: $n) }", n=deep)
+    argument = "numbers" if "Int" in variables else "wish"
+    query = f"query ({variables}) {{ echo({argument}: $n) }}"
+    errors = refusal(operations, GraphQLRequest(query, None, {"n": deep}))
     assert_well_formed(errors)
-    assert codes(errors) == {"BAD_USER_INPUT"}
+    assert codes(errors) == {"LIMIT_EXCEEDED"}
 
 
 @pytest.mark.parametrize("engine", ["compiled", "stock"])
