@@ -49,7 +49,7 @@ from graphql_api.execution.inputs import InputsRule, Variables
 
 MAX_VALIDATION_STEPS: Final = 30_000
 """Comparisons of fields that may have to be merged, some 0.1 s: enough for fifty fragments side by side."""
-# graphql-core allows ten times as many, and reads its own bound anew for each document.
+# graphql-core allows ten times as many, and reads its bound again for each document.
 overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = MAX_VALIDATION_STEPS
 
 MAX_PLANS: Final = 16

@@ -772,7 +772,7 @@ async def test_types(
     return await execution.settle(answers) if any_awaitable(types_of(answers)) else answers
 
 
-# Paths: where in the response a value is, worked out only for errors and for resolvers with an `info`
+# Paths: where in the response a value is, computed only for errors and for resolvers with an `info`
 
 SortKey = tuple[int, ...]
 """Orders fields as the response is read from top to bottom."""
@@ -785,7 +785,7 @@ class ResponsePaths(Protocol):
         """The path of a value; None for the root."""
 
     def sort_key(self, index: int) -> SortKey:
-        """The place of a value from top to bottom."""
+        """Orders the value among those of the response, from top to bottom."""
 
     def field_path(self, index: int) -> Path | None:
         """The path of the field whose value it is, or is an item of."""
@@ -883,7 +883,7 @@ class SubsetPaths:
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """The located error of a value, and the value's place."""
+    """The located error of a value, with the value's sort key."""
 
     error: GraphQLError
     sort_key: SortKey

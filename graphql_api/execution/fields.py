@@ -66,7 +66,7 @@ executor, and where a type is abstract.
 class FromLoader:
     """A value that is loaded in batches.
 
-    All parents of a level are asked before the first answer is awaited, so they share a batch.
+    It is called for all parents of a level before the first value is awaited, so they share a batch.
     """
 
     prepare: Prepare
@@ -77,7 +77,7 @@ class FromLoader:
 class FromKey:
     """A value that is loaded in batches by a column of the parent's row; null where that is null.
 
-    What `prepare` gives loads for a key in the place of a parent. Parents of one key ask once.
+    The function that `prepare` gives loads for a key instead of a parent; once for all parents of one key.
     """
 
     column: str

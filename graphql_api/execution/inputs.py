@@ -115,7 +115,7 @@ class Variables:
         values = self._coerce(given)
         if values is not None:
             return values
-        # Something is wrong or out of the ordinary: graphql-core knows what comes of it.
+        # Something is wrong, or too rare to be done here: graphql-core decides.
         theirs: VariableValues | list[GraphQLError]
         try:
             theirs = get_variable_values(
@@ -172,7 +172,7 @@ class Variables:
         return VariableValues(sources, coerced)
 
     def _errors(self, given: Mapping[str, Any]) -> list[GraphQLError]:
-        """What is wrong with their values, each with its place, MAX_VARIABLE_ERRORS at most."""
+        """What is wrong with their values and where in them, MAX_VARIABLE_ERRORS at most."""
         errors: list[GraphQLError] = []
         for definition in self._nodes:
             signature = get_variable_signature(self._schema, definition)
@@ -253,9 +253,9 @@ def _placed(
     texts: Collection[str],
     node: Node,
 ) -> GraphQLError:
-    """The error with its place.
+    """The error, with where the value is and in which part of it the error.
 
-    `notations` are how it repeats the value, and how it should. `texts` are what else it may repeat.
+    `notations` are how the message repeats the value, and how it should. `texts` are what else it may repeat.
     """
     message = error.message
     cause = error.original_error

@@ -204,7 +204,7 @@ class Operations:
                         continue
                     key = None if read_access is None else (shared_by, read_access())
                     yield await self._results(event, key, invocation, new_context)
-        except Exception as error:  # noqa: BLE001 - whatever ended the source, the subscriber is told
+        except Exception as error:  # noqa: BLE001 - whatever ended the source, the subscriber gets an error
             node = operation.parsed.analysis.root_fields[0]
             field = (node.alias or node.name).value
             yield Results([self._refusal([located_error(error, [node], [field])])])

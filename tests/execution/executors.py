@@ -17,12 +17,12 @@ from graphql_api.execution.errors import ArgumentError, RequestError
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.results import Result
 from graphql_api.execution.stock_executor import Invocation
-from tests.execution.documents import Request
+from tests.execution.generated_documents import Request
 
 MakeContext = Callable[[], Any]
 
 
-def told(errors: Sequence[GraphQLError]) -> list[bytes]:
+def formatted(errors: Sequence[GraphQLError]) -> list[bytes]:
     """Errors as clients read them."""
     return [orjson.dumps(error.formatted) for error in errors]
 
@@ -63,7 +63,7 @@ class Executors:
         )
 
     async def every_error(self, request: Request, context: Any) -> set[bytes]:
-        """All there is to be told: the stock executor's errors where none of them nulls a parent."""
+        """All errors that may be reported: the stock executor's where none of them nulls a parent."""
         operation = self.stock.prepare(GraphQLRequest(request.query, None, request.variables))
         invocation = self.stock._invocation(operation, context)
         assert isinstance(invocation, Invocation)
@@ -75,26 +75,26 @@ class Executors:
             await result
         while executor.background_futures:
             await asyncio.wait(executor.background_futures)
-        return set(told([ArgumentError.of(error) for error in executor.collected_errors.errors]))
+        return set(formatted([ArgumentError.of(error) for error in executor.collected_errors.errors]))
 
 
 def assert_same(stock: Result, compiled: Result) -> None:
     """The same bytes, and the same errors in the same order."""
     assert stock.executed == compiled.executed
     assert orjson.dumps(stock.data) == orjson.dumps(compiled.data)
-    assert told(stock.errors) == told(compiled.errors)
+    assert formatted(stock.errors) == formatted(compiled.errors)
 
 
 def assert_equivalent(stock: Result, compiled: Result, possible: set[bytes]) -> None:
     """The same bytes, and errors that differ at most where the specification leaves the choice.
 
     Where several errors null the same parent, which of them graphql-core tells depends on which of its
-    tasks fails first. So below such a null, each executor must tell at least one, and only what can be told;
+    tasks fails first. So below such a null, each executor must report at least one, and only possible ones;
     everywhere else they tell the same.
     """
     assert stock.executed == compiled.executed
     assert orjson.dumps(stock.data) == orjson.dumps(compiled.data)
-    assert set(told(compiled.errors)) <= possible | set(told(stock.errors))
+    assert set(formatted(compiled.errors)) <= possible | set(formatted(stock.errors))
     first, second = by_null(stock), by_null(compiled)
     assert first.keys() == second.keys()
     for place, errors in first.items():
@@ -112,7 +112,7 @@ def by_null(result: Result) -> dict[tuple[Any, ...], list[bytes]]:
         while value is not None and depth < len(path):
             value = value[path[depth]]
             depth += 1
-        places[tuple(path[:depth])].append(told([error])[0])
+        places[tuple(path[:depth])].append(formatted([error])[0])
     return {place: sorted(errors) for place, errors in places.items()}
 
 

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.results import Result
-from tests.execution.documents import Request, documents
-from tests.execution.executors import Executors, assert_equivalent, assert_same, told
-from tests.execution.nasty import schema
-from tests.execution.nasty_values import Context
+from tests.execution.executors import Executors, assert_equivalent, assert_same, formatted
+from tests.execution.faulty_schema import schema
+from tests.execution.faulty_values import Context
+from tests.execution.generated_documents import Request, documents
 
 Check = Callable[[Request], Coroutine[Any, Any, None]]
 
@@ -142,7 +142,7 @@ def test_errors_come_in_the_same_order_at_every_run(runner: asyncio.Runner, exam
         later = await executors.run(executors.compiled, request, Context(later=True))
         again = await executors.run(executors.compiled, request, Context(later=True))
         assert orjson.dumps(later.data) == orjson.dumps(again.data)
-        assert told(later.errors) == told(again.errors)
+        assert formatted(later.errors) == formatted(again.errors)
         assert now.executed == later.executed
 
     try_out(runner, check, examples)

@@ -13,8 +13,8 @@ from graphql_api.identity.viewer import Viewer
 from graphql_api.relational.context import Context
 from graphql_api.schema import schema
 from tests import factories
-from tests.execution.documents import Inputs, Request, documents
 from tests.execution.executors import Executors, assert_equivalent
+from tests.execution.generated_documents import Inputs, Request, documents
 from tests.execution.test_equality import often
 from tests.graph import Graph, operator, trader
 

@@ -1,4 +1,4 @@
-"""Events that many subscribers get are worked out once for each view of them."""
+"""Results of events that many subscribers get are computed once for each view of them."""
 
 from collections.abc import AsyncIterator, Hashable
 from dataclasses import dataclass, field

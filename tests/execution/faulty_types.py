@@ -18,7 +18,7 @@ from graphql_api.execution.fields import (
     declared,
     is_any_source,
 )
-from tests.execution.nasty_values import (
+from tests.execution.faulty_values import (
     Context,
     Kind,
     Money,

@@ -11,8 +11,8 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from graphql_api.execution.fields import FromLoader, FromParent, declared, resolved
-from tests.execution.nasty_types import Beast, Info, Pebble, Rock, Thing, Wish, make_beast
-from tests.execution.nasty_values import Context, Money, answer, refuse, row, serialize_money
+from tests.execution.faulty_types import Beast, Info, Pebble, Rock, Thing, Wish, make_beast
+from tests.execution.faulty_values import Context, Money, answer, refuse, row, serialize_money
 
 
 def load_the_things(context: Context, _arguments: Any) -> Any:

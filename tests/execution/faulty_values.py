@@ -177,7 +177,7 @@ def load_rock(context: Context, _arguments: Any) -> Any:
 
 
 def clan(parent: Any) -> str | None:
-    """A key that parents share, that some don't have, and that can't be told of others."""
+    """A key that parents share, that some don't have, and that can't be read of others."""
     match dice(parent["id"] or "c", 7):
         case 0:
             raise KeyError(f"no clan of {parent['id']}")
