@@ -1,6 +1,6 @@
 """Results of events that many subscribers get are computed once for each view of them."""
 
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +9,14 @@ import pytest
 import strawberry
 
 from graphql_api.execution.fields import FromParent, declared
-from graphql_api.execution.operations import MAX_SHARED_RESULTS, GraphQLRequest, Operations
+from graphql_api.execution.operations import (
+    MAX_SHARED_RESULTS,
+    GraphQLRequest,
+    Operations,
+    SharedEvent,
+)
 from graphql_api.execution.results import Progress, Result, Results
+from graphql_api.log_feed import hub as feed
 from tests.execution.contexts import BareContext
 from tests.execution.executors import untouched
 
@@ -99,6 +105,14 @@ async def deliver_due(
 
 
 NUMBER = "subscription { lines { number } }"
+FEED_EVENTS: tuple[Callable[..., SharedEvent], ...] = (feed.Event, feed.EventBatch)
+"""The log feed's classes of events, which know nothing of this package: mypy holds them to it here."""
+
+
+@pytest.mark.parametrize("event", FEED_EVENTS)
+def test_the_log_feeds_events_are_shared(event: Any) -> None:
+    (attribute,) = SharedEvent.__annotations__
+    assert attribute in event.__slots__
 
 
 async def test_an_event_is_worked_out_once_for_all_who_ask_the_same(operations: Operations) -> None:
