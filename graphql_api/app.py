@@ -1,4 +1,4 @@
-"""The composition root: settings in, application out."""
+"""The composition root: makes the application that the settings describe."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -40,14 +40,14 @@ from graphql_api.settings import Settings
 from graphql_api.transport.application import Application, routes
 from graphql_api.transport.uvicorn_server import exit_with_parent, tune_garbage_collector
 
-_SPARE = 5.0
-"""Seconds past its time after which a mutation is surely over, or its process dead."""
-_LAST_WORDS = 5.0
-"""Seconds that a process which has closed its connections gives to changes nobody waits for."""
+_LEASE_MARGIN = 5.0
+"""Seconds beyond the operation timeout after which a mutation is surely over, or its process dead."""
+_SHUTDOWN_PATIENCE = 5.0
+"""Seconds that a stopping process gives to mutations whose clients have hung up."""
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The whole service over the database that `settings` name. Raises ValueError if they name none."""
+    """Returns the service over the database that the settings name. Raises ValueError if they name none."""
     services = build_services(settings)
     gateway = build_gateway(settings, services)
     development = settings.profile == "development"
@@ -58,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             yield
         finally:
-            await gateway.close(_LAST_WORDS)
+            await gateway.close(_SHUTDOWN_PATIENCE)
             await close_services(services)
 
     return Application(
@@ -96,14 +96,14 @@ def build_gateway(settings: Settings, services: Services) -> Gateway:
         idempotency_keys=IdempotencyKeys(
             services.database,
             lifetime=settings.idempotency_lifetime,
-            lease=settings.operation_timeout + _SPARE,
+            lease=settings.operation_timeout + _LEASE_MARGIN,
         ),
         open_fields=OPEN_MUTATIONS,
     )
 
 
 def build_operations(settings: Settings) -> Operations:
-    """The schema, and what a request may ask of it."""
+    """Returns the schema with the limits of what a request may ask of it."""
     return Operations(
         schema,
         mask=mask,
@@ -126,7 +126,7 @@ def build_operations(settings: Settings) -> Operations:
 
 
 def build_persisted(settings: Settings) -> PersistedDocuments:
-    """Which documents may be named by their hash. Raises ManifestError."""
+    """Returns the documents that requests may name by their hash. Raises ManifestError."""
     if settings.trusted_documents is not None:
         return TrustedDocuments(load_manifest(settings.trusted_documents))
     if settings.persisted_documents:
@@ -135,7 +135,7 @@ def build_persisted(settings: Settings) -> PersistedDocuments:
 
 
 def build_rate_limiter(settings: Settings) -> RateLimiter | None:
-    """Returns what limits the points of a viewer in a minute, if there is to be a limit."""
+    """Returns the limit of points that a viewer may spend in a minute; None for no limit."""
     points = settings.points_per_minute
     if points is None and settings.profile == "production":
         points = 20 * settings.max_cost
@@ -143,7 +143,7 @@ def build_rate_limiter(settings: Settings) -> RateLimiter | None:
 
 
 def build_services(settings: Settings) -> Services:
-    """What the process has one of. Nothing connects before it is used."""
+    """Returns what the process has one of. Nothing connects before it is used."""
     if settings.database_url is None:
         raise ValueError("set DATABASE_URL to the database to serve")
     address = Address.parse(settings.database_url.get_secret_value())
@@ -170,12 +170,12 @@ def build_services(settings: Settings) -> Services:
 
 
 async def close_services(services: Services) -> None:
-    """Let go of everything that `build_services` may have opened since."""
+    """Closes connections, subscriptions and threads."""
     await asyncio.gather(services.feed.close(), services.authenticator.close())
     await services.database.close()
 
 
 def from_environment() -> FastAPI:
-    """For uvicorn, whose workers each call it: the application that the environment describes."""
+    """Returns the application that the environment describes. Each worker of uvicorn calls it."""
     exit_with_parent()
     return create_app(Settings())

@@ -1,1 +1,1 @@
-"""PostgreSQL: the tables, the pool, migrations, and a server of our own where there is none."""
+"""PostgreSQL: addresses, connections, statements, tables and migrations. `database` is the front door."""

@@ -1,4 +1,4 @@
-"""Statements: built once with SQLAlchemy Core, then run as plain SQL text."""
+"""Statements: built once with SQLAlchemy Core, and run as SQL text by asyncpg."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL text with $1, $2, … and the name of the value each stands for."""
+    """SQL text with $1, $2, …, and the name of each of these parameters."""
 
     sql: str
     names: tuple[str, ...]
     constants: Mapping[str, Any]
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
-        """The values in the order of their places. Raises KeyError for a name without a value."""
+        """Returns the values in the order of the parameters. Raises KeyError for a name without a value."""
         constants = self.constants
         return [values[name] if name in values else constants[name] for name in self.names]
 
@@ -31,10 +31,9 @@ Fetch = Callable[..., Awaitable[list[asyncpg.Record]]]
 
 
 def compile_statement(query: Executable) -> Statement:
-    """Turn a SQLAlchemy Core statement into text. Costs up to a millisecond: do it once and keep the result.
+    """Compiles a SQLAlchemy Core statement. Takes up to a millisecond: do it once and keep the result.
 
-    Parameters with a value in the query are its constants; `bindparam(name)` without one asks for it at
-    each run.
+    Parameters that have a value in the query are constants; a `bindparam(name)` gets its value at each run.
     """
     compiled = query.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
     assert isinstance(compiled, SQLCompiler)  # noqa: S101 - narrows what Core declares too widely

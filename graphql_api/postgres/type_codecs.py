@@ -30,14 +30,14 @@ _LAST = "9999-12-31T23:59:59.999999Z"
 
 
 def numeric(text: str) -> str | None:
-    """PostgreSQL prints numerics in plain notation; only NaN is no number."""
+    """Returns a numeric as PostgreSQL prints it, in plain notation; None for NaN."""
     return None if text == "NaN" else text
 
 
 def rfc3339(text: str) -> str:
-    """RFC 3339 in UTC with microseconds: `2026-11-22 09:00:00.5+00` as `2026-11-22T09:00:00.500000Z`.
+    """Converts `2026-11-22 09:00:00.5+00` to RFC 3339 in UTC, `2026-11-22T09:00:00.500000Z`.
 
-    What lies beyond the calendar is shown as its nearest end. RFC 3339 itself passes.
+    Years before 1 and after 9999 become the first and the last instant between them. RFC 3339 stays as it is.
     """
     if len(text) != _WHOLE:
         text = _padded(text)
@@ -55,7 +55,7 @@ def rfc3339(text: str) -> str:
 
 
 def rfc3339_all(texts: Sequence[str]) -> list[str]:
-    """`rfc3339` of each. Where all are common ones, their separators are replaced together."""
+    """Does what `rfc3339` does, for many. If all have the usual form, replaces their separators at once."""
     whole = [text if len(text) == _WHOLE else _padded(text) for text in texts]
     count = len(whole)
     lines = "\n".join(whole)
@@ -68,7 +68,7 @@ def rfc3339_all(texts: Sequence[str]) -> list[str]:
 
 
 def _padded(text: str) -> str:
-    """With all six digits of the fraction, of which PostgreSQL leaves out zeros at the end."""
+    """Adds the zeros that PostgreSQL leaves out at the end of the fraction."""
     if text[-3:] != "+00":
         return text
     if text[19:20] == ".":
@@ -77,7 +77,7 @@ def _padded(text: str) -> str:
 
 
 async def set_text_codecs(connection: "Connection") -> None:
-    """Make a connection speak as this module says."""
+    """Makes a connection return values as this module says."""
     # The driver's own decoder of text: no function is called for the most common type.
     await connection.set_builtin_type_codec("uuid", schema="pg_catalog", codec_name="text", format="text")
     for name, decoder in (("numeric", numeric), ("timestamptz", str)):

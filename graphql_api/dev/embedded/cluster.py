@@ -1,4 +1,4 @@
-"""The embedded server's data: in which folder, made how, and reached by which socket."""
+"""The embedded server's data: where it is, how it is initialised, and the socket of its server."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from graphql_api.dev.embedded.programs import EmbeddedPostgresError, Programs, SystemUser, run
 from graphql_api.dev.embedded.supervisor import lines_if_ready
 
-# As root, where data goes whose own folder no other user can enter.
+# Where root keeps data if no other user can enter the folder that was asked for.
 ROOT_DATA_FOLDER = Path("/var/lib/graphql-api")
 PORT = 5432
 SOCKET = f".s.PGSQL.{PORT}"
@@ -28,17 +28,17 @@ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A PostgreSQL data folder, and the programs that work on it."""
+    """A PostgreSQL data folder, and the programs that run on it."""
 
     data: Path
     programs: Programs
 
     @classmethod
     def open(cls, base: Path, *, lock: int, sync: bool) -> "Cluster":
-        """The cluster of `base`, made if there is none yet.
+        """Returns the cluster in `base`, initialised if there is none yet.
 
-        The caller holds `lock`, a file descriptor, and so does the making: if the caller is killed, the
-        next one waits until the making has ended too. Without `sync` a crash of the machine may spoil it.
+        The caller holds `lock`, a file descriptor, and initdb inherits it: if the caller is killed, the next
+        one waits until initdb has ended too. Without `sync` a crash of the machine may leave it corrupt.
         """
         elsewhere = base / "elsewhere"
         home = elsewhere.resolve() if elsewhere.is_dir() else base
@@ -50,7 +50,7 @@ class Cluster:
         data = home / "data"
         version = data / "PG_VERSION"
         made_by = int(version.read_text()) if version.exists() else None
-        cluster = cls(data, Programs.find(system_user, made_by).within_reach(home))
+        cluster = cls(data, Programs.find(system_user, made_by).copied_if_inaccessible(home))
         if made_by is None:
             cluster._make(lock=lock, sync=sync)
         return cluster
@@ -74,28 +74,28 @@ class Cluster:
 
     @property
     def pid_file(self) -> Path:
-        """What the server writes about itself; one that was killed leaves it behind."""
+        """The file with the server's process id; a server that was killed leaves it behind."""
         return self.data / "postmaster.pid"
 
     def command(self, socket_folder: Path, settings: Mapping[str, str]) -> list[str]:
-        """The command that runs the server."""
+        """Returns the command that runs the server."""
         folder = str(socket_folder).replace('"', '""')  # quoted, since it is a list of folders
         ours = {"listen_addresses": "", "port": str(PORT), "unix_socket_directories": f'"{folder}"'}
         options = [f"--{name}={value}" for name, value in {**settings, **ours}.items()]
         return [str(self.programs.folder / "postgres"), "-D", str(self.data), *options]
 
     def socket_of_running_server(self) -> Path | None:
-        """The folder of its socket if a server is ready to answer."""
+        """Returns the folder of the socket if a server accepts connections."""
         lines = lines_if_ready(self.pid_file)
         if not lines:
             return None
         folder = Path(lines[4])
         with socket.socket(socket.AF_UNIX) as client:
-            # The file may be a killed server's, and then nobody listens at its socket.
+            # The file may be that of a server that was killed, and then nobody listens at its socket.
             return folder if client.connect_ex(str(folder / SOCKET)) == 0 else None
 
     def create_database(self, name: str, socket_folder: Path) -> None:
-        """Create a database unless it exists."""
+        """Creates a database unless it exists."""
         self.programs.run(
             "psql",
             *("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--set=name={name}"),
@@ -104,17 +104,17 @@ class Cluster:
         )
 
     def shut_down(self) -> None:
-        """Ask the server that wrote the pid file to shut down, without waiting."""
+        """Tells the server that wrote the pid file to shut down, without waiting."""
         command = (self.programs.folder / "pg_ctl", "stop", "--pgdata", self.data, "--mode=fast", "--no-wait")
         run(command, system_user=self.programs.system_user)  # it may have ended just now
 
     def socket_folder(self) -> Path:
-        """The data folder, or a short name for it: the paths of sockets can't be long."""
-        # A comma would part a URL's hosts.
+        """Returns the folder for the socket: the data folder, or another one if its path is too long."""
+        # A comma would separate hosts in the URL.
         if len(os.fsencode(self.data / SOCKET)) <= _LONGEST_SOCKET_PATH and "," not in str(self.data):
             return self.data
         digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]
-        folder = Path(f"/tmp/graphql-api-{digest}")  # noqa: S108 - short, and open to every user
+        folder = Path(f"/tmp/graphql-api-{digest}")  # noqa: S108 - short, and accessible to every user
         system_user = self.programs.system_user
         try:
             folder.mkdir(mode=0o700)
@@ -130,7 +130,7 @@ class Cluster:
 
 
 def _make_home(link: Path, system_user: SystemUser) -> Path:
-    """A folder that `system_user` can enter, and `link` to it."""
+    """Makes a folder that `system_user` can enter, with `link` pointing to it, and returns it."""
     if (link.parent / "data").exists():
         raise EmbeddedPostgresError(f"the user that owns {link.parent / 'data'} can't enter its folder")
     try:

@@ -1,4 +1,4 @@
-"""PostgreSQL's programs: where they are, and as whom they run."""
+"""PostgreSQL's programs: where they are, and the user they run as."""
 
 import hashlib
 import importlib.util
@@ -23,16 +23,17 @@ class EmbeddedPostgresError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SystemUser:
-    """The operating system user that programs run as; without numbers, our own."""
+    """The operating system user that programs run as; without ids, the one of this process."""
 
     uid: int | None = None
     gid: int | None = None
 
     @classmethod
     def for_data(cls, data: Path) -> "SystemUser":
-        """Who runs a server on `data`. PostgreSQL refuses root, so root runs it as another user.
+        """Returns the user for a server on `data`.
 
-        That is the owner of the data if there is any, else `postgres`, else `nobody`.
+        PostgreSQL refuses root, so root runs it as another user: the owner of the data if there is any, else
+        `postgres`, else `nobody`.
         """
         if os.geteuid() != 0:
             return cls()
@@ -59,19 +60,19 @@ class SystemUser:
         return run(("/bin/sh", "-c", 'test -x "$1"', "sh", path), system_user=self).returncode == 0
 
     def take_ownership(self, path: Path) -> None:
-        """Give `path` to the user."""
+        """Makes the user the owner of `path`."""
         if self.uid is not None and self.gid is not None:
             os.chown(path, self.uid, self.gid)
 
     def popen_arguments(self) -> dict[str, Any]:
-        """What subprocess must know to run a program as this user."""
+        """Returns the arguments of `subprocess.Popen` that run a program as this user."""
         if self.uid is None:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
 
 def environment() -> dict[str, str]:
-    """What PostgreSQL's programs inherit: no PG… variable, which would steer them to another server."""
+    """Returns the environment for PostgreSQL's programs, without PG… variables, which name other servers."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return kept | {"LC_ALL": "C", "TZ": "UTC"}
 
@@ -83,7 +84,7 @@ def run(
     text: str = "",
     keep_open: tuple[int, ...] = (),
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a program to its end with `text` as its input; all that it prints is in `stdout`."""
+    """Runs a program with `text` as its input, and waits; all that it prints is in `stdout`."""
     try:
         return subprocess.run(  # noqa: S603 - PostgreSQL's programs, and no shell in between
             command,
@@ -106,7 +107,7 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """The folder of one PostgreSQL's programs, its major version, and the user they run as."""
+    """The programs of one PostgreSQL: their folder, its major version, and the user they run as."""
 
     folder: Path
     version: int
@@ -114,7 +115,7 @@ class Programs:
 
     @classmethod
     def find(cls, system_user: SystemUser, version: int | None) -> "Programs":
-        """The programs of `version`, or without one the first there are. Raises EmbeddedPostgresError."""
+        """Returns the programs of a version, or of the first that is found. Raises EmbeddedPostgresError."""
         others = set()
         for folder in _folders():
             found = _version_of(folder)
@@ -134,17 +135,17 @@ class Programs:
         )
 
     def run(self, name: str, *arguments: str | Path, text: str = "", keep_open: tuple[int, ...] = ()) -> str:
-        """Run one of the programs and return what it printed. Raises EmbeddedPostgresError if it fails."""
+        """Runs one of the programs and returns what it printed. Raises EmbeddedPostgresError if it fails."""
         command = (self.folder / name, *arguments)
         result = run(command, system_user=self.system_user, text=text, keep_open=keep_open)
         if result.returncode != 0:
             raise EmbeddedPostgresError(f"{name} failed ({result.returncode}): {result.stdout.strip()}")
         return result.stdout
 
-    def within_reach(self, home: Path) -> "Programs":
-        """These programs, or a copy of them in `home` if the user can't reach them where they are.
+    def copied_if_inaccessible(self, home: Path) -> "Programs":
+        """Returns these programs, or a copy of them in `home` if the user can't access them.
 
-        So it is for root with a virtual environment in a private folder.
+        So it is if root has its virtual environment in a private folder.
         """
         system_user, installation = self.system_user, self.folder.parent
         if system_user.can_access(self.folder / "postgres"):
@@ -157,7 +158,7 @@ class Programs:
 
 
 def _folders() -> Iterator[Path]:
-    """Where programs may be: in the wheel, on PATH, in Debian's folders; the newest first."""
+    """Yields where programs may be: in the wheel, on PATH, in Debian's folders; newest versions first."""
     spec = importlib.util.find_spec(_WHEEL)  # found, not imported: the import makes folders of its own
     for package in (spec and spec.submodule_search_locations) or ():
         yield from sorted(Path(package).glob("pginstall*/bin"), reverse=True)

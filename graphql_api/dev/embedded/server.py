@@ -1,10 +1,10 @@
-"""The embedded server's life: started on demand, shared by whoever asks, ended after the last of them.
+"""Starts an embedded server on demand, shares it among processes, and stops it after the last of them.
 
 Four files in its folder are only there to be locked. The kernel unlocks them however a process ends, so
-they are right where a process id in a file would be stale, or another process's by now.
+they stay right where a process id in a file would be stale, or another process's by now.
 
-- `clients.lock` is shared by all who use the server; whoever holds it alone may end the server.
-- `start.lock` is held by whoever starts the server.
+- `clients.lock` is shared by all processes that use the server; an exclusive lock is needed to stop it.
+- `start.lock` is held by the process that starts the server.
 - `supervisor.lock` is held by the supervisor, the process that runs the server (`supervisor.py`).
 - `server.lock` is held by every process of the server.
 """
@@ -25,23 +25,23 @@ from graphql_api.dev.embedded.cluster import PORT, SOCKET, Cluster
 from graphql_api.dev.embedded.programs import EmbeddedPostgresError, environment
 
 _START_PATIENCE = 120.0  # seconds; a server that was killed replays its log first
-_SHUTDOWN_PATIENCE = 30.0  # seconds; then the supervisor has its turn, and more force
+_SHUTDOWN_PATIENCE = 30.0  # seconds; then the supervisor forces it
 _PAUSE = 0.01
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL server in a folder, behind a socket that only its own user can use.
+    """A PostgreSQL server in a folder, behind a Unix socket that only its own user can use.
 
     Any number of processes may start the same folder: they share one server, which ends after the last
-    of them, whether that one stops it, exits or is killed. The folder's parents stay as they are. As
-    root, where no other user can enter the folder, the data is kept below `cluster.ROOT_DATA_FOLDER`, and
-    the link `elsewhere` in the folder leads there.
+    of them, whether that one stops it, exits or is killed. The folder's parents aren't changed. For root, if
+    no other user can enter the folder, the data is kept in `cluster.ROOT_DATA_FOLDER`, and the link
+    `elsewhere` in the folder points there.
     """
 
     def __init__(
         self, base: Path, database: str = "graphql_api", settings: Mapping[str, str] | None = None
     ) -> None:
-        """Does nothing before `start`. `settings` are PostgreSQL's; those of the first to start count."""
+        """Does nothing before `start`. `settings` are PostgreSQL's; the first process to start it decides."""
         self._base = base.expanduser().resolve()
         self._database = database
         self._settings = dict(settings or {})
@@ -49,16 +49,16 @@ class EmbeddedPostgres:
         self._cluster: Cluster | None = None
 
     def start(self) -> str:
-        """Start the server unless it runs, create the database unless it exists, and return its URL.
+        """Starts the server unless it runs, creates the database unless it exists, and returns its URL.
 
-        Blocks: about a second the first time, a tenth of one later. Raises EmbeddedPostgresError.
+        Blocks for about a second the first time, a tenth of one later. Raises EmbeddedPostgresError.
         """
         if self._clients is not None:
             raise EmbeddedPostgresError("this server is started already")
         try:
             socket = self._join()
         except BaseException as error:
-            self._let_go()
+            self._release()
             if isinstance(error, OSError):
                 raise EmbeddedPostgresError(
                     f"no PostgreSQL in {self._base}: {error}. "
@@ -69,20 +69,20 @@ class EmbeddedPostgres:
         return f"postgresql://postgres@/{quote(self._database)}?{query}"
 
     def stop(self) -> None:
-        """Let go of the server. The last one to do so returns when the server has shut down."""
+        """Releases the server. The last process to do so waits until the server has shut down."""
         if self._clients is None:
             return
         try:
             fcntl.flock(self._clients, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pass  # others use it
-        else:  # whoever comes now waits until we have let go
+        else:  # new clients wait until the lock is released
             self._end_server()
         finally:
-            self._let_go()
+            self._release()
 
     def _join(self) -> Path:
-        """Become a client of the server, started if need be, and return the folder of its socket."""
+        """Becomes a client of the server, starting it if needed, and returns the folder of its socket."""
         self._base.mkdir(parents=True, exist_ok=True)
         self._clients = self._open("clients.lock")
         fcntl.flock(self._clients, fcntl.LOCK_SH)  # waits for a server that is being shut down
@@ -94,7 +94,7 @@ class EmbeddedPostgres:
         return socket
 
     def _run(self, cluster: Cluster) -> Path:
-        """See to it that the server runs and has a supervisor, and return the folder of its socket."""
+        """Makes sure that the server runs and has a supervisor, and returns the folder of its socket."""
         log = self._base / "log"
         log.touch(mode=0o600)
         before = log.stat().st_size
@@ -105,10 +105,10 @@ class EmbeddedPostgres:
                 if lock is None:
                     if socket := cluster.socket_of_running_server():
                         return socket
-                elif launched:  # and gone again: it could not run the server
+                elif launched:  # it has ended: it could not run the server
                     break
                 else:
-                    self._end_server()  # one whose supervisor was killed; nobody would ever end it
+                    self._end_server()  # its supervisor was killed, so nothing would ever stop it
                     self._launch_supervisor(cluster, lock)
                     launched = True
             time.sleep(_PAUSE)
@@ -132,15 +132,15 @@ class EmbeddedPostgres:
                 stdout=log,
                 stderr=log,
                 pass_fds=[lock],
-                start_new_session=True,  # a Ctrl-C at the terminal is not for it
+                start_new_session=True,  # so that Ctrl-C at the terminal doesn't reach it
                 cwd="/",
                 env=environment(),
                 check=False,  # what went wrong is in the log
             )
 
     def _end_server(self) -> None:
-        """Shut the server down if it runs, and wait; nobody else may use or start it meanwhile."""
-        # Without its lock there is none, and its pid file may hold another process's number by now.
+        """Shuts the server down if it runs, and waits. Nobody else may use or start it meanwhile."""
+        # If nobody holds its lock it doesn't run, and its pid file may have another process's id by now.
         if self._cluster is None or not self._server_runs():
             return
         self._cluster.shut_down()
@@ -154,7 +154,7 @@ class EmbeddedPostgres:
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[int]:
-        """A file of ours that only we have locked, by its descriptor."""
+        """Locks a file for the block, and yields its descriptor."""
         descriptor = self._open(name)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -164,7 +164,7 @@ class EmbeddedPostgres:
 
     @contextmanager
     def _lock_if_free(self, name: str) -> Iterator[int | None]:
-        """The same, or None at once where another process has locked it."""
+        """The same without waiting: yields None if another process has locked it."""
         descriptor = self._open(name)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -180,7 +180,7 @@ class EmbeddedPostgres:
     def _open(self, name: str) -> int:
         return os.open(self._base / name, os.O_RDONLY | os.O_CREAT, 0o644)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._clients is not None:
             os.close(self._clients)
             self._clients = None

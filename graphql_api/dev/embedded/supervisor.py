@@ -1,8 +1,8 @@
-"""Runs one PostgreSQL for as long as somebody uses it, and starts it again should it crash.
+"""Runs a PostgreSQL server as long as any process uses it, and restarts it if it crashes.
 
-A program of its own, apart from the package, for it outlives whoever starts it. Every client holds a
-shared lock on one file, and the kernel lets go of it however the client ends; when nobody holds it any
-more, the server is shut down. Its one argument is the JSON text of the arguments of `supervise`.
+This is a program of its own, apart from the package, since it outlives the process that starts it. Every
+client holds a shared lock on one file, which the kernel releases however the client ends; when nobody holds
+it any more, the server is shut down. The one argument is JSON: the arguments of `supervise`.
 """
 
 import ctypes
@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-_PAUSE = 0.1  # seconds between two looks at the server and its clients
-_PATIENCE = 30.0  # seconds until a server that should shut down is told to drop everything
+_PAUSE = 0.1  # seconds between two checks of the server and its clients
+_PATIENCE = 30.0  # seconds for a fast shutdown, before an immediate one
 _PR_SET_PDEATHSIG = 1
 
 
@@ -31,30 +31,30 @@ def supervise(
     command: list[str],
     system_user: dict[str, Any],
 ) -> None:
-    """Run `command` until nobody holds the lock on `clients`, or until it ends by intent.
+    """Runs `command`, the server, until nobody holds the lock on `clients` or the server is stopped.
 
-    It holds a lock on `server` until the last of its processes has ended. In `pid_file` and `socket_lock`
-    it writes its process id. `system_user` is what `subprocess.Popen` needs to know of the user it runs as.
+    The server's processes hold a lock on `server` until the last of them has ended. It writes its process id
+    to `pid_file` and `socket_lock`. `system_user`: arguments of `subprocess.Popen` for the user it runs as.
     """
-    traces = (Path(pid_file), Path(socket_lock))
+    stale_files = (Path(pid_file), Path(socket_lock))
     with Path(clients).open() as clients_lock:
-        process = _launch(Path(server), traces, command, system_user)
+        process = _launch(Path(server), stale_files, command, system_user)
         while not _locked(clients_lock):
             if process.poll() is not None:
                 if not lines_if_ready(Path(pid_file)):
-                    break  # it could not start, or it ended by intent and took the file with it
-                process = _launch(Path(server), traces, command, system_user)
+                    break  # it could not start, or it was stopped and removed the file
+                process = _launch(Path(server), stale_files, command, system_user)
             time.sleep(_PAUSE)
-        else:  # nobody uses it, and whoever comes now waits until we are gone
+        else:  # nobody uses it, and new clients wait until this process has ended
             _shut_down(process)
-    with suppress(OSError):  # empty only if it is a short name in the place of the data folder's
+    with suppress(OSError):  # empty only if it is not the data folder, but a short path in its place
         Path(socket_lock).parent.rmdir()
 
 
 def lines_if_ready(pid_file: Path) -> list[str]:
-    """What a server says of itself in its pid file, once it is ready to answer; before that, nothing.
+    """Returns the lines of a server's pid file once it accepts connections; before that, an empty list.
 
-    One that crashed leaves the file behind.
+    A server that crashed leaves the file behind.
     """
     try:
         lines = pid_file.read_text().splitlines()
@@ -64,14 +64,14 @@ def lines_if_ready(pid_file: Path) -> list[str]:
 
 
 def _launch(
-    server: Path, traces: tuple[Path, ...], command: list[str], system_user: dict[str, Any]
+    server: Path, stale_files: tuple[Path, ...], command: list[str], system_user: dict[str, Any]
 ) -> "subprocess.Popen[bytes]":
     with server.open() as lock:
-        # Processes of a killed server notice its end soon, but not at once, and hold the lock until then.
+        # Processes of a server that was killed end soon, not at once, and hold the lock until then.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # The process id in them may be another's by now, which PostgreSQL would take for a running server.
-        for trace in traces:
-            trace.unlink(missing_ok=True)
+        # PostgreSQL would take the process id in them for a running server, although it may be another's.
+        for file in stale_files:
+            file.unlink(missing_ok=True)
         return subprocess.Popen(  # noqa: S603 - the command is our own
             command,
             pass_fds=[lock.fileno()],
@@ -81,7 +81,7 @@ def _launch(
 
 
 def _end_with_supervisor() -> None:
-    """Should the supervisor itself be killed, Linux shuts the server down in its place."""
+    """Makes Linux shut the server down if this supervisor is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
@@ -99,12 +99,12 @@ def _shut_down(process: "subprocess.Popen[bytes]") -> None:
     try:
         process.wait(_PATIENCE)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGQUIT)  # loses nothing: the next start replays the log
+        process.send_signal(signal.SIGQUIT)  # nothing is lost: the next start replays the log
         process.wait()
 
 
 if __name__ == "__main__":
-    if os.fork() == 0:  # the starter gets an end to wait for, and this goes on in the background
+    if os.fork() == 0:  # the parent ends at once, and this process goes on in the background
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: None)  # it ends after its clients, not with them
         supervise(**json.loads(sys.argv[1]))

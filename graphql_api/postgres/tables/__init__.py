@@ -1,4 +1,4 @@
-"""Every table and view this service reads or writes: the given ones, and what we added."""
+"""All tables and views: `platform` has those that were there before, `service` has our own."""
 
 from graphql_api.postgres.tables.base import finite, metadata, sort_key, unbounded, views
 from graphql_api.postgres.tables.platform import (

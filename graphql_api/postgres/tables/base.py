@@ -1,4 +1,4 @@
-"""What every table is made of: the registry, PostgreSQL's types, and how a column sorts."""
+"""What tables are made of: the metadata, PostgreSQL's types, and SQL for comparing and sorting columns."""
 
 from typing import Any
 
@@ -21,12 +21,12 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 
 
 class Xid8(UserDefinedType[int]):
-    """PostgreSQL's 64-bit transaction id: ordered, never reused within a cluster's life."""
+    """PostgreSQL's 64-bit transaction id: ordered, and never reused by a server."""
 
     cache_ok = True
 
     def get_col_spec(self, **_: object) -> str:
-        """The type's name in DDL."""
+        """Returns the type's name in DDL."""
         return "xid8"
 
 
@@ -36,7 +36,7 @@ ischema_names["xid8"] = Xid8  # so that reflection knows it too
 SERVICE_SCHEMA = "graphql_api"
 """The schema of the service's own tables."""
 
-# The names PostgreSQL itself gives, so that the given schema and ours read alike.
+# The names that PostgreSQL itself gives to keys and constraints.
 metadata = MetaData(
     naming_convention={
         "pk": "%(table_name)s_pkey",
@@ -53,9 +53,9 @@ NOW = text("CURRENT_TIMESTAMP")
 
 
 def unbounded(type_: TypeEngine[Any]) -> TypeEngine[Any]:
-    """The type without its length or precision, for values that are compared with a column.
+    """Returns a type without its length or precision, for values that are compared with a column.
 
-    A parameter cast to the column's own type would be cut or rounded to fit, and compare as another value.
+    A parameter of the column's own type would be cut or rounded to fit, and compare as another value.
     """
     match type_:
         case Numeric():
@@ -67,14 +67,14 @@ def unbounded(type_: TypeEngine[Any]) -> TypeEngine[Any]:
 
 
 def finite(column: Column[Any]) -> ColumnElement[Any]:
-    """A numeric column without its NaNs, which PostgreSQL holds to be greater than every number."""
+    """Returns a numeric column with null for NaN, which PostgreSQL sorts after every number."""
     return func.nullif(column, literal_column("'NaN'::numeric"), type_=column.type)
 
 
 def sort_key(column: Column[Any]) -> ColumnElement[Any]:
-    """A column as an order sees it: never null, so that (key, id) compares as one row.
+    """Returns what a column is sorted by: never null, so that (key, id) can be compared as a row.
 
-    Null sorts as the smallest value, and so does a stored NaN, which readers see as null.
+    Null sorts as the smallest value, and so does NaN, which clients see as null.
     """
     match column.type:
         case Numeric():

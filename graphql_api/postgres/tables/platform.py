@@ -1,4 +1,4 @@
-"""The given tables and views: other programs write them too, and no column may change."""
+"""The platform's tables and views. Other programs write them too, and no column may change."""
 
 from sqlalchemy import (
     Boolean,

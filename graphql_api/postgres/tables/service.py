@@ -18,7 +18,7 @@ from graphql_api.postgres.tables.platform import (
     users,
 )
 
-# Other programs may delete a user: what we know of them goes along, and never stands in the way.
+# Other programs may delete a user: our rows about them are deleted with them.
 user_roles = Table(
     "user_roles",
     metadata,
@@ -28,13 +28,13 @@ user_roles = Table(
     schema=SERVICE_SCHEMA,
 )
 
-# One row is one login that lives: its end is the row's.
+# A row is a login that has not ended: logging out deletes it.
 token_families = Table(
     "token_families",
     metadata,
     Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
     Column("user_id", Uuid, ForeignKey(users.c.id, ondelete="CASCADE"), nullable=False),
-    # SHA-256 of the password_hash it began with: a new password ends it.
+    # SHA-256 of the password_hash it was made with: a new password ends it.
     Column("password_digest", LargeBinary, nullable=False),
     Column("created_at", Timestamp, nullable=False, server_default=NOW),
     Column("expires_at", Timestamp, nullable=False),
