@@ -28,7 +28,7 @@ _HEADER = struct.Struct(">4s c 15x 6L")
 
 @lru_cache
 def time_zone_names() -> frozenset[str]:
-    """The names that tzdata knows: IANA's zones and links, such as Europe/Berlin and UTC."""
+    """Returns the names that tzdata knows: IANA's zones and links, such as Europe/Berlin and UTC."""
     return frozenset((_PACKAGE / "zones").read_text().split())
 
 
@@ -42,11 +42,10 @@ class OffsetChange:
 
 @lru_cache(maxsize=1024)
 def offset_changes(name: str) -> tuple[OffsetChange, ...]:
-    """Every change of a zone's offset from UTC until the year 2100, the earliest first.
+    """Returns every change of a zone's offset from UTC until the year 2100, the earliest first.
 
     The first is the offset before all changes, as of the year 1800. Changes of a zone's abbreviation or of
-    its daylight-saving flag alone are left out. Raises KeyError for a name
-    that is not among `time_zone_names`.
+    its daylight-saving flag alone are left out. Raises KeyError for a name that `time_zone_names` hasn't.
     """
     if name not in time_zone_names():
         raise KeyError(name)
@@ -61,7 +60,7 @@ def offset_changes(name: str) -> tuple[OffsetChange, ...]:
 
 
 def offset_at(name: str, moment: datetime) -> timedelta:
-    """A zone's offset from UTC at a moment. Raises KeyError for an unknown name."""
+    """Returns a zone's offset from UTC at a moment. Raises KeyError for an unknown name."""
     changes = offset_changes(name)
     return changes[max(bisect_right(changes, moment, key=attrgetter("start")) - 1, 0)].offset
 
