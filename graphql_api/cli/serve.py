@@ -42,7 +42,7 @@ mutation Hello($email: String!, $password: String!) {
 
 
 def serve(given: Mapping[str, Any]) -> None:
-    """Serve until told to stop. `given` are settings that the command line overrides.
+    """Serves until the process is stopped. `given` are settings that the command line overrides.
 
     Raises UsageError where the address is taken or the database is not fit to serve.
     """
@@ -72,7 +72,7 @@ def _serve_demo(settings: Settings, listening: socket.socket) -> None:
 
 
 async def _check(settings: Settings) -> None:
-    """Refuse at once what can't work; a database that is merely away may come back.
+    """Refuses what can't work, before serving. A database that is away may come back, so it is no reason.
 
     Raises FeedError for a standby or a pooler, UsageError for a schema that isn't ours, RegistryError for
     documents that can't be read.
@@ -99,12 +99,12 @@ async def _prepare(settings: Settings, address: Address) -> None:
 
 
 def _trade_in_background(address: Address) -> None:
-    """Let the simulated bot trade. A daemon thread: it ends with the process, however that ends."""
+    """Starts the simulated bot in a daemon thread, which ends with the process however that ends."""
     threading.Thread(target=lambda: asyncio.run(run_bot(address)), name="bot", daemon=True).start()
 
 
 def _welcome(host: str, port: int) -> str:
-    """The address, the demo logins, and a line to paste that queries it."""
+    """Returns what to print when the demo serves: the address, the logins, and a query to paste."""
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/graphql"
     request = {
         "query": " ".join(_QUERY.split()),

@@ -59,7 +59,7 @@ _REFUSED: Mapping[str, frozenset[str]] = {
     "sslcertmode": frozenset({"disable", "allow"}),
     "sslidentity": frozenset(),
 }
-# How drivers are told that a transaction pooler is in between: the parameter, and the values that say so.
+# Parameters by which other drivers are configured for a transaction pooler, each with the values that do so.
 _POOLED: Mapping[str, frozenset[str]] = {
     "binary_parameters": frozenset({"yes"}),  # Go's lib/pq
     "pgbouncer": frozenset({"true", "1", "yes", "on"}),  # Prisma, Supabase

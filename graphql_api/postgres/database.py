@@ -263,7 +263,7 @@ class _Pool:
         raise DatabaseUnavailableError
 
     def give_back(self, connection: "asyncpg.Connection") -> None:
-        """Takes a connection back, for whoever has waited longest."""
+        """Takes a connection back, or hands it to the request that has waited longest."""
         if connection.is_closed() or self._closed:
             self._drop(connection)
         elif not self._hand_over(connection):

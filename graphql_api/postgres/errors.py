@@ -1,4 +1,4 @@
-"""What clients are told of the states of a PostgreSQL: one table, by SQLSTATE.
+"""States of a PostgreSQL server in which a right statement fails: one table, by SQLSTATE.
 
 A statement that is wrong raises asyncpg's own error, as it is. A right one that the server can't carry out
 now raises one of these:
@@ -19,8 +19,8 @@ SOON: Final = 1
 """Seconds to wait before trying again: an outage that lasts longer meets the clients' own back-off."""
 LATER: Final = 5
 """The same for what takes the server longer to get over."""
-MENDED: Final = 30
-"""The same for what somebody has to mend."""
+AFTER_REPAIR: Final = 30
+"""The same for what somebody has to repair."""
 
 UNREACHABLE: Final = "the database can't be reached at the moment: try again"
 _READ_ONLY = "the database takes no changes at the moment: try again later"
@@ -76,13 +76,13 @@ _TIMEOUTS: Final = frozenset(
 _STATES: Mapping[str, _State] = {
     "25006": _State(_READ_ONLY, LATER),  # read_only_sql_transaction: a standby, or set so
     # What the role, the schema or a pooler lacks, until somebody mends it.
-    "26000": _State(_NOT_READY, MENDED),  # invalid_sql_statement_name: a pooler gave another backend
-    "42P05": _State(_NOT_READY, MENDED),  # duplicate_prepared_statement: likewise
-    "3F000": _State(_NOT_READY, MENDED),  # invalid_schema_name: not migrated
-    "42501": _State(_NOT_READY, MENDED),  # insufficient_privilege
-    "42703": _State(_NOT_READY, MENDED),  # undefined_column: not migrated
-    "42883": _State(_NOT_READY, MENDED),  # undefined_function: likewise
-    "42P01": _State(_NOT_READY, MENDED),  # undefined_table: likewise
+    "26000": _State(_NOT_READY, AFTER_REPAIR),  # invalid_sql_statement_name: a pooler gave another backend
+    "42P05": _State(_NOT_READY, AFTER_REPAIR),  # duplicate_prepared_statement: the same
+    "3F000": _State(_NOT_READY, AFTER_REPAIR),  # invalid_schema_name: not migrated
+    "42501": _State(_NOT_READY, AFTER_REPAIR),  # insufficient_privilege
+    "42703": _State(_NOT_READY, AFTER_REPAIR),  # undefined_column: not migrated
+    "42883": _State(_NOT_READY, AFTER_REPAIR),  # undefined_function: the same
+    "42P01": _State(_NOT_READY, AFTER_REPAIR),  # undefined_table: the same
     # Whole classes.
     "08": _State(UNREACHABLE, SOON),  # connection_exception
     "53": _State(_EXHAUSTED, LATER),  # disk_full, out_of_memory, too_many_connections, …
@@ -111,4 +111,4 @@ def state_of(error: BaseException) -> DatabaseUnavailableError | StatementTimeou
 def passes(error: asyncpg.PostgresError) -> bool:
     """Whether an error may pass by itself, as those of a server that is starting do."""
     state = state_of(error)
-    return isinstance(state, DatabaseUnavailableError) and state.retry_after < MENDED
+    return isinstance(state, DatabaseUnavailableError) and state.retry_after < AFTER_REPAIR

@@ -128,7 +128,7 @@ async def test_serve_refuses_a_schema_that_is_not_its_own(
 
 
 @pytest.mark.parametrize("command", [("serve", "--port", "0"), ("doctor",)])
-async def test_a_database_that_nobody_has_migrated_is_told_from_an_old_one(
+async def test_a_database_that_was_never_migrated_is_called_so(
     shell: Shell, connection: "asyncpg.Connection", command: tuple[str, ...]
 ) -> None:
     await connection.execute("DROP TABLE graphql_api.revision")
@@ -236,7 +236,7 @@ async def test_a_role_is_taken_from_a_user(shell: Shell, connection: "asyncpg.Co
         ("taken@example.com", "long enough, surely", "there is a user with this e-mail already"),
     ],
 )
-async def test_a_user_that_cant_be_created_is_told_why(
+async def test_a_user_that_cant_be_created_is_an_error_with_the_reason(
     shell: Shell, connection: "asyncpg.Connection", email: str, password: str, sentence: str
 ) -> None:
     await factories.user(connection, email="taken@example.com")
@@ -272,7 +272,7 @@ async def test_a_service_token_is_shown_once_and_can_be_revoked(shell: Shell) ->
         (("revoke", "00000000-0000-0000-0000-000000000001"), "there is no such service token"),
     ],
 )
-async def test_a_token_that_cant_be_made_or_ended_is_told_why(
+async def test_a_token_that_cant_be_made_or_ended_is_an_error_with_the_reason(
     shell: Shell, arguments: tuple[str, ...], sentence: str
 ) -> None:
     _, err = await shell.run("token", *arguments, fails=True)

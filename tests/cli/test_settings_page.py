@@ -7,7 +7,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
 def test_the_page_is_in_step_with_the_settings() -> None:
-    """Written anew by `graphql-api settings --output docs/settings.md`."""
+    """Written by `graphql-api settings --output docs/settings.md`."""
     assert PAGE.read_text() == settings_page()
 
 

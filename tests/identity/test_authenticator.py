@@ -103,7 +103,7 @@ async def test_what_ends_a_login_ends_its_access_tokens(
         await authenticator.authenticate(tokens.access)
 
 
-async def test_an_expired_token_is_told_apart(authenticator: Authenticator, trader: str) -> None:
+async def test_an_expired_token_is_expired_not_invalid(authenticator: Authenticator, trader: str) -> None:
     with pytest.raises(ExpiredTokenError):
         await authenticator.authenticate(changed(await log_in(authenticator), {"exp": int(time.time()) - 61}))
 
@@ -282,14 +282,16 @@ async def test_a_viewer_who_has_not_changed_stays_cached(
     assert counting.statements == before
 
 
-async def test_a_viewer_whose_time_is_over_is_told_so(authenticator: Authenticator, trader: str) -> None:
+async def test_rechecking_an_expired_viewer_says_that_the_token_has_expired(
+    authenticator: Authenticator, trader: str
+) -> None:
     viewer = (await log_in(authenticator)).viewer
     over = Viewer(viewer.user_id, expires_at=datetime.now(UTC) - CLOCK_SKEW, credential=viewer.credential)
     with pytest.raises(ExpiredTokenError):
         await authenticator.recheck(over)
 
 
-async def test_nobody_stays_nobody(authenticator: Authenticator) -> None:
+async def test_an_anonymous_viewer_stays_anonymous(authenticator: Authenticator) -> None:
     assert await authenticator.recheck(ANONYMOUS) is ANONYMOUS
 
 

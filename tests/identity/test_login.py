@@ -101,7 +101,7 @@ async def test_every_refusal_costs_the_same_work(
     await authenticator.close()
 
 
-async def test_a_hash_that_nobody_made_with_a_hasher_is_refused_the_same(
+async def test_a_stored_text_that_is_no_hash_is_refused_like_a_wrong_password(
     authenticator: Authenticator, connection: asyncpg.Connection, trader: str
 ) -> None:
     await connection.execute("UPDATE users SET password_hash = $1", PASSWORD)

@@ -166,7 +166,7 @@ async def test_a_login_over_the_limit_is_refused_even_with_the_right_password(
     await authenticator.close()
 
 
-async def test_an_email_that_nobody_has_is_limited_the_same(
+async def test_an_unknown_email_is_limited_like_a_known_one(
     database: Database, settings: Settings, passwords: PasswordHasher
 ) -> None:
     authenticator = Authenticator(database, settings, KEY, passwords=passwords)
@@ -203,7 +203,7 @@ async def test_without_its_redis_a_process_counts_for_itself(settings: Settings)
     await throttle.close()
 
 
-async def test_no_email_is_told_to_redis(settings: Settings, valkey: ValkeyServer) -> None:
+async def test_no_email_is_sent_to_redis(settings: Settings, valkey: ValkeyServer) -> None:
     throttle = LoginThrottle(settings.model_copy(update={"redis_url": SecretStr(valkey.connection_url)}))
     await fail(throttle, "secretive@example.com")
     with valkey.client(decode_responses=True) as client:

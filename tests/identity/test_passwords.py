@@ -146,7 +146,7 @@ async def test_more_than_can_be_served_soon_are_sent_away() -> None:
     passwords.close()
 
 
-async def test_whoever_gives_up_waiting_makes_room() -> None:
+async def test_a_cancelled_verification_makes_room_for_another() -> None:
     gate = threading.Event()
 
     class Slow(Argon2Hasher):

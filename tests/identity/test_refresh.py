@@ -105,7 +105,7 @@ async def test_it_ends_at_once_where_it_is_noticed(
         await authenticator.authenticate(current.access)
 
 
-async def test_whoever_shared_an_answer_within_the_grace_is_noticed_later(
+async def test_a_token_reused_within_the_grace_period_is_noticed_later(
     authenticator: Authenticator, connection: asyncpg.Connection, trader: str
 ) -> None:
     stolen = await log_in(authenticator)
@@ -238,7 +238,7 @@ async def test_logging_out_again_is_no_error(authenticator: Authenticator, trade
     await authenticator.logout(ANONYMOUS, refresh_token=tokens.refresh)
 
 
-async def test_nobody_can_log_out_to_no_effect(authenticator: Authenticator, trader: str) -> None:
+async def test_an_anonymous_logout_has_no_effect(authenticator: Authenticator, trader: str) -> None:
     tokens = await log_in(authenticator)
     await authenticator.logout(ANONYMOUS, everywhere=True)
     assert (await authenticator.authenticate(tokens.access)).user_id == trader

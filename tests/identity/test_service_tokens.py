@@ -40,7 +40,7 @@ async def test_with_the_scope_for_all_it_sees_every_tenants(
     assert (viewer.tenant, viewer.risk_tenant) == (None, NO_TENANT)
 
 
-async def test_for_a_user_it_sees_theirs(
+async def test_a_token_for_a_user_reads_the_users_rows(
     authenticator: Authenticator, database: Database, trader: str
 ) -> None:
     made = await service_tokens.create(database, "robot", {Scope.GRAPH_READ}, user_id=trader, lifetime=DAY)
@@ -223,13 +223,17 @@ async def test_for_a_user_no_scope_is_taken_that_they_lack(
         )
 
 
-async def test_whoever_changes_every_tenants_risk_settings_must_see_them(database: Database) -> None:
+async def test_a_scope_to_change_every_tenants_risk_settings_needs_one_to_read_them(
+    database: Database,
+) -> None:
     with pytest.raises(AdministrationError, match="add graph:read"):
         await service_tokens.create(database, "robot", {Scope.RISK_WRITE_ANY}, lifetime=DAY)
     await service_tokens.create(database, "robot", {Scope.RISK_WRITE_ANY, Scope.GRAPH_READ_ANY}, lifetime=DAY)
 
 
-async def test_whoever_changes_their_risk_settings_must_see_them(database: Database, trader: str) -> None:
+async def test_a_scope_to_change_a_users_risk_settings_needs_one_to_read_them(
+    database: Database, trader: str
+) -> None:
     with pytest.raises(AdministrationError, match="add graph:read"):
         await service_tokens.create(database, "robot", {Scope.RISK_WRITE}, user_id=trader, lifetime=DAY)
 

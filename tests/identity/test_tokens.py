@@ -81,7 +81,7 @@ def test_a_token_counts_for_a_minute_after_its_expiry() -> None:
     assert tokens.verify(forged({"iat": now - 900, "exp": now - 59})).user_id == USER
 
 
-def test_a_token_that_expired_more_than_a_minute_ago_is_told_apart() -> None:
+def test_a_token_that_expired_more_than_a_minute_ago_is_expired_not_invalid() -> None:
     with pytest.raises(ExpiredTokenError):
         tokens.verify(forged({"exp": int(time.time()) - 61}))
 

@@ -36,11 +36,11 @@ async def test_a_user_is_found_in_any_case(database: Database, trader: str, writ
 @pytest.mark.parametrize(
     "email", ["", "nobody@example.com", "nul\0@example.com", "\ud800@example.com", "x" * 300]
 )
-async def test_nobody_is_found_by_what_is_in_no_row(database: Database, trader: str, email: str) -> None:
+async def test_an_unknown_or_invalid_email_finds_no_user(database: Database, trader: str, email: str) -> None:
     assert await users.find(database, email) is None
 
 
-async def test_an_administrator_is_told_that_there_is_nobody(database: Database) -> None:
+async def test_get_raises_for_an_unknown_email(database: Database) -> None:
     with pytest.raises(AdministrationError, match="no user with this e-mail"):
         await users.get(database, "nobody@example.com")
 
@@ -119,7 +119,9 @@ async def test_a_new_password_takes_the_old_ones_place(
     assert not (await passwords.verify(PASSWORD, stored)).matches
 
 
-async def test_nobody_gets_no_password(database: Database, passwords: PasswordHasher) -> None:
+async def test_setting_the_password_of_an_unknown_user_is_an_error(
+    database: Database, passwords: PasswordHasher
+) -> None:
     with pytest.raises(AdministrationError, match="no such user"):
         await users.set_password(database, passwords, "00000000-0000-0000-0000-000000000001", PASSWORD)
 
@@ -175,7 +177,7 @@ async def test_a_stranger_gets_no_role(database: Database) -> None:
         await users.grant_role(database, UNKNOWN_USER, Role.ADMIN)
 
 
-async def test_a_role_that_nobody_knows_cant_be_stored(connection: asyncpg.Connection, trader: str) -> None:
+async def test_an_unknown_role_cant_be_stored(connection: asyncpg.Connection, trader: str) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
         await connection.execute("INSERT INTO graphql_api.user_roles VALUES ($1, 'root')", trader)
 

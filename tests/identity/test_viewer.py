@@ -61,10 +61,10 @@ def test_reading_every_tenants_rows_does_not_allow_to_change_them() -> None:
     assert Viewer(scopes=frozenset({Scope.GRAPH_READ_ANY})).risk_tenant == NO_TENANT
 
 
-def test_nobody_is_not_authenticated_and_sees_nothing() -> None:
+def test_an_anonymous_viewer_is_not_authenticated_and_reads_nothing() -> None:
     assert not ANONYMOUS.is_authenticated
     assert ANONYMOUS.tenant == ANONYMOUS.risk_tenant == NO_TENANT
 
 
-def test_whoever_shows_a_token_is_authenticated() -> None:
+def test_a_viewer_with_a_credential_is_authenticated() -> None:
     assert viewer(Role.USER).is_authenticated

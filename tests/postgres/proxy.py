@@ -31,7 +31,7 @@ class Proxy:
     """The clients' ends, those that are closed too."""
     silence: Silence | None = None
     away: bool = False
-    """Whether it hangs up on whoever calls."""
+    """Whether it closes every new connection."""
 
     def cut(self) -> None:
         """End every connection, and take no more until `away` is unset."""

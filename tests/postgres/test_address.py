@@ -212,7 +212,7 @@ async def test_other_clients_parameters_do_not_reach_the_server(server: Address)
         await connection.close()
 
 
-async def test_a_parameter_that_nobody_knows_is_refused_by_name(server: Address) -> None:
+async def test_an_unknown_parameter_is_refused_by_the_server_by_name(server: Address) -> None:
     async with proxy_to(server) as proxy:
         with pytest.raises(asyncpg.PostgresError, match="no_such_setting"):
             await Address.parse(proxy.url(server, "?no_such_setting=1")).connect()
@@ -260,7 +260,7 @@ async def test_a_server_with_a_trusted_certificate_is_reached(
 
 
 @pytest.mark.parametrize("query", ["?sslrootcert=system", "?sslmode=verify-full"])
-async def test_a_server_with_a_certificate_that_nobody_trusts_is_not(
+async def test_a_server_with_an_untrusted_certificate_is_not(
     server: Address, certificate: Path, query: str
 ) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -280,7 +280,7 @@ async def test_settings_in_a_url_reach_the_server(server: Address) -> None:
         await connection.close()
 
 
-async def test_whoever_varies_their_queries_does_not_fill_the_servers_memory(server: Address) -> None:
+async def test_prepared_statements_of_a_connection_are_bounded(server: Address) -> None:
     connection = await server.connect()
     for number in range(300):
         await connection.fetch(f"SELECT {number}")

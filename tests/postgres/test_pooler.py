@@ -95,7 +95,7 @@ async def test_through_session_mode_statements_are_prepared(address: Address, sc
         await database.close()
 
 
-async def test_whoever_insists_on_prepared_statements_is_told_of_the_pooler(
+async def test_prepared_statements_fail_through_a_pooler_that_keeps_none(
     address: Address, scratch: Path
 ) -> None:
     async with pgbouncer(address, scratch / "pooler", "transaction") as url:

@@ -30,7 +30,7 @@ postgres.stop()
 
 
 class Client:
-    """Another process that starts the server of a folder, and uses it until it is told otherwise."""
+    """Another process that starts the server of a folder, and uses it until it is stopped."""
 
     def __init__(self, folder: Path, python: str = sys.executable, **process: Any) -> None:
         self.process: subprocess.Popen[str] = subprocess.Popen(

@@ -166,7 +166,7 @@ def test_an_ordinary_user_runs_a_server_as_themselves(
     assert mode(folder) == 0o700
 
 
-def test_an_ordinary_user_is_told_of_a_folder_that_is_not_theirs(
+def test_a_folder_of_another_user_is_an_error_for_an_ordinary_user(
     folder: Path, client: Callable[..., Client], ordinary_user: dict[str, object]
 ) -> None:
     user = client(folder, stderr=subprocess.PIPE, **ordinary_user)

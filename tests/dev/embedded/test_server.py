@@ -145,7 +145,7 @@ def test_the_process_that_has_the_number_of_a_killed_server_is_left_alone(folder
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
-def test_a_killed_supervisor_takes_its_server_along(folder: Path) -> None:
+def test_a_killed_supervisor_ends_its_server(folder: Path) -> None:
     postgres = EmbeddedPostgres(folder, settings=SETTINGS)
     postgres.start()
 
