@@ -16,7 +16,7 @@ from graphql_api.postgres.database import Database
 from graphql_api.postgres.migrate import migrate
 from tests.app import App, served
 from tests.graph import Graph, opened, settings_for
-from tests.scratch import scratch_folder
+from tests.scratch import remove_abandoned_folders, scratch_folder
 
 SERVER_FOLDER = "GRAPHQL_API_TEST_SERVER"
 TEMPLATE = "migrated"
@@ -48,6 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_configure(config: pytest.Config) -> None:
     # pytest-xdist's workers inherit this, and share one server.
     if not hasattr(config, "workerinput"):
+        remove_abandoned_folders()
         os.environ[SERVER_FOLDER] = str(scratch_folder())
 
 

@@ -1,16 +1,30 @@
-"""Folders for what a test run leaves behind nowhere."""
+"""Folders that a test run needs and leaves nothing of behind."""
 
+import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
 
+import psutil
+
 _MEMORY = Path("/dev/shm")
 _ROOM = 2 << 30  # bytes; a container's default is far less
+_PREFIX = "graphql-api-tests-"
 
 
 def scratch_folder() -> Path:
     """A new folder for database servers, in memory where there is room: a busy disk makes clones slow."""
     in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM
-    folder = Path(tempfile.mkdtemp(prefix="graphql-api-tests-", dir=_MEMORY if in_memory else None))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_MEMORY if in_memory else None))
     folder.chmod(0o755)  # as root we run servers as another account, which has to get in
     return folder
+
+
+def remove_abandoned_folders() -> None:
+    """Removes what runs that were killed have left behind: a gigabyte each, in memory."""
+    for parent in (_MEMORY, Path(tempfile.gettempdir())):
+        for folder in parent.glob(f"{_PREFIX}*"):
+            owner = re.fullmatch(rf"{_PREFIX}(\d+)-.*", folder.name)
+            if owner and not psutil.pid_exists(int(owner[1])):
+                shutil.rmtree(folder, ignore_errors=True)
