@@ -1,6 +1,7 @@
 """The front door to PostgreSQL: a pool of connections, and reads, changes and transactions on them."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -24,11 +25,15 @@ from graphql_api.postgres.errors import (
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import Statement, compile_statement
 
+log = logging.getLogger(__name__)
+
 _PING = compile_statement(select(1))
 _MAX_IDLE = 240.0
 """Seconds after which an idle connection is replaced: Neon ends it after five minutes."""
-_LIMIT_REMEMBERED = 1.0
+_REFUSAL_REMEMBERED = 1.0
 """Seconds for which the pool doesn't grow after the server has refused one more connection."""
+_REFUSAL_LOGGED = 60.0
+"""Seconds between two lines in the log about that."""
 _ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _CONFLICTS = (
     asyncpg.SerializationError,
@@ -234,6 +239,7 @@ class _Pool:
         self._waiting: deque[asyncio.Future[asyncpg.Connection | None]] = deque()
         """Who waits for a connection; None tells them that there is room for one more."""
         self._full_until = 0.0
+        self._refusal_logged_until = 0.0
         self._closed = False
 
     @property
@@ -282,19 +288,26 @@ class _Pool:
         return self._open < self.size and (self._open == 0 or monotonic() >= self._full_until)
 
     async def _open_one(self) -> "asyncpg.Connection | None":
-        """Opens a connection; None if the server has no more, and others of the pool will come back."""
+        """Opens a connection; None if the server refuses to, and others of the pool will be given back."""
         self._open += 1
         try:
             return await self._connect()
         except BaseException as error:
             self._open -= 1
             self._hand_over(None)
-            if isinstance(error, asyncpg.TooManyConnectionsError) and self._open:
-                self._full_until = monotonic() + _LIMIT_REMEMBERED
+            if isinstance(error, asyncpg.PostgresError) and self._open:
+                self._note_refusal(error)
                 return None
             if isinstance(error, (*_ERRORS, TimeoutError)):
                 raise _unconnected(error) from error
             raise
+
+    def _note_refusal(self, error: "asyncpg.PostgresError") -> None:
+        now = monotonic()
+        self._full_until = now + _REFUSAL_REMEMBERED
+        if now >= self._refusal_logged_until:
+            self._refusal_logged_until = now + _REFUSAL_LOGGED
+            log.warning("PostgreSQL refuses more connections, requests wait for those there are: %s", error)
 
     async def _wait(self, deadline: float) -> "asyncpg.Connection | None":
         future: asyncio.Future[asyncpg.Connection | None] = asyncio.get_running_loop().create_future()

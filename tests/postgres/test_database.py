@@ -78,6 +78,35 @@ async def test_an_exhausted_pool_says_so(address: Address) -> None:
             await database.fetch(PID)
 
 
+async def test_a_connection_given_to_a_cancelled_wait_goes_to_the_next(single: Database) -> None:
+    async with single.transaction():
+        given_up, waiting = (asyncio.create_task(pid_of(single)) for _ in range(2))
+        await asyncio.sleep(0)  # both wait
+    given_up.cancel()  # though it has just been given the connection
+
+    assert isinstance(await waiting, int)
+    assert given_up.cancelled()
+
+
+async def test_closing_ends_the_waits_for_a_connection(address: Address) -> None:
+    async with opened(address, pool_size=1) as database, database.transaction():
+        waiting = asyncio.create_task(pid_of(database))
+        await asyncio.sleep(0)
+        await database.close()
+        with pytest.raises(DatabaseUnavailableError):
+            await waiting
+
+
+async def test_a_wait_counts_no_time_that_others_had(address: Address) -> None:
+    async with opened(address, pool_size=1, pool_timeout=0.5) as database:
+        reads = [asyncio.create_task(database.fetch(SLEEP, seconds=0.2)) for _ in range(5)]
+        outcomes = await asyncio.gather(*reads, return_exceptions=True)
+
+    failed = [outcome for outcome in outcomes if isinstance(outcome, DatabaseUnavailableError)]
+    assert len(failed) == sum(isinstance(outcome, Exception) for outcome in outcomes) > 0
+    assert outcomes[:2] == [outcome for outcome in outcomes[:2] if not isinstance(outcome, Exception)]
+
+
 async def test_a_cancelled_read_ends_at_the_server_too(
     single: Database, connection: "asyncpg.Connection"
 ) -> None:

@@ -14,6 +14,8 @@ from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import Statement, compile_statement
 from tests.postgres.pgbouncer import pgbouncer
 
+pytestmark = pytest.mark.slow
+
 _TRANSACTION_MODE = pytest.mark.parametrize(
     "settings", [{}, {"server_round_robin": 1}, {"default_pool_size": 1}], ids=str
 )
@@ -103,6 +105,13 @@ async def test_prepared_statements_fail_through_a_pooler_that_keeps_none(
             await sums(Address.parse(url), prepared_statements=True)
     assert isinstance(error.value.__cause__, asyncpg.PostgresError)
     assert error.value.sqlstate in ("26000", "42P05")
+
+
+async def test_where_a_pooler_takes_no_more_clients_the_pools_connections_serve(
+    address: Address, scratch: Path
+) -> None:
+    async with pgbouncer(address, scratch / "pooler", "transaction", max_client_conn=2) as url:
+        assert await sums(Address.parse(url), prepared_statements=False) == EXPECTED
 
 
 async def test_connections_of_a_pool_ask_once_what_is_in_between(

@@ -133,6 +133,16 @@ async def test_where_no_connection_is_left_the_pools_own_serve(as_role: AsRole) 
     assert len({row[0]["pid"] for row in rows}) == 2
 
 
+async def test_that_connections_are_refused_is_logged_once(
+    as_role: AsRole, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(await as_role("CONNECTION LIMIT 1"), pool_size=5) as database:
+        for _ in range(3):
+            await asyncio.gather(*(database.fetch(SLEEP, seconds=0.01) for _ in range(5)))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "requests wait for those there are: too many connections for role" in line
+
+
 async def test_where_the_pool_has_no_connection_either_it_says_so(as_role: AsRole) -> None:
     async with opened(await as_role("CONNECTION LIMIT 0"), pool_size=5) as database:
         outcomes = await asyncio.gather(*(database.fetch(PID) for _ in range(20)), return_exceptions=True)
@@ -198,6 +208,7 @@ def own_server() -> Iterator[Address]:
         subprocess.run(("rm", "-rf", folder), check=True)
 
 
+@pytest.mark.slow
 async def test_a_server_out_of_memory_says_so_and_goes_on(own_server: Address) -> None:
     async with opened(own_server) as database:
         with pytest.raises(DatabaseUnavailableError, match="out of resources") as error:
@@ -206,6 +217,7 @@ async def test_a_server_out_of_memory_says_so_and_goes_on(own_server: Address) -
         assert len(await database.fetch(PID)) == 1
 
 
+@pytest.mark.slow
 async def test_a_server_whose_disk_is_full_says_so_and_goes_on(own_server: Address, scratch: Path) -> None:
     disk = scratch / "disk"
     disk.mkdir()
