@@ -65,6 +65,11 @@ from graphql_api.execution.inputs import ConvertInput, InputConverter
 from graphql_api.execution.leaf_serializers import ConvertColumn, leaf_serializer
 from graphql_api.execution.projection import ALL_COLUMNS, Lookahead, Projection, Reference, RowSource
 
+_PLAN_SIZE = 4_000
+_FIELD_SIZE = 2_000
+_CHARACTER_SIZE = 20
+"""Bytes that a plan takes, each of its fields, and the arguments in each character: as measured, or more."""
+
 MIN_TABLE_COLUMNS: Final = 4
 """Columns from which taking all columns of a table apart is faster than reading each by itself."""
 
@@ -109,6 +114,7 @@ class _Compilation:
         self._columns: dict[RowSource, frozenset[str] | None] = {}
         self._references: dict[RowSource, list[Reference]] = {}
         self._has_abstract_types = False
+        self._fields = 0
 
     def run(self) -> OperationPlan:
         root = self._schema.get_root_type(self._operation.operation)
@@ -121,7 +127,11 @@ class _Compilation:
         plan = self._object_plan(root, collected.grouped_field_set)
         # The rows of an abstract type are known only when it runs, and may be of any source.
         known = Projection(self._columns, self._references)
-        return OperationPlan(self._operation, plan, ALL_COLUMNS if self._has_abstract_types else known)
+        projection = ALL_COLUMNS if self._has_abstract_types else known
+        location = self._operation.loc
+        characters = len(location.source.body) if location is not None else 0
+        memory = _PLAN_SIZE + self._fields * _FIELD_SIZE + characters * _CHARACTER_SIZE
+        return OperationPlan(self._operation, plan, projection, memory)
 
     def _object_plan(self, type_: GraphQLObjectType, grouped: GroupedFieldSet) -> ObjectPlan:
         fields: list[FieldPlan] = []
@@ -169,6 +179,7 @@ class _Compilation:
         definition = self._schema.get_field(type_, nodes[0].name.value)
         if definition is None:
             return None
+        self._fields += 1
         resolver, convert = self._resolver(type_, definition, nodes[0])
         completion = self._completion(definition.type, details, convert)
         field = FieldPlan(index, key, type_, definition, details, nodes, resolver, completion)

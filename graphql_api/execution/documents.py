@@ -1,7 +1,10 @@
 """From query text to a valid document, once for each text."""
 
+import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, cast
 
 from cachetools import LRUCache
@@ -14,6 +17,8 @@ from graphql import (
     NoSchemaIntrospectionCustomRule,
     ObjectFieldNode,
     OperationDefinitionNode,
+    Source,
+    SourceLocation,
     StringValueNode,
     ValidationRule,
     ValuesOfCorrectTypeRule,
@@ -52,11 +57,28 @@ MAX_VALIDATION_STEPS: Final = 30_000
 # graphql-core allows ten times as many, and reads its bound again for each document.
 overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = MAX_VALIDATION_STEPS
 
-MAX_PLANS: Final = 16
-"""Plans kept of one operation. It has one for each outcome of its conditions, never one for each value."""
+MAX_MEMORY: Final = 64 * 1024 * 1024
+"""Bytes of documents that are kept: some thousand as applications have them."""
+_DOCUMENT_SIZE = 4_000
+_TOKEN_SIZE = 600
+"""Bytes that a document takes, and each of its tokens: as measured, or more."""
 
+_LINE_END = re.compile(r"\r\n|[\n\r]")
 _TOO_MANY_TOKENS = "Syntax Error: Document contains more than"
 _ABORTED = "Validation aborted."
+
+
+class DocumentSource(Source):
+    """The text of a document. Finds its lines once, where graphql-core would for each error."""
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return [0, *(match.end() for match in _LINE_END.finditer(self.body))]
+
+    def get_location(self, position: int) -> SourceLocation:
+        """The line and the column of a position, both counted from 1."""
+        line = bisect_right(self._line_starts, position)
+        return SourceLocation(line, position + 1 - self._line_starts[line - 1])
 
 
 class NoNulRule(ValidationRule):
@@ -87,8 +109,6 @@ class ParsedOperation:
     variables: Variables
     fragments: Mapping[str, FragmentDetails]
     """Those of the document."""
-    plans: LRUCache[tuple[Any, ...], Any] = field(default_factory=lambda: LRUCache(MAX_PLANS), repr=False)
-    """Compiled plans, by the values of the variables that its conditions depend on."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -97,7 +117,8 @@ class Document:
 
     operations: Mapping[str | None, ParsedOperation]
     """By name; None for the one that has no name."""
-    characters: int
+    memory: int
+    """About how many bytes it takes."""
 
     def operation(self, name: str | None) -> ParsedOperation:
         """The operation to run. Raises RequestError where the name doesn't say which."""
@@ -117,8 +138,9 @@ class Document:
 class Documents:
     """Parses and validates documents, and caches those that are valid.
 
-    What failed isn't cached: a flood of broken documents would push the good ones out. The bound is on
-    characters, since a document takes memory in proportion to its text; the least recently used goes first.
+    What failed isn't cached: a flood of broken documents would push the good ones out. The bound is on the
+    memory that documents take, which is hundreds of times what a short text does. The least recently used
+    goes first.
     """
 
     def __init__(
@@ -128,9 +150,9 @@ class Documents:
         limits: RequestLimits | None = None,
         cost_rules: CostRules | None = None,
         introspection: bool = True,
-        capacity: int = 2_000_000,
+        capacity: int = MAX_MEMORY,
     ) -> None:
-        """Without `introspection`, errors don't suggest names either."""
+        """Without `introspection`, errors don't suggest names either. `capacity` is in bytes."""
         self._schema = schema
         self._limits = limits or RequestLimits()
         self._cost_rules = cost_rules or {}
@@ -143,7 +165,7 @@ class Documents:
         )
         self._hide_suggestions = not introspection
         self._documents: LRUCache[str, Document] = LRUCache(
-            capacity, getsizeof=lambda document: document.characters
+            capacity, getsizeof=lambda document: document.memory
         )
         self.hits = 0
         self.misses = 0
@@ -176,8 +198,8 @@ class Documents:
             )
             for definition, analysis in analyses
         }
-        document = Document(operations, len(text))
-        if document.characters <= self._documents.maxsize:
+        document = Document(operations, _DOCUMENT_SIZE + len(text) + ast.token_count * _TOKEN_SIZE)
+        if document.memory <= self._documents.maxsize:
             self._documents[text] = document
         return document
 
@@ -186,7 +208,7 @@ class Documents:
         if len(text) > limits.characters:
             raise RequestError(LIMIT_EXCEEDED, [LimitError("characters", limits.characters, len(text))])
         try:
-            return parse(text, max_tokens=limits.tokens)
+            return parse(DocumentSource(text), max_tokens=limits.tokens)
         except GraphQLError as error:
             if error.message.startswith(_TOO_MANY_TOKENS):
                 error = LimitError("tokens", limits.tokens, source=error.source, positions=error.positions)

@@ -64,6 +64,8 @@ class OperationPlan:
     operation: OperationDefinitionNode
     root: "ObjectPlan"
     projection: Projection
+    memory: int
+    """About how many bytes it takes."""
 
 
 @dataclass(eq=False, slots=True)

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Protocol, cast
 
 import orjson
 import strawberry
+from cachetools import LRUCache
 from graphql import ExecutionResult, GraphQLError, OperationType, located_error
 from graphql.execution import create_source_event_stream
 from graphql.execution.values import VariableValues
@@ -36,6 +37,8 @@ from graphql_api.execution.projection import OperationContext
 from graphql_api.execution.results import Progress, Result, Results
 from graphql_api.execution.stock_executor import Invocation
 
+MAX_PLAN_MEMORY: Final = 64 * 1024 * 1024
+"""Bytes of plans that are kept, together: an operation has one for each outcome of its conditions."""
 MAX_SHARED_RESULTS: Final = 8
 """Results kept with one event. Further subscribers have theirs computed for them alone."""
 
@@ -126,6 +129,10 @@ class Operations:
         self.documents = Documents(
             self._schema, limits=self.limits, cost_rules=cost_rules, introspection=introspection
         )
+        self._plans: LRUCache[tuple[ParsedOperation, tuple[Any, ...]], OperationPlan] = LRUCache(
+            MAX_PLAN_MEMORY, getsizeof=lambda plan: plan.memory
+        )
+        """By operation, and the values of the variables that its conditions depend on."""
         self.compiled = 0
         """Plans compiled so far."""
         self.fallbacks: Counter[str] = Counter()
@@ -271,7 +278,7 @@ class Operations:
         if reason is None:
             values = invocation.variables.coerced
             outcome = tuple(values.get(name) for name in analysis.conditions)
-            plan: OperationPlan | None = parsed.plans.get(outcome)
+            plan = self._plans.get((parsed, outcome))
             if plan is not None:
                 return plan
             if all(isinstance(value, bool) for value in outcome):
@@ -284,7 +291,8 @@ class Operations:
                     reason = "depth"
                 else:
                     self.compiled += 1
-                    parsed.plans[outcome] = plan
+                    if plan.memory <= self._plans.maxsize:
+                        self._plans[parsed, outcome] = plan
                     return plan
             else:
                 reason = "condition"

@@ -19,6 +19,8 @@ from graphql_api.execution.errors import RequestError
 
 _VERSION: Final = 1
 _DIGITS: Final = 64
+ENTRY_SIZE: Final = 500
+"""Characters that a kept document counts for besides those of its text: what its entry takes."""
 
 
 def hash_of(text: str) -> str:
@@ -54,11 +56,11 @@ class AutomaticDocuments(PersistedDocuments):
     """Keeps those that clients have sent with their hash; the least recently used goes first.
 
     The bound is on characters, and each process has its own: a client that names a document which isn't
-    there sends it again.
+    there sends it again. Short documents count for what it takes to keep them.
     """
 
     def __init__(self, capacity: int) -> None:
-        self._texts: LRUCache[str, str] = LRUCache(capacity, getsizeof=len)
+        self._texts: LRUCache[str, str] = LRUCache(capacity, getsizeof=_size)
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -77,8 +79,12 @@ class AutomaticDocuments(PersistedDocuments):
 
     def store(self, hash_: str, text: str) -> None:
         """Keep a text, and drop others if there is no room for all."""
-        if len(text) <= self._texts.maxsize:
+        if _size(text) <= self._texts.maxsize:
             self._texts[hash_] = text
+
+
+def _size(text: str) -> int:
+    return ENTRY_SIZE + len(text)
 
 
 class TrustedDocuments(PersistedDocuments):

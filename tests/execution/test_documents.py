@@ -1,8 +1,12 @@
-import pytest
-from graphql import build_schema
+import re
+from unittest.mock import Mock
 
+import pytest
+from graphql import Source, build_schema
+
+from graphql_api.execution import documents as module
 from graphql_api.execution.analysis import RequestLimits
-from graphql_api.execution.documents import Documents
+from graphql_api.execution.documents import Documents, DocumentSource
 from graphql_api.execution.errors import RequestError
 
 SCHEMA = build_schema("type Query { hello(name: String): String } type Mutation { write: Int }")
@@ -33,7 +37,8 @@ def test_a_broken_document_is_refused_each_time_and_not_remembered() -> None:
 
 
 def test_the_least_recently_used_document_goes_first() -> None:
-    documents = Documents(SCHEMA, capacity=30)
+    memory = Documents(SCHEMA).get("{ hello } # 1").memory
+    documents = Documents(SCHEMA, capacity=2 * memory + 1)
     first = documents.get("{ hello } # 1")
     documents.get("{ hello } # 2")
     documents.get("{ hello } # 1")
@@ -46,6 +51,29 @@ def test_the_least_recently_used_document_goes_first() -> None:
 def test_a_document_larger_than_all_room_is_read_and_forgotten() -> None:
     documents = Documents(SCHEMA, capacity=5)
     assert documents.get("{ hello }") is not documents.get("{ hello }")
+
+
+def test_tiny_documents_count_for_the_memory_that_they_take() -> None:
+    documents = Documents(SCHEMA, capacity=1_000_000)
+    for number in range(1_000):  # 9 KB of text
+        documents.get(f"{{a{number}:hello}}")
+    assert "{a999:hello}" in documents
+    assert "{a800:hello}" not in documents
+
+
+@pytest.mark.parametrize("text", ["", "a", "\n", "\n\na", "a\r\nb\rc\n\r\n", "one\ntwo\n", "\u2028a\nb"])
+def test_locations_are_those_of_graphql(text: str) -> None:
+    positions = [at for at in range(len(text) + 1) if text[at - 1 : at + 1] != "\r\n"]
+    ours, theirs = DocumentSource(text), Source(text)
+    assert [ours.get_location(at) for at in positions] == [theirs.get_location(at) for at in positions]
+
+
+def test_the_lines_of_a_document_are_found_once_for_all_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    pattern = Mock(wraps=re.compile(r"\n"))
+    monkeypatch.setattr(module, "_LINE_END", pattern)
+    error = refused(Documents(SCHEMA), "{" + "\n" * 5_000 + " ".join(f"x{i}" for i in range(600)) + "}")
+    assert len(error.errors) == 100
+    assert pattern.finditer.call_count == 1
 
 
 def test_an_operation_is_found_by_its_name() -> None:

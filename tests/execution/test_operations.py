@@ -204,3 +204,23 @@ async def test_closing_a_subscription_closes_its_source(operations: Operations) 
 async def test_a_result_is_rendered_once_for_all_its_readers() -> None:
     result = Result({"number": 1})
     assert result.render() is result.render()
+
+
+async def test_the_plans_of_an_operation_are_kept_as_far_as_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"v{number}" for number in range(5)]
+    variables = " ".join(f"${name}: Boolean!" for name in names)
+    fields = " ".join(f"{name}: number @include(if: ${name})" for name in names)
+    text = f"query ({variables}) {{ {fields} }}"
+
+    async def compiled() -> int:
+        operations = Operations(strawberry.Schema(Query), mask=lambda error: error)
+        for _ in range(2):
+            for outcome in range(32):
+                given = {name: bool(outcome >> bit & 1) for bit, name in enumerate(names)}
+                operation = operations.prepare(GraphQLRequest(text, variables=given))
+                await operations.execute(operation, Context(1, []))
+        return operations.compiled
+
+    assert await compiled() == 32
+    monkeypatch.setattr("graphql_api.execution.operations.MAX_PLAN_MEMORY", 100_000)
+    assert await compiled() == 64

@@ -7,6 +7,7 @@ from graphql import GraphQLError
 from graphql_api.execution.errors import RequestError
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.persisted_documents import (
+    ENTRY_SIZE,
     AutomaticDocuments,
     NoPersistedDocuments,
     PersistedDocuments,
@@ -88,7 +89,7 @@ def test_a_document_that_is_refused_is_not_kept(text: str) -> None:
 
 
 def test_the_least_recently_used_is_forgotten_first() -> None:
-    service = operations(AutomaticDocuments(len(HELLO + OTHER)))
+    service = operations(AutomaticDocuments(2 * ENTRY_SIZE + len(HELLO + OTHER)))
     for request in (named(HELLO), named(OTHER), only_named(HELLO), named("{ third: hello }")):
         service.prepare(request)
     assert refusal(service, only_named(OTHER)) == NOT_FOUND
