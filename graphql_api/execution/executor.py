@@ -128,6 +128,8 @@ class Execution:
         self._invocation = invocation
         self._stock: StockExecutor | None = None
         self._tasks: list[asyncio.Future[Any]] = []
+        self._branches = 1
+        """How many parts of the operation run at the same time: each may ask for further loads."""
 
     async def run(self) -> ExecutionResult:
         """Run the operation. Errors of fields are in the result; only a cancellation is raised."""
@@ -167,6 +169,8 @@ class Execution:
                 merge_errors(errors, failed)
             columns[field.index] = results
         deep = [each for each in started if each.field.completion.may_await]
+        if self._branches == 1 and len(started) == 1 and started[0].field.resolver.may_await:
+            await self.context.load_queued()
         if deep:
             for each, (results, failed) in zip(deep, await self.gather(map(self._finish, deep)), strict=True):
                 columns[each.field.index] = results
@@ -205,8 +209,13 @@ class Execution:
     async def gather(self, coroutines: Iterable[Coroutine[Any, Any, "Completed"]]) -> list["Completed"]:
         """Run at the same time what may load further rows."""
         first, *others = coroutines
+        if not others:
+            return [await first]
         tasks = self._ensure_started(others)
-        return [await first, *[await task for task in tasks]]
+        self._branches += len(tasks)
+        results = [await first, *[await task for task in tasks]]
+        self._branches -= len(tasks)
+        return results
 
     async def settle(self, values: list[Any]) -> list[Any]:
         """The values, when all of them are there; an exception for each that failed."""
@@ -375,8 +384,11 @@ class LoaderResolver:
         except Exception:  # noqa: BLE001 - raised again for the parent that it is about
             return call_for_each(partial(_load_by_key, key_of, load), parents)
         different.pop(None, None)
-        loads = dict(zip(different, call_for_each(load, different), strict=True))
-        return list(map(loads.get, keys))
+        load_each = getattr(load, "load_each", None)  # of a KeyLoader
+        values = call_for_each(load, different) if load_each is None else load_each(different)
+        if len(different) == len(keys):
+            return list(values)
+        return list(map(dict(zip(different, values, strict=True)).get, keys))
 
 
 def _load_by_key(key_of: Callable[[Any], Any], load: Load, parent: Any) -> Any:

@@ -5,9 +5,9 @@ instead: a column of a row, a computation from a row, or a load through a batch.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import strawberry
 from graphql import GraphQLField, GraphQLNamedType, GraphQLObjectType, GraphQLSchema
@@ -62,6 +62,16 @@ executor, and where a type is abstract.
 """
 
 
+class KeyLoader(Protocol):
+    """A `Load` by keys that takes the keys of all parents in one call."""
+
+    def __call__(self, key: Any) -> Awaitable[Any]:
+        """The value of a key."""
+
+    def load_each(self, keys: Iterable[Any]) -> Sequence[Awaitable[Any]]:
+        """The value of each key."""
+
+
 @dataclass(frozen=True, slots=True)
 class FromLoader:
     """A value that is loaded in batches.
@@ -77,7 +87,8 @@ class FromLoader:
 class FromKey:
     """A value that is loaded in batches by a column of the parent's row; null where that is null.
 
-    The function that `prepare` gives loads for a key instead of a parent; once for all parents of one key.
+    The function that `prepare` gives loads for a key instead of a parent; once for all parents of one key. It
+    may be a `KeyLoader`.
     """
 
     column: str

@@ -33,6 +33,13 @@ class OperationContext(Protocol):
     projection: "Projection"
     """Set before the operation runs, so that loaders read no more than it."""
 
+    async def load_queued(self) -> None:
+        """Load what has been asked for so far, in the task that calls it.
+
+        Called where nothing else of the operation runs at the same time, so that nobody can ask for more
+        meanwhile. A context may leave it to its loaders to begin by themselves.
+        """
+
     def cancel(self) -> None:
         """Stop what the operation has begun: it was cancelled."""
 

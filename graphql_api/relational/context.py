@@ -1,12 +1,12 @@
 """The context of an operation: its viewer, the database as the viewer may read it, and its dataloaders."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
-from aiodataloader import DataLoader, dispatch_queue
+from aiodataloader import DataLoader
 from aiodataloader import Loader as Queued
 
 from graphql_api.execution.projection import ALL_COLUMNS, Projection
@@ -55,61 +55,125 @@ class Loader(DataLoader[Any, Any]):
     for the garbage collector.
     """
 
-    def __init__(
-        self, batch: BatchLoad, page: Any, db: ViewerDatabase, running: set[asyncio.Task[Any]]
-    ) -> None:
+    def __init__(self, batch: BatchLoad, page: Any, db: ViewerDatabase, queue: "_LoaderQueue") -> None:
+        # All that aiodataloader's own would set. It also inspects the function that it is given, which takes
+        # longer than all the rest of a loader.
+        self.loop = queue.loop
+        self._cache: dict[Any, asyncio.Future[Any]] = {}
+        self._queue: list[Queued] = []
         self._batch = batch
         self._page = page
         self._db = db
-        self._running = running
-        super().__init__()
+        self._loaders = queue
 
     def get_cache_key(self, key: Any) -> Any:
         """The key itself."""
         return key
 
-    def do_resolve_reject(self, key: Any, future: asyncio.Future[Any]) -> None:
-        """Queue a key. The batch begins with the event loop's next turn.
+    def __call__(self, key: Any) -> "asyncio.Future[Any]":
+        """The same as `load`."""
+        return self.load(key)
+
+    def load_each(self, keys: Iterable[Any]) -> list["asyncio.Future[Any]"]:
+        """What `load` returns for each of the keys, which are hashable and not None."""
+        cache = self._cache
+        futures = []
+        for key in keys:
+            future = cache.get(key)
+            if future is None:
+                future = cache[key] = self.loop.create_future()
+                self.do_resolve_reject(key, future)
+            futures.append(future)
+        return futures
+
+    def do_resolve_reject(self, key: Any, future: "asyncio.Future[Any]") -> None:
+        """Queue a key. Its batch begins with the event loop's next turn, unless the executor runs it before.
 
         aiodataloader would start a task for that, which begins a turn later.
         """
         self._queue.append(Queued(key, future))
         if len(self._queue) == 1:
-            self.loop.call_soon(dispatch_queue, self)
+            self._loaders.add(self)
 
-    async def batch_load_fn(self, keys: list[Any]) -> list[Any]:
-        """The values of the keys that were asked for in one turn of the event loop."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - narrows; a coroutine runs in a task
-        self._running.add(task)
+    async def load_queued(self) -> None:
+        """Load all keys that are queued, and give each its value, or the error: none is raised."""
+        queue, self._queue = self._queue, []
         try:
-            values = await self._batch(self._db, keys, self._page)
-        finally:
-            self._running.discard(task)
-        return [values.get(key) for key in keys]
+            values = await self._batch(self._db, [key for key, _ in queue], self._page)
+        except Exception as error:  # noqa: BLE001 - raised again for each who waits
+            for key, future in queue:
+                self.clear(key)
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for key, future in queue:
+            if not future.done():
+                future.set_result(values.get(key))
+
+
+class _LoaderQueue:
+    """The loaders of one operation that have keys to load, and the tasks in which others load."""
+
+    __slots__ = ("_timer", "_waiting", "loop", "running")
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.running: set[asyncio.Task[None]] = set()
+        self._waiting: list[Loader] = []
+        self._timer: asyncio.Handle | None = None
+
+    def add(self, loader: Loader) -> None:
+        """Let a loader begin with the event loop's next turn."""
+        self._waiting.append(loader)
+        if self._timer is None:
+            self._timer = self.loop.call_soon(self._start)
+
+    def take_only(self) -> Loader | None:
+        """The loader that waits, if it is the only one: it won't begin by itself then."""
+        if self._timer is None or len(self._waiting) != 1:
+            return None
+        self._timer.cancel()
+        self._timer = None
+        return self._waiting.pop()
+
+    def _start(self) -> None:
+        self._timer = None
+        waiting, self._waiting = self._waiting, []
+        for loader in waiting:
+            task = self.loop.create_task(loader.load_queued())
+            self.running.add(task)
+            task.add_done_callback(self.running.discard)
 
 
 class Loaders:
     """The dataloaders of one operation: one for each batch and page, and for the viewer's tenant."""
 
-    __slots__ = ("_db", "_loaders", "_running")
+    __slots__ = ("_db", "_loaders", "_queue")
 
     def __init__(self, db: ViewerDatabase) -> None:
         self._db = db
         self._loaders: dict[Hashable, Loader] = {}
-        self._running: set[asyncio.Task[Any]] = set()
+        self._queue: _LoaderQueue | None = None
 
     def get(self, batch: BatchLoad, page: Hashable = None) -> Loader:
         """The loader of `batch` with `page`, made at its first use."""
         identity = (batch, page, self._db.tenant)
         loader = self._loaders.get(identity)
         if loader is None:
-            loader = self._loaders[identity] = Loader(batch, page, self._db, self._running)
+            if self._queue is None:
+                self._queue = _LoaderQueue()
+            loader = self._loaders[identity] = Loader(batch, page, self._db, self._queue)
         return loader
+
+    async def load_queued(self) -> None:
+        """Load what has been asked for so far here and now, if it is one batch: without a task of its own."""
+        loader = self._queue.take_only() if self._queue is not None else None
+        if loader is not None:
+            await loader.load_queued()
 
     def cancel(self) -> None:
         """Cancel the batches under way, and with them their statements."""
-        for task in self._running:
+        for task in self._queue.running if self._queue is not None else ():
             task.cancel()
 
 
@@ -144,6 +208,10 @@ class Context:
         self.viewer = viewer
         self.db = ViewerDatabase(self.services.database, viewer)
         self.clear_loaders()
+
+    async def load_queued(self) -> None:
+        """Load what has been asked for so far, if it is one batch."""
+        await self.loaders.load_queued()
 
     def cancel(self) -> None:
         """Cancel the batches under way: the operation was cancelled."""

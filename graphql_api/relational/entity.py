@@ -1,6 +1,6 @@
 """Entities: tables as the graph shows them, and the tenant's predicate in every statement over them."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from graphql_api.execution.projection import Reference
 from graphql_api.identity.viewer import Scope
 from graphql_api.postgres.statement import Statement, compile_statement
-from graphql_api.relational.context import Context, Row, ViewerDatabase
+from graphql_api.relational.context import Context, Loader, Row, ViewerDatabase
 
 UUIDS = ARRAY(UUID(as_uuid=False))
 
@@ -114,9 +114,9 @@ class Entity:
         return {row["id"]: row for row in rows}
 
 
-def loader_by_id(context: Context, entity: Entity) -> Callable[[str], Awaitable[Row | None]]:
-    """Loads a row by its id: returns the function. All of an operation that load such rows share batches."""
-    return context.loaders.get(entity.load_by_ids, context.projection.columns(entity)).load
+def loader_by_id(context: Context, entity: Entity) -> Loader:
+    """What loads rows by their ids. All of an operation that load such rows share its batches."""
+    return context.loaders.get(entity.load_by_ids, context.projection.columns(entity))
 
 
 @lru_cache(maxsize=256)

@@ -61,7 +61,7 @@ def one(description: str, to: Entity | BatchLoad, *, key: str) -> Any:
     """A relation to at most one row: the entity's, or the batch's, for what the row's column `key` holds."""
 
     def prepare(context: Context, _arguments: Mapping[str, Any]) -> Any:
-        return loader_by_id(context, to) if isinstance(to, Entity) else context.loaders.get(to).load
+        return loader_by_id(context, to) if isinstance(to, Entity) else context.loaders.get(to)
 
     reference = Reference(key, to) if isinstance(to, Entity) else None
     return declared(description, FromKey(key, prepare, reference=reference))
@@ -153,7 +153,7 @@ def many(description: str, spec: ListSpec, *, parent: Entity, parent_key: Column
 
     def prepare(context: Context, arguments: Mapping[str, Any], lookahead: Lookahead | None) -> Any:
         request = spec.page_request(context, arguments, lookahead)
-        return context.loaders.get(relation.load_pages, request).load
+        return context.loaders.get(relation.load_pages, request)
 
     return declared(description, FromKey("id", prepare, looks_ahead=True), arguments=spec.arguments())
 
