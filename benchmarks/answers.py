@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-# What each schema calls the fields that ours calls otherwise.
+# The other schemas' names of our fields.
 _NAMES: Mapping[str, Mapping[str, str]] = {
     "postgraphile": {
         "rowId": "id",
@@ -24,7 +24,7 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         "postgraphileUpdateRiskLimits": "updateRiskSettings",
     },
 }
-# Objects around the one thing that matters.
+# Objects that are unwrapped before answers are compared.
 _WRAPPERS = ("viewer", "nodes", "riskSettings", "result")
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -36,7 +36,10 @@ class DifferentAnswersError(Exception):
 
 
 def normalised(server: str, body: bytes) -> Any:
-    """The data of an answer: names as ours, numbers and times as values. Raises DifferentAnswersError."""
+    """Returns an answer's data with our names, and numbers and times as values.
+
+    Raises DifferentAnswersError.
+    """
     answer = json.loads(body)
     if answer.get("errors") or not answer.get("data"):
         raise DifferentAnswersError(f"{server} answered {body[:500]!r}")

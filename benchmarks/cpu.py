@@ -1,4 +1,4 @@
-"""What processes have used, as the kernel counts it for a whole tree of them."""
+"""CPU time and memory of a process and its descendants, as the kernel counts them."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -8,7 +8,7 @@ import psutil
 
 
 def cpu_seconds(process: int) -> float:
-    """The seconds of CPU, user and system, of a process and all below it, those that have ended included."""
+    """Returns the CPU seconds, user and system, of a process and its descendants, ended ones included."""
     total = 0.0
     for each in _tree(process):
         with suppress(psutil.NoSuchProcess):
@@ -18,7 +18,7 @@ def cpu_seconds(process: int) -> float:
 
 
 def peak_memory(process: int) -> int:
-    """The most bytes that a process and those below it have held, each at its own worst moment."""
+    """Returns the sum of the peak memory, in bytes, of a process and its descendants."""
     return sum(_peak(each.pid) for each in _tree(process))
 
 

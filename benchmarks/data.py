@@ -38,7 +38,7 @@ _GRANT = (
 
 
 class Identities(NamedTuple):
-    """Which rows the workloads ask for."""
+    """Ids of the rows that the workloads ask for."""
 
     trader: str
     accounts: tuple[str, ...]
@@ -46,7 +46,7 @@ class Identities(NamedTuple):
 
 
 class _Making:
-    """The rows as they come into being, from one source of chance."""
+    """Collects the rows, all drawn from one random generator."""
 
     def __init__(self, password_hash: str, others: int) -> None:
         self._others = others
@@ -65,9 +65,9 @@ class _Making:
         own, *shared = [strategy.id for strategy in self.strategies]
         # Every second trade or so is by the trader's own strategy, so that a page of those is full.
         mixed = [*shared, *[own] * len(shared)]
-        self._book(self.users[0], (ACCOUNTS, SESSIONS, TRADES), _TRADERS_BEGIN, mixed)
+        self._accounts_of(self.users[0], (ACCOUNTS, SESSIONS, TRADES), _TRADERS_BEGIN, mixed)
         for user in self.users[2:]:
-            self._book(user, (OTHER_ACCOUNTS, OTHER_SESSIONS, OTHER_TRADES), _BEGIN, shared)
+            self._accounts_of(user, (OTHER_ACCOUNTS, OTHER_SESSIONS, OTHER_TRADES), _BEGIN, shared)
 
     def tables(self) -> Iterator[tuple[str, Sequence[Any]]]:
         yield "users", self.users
@@ -129,7 +129,7 @@ class _Making:
             end,
         )
 
-    def _book(
+    def _accounts_of(
         self, user: User, sizes: tuple[int, int, int], begin: datetime, strategies: Sequence[UUID]
     ) -> None:
         """So many accounts for a user, of so many sessions a day apart, of so many trades."""

@@ -43,20 +43,20 @@ _SOON = 5.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Who follows."""
+    """How many sockets and subscriptions follow, and how many rows a second are inserted."""
 
     sockets: int
     each: int
     """Subscriptions on every socket, ten at most."""
     rows: int = 50
-    """A second."""
+    """Rows inserted a second."""
     seconds: int = 30
     stalled: int = 1
-    """One more, or none, that stops reading for a while."""
+    """Whether one more subscriber stops reading for a while."""
 
     @property
     def subscribers(self) -> int:
-        """All the subscriptions."""
+        """The number of subscriptions."""
         return self.sockets * self.each
 
 
@@ -64,13 +64,13 @@ CROWDS = (Crowd(1000, 5), Crowd(5000, 1), Crowd(5000, 1, stalled=0))
 
 
 class Lags:
-    """How often each lag was seen, in milliseconds."""
+    """A histogram of lags, in milliseconds."""
 
     def __init__(self) -> None:
         self.counts = [0] * (_LONGEST_LAG + 1)
 
     def percentile(self, part: float) -> int:
-        """The lag that this part of them stayed below."""
+        """Returns a percentile of the lags, in milliseconds."""
         left = sum(self.counts) * part
         for lag, count in enumerate(self.counts):
             left -= count
@@ -89,7 +89,7 @@ class Reader(Subscriber):
         self.last = [0] * crowd.each
         """The latest number of each subscription."""
         self.wrong = 0
-        """Numbers that did not follow the one before."""
+        """How often a number did not follow the one before."""
         self._lags = lags
 
     def read_frames(self, buffer: bytes, at: int) -> int:
@@ -117,35 +117,35 @@ class Reader(Subscriber):
             at = end
 
     def stall(self) -> None:
-        """Read no more for now."""
+        """Stops reading from the socket."""
         self._transport.pause_reading()
 
     def go_on(self) -> None:
-        """Read again."""
+        """Reads from the socket again."""
         self._transport.resume_reading()
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """One run."""
+    """The results of one run."""
 
     crowd: Crowd
     rows: int
     wrong: int
-    """Numbers that came out of turn."""
+    """How many rows were missing, repeated or out of order."""
     missing: int
     """The most rows that anybody, the stalled one included, had not got soon after the last was written."""
     median: int
-    """The lag, in milliseconds, that half of the deliveries stayed below."""
+    """The median lag, in milliseconds."""
     slowest: int
-    """The lag that 99 % of them stayed below."""
+    """The 99th percentile of the lag, in milliseconds."""
     server_cpu: float
-    """Seconds of CPU in a second."""
+    """CPU seconds of the server a second."""
     client_cpu: float
     before: int
-    """Bytes of the server's memory before anybody came."""
+    """The server's memory before anybody subscribed, in bytes."""
     subscribed: int
-    """Once all had come."""
+    """The server's memory once all had subscribed, in bytes."""
     peak: int
 
 
@@ -214,7 +214,7 @@ async def _with_small_buffers(port: int, make: Callable[[], Reader]) -> Reader:
 
 
 def fanout_table(runs: Sequence[Followed]) -> str:
-    """Every crowd."""
+    """Returns the table of all runs."""
     head = (
         "workload",
         "subscribers",

@@ -32,17 +32,17 @@ _DROP_TRIGGER = "DROP FUNCTION IF EXISTS log_added() CASCADE"
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """How many follow, and what they are sent."""
+    """How many subscribers there are, and how many rows a second are inserted."""
 
     subscribers: int = 1000
     rows: int = 100
-    """A second."""
+    """Rows inserted a second."""
     seconds: int = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """One run on one server."""
+    """The results of one server."""
 
     deliveries: int
     expected: int
@@ -56,7 +56,7 @@ class Delivered:
 
     @property
     def kept_up(self) -> float:
-        """Which part of what was due had arrived when the last row was written."""
+        """Returns the share of all deliveries that had arrived when the last row was written."""
         return self.deliveries / self.expected
 
 
@@ -71,7 +71,7 @@ async def measure(
                 continue
             async with connected(address) as connection:
                 await connection.execute(_DROP_TRIGGER)
-                if server is not servers[0]:  # ours has its own way of being told
+                if server is not servers[0]:  # ours needs no trigger of the benchmark's
                     await connection.execute(_TRIGGER.read_text())
             run = await _run(server, audience, address)
             runs[server.name].append(run)
@@ -102,7 +102,7 @@ async def _run(server: Server, audience: Audience, address: Address) -> Delivere
 
 
 async def until_all_hear(subscribers: Sequence[Subscriber], address: Address) -> None:
-    """Insert rows until everybody has had one, and then wait until nobody gets any more."""
+    """Inserts rows until every subscriber has received one, and waits until all of them have arrived."""
     async with connected(address) as connection:
         while not all(subscriber.events for subscriber in subscribers):
             await connection.execute(INSERT)
@@ -123,7 +123,7 @@ def _events(subscribers: Sequence[Subscriber]) -> int:
 
 
 def feed_table(servers: Sequence[Server], runs: dict[str, list[Delivered]]) -> str:
-    """Every server that has subscriptions."""
+    """Returns the table of all servers that have subscriptions."""
     ours = median(run.per_second for run in runs[servers[0].name])
     goals = {"mercurius": "≥ 1", "conventional": "≥ 5"}
     rows = []

@@ -32,7 +32,7 @@ _FIGURES = {
 
 @dataclass(frozen=True, slots=True)
 class Inserted:
-    """One go at one table."""
+    """The result of one round on one table."""
 
     rate: float
     """Inserts per second."""

@@ -30,11 +30,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a load came to."""
+    """The results of a load."""
 
     seconds: float
     latencies: list[float]
-    """Seconds of each request, sorted."""
+    """The latency of each request in seconds, sorted."""
 
     @property
     def rate(self) -> float:
@@ -42,7 +42,7 @@ class Load:
         return len(self.latencies) / self.seconds
 
     def percentile(self, part: float) -> float:
-        """The latency, in seconds, that this part of the requests stayed below."""
+        """Returns a percentile of the latency, in seconds."""
         return self.latencies[min(int(len(self.latencies) * part), len(self.latencies) - 1)]
 
 

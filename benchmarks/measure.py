@@ -42,11 +42,11 @@ Samples = Mapping[tuple[str, str], Sequence[Sample]]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What all rounds came to."""
+    """The results of all rounds."""
 
     samples: Samples
     memory: Mapping[str, int]
-    """The peak of each server, in bytes."""
+    """The peak memory of each server, in bytes."""
 
     def middle(self, workload: str, server: str) -> Sample:
         """The median of each figure."""
@@ -65,7 +65,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run."""
+    """The servers, workloads and rounds of a run."""
 
     servers: Sequence[Server]
     workloads: Sequence[Workload]

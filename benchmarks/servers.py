@@ -1,4 +1,4 @@
-"""Ours and the peers: how each is installed, started, and asked who it is."""
+"""Our server and the peers: how each is installed and started, and which versions it consists of."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ class Server:
             _install(self.folder)
 
     def versions(self) -> str:
-        """What is measured, by its packages' versions."""
+        """Returns the versions of the packages that are measured."""
         if self.folder is None:
             return ", ".join(f"{name} {version(name)}" for name in _PYTHON_PACKAGES)
         wanted = json.loads((self.folder / "package.json").read_text())["dependencies"]

@@ -147,7 +147,7 @@ async def as_role(address: Address, connection: "asyncpg.Connection") -> AsyncIt
 @pytest.fixture
 async def graph(address: Address, tmp_path: Path) -> AsyncIterator[Graph]:
     """The schema over the test's database, asked by nobody until `as_` says who."""
-    # Whether a document is too dear is a question of its own; most tests ask another.
+    # The limit on cost has tests of its own.
     async with opened(settings_for(address, tmp_path, max_cost=10**9)) as graph:
         yield graph
 

@@ -51,7 +51,7 @@ class Compared:
 
     @property
     def ratio(self) -> float:
-        """How much dearer the large one is: the median over the turns."""
+        """Returns how much more the question costs at the larger size: the median over the turns."""
         turns = zip(self.large.costs, self.small.costs, strict=True)
         return median(large.cpu / small.cpu for large, small in turns)
 

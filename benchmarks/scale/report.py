@@ -18,7 +18,7 @@ def tables(measured: Measured) -> str:
 
 
 def _lists(measured: Measured) -> str:
-    """Each list's first and hundredth page: from the cheapest order to the dearest."""
+    """Each list's first and hundredth page: from the cheapest order to the most expensive."""
     few, many = measured.sizes
     head = (
         "trades",

@@ -1,4 +1,4 @@
-"""Who and what is asked about in one database."""
+"""The users, accounts and sessions of one database that questions are asked about."""
 
 from dataclasses import dataclass
 
@@ -52,12 +52,12 @@ class Subjects:
     session: str
     strategy: str
     smallest: Account
-    """Of all accounts, that with the fewest trades, but some."""
+    """The account with the fewest trades, at least one."""
     largest: Account
 
 
 async def subjects(graph: Graph) -> Subjects:
-    """Find them."""
+    """Finds them in a database."""
     connection = await graph.address.connect()
     try:
         trader = await connection.fetchval("SELECT id FROM users WHERE email = $1", USER)

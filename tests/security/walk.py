@@ -1,4 +1,4 @@
-"""Every question that the schema allows, by introspection: all paths from the root, cycles cut."""
+"""Every operation that the schema allows, by introspection: all paths from the root, without cycles."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ _SCHEMA = schema._schema
 
 @dataclass(frozen=True)
 class Question:
-    """An operation, and what is asked for."""
+    """A named operation and its variables."""
 
     name: str
     text: str
@@ -53,7 +53,7 @@ def unlimited() -> Operations:
 
 
 async def ask_all(graph: Graph, questions: Sequence[Question]) -> dict[str, str]:
-    """The answers, by the question's name."""
+    """Returns the answers by the names of the questions."""
     return {
         question.name: orjson.dumps((await graph.ask(question.text, question.variables)).body).decode()
         for question in questions

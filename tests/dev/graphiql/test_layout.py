@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 LINES = 3000
 SIZES = [(800, 600), (1024, 768), (1280, 720), (1440, 900), (1920, 1080), (2560, 1440), (375, 667)]
 
-# The parts that have a place of their own, with what may not vanish at the least height it needs to be read.
+# The parts of the page, with the least height in pixels that each needs to be of use.
 PARTS = {
     ".graphiql-sidebar": 0,
     ".graphiql-sessions": 0,
