@@ -24,10 +24,12 @@ from graphql_api.relational.errors import BadInputError, FeedEndedError
 from graphql_api.relational.filters import (
     ALL_ROWS,
     MAX_LISTED,
+    MAX_TEXT,
     DateTimeFilter,
     Filter,
     Predicate,
     RawPredicate,
+    check_length,
     check_range,
     to_sql,
 )
@@ -40,6 +42,7 @@ from graphql_api.relational.scalars import JSON, serialize_datetime
 
 MAX_BACKFILL = 1000
 MAX_BUCKETS = 2000
+_COMPONENT_LENGTH = 50  # of the column
 
 
 @strawberry.enum(description="How serious a line is. The column is free text: see `levelRaw`.")
@@ -98,6 +101,9 @@ def log_filter(given: SystemLogFilter | None) -> LogFilter:
     timestamp = given.timestamp or DateTimeFilter()
     if given.components and len(given.components) > MAX_LISTED:
         raise BadInputError("filter.components", f"lists more than {MAX_LISTED} values")
+    for component in given.components or ():
+        check_length(component, "filter.components", _COMPONENT_LENGTH)
+    check_length(given.search or "", "filter.search", MAX_TEXT)
     check_range(timestamp, "filter.timestamp")
     try:
         return LogFilter(

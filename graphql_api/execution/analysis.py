@@ -5,6 +5,7 @@ double with every dozen characters. So each fragment is walked once, whatever th
 the time that an analysis takes is linear in the text.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -60,6 +61,14 @@ class RequestLimits:
     """Errors in a response."""
 
 
+class Reuse(NamedTuple):
+    """A variable that an operation's arguments use more than once."""
+
+    name: str
+    uses: int
+    default: ValueNode | None
+
+
 class Size(NamedTuple):
     """The size of a selection set once its fragments are spread; a fragment counts at each of its spreads."""
 
@@ -84,6 +93,8 @@ class OperationAnalysis:
     """The variables that @skip and @include depend on."""
     result_variables: frozenset[str]
     """The variables that results depend on, but for those in the arguments of root fields."""
+    reused: tuple[Reuse, ...]
+    """The variables that arguments use more than once; a fragment's uses count at each of its spreads."""
     stock_reason: str | None
     """Why the operation can't be compiled and has to be left to the stock executor; None if it can."""
 
@@ -116,6 +127,8 @@ class _Part:
     top_variables: set[str] = field(default_factory=set)
     """Variables in the arguments of the top fields, where all others are in `variables`."""
     variables: set[str] = field(default_factory=set)
+    uses: Counter[str] = field(default_factory=Counter)
+    """How often its arguments use each variable, without those of the fragments that it spreads."""
     size_variables: set[str] = field(default_factory=set)
     """Variables that set the sizes of lists."""
     conditions: set[str] = field(default_factory=set)
@@ -196,6 +209,12 @@ class _Walk:
             for variable in definition.variable_definitions or ()
             if variable.variable.name.value in sizing
         }
+        uses = self._uses(part, {})
+        reused = tuple(
+            Reuse(variable.variable.name.value, uses[variable.variable.name.value], variable.default_value)
+            for variable in definition.variable_definitions or ()
+            if uses[variable.variable.name.value] > 1
+        )
         reasons = ["directive" if definition.directives else None, *(each.stock_reason for each in parts)]
         return OperationAnalysis(
             size=size._replace(directives=size.directives + directives),
@@ -205,6 +224,7 @@ class _Walk:
             result_variables=frozenset[str]().union(
                 *(each.variables for each in parts), *(each.top_variables for each in below)
             ),
+            reused=reused,
             stock_reason=next(filter(None, reasons), None),
         )
 
@@ -256,7 +276,9 @@ class _Walk:
         name = node.name.value
         used = part.top_variables if is_top else part.variables
         for argument in node.arguments or ():
-            used.update(variables_in(argument.value))
+            names = list(variables_in(argument.value))
+            used.update(names)
+            part.uses.update(names)
         if is_top:
             part.top_fields.append(node)
         definition = self._schema.get_field(parent, name) if is_composite_type(parent) else None
@@ -306,6 +328,16 @@ class _Walk:
                 names = set(variables_in(argument.value))
                 part.variables |= names
                 part.conditions |= names
+
+    def _uses(self, part: _Part, known: dict[str, Counter[str]]) -> Counter[str]:
+        """How often a part's arguments use each variable, each of its fragments added up once."""
+        total = part.uses.copy()
+        for name, times in Counter(part.top_spreads + part.spreads).items():
+            if name not in known:
+                known[name] = self._uses(self._fragments[name], known)
+            for variable, uses in known[name].items():
+                total[variable] += times * uses
+        return total
 
     def _reached(self, part: _Part) -> tuple[list[_Part], list[_Part]]:
         """The parts whose top fields are an operation's root fields, and those that are spread below."""

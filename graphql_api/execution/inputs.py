@@ -17,6 +17,7 @@ from graphql import (
     Node,
     ObjectValueNode,
     OperationDefinitionNode,
+    StringValueNode,
     Undefined,
     ValueNode,
     ValuesOfCorrectTypeRule,
@@ -46,10 +47,16 @@ from strawberry.types.lazy_type import LazyType
 from strawberry.types.maybe import Some
 from strawberry.types.unset import UNSET
 
+from graphql_api.execution.analysis import Reuse
 from graphql_api.execution.errors import LIMIT_EXCEEDED, MAX_ECHO, LimitError, RequestError, cut, with_null
 
 MAX_LEVELS: Final = 100
 """Lists and objects within each other in variables: a third of what recursion here and there can bear."""
+
+MAX_REUSED_VALUES: Final = 10_000
+"""Values of variables that are used more than once, each counted as often as it is used."""
+MAX_REUSED_CHARACTERS: Final = 262_144
+"""Characters of their texts, counted alike."""
 
 MAX_LITERAL_ERRORS: Final = 5
 """Errors reported of one literal. graphql-core prints a whole object for each field that it doesn't know."""
@@ -80,6 +87,61 @@ def check_size(variables: Mapping[str, Any], most: int | None, definition: Opera
             excess = LimitError("levels of variables", MAX_LEVELS, nodes=[definition])
             raise RequestError(LIMIT_EXCEEDED, [excess])
         level = [value for values in below for value in values if isinstance(value, dict | list)]
+
+
+def check_reuse(
+    variables: Mapping[str, Any], reused: Sequence[Reuse], definition: OperationDefinitionNode
+) -> None:
+    """Raises RequestError if variables that are used more than once are too large for it.
+
+    A variable is sent once, and compared, copied or sent to the database as often as it is used.
+    """
+    values = characters = 0
+    for name, uses, default in reused:
+        own_values, own_characters = (
+            measure(variables[name]) if name in variables else measure_literal(default)
+        )
+        values += uses * own_values
+        characters += uses * own_characters
+    for limit, maximum, actual in (
+        ("values of variables, as often as they are used", MAX_REUSED_VALUES, values),
+        ("characters of variables, as often as they are used", MAX_REUSED_CHARACTERS, characters),
+    ):
+        if actual > maximum:
+            raise RequestError(LIMIT_EXCEEDED, [LimitError(limit, maximum, actual, [definition])])
+
+
+def measure(value: Any) -> tuple[int, int]:
+    """The number of scalars, lists and objects in a value, and of the characters in its texts."""
+    values = characters = 0
+    rest = [value]
+    for each in rest:  # which grows meanwhile
+        values += 1
+        if isinstance(each, str):
+            characters += len(each)
+        elif isinstance(each, Mapping):
+            characters += sum(map(len, each))
+            rest += each.values()
+        elif isinstance(each, list):
+            rest += each
+    return values, characters
+
+
+def measure_literal(literal: ValueNode | None) -> tuple[int, int]:
+    """The same of a literal; of what isn't there, nothing."""
+    if literal is None:
+        return 0, 0
+    values = characters = 0
+    rest = [literal]
+    for each in rest:
+        values += 1
+        if isinstance(each, ListValueNode):
+            rest += each.values
+        elif isinstance(each, ObjectValueNode):
+            rest += [field.value for field in each.fields]
+        elif isinstance(each, StringValueNode):
+            characters += len(each.value)
+    return values, characters
 
 
 # Coercing variables

@@ -31,7 +31,7 @@ from graphql_api.execution.errors import (
 )
 from graphql_api.execution.executor import Execution, OperationPlan
 from graphql_api.execution.fields import check_columns, check_of
-from graphql_api.execution.inputs import check_size
+from graphql_api.execution.inputs import check_reuse, check_size
 from graphql_api.execution.persisted_documents import NoPersistedDocuments, PersistedDocuments, hash_in
 from graphql_api.execution.projection import OperationContext
 from graphql_api.execution.results import Progress, Result, Results
@@ -155,6 +155,8 @@ class Operations:
             raise RequestError(LIMIT_EXCEEDED, [LimitError("cost", limits.cost, cost, [definition])])
         if request.variables:
             check_size(request.variables, limits.values, definition)
+        if parsed.analysis.reused:
+            check_reuse(request.variables or {}, parsed.analysis.reused, definition)
         return Operation(parsed, request, cost)
 
     async def execute(self, operation: Operation, context: OperationContext) -> Result:

@@ -23,6 +23,8 @@ from graphql_api.relational.scalars import parse_id
 
 MAX_LISTED = 1000
 """Values of one list to compare with."""
+MAX_TEXT = 1000
+"""Characters of a text to compare with; fewer where the column holds fewer."""
 MAX_CONDITIONS = 100
 """Comparisons and groups of one filter, however deep."""
 MAX_LEVELS = 10
@@ -153,8 +155,8 @@ _RANGES: Mapping[type, tuple[Sequence[str], Sequence[str], str]] = {
 def parse_filter(given: Any, argument: str = "filter") -> Filter:
     """The filter that an input means.
 
-    Raises BadInputError: an id that is no UUID, a text PostgreSQL can't hold, a range that ends before it
-    begins, too many conditions or levels.
+    Raises BadInputError: an id that is no UUID, a text PostgreSQL can't hold or longer than its column, a
+    range that ends before it begins, too many conditions or levels.
     """
     parser = _FilterParser(argument)
     predicate = parser.parse(given, argument)
@@ -216,6 +218,7 @@ class _FilterParser:
 
 def _operations(value: Any, expression: ColumnElement[Any], path: str) -> Iterator[tuple[Operator, Any]]:
     """What a filter's field asks of `expression`: operators, each with its operand. Raises BadInputError."""
+    length = getattr(expression.type, "length", None) or MAX_TEXT
     match value:
         case StringFilter() | DecimalFilter() | DateTimeFilter():
             for part in get_object_definition(type(value), strict=True).fields:
@@ -226,10 +229,12 @@ def _operations(value: Any, expression: ColumnElement[Any], path: str) -> Iterat
                     yield ("is_null" if operand else "is_not_null"), None
                 else:
                     operator = cast("Operator", part.python_name.rstrip("_"))
-                    yield operator, _operand(operand, f"{path}.{name_of(part)}")
+                    yield operator, _operand(operand, f"{path}.{name_of(part)}", length)
             check_range(value, path)
         case list():
-            words = _operand([item.value if isinstance(item, Enum) else item for item in value], path)
+            words = _operand(
+                [item.value if isinstance(item, Enum) else item for item in value], path, MAX_TEXT
+            )
             # Equal to one word, rows lie in an index's order; one of a list, they would have to be merged.
             yield ("eq", words[0]) if len(words) == 1 else ("in", words)
         case _:
@@ -254,13 +259,24 @@ def check_bounds(start_path: str, start: Any, end_path: str, end: Any, word: str
         raise BadInputError(end_path, f"must not be {word} {start_path}")
 
 
-def _operand(value: Any, path: str) -> Any:
+def check_length(text: str, path: str, length: int) -> None:
+    """Check that a text to compare with isn't longer than any that it is compared with. Raises BadInputError.
+
+    It would be sent to PostgreSQL, and folded there for each row, to find nothing.
+    """
+    if len(text) > length:
+        raise BadInputError(path, f"has more than {length} characters")
+
+
+def _operand(value: Any, path: str, length: int) -> Any:
     if isinstance(value, list):
         if len(value) > MAX_LISTED:
             raise BadInputError(path, f"lists more than {MAX_LISTED} values")
-        return tuple(_operand(item, path) for item in value)
+        return tuple(_operand(item, path, length) for item in value)
     if isinstance(value, Decimal) and not value.is_finite():
         raise BadInputError(path, "must be finite")
+    if isinstance(value, str):
+        check_length(value, path, length)
     if isinstance(value, str) and not is_storable(value):
         raise BadInputError(path, "has a character that no stored text has")
     return value

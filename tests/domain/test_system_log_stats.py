@@ -99,3 +99,16 @@ async def test_who_may_not_read_logs_is_refused(graph: Graph, connection: "async
 
     assert answer.error["extensions"]["code"] == "FORBIDDEN"
     assert answer.statements == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"search": "x" * 1_001}, "filter.search: has more than 1000 characters"),
+        ({"components": ["x" * 50, "x" * 51]}, "filter.components: has more than 50 characters"),
+    ],
+)
+async def test_a_text_too_long_to_compare_with_is_refused(graph: Graph, given: Any, message: str) -> None:
+    answer = await graph.as_(operator()).ask(BUCKETS, {"filter": given})
+    assert answer.error["message"] == message
+    assert answer.statements == 0

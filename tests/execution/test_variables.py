@@ -6,8 +6,15 @@ import pytest
 from graphql import OperationDefinitionNode, build_schema, parse
 from graphql.execution.values import VariableValues, get_variable_values
 
+from graphql_api.execution.analysis import analyze
 from graphql_api.execution.errors import RequestError
-from graphql_api.execution.inputs import Variables, check_size
+from graphql_api.execution.inputs import (
+    MAX_REUSED_CHARACTERS,
+    MAX_REUSED_VALUES,
+    Variables,
+    check_reuse,
+    check_size,
+)
 
 SCHEMA = build_schema("""
     enum Side { BUY SELL }
@@ -111,3 +118,47 @@ def test_variables_have_only_so_many_levels() -> None:
         variables = {"a": variables}
     assert excess(variables, 10_000) == "levels of variables: more than the limit of 100"
     check_size(variables["a"], 10_000, definition())
+
+
+def reuse(text: str, given: dict[str, Any]) -> None:
+    """Check an operation whose variables may be used more than once."""
+    ((definition, analysis),) = analyze(parse(text), SCHEMA, {})
+    check_reuse(given, analysis.reused, definition)
+
+
+TWICE = "query ($s: String) { a: f(s: $s) b: f(s: $s) }"
+SPREAD = "query ($s: String) { ...A ...B } fragment A on Query { ...B ...B } fragment B on Query { f(s: $s) }"
+IN_A_VALUE = "query ($s: Int) { g(many: [[$s, $s], [$s]], range: {from: $s}) }"
+
+
+@pytest.mark.parametrize(("text", "uses"), [(TWICE, 2), (SPREAD, 3), (IN_A_VALUE, 4)])
+def test_a_variable_counts_as_often_as_it_is_used(text: str, uses: int) -> None:
+    fits = "x" * (MAX_REUSED_CHARACTERS // uses)
+    reuse(text, {"s": fits})
+    with pytest.raises(RequestError) as refusal:
+        reuse(text, {"s": fits + "x"})
+    (error,) = refusal.value.errors
+    assert error.extensions == {
+        "code": "LIMIT_EXCEEDED",
+        "limit": "characters of variables, as often as they are used",
+        "maximum": MAX_REUSED_CHARACTERS,
+        "actual": uses * (len(fits) + 1),
+    }
+
+
+def test_a_variable_that_is_used_once_may_be_as_large_as_a_request() -> None:
+    reuse("query ($s: String) { f(s: $s) }", {"s": "x" * (MAX_REUSED_CHARACTERS + 1)})
+
+
+def test_so_do_the_values_in_it() -> None:
+    text = "query ($l: [[Int!]]) { a: g(many: $l) b: g(many: $l) }"
+    reuse(text, {"l": [[1] * (MAX_REUSED_VALUES // 2 - 2)]})
+    with pytest.raises(RequestError, match="values of variables, as often as they are used: 10002"):
+        reuse(text, {"l": [[1] * (MAX_REUSED_VALUES // 2 - 1)]})
+
+
+def test_a_default_counts_where_no_value_is_given() -> None:
+    text = 'query ($s: String = "%s") { a: f(s: $s) b: f(s: $s) }' % ("x" * (MAX_REUSED_CHARACTERS // 2 + 1))
+    reuse(text, {"s": "x"})
+    with pytest.raises(RequestError, match="characters of variables, as often as they are used"):
+        reuse(text, {})

@@ -14,6 +14,9 @@ from tests.graph import Graph, operator, trader
 TRADES = "query ($filter: TradeFilter) { trades(filter: $filter) { totalCount nodes { symbol } } }"
 
 
+LONG = "x" * 1_000_000
+
+
 def negated(times: int) -> dict[str, Any]:
     """A filter within so many others."""
     given: dict[str, Any] = {"symbol": {"eq": "beta"}}
@@ -123,6 +126,16 @@ async def test_a_filter_by_account_reaches_over_sessions(
         ({"accountId": "7"}, "filter.accountId: must be a UUID"),
         ({"symbol": {"eq": "a\0"}}, "filter.symbol.eq: has a character that no stored text has"),
         ({"or": [{}, {"pnl": {"gt": "NaN"}}]}, "filter.or.1.pnl.gt: must be finite"),
+        ({"symbol": {"eq": "x" * 21}}, "filter.symbol.eq: has more than 20 characters"),
+        ({"symbol": {"in": ["x" * 20, "x" * 21]}}, "filter.symbol.in: has more than 20 characters"),
+        (
+            {"or": [{"statusRaw": {"contains": "x" * 21}}]},
+            "filter.or.0.statusRaw.contains: has more than 20 characters",
+        ),
+        (
+            {"symbol": {"startsWith": "x" * 1_000_000}},
+            "filter.symbol.startsWith: has more than 20 characters",
+        ),
         ({"symbol": {"in": ["x"] * 1001}}, "filter.symbol.in: lists more than 1000 values"),
         ({"and": [{"symbol": {"eq": "x"}}] * 51}, "filter: has more than 100 conditions"),
         ({"or": [{"hasStrategy": True}] * 51}, "filter: has more than 100 conditions"),
