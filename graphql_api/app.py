@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 
 from fastapi import FastAPI
@@ -55,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tune_garbage_collector()
+        services.feed.start_trimming()
         try:
             yield
         finally:
@@ -164,7 +166,7 @@ def build_services(settings: Settings) -> Services:
             database,
             Address.parse(direct.get_secret_value()),
             derive_key(key, "feed"),
-            FeedOptions(heartbeat=settings.heartbeat),
+            FeedOptions(heartbeat=settings.heartbeat, retention=timedelta(days=settings.log_feed_retention)),
         ),
     )
 

@@ -193,6 +193,12 @@ class Settings(BaseSettings):
     heartbeat: float = Field(
         20.0, gt=0, description="Seconds between heartbeats on sockets and event streams."
     )
+    log_feed_retention: int = Field(
+        30,
+        ge=1,
+        description="Days for which subscribers of the log can resume after a cursor; what the feed keeps of "
+        "older lines is removed, never the lines.",
+    )
     drain_time: float = Field(
         5.0, ge=0, description="Seconds over which a process that stops spreads the closing of its sockets."
     )

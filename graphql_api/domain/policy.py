@@ -68,6 +68,6 @@ STRATEGY_PERFORMANCE = Entity(
 SYSTEM_LOGS = Entity(
     "SystemLog",
     tables.system_logs,
-    tuple(column for column in tables.system_logs.c if column.name != "feed_xid"),
+    tuple(tables.system_logs.c),
     READS_LOGS,
 )

@@ -10,12 +10,13 @@ from graphql_api.log_feed.errors import (
 )
 from graphql_api.log_feed.feed import Feed, FeedOptions
 from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
-from graphql_api.log_feed.hub import Event, EventBatch, Retention
+from graphql_api.log_feed.hub import BufferLimits, Event, EventBatch
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.log_feed.subscription import Subscription
 from graphql_api.log_feed.tail import TailOptions
 
 __all__ = [
+    "BufferLimits",
     "CursorExpiredError",
     "Event",
     "EventBatch",
@@ -28,7 +29,6 @@ __all__ = [
     "InvalidCursorError",
     "InvalidFilterError",
     "LogFilter",
-    "Retention",
     "Subscription",
     "TailOptions",
     "UnfitDatabaseError",

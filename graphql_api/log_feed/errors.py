@@ -2,9 +2,11 @@
 
     FeedError
      ├─ InvalidCursorError    not a cursor of ours: forged, cut short, or signed with another key
-     ├─ CursorExpiredError    rows after the cursor have been deleted
+     ├─ CursorExpiredError    rows after the cursor have been deleted, or are past the retention
      ├─ FeedResetError        the database is no longer the one that the cursor was read from
-     └─ FeedUnavailableError  no answer now, or a database that can't serve a feed at all
+     └─ FeedUnavailableError  no answer now
+         └─ UnfitDatabaseError   a database that can't serve a feed
+             └─ StandbyError        a standby, which may become a primary
 
 `code` is for programs, the message for people; neither tells anything about the rows.
 """
@@ -28,7 +30,7 @@ class InvalidCursorError(FeedError):
 
 
 class CursorExpiredError(FeedError):
-    """Log rows after this cursor have been deleted, so what was missed can't be told.
+    """Log lines after this cursor have been deleted, so nobody can tell what was missed.
 
     Subscribe without `after`.
     """
@@ -37,7 +39,7 @@ class CursorExpiredError(FeedError):
 
     def __init__(self) -> None:
         super().__init__(
-            "log rows after this cursor have been deleted, so the feed can't continue without a gap:"
+            "log lines after this cursor have been deleted, so the feed can't continue without a gap:"
             " subscribe without `after`, and read the history for what may be missing"
         )
 
@@ -50,7 +52,7 @@ class FeedResetError(FeedError):
 
     _REASONS: ClassVar = {
         "FEED_RESET_FAILOVER": "another server has taken over since this cursor was issued",
-        "FEED_RESET_RESTORE": "the database was replaced, or set back to before this cursor was issued",
+        "FEED_RESET_RESTORE": "the database was replaced, restored, or set back since this cursor was issued",
     }
 
     def __init__(self, code: str) -> None:
@@ -68,6 +70,16 @@ class FeedUnavailableError(FeedError):
 
 
 class UnfitDatabaseError(FeedUnavailableError):
-    """An address that can't serve a feed: a standby, or behind a pooler. The message says what to set."""
+    """A database that can't serve a feed, or an address of a pooler's. The message says what to do."""
 
     code = "FEED_UNFIT_DATABASE"
+
+
+class StandbyError(UnfitDatabaseError):
+    """The address is a standby's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the log feed reads from the primary, and this server is a standby:"
+            " set DATABASE_DIRECT_URL (or DATABASE_URL) to the primary"
+        )

@@ -5,8 +5,11 @@ groups of subscribers, and subscription.py, which returns them to one subscriber
 """
 
 import asyncio
+import logging
+import random
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -14,11 +17,12 @@ import asyncpg
 from graphql_api.log_feed.errors import FeedError, FeedUnavailableError, UnfitDatabaseError
 from graphql_api.log_feed.feed_position import CursorCodec
 from graphql_api.log_feed.filter import LogFilter
-from graphql_api.log_feed.hub import Hub, Retention
-from graphql_api.log_feed.incarnation import present_incarnation
+from graphql_api.log_feed.hub import BufferLimits, Hub
+from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.log_feed.subscription import NO_ANSWER, Subscription
 from graphql_api.log_feed.tail import Tail, TailOptions
+from graphql_api.log_feed.trimming import trim_entries
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import DatabaseUnavailableError
@@ -39,6 +43,10 @@ _OUTAGES = (
 )
 
 _RETRY_INTERVAL = 0.2
+_TRIM_INTERVAL = 3600.0
+"""Seconds between two times that a process trims, at most; it begins at any time within the first."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,9 @@ class FeedOptions:
     """What may be tuned; the defaults are for production."""
 
     tail: TailOptions = field(default_factory=TailOptions)
-    retention: Retention = field(default_factory=Retention)
+    buffer: BufferLimits = field(default_factory=BufferLimits)
+    retention: timedelta = timedelta(days=30)
+    """For how long a cursor can be resumed from; older entries are trimmed."""
     outage_timeout: float = 10.0
     """Seconds for which a subscription waits for a database that doesn't answer."""
     max_concurrent_reads: int = 4
@@ -70,11 +80,12 @@ class Feed:
         self.database = database
         self.options = options or FeedOptions()
         self.stats = FeedStats()
-        self.hub = Hub(CursorCodec(key), self.stats, self.options.retention, self.options.heartbeat)
+        self.hub = Hub(CursorCodec(key), self.stats, self.options.buffer, self.options.heartbeat)
         self._direct = direct
         self._tail = Tail(direct, self.hub, self.options.tail, self._fail)
         self._reads = asyncio.Semaphore(self.options.max_concurrent_reads)
         self._subscriptions: set[Subscription] = set()
+        self._trimming: asyncio.Task[None] | None = None
 
     async def check(self) -> None:
         """Raise UnfitDatabaseError where the address can't serve a feed; else OSError or asyncpg's errors."""
@@ -83,7 +94,7 @@ class Feed:
             raise UnfitDatabaseError(_POOLED)
         connection = await self._direct.connect(application="graphql-api feed")
         try:
-            await present_incarnation(connection)
+            await enter_incarnation(connection)
         finally:
             await connection.close()
 
@@ -152,8 +163,23 @@ class Feed:
                     raise FeedUnavailableError(NO_ANSWER) from error
             await asyncio.sleep(_RETRY_INTERVAL)
 
+    def start_trimming(self) -> None:
+        """Remove entries past the retention, from time to time until the feed is closed."""
+        self._trimming = asyncio.create_task(self._trim(), name="log feed trimming")
+
+    async def _trim(self) -> None:
+        while True:
+            await asyncio.sleep(random.uniform(0, _TRIM_INTERVAL))  # noqa: S311 - processes take turns
+            try:
+                await trim_entries(self.database, self.options.retention)
+            except (DatabaseUnavailableError, TimeoutError, asyncpg.PostgresError) as error:
+                log.warning("entries of the log feed were not trimmed: %s: %s", type(error).__name__, error)
+
     async def close(self) -> None:
-        """End every subscription."""
+        """End every subscription, and trimming."""
+        if self._trimming is not None:
+            self._trimming.cancel()
+            await asyncio.gather(self._trimming, return_exceptions=True)
         for subscription in list(self._subscriptions):
             await subscription.aclose()
         await self._stop()

@@ -62,24 +62,31 @@ class Position:
 class LogPage:
     """Consecutive rows after the position `base`, and the position behind each of them.
 
-    A row has its transaction, `feed_xid`, and that of the row after it, `following_xid`, which a filter may
-    have left out of the page. `in_progress` are the transactions that the page's snapshot did not see,
-    ascending; `complete` says that the snapshot held no further row.
+    A row has its transaction, `xid`, and that of the row after it, `following_xid`, which a filter may have
+    left out of the page. `in_progress` are the transactions that the page's snapshot did not see, ascending.
+    `complete`: the snapshot held no further row. `missing`: some rows have been deleted.
     """
 
-    __slots__ = ("base", "complete", "in_progress", "rows")
+    __slots__ = ("base", "complete", "in_progress", "missing", "rows")
 
     def __init__(
-        self, base: Position, rows: Sequence[asyncpg.Record], in_progress: tuple[int, ...], *, complete: bool
+        self,
+        base: Position,
+        rows: Sequence[asyncpg.Record],
+        in_progress: tuple[int, ...],
+        *,
+        complete: bool,
+        missing: bool = False,
     ) -> None:
         self.base = base
         self.rows = rows
         self.in_progress = in_progress
         self.complete = complete
+        self.missing = missing
 
     def drop_partial_transaction(self) -> None:
         """Leave the last transaction, which may go on, to the next page, unless the page is all of one."""
-        if not self.complete and self.rows and self.rows[0]["feed_xid"] != self.rows[-1]["feed_xid"]:
+        if not self.complete and self.rows and self.rows[0]["xid"] != self.rows[-1]["xid"]:
             self._drop_last_transaction()
 
     def limit_in_progress(self, limit: int) -> None:
@@ -88,9 +95,9 @@ class LogPage:
             self._drop_last_transaction()
 
     def _drop_last_transaction(self) -> None:
-        last = self.rows[-1]["feed_xid"]
+        last = self.rows[-1]["xid"]
         end = len(self.rows)
-        while end and self.rows[end - 1]["feed_xid"] == last:
+        while end and self.rows[end - 1]["xid"] == last:
             end -= 1
         self.rows = self.rows[:end]
         self.complete = False
@@ -98,7 +105,7 @@ class LogPage:
     def position_after(self, index: int) -> Position:
         """The position of a reader that has read the rows up to `index`."""
         base, row = self.base, self.rows[index]
-        xid: int = row["feed_xid"]
+        xid: int = row["xid"]
         following: int | None = row["following_xid"]
         ended = self.complete if following is None else following != xid
         partial = None if ended else (xid, row["id"])

@@ -182,7 +182,7 @@ class FilterGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Retention:
+class BufferLimits:
     """How much a hub keeps for subscribers that are late; those that are later read from the database."""
 
     rows: int = 10_000
@@ -192,10 +192,10 @@ class Retention:
 class Hub:
     """How far the process has read, the last pages, and the groups of subscribers."""
 
-    def __init__(self, codec: CursorCodec, stats: FeedStats, retention: Retention, heartbeat: float) -> None:
+    def __init__(self, codec: CursorCodec, stats: FeedStats, limits: BufferLimits, heartbeat: float) -> None:
         self.codec = codec
         self.stats = stats
-        self._retention = retention
+        self._limits = limits
         self._heartbeat_interval = heartbeat
         self._next_heartbeat = 0.0
         self._groups: dict[LogFilter, FilterGroup] = {}
@@ -263,7 +263,7 @@ class Hub:
         stats.buffered_bytes += size
         dropped = None
         while len(self._pages) > 1 and (
-            stats.buffered_rows > self._retention.rows or stats.buffered_bytes > self._retention.bytes
+            stats.buffered_rows > self._limits.rows or stats.buffered_bytes > self._limits.bytes
         ):
             dropped, count, size = self._pages.popleft()
             stats.buffered_rows -= count

@@ -1,9 +1,10 @@
 """Which incarnation of which database a position belongs to.
 
 A position is made of transaction ids, and they continue only while the server's history does. The time
-between two interruptions (a crash, a promotion, a restore) is an incarnation, and has a random number. The
-unlogged table log_feed.incarnation holds the present one, and PostgreSQL empties it with each interruption;
-the ordinary table log_feed.incarnations remembers them all, except for what a restore undoes.
+between two interruptions is an incarnation, and has a random number. Interruptions are a crash, a promotion,
+a restore, and an absence of the trigger that records lines. The unlogged table log_feed.incarnation holds the
+present one, and PostgreSQL empties it with a crash, a promotion or a restore; the ordinary table
+log_feed.incarnations remembers them all, except for what a restore undoes.
 """
 
 import logging
@@ -12,47 +13,57 @@ import secrets
 import asyncpg
 from sqlalchemy import text
 
-from graphql_api.log_feed.errors import FeedResetError, UnfitDatabaseError
+from graphql_api.log_feed.errors import FeedResetError, StandbyError, UnfitDatabaseError
 from graphql_api.log_feed.feed_position import Cursor
 from graphql_api.postgres.statement import Fetch, compile_statement
 
 log = logging.getLogger(__name__)
 
-# Seconds: renumbering a large table takes long.
-_RENUMBER_TIMEOUT = 1800.0
+# Seconds: deleting the entries of a large dump takes long.
+_MEND_TIMEOUT = 1800.0
 
 _NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError)
 
-# Which server, which database, and which of the timelines that failovers and restores begin.
+# Which server, which database, which of the timelines that failovers and restores begin, and since when the
+# trigger that records lines is there; null where it is missing or disabled.
 _IDENTITY = """
     SELECT pg_is_in_recovery() AS standby,
            (SELECT system_identifier FROM pg_control_system()) AS system_identifier,
            (SELECT oid FROM pg_database WHERE datname = current_database()) AS database,
            CASE WHEN NOT pg_is_in_recovery()
-                THEN substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END AS timeline
+                THEN substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END AS timeline,
+           (SELECT version FROM log_feed.trigger_version) AS trigger_version
 """
 
-_PRESENT_INCARNATION = """
+_PRESENT = """
     SELECT id FROM log_feed.incarnation JOIN log_feed.incarnations USING (id)
-    WHERE (system_identifier, timeline, database) = ($1, $2, $3)
+    WHERE (system_identifier, timeline, database, trigger_version) = ($1, $2, $3, $4)
 """
 
-_BEGIN_INCARNATION = """
+_BEGIN = """
     WITH present AS (
-        INSERT INTO log_feed.incarnation (id) VALUES ($4) ON CONFLICT (single) DO UPDATE SET id = $4)
-    INSERT INTO log_feed.incarnations (id, system_identifier, timeline, database, began)
-    VALUES ($4, $1, $2, $3, pg_current_wal_insert_lsn())
+        INSERT INTO log_feed.incarnation (id) VALUES ($5) ON CONFLICT (single) DO UPDATE SET id = $5)
+    INSERT INTO log_feed.incarnations (id, system_identifier, timeline, database, trigger_version, began)
+    VALUES ($5, $1, $2, $3, $4, pg_current_wal_insert_lsn())
 """
 
-_FUTURE = "feed_xid >= pg_snapshot_xmax(pg_current_snapshot())"
-_HAS_FUTURE_ROWS = f"SELECT EXISTS (SELECT FROM system_logs WHERE {_FUTURE})"  # noqa: S608 - our own text
-_RENUMBER = f"UPDATE system_logs SET feed_xid = pg_current_xact_id() WHERE {_FUTURE}"  # noqa: S608 - as above
+# Transaction ids that this server has not given out yet: a dump has brought them.
+_FROM_THE_FUTURE = """
+    SELECT EXISTS (SELECT FROM log_feed.entries WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
+        OR EXISTS (SELECT FROM log_feed.horizon WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
+        OR EXISTS (SELECT FROM log_feed.watermarks WHERE xid > pg_snapshot_xmax(pg_current_snapshot()))
+"""
+_MEND = """
+    DELETE FROM log_feed.entries WHERE xid >= pg_snapshot_xmax(pg_current_snapshot());
+    DELETE FROM log_feed.horizon WHERE xid >= pg_snapshot_xmax(pg_current_snapshot());
+    DELETE FROM log_feed.watermarks WHERE xid > pg_snapshot_xmax(pg_current_snapshot())
+"""
 
 # What is known of a past incarnation, and where the one after it began.
 _LINEAGE = compile_statement(
     text("""
-        SELECT past.system_identifier = present.system_identifier AND past.database = present.database
-                   AS same_database,
+        SELECT (past.system_identifier, past.database, past.trigger_version)
+                   = (present.system_identifier, present.database, present.trigger_version) AS same_database,
                past.timeline = present.timeline AS same_timeline,
                (SELECT began FROM log_feed.incarnations WHERE number > past.number
                 ORDER BY number LIMIT 1) AS ended
@@ -62,13 +73,14 @@ _LINEAGE = compile_statement(
 )
 
 
-async def present_incarnation(connection: "asyncpg.Connection") -> int:
-    """Return the present incarnation of the database behind a connection; the first to ask begins it.
+async def enter_incarnation(connection: "asyncpg.Connection") -> int:
+    """Return the present incarnation of the database behind a connection; the first reader begins it.
 
-    Raises UnfitDatabaseError for a standby, and for a database that lacks what the feed needs.
+    Every reader calls this before it reads, since it also mends what a restore may have left behind. Raises
+    UnfitDatabaseError for a standby, and for a database that lacks what the feed needs.
     """
     try:
-        return await _present_incarnation(connection)
+        return await _enter(connection)
     except _NOT_MIGRATED as error:
         raise UnfitDatabaseError("the database lacks the log feed: run `graphql-api migrate`") from error
     except asyncpg.InsufficientPrivilegeError as error:
@@ -77,37 +89,39 @@ async def present_incarnation(connection: "asyncpg.Connection") -> int:
         ) from error
 
 
-async def _present_incarnation(connection: "asyncpg.Connection") -> int:
+async def _enter(connection: "asyncpg.Connection") -> int:
     identity = await connection.fetchrow(_IDENTITY)
     assert identity is not None  # noqa: S101 - narrows: the statement always has one row
     if identity["standby"]:
+        raise StandbyError
+    if identity["trigger_version"] is None:
         raise UnfitDatabaseError(
-            "the log feed reads from the primary, and this server is a standby:"
-            " set DATABASE_DIRECT_URL (or DATABASE_URL) to the primary"
+            "the trigger log_feed_insert of system_logs is disabled, so log lines aren't recorded:"
+            " ALTER TABLE system_logs ENABLE TRIGGER log_feed_insert"
         )
-    key = (identity["system_identifier"], identity["timeline"], identity["database"])
-    known: int | None = await connection.fetchval(_PRESENT_INCARNATION, *key)
-    if known is not None:
-        return known
+    await _mend(connection)
+    key = tuple(identity[name] for name in ("system_identifier", "timeline", "database", "trigger_version"))
+    present: int | None = await connection.fetchval(_PRESENT, *key)
+    if present is not None:
+        return present
     async with connection.transaction():
         await connection.execute("SET LOCAL synchronous_commit = on")
         await connection.execute("LOCK TABLE log_feed.incarnation IN SHARE ROW EXCLUSIVE MODE")
-        known = await connection.fetchval(_PRESENT_INCARNATION, *key)
-        if known is None:
-            await _renumber_future_rows(connection)
-            known = secrets.randbits(63)
-            await connection.execute(_BEGIN_INCARNATION, *key, known)
-    return known
+        present = await connection.fetchval(_PRESENT, *key)
+        if present is None:
+            present = secrets.randbits(63)
+            await connection.execute(_BEGIN, *key, present)
+    return present
 
 
-async def _renumber_future_rows(connection: "asyncpg.Connection") -> None:
-    """Move rows whose transaction ids lie in the future to the past: a dump of another server has such rows.
+async def _mend(connection: "asyncpg.Connection") -> None:
+    """Delete entries whose transactions lie in the future: a dump of another server has brought them.
 
-    Otherwise a new transaction that is given such an id would seem to have written them.
+    Otherwise their lines would come again as new ones, once the server gives those ids to new transactions.
     """
-    if await connection.fetchval(_HAS_FUTURE_ROWS):
-        log.warning("system_logs was restored from another server: renumbering its rows")
-        await connection.execute(_RENUMBER, timeout=_RENUMBER_TIMEOUT)
+    if await connection.fetchval(_FROM_THE_FUTURE):
+        log.warning("the log feed was restored from another server: its lines become history")
+        await connection.execute(_MEND, timeout=_MEND_TIMEOUT)
 
 
 async def check_lineage(fetch: Fetch, cursor: Cursor, present: int) -> None:

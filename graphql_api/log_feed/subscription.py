@@ -1,10 +1,9 @@
 """A subscription: reads from the database until it has caught up with the hub, then from memory.
 
-    Opening ─┬─────────────────────────────────────────▶ Live          subscribed from now on
-             ├──▶ Replaying ───────────────────────────▶ Live          with a backfill
-             ├──▶ CatchingUp ──────────────────────────▶ Live          after a cursor
-             └──▶ Replaying ──▶ CatchingUp ────────────▶ Live          after a cursor inside a backfill
-                                CatchingUp ◀────────── Live          the hub has dropped the next events
+    Opening ──────────────────────────────▶ Live     from now on
+    Opening ──────────────▶ CatchingUp ───▶ Live     after a cursor
+    Opening ─▶ Replaying ─▶ CatchingUp ───▶ Live     with a backfill, or after a cursor inside one
+                            CatchingUp ◀─── Live     the hub has dropped the events that come next
 
 From every state a subscription becomes Failed when the feed ends, and Closed when its consumer leaves.
 """
@@ -14,22 +13,29 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import Integer, Text, all_, bindparam, cast, select, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from graphql_api.log_feed.errors import FeedError, FeedResetError, FeedUnavailableError
-from graphql_api.log_feed.feed_position import LOWEST_ID, Cursor, CursorAfter
+from graphql_api.log_feed.feed_position import Cursor, CursorAfter
 from graphql_api.log_feed.filter import FilterShape, LogFilter
 from graphql_api.log_feed.hub import Event, EventBatch, Hub
 from graphql_api.log_feed.incarnation import check_lineage
-from graphql_api.log_feed.tail import Tail, fetch_page, wait_for_flush
+from graphql_api.log_feed.tail import (
+    NEWEST,
+    SNAPSHOT,
+    Snapshot,
+    Tail,
+    condition_text,
+    fetch_page,
+    wait_for_flush,
+)
 from graphql_api.postgres.statement import Fetch, Statement, compile_statement
 from graphql_api.postgres.tables import sort_key, system_logs
-from graphql_api.postgres.tables.base import Timestamp, Uuid, Xid8
 
 NO_ANSWER = "the database doesn't answer: subscribe again after a pause, with the last cursor"
 
@@ -43,29 +49,53 @@ _FETCHES_TO_MEET_A_CURSOR = 2
 # Heartbeats without an event after which a subscriber is told its progress; the first may come at once.
 _QUIET_HEARTBEATS = 2
 
-_SORT_KEY = sort_key(system_logs.c.timestamp)
-_COLUMNS = tuple(
-    system_logs.c[n] for n in ("feed_xid", "id", "timestamp", "level", "component", "message", "details")
+_SORT_KEY = sort_key(system_logs.alias("log").c.timestamp).compile(dialect=PGDialect())  # type: ignore[no-untyped-call]
+
+# The newest lines of those that the statement's snapshot sees, the oldest first.
+_BACKFILL = """
+    WITH seen AS MATERIALIZED ({snapshot}),
+    position AS MATERIALIZED (SELECT seen.*, {newest_xid} FROM seen)
+    SELECT position.*, line.*
+    FROM position LEFT JOIN (
+        SELECT {columns} FROM system_logs log WHERE {wanted}
+        ORDER BY {key} DESC, id DESC LIMIT CAST(:rows AS integer)) AS line ON true
+    ORDER BY line.sort_key, line.id
+"""
+
+# The lines that follow one of those in the same order, of those that a position had read. Lines that it had
+# not read may stand between them, so that many more have to be looked at.
+_REST_OF_BACKFILL = """
+    WITH unread AS MATERIALIZED (
+        SELECT id FROM log_feed.entries WHERE xid >= CAST(:next_xid AS xid8)
+        UNION ALL
+        SELECT id FROM log_feed.entries WHERE xid = ANY (CAST(:in_progress AS xid8[]))
+    ),
+    candidates AS MATERIALIZED (
+        SELECT {columns} FROM system_logs log
+        WHERE {wanted} AND ({key}, id) > (CAST(:after_key AS timestamptz), CAST(:after_id AS uuid))
+        ORDER BY {key}, id LIMIT CAST(:rows AS integer) + (SELECT count(*) FROM unread)
+    )
+    SELECT * FROM candidates WHERE NOT EXISTS (SELECT FROM unread WHERE unread.id = candidates.id)
+    ORDER BY sort_key, id LIMIT CAST(:rows AS integer)
+"""
+_COLUMNS = (
+    f"log.id, log.timestamp, log.level, log.component, log.message, log.details, {_SORT_KEY} AS sort_key"
 )
 
 
 @functools.cache
-def _backfill_statement(shape: FilterShape, *, resumed: bool) -> Statement:
-    """`rows` rows that match and that a position has read: the newest, or those that follow `after_key`."""
-    log = system_logs
-    query = select(*_COLUMNS, cast(_SORT_KEY, Text).label("key")).where(
-        shape.where(log),
-        log.c.feed_xid < cast(bindparam("next_xid"), Xid8),
-        log.c.feed_xid != all_(cast(bindparam("in_progress"), ARRAY(Xid8))),
-        (log.c.feed_xid != cast(bindparam("partial_xid"), Xid8))
-        | (log.c.id <= cast(bindparam("partial_id"), Uuid)),
+def _backfill_statement(template: str, shape: FilterShape) -> Statement:
+    return compile_statement(
+        text(
+            template.format(
+                snapshot=SNAPSHOT,
+                newest_xid=NEWEST,
+                columns=_COLUMNS,
+                key=_SORT_KEY,
+                wanted=condition_text(shape),
+            )
+        )
     )
-    if resumed:
-        after = tuple_(cast(bindparam("after_key"), Timestamp), cast(bindparam("after_id"), Uuid))
-        query = query.where(tuple_(_SORT_KEY, log.c.id) > after).order_by(_SORT_KEY, log.c.id)
-    else:
-        query = query.order_by(_SORT_KEY.desc(), log.c.id.desc())
-    return compile_statement(query.limit(cast(bindparam("rows"), Integer)))
 
 
 @dataclass(slots=True, eq=False)
@@ -111,10 +141,10 @@ class CatchingUp:
 
 @dataclass(slots=True, eq=False)
 class Replaying:
-    """Pages of a backfill come from the database, in the order of their timestamps; then another state."""
+    """Pages of a backfill come from the database, in the order of their timestamps."""
 
     read_up_to: Cursor
-    then: CatchingUp | Live
+    then: CatchingUp
 
 
 @dataclass(slots=True, eq=False)
@@ -177,7 +207,7 @@ class Subscription:
         if after is not None:
             await self._resume(after, position.incarnation)
         elif backfill:
-            await self._backfill(position, backfill)
+            await self._backfill(backfill, begun)
         else:
             self._enter(Live(position, self._group.end))
 
@@ -197,18 +227,26 @@ class Subscription:
             self._pending = await self._read()
         self._pending_after = after
 
-    async def _backfill(self, position: Cursor, count: int) -> None:
-        """Read the newest rows of those that the hub has read; what it reads from now on comes after them."""
-        self._enter(Replaying(position, Live(position, self._group.end)))
-        rows = await self._fetch(
-            _backfill_statement(self._filter.shape, resumed=False),
-            **self._backfill_values(position, count),
-        )
-        if rows:
-            rows.reverse()
-            before_first = str(UUID(int=max(UUID(rows[0]["id"]).int - 1, 0)))
-            self._pending = self._backfill_events(rows, position)
-            self._pending_after = replace(position, replayed=(rows[0]["key"], before_first))
+    async def _backfill(self, count: int, begun: float) -> None:
+        """Read the newest lines; the position to start from is where the snapshot that saw them ends."""
+        statement = _backfill_statement(_BACKFILL, self._filter.shape)
+        while True:
+            rows = await self._fetch(statement, **self._filter.values(), rows=count)
+            snapshot = Snapshot.of(rows[0])
+            if snapshot.incarnation is not None:
+                break
+            await self._wait_for_tail(begun)
+        await wait_for_flush(self._fetch, snapshot)
+        self._check_open()
+        position = Cursor(snapshot.end(rows[0]["newest"]), snapshot.incarnation, snapshot.insert_lsn)
+        catching_up = self._catch_up_from(position, replayed=False)
+        if rows[0]["id"] is None:
+            self._enter(catching_up)
+            return
+        self._enter(Replaying(position, catching_up))
+        self._pending = self._backfill_events(rows, position)
+        before_first = str(UUID(int=max(UUID(rows[0]["id"]).int - 1, 0)))
+        self._pending_after = replace(position, replayed=(rows[0]["sort_key"], before_first))
 
     async def batch(self, timeout: float | None = None, *, progress: bool = False) -> EventBatch:
         """Return the next events, at least one; none after `timeout` seconds without any, or when closed.
@@ -296,29 +334,20 @@ class Subscription:
             return EventBatch()
         after_key, after_id = cursor.replayed
         rows = await self._fetch(
-            _backfill_statement(self._filter.shape, resumed=True),
-            **self._backfill_values(cursor, self._page_rows),
+            _backfill_statement(_REST_OF_BACKFILL, self._filter.shape),
+            **self._filter.values(),
+            next_xid=cursor.position.next_xid,
+            in_progress=cursor.position.in_progress,
             after_key=after_key,
             after_id=after_id,
+            rows=self._page_rows,
         )
         if self._state is not state:
             return EventBatch()
         self._count_page(len(rows))
         more = len(rows) == self._page_rows
-        state.read_up_to = replace(cursor, replayed=(rows[-1]["key"], rows[-1]["id"]) if more else None)
+        state.read_up_to = replace(cursor, replayed=(rows[-1]["sort_key"], rows[-1]["id"]) if more else None)
         return self._backfill_events(rows, state.read_up_to)
-
-    def _backfill_values(self, cursor: Cursor, rows: int) -> dict[str, Any]:
-        position = cursor.position
-        partial_xid, partial_id = position.partial or (0, LOWEST_ID)
-        return {
-            **self._filter.values(),
-            "next_xid": position.next_xid,
-            "in_progress": position.in_progress,
-            "partial_xid": partial_xid,
-            "partial_id": partial_id,
-            "rows": rows,
-        }
 
     def _backfill_events(self, rows: Sequence[asyncpg.Record], end: Cursor) -> EventBatch:
         """Events of rows that `end` has read, oldest first."""
@@ -326,7 +355,7 @@ class Subscription:
         def cursor_after(index: int) -> Cursor:
             if index + 1 == len(rows):
                 return end
-            return replace(end, replayed=(rows[index]["key"], rows[index]["id"]))
+            return replace(end, replayed=(rows[index]["sort_key"], rows[index]["id"]))
 
         return self._events(rows, cursor_after, replayed=True)
 
@@ -359,7 +388,7 @@ class Subscription:
         if snapshot.incarnation != hub_cursor.incarnation:  # the tail will find out which server answers now
             await self._wait_to_be_covered(state)
             return EventBatch()
-        snapshot.check_not_expired(position)
+        snapshot.check_continuity(page)
         if target is None:
             await wait_for_flush(self._fetch, snapshot)
             incarnation, lsn = hub_cursor.incarnation, snapshot.insert_lsn
@@ -449,8 +478,7 @@ class Subscription:
         state = self._state
         if isinstance(state, Failed | Closed):
             return
-        live = state.then if isinstance(state, Replaying) else state
-        self._enter(Failed(state.read_up_to, error, live if isinstance(live, Live) else None))
+        self._enter(Failed(state.read_up_to, error, state if isinstance(state, Live) else None))
         self._group.arrival.notify_all()
 
     async def aclose(self) -> None:

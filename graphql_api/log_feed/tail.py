@@ -1,4 +1,4 @@
-"""Reads new rows of the log: the statement that fetches a page of them, and the task that runs it.
+"""Reads new lines of the log: the statement that fetches a page of them, and the task that runs it.
 
 One task and one connection serve all subscribers of a process. Subscribers that are behind the task fetch
 pages by the same statement, through the pool.
@@ -24,12 +24,13 @@ from graphql_api.log_feed.errors import (
     FeedError,
     FeedResetError,
     FeedUnavailableError,
+    StandbyError,
     UnfitDatabaseError,
 )
 from graphql_api.log_feed.feed_position import LOWEST_ID, MAX_IN_PROGRESS, Cursor, LogPage, Position
 from graphql_api.log_feed.filter import EVERYTHING, FilterShape, LogFilter
 from graphql_api.log_feed.hub import Hub
-from graphql_api.log_feed.incarnation import check_lineage, present_incarnation
+from graphql_api.log_feed.incarnation import check_lineage, enter_incarnation
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.statement import Fetch, Statement, compile_statement
 from graphql_api.postgres.tables import system_logs
@@ -42,36 +43,46 @@ _CHANNEL = "log_feed"
 # The texts of a page; it may be one row larger than this, and has at least one.
 _PAGE_BYTES = 4 * 1024 * 1024
 
+# What every statement of the feed begins with, so that it is known of the snapshot that sees the rows.
+#
 # On a standby this fails, and must: its snapshots don't list the transactions in progress. What a commit
-# wrote lies before `insert_lsn`, since that is read after the snapshot was taken.
-_SNAPSHOT = """
+# wrote lies before `insert_lsn`, since that is read after the snapshot was taken. The incarnation is null
+# once the trigger that records lines has been off.
+SNAPSHOT = """
     SELECT pg_current_snapshot() AS snapshot,
            pg_current_wal_insert_lsn() AS insert_lsn,
            pg_current_wal_flush_lsn() AS flush_lsn,
-           (SELECT id FROM log_feed.incarnation) AS incarnation,
-           (SELECT newest FROM log_feed.deletions ORDER BY newest DESC LIMIT 1) AS newest_deleted
+           (SELECT id FROM log_feed.incarnation JOIN log_feed.incarnations USING (id)
+            WHERE trigger_version = (SELECT version FROM log_feed.trigger_version)) AS incarnation,
+           (SELECT xid FROM log_feed.horizon) AS horizon
 """
 
-# Where a reader begins that wants only what comes. Ids of the future come from a dump of another cluster.
+# The newest transaction that wrote lines, of those that a snapshot `seen` sees. It is looked for between the
+# transactions in progress, not past them: a writer may have a hundred thousand uncommitted lines.
+NEWEST = """
+    (SELECT entry.xid
+     FROM (SELECT xid AS above, lead(xid, 1, pg_snapshot_xmax(seen.snapshot)) OVER (ORDER BY xid) AS below
+           FROM unnest(ARRAY(SELECT pg_snapshot_xip(seen.snapshot)) || CAST('0' AS xid8)) AS xid) AS gaps
+     CROSS JOIN LATERAL (SELECT xid FROM log_feed.entries WHERE xid > above AND xid < below
+                         ORDER BY xid DESC LIMIT 1) AS entry
+     ORDER BY entry.xid DESC LIMIT 1) AS newest
+"""
+
 _END = compile_statement(
-    text(f"""
-        WITH seen AS MATERIALIZED ({_SNAPSHOT})
-        SELECT seen.*, (SELECT feed_xid FROM system_logs WHERE feed_xid < pg_snapshot_xmax(seen.snapshot)
-                        ORDER BY feed_xid DESC LIMIT 1) AS newest
-        FROM seen
-    """)  # noqa: S608 - nothing but our own text
+    text(f"WITH seen AS MATERIALIZED ({SNAPSHOT}) SELECT seen.*, {NEWEST} FROM seen")  # noqa: S608 - our own text
 )
 
-# The next rows after a position, of those that the statement's own snapshot sees or, where `until_xid` is
+# The next lines after a position, of those that the statement's own snapshot sees or, where `until_xid` is
 # given, of those that the reader at that position had read. In this order: the rest of the partly read
 # transaction; the transactions that were in progress before and aren't now; those that are new.
 #
 # The new ones are read between the transactions in progress, not past them: a writer with a hundred thousand
-# uncommitted rows would be looked at row by row on every fetch. For the same reason the partly read
+# uncommitted lines would be looked at entry by entry on every fetch. For the same reason the partly read
 # transaction bounds a gap too.
 #
 # Of the `rows` that are looked at, those that are wanted come back until they are `max_wanted` or fill
-# `bytes`; and the last one, so that the position behind a page is known whatever matched.
+# `bytes`; and the last one, so that the position behind a page is known whatever matched. OFFSET keeps the
+# planner from reading the whole table for them.
 _PAGE = """
     WITH seen AS MATERIALIZED ({snapshot}),
     bounds AS MATERIALIZED (
@@ -86,39 +97,41 @@ _PAGE = """
         WHERE xid >= CAST(:floor AS xid8) AND xid < until
     ),
     page AS (
-        (SELECT true AS continued, log.* FROM system_logs log
-         WHERE feed_xid = CAST(:partial_xid AS xid8) AND id > CAST(:partial_id AS uuid)
+        (SELECT true AS continued, xid, id FROM log_feed.entries
+         WHERE xid = CAST(:partial_xid AS xid8) AND id > CAST(:partial_id AS uuid)
          ORDER BY id LIMIT CAST(:rows AS integer))
         UNION ALL
-        (SELECT false, log.* FROM system_logs log
-         WHERE feed_xid = ANY (ARRAY(
+        (SELECT false, xid, id FROM log_feed.entries
+         WHERE xid = ANY (ARRAY(
              SELECT xid FROM bounds CROSS JOIN LATERAL unnest(CAST(:in_progress AS xid8[])) AS xid
              WHERE xid <> ALL (unseen)))
-         ORDER BY feed_xid, id LIMIT CAST(:rows AS integer))
+         ORDER BY xid, id LIMIT CAST(:rows AS integer))
         UNION ALL
-        (SELECT false, log.* FROM gaps CROSS JOIN LATERAL (
-             SELECT * FROM system_logs WHERE feed_xid > above AND feed_xid < below
-             ORDER BY feed_xid, id LIMIT CAST(:rows AS integer)) AS log
-         ORDER BY feed_xid, id LIMIT CAST(:rows AS integer))
+        (SELECT false, xid, id FROM gaps CROSS JOIN LATERAL (
+             SELECT * FROM log_feed.entries WHERE xid > above AND xid < below
+             ORDER BY xid, id LIMIT CAST(:rows AS integer)) AS entry
+         ORDER BY xid, id LIMIT CAST(:rows AS integer))
     ),
     looked_at AS (
-        SELECT *, coalesce({wanted}, false) AS wanted
-        FROM (SELECT * FROM page
-              ORDER BY continued DESC, feed_xid, id LIMIT CAST(:rows AS integer)) AS looked_at
+        SELECT continued, xid, page.id, log.id IS NULL AS missing, coalesce({wanted}, false) AS wanted,
+               log.timestamp, log.level, log.component, log.message, log.details
+        FROM (SELECT * FROM page ORDER BY continued DESC, xid, id LIMIT CAST(:rows AS integer)) AS page
+        LEFT JOIN LATERAL (SELECT * FROM system_logs WHERE system_logs.id = page.id OFFSET 0) AS log ON true
     ),
     counted AS (
-        SELECT *, row_number() OVER feed AS number, lead(feed_xid) OVER feed AS following_xid,
+        SELECT *, row_number() OVER feed AS number, lead(xid) OVER feed AS following_xid,
                count(*) FILTER (WHERE wanted) OVER (feed ROWS UNBOUNDED PRECEDING) AS found,
                sum(octet_length(message) + coalesce(pg_column_size(details), 0)) FILTER (WHERE wanted)
-                   OVER (feed ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
-        FROM looked_at WINDOW feed AS (ORDER BY continued DESC, feed_xid, id)
+                   OVER (feed ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before,
+               bool_or(missing) OVER () AS some_missing
+        FROM looked_at WINDOW feed AS (ORDER BY continued DESC, xid, id)
     )
-    SELECT seen.*, log.number, log.following_xid, log.found, log.wanted,
-           log.feed_xid, log.id, log.timestamp, log.level, log.component, log.message, log.details
-    FROM seen LEFT JOIN counted AS log
-        ON log.following_xid IS NULL OR (log.wanted AND log.found <= CAST(:max_wanted AS integer)
-                                         AND coalesce(log.bytes_before, 0) < CAST(:bytes AS bigint))
-    ORDER BY log.number
+    SELECT seen.*, line.some_missing, line.number, line.following_xid, line.found, line.wanted,
+           line.xid, line.id, line.timestamp, line.level, line.component, line.message, line.details
+    FROM seen LEFT JOIN counted AS line
+        ON line.following_xid IS NULL OR (line.wanted AND line.found <= CAST(:max_wanted AS integer)
+                                          AND coalesce(line.bytes_before, 0) < CAST(:bytes AS bigint))
+    ORDER BY line.number
 """
 _NAMED = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
 
@@ -134,8 +147,12 @@ _FLUSH = compile_statement(
 
 @functools.cache
 def _page_statement(shape: FilterShape) -> Statement:
-    condition = shape.where(system_logs.alias("looked_at")).compile(dialect=_NAMED)
-    return compile_statement(text(_PAGE.format(snapshot=_SNAPSHOT, wanted=condition)))
+    return compile_statement(text(_PAGE.format(snapshot=SNAPSHOT, wanted=condition_text(shape))))
+
+
+def condition_text(shape: FilterShape) -> str:
+    """The filter's condition on the columns of `log`, with named parameters."""
+    return str(shape.where(system_logs.alias("log")).compile(dialect=_NAMED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,28 +164,33 @@ class Snapshot:
     insert_lsn: int
     flush_lsn: int
     incarnation: int | None
-    newest_deleted: int | None
-    """The newest transaction that has ever lost a row by deletion."""
+    horizon: int | None
+    """The newest transaction of which entries have been trimmed."""
 
     @classmethod
     def of(cls, row: asyncpg.Record) -> "Snapshot":
         """From the columns that every row of a statement begins with."""
-        return cls(
-            tuple(sorted(row["snapshot"][2])),
-            row["insert_lsn"],
-            row["flush_lsn"],
-            row["incarnation"],
-            row["newest_deleted"],
-        )
+        in_progress = tuple(sorted(row["snapshot"][2]))
+        return cls(in_progress, row["insert_lsn"], row["flush_lsn"], row["incarnation"], row["horizon"])
 
-    def check_not_expired(self, position: Position) -> None:
-        """Raise CursorExpiredError where rows that `position` had not read may have been deleted."""
-        if self.newest_deleted is None:
-            return
+    def end(self, newest: int | None) -> Position:
+        """Return the position of a reader that has read all that the snapshot sees, up to `newest`.
+
+        Raises FeedUnavailableError.
+        """
+        next_xid = max(newest or 0, self.horizon or 0) + 1
+        in_progress = tuple(xid for xid in self.in_progress if xid < next_xid)
+        if len(in_progress) > MAX_IN_PROGRESS:
+            raise FeedUnavailableError("too many transactions are in progress")
+        return Position(next_xid, in_progress)
+
+    def check_continuity(self, page: LogPage) -> None:
+        """Raise CursorExpiredError where lines that the base of a page had not read have been deleted."""
+        position = page.base
         unread = [position.next_xid, *(xid for xid in position.in_progress if xid not in self.in_progress)]
         if position.partial is not None:
             unread.append(position.partial[0])
-        if self.newest_deleted >= min(unread):
+        if page.missing or min(unread) <= (self.horizon or 0):
             raise CursorExpiredError
 
 
@@ -176,11 +198,7 @@ async def fetch_end(fetch: Fetch) -> tuple[Position, Snapshot]:
     """Return the position of a reader that has read all that is committed. Raises FeedUnavailableError."""
     (row,) = await fetch(_END)
     snapshot = Snapshot.of(row)
-    next_xid = max(row["newest"] or 0, snapshot.newest_deleted or 0) + 1
-    in_progress = tuple(xid for xid in snapshot.in_progress if xid < next_xid)
-    if len(in_progress) > MAX_IN_PROGRESS:
-        raise FeedUnavailableError("too many transactions are in progress")
-    return Position(next_xid, in_progress), snapshot
+    return snapshot.end(row["newest"]), snapshot
 
 
 async def fetch_page(
@@ -192,9 +210,9 @@ async def fetch_page(
     max_wanted: int | None = None,
     until: Position | None = None,
 ) -> tuple[LogPage, Snapshot]:
-    """Return the next rows after `base` that match, of those that are committed or that `until` has read.
+    """Return the next lines after `base` that match, of those that are committed or that `until` has read.
 
-    At most `rows` are looked at. A page ends earlier once `max_wanted` rows match, or with 4 MiB of text.
+    At most `rows` are looked at. A page ends earlier once `max_wanted` lines match, or with 4 MiB of text.
     """
     partial_xid, partial_id = base.partial or (None, LOWEST_ID)
     max_wanted = rows if max_wanted is None else max_wanted
@@ -217,9 +235,10 @@ async def fetch_page(
     if last["number"] is None:
         return LogPage(base, [], in_progress, complete=True), snapshot
     before = found[-2]["found"] if len(found) > 1 else 0
+    complete, missing = last["number"] < rows, last["some_missing"]
     if last["found"] > before + last["wanted"]:  # some rows between the two matched, and had no room
-        return LogPage(base, found[:-1], in_progress, complete=False), snapshot
-    return LogPage(base, found, in_progress, complete=last["number"] < rows), snapshot
+        found, complete = found[:-1], False
+    return LogPage(base, found, in_progress, complete=complete, missing=missing), snapshot
 
 
 async def wait_for_flush(fetch: Fetch, snapshot: Snapshot, delay: float = 0.0) -> None:
@@ -285,7 +304,6 @@ class Tail:
         self._on_failure = on_failure
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._newest_deleted: int | None = None
         self._incarnation = 0
 
     def start(self) -> None:
@@ -314,8 +332,9 @@ class Tail:
                     self._stats.connected = True
                     await self._follow(connection)
             except UnfitDatabaseError as error:
-                # Where it has served before, a standby may be about to become the primary.
-                if self._hub.read_up_to is None:
+                # Where a primary has served before, a standby may be about to become one.
+                if self._hub.read_up_to is None or not isinstance(error, StandbyError):
+                    self._hub.clear()
                     self._on_failure(error)
                     return
                 log.warning("the log feed waits for a primary: %s", error)
@@ -359,7 +378,7 @@ class Tail:
         self._wake.set()
 
     async def _begin(self, connection: "asyncpg.Connection") -> None:
-        incarnation = await present_incarnation(connection)
+        incarnation = await enter_incarnation(connection)
         # Before the first fetch: what is committed from here on either is seen or notifies.
         await connection.add_listener(_CHANNEL, self._notified)
         fetch = _fetch_on(connection)
@@ -368,7 +387,6 @@ class Tail:
             position, snapshot = await fetch_end(fetch)
             await wait_for_flush(fetch, snapshot, self._options.flush_delay)
             self._hub.move(Cursor(position, incarnation, snapshot.insert_lsn))
-            self._newest_deleted = snapshot.newest_deleted
         elif cursor.incarnation != incarnation:
             await check_lineage(fetch, cursor, incarnation)
             # Its past is proved: from here on it is a cursor of the present incarnation.
@@ -398,13 +416,11 @@ class Tail:
         cursor = hub.read_up_to
         assert cursor is not None  # noqa: S101 - narrows: `_begin` has moved the hub
         page, snapshot = await fetch_page(fetch, cursor.position, self._options.page_rows)
-        page.drop_partial_transaction()  # so that new subscribers begin between two transactions
-        page.limit_in_progress(MAX_IN_PROGRESS)
         if snapshot.incarnation != self._incarnation:
             raise FeedUnavailableError("the database's incarnation has changed")
-        if snapshot.newest_deleted != self._newest_deleted:
-            snapshot.check_not_expired(cursor.position)
-            self._newest_deleted = snapshot.newest_deleted
+        snapshot.check_continuity(page)
+        page.drop_partial_transaction()  # so that new subscribers begin between two transactions
+        page.limit_in_progress(MAX_IN_PROGRESS)
         stats.fetches += 1
         stats.rows += len(page.rows)
         if page.rows:

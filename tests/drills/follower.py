@@ -7,7 +7,7 @@ import asyncio
 import json
 import sys
 
-from graphql_api.log_feed import Feed, FeedError, FeedOptions, LogFilter, Retention, TailOptions
+from graphql_api.log_feed import BufferLimits, Feed, FeedError, FeedOptions, LogFilter, TailOptions
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 
@@ -19,7 +19,7 @@ async def follow(dsn: str, after: str | None) -> None:
     address = Address.parse(dsn)
     options = FeedOptions(
         tail=TailOptions(timeout=2, max_backoff=0.5),
-        retention=Retention(rows=200),
+        buffer=BufferLimits(rows=200),
         outage_timeout=30,
         heartbeat=0.2,
     )

@@ -48,7 +48,6 @@ class Faults:
                 self.crash,
                 self.kill_readers,
                 self.kill_readers,
-                self.drop_trigger,
                 self.hold_gate,
                 self.restart,
             )
@@ -75,16 +74,6 @@ class Faults:
             " AND pid <> pg_backend_pid()"
         )
         connection.terminate()
-
-    async def drop_trigger(self) -> None:
-        connection = await self._server.address.connect_plain()
-        await connection.execute("SET lock_timeout = '500ms'")
-        try:
-            await connection.execute("ALTER TABLE system_logs DISABLE TRIGGER log_feed_wake")
-            await asyncio.sleep(self._chance.random())
-            await connection.execute("ALTER TABLE system_logs ENABLE TRIGGER log_feed_wake")
-        finally:
-            connection.terminate()
 
     async def hold_gate(self) -> None:
         """A long transaction that has written, and so holds the gate; its row is never committed."""

@@ -37,8 +37,8 @@ async def numbers(subscription: Subscription, count: int) -> set[str]:
 
 async def bounded(feed: Feed, subscription: Subscription, count: int) -> None:
     await numbers(subscription, count)
-    assert feed.stats.buffered_rows <= feed.options.retention.rows
-    assert feed.stats.buffered_bytes <= feed.options.retention.bytes
+    assert feed.stats.buffered_rows <= feed.options.buffer.rows
+    assert feed.stats.buffered_bytes <= feed.options.buffer.bytes
 
 
 async def test_a_million_rows_of_one_transaction_arrive_once(server: Server, make_feed: MakeFeed) -> None:

@@ -109,7 +109,7 @@ async def test_a_client_behind_a_filter_that_matches_nothing_resumes_without_rea
                 "INSERT INTO system_logs (level, component, message)"
                 " SELECT 'info', 'usual', n::text FROM generate_series(1, 5000) n"
             )
-            last = await connection.fetchval("SELECT max(feed_xid)::text::bigint FROM system_logs")
+            last = await connection.fetchval("SELECT max(xid)::text::bigint FROM log_feed.entries")
             while not is_beyond(await line_of(process), last):
                 pass
             service.kill()

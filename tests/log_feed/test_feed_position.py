@@ -21,7 +21,7 @@ def wanted(row: Mapping[str, object] | asyncpg.Record) -> bool:
 
 
 def page_of(rows: list[Row], base: Position, in_progress: tuple[int, ...], *, complete: bool) -> LogPage:
-    following = [*(row["feed_xid"] for row in rows[1:]), None]
+    following = [*(row["xid"] for row in rows[1:]), None]
     found = [{**row, "following_xid": xid} for row, xid in zip(rows, following, strict=True)] if rows else []
     return LogPage(base, found, in_progress, complete=complete)  # type: ignore[arg-type]
 
@@ -44,7 +44,7 @@ class Model:
         for _ in range(rows):
             self.written += 1
             scattered = self.written * 7919 % 10_007
-            row = {"feed_xid": xid, "id": f"{scattered:08d}", "number": self.written, "wanted": scattered % 3}
+            row = {"xid": xid, "id": f"{scattered:08d}", "number": self.written, "wanted": scattered % 3}
             self.open[xid].append(row)
 
     def commit(self, xid: int) -> None:
@@ -53,7 +53,7 @@ class Model:
     def crash(self) -> None:
         """What is open is gone, and its ids are given out again unless a later one is on the disk."""
         self.open.clear()
-        self.following = max((int(str(row["feed_xid"])) for row in self.rows), default=9) + 1
+        self.following = max((int(str(row["xid"])) for row in self.rows), default=9) + 1
 
     def step(self, name: str, which: int, rows: int) -> None:
         """What writers do: begin a transaction, or go on with one of those that are open."""
@@ -78,7 +78,7 @@ class Model:
         partial, partial_id = base.partial or (None, LOWEST_ID)
 
         def place(row: Row) -> tuple[bool, int, str] | None:
-            xid, row_id = int(str(row["feed_xid"])), str(row["id"])
+            xid, row_id = int(str(row["xid"])), str(row["id"])
             if xid == partial:
                 return (False, xid, row_id) if row_id > partial_id else None
             if xid in in_progress or xid >= limit or (xid < base.next_xid and xid not in base.in_progress):
@@ -91,7 +91,7 @@ class Model:
         return page
 
     def newest(self) -> Position:
-        following = max((int(str(row["feed_xid"])) for row in self.rows), default=0) + 1
+        following = max((int(str(row["xid"])) for row in self.rows), default=0) + 1
         return Position(following, tuple(xid for xid in sorted(self.open) if xid < following))
 
 
@@ -159,7 +159,7 @@ def test_every_committed_row_is_read_once_whatever_the_interleaving() -> None:
 
 
 def rows_of(*xids: int) -> list[Row]:
-    return [{"feed_xid": xid, "id": f"{number:08d}"} for number, xid in enumerate(xids)]
+    return [{"xid": xid, "id": f"{number:08d}"} for number, xid in enumerate(xids)]
 
 
 def page(base: Position, *xids: int, in_progress: tuple[int, ...] = (), complete: bool = True) -> LogPage:
@@ -201,7 +201,7 @@ def test_an_open_transaction_that_ends_without_rows_is_forgotten() -> None:
 def test_a_page_ends_before_it_would_remember_too_many_open_transactions() -> None:
     cut = page(Position(10), 13, 15, in_progress=(11, 12, 14))
     cut.limit_in_progress(2)
-    assert [row["feed_xid"] for row in cut.rows] == [13]
+    assert [row["xid"] for row in cut.rows] == [13]
     assert cut.end == Position(14, (11, 12))
     assert not cut.complete
 

@@ -5,31 +5,31 @@ import asyncio
 import asyncpg
 import pytest
 
-from graphql_api.log_feed import Feed, FeedOptions, LogFilter, Retention
+from graphql_api.log_feed import BufferLimits, Feed, FeedOptions, LogFilter
 from tests.log_feed.conftest import MakeFeed, events, write, write_many
 
 EVERYTHING = LogFilter()
 
 
-@pytest.mark.parametrize("retention", [Retention(rows=10), Retention(bytes=40_000)])
+@pytest.mark.parametrize("limits", [BufferLimits(rows=10), BufferLimits(bytes=40_000)])
 async def test_the_buffer_is_bounded_whoever_stalls(
-    make_feed: MakeFeed, connection: "asyncpg.Connection", retention: Retention
+    make_feed: MakeFeed, connection: "asyncpg.Connection", limits: BufferLimits
 ) -> None:
-    feed = make_feed(options=FeedOptions(retention=retention))
+    feed = make_feed(options=FeedOptions(buffer=limits))
     stalled = [await feed.subscribe(LogFilter(search=text)) for text in ("x", "xx", "xxx")]
     async with await feed.subscribe(EVERYTHING) as quick:
         for _ in range(5):
             await write(connection, *["x" * 2000] * 10)
             await events(quick, 10)
-            assert feed.stats.buffered_rows <= retention.rows
-            assert feed.stats.buffered_bytes <= retention.bytes
+            assert feed.stats.buffered_rows <= limits.rows
+            assert feed.stats.buffered_bytes <= limits.bytes
     for subscription in stalled:
         assert len(await events(subscription, 50)) == 50
         await subscription.aclose()
 
 
 async def test_one_page_is_kept_however_large(make_feed: MakeFeed, connection: "asyncpg.Connection") -> None:
-    feed = make_feed(options=FeedOptions(retention=Retention(rows=1)))
+    feed = make_feed(options=FeedOptions(buffer=BufferLimits(rows=1)))
     async with await feed.subscribe(EVERYTHING) as subscription:
         await write_many(connection, 20)
         await events(subscription, 20)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from graphql_api.log_feed import Feed, FeedResetError, LogFilter
+from graphql_api.log_feed import Feed, FeedResetError, LogFilter, UnfitDatabaseError
 from graphql_api.log_feed.feed_position import Cursor, CursorCodec, Position
-from graphql_api.log_feed.incarnation import present_incarnation
+from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.postgres.address import Address
 from tests.conftest import database_of
 from tests.log_feed.conftest import KEY, MakeFeed, events, messages, nothing_more, write
@@ -41,16 +41,16 @@ async def code(feed: Feed, after: str) -> str:
 
 async def test_every_process_finds_the_same_incarnation(address: Address) -> None:
     connections = [await address.connect() for _ in range(3)]
-    assert len({await present_incarnation(connection) for connection in connections}) == 1
+    assert len({await enter_incarnation(connection) for connection in connections}) == 1
     for connection in connections:
         await connection.close()
 
 
 async def test_an_interruption_begins_another_incarnation(address: Address) -> None:
     connection = await address.connect()
-    before = await present_incarnation(connection)
+    before = await enter_incarnation(connection)
     await interrupt(connection)
-    assert await present_incarnation(connection) != before
+    assert await enter_incarnation(connection) != before
     await connection.close()
 
 
@@ -101,13 +101,13 @@ async def test_a_cursor_that_is_ahead_of_its_own_life_ends(
 async def test_a_copy_of_a_database_lives_its_own_life(address: Address, server: Address) -> None:
     original = await address.connect()
     name = await original.fetchval("SELECT current_database()")
-    incarnation = await present_incarnation(original)
+    incarnation = await enter_incarnation(original)
     await original.close()
     admin = await server.connect_plain()
     await admin.execute(f"CREATE DATABASE {name}_copy TEMPLATE {name} STRATEGY file_copy")
     copy = await database_of(server, f"{name}_copy").connect()
     try:
-        assert await present_incarnation(copy) != incarnation
+        assert await enter_incarnation(copy) != incarnation
     finally:
         await copy.close()
         await admin.execute(f"DROP DATABASE {name}_copy WITH (FORCE)")
@@ -139,18 +139,53 @@ async def test_live_subscribers_end_where_continuity_cannot_be_proved(
         assert await messages(subscription, 1) == ["anew"]
 
 
-async def test_what_a_dump_brings_from_the_future_becomes_the_past(
-    feed: Feed, connection: "asyncpg.Connection"
-) -> None:
-    future = "SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + $1)::text::xid8"
-    for ahead in (3, 50, 10**9):
+async def test_entries_from_the_future_are_history(feed: Feed, connection: "asyncpg.Connection") -> None:
+    """A dump of another server brings them along, whose counter of transactions was further on."""
+    await write(connection, "old", "older", "oldest")
+    for ahead, message in ((3, "old"), (50, "older"), (10**9, "oldest")):
         await connection.execute(
-            "INSERT INTO system_logs (level, component, message, feed_xid)"
-            f" VALUES ('info', 'test', 'old', ({future}))",
+            "UPDATE log_feed.entries SET xid = (pg_current_xact_id()::text::bigint + $1)::text::xid8"
+            " WHERE id = (SELECT id FROM system_logs WHERE message = $2)",
             ahead,
+            message,
         )
     async with await feed.subscribe(EVERYTHING, backfill=10) as subscription:
-        assert await messages(subscription, 3) == ["old"] * 3
+        assert sorted(await messages(subscription, 3)) == ["old", "older", "oldest"]
         for number in range(60):
             await write(connection, str(number))
         assert await messages(subscription, 60) == list(map(str, range(60)))
+        await nothing_more(subscription)
+
+
+async def test_subscribers_end_while_lines_are_not_recorded(
+    make_feed: MakeFeed, connection: "asyncpg.Connection"
+) -> None:
+    feed = make_feed()
+    async with await feed.subscribe(EVERYTHING) as subscription:
+        cursor = subscription.cursor
+        await connection.execute("ALTER TABLE system_logs DISABLE TRIGGER log_feed_insert")
+        with pytest.raises(UnfitDatabaseError, match="ENABLE TRIGGER log_feed_insert"):
+            await subscription.batch()
+    with pytest.raises(UnfitDatabaseError, match="ENABLE TRIGGER log_feed_insert"):
+        await feed.subscribe(EVERYTHING)
+    with pytest.raises(UnfitDatabaseError, match="ENABLE TRIGGER log_feed_insert"):
+        await feed.check()
+    await write(connection, "not recorded")
+    await connection.execute("ALTER TABLE system_logs ENABLE TRIGGER log_feed_insert")
+    assert await code(make_feed(), cursor) == "FEED_RESET_RESTORE"
+    async with await feed.subscribe(EVERYTHING, backfill=1) as subscription:
+        await write(connection, "recorded")
+        assert await messages(subscription, 2) == ["not recorded", "recorded"]
+
+
+async def test_subscribers_end_where_lines_were_not_recorded_for_a_moment(
+    feed: Feed, connection: "asyncpg.Connection"
+) -> None:
+    async with await feed.subscribe(EVERYTHING) as subscription:
+        await connection.execute(  # in one message, so that nobody looks in between
+            "ALTER TABLE system_logs DISABLE TRIGGER ALL;"
+            " INSERT INTO system_logs (level, component, message) VALUES ('info', 'test', 'not recorded');"
+            " ALTER TABLE system_logs ENABLE TRIGGER ALL"
+        )
+        with pytest.raises(FeedResetError):
+            await subscription.batch()

@@ -5,10 +5,9 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-import asyncpg
 import pytest
 
-from graphql_api.log_feed import Feed, FeedOptions, LogFilter, Retention, TailOptions
+from graphql_api.log_feed import BufferLimits, Feed, FeedOptions, LogFilter, TailOptions
 from graphql_api.postgres.address import Address
 from tests.log_feed.conftest import MakeFeed
 from tests.log_feed.writers import Committed, Writer
@@ -64,12 +63,11 @@ def check(received: Sequence[str], committed: Sequence[str], seed: int) -> None:
 @pytest.mark.parametrize("rows", [1, 3, 20])
 @pytest.mark.parametrize("kept", [4, 10_000])
 async def test_random_disconnects_lose_and_repeat_nothing(
-    address: Address, connection: "asyncpg.Connection", make_feed: MakeFeed, rows: int, kept: int
+    address: Address, make_feed: MakeFeed, rows: int, kept: int
 ) -> None:
-    await connection.execute("ALTER TABLE system_logs DISABLE TRIGGER log_feed_wake")  # for two-phase commit
     options = FeedOptions(
         tail=TailOptions(page_rows=rows, idle_interval=0.05),
-        retention=Retention(rows=kept),
+        buffer=BufferLimits(rows=kept),
         catch_up_rows=rows,
         heartbeat=0.01,
     )

@@ -8,10 +8,6 @@ from tests.log_feed.conftest import MakeFeed, events, messages, nothing_more, wr
 
 EVERYTHING = LogFilter()
 
-# Transaction ids are the whole server's: one of another test, open at the wrong moment, leaves it unproved
-# that nothing was missed, and the feed says so. These need a server to themselves, as in a drill's run.
-alone = pytest.mark.drill
-
 
 async def cursor_now(feed: Feed) -> str:
     async with await feed.subscribe(EVERYTHING) as subscription:
@@ -28,7 +24,6 @@ async def test_a_cursor_ends_where_rows_after_it_were_deleted(
         await feed.subscribe(EVERYTHING, after=cursor)
 
 
-@alone
 async def test_a_cursor_goes_on_where_only_rows_before_it_were_deleted(
     feed: Feed, connection: "asyncpg.Connection"
 ) -> None:
@@ -91,6 +86,21 @@ async def test_what_a_transaction_writes_and_deletes_itself_was_never_there(
         assert await messages(subscription, 1) == ["final"]
 
 
+@pytest.mark.parametrize("undo", ["DELETE FROM system_logs WHERE message = 'draft'", "TRUNCATE system_logs"])
+async def test_a_transaction_may_delete_its_own_lines_amid_others(
+    feed: Feed, connection: "asyncpg.Connection", undo: str
+) -> None:
+    async with await feed.subscribe(EVERYTHING) as subscription:
+        async with connection.transaction():
+            async with connection.transaction():
+                await write(connection, "draft", "draft")
+            await connection.execute(undo)
+            await write(connection, "final")
+        assert await messages(subscription, 1) == ["final"]
+        await nothing_more(subscription)
+    assert feed.stats.resets == 0
+
+
 async def test_a_deletion_that_is_rolled_back_costs_nothing(
     feed: Feed, connection: "asyncpg.Connection"
 ) -> None:
@@ -104,7 +114,6 @@ async def test_a_deletion_that_is_rolled_back_costs_nothing(
         assert await messages(subscription, 1) == ["kept"]
 
 
-@alone
 async def test_deleting_what_was_delivered_disturbs_no_live_subscriber(
     feed: Feed, connection: "asyncpg.Connection"
 ) -> None:
@@ -117,7 +126,6 @@ async def test_deleting_what_was_delivered_disturbs_no_live_subscriber(
     assert feed.stats.resets == 0
 
 
-@alone
 async def test_deletions_while_a_writer_is_open_disturb_no_live_subscriber(
     feed: Feed, connection: "asyncpg.Connection"
 ) -> None:
@@ -141,7 +149,7 @@ async def test_live_subscribers_end_where_rows_vanished_before_they_were_read(
 ) -> None:
     feed = make_feed()
     async with await feed.subscribe(EVERYTHING) as subscription:
-        await connection.execute("ALTER TABLE system_logs DISABLE TRIGGER log_feed_wake")
+        await connection.execute("SET log_feed.notify = off")
         await nothing_more(subscription)
         await connection.execute(  # in one message, so that nobody looks in between
             "BEGIN; INSERT INTO system_logs (level, component, message)"

@@ -36,6 +36,7 @@ class Writer:
             ways = [self.single, self.multi, self.savepoints, self.rollback, self.copy]
             if two_phase:
                 ways.append(self.two_phase)
+                await connection.execute("SET log_feed.notify = off")
             for _ in range(transactions):
                 self._transaction += 1
                 self._committed.messages += await self._random.choice(ways)(connection)

@@ -45,11 +45,10 @@ ADDED = {
     # Users are found by e-mail in any case.
     "index idx_users_email_lower",
     # The log feed.
-    "column system_logs.feed_xid",
-    "index idx_system_logs_feed",
-    "trigger system_logs.log_feed_deleted",
-    "trigger system_logs.log_feed_truncated",
-    "trigger system_logs.log_feed_wake",
+    "trigger system_logs.log_feed_delete",
+    "trigger system_logs.log_feed_insert",
+    "trigger system_logs.log_feed_replica",
+    "trigger system_logs.log_feed_truncate",
     # All else of ours is in schemas of its own.
     "schema log_feed",  # and graphql_api
 }

@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from graphql_api.postgres.tables.base import NOW, Timestamp, Uuid, Xid8, metadata, views
+from graphql_api.postgres.tables.base import NOW, Timestamp, Uuid, metadata, views
 
 
 def _id() -> Column[str]:
@@ -130,11 +130,8 @@ system_logs = Table(
     Column("component", String(50), nullable=False),
     Column("message", Text, nullable=False),
     Column("details", JSONB),
-    # Ours: the transaction that wrote the row, by which the log feed orders and resumes.
-    Column("feed_xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
     Index("idx_system_logs_timestamp", "timestamp"),
     Index("idx_system_logs_level", "level"),
-    Index("idx_system_logs_feed", "feed_xid", "id"),
 )
 
 active_strategies_performance = Table(

@@ -29,9 +29,7 @@ async def rows_of(connection: "asyncpg.Connection") -> dict[str, list[str]]:
     return {
         table: [
             row["text"]
-            for row in await connection.fetch(
-                f"SELECT (to_jsonb(t) - 'feed_xid')::text AS text FROM {table} t ORDER BY id"
-            )
+            for row in await connection.fetch(f"SELECT to_jsonb(t)::text AS text FROM {table} t ORDER BY id")
         ]
         for table in TABLES
     }

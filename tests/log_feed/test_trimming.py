@@ -1,0 +1,121 @@
+"""Entries past the retention go, and cursors that have not read them end with an error."""
+
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from graphql_api.log_feed import CursorExpiredError, Feed, LogFilter
+from graphql_api.log_feed.trimming import trim_entries
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.database import Database
+from tests.log_feed.conftest import events, messages, nothing_more, write
+
+EVERYTHING = LogFilter()
+DAY = timedelta(days=1)
+
+
+async def a_day_passes(database: Database, connection: "asyncpg.Connection") -> None:
+    """Note a watermark now, and let it and all before be a day older."""
+    await trim_entries(database, 1000 * DAY, interval=timedelta(0))
+    await connection.execute("UPDATE log_feed.watermarks SET noted_at = noted_at - interval '25 hours'")
+
+
+async def entries(connection: "asyncpg.Connection") -> int:
+    return int(await connection.fetchval("SELECT count(*) FROM log_feed.entries"))
+
+
+async def test_entries_past_the_retention_go_and_others_stay(
+    database: Database, connection: "asyncpg.Connection"
+) -> None:
+    await write(connection, *"12345")
+    await a_day_passes(database, connection)
+    await write(connection, *"678")
+    assert await trim_entries(database, 2 * DAY) == 0
+    assert await trim_entries(database, DAY, rows=2) == 5
+    assert await entries(connection) == 3
+    assert await connection.fetchval("SELECT count(*) FROM system_logs") == 8
+    assert await trim_entries(database, DAY) == 0
+
+
+async def test_cursors_that_have_not_read_what_was_trimmed_end(
+    feed: Feed, connection: "asyncpg.Connection"
+) -> None:
+    async with await feed.subscribe(EVERYTHING) as subscription:
+        await write(connection, "1", "2")
+        one, two = await events(subscription, 2)
+    await a_day_passes(feed.database, connection)
+    await write(connection, "3")
+    await trim_entries(feed.database, DAY)
+    with pytest.raises(CursorExpiredError):
+        await feed.subscribe(EVERYTHING, after=one.cursor)
+    async with await feed.subscribe(EVERYTHING, after=two.cursor) as subscription:
+        assert await messages(subscription, 1) == ["3"]
+
+
+async def test_a_cursor_at_the_end_of_a_quiet_log_does_not_expire(
+    feed: Feed, connection: "asyncpg.Connection"
+) -> None:
+    await write(connection, "1")
+    async with await feed.subscribe(EVERYTHING) as subscription:
+        cursor = subscription.cursor
+    for _ in range(3):
+        await a_day_passes(feed.database, connection)
+        await trim_entries(feed.database, DAY)
+    assert await entries(connection) == 0
+    async with await feed.subscribe(EVERYTHING, after=cursor) as subscription:
+        await write(connection, "2")
+        assert await messages(subscription, 1) == ["2"]
+
+
+async def test_live_subscribers_and_open_writers_notice_nothing(
+    feed: Feed, connection: "asyncpg.Connection", address: Address
+) -> None:
+    writer = await address.connect_plain()
+    async with await feed.subscribe(EVERYTHING) as subscription:
+        transaction = writer.transaction()
+        await transaction.start()
+        await write(writer, "late")
+        await write(connection, "early")
+        await a_day_passes(feed.database, connection)
+        await trim_entries(feed.database, DAY)
+        await transaction.commit()
+        assert await messages(subscription, 2) == ["early", "late"]
+        await nothing_more(subscription)
+    await writer.close()
+
+
+async def test_a_new_subscriber_starts_after_what_was_trimmed(
+    feed: Feed, connection: "asyncpg.Connection"
+) -> None:
+    await write(connection, "1", "2")
+    await a_day_passes(feed.database, connection)
+    await trim_entries(feed.database, DAY)
+    async with await feed.subscribe(EVERYTHING, backfill=5) as subscription:
+        await write(connection, "3")
+        assert await messages(subscription, 3) == ["1", "2", "3"]
+
+
+async def test_a_watermark_is_noted_once_an_interval(
+    database: Database, connection: "asyncpg.Connection"
+) -> None:
+    for _ in range(3):
+        await trim_entries(database, DAY)
+        await connection.execute("SELECT pg_current_xact_id()")
+    count = "SELECT count(*) FROM log_feed.watermarks"
+    assert await connection.fetchval(count) == 1
+    await trim_entries(database, DAY, interval=timedelta(0))
+    assert await connection.fetchval(count) == 2
+
+
+async def test_one_process_trims_at_a_time(
+    database: Database, connection: "asyncpg.Connection", address: Address
+) -> None:
+    await write(connection, "1")
+    await a_day_passes(database, connection)
+    other = await address.connect_plain()
+    async with other.transaction():
+        await other.execute("SELECT pg_advisory_xact_lock(7813585363)")
+        assert await trim_entries(database, DAY) == 0
+    assert await trim_entries(database, DAY) == 1
+    await other.close()
