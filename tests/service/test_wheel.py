@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -16,22 +17,29 @@ from tests import factories
 from tests.service.conftest import served_from
 from tests.service.sockets import socket_of
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
+PRIVATE_APIS = ROOT / "docs" / "private_apis.md"
 QUERY = "{ trades(first: 1) { nodes { symbol session { account { user { email } } } } } }"
 FOLLOW = "subscription { systemLogAdded(backfill: 1) { log { message } } }"
 
 
-@pytest.fixture
-def python(tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The interpreter of an environment that has the wheel, and what pip chooses to go with it."""
+    tmp_path = tmp_path_factory.mktemp("wheel")
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path), cwd=ROOT)
     [wheel] = tmp_path.glob("*.whl")
-    venv.create(tmp_path / "environment", with_pip=True)
+    venv.create(tmp_path / "environment")
     python = str(tmp_path / "environment" / "bin" / "python")
-    run(python, "-m", "pip", "install", "--quiet", f"{wheel}[embedded,redis]", cwd=tmp_path)
+    install(python, f"{wheel}[embedded,redis]", cwd=tmp_path)
     return python
+
+
+def install(python: str, *what: str, cwd: Path) -> None:
+    quietly = ("--quiet", "--disable-pip-version-check")
+    run(sys.executable, "-m", "pip", "--python", python, "install", *quietly, *what, cwd=cwd)
 
 
 def run(*command: str, cwd: Path, **environment: str) -> str:
@@ -44,7 +52,8 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
 async def test_the_wheel_migrates_and_serves_with_the_newest_packages(
     python: str, server: Address, connection: "asyncpg.Connection", tmp_path: Path
 ) -> None:
-    installed = json.loads(run(python, "-m", "pip", "list", "--format", "json", cwd=tmp_path))
+    listing = run(sys.executable, "-m", "pip", "--python", python, "list", "--format", "json", cwd=tmp_path)
+    installed = json.loads(listing)
     versions = {package["name"]: package["version"] for package in installed}
     sys.stdout.write(f"{versions}\n")  # shown if the test fails
 
@@ -70,3 +79,11 @@ async def test_the_wheel_migrates_and_serves_with_the_newest_packages(
     assert "errors" not in answer
     assert "XAUUSD" in json.dumps(answer)
     assert event["payload"]["data"]["systemLogAdded"]["log"]["message"] == "from another program"
+
+
+def test_private_apis_are_still_there_in_the_newest_packages(python: str, tmp_path: Path) -> None:
+    """Runs the tests that docs/private_apis.md names, with the packages that pip has chosen."""
+    install(python, "--group", f"{ROOT / 'pyproject.toml'}:dev", cwd=tmp_path)
+    tests = sorted(set(re.findall(r"`(tests/[\w/]+\.py)`", PRIVATE_APIS.read_text("utf-8"))))
+    assert len(tests) > 10
+    run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, cwd=ROOT)
