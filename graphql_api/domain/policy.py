@@ -8,7 +8,7 @@ password_hash and api_key are in no list of columns, so that they never leave th
 from sqlalchemy import ColumnElement, and_, func, literal_column, select
 
 from graphql_api.postgres import tables
-from graphql_api.relational.entity import Entity, Parent
+from graphql_api.relational.entity import Entity, Parent, ReadLimit
 from graphql_api.relational.permissions import READS_GRAPH, READS_LOGS
 
 _has_api_key: ColumnElement[bool] = and_(
@@ -53,6 +53,9 @@ TRADES = Entity(
     tuple(tables.trades.c),
     READS_GRAPH,
     parent=Parent(tables.trades.c.session_id, SESSIONS),
+    read_limit=ReadLimit(
+        tables.trades.c.entry_time, "accountId, sessionId, a strategyId or a shorter range of entryTime"
+    ),
 )
 RISK_SETTINGS = Entity(
     "RiskSettings",

@@ -62,7 +62,8 @@ class Strategy(Node, rows_of=STRATEGIES):
         parent_key=tables.strategy_performance.c.strategy_id,
     )
     trades: TradeConnection = many(
-        "The viewer's own trades by it, the newest first.",
+        "The viewer's own trades by it, the newest first. All users' for an operator: then a limited number"
+        " is looked at for the lists of all strategies together, as for Query.trades.",
         TRADE_LIST,
         parent=STRATEGIES,
         parent_key=tables.trades.c.strategy_id,

@@ -23,6 +23,7 @@ from graphql_api.relational.filters import (
     exists,
 )
 from graphql_api.relational.node import Node
+from graphql_api.relational.page_query import MAX_COUNTED, MAX_EXAMINED
 from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.permissions import reads_graph
 from graphql_api.relational.relation import Connection, ListSpec, column, computed, one, root_many, root_one
@@ -186,4 +187,11 @@ class TradeConnection(Connection[Trade]):
 @strawberry.type
 class Query:
     trade: Trade | None = root_one("The trade with this id.", TRADES, check=reads_graph)
-    trades: TradeConnection = root_many("Trades of all the viewer's accounts.", TRADE_LIST, check=reads_graph)
+    trades: TradeConnection = root_many(
+        "Trades of all the viewer's accounts; all users' for an operator. Of all users', at most"
+        f" {MAX_EXAMINED:,} are looked at for a page and {MAX_COUNTED:,} for totalCount. Where that isn't"
+        " enough, for an order that has no index or a filter that few trades fit, it is BAD_USER_INPUT:"
+        " an account, a session, a strategy or a range of entryTime in the filter make them fewer.",
+        TRADE_LIST,
+        check=reads_graph,
+    )

@@ -10,7 +10,8 @@ from time import monotonic
 from typing import Any, TypeVar, TypeVarTuple
 
 import asyncpg
-from sqlalchemy import select
+from cachetools import TTLCache
+from sqlalchemy import literal_column, select, text
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
@@ -28,6 +29,13 @@ from graphql_api.postgres.statement import Statement, compile_statement
 log = logging.getLogger(__name__)
 
 _PING = compile_statement(select(1))
+_VALID_INDEXES = compile_statement(
+    select(literal_column("relname"))
+    .select_from(text("pg_index JOIN pg_class ON pg_class.oid = indexrelid"))
+    .where(text("indisvalid AND pg_table_is_visible(indrelid)"))
+)
+_CATALOG_REMEMBERED = 60.0
+"""Seconds."""
 _MAX_IDLE = 240.0
 """Seconds after which an idle connection is replaced: Neon ends it after five minutes."""
 _REFUSAL_REMEMBERED = 1.0
@@ -98,6 +106,7 @@ class Database:
         self._prepared_statements = prepared_statements
         self._probe: asyncio.Task[bool] | None = None
         self._pool = _Pool(self._connect, pool_size, pool_timeout)
+        self._catalog: TTLCache[str, frozenset[str]] = TTLCache(1, _CATALOG_REMEMBERED)
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
         """Runs one read and returns its rows, in the types of `postgres.type_codecs`.
@@ -163,6 +172,14 @@ class Database:
     def pool_usage(self) -> tuple[int, int]:
         """Returns how many connections there may be, and how many are in use."""
         return self._pool.size, self._pool.in_use
+
+    async def valid_indexes(self) -> frozenset[str]:
+        """Returns the names of the indexes that can be used, as they were at most a minute ago."""
+        names = self._catalog.get("indexes")
+        if names is None:
+            names = frozenset(row["relname"] for row in await self.fetch(_VALID_INDEXES))
+            self._catalog["indexes"] = names
+        return names
 
     async def ping(self) -> None:
         """Raises DatabaseUnavailableError unless the database answers."""

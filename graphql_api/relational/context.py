@@ -39,6 +39,10 @@ class ViewerDatabase:
         self.statements += 1
         return await self._database.fetch(statement, tenant=self.tenant, **values)
 
+    async def has_index(self, name: str) -> bool:
+        """Whether the database has an index of this name; as of at most a minute ago."""
+        return name in await self._database.valid_indexes()
+
 
 BatchLoad = Callable[[ViewerDatabase, Sequence[Any], Any], Awaitable[Mapping[Any, Any]]]
 """Loads for many keys at once: `batch(db, keys, page)` returns the value of each key, from one statement.

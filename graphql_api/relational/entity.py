@@ -24,6 +24,18 @@ class Parent(NamedTuple):
     entity: "Entity"
 
 
+@dataclass(frozen=True, slots=True)
+class ReadLimit:
+    """Lists of several tenants' rows look at a bounded number of rows, which lie together in an index.
+
+    The index begins with `timeline`, or with a column of the table and then `timeline`.
+    """
+
+    timeline: Column[Any]
+    narrowed_by: str
+    """What a client can add to a filter so that fewer rows are looked at."""
+
+
 @dataclass(frozen=True, eq=False)
 class Entity:
     """A table as the graph shows it: its columns, who may read it, and how a row's tenant is found.
@@ -40,6 +52,8 @@ class Entity:
     """Any of these lets a viewer read such rows: their own, or all where there is no tenant."""
     owner: Column[Any] | None = None
     parent: Parent | None = None
+    read_limit: ReadLimit | None = None
+    """None for a table that is small enough to be read as a whole."""
 
     @property
     def column_names(self) -> frozenset[str]:

@@ -318,7 +318,7 @@ def conjuncts(predicate: Predicate) -> Iterator[Predicate]:
 def to_sql(predicate: Predicate, *, via: ColumnElement[Any] | None = None) -> ColumnElement[bool]:
     """The SQL of a predicate.
 
-    `via` is the foreign key by whose index the rows are reached. Then no other equality may use an index.
+    `via` is the column by whose index the rows are reached. Then no other equality may use an index.
     """
     if isinstance(predicate, Comparison):
         compared = _compared(predicate)

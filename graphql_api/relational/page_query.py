@@ -1,16 +1,21 @@
 """The SQL of lists: a page of the rows below one parent or below many, in one statement.
 
-`page_statement` builds it in steps. Many parents are one statement: LATERAL gives each its own page, read
-from the index that serves the order, which stays cheap however many rows a parent has.
+`page_statement` builds it in steps. Many parents are one statement: LATERAL gives each its own page. How the
+rows of a page are found depends on the order (`docs/decisions/0011`):
+
+- An index has the rows of one parent in the order: the page is read from it, and costs what a page costs.
+- No index has them in the order, and they belong to one tenant, account or session: all are read, and sorted.
+- They belong to several tenants: a limited number of rows is looked at (`MAX_EXAMINED`), in the order of an
+  index until a page is full, or to be sorted. `RelationLoader` refuses a list for which that isn't enough.
 """
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -18,19 +23,23 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Select,
+    and_,
+    any_,
     bindparam,
+    case,
     func,
     literal_column,
     select,
     true,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.dialects.postgresql import UUID, array
 
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.postgres.tables import sort_key, unbounded
+from graphql_api.postgres.tables.indexes import is_indexed
 from graphql_api.relational.eager_joins import EagerJoin, join, split_tenant_path
-from graphql_api.relational.entity import UUIDS, Entity, Parent
+from graphql_api.relational.entity import UUIDS, Entity, Parent, ReadLimit
 from graphql_api.relational.filters import (
     MATCH_ALL,
     Comparison,
@@ -44,6 +53,10 @@ from graphql_api.relational.pagination import PageRequest, SortOrder
 
 ROOT = "root"
 """The one key of a list that hangs on no parent."""
+MAX_EXAMINED: Final = 50_000
+"""Rows of several tenants that are looked at for the pages of one statement."""
+MAX_COUNTED: Final = 1_000_000
+"""Rows of several tenants that are looked at for the totals of one statement."""
 
 _keys = func.unnest(bindparam("keys", type_=UUIDS)).table_valued("parent", name="keys").render_derived()
 _root: ColumnElement[Any] = literal_column(f"'{ROOT}'")
@@ -51,6 +64,9 @@ _root_keys = select(_root.label("parent")).subquery("keys")
 _fetch = bindparam("fetch", type_=BigInteger)
 _one: ColumnElement[Any] = literal_column("1").label("one")
 _just_one: ColumnElement[Any] = literal_column("1")
+_limit = bindparam("limit", type_=BigInteger)
+_count_limit = bindparam("count_limit", type_=BigInteger)
+_no_offset: ColumnElement[Any] = literal_column("0")
 _NOTHING: Mapping[str, Select[Any]] = MappingProxyType({})
 
 
@@ -72,6 +88,23 @@ class ChildRelation:
         A strategy belongs to no tenant, so each trade below one is checked itself.
         """
         return self.parent is not None and self.parent.tenant_column is not None
+
+
+class Prefix(NamedTuple):
+    """A column, and the value that all rows of a reading have in it: they lie together in an index."""
+
+    column: Column[Any]
+    value: ColumnElement[Any]
+    part: Predicate | None = None
+    """The part of the predicate that it comes from, if it comes from there."""
+
+    def condition(self, *, ordered: bool) -> ColumnElement[bool]:
+        """Whether a row is of the value.
+
+        Where rows are to be `ordered`, it is no plain equality: with one, PostgreSQL knows that the rest of
+        the order is enough, and may walk the order of all rows until enough of this value have come by.
+        """
+        return self.column == (any_(array([self.value])) if ordered else self.value)
 
 
 @dataclass(frozen=True)
@@ -106,15 +139,66 @@ class FilteredRelation:
         restricts_to_tenant = self.scoped and not relation.tenant_checked_by_parent
         return parent if hangs_on_ancestor or filters_by_ancestor or restricts_to_tenant else None
 
+    @property
+    def read_limit(self) -> ReadLimit | None:
+        """How many rows may be looked at is limited where they belong to several tenants; None elsewhere."""
+        if self.scoped or self.via_parent_key is not None or self.relation.tenant_checked_by_parent:
+            return None
+        return self.entity.read_limit
+
+    @cached_property
+    def prefix(self) -> Prefix | None:
+        """What all rows of one reading have in common: their parent, or what the filter asks for."""
+        if self.via_parent_key is not None:
+            return Prefix(self.via_parent_key.key, self.via_parent_key.entity.table.c.id)
+        found: list[Prefix] = []
+        key, own_parent = self.relation.parent_key, self.entity.parent
+        if key is not None and key.table is self.entity.table:
+            found.append(Prefix(key, _keys.c.parent))
+        if self.read_limit is not None:
+            found += self._asked_for(self.read_limit.timeline)
+        # Rows of one own parent are the fewest.
+        found.sort(key=lambda prefix: own_parent is None or prefix.column is not own_parent.key)
+        return found[0] if found else None
+
+    def is_ordered(self, order: SortOrder) -> bool:
+        """Whether an index has the rows of one reading in an order."""
+        return is_indexed(order.column, within=None if self.prefix is None else self.prefix.column)
+
+    def conditions(self, *, ordered: bool) -> list[ColumnElement[bool]]:
+        """What chooses the rows of one reading, be they to be `ordered` or not; without that on ancestors."""
+        first = [] if self.prefix is None else [self.prefix.condition(ordered=ordered)]
+        return first + self._unprefixed(
+            part for part in self._own_parts() if self.prefix is None or part is not self.prefix.part
+        )
+
+    def split(self, *, along: Column[Any]) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
+        """Splits the conditions of a reading ordered by `along`: those that its index serves, and others."""
+        limit = self.read_limit
+        if limit is None or along is not limit.timeline:
+            return [], self.conditions(ordered=False)
+        bounds = [
+            part
+            for part in self._own_parts()
+            if isinstance(part, Comparison)
+            and part.expression is limit.timeline
+            and part.operator in ("gt", "gte", "lt", "lte", "eq")
+        ]
+        prefix = self.prefix
+        used = [*bounds, *([] if prefix is None else [prefix.part])]
+        rest = [part for part in self._own_parts() if not any(part is each for each in used)]
+        first = [] if prefix is None else [prefix.condition(ordered=True)]
+        return first + [to_sql(part) for part in bounds], self._unprefixed(rest)
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether an index bounds the rows that a list of several tenants is sorted from."""
+        return self.read_limit is not None and bool(self.split(along=self.read_limit.timeline)[0])
+
     @cached_property
     def own_conditions(self) -> Sequence[ColumnElement[bool]]:
         """The predicate's conditions on the rows themselves; on ancestors too, unless they are read first."""
-        via = self.via_parent_key
-        return [
-            to_sql(part, via=None if via is None else via.key)
-            for part in conjuncts(self.predicate)
-            if via is None or not self._concerns_ancestors(part)
-        ]
+        return [self._own_sql(part) for part in self._own_parts()]
 
     @cached_property
     def ancestor_conditions(self) -> Sequence[ColumnElement[bool]]:
@@ -126,28 +210,15 @@ class FilteredRelation:
             if via is not None and self._concerns_ancestors(part)
         ]
 
-    @property
-    def keyset_prefix(self) -> tuple[ColumnElement[Any], ColumnElement[Any]] | None:
-        """The foreign key and its value, where the rows of one value are read at a time.
-
-        It leads the comparison with a cursor, so that only an index that begins with it serves. PostgreSQL
-        takes a place among many equals for the end, and would walk the order of all rows for the few beyond.
-        """
-        if self.via_parent_key is not None:
-            return self.via_parent_key.key, self.via_parent_key.entity.table.c.id
-        parent_key = self.relation.parent_key
-        if parent_key is None or parent_key.table is not self.entity.table:
-            return None
-        return parent_key, _keys.c.parent
-
     def select(self, *columns: ColumnElement[Any]) -> Select[Any]:
         """All rows of one parent, which is `keys.parent`; at the root, all rows."""
         query = select(*columns).where(*self.own_conditions, *self.ancestor_conditions)
-        return self.of_one_parent(query)
-
-    def of_one_parent(self, query: Select[Any]) -> Select[Any]:
-        """`query` over the rows of one parent, joined to the ancestors that it needs."""
         return _of_one_parent(self.relation, query, tables_in(self.predicate), scoped=self.scoped)
+
+    def joined(self, query: Select[Any]) -> Select[Any]:
+        """`query` over rows that its own conditions choose, joined to the ancestors that these need."""
+        scoped = self.scoped and not self.relation.tenant_checked_by_parent
+        return self.entity.restrict_to_tenant(query, *tables_in(self.predicate), scoped=scoped)
 
     def merged(self, first: Select[Any], finish: Callable[[Any], Select[Any]]) -> Select[Any]:
         """What `finish` selects from the columns of `first`, which is read for each of the rows' own parents.
@@ -158,12 +229,9 @@ class FilteredRelation:
         """
         own_parent = self.via_parent_key
         assert own_parent is not None  # noqa: S101 - narrows
-        key, entity = own_parent
-        first = first.where(key == entity.table.c.id)
+        entity = own_parent.entity
         upper = replace(self.relation, entity=entity)
-        parent_key = self.relation.parent_key
-        if parent_key is not None and parent_key.table is self.entity.table:
-            first = first.where(without_index(parent_key == _keys.c.parent))
+        if self._has_own_parent_key:
             upper = ChildRelation(entity)
         tables = (entity.table, *(table for table, _ in entity.ancestors))
         of_one = first.correlate(_keys, *tables).lateral("of_one")
@@ -197,9 +265,39 @@ class FilteredRelation:
         seen = select(parent.table.c.id).where(parent.table.c.id == _keys.c.parent)
         return query.where(parent.restrict_to_tenant(seen, scoped=True).correlate(_keys).exists())
 
+    @property
+    def _has_own_parent_key(self) -> bool:
+        key = self.relation.parent_key
+        return key is not None and key.table is self.entity.table
+
     def _concerns_ancestors(self, part: Predicate) -> bool:
         tables = tables_in(part)
         return bool(tables) and self.entity.table not in tables
+
+    def _own_parts(self) -> list[Predicate]:
+        parts = conjuncts(self.predicate)
+        return [part for part in parts if self.via_parent_key is None or not self._concerns_ancestors(part)]
+
+    def _own_sql(self, part: Predicate) -> ColumnElement[bool]:
+        return to_sql(part, via=None if self.prefix is None else self.prefix.column)
+
+    def _unprefixed(self, parts: Iterable[Predicate]) -> list[ColumnElement[bool]]:
+        """Conditions on rows that are reached by the prefix, and by no other index of an equality."""
+        conditions = [self._own_sql(part) for part in parts]
+        key = self.relation.parent_key
+        if (
+            key is not None
+            and self._has_own_parent_key
+            and (not self.prefix or key is not self.prefix.column)
+        ):
+            conditions.append(without_index(key == _keys.c.parent))
+        return conditions
+
+    def _asked_for(self, timeline: Column[Any]) -> Iterator[Prefix]:
+        for part in conjuncts(self.predicate):
+            match part:
+                case Comparison(Column() as column, "eq", name) if is_indexed(timeline, within=column):
+                    yield Prefix(column, bindparam(name, type_=unbounded(column.type)), part)
 
 
 def _of_one_parent(
@@ -220,14 +318,17 @@ class KeysetRange:
     order: SortOrder
     descending: bool
     """Whether it is read from its greatest row on."""
-    bounds: tuple[tuple[str, Callable[[Any, Any], Any]], ...]
+    bounds: tuple[tuple[str, Callable[[Any, Any], Any]], ...] = ()
     """The cursors, by the argument's name, and how rows compare with each."""
 
-    def conditions(self, rows: FilteredRelation) -> list[ColumnElement[bool]]:
-        """What keeps rows within the bounds: one row comparison each, which an index serves."""
-        prefix = rows.keyset_prefix
-        keys, values = ((), ()) if prefix is None else ((prefix[0],), (prefix[1],))
-        row = tuple_(*keys, sort_key(self.order.column), rows.entity.table.c.id)
+    def conditions(self, columns: Any, prefix: Prefix | None = None) -> list[ColumnElement[bool]]:
+        """What keeps rows within the bounds, by their `columns`: one row comparison each, for an index.
+
+        The prefix leads the comparison, so that only an index that begins with it serves. PostgreSQL takes a
+        place among many equals for the end, and would walk the order of all rows for the few beyond.
+        """
+        keys, values = ((), ()) if prefix is None else ((prefix.column,), (prefix.value,))
+        row = tuple_(*keys, sort_key(columns[self.order.column.name]), columns.id)
         return [
             compare(
                 row,
@@ -240,15 +341,20 @@ class KeysetRange:
             for name, compare in self.bounds
         ]
 
-    def sort(self, query: Select[Any], columns: Any) -> Select[Any]:
-        """`query` in the range's order, by its `columns`."""
-        keys = (sort_key(columns[self.order.column.name]), columns.id)
+    def keys(self, columns: Any, prefix: Prefix | None = None) -> list[ColumnElement[Any]]:
+        """What rows are ordered by: the prefix, if they are read by it, the sort key and the id."""
+        keys = [sort_key(columns[self.order.column.name]), columns.id]
+        return keys if prefix is None else [prefix.column, *keys]
+
+    def sort(self, query: Select[Any], keys: Iterable[ColumnElement[Any]]) -> Select[Any]:
+        """`query` in the range's order, by these keys."""
         return query.order_by(*(key.desc() if self.descending else key.asc() for key in keys))
 
     def first(self, rows: FilteredRelation, *columns: ColumnElement[Any]) -> Select[Any]:
-        """The range's rows by their own conditions, from its end on: not yet joined, nor limited."""
-        query = select(*columns).where(*rows.own_conditions, *self.conditions(rows))
-        return self.sort(query, rows.entity.table.c)
+        """The range's rows of one reading, as an index has them: not yet joined, nor limited."""
+        own = rows.entity.table.c
+        query = select(*columns).where(*rows.conditions(ordered=True), *self.conditions(own, rows.prefix))
+        return self.sort(query, self.keys(own, rows.prefix))
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +372,13 @@ class PageShape:
     with_total: bool = False
     with_previous: bool = False
     with_next: bool = False
+    limited: bool = False
+    """Whether at most :limit rows are looked at, in the order of an index."""
 
     @classmethod
-    def of(cls, request: PageRequest, eager_joins: tuple[EagerJoin, ...]) -> "PageShape":
+    def of(
+        cls, request: PageRequest, eager_joins: tuple[EagerJoin, ...] = (), *, limited: bool = False
+    ) -> "PageShape":
         """The shape of a page that is asked for, with those of its eager joins that the viewer may read."""
         return cls(
             request.order,
@@ -281,6 +391,7 @@ class PageShape:
             request.with_total,
             request.with_previous,
             request.with_next,
+            limited,
         )
 
     @property
@@ -323,51 +434,30 @@ def page_statement(relation: ChildRelation, shape: PageShape, scoped: bool) -> S
     on_path, others = (
         split_tenant_path(rows.entity, shape.eager_joins) if is_joined_to_tenant else ([], shape.eager_joins)
     )
-    counts_as_it_reads = _counts_as_it_reads(rows, shape)
-    if rows.via_parent_key is None:
-        page = _page_from_index(rows, shape)
-    elif counts_as_it_reads:
-        page = _page_of_few_rows(rows, shape, on_path)
+    is_counted = False
+    if shape.limited:
+        page = _page_of_limited_reading(rows, shape)
+    elif _reads_all(rows, shape):
+        is_counted = shape.with_total and not shape.range.bounds
+        page = _page_of_all_rows(rows, shape, on_path, with_total=is_counted)
     else:
-        page = _page_merged_from_parents(rows, shape, on_path)
+        page = _page_from_index(rows, shape, on_path)
     if others:
         page = _joined_to(page, others, shape, scoped=scoped)
-    if shape.with_total and not counts_as_it_reads:
+    if shape.with_total and not is_counted:
         page = page.add_columns(_total(rows))
     return compile_statement(rows.per_parent(page, _around_page(rows, shape)))
 
 
-def _page_from_index(rows: FilteredRelation, shape: PageShape) -> Select[Any]:
-    """A page of rows that their own columns select: an index has them in order."""
-    columns = rows.entity.projected_columns(shape.columns)
-    return rows.of_one_parent(shape.range.first(rows, *columns).limit(_fetch))
+def _reads_all(rows: FilteredRelation, shape: PageShape) -> bool:
+    """Whether all rows are read and then sorted: no index has them in order, or they all have to be counted.
 
-
-def _page_of_few_rows(
-    rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]]
-) -> Select[Any]:
-    """A first page of few rows, which all have to be read for the total: once is enough."""
-    columns = rows.entity.projected_columns(shape.columns)
-    query = shape.range.first(rows, *columns, *on_path, func.count().over().label("_total"))
-    return rows.of_one_parent(query.where(*rows.ancestor_conditions).limit(_fetch))
-
-
-def _page_merged_from_parents(
-    rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]]
-) -> Select[Any]:
-    """A page of rows that are selected through an ancestor: the first of each own parent, merged."""
-    first = shape.range.first(rows, *rows.entity.projected_columns(shape.columns)).limit(_fetch)
-    return rows.merged(
-        first, lambda columns: shape.range.sort(select(*columns, *on_path), columns).limit(_fetch)
-    )
-
-
-def _counts_as_it_reads(rows: FilteredRelation, shape: PageShape) -> bool:
-    """Whether the page and its total are one reading: of a tenant's rows of one symbol, strategy or the like.
-
-    Most rows are of another, so few are left. A page further on has other rows than the total.
+    A tenant's rows of one symbol, strategy or the like are few, so that the page and its total are one
+    reading. A page further on has other rows than the total.
     """
-    if not (shape.with_total and rows.scoped and rows.via_parent_key) or shape.after or shape.before:
+    if not rows.is_ordered(shape.order):
+        return True
+    if not (shape.with_total and rows.scoped and rows.via_parent_key) or shape.range.bounds:
         return False
     return any(
         isinstance(part, Comparison)
@@ -378,13 +468,88 @@ def _counts_as_it_reads(rows: FilteredRelation, shape: PageShape) -> bool:
     )
 
 
+def _page_from_index(
+    rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]]
+) -> Select[Any]:
+    """A page of rows that an index has in order; of several parents, the first of each, merged."""
+    range_ = shape.range
+    first = range_.first(rows, *rows.entity.projected_columns(shape.columns)).limit(_fetch)
+    if rows.via_parent_key is None:
+        return rows.joined(first)
+    return rows.merged(
+        first, lambda columns: range_.sort(select(*columns, *on_path), range_.keys(columns)).limit(_fetch)
+    )
+
+
+def _page_of_all_rows(
+    rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]], *, with_total: bool
+) -> Select[Any]:
+    """A page of rows that are all read, and sorted; with their number, if that is asked for."""
+    range_ = shape.range
+    total = [func.count().over().label("_total")] if with_total else []
+
+    def finish(columns: Any) -> Select[Any]:
+        query = select(*columns, *on_path, *total).where(*range_.conditions(columns))
+        return range_.sort(query, range_.keys(columns)).limit(_fetch)
+
+    return _from_all_rows(rows, finish, *rows.entity.projected_columns(shape.columns))
+
+
+def _from_all_rows(
+    rows: FilteredRelation, finish: Callable[[Any], Select[Any]], *columns: ColumnElement[Any]
+) -> Select[Any]:
+    """What `finish` selects from the columns of all rows.
+
+    An OFFSET, be it 0, hides from PostgreSQL what `finish` does while it decides how to read the rows. It
+    might walk an operators' index of the order otherwise, until enough rows of this parent have come by.
+    """
+    query = select(*columns).where(*rows.conditions(ordered=False)).offset(_no_offset)
+    if rows.via_parent_key is not None:
+        return rows.merged(query, finish)
+    return finish(rows.joined(query).correlate(_keys).lateral("every").c)
+
+
+def _page_of_limited_reading(rows: FilteredRelation, shape: PageShape) -> Select[Any]:
+    """A page of the rows that fit among the first :limit of an index."""
+    range_ = shape.range
+    columns = rows.entity.projected_columns(shape.columns)
+    looked_at, keys = _limited_reading(rows, range_, _limit, *columns)
+    query = select(*(looked_at.c[column.name] for column in columns)).where(looked_at.c["_fits"])
+    return range_.sort(query, keys).limit(_fetch)
+
+
+def _limited_reading(
+    rows: FilteredRelation, range_: KeysetRange, limit: ColumnElement[Any], *columns: ColumnElement[Any]
+) -> tuple[FromClause, list[ColumnElement[Any]]]:
+    """The first rows of a range, `limit` at most, each with whether it `_fits`; and the keys of their order.
+
+    They are read from the index of the order, which the conditions that it serves bound. Where the keys are
+    sorted by once more, PostgreSQL knows that they are, and reads no more rows than it needs.
+    """
+    own, is_timeline = rows.entity.table.c, _is_timeline(rows, range_.order)
+    prefix = rows.prefix if is_timeline else None
+    bounds, others = rows.split(along=range_.order.column)
+    keys = range_.keys(own, prefix)
+    labelled = [key.label(f"_key{place}") for place, key in enumerate(keys)]
+    fits = and_(true(), *others).label("_fits")
+    query = select(*columns, *labelled, fits).where(*bounds, *range_.conditions(own, prefix))
+    query = rows.joined(range_.sort(query, keys)).limit(limit)
+    looked_at = query.correlate(_keys).lateral("looked_at")
+    return looked_at, [looked_at.c[key.name] for key in labelled]
+
+
+def _is_timeline(rows: FilteredRelation, order: SortOrder) -> bool:
+    return rows.read_limit is not None and order.column is rows.read_limit.timeline
+
+
 def _joined_to(
     page: Select[Any], eager_joins: Sequence[EagerJoin], shape: PageShape, *, scoped: bool
 ) -> Select[Any]:
     """The page's rows joined to those that they refer to, in the page's order still."""
     subquery = page.subquery("page")
     source, columns = join(subquery, eager_joins, scoped=scoped)
-    return shape.range.sort(select(*subquery.c, *columns).select_from(source), subquery.c)
+    query = select(*subquery.c, *columns).select_from(source)
+    return shape.range.sort(query, shape.range.keys(subquery.c))
 
 
 def _total(rows: FilteredRelation) -> ColumnElement[Any]:
@@ -396,30 +561,58 @@ def _around_page(rows: FilteredRelation, shape: PageShape) -> Mapping[str, Selec
     """Finds a row before the cursor `after`, and one behind the cursor `before`, if that is asked for."""
     queries = {}
     if shape.with_previous and shape.after:
-        queries["_has_previous"] = _any_row(rows, shape.preceding)
+        queries["_has_previous"] = _any_row(rows, shape, shape.preceding)
     if shape.with_next and shape.before:
-        queries["_has_next"] = _any_row(rows, shape.following)
+        queries["_has_next"] = _any_row(rows, shape, shape.following)
     return queries
 
 
-def _any_row(rows: FilteredRelation, range_: KeysetRange) -> Select[Any]:
+def _any_row(rows: FilteredRelation, shape: PageShape, range_: KeysetRange) -> Select[Any]:
     """`one`, if a range has any row: a probe of the index from the cursor on.
 
     It is no EXISTS, since PostgreSQL takes the order out of one and may then begin anywhere. From the cursor
     on, the row that it was given out for is most often the first.
     """
+    if shape.limited:
+        looked_at, _ = _limited_reading(rows, range_, _limit)
+        return select(_one).select_from(looked_at).where(looked_at.c["_fits"]).limit(_just_one)
+    if not rows.is_ordered(shape.order):
+        own = rows.entity.projected_columns(frozenset({shape.order.column.name}))
+        return _from_all_rows(
+            rows, lambda columns: select(_one).where(*range_.conditions(columns)).limit(_just_one), *own
+        )
     query = range_.first(rows, _one).limit(_just_one)
     if rows.via_parent_key is None:
-        return rows.of_one_parent(query)
+        return rows.joined(query)
     return rows.merged(query, lambda columns: select(columns.one).limit(_just_one))
 
 
 @lru_cache(maxsize=256)
 def count_statement(relation: ChildRelation, predicate: Predicate, scoped: bool) -> Statement:  # noqa: FBT001
-    """The `total` of rows below each `_parent` of :keys."""
+    """The `total` of rows below each `_parent` of :keys; null where :count_limit rows don't tell."""
     rows = FilteredRelation(relation, predicate, scoped)
     return compile_statement(rows.per_parent(_count(rows)))
 
 
 def _count(rows: FilteredRelation) -> Select[Any]:
-    return rows.select(func.count().label("total"))
+    if rows.read_limit is None:
+        return rows.select(func.count().label("total"))
+    looked_at, _ = _limited_reading(rows, _timeline_range(rows.read_limit), _count_limit)
+    fitting = func.count().filter(looked_at.c["_fits"])
+    return select(case((func.count() < _count_limit, fitting)).label("total")).select_from(looked_at)
+
+
+@lru_cache(maxsize=256)
+def reading_statement(relation: ChildRelation, predicate: Predicate, range_: KeysetRange | None) -> Statement:
+    """How many rows there are to look at in a range: the `total` below each `_parent`, up to :limit.
+
+    Without a range, those that a list in another order is sorted from.
+    """
+    rows = FilteredRelation(relation, predicate, scoped=False)
+    assert rows.read_limit is not None  # noqa: S101 - narrows
+    looked_at, _ = _limited_reading(rows, range_ or _timeline_range(rows.read_limit), _limit)
+    return compile_statement(rows.per_parent(select(func.count().label("total")).select_from(looked_at)))
+
+
+def _timeline_range(limit: ReadLimit) -> KeysetRange:
+    return KeysetRange(SortOrder(limit.timeline), descending=True)

@@ -30,12 +30,23 @@ from graphql_api.execution.fields import (
     declared,
 )
 from graphql_api.execution.projection import Lookahead, Reference
+from graphql_api.postgres.tables.indexes import operator_index
+from graphql_api.relational import page_query
 from graphql_api.relational.context import BatchLoad, Context, Row, ViewerDatabase
 from graphql_api.relational.eager_joins import are_visible, eager_joins_of, rows_from_labels
 from graphql_api.relational.entity import Entity, loader_by_id
 from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.filters import ALL_ROWS, Filter, Predicate, parse_filter
-from graphql_api.relational.page_query import ROOT, ChildRelation, PageShape, count_statement, page_statement
+from graphql_api.relational.page_query import (
+    ROOT,
+    ChildRelation,
+    FilteredRelation,
+    KeysetRange,
+    PageShape,
+    count_statement,
+    page_statement,
+    reading_statement,
+)
 from graphql_api.relational.pagination import (
     DEFAULT_SIZE,
     MAX_SIZE,
@@ -206,15 +217,73 @@ class RelationLoader(ChildRelation):
 
     async def load_pages(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest
+    ) -> Mapping[str, "PageResult | BadInputError"]:
+        """Each parent's page. A parent that the viewer may not see has an empty one.
+
+        A list of several tenants' rows that would have to look at too many has an error instead.
+        """
+        if self.entity.read_limit is not None and db.tenant is None and self.entity.is_visible_to(db):
+            rows = FilteredRelation(self, request.filter.predicate, scoped=False)
+            if rows.read_limit is not None:
+                return await self._load_limited_pages(db, keys, request, rows)
+        return await self.read_pages(db, keys, request)
+
+    async def _load_limited_pages(
+        self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest, rows: FilteredRelation
+    ) -> Mapping[str, "PageResult | BadInputError"]:
+        """Each parent's page of several tenants' rows, of which a limited number is looked at."""
+        limit = max(1, page_query.MAX_EXAMINED // len(keys))
+        if rows.is_ordered(request.order):
+            if not rows.split(along=request.order.column)[1]:
+                return await self.read_pages(db, keys, request)  # each row that is looked at fits
+        else:
+            index = None if self.parent is not None else operator_index(request.order.column)
+            has_index = index is not None and await db.has_index(index)
+            if not has_index or rows.is_narrowed:
+                counts = await self._count_read(db, keys, request, limit)
+                few = [key for key in keys if counts[key] <= limit]
+                if few == keys or not has_index:
+                    refused = {key: _too_many_to_sort(self.entity, limit) for key in keys}
+                    return {**refused, **(await self.read_pages(db, few, request) if few else {})}
+        pages = await self.read_pages(db, keys, request, limit=limit)
+        unread: set[str] = set()
+        shape = PageShape.of(request)
+        for range_, unsure in (
+            (shape.range, [key for key in keys if not pages[key].has_more]),
+            (shape.preceding, [key for key in keys if pages[key].lacks_previous]),
+            (shape.following, [key for key in keys if pages[key].lacks_next]),
+        ):
+            if unsure:
+                counts = await self._count_read(db, unsure, request, limit, range_)
+                unread |= {key for key in unsure if counts[key] > limit}
+        return {**pages, **{key: _too_few_fit(self.entity, limit) for key in unread}}
+
+    async def _count_read(
+        self,
+        db: ViewerDatabase,
+        keys: Sequence[str],
+        request: PageRequest,
+        limit: int,
+        range_: KeysetRange | None = None,
+    ) -> Mapping[str, int]:
+        """How many rows each parent would look at in a range, or sort; `limit` + 1 at most."""
+        statement = reading_statement(self, request.filter.predicate, range_)
+        rows = await db.fetch(statement, **request.parameters(keys), limit=limit + 1)
+        return {row["_parent"]: row["total"] for row in rows}
+
+    async def read_pages(
+        self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest, *, limit: int | None = None
     ) -> Mapping[str, "PageResult"]:
-        """Each parent's page. A parent that the viewer may not see has an empty one."""
+        """Each parent's page, in one statement; of what fits among the first `limit` rows, if given."""
         rows: list[asyncpg.Record] = []
         eager_joins = request.eager_joins
         if self.entity.is_visible_to(db):
             if eager_joins and not are_visible(eager_joins, db):
                 eager_joins = ()
-            statement = page_statement(self, PageShape.of(request, eager_joins), db.tenant is not None)
-            rows = await db.fetch(statement, **request.parameters(keys))
+            shape = PageShape.of(request, eager_joins, limited=limit is not None)
+            statement = page_statement(self, shape, db.tenant is not None)
+            limits = {"limit": limit, "count_limit": page_query.MAX_COUNTED + 1}
+            rows = await db.fetch(statement, **request.parameters(keys), **limits)
         columns = tuple(rows[0].keys()) if rows else ()
         joined = rows_from_labels(Rows(rows, columns).table(), eager_joins) if eager_joins else {}
         rows_of = {key: Rows((), columns, joined) for key in keys}
@@ -224,13 +293,38 @@ class RelationLoader(ChildRelation):
 
     async def load_totals(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest
-    ) -> Mapping[str, int]:
-        """How many rows each parent has under the request's filter."""
+    ) -> Mapping[str, int | BadInputError]:
+        """How many rows each parent has under the page's filter.
+
+        Where too many rows of several tenants would have to be looked at, it is an error.
+        """
         if not self.entity.is_visible_to(db):
             return dict.fromkeys(keys, 0)
         statement = count_statement(self, request.filter.predicate, db.tenant is not None)
-        rows = await db.fetch(statement, **request.parameters(keys))
-        return dict.fromkeys(keys, 0) | {row["_parent"]: row["total"] for row in rows}
+        limit = max(1, page_query.MAX_COUNTED // len(keys))
+        rows = await db.fetch(statement, **request.parameters(keys), count_limit=limit + 1)
+        totals = {row["_parent"]: row["total"] for row in rows}
+        return {
+            key: _too_many_to_count(self.entity, limit) if total is None else total
+            for key, total in (dict.fromkeys(keys, 0) | totals).items()
+        }
+
+
+def _too_many_to_sort(entity: Entity, limit: int) -> BadInputError:
+    return _refusal("orderBy", f"more than {limit:,} rows would have to be sorted in this order", entity)
+
+
+def _too_few_fit(entity: Entity, limit: int) -> BadInputError:
+    return _refusal("filter", f"fewer rows than a page has fit among the first {limit:,}", entity)
+
+
+def _too_many_to_count(entity: Entity, limit: int) -> BadInputError:
+    return _refusal("filter", f"more than {limit:,} rows would have to be counted", entity)
+
+
+def _refusal(argument: str, reason: str, entity: Entity) -> BadInputError:
+    assert entity.read_limit is not None  # noqa: S101 - narrows
+    return BadInputError(argument, f"{reason}; filter by {entity.read_limit.narrowed_by}")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -246,7 +340,7 @@ class LatestRelated:
     ) -> Mapping[str, Row]:
         """Each parent's first row; parents without any are left out."""
         request = PageRequest(self.order, size=1, filter=Filter(self.predicate))
-        pages = await self.relation.load_pages(db, keys, request)
+        pages = await self.relation.read_pages(db, keys, request)
         return {key: result.nodes[0] for key, result in pages.items() if result.nodes}
 
 
@@ -261,8 +355,20 @@ class PageResult:
     has_previous_page: bool | None
     has_next_page: bool | None
     """Whether rows precede the page, and follow it; None where that wasn't asked for."""
+    has_more: bool
+    """Whether rows follow the page in the direction that it was read in."""
     total: int | None
     """How many rows the whole list has, if the page's statement counted them."""
+
+    @property
+    def lacks_previous(self) -> bool:
+        """Whether rows before the cursor `after` were looked for, and none was found."""
+        return self.request.with_previous and self.request.after is not None and not self.has_previous_page
+
+    @property
+    def lacks_next(self) -> bool:
+        """Whether rows behind the cursor `before` were looked for, and none was found."""
+        return self.request.with_next and self.request.before is not None and not self.has_next_page
 
     @classmethod
     def of(cls, rows: Rows, request: PageRequest, relation: RelationLoader, parent: str) -> "PageResult":
@@ -284,7 +390,7 @@ class PageResult:
             has_previous = has_more or has_previous
         else:
             has_next = has_more or has_next
-        return cls(rows, request, relation, parent, has_previous, has_next, total)
+        return cls(rows, request, relation, parent, has_previous, has_next, has_more, total)
 
 
 NodeType = TypeVar("NodeType")

@@ -26,7 +26,6 @@ INDEXES = {
     "idx_trades_strategy",
 }
 
-ORDERS = ("exit_time", "pnl", "size", "symbol", "ai_confidence")
 ADDED = {
     # Orders in which pages are read.
     "index idx_risk_settings_current",
@@ -36,10 +35,6 @@ ADDED = {
     "index idx_trades_page",
     "index idx_trades_session_page",
     "index idx_trades_strategy_page",
-    *(f"index idx_trades_page_{order}" for order in ORDERS),
-    *(f"index idx_trades_session_page_{order}" for order in ORDERS),
-    *(f"index idx_trades_strategy_page_{order}" for order in ORDERS),
-    *(f"index idx_trades_by_status_{order}" for order in ("exit_time", "pnl")),
     # What the planner has to know of expressions.
     "statistics stats_trades_status",
     # Users are found by e-mail in any case.

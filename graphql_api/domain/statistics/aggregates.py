@@ -93,7 +93,7 @@ async def _first_trade(
     db: ViewerDatabase, keys: Sequence[str], trades: TradeSet, order: SortOrder
 ) -> Mapping[str, Row]:
     page = PageRequest(order, size=1, filter=trades.filter.narrowed(CLOSED, HAS_RESULT))
-    pages = await trades.relation.load_pages(db, keys, page)
+    pages = await trades.relation.read_pages(db, keys, page)
     return {key: page.nodes[0] for key, page in pages.items() if page.nodes}
 
 

@@ -1,12 +1,13 @@
 """The indexes and planner statistics that the service adds to the documented tables.
 
 `graphql-api migrate` builds them concurrently (`postgres.indexes`). Each costs the bot CPU and WAL for every
-row that it writes; what each is for and costs is measured in `docs/decisions/0011`.
+row that it writes, and one of a column that changes when a trade is closed costs it HOT updates besides: what
+each is for and costs is measured in `docs/decisions/0011`.
 """
 
 from typing import Final
 
-from sqlalchemy import Index, func
+from sqlalchemy import Column, Index, func
 from sqlalchemy.sql.elements import Grouping
 
 from graphql_api.postgres.tables.base import sort_key
@@ -20,35 +21,14 @@ from graphql_api.postgres.tables.platform import (
 )
 from graphql_api.postgres.vocabularies import trade_status_sql
 
-# Whoever changes the words of a trade's status gives the indexes of `_status` new names, and retires the old.
-_status = Grouping(trade_status_sql(trades.c.status, trades.c.exit_time))  # an index wants parentheses
+_status = Grouping(trade_status_sql(trades.c.status, trades.c.exit_time))  # statistics want parentheses
 
-# One index for each order that pages of children are read in, usable in both directions.
+# One for each order that pages of children are read in, usable in both directions.
 ADDED_INDEXES: Final = (
     Index("idx_sessions_account_page", sessions.c.account_id, sort_key(sessions.c.started_at), sessions.c.id),
     Index("idx_trades_session_page", trades.c.session_id, trades.c.entry_time, trades.c.id),
     Index("idx_trades_strategy_page", trades.c.strategy_id, trades.c.entry_time, trades.c.id),
     Index("idx_trades_page", trades.c.entry_time, trades.c.id),
-    *(
-        index
-        for name in ("exit_time", "pnl", "size", "symbol", "ai_confidence")
-        for index in (
-            Index(f"idx_trades_page_{name}", sort_key(trades.c[name]), trades.c.id),
-            Index(
-                f"idx_trades_session_page_{name}", trades.c.session_id, sort_key(trades.c[name]), trades.c.id
-            ),
-            Index(
-                f"idx_trades_strategy_page_{name}",
-                trades.c.strategy_id,
-                sort_key(trades.c[name]),
-                trades.c.id,
-            ),
-        )
-    ),
-    *(
-        Index(f"idx_trades_by_status_{name}", _status, sort_key(trades.c[name]), trades.c.id)
-        for name in ("exit_time", "pnl")
-    ),
     Index(
         "idx_strategy_performance_page",
         strategy_performance.c.strategy_id,
@@ -65,11 +45,39 @@ ADDED_INDEXES: Final = (
     Index("idx_users_email_lower", func.lower(users.c.email)),
 )
 
-OPERATOR_INDEXES: Final[tuple[Index, ...]] = ()
+_OPERATORS_ORDERS = ("exit_time", "pnl", "size", "symbol", "ai_confidence")
+
+OPERATOR_INDEXES: Final = tuple(
+    Index(f"idx_trades_operators_{name}", sort_key(trades.c[name]), trades.c.id) for name in _OPERATORS_ORDERS
+)
 """For operators' orders over everybody's trades; built by `graphql-api migrate --operator-indexes`."""
 
-RETIRED_INDEXES: Final = ("idx_trades_status_page_exit_time", "idx_trades_status_page_pnl")
+RETIRED_INDEXES: Final = (
+    *(f"idx_trades_page_{name}" for name in _OPERATORS_ORDERS),
+    *(f"idx_trades_session_page_{name}" for name in _OPERATORS_ORDERS),
+    *(f"idx_trades_strategy_page_{name}" for name in _OPERATORS_ORDERS),
+    *(f"idx_trades_{kind}_{name}" for kind in ("by_status", "status_page") for name in ("exit_time", "pnl")),
+)
 """Names of indexes that former versions built, which `migrate` drops."""
 
 ADDED_STATISTICS: Final = {"stats_trades_status": (trades, _status.element)}
 """Expressions that filters compare, of which the planner would otherwise guess how many rows fit."""
+
+
+def _columns(index: Index) -> tuple[str, ...]:
+    return tuple(map(str, index.expressions))
+
+
+_ORDERS: Final = frozenset(map(_columns, ADDED_INDEXES))
+_OPERATORS: Final = {_columns(index): str(index.name) for index in OPERATOR_INDEXES}
+
+
+def is_indexed(order: Column[object], within: Column[object] | None = None) -> bool:
+    """Whether every migrated database has the rows of one value of `within`, or all rows, in this order."""
+    keys = (sort_key(order), order.table.c.id)
+    return tuple(map(str, keys if within is None else (within, *keys))) in _ORDERS
+
+
+def operator_index(order: Column[object]) -> str | None:
+    """Returns the name of the operators' index that has all rows in this order."""
+    return _OPERATORS.get(tuple(map(str, (sort_key(order), order.table.c.id))))

@@ -1,0 +1,123 @@
+"""How PostgreSQL finds the rows of a page: by what is theirs, and never by a walk past everybody else's."""
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import asyncpg
+import pytest
+
+from graphql_api.domain.policy import ACCOUNTS, SESSIONS, STRATEGIES, TRADES
+from graphql_api.domain.trade import TradeFilter
+from graphql_api.postgres import tables
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.migrate import Options, migrate
+from graphql_api.relational.filters import ALL_ROWS, Filter, StringFilter, parse_filter
+from graphql_api.relational.page_query import PageShape, page_statement
+from graphql_api.relational.pagination import SortOrder
+from graphql_api.relational.relation import RelationLoader
+from tests import factories
+
+pytestmark = pytest.mark.slow
+
+# Two sessions in turn, whose trades are as old as they were written: half are the old one's, and of the old
+# strategy.
+FILL = """
+    INSERT INTO trades
+        (session_id, strategy_id, symbol, direction, entry_price, size, status, entry_time, pnl)
+    SELECT
+        CASE WHEN n > 10000 THEN $1::uuid ELSE $2::uuid END,
+        CASE WHEN n > 10000 THEN $3::uuid ELSE $4::uuid END,
+        CASE n % 7 WHEN 0 THEN 'EURUSD' ELSE 'XAUUSD' END,
+        'buy', 1, n % 3, 'closed', now() - n * interval '1 minute', n % 977
+    FROM generate_series(20000, 1, -1) AS n
+"""
+ORDERS = ("pnl", "size", "symbol", "exit_time", "ai_confidence")
+RELATIONS = {
+    "a tenant's": (RelationLoader(TRADES), True),
+    "an account's": (RelationLoader(TRADES, ACCOUNTS, tables.sessions.c.account_id), False),
+    "a session's": (RelationLoader(TRADES, SESSIONS, tables.trades.c.session_id), True),
+    "a tenant's of a strategy": (RelationLoader(TRADES, STRATEGIES, tables.trades.c.strategy_id), True),
+    "everybody's of a strategy": (RelationLoader(TRADES, STRATEGIES, tables.trades.c.strategy_id), False),
+}
+EURUSD = parse_filter(TradeFilter(symbol=StringFilter(eq="EURUSD")))
+
+
+@pytest.fixture
+async def parents(address: Address, connection: "asyncpg.Connection") -> Mapping[Any, str]:
+    """The ids of the old session and all above it, in a database with the operators' indexes."""
+    await migrate(address, options=Options(operator_indexes=True))
+    user = await factories.user(connection)
+    account = await factories.account(connection, user)
+    other = await factories.account(connection, await factories.user(connection))
+    old, new = [await factories.session(connection, each) for each in (account, other)]
+    strategies = [await factories.strategy(connection) for _ in range(2)]
+    await connection.execute(FILL, old, new, *strategies)
+    await connection.execute("VACUUM ANALYZE")
+    return {None: user, ACCOUNTS: account, SESSIONS: old, STRATEGIES: strategies[0]}
+
+
+async def plan_of(
+    connection: "asyncpg.Connection",
+    parents: Mapping[Any, str],
+    relation: RelationLoader,
+    shape: PageShape,
+    chosen: Filter = ALL_ROWS,
+    *,
+    scoped: bool,
+) -> str:
+    """The plan of a page's statement."""
+    statement = page_statement(relation, shape, scoped)
+    (place,) = await connection.fetch("SELECT * FROM trades WHERE pnl = 1 LIMIT 1")
+    values = {
+        **dict(chosen.parameters),
+        "keys": [parents[relation.parent]],
+        "tenant": parents[None],
+        "fetch": 21,
+        "limit": 10_000,
+        "after_key": place[shape.order.column.name],
+        "after_id": place["id"],
+    }
+    rows = await connection.fetch(f"EXPLAIN {statement.sql}", *statement.arguments(values))
+    return "\n".join(row[0] for row in rows)
+
+
+async def test_a_list_in_an_order_without_index_reads_its_own_rows(
+    connection: "asyncpg.Connection", parents: Mapping[Any, str]
+) -> None:
+    for (relation, scoped), column, chosen, after in product(
+        RELATIONS.values(), ORDERS, (ALL_ROWS, EURUSD), (False, True)
+    ):
+        shape = PageShape(SortOrder(tables.trades.c[column]), after=after, predicate=chosen.predicate)
+        plan = await plan_of(connection, parents, relation, shape, chosen, scoped=scoped)
+        assert "idx_trades_operators" not in plan
+        assert "idx_trades_s" in plan  # of sessions, or of strategies
+
+
+async def test_a_list_by_entry_is_read_from_the_index_of_its_parent(
+    connection: "asyncpg.Connection", parents: Mapping[Any, str]
+) -> None:
+    """The newest trades of what has long stopped lie behind all that came since."""
+    for (relation, scoped), descending, after in product(RELATIONS.values(), (False, True), (False, True)):
+        shape = PageShape(SortOrder(tables.trades.c.entry_time, descending=descending), after=after)
+        plan = await plan_of(connection, parents, relation, shape, scoped=scoped)
+        assert "idx_trades_page" not in plan
+        assert "idx_trades_session_page" in plan or "idx_trades_strategy_page" in plan
+
+
+async def test_a_limited_reading_ends_with_the_page(
+    connection: "asyncpg.Connection", parents: Mapping[Any, str]
+) -> None:
+    all_, of_strategy = RelationLoader(TRADES), RELATIONS["everybody's of a strategy"][0]
+    for relation, column, index in (
+        (all_, "entry_time", "idx_trades_page"),
+        (of_strategy, "entry_time", "idx_trades_strategy_page"),
+        (all_, "pnl", "idx_trades_operators_pnl"),
+        (all_, "symbol", "idx_trades_operators_symbol"),
+    ):
+        for after in (False, True):
+            order = SortOrder(tables.trades.c[column])
+            shape = PageShape(order, after=after, predicate=EURUSD.predicate, limited=True)
+            plan = await plan_of(connection, parents, relation, shape, EURUSD, scoped=False)
+            assert index in plan
+            assert "Sort" not in plan
