@@ -1,4 +1,4 @@
-"""The protocol graphql-transport-ws, in text frames: close codes, the endpoint, and the messages of a socket.
+"""The protocol graphql-transport-ws, in text frames: the endpoint, and the messages of a socket.
 
 https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 """
@@ -6,7 +6,6 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from enum import IntEnum
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final
@@ -23,6 +22,7 @@ from graphql_api.execution.results import Result, Results
 from graphql_api.gateway.errors import HTTPError, error_result, masked_result, unavailable
 from graphql_api.gateway.gateway import Gateway
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
+from graphql_api.transport.close_codes import CloseCode, ServerCloseCode
 from graphql_api.transport.graphql_http import (
     MalformedRequestError,
     client_address,
@@ -43,26 +43,7 @@ _LONGEST_REASON = 120  # a close frame has room for 123 bytes
 _LONGEST_ID = 256
 _BYTES_AT_A_TIME = 64 * 1024  # after which a slow client is waited for
 _EVENTS_AT_A_TIME = 32  # after which a source that is always ready lets other tasks run
-
-
-class CloseCode(IntEnum):
-    """Why we close a socket. Clients come back after 1013, 4403 and 4408, and give up after the others.
-
-    Never 1011 (internal error): graphql-ws, which most browsers' clients are built on, gives up after it.
-    """
-
-    TRY_AGAIN_LATER = 1013
-    BAD_REQUEST = 4400
-    UNAUTHORIZED = 4401
-    FORBIDDEN = 4403
-    BAD_SUBPROTOCOL = 4406
-    TIMEOUT = 4408
-    SUBSCRIBER_EXISTS = 4409
-    TOO_MANY_INITS = 4429
-
-
-_SERVER_CODES = frozenset({1002, 1007, 1009, 1012, CloseCode.TIMEOUT})
-"""With these uvicorn closes a socket: broken frames, a long message, a deploy, no answer to pings."""
+_SERVER_CODES = frozenset(ServerCloseCode)
 
 
 class SocketClosed(Exception):  # noqa: N818 - an end, and not always an error

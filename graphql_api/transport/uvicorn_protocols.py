@@ -24,10 +24,9 @@ from websockets.server import ServerProtocol
 
 from graphql_api.gateway.errors import HTTPError
 from graphql_api.gateway.gateway import TransportLimits
+from graphql_api.transport.close_codes import ServerCloseCode
 from graphql_api.transport.graphql_transport_ws import FRAMES
 
-KEEPALIVE_TIMEOUT = 4408
-"""The close code for a client that answers no pings: clients come back after it."""
 _LINGER = 1.0  # seconds that a connection stays half open after a last answer
 _CONTINUE = b"HTTP/1.1 100"
 _STREAMED = b"\r\ntransfer-encoding: chunked\r\n"
@@ -495,7 +494,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         self.pong_timer = None
         self.pending_ping_payload = None
         if not self.close_sent and not self.transport.is_closing():
-            self.conn.fail(KEEPALIVE_TIMEOUT, "Keepalive timeout")
+            self.conn.fail(ServerCloseCode.KEEPALIVE_TIMEOUT, "Keepalive timeout")
             self.handle_parser_exception()
 
     def handle_parser_exception(self) -> None:
