@@ -57,9 +57,9 @@ audit: $(VENV)/dev.stamp ## Look the locked packages up among known vulnerabilit
 check: lint audit test ## Everything: lint, known vulnerabilities, schema and migrations in step, tests.
 
 graphiql: ## Build the GraphiQL page from its source; needs Node 20 or newer.
-	npm --prefix graphql_api/dev/graphiql/source ci --ignore-scripts
-	npm --prefix graphql_api/dev/graphiql/source run check
-	npm --prefix graphql_api/dev/graphiql/source run build
+	npm --prefix graphql_api/transport/graphiql/source ci --ignore-scripts
+	npm --prefix graphql_api/transport/graphiql/source run check
+	npm --prefix graphql_api/transport/graphiql/source run build
 
 schema: $(VENV)/serve.stamp ## Write schema.graphql from the code.
 	$(BIN)/graphql-api schema --output schema.graphql

@@ -8,7 +8,6 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from graphql_api.dev.graphiql import page
 from graphql_api.domain.query_costs import COST_RULES
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.operations import Operations
@@ -38,6 +37,7 @@ from graphql_api.postgres.database import Database
 from graphql_api.relational.context import Context, Services
 from graphql_api.schema import OPEN_MUTATIONS, schema
 from graphql_api.settings import Settings
+from graphql_api.transport import graphiql
 from graphql_api.transport.application import Application, routes
 from graphql_api.transport.uvicorn_server import exit_with_parent, tune_garbage_collector
 
@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
             ready=services.database.ping,
             get_requests=settings.get_requests or ("open" if development else "off"),
             allowed_origins=settings.allowed_origins,
-            graphiql=page(settings.demo_logins) if development else None,
+            graphiql_html=graphiql.html(settings.demo_logins) if development else None,
         ),
     )
 

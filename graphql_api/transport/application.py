@@ -12,10 +12,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from graphql_api.dev.graphiql import files as page_files
 from graphql_api.gateway.errors import HTTPError, internal_error
 from graphql_api.gateway.gateway import Gateway
-from graphql_api.transport import ops
+from graphql_api.transport import graphiql, ops
 from graphql_api.transport.graphql_http import GetRequests, GraphQLEndpoint
 from graphql_api.transport.graphql_transport_ws import WebSocketEndpoint
 from graphql_api.transport.origins import CORS
@@ -51,12 +50,12 @@ def routes(
     ready: ops.Ready,
     get_requests: GetRequests = "off",
     allowed_origins: Collection[str] = (),
-    graphiql: bytes | None = None,
+    graphiql_html: bytes | None = None,
 ) -> list[BaseRoute]:
     """Returns the routes of everything that the service answers.
 
-    `ready` raises if the process can't serve. Pages of `allowed_origins` may call besides our own. `graphiql`
-    is the page that browsers get at /graphql, if any.
+    `ready` raises if the process can't serve. Pages of `allowed_origins` may call besides our own.
+    `graphiql_html` is the page that browsers get at /graphql, if any.
     """
     cors = Middleware(
         CORS,
@@ -69,14 +68,14 @@ def routes(
     return [
         Route(
             "/graphql",
-            GraphQLEndpoint(gateway, get_requests=get_requests, page=graphiql),
+            GraphQLEndpoint(gateway, get_requests=get_requests, graphiql_html=graphiql_html),
             middleware=[cors] if allowed_origins else None,
         ),
         WebSocketRoute("/graphql", WebSocketEndpoint(gateway, allowed_origins=allowed_origins)),
         Route("/healthz", ops.health),
         Route("/readyz", ops.readiness(ready)),
         Route("/metrics", ops.metrics(gateway.metrics.registry)),
-        *([page_files()] if graphiql is not None else []),
+        *([graphiql.files()] if graphiql_html is not None else []),
     ]
 
 

@@ -19,7 +19,6 @@ import orjson
 from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
-from graphql_api.dev import graphiql
 from graphql_api.execution.errors import LIMIT_EXCEEDED, RequestError
 from graphql_api.execution.operations import GraphQLRequest, Operation
 from graphql_api.execution.results import Result
@@ -27,6 +26,7 @@ from graphql_api.gateway import errors
 from graphql_api.gateway.errors import HTTPError
 from graphql_api.gateway.gateway import ClientGoneError, Gateway
 from graphql_api.identity.viewer import Viewer
+from graphql_api.transport import graphiql
 from graphql_api.transport.sse import EventStream
 
 
@@ -78,15 +78,16 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 class GraphQLEndpoint:
     """The ASGI application behind /graphql, for http scopes.
 
-    `get_requests` says whether queries may come by GET. `page` is what browsers get that ask for HTML.
+    `get_requests` says whether queries may come by GET. `graphiql_html` is what browsers get that ask for
+    HTML.
     """
 
     def __init__(
-        self, gateway: Gateway, *, get_requests: GetRequests = "off", page: bytes | None = None
+        self, gateway: Gateway, *, get_requests: GetRequests = "off", graphiql_html: bytes | None = None
     ) -> None:
         self._gateway = gateway
         self._get_requests = get_requests
-        self._page = page
+        self._graphiql_html = graphiql_html
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
@@ -95,8 +96,8 @@ class GraphQLEndpoint:
             headers = combined_headers(scope["headers"])
             media = negotiate(headers.get(b"accept", b"").decode("latin-1"))
             if media is Media.HTML:
-                if self._page is not None and scope["method"] == "GET":
-                    await respond(send, HTTPStatus.OK, media, self._page, *graphiql.HEADERS)
+                if self._graphiql_html is not None and scope["method"] == "GET":
+                    await respond(send, HTTPStatus.OK, media, self._graphiql_html, *graphiql.HEADERS)
                     return
                 media = Media.JSON
             request = await self._parse(scope, headers, receive)

@@ -137,7 +137,7 @@ async def test_subscriptions_need_another_transport(client: httpx.AsyncClient) -
 
 
 async def test_a_browser_gets_the_page_and_a_program_gets_json(serve: Serve) -> None:
-    served = serve(graphiql=b"<title>GraphiQL</title>")
+    served = serve(graphiql_html=b"<title>GraphiQL</title>")
     browser = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
     async with httpx.AsyncClient() as client:
         page = await client.get(served.url, headers=browser)

@@ -27,7 +27,7 @@ from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from tests import factories
 from tests.conftest import database_of
-from tests.dev.graphiql.visit import ARGUMENTS, OPERATOR, PASSWORD, TRADER, Visit
+from tests.transport.graphiql.visit import ARGUMENTS, OPERATOR, PASSWORD, TRADER, Visit
 
 expect.set_options(timeout=30_000)  # milliseconds; machines that run tests are busy
 

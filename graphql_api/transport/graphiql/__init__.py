@@ -21,7 +21,7 @@ _POLICY = (
 HEADERS = ((b"content-security-policy", _POLICY), (b"referrer-policy", b"no-referrer"))
 """What the page must be served with: it holds tokens, so nothing but its own files may run in it."""
 
-# mimetypes knows what the machine has been told, which differs.
+# The module mimetypes reads the machine's own tables, which differ.
 _TYPES = {
     ".css": "text/css",
     ".js": "text/javascript",
@@ -32,8 +32,8 @@ _TYPES = {
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 
-def page(logins: Mapping[str, str] | None = None) -> bytes:
-    """The HTML of the page. `logins`, passwords by e-mail, are offered to whoever sees it."""
+def html(logins: Mapping[str, str] | None = None) -> bytes:
+    """Returns the HTML of the page. `logins`, passwords by e-mail, are offered to everybody who opens it."""
     offered = [{"email": email, "password": password} for email, password in (logins or {}).items()]
     config = orjson.dumps({"logins": offered, "tabs": _starters()}).decode()
     return (
@@ -49,7 +49,7 @@ def page(logins: Mapping[str, str] | None = None) -> bytes:
 
 
 def files() -> BaseRoute:
-    """The route of the files that the page is made of."""
+    """Returns the route of the files that the page is made of."""
     paths = {path.name: path for path in _STATIC.iterdir()}
 
     async def endpoint(request: Request) -> Response:
@@ -65,7 +65,7 @@ def files() -> BaseRoute:
 
 
 def _starters() -> list[dict[str, str | None]]:
-    """The operations that a first visit opens, one a tab, by the names of their files."""
+    """Returns the operations that a first visit opens, one a tab, by the names of their files."""
     return [
         {"query": path.read_text("utf-8").strip(), "variables": _read(path.with_suffix(".json"))}
         for path in sorted((_HERE / "starters").glob("*.graphql"))
@@ -77,6 +77,6 @@ def _read(path: Path) -> str | None:
 
 
 def _only(pattern: str) -> str:
-    """The name of the one file in static/ that matches."""
+    """Returns the name of the one file in static/ that matches."""
     [path] = _STATIC.glob(pattern)
     return path.name

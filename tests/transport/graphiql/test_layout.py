@@ -6,9 +6,9 @@ import pytest
 from playwright.async_api import expect
 
 from tests import factories
-from tests.dev.graphiql.conftest import Site
-from tests.dev.graphiql.test_exploring import follow_logs
-from tests.dev.graphiql.visit import OPERATOR, Visit
+from tests.transport.graphiql.conftest import Site
+from tests.transport.graphiql.test_exploring import follow_logs
+from tests.transport.graphiql.visit import OPERATOR, Visit
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 

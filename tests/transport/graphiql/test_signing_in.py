@@ -7,9 +7,9 @@ from graphql_api.identity import service_tokens
 from graphql_api.identity.viewer import Scope
 from graphql_api.postgres.database import Database
 from tests import factories
-from tests.dev.graphiql.conftest import Site
-from tests.dev.graphiql.test_exploring import follow_logs
-from tests.dev.graphiql.visit import OPERATOR, PASSWORD, TRADER, Visit
+from tests.transport.graphiql.conftest import Site
+from tests.transport.graphiql.test_exploring import follow_logs
+from tests.transport.graphiql.visit import OPERATOR, PASSWORD, TRADER, Visit
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 

@@ -2,8 +2,8 @@ import pytest
 from playwright.async_api import expect
 
 from tests import factories
-from tests.dev.graphiql.conftest import Open, Site
-from tests.dev.graphiql.visit import OPERATOR, TRADER, Visit
+from tests.transport.graphiql.conftest import Open, Site
+from tests.transport.graphiql.visit import OPERATOR, TRADER, Visit
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 

@@ -9,9 +9,9 @@ from graphql import parse, validate
 from pydantic import SecretStr
 
 from graphql_api.app import create_app
-from graphql_api.dev import graphiql
 from graphql_api.schema import schema
 from graphql_api.settings import Settings
+from graphql_api.transport import graphiql
 from tests.transport.conftest import serving
 
 HTML = {"accept": "text/html"}
@@ -20,7 +20,7 @@ STARTERS = sorted(Path(graphiql.__file__).with_name("starters").glob("*.graphql"
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    with serving(graphiql=graphiql.page()) as served:
+    with serving(graphiql_html=graphiql.html()) as served:
         async with httpx.AsyncClient(base_url=f"http://{served.host}") as client:
             yield client
 
@@ -100,19 +100,19 @@ async def test_production_has_no_page() -> None:
 
 
 def test_logins_are_offered_only_when_told() -> None:
-    offered = config(graphiql.page({"ada@example.com": "a secret"}))["logins"]
+    offered = config(graphiql.html({"ada@example.com": "a secret"}))["logins"]
     assert offered == [{"email": "ada@example.com", "password": "a secret"}]
-    assert config(graphiql.page())["logins"] == []
+    assert config(graphiql.html())["logins"] == []
 
 
 def test_nothing_in_the_configuration_can_end_its_element() -> None:
     password = "</script><script>alert(1)</script><!--"
-    logins = config(graphiql.page({"a@example.com": password}))["logins"]
+    logins = config(graphiql.html({"a@example.com": password}))["logins"]
     assert logins == [{"email": "a@example.com", "password": password}]
 
 
 def test_the_first_visit_opens_every_starter() -> None:
-    tabs = config(graphiql.page())["tabs"]
+    tabs = config(graphiql.html())["tabs"]
     assert isinstance(tabs, list)
     assert [tab["query"] for tab in tabs] == [path.read_text().strip() for path in STARTERS]
 
