@@ -16,8 +16,9 @@ from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.feed import Feed
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
+from graphql_api.postgres.documented_schema import Severity, find_differences
 from graphql_api.postgres.errors import DatabaseUnavailableError
-from graphql_api.postgres.migrate import newest_revision, unfit
+from graphql_api.postgres.migrate import newest_revision, plan, unfit
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import compile_statement
 from graphql_api.settings import Settings
@@ -119,6 +120,25 @@ async def _revision(_: Settings, address: Address) -> str:
     return newest_revision()
 
 
+async def _documented_schema(_: Settings, address: Address) -> str:
+    connection = await address.connect_plain(application="graphql-api doctor")
+    try:
+        differences = await find_differences(connection)
+    finally:
+        await connection.close()
+    refused = [str(each) for each in differences if each.severity is Severity.REFUSED]
+    if refused:
+        raise FaultError("; ".join(refused))
+    served = [f"{each} ({each.severity.value})" for each in differences]
+    return "; ".join(("served with differences", *served)) if served else "as documented"
+
+
+async def _indexes(_: Settings, address: Address) -> str:
+    if steps := await plan(address):
+        raise FaultError(f"{'; '.join(map(str, steps))}: run `graphql-api migrate`")
+    return "as declared"
+
+
 async def _secret(settings: Settings, _: Address) -> str:
     signing_key(settings)
     return "set" if settings.secret_key is not None else f"kept in {settings.data_dir}"
@@ -155,6 +175,8 @@ _CHECKS: dict[str, Callable[[Settings, Address], Awaitable[str]]] = {
     "database": _database,
     "connections": _connections,
     "schema": _revision,
+    "documented tables": _documented_schema,
+    "indexes": _indexes,
     "secret key": _secret,
     "log feed": _feed,
     "time zone": _time_zone,

@@ -147,6 +147,16 @@ def schema(output: Output = None) -> None:
 
 
 @app.command()
+def grants(
+    role: Annotated[str, typer.Argument(help="The database role that the service signs in as.")],
+) -> None:
+    """Print what a database role needs that serves, but doesn't own the tables."""
+    from graphql_api.postgres.grants import grants
+
+    typer.echo("\n".join(grants(role)))
+
+
+@app.command()
 def settings(output: Output = None) -> None:
     """Print every setting, with its default and what it decides."""
     from graphql_api.cli.settings_page import settings_page

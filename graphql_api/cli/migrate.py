@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from graphql_api.postgres.address import Address
+from graphql_api.postgres.documented_schema import Difference
 from graphql_api.postgres.indexes import BuildProgress, Change
 from graphql_api.postgres.migrate import Options, Reporter, Step, current_revision, migrate, plan
 
@@ -86,6 +87,9 @@ class _Screen(Reporter):
         if reason != text or monotonic() - when >= _REPEAT:
             self._print(f"  {reason}")
             self._said = (reason, monotonic())
+
+    def differs(self, difference: Difference) -> None:
+        self._print(f"{difference.severity.value}: {difference}")
 
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, markup=False)

@@ -28,6 +28,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from graphql_api.postgres import indexes, prerelease
 from graphql_api.postgres.address import Address
+from graphql_api.postgres.documented_schema import Difference, Severity, find_differences
 from graphql_api.postgres.tables import metadata, views
 from graphql_api.postgres.tables.base import SERVICE_SCHEMA
 from graphql_api.settings import Settings
@@ -81,6 +82,9 @@ class Reporter:
 
     def waits(self, reason: str) -> None:
         """Others are in the way; it is tried again."""
+
+    def differs(self, difference: Difference) -> None:
+        """The database differs from the documented schema, in a way that can be served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +258,9 @@ class _Migration:
             steps.append(Adoption())
             current = _DOCUMENTED_REVISION
         missing = self._scripts_between(current, revision)
-        if current is not None:
-            await indexes.find_changes(self._connection, self.declared)  # raises before anything is changed
+        if current is not None:  # what follows raises before anything is changed
+            await self._compare_with_documents()
+            await indexes.find_changes(self._connection, self.declared)
         return [*steps, *map(Revision, missing)]
 
     def _scripts_between(self, current: str | None, target: str) -> list[Script]:
@@ -315,6 +320,15 @@ class _Migration:
                         await connection.run_sync(_stamp, step.revision)
         except DBAPIError as error:
             raise error.driver_exception from error
+
+    async def _compare_with_documents(self) -> None:
+        """Reports what differs from the documented schema. Raises NotOurDatabaseError."""
+        differences = await find_differences(self._connection)
+        refused = [each for each in differences if each.severity is Severity.REFUSED]
+        if refused:
+            raise NotOurDatabaseError("; ".join(map(str, refused)))
+        for difference in differences:
+            self._reporter.differs(difference)
 
     async def _is_documented_schema_there(self) -> bool:
         """Returns whether other hands made the documented tables. Raises NotOurDatabaseError."""

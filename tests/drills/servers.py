@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import asyncpg
@@ -35,11 +35,15 @@ SETTINGS = {
 class Server:
     """One server. `start` and `crash` as often as needed, then `remove`."""
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        programs: Callable[[SystemUser], Programs] | None = None,
+    ) -> None:
         self.folder = scratch_folder()
         self.system_user = SystemUser.for_data(self.folder / "data")
         self.system_user.take_ownership(self.folder)
-        self.programs = Programs.find(self.system_user, None)
+        self.programs = programs(self.system_user) if programs else Programs.find(self.system_user, None)
         self.settings = {**SETTINGS, "unix_socket_directories": str(self.folder), **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
 

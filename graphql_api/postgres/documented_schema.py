@@ -1,0 +1,255 @@
+"""Compares a database with the documented schema, which other programs own.
+
+The service reads and writes tables that it did not make. What differs from `docs/database-schema.md` is
+said before anything relies on it: by `graphql-api migrate`, which refuses what can't be served before it
+changes anything, and by `graphql-api doctor`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import asyncpg
+from sqlalchemy import Column, ForeignKeyConstraint, Table, UniqueConstraint
+from sqlalchemy.dialects import postgresql
+
+from graphql_api.postgres.tables import metadata, views
+from graphql_api.postgres.tables.indexes import ADDED_INDEXES, OPERATOR_INDEXES
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+# Types that read and compare like the documented one, by PostgreSQL's names without length and precision.
+_INTERCHANGEABLE = (
+    {"character varying", "text", "citext", "character"},
+    {"smallint", "integer", "bigint"},
+    {"json", "jsonb"},
+    {"numeric"},
+    {"uuid"},
+    {"boolean"},
+    {"timestamp with time zone"},
+)
+_INSERTED_BY_US = ("risk_settings", "system_logs", "users")
+
+
+class Severity(Enum):
+    """What a difference means for the service."""
+
+    HARMLESS = "harmless"
+    DEGRADED = "works, with a loss"
+    REFUSED = "can't be served"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A place where a database differs from the documented schema."""
+
+    severity: Severity
+    place: str
+    """A table, a view, or `table.column`."""
+    difference: str
+    consequence: str
+    """What it means, and what to do about it."""
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.difference}: {self.consequence}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A table or view as the catalog describes it."""
+
+    kind: str
+    columns: Mapping[str, Mapping[str, Any]]
+    unique: frozenset[tuple[str, ...]]
+    """Columns of primary keys and unique constraints."""
+    foreign_keys: frozenset[tuple[str, ...]]
+    indexed: frozenset[tuple[str, ...]]
+    """The columns of valid indexes, in their order."""
+
+
+async def find_differences(connection: "asyncpg.Connection") -> list[Difference]:
+    """Returns what differs in the tables and views that the search path finds, the worst first."""
+    found: list[Difference] = []
+    for table in metadata.tables.values():
+        if table.schema is None:
+            found += _in_table(table, await _describe(connection, table.name))
+    for view in views.tables.values():
+        found += _in_view(view, await _describe(connection, view.name))
+    return sorted(found, key=lambda each: -list(Severity).index(each.severity))
+
+
+def _in_table(table: Table, found: _Found | None) -> Iterator[Difference]:
+    if found is None:
+        yield Difference(Severity.REFUSED, table.name, "is missing", "the service reads it; create it")
+        return
+    if found.kind not in ("r", "p"):
+        yield Difference(
+            Severity.DEGRADED, table.name, "is no table", "it can be read, but the service adds nothing to it"
+        )
+    for column in table.columns:
+        yield from _in_column(table, column, found)
+    known = {column.name for column in table.columns}
+    for name in found.columns.keys() - known:
+        yield Difference(
+            Severity.HARMLESS, f"{table.name}.{name}", "is not documented", "the service ignores it"
+        )
+    yield from _in_constraints(table, found)
+    yield from _in_indexes(table, found)
+
+
+def _in_column(table: Table, column: Column[Any], found: _Found) -> Iterator[Difference]:
+    place = f"{table.name}.{column.name}"
+    actual = found.columns.get(column.name)
+    if actual is None:
+        yield Difference(Severity.REFUSED, place, "is missing", "the service reads it; add it")
+        return
+    documented = _type_name(column)
+    if not _is_interchangeable(actual["type"], documented):
+        yield Difference(
+            Severity.REFUSED,
+            place,
+            f"is of type {actual['type']}",
+            f"it would be read wrong; it is documented as {documented}",
+        )
+    elif actual["type"] != documented:
+        yield Difference(
+            Severity.HARMLESS,
+            place,
+            f"is of type {actual['type']}",
+            f"documented is {documented}, values fit",
+        )
+    if not column.nullable and not actual["not_null"]:
+        yield Difference(
+            Severity.DEGRADED,
+            place,
+            "may be null",
+            "a row where it is null can't be shown; SET NOT NULL if other programs allow it",
+        )
+    if column.primary_key and not actual["has_default"]:
+        needed = table.name in _INSERTED_BY_US
+        yield Difference(
+            Severity.REFUSED if needed else Severity.HARMLESS,
+            place,
+            "has no default",
+            "the service inserts rows here and leaves the id to it" if needed else "only others insert here",
+        )
+
+
+def _in_constraints(table: Table, found: _Found) -> Iterator[Difference]:
+    if found.kind == "p" and not any(columns[:1] == ("id",) for columns in found.indexed):
+        yield Difference(  # the key of a partitioned table has to contain what it is partitioned by
+            Severity.DEGRADED,
+            table.name,
+            "has no valid index on id",
+            f"rows are found by it; CREATE INDEX ON {table.name} (id)",
+        )
+    elif found.kind != "p" and ("id",) not in found.unique:
+        yield Difference(
+            Severity.REFUSED, table.name, "has no primary key on id", "rows are found and paged by it; add it"
+        )
+    for constraint in table.constraints:
+        if not isinstance(constraint, UniqueConstraint | ForeignKeyConstraint):
+            continue
+        columns = tuple(sorted(column.name for column in constraint.columns))
+        if isinstance(constraint, UniqueConstraint) and columns not in found.unique:
+            yield Difference(
+                Severity.DEGRADED,
+                table.name,
+                f"may hold the same {' and '.join(columns)} twice",
+                "the service takes the one it finds first",
+            )
+        if isinstance(constraint, ForeignKeyConstraint) and columns not in found.foreign_keys:
+            yield Difference(
+                Severity.HARMLESS,
+                f"{table.name}.{columns[0]}",
+                "has no foreign key",
+                "rows whose parent is gone belong to nobody, and only operators see them",
+            )
+
+
+def _in_indexes(table: Table, found: _Found) -> Iterator[Difference]:
+    for index in sorted(
+        table.indexes - {*ADDED_INDEXES, *OPERATOR_INDEXES}, key=lambda index: str(index.name)
+    ):
+        columns = tuple(column.name for column in index.columns)
+        if any(each[: len(columns)] == columns for each in found.indexed):
+            continue
+        names = ", ".join(columns)
+        yield Difference(
+            Severity.DEGRADED,
+            table.name,
+            f"has no valid index on {names}",
+            f"lists by it are slow; CREATE INDEX CONCURRENTLY {index.name} ON {table.name} ({names})",
+        )
+
+
+def _in_view(view: Table, found: _Found | None) -> Iterator[Difference]:
+    if found is None:
+        yield Difference(Severity.REFUSED, view.name, "is missing", "the service reads it; create it")
+        return
+    for column in view.columns:
+        place = f"{view.name}.{column.name}"
+        actual = found.columns.get(column.name)
+        if actual is None:
+            yield Difference(Severity.REFUSED, place, "is missing", "the service reads it; add it")
+        elif not _is_interchangeable(actual["type"], _type_name(column)):
+            yield Difference(
+                Severity.REFUSED,
+                place,
+                f"is of type {actual['type']}",
+                f"it would be read wrong; it is documented as {_type_name(column)}",
+            )
+
+
+def _type_name(column: Column[Any]) -> str:
+    """Returns a declared type as PostgreSQL's format_type writes it."""
+    written = column.type.compile(dialect=_DIALECT).lower()
+    return written.replace("varchar", "character varying").replace(", ", ",")
+
+
+def _is_interchangeable(actual: str, documented: str) -> bool:
+    bare = [name.partition("(")[0].strip() for name in (actual, documented)]
+    return any(bare[0] in group and bare[1] in group for group in _INTERCHANGEABLE)
+
+
+async def _describe(connection: "asyncpg.Connection", name: str) -> _Found | None:
+    """Returns what the catalog says of a table or view that the search path finds; None if there is none."""
+    kind = await connection.fetchval("SELECT relkind FROM pg_class WHERE oid = to_regclass($1)", name)
+    if kind is None:
+        return None
+    columns = {row["name"]: dict(row) for row in await connection.fetch(_COLUMNS, name)}
+    keys = await connection.fetch(_KEYS, name)
+    indexes = await connection.fetch(_INDEXES, name)
+    return _Found(
+        kind.decode(),
+        columns,
+        frozenset(tuple(row["columns"]) for row in keys if row["kind"] != b"f"),
+        frozenset(tuple(row["columns"]) for row in keys if row["kind"] == b"f"),
+        frozenset(tuple(row["columns"]) for row in indexes),
+    )
+
+
+_COLUMNS = """
+    SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS not_null,
+           atthasdef OR attidentity <> '' AS has_default
+    FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
+"""
+# A unique index that nobody declared as a constraint keeps rows apart as well.
+_KEYS = """
+    SELECT contype AS kind, ARRAY(SELECT attname::text FROM pg_attribute
+                                  WHERE attrelid = conrelid AND attnum = ANY (conkey) ORDER BY 1) AS columns
+    FROM pg_constraint WHERE conrelid = to_regclass($1) AND contype IN ('p', 'u', 'f')
+    UNION ALL
+    SELECT 'u', ARRAY(SELECT attname::text FROM pg_attribute
+                      WHERE attrelid = indrelid AND attnum = ANY (indkey) ORDER BY 1)
+    FROM pg_index
+    WHERE indrelid = to_regclass($1) AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL
+"""
+_INDEXES = """
+    SELECT ARRAY(SELECT coalesce(attname::text, '')
+                 FROM unnest(indkey::smallint[]) WITH ORDINALITY AS key (number, place)
+                 LEFT JOIN pg_attribute ON attrelid = indrelid AND attnum = key.number
+                 ORDER BY place) AS columns
+    FROM pg_index WHERE indrelid = to_regclass($1) AND indisvalid AND indpred IS NULL
+"""

@@ -1,0 +1,26 @@
+"""What a database role needs to serve, where it isn't the one that migrates and owns the tables."""
+
+from collections.abc import Sequence
+
+from graphql_api.postgres.tables import metadata, views
+from graphql_api.postgres.tables.base import SERVICE_SCHEMA
+
+_FEED_SCHEMA = "log_feed"
+_DOCUMENTED = sorted(
+    {*(table.name for table in metadata.tables.values() if table.schema is None), *views.tables}
+)
+
+
+def grants(role: str) -> Sequence[str]:
+    """Returns the statements that let `role` serve, without the right to change any table's definition."""
+    grantee = '"{}"'.format(role.replace('"', '""'))
+    privileges = (
+        f"USAGE ON SCHEMA {SERVICE_SCHEMA}, {_FEED_SCHEMA}",
+        f"SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SERVICE_SCHEMA}, {_FEED_SCHEMA}",
+        f"SELECT ON {', '.join(_DOCUMENTED)}",
+        "INSERT, UPDATE (password_hash, last_login) ON users",
+        "UPDATE (id) ON tradelocker_accounts",  # to lock an account's row while its risk settings change
+        "INSERT, UPDATE ON risk_settings",
+        "INSERT ON system_logs",
+    )
+    return [f"GRANT {each} TO {grantee};" for each in privileges]

@@ -1,0 +1,106 @@
+"""What is said of a database that differs from the documented schema."""
+
+import asyncpg
+import pytest
+
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.documented_schema import Severity, find_differences
+from graphql_api.postgres.migrate import NotOurDatabaseError, migrate
+from tests.postgres.catalog import describe
+
+HARMLESS, DEGRADED, REFUSED = Severity.HARMLESS, Severity.DEGRADED, Severity.REFUSED
+
+
+async def test_the_documented_schema_does_not_differ(given_connection: "asyncpg.Connection") -> None:
+    assert await find_differences(given_connection) == []
+
+
+async def test_nor_does_a_migrated_database(connection: "asyncpg.Connection") -> None:
+    assert await find_differences(connection) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "severity", "said"),
+    [
+        ("ALTER TABLE trades ADD note text", HARMLESS, "trades.note is not documented"),
+        ("ALTER TABLE trades ALTER symbol TYPE text", HARMLESS, "trades.symbol is of type text"),
+        (
+            "ALTER TABLE trades ALTER pnl TYPE numeric(30,10)",
+            HARMLESS,
+            "trades.pnl is of type numeric(30,10)",
+        ),
+        (
+            "ALTER TABLE trades DROP CONSTRAINT trades_session_id_fkey",
+            HARMLESS,
+            "trades.session_id has no foreign key",
+        ),
+        ("ALTER TABLE trades ALTER id DROP DEFAULT", HARMLESS, "trades.id has no default"),
+        ("ALTER TABLE trades ALTER symbol DROP NOT NULL", DEGRADED, "trades.symbol may be null"),
+        ("DROP INDEX idx_trades_session", DEGRADED, "trades has no valid index on session_id"),
+        (
+            "ALTER TABLE users DROP CONSTRAINT users_email_key",
+            DEGRADED,
+            "users may hold the same email twice",
+        ),
+        ("ALTER TABLE trades DROP size", REFUSED, "trades.size is missing"),
+        (
+            "ALTER TABLE trades ALTER size TYPE double precision",
+            REFUSED,
+            "trades.size is of type double precision",
+        ),
+        (
+            "ALTER TABLE trades ALTER entry_time TYPE timestamp",
+            REFUSED,
+            "trades.entry_time is of type timestamp without time zone",
+        ),
+        ("ALTER TABLE trades DROP CONSTRAINT trades_pkey", REFUSED, "trades has no primary key on id"),
+        ("ALTER TABLE risk_settings ALTER id DROP DEFAULT", REFUSED, "risk_settings.id has no default"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " in value else "",
+)
+async def test_a_difference_is_named_with_what_it_means(
+    change: str, severity: Severity, said: str, given_connection: "asyncpg.Connection"
+) -> None:
+    await given_connection.execute(change)
+
+    (difference,) = await find_differences(given_connection)
+
+    assert difference.severity is severity
+    assert str(difference).startswith(f"{said}: ")
+
+
+async def test_a_partitioned_table_may_have_a_wider_key(given_connection: "asyncpg.Connection") -> None:
+    await given_connection.execute("""
+        ALTER TABLE system_logs RENAME TO before;
+        CREATE TABLE system_logs (LIKE before INCLUDING DEFAULTS, PRIMARY KEY (id, timestamp))
+            PARTITION BY RANGE (timestamp);
+        CREATE INDEX ON system_logs (timestamp);
+        CREATE INDEX ON system_logs (level);
+    """)
+    assert await find_differences(given_connection) == []
+
+    await given_connection.execute("ALTER TABLE system_logs DROP CONSTRAINT system_logs_pkey1")
+
+    assert [str(each).partition(":")[0] for each in await find_differences(given_connection)] == [
+        "system_logs has no valid index on id"
+    ]
+
+
+async def test_a_unique_index_is_as_good_as_a_constraint(given_connection: "asyncpg.Connection") -> None:
+    await given_connection.execute("ALTER TABLE users DROP CONSTRAINT users_email_key")
+    await given_connection.execute("CREATE UNIQUE INDEX one_email ON users (email)")
+
+    assert await find_differences(given_connection) == []
+
+
+async def test_what_cannot_be_served_is_refused_before_anything_changes(
+    empty: Address, given_connection: "asyncpg.Connection"
+) -> None:
+    await given_connection.execute("ALTER TABLE trades ALTER size TYPE double precision")
+    before = await describe(given_connection)
+
+    with pytest.raises(
+        NotOurDatabaseError, match=r"trades\.size is of type double precision: it would be read wrong"
+    ):
+        await migrate(empty)
+    assert await describe(given_connection) == before
