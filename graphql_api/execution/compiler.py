@@ -27,11 +27,10 @@ from graphql.execution.collect_fields import (
     collect_fields,
     collect_subfields,
 )
-from graphql.execution.values import VariableValues, get_argument_values
+from graphql.execution.values import VariableValues
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-from graphql_api.execution.analysis import variables_in
 from graphql_api.execution.columns import ColumnValues
 from graphql_api.execution.executor import (
     AbstractCompletion,
@@ -61,7 +60,7 @@ from graphql_api.execution.fields import (
     is_any_source,
     row_source,
 )
-from graphql_api.execution.inputs import ConvertInput, InputConverter
+from graphql_api.execution.inputs import ArgumentReader, InputConverter
 from graphql_api.execution.leaf_serializers import ConvertColumn, leaf_serializer
 from graphql_api.execution.projection import ALL_COLUMNS, Lookahead, Projection, Reference, RowSource
 
@@ -183,7 +182,7 @@ class _Compilation:
         resolver, convert = self._resolver(type_, definition, nodes[0])
         completion = self._completion(definition.type, details, convert)
         field = FieldPlan(index, key, type_, definition, details, nodes, resolver, completion)
-        if isinstance(resolver, LoaderResolver) and resolver.source.looks_ahead:
+        if isinstance(resolver, LoaderResolver) and resolver.source.parse is not None:
             field.lookahead = lookahead(completion)
         return field
 
@@ -233,7 +232,7 @@ class _Compilation:
     ) -> LoaderResolver:
         strawberry_field = definition.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
         convert = self._compiler.inputs.for_arguments(strawberry_field.arguments)
-        arguments = constant_arguments(definition, node, convert)
+        arguments = ArgumentReader(definition, node, convert)
         return LoaderResolver(source, check_of(definition), convert, arguments, columns)
 
     def _completion(
@@ -286,18 +285,6 @@ def lookahead(completion: Completion) -> Lookahead | None:
 def is_leaf(type_: GraphQLOutputType) -> bool:
     """Whether a field's values are scalars or enums, and not lists of them."""
     return is_leaf_type(get_nullable_type(type_))
-
-
-def constant_arguments(
-    definition: GraphQLField, node: FieldNode, convert: ConvertInput
-) -> Mapping[str, Any] | None:
-    """The arguments of a field that names no variable; None if it does, or if they can't be coerced."""
-    if any(True for argument in node.arguments or () for _ in variables_in(argument.value)):
-        return None
-    try:
-        return cast("Mapping[str, Any]", convert(get_argument_values(definition, node)))
-    except Exception:  # noqa: BLE001 - each run meets it again, and reports it at the field
-        return None
 
 
 def assembler(keys: Sequence[str]) -> Callable[[int, Sequence[ColumnValues]], list[dict[str, Any]]]:

@@ -49,7 +49,7 @@ from graphql_api.execution.columns import (
     types_of,
 )
 from graphql_api.execution.fields import Check, FromKey, FromLoader, Load
-from graphql_api.execution.inputs import ConvertInput
+from graphql_api.execution.inputs import ArgumentReader, ConvertInput
 from graphql_api.execution.leaf_serializers import LeafSerializer
 from graphql_api.execution.projection import Lookahead, Projection
 from graphql_api.execution.stock_executor import Invocation, StockExecutor
@@ -247,6 +247,11 @@ class Execution:
 
     # What fields need of the operation
 
+    @property
+    def variables(self) -> Mapping[str, Any]:
+        """The coerced values of the operation's variables."""
+        return self._invocation.variables.coerced
+
     def arguments(self, field: FieldPlan) -> dict[str, Any]:
         """The coerced arguments of a field. Raises GraphQLError."""
         if not field.definition.args:
@@ -343,17 +348,18 @@ class PureResolver:
             return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class LoaderResolver:
     """A declared load: every parent is asked for before anything is awaited."""
 
     source: FromLoader | FromKey
     check: Check | None
     convert: ConvertInput
-    arguments: Mapping[str, Any] | None
-    """The converted arguments of a field that names no variable: the same for every request."""
+    reader: ArgumentReader
     columns: tuple[str, ...] | None
     may_await = True
+    _parsed: Any = Undefined
+    """What the source parses of constant arguments: the same for every request."""
 
     def resolve(
         self, execution: Execution, field: FieldPlan, parents: ColumnValues, _paths: "ResponsePaths"
@@ -363,13 +369,10 @@ class LoaderResolver:
         try:
             if self.check is not None:
                 self.check(execution.context)
-            arguments = self.arguments
-            if arguments is None:
-                arguments = self.convert(execution.arguments(field))
-            if source.looks_ahead:
-                load = source.prepare(execution.context, arguments, field.lookahead)
-            else:
-                load = source.prepare(execution.context, arguments)
+            parsed = self._parsed
+            if parsed is Undefined:
+                parsed = self._parse(execution, field)
+            load = source.prepare(execution.context, parsed)
         except Exception as error:  # noqa: BLE001 - becomes the field's error
             return [error] * len(parents)
         if isinstance(source, FromLoader):
@@ -389,6 +392,17 @@ class LoaderResolver:
         if len(different) == len(keys):
             return list(values)
         return list(map(dict(zip(different, values, strict=True)).get, keys))
+
+    def _parse(self, execution: Execution, field: FieldPlan) -> Any:
+        arguments = self.reader.read(execution.variables)
+        if arguments is None:
+            arguments = self.convert(execution.arguments(field))
+        parsed = arguments
+        if self.source.parse is not None:
+            parsed = self.source.parse(execution.plan.projection, arguments, field.lookahead)
+        if self.reader.is_constant:
+            self._parsed = parsed
+        return parsed
 
 
 def _load_by_key(key_of: Callable[[Any], Any], load: Load, parent: Any) -> Any:

@@ -5,7 +5,7 @@ instead: a column of a row, a computation from a row, or a load through a batch.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -15,7 +15,7 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.arguments import StrawberryArgument
 from strawberry.types.field import StrawberryField
 
-from graphql_api.execution.projection import Reference, RowSource
+from graphql_api.execution.projection import Lookahead, Projection, Reference, RowSource
 
 _SOURCE = "source"
 
@@ -53,12 +53,16 @@ class FromParent:
 
 Load = Callable[[Any], Any]
 """From a parent to its value: an awaitable, or a plain value where nothing needs loading."""
-Prepare = Callable[..., Load]
-"""`prepare(context, arguments)`, or `prepare(context, arguments, lookahead)` of a source that looks ahead.
+Prepare = Callable[[Any, Any], Load]
+"""`prepare(context, arguments)`: called once for each place of the field in the operation, with its converted
+arguments, or with what `parse` made of them. Gives the function that loads for one parent.
+"""
+Parse = Callable[[Projection, Mapping[str, Any], Lookahead | None], Any]
+"""`parse(projection, arguments, lookahead)`: from arguments to what `prepare` gets in their place.
 
-Called once for each place of the field in the operation, with its converted arguments; gives the function
-that loads for one parent. `lookahead` is None where what is selected below isn't known: in the stock
-executor, and where a type is abstract.
+It depends on nothing but what it gets, so what it makes of constant arguments is kept for other requests.
+`lookahead` is None where what is selected below isn't known: in the stock executor, and where a type is
+abstract.
 """
 
 
@@ -80,7 +84,7 @@ class FromLoader:
     """
 
     prepare: Prepare
-    looks_ahead: bool = False
+    parse: Parse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class FromKey:
 
     column: str
     prepare: Prepare
-    looks_ahead: bool = False
+    parse: Parse | None = None
     reference: Reference | None = None
     """The foreign key that the column is, if it is one: the rows may be joined to its target already."""
 
@@ -162,8 +166,10 @@ class DeclaredField(StrawberryField):
 
 
 def _prepared(loader: FromLoader | FromKey, info: Any, arguments: Any) -> Load:
-    prepare, context = loader.prepare, info.context
-    return prepare(context, arguments, None) if loader.looks_ahead else prepare(context, arguments)
+    context = info.context
+    if loader.parse is not None:
+        arguments = loader.parse(context.projection, arguments, None)
+    return loader.prepare(context, arguments)
 
 
 def _shielded(value: Any) -> Any:

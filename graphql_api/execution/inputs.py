@@ -9,7 +9,12 @@ from typing import Any, Final, NamedTuple, cast
 import orjson
 from graphql import (
     ArgumentNode,
+    FieldNode,
+    GraphQLArgument,
     GraphQLError,
+    GraphQLField,
+    GraphQLInputField,
+    GraphQLInputObjectType,
     GraphQLInputType,
     GraphQLLeafType,
     GraphQLSchema,
@@ -22,8 +27,12 @@ from graphql import (
     ValueNode,
     ValuesOfCorrectTypeRule,
     VariableDefinitionNode,
+    VariableNode,
     VisitorAction,
+    get_nullable_type,
+    is_input_object_type,
     is_leaf_type,
+    is_list_type,
     is_non_null_type,
 )
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
@@ -35,7 +44,8 @@ from graphql.execution.values import (
 )
 from graphql.language import SKIP, print_ast
 from graphql.pyutils import inspect, print_path_list
-from graphql.utilities import coerce_input_value
+from graphql.utilities import coerce_input_literal, coerce_input_value
+from graphql.utilities.coerce_input_value import coerce_default_value
 from graphql.utilities.validate_input_value import validate_input_literal, validate_input_value
 from strawberry.exceptions import StrawberryInputCoercionError
 from strawberry.relay import GlobalID
@@ -47,7 +57,7 @@ from strawberry.types.lazy_type import LazyType
 from strawberry.types.maybe import Some
 from strawberry.types.unset import UNSET
 
-from graphql_api.execution.analysis import Reuse
+from graphql_api.execution.analysis import Reuse, variables_in
 from graphql_api.execution.errors import LIMIT_EXCEEDED, MAX_ECHO, LimitError, RequestError, cut, with_null
 
 MAX_LEVELS: Final = 100
@@ -67,6 +77,9 @@ _FOUND = "ound: "
 _PYTHONS_DIGITS = "set_int_max_str_digits"  # from its refusal of numbers with thousands of digits
 
 Path = list[str | int]
+
+ConvertInput = Callable[[Any], Any]
+"""From a coerced value to what resolvers get: inputs as objects, by Python's names."""
 
 
 def check_size(variables: Mapping[str, Any], most: int | None, definition: OperationDefinitionNode) -> None:
@@ -354,10 +367,149 @@ def _json(value: Any) -> str:
     return "nothing" if value is Undefined else orjson.dumps(value).decode()
 
 
-# Converting arguments
+# Reading arguments
 
-ConvertInput = Callable[[Any], Any]
-"""From a coerced value to what resolvers get: inputs as objects, by Python's names."""
+
+class _UndecidedError(Exception):
+    """Something is wrong with a value, or too rare to be compiled: graphql-core decides."""
+
+
+class _Constant(NamedTuple):
+    """A value that depends on no variable."""
+
+    value: Any
+
+
+_Read = Callable[[Mapping[str, Any]], Any]
+"""From the coerced values of an operation's variables to a coerced value. Raises _UndecidedError."""
+_InputDefinition = GraphQLArgument | GraphQLInputField
+
+
+class ArgumentReader:
+    """Reads the arguments of one field of an operation.
+
+    What names no variable is coerced and converted once, for all requests.
+    """
+
+    def __init__(self, definition: GraphQLField, node: FieldNode, convert: ConvertInput) -> None:
+        """`convert` makes of coerced arguments what the field's source gets."""
+        self._convert = convert
+        self._constants: Mapping[str, Any] = {}
+        self._read: _Read | None = None
+        self.is_constant = False
+        """Whether they are the same for every request."""
+        given = {argument.name.value: argument.value for argument in node.arguments or ()}
+        with suppress(Exception):  # reported by graphql-core, in each request
+            constants, varying = _compile_fields(given, definition.args)
+            self._constants = convert(constants)
+            self._read = partial(_read_fields, {}, varying)
+            self.is_constant = not varying
+
+    def read(self, variables: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The converted arguments; None where graphql-core has to coerce them, or to say what is wrong."""
+        if self.is_constant:
+            return self._constants
+        if self._read is None:
+            return None
+        try:
+            varying = self._read(variables)
+        except _UndecidedError:
+            return None
+        return {**self._constants, **self._convert(varying)}
+
+
+class _VaryingField(NamedTuple):
+    """An argument or a field of an input object that depends on variables."""
+
+    name: str
+    read: _Read
+    variable: str | None
+    """The variable that it is, if it is no more than one. Without its value there is the default."""
+    definition: _InputDefinition
+
+
+def _compile_fields(
+    given: Mapping[str, ValueNode], definitions: Mapping[str, _InputDefinition]
+) -> tuple[dict[str, Any], Sequence[_VaryingField]]:
+    """Arguments, or the fields of an input object: those that are constant, and how the others are read."""
+    if not given.keys() <= definitions.keys():
+        raise _UndecidedError
+    constants: dict[str, Any] = {}
+    varying = []
+    for key, definition in definitions.items():
+        name, node = definition.out_name or key, given.get(key)
+        if node is None:
+            _set_default(constants, name, definition)
+            continue
+        value = _compile_value(node, definition.type)
+        if isinstance(value, _Constant):
+            constants[name] = value.value
+        else:
+            variable = node.name.value if isinstance(node, VariableNode) else None
+            varying.append(_VaryingField(name, value, variable, definition))
+    return constants, varying
+
+
+def _read_fields(
+    constants: Mapping[str, Any], varying: Sequence[_VaryingField], variables: Mapping[str, Any]
+) -> dict[str, Any]:
+    fields = dict(constants)
+    for name, read, variable, definition in varying:
+        if variable is not None and variable not in variables:
+            _set_default(fields, name, definition)
+        else:
+            fields[name] = read(variables)
+    return fields
+
+
+def _set_default(fields: dict[str, Any], name: str, definition: _InputDefinition) -> None:
+    """Set what a field is that isn't given."""
+    default = coerce_default_value(definition)
+    if default is not Undefined:
+        fields[name] = default
+    elif is_non_null_type(definition.type):
+        raise _UndecidedError
+
+
+def _compile_value(node: ValueNode, type_: GraphQLInputType) -> _Constant | _Read:
+    if isinstance(node, VariableNode):
+        return partial(_read_variable, node.name.value, is_non_null_type(type_))
+    if not any(True for _ in variables_in(node)):
+        value = coerce_input_literal(node, type_)
+        if value is Undefined:
+            raise _UndecidedError
+        return _Constant(value)
+    nullable = get_nullable_type(type_)
+    if is_list_type(nullable):
+        items = node.values if isinstance(node, ListValueNode) else [node]
+        return partial(_read_items, [_compile_value(item, nullable.of_type) for item in items])
+    if is_input_object_type(nullable) and isinstance(node, ObjectValueNode) and not nullable.is_one_of:
+        given = {field.name.value: field.value for field in node.fields}
+        return partial(_read_object, *_compile_fields(given, nullable.fields), nullable)
+    raise _UndecidedError
+
+
+def _read_variable(name: str, is_required: bool, variables: Mapping[str, Any]) -> Any:  # noqa: FBT001 - bound
+    value = variables.get(name, Undefined)
+    if value is Undefined or (value is None and is_required):
+        raise _UndecidedError
+    return value
+
+
+def _read_items(items: Sequence[_Constant | _Read], variables: Mapping[str, Any]) -> list[Any]:
+    return [item.value if isinstance(item, _Constant) else item(variables) for item in items]
+
+
+def _read_object(
+    constants: Mapping[str, Any],
+    varying: Sequence[_VaryingField],
+    type_: GraphQLInputObjectType,
+    variables: Mapping[str, Any],
+) -> Any:
+    return type_.out_type(_read_fields(constants, varying, variables))
+
+
+# Converting arguments
 
 
 class InputConverter:

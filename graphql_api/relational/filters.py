@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Literal, cast
 
 import strawberry
@@ -177,11 +178,8 @@ class _FilterParser:
         if level > MAX_LEVELS:
             raise BadInputError(self._argument, f"has more than {MAX_LEVELS} levels")
         members: list[Predicate] = []
-        for part in get_object_definition(type(given), strict=True).fields:
-            value = getattr(given, part.python_name)
-            if value is None or value is strawberry.UNSET:
-                continue
-            own, meta = f"{path}.{name_of(part)}", part.metadata
+        for _, name, meta, value in given_fields(given):
+            own = f"{path}.{name}"
             if kind := meta.get("combines"):
                 members.append(self._combine(kind, value, own, level + 1))
             elif (column := meta.get("exists")) is not None:
@@ -216,20 +214,32 @@ class _FilterParser:
             raise BadInputError(self._argument, f"has more than {MAX_CONDITIONS} conditions")
 
 
+def given_fields(given: Any) -> Iterator[tuple[str, str, Mapping[Any, Any], Any]]:
+    """The fields of an input object that have a value: Python's name, the schema's, metadata, value."""
+    type_: type = type(given)
+    for python_name, name, metadata in _input_fields(type_):
+        value = getattr(given, python_name)
+        if value is not None and value is not strawberry.UNSET:
+            yield python_name, name, metadata, value
+
+
+@lru_cache(maxsize=256)
+def _input_fields(type_: type) -> Sequence[tuple[str, str, Mapping[Any, Any]]]:
+    fields = get_object_definition(type_, strict=True).fields
+    return [(part.python_name, name_of(part), part.metadata) for part in fields]
+
+
 def _operations(value: Any, expression: ColumnElement[Any], path: str) -> Iterator[tuple[Operator, Any]]:
     """What a filter's field asks of `expression`: operators, each with its operand. Raises BadInputError."""
     length = getattr(expression.type, "length", None) or MAX_TEXT
     match value:
         case StringFilter() | DecimalFilter() | DateTimeFilter():
-            for part in get_object_definition(type(value), strict=True).fields:
-                operand = getattr(value, part.python_name)
-                if operand is None or operand is strawberry.UNSET:
-                    continue
-                if part.python_name == "is_null":
+            for python_name, name, _, operand in given_fields(value):
+                if python_name == "is_null":
                     yield ("is_null" if operand else "is_not_null"), None
                 else:
-                    operator = cast("Operator", part.python_name.rstrip("_"))
-                    yield operator, _operand(operand, f"{path}.{name_of(part)}", length)
+                    operator = cast("Operator", python_name.rstrip("_"))
+                    yield operator, _operand(operand, f"{path}.{name}", length)
             check_range(value, path)
         case list():
             words = _operand(

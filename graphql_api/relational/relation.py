@@ -9,6 +9,7 @@ by `RelationLoader.load_pages`, with the SQL of `page_query`; a row by `Entity.l
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
@@ -29,7 +30,7 @@ from graphql_api.execution.fields import (
     FromParent,
     declared,
 )
-from graphql_api.execution.projection import Lookahead, Reference
+from graphql_api.execution.projection import Lookahead, Projection, Reference
 from graphql_api.postgres.tables.indexes import operator_index
 from graphql_api.relational import page_query
 from graphql_api.relational.context import BatchLoad, Context, Row, ViewerDatabase
@@ -124,7 +125,7 @@ class ListSpec:
 
     def page_request(
         self,
-        context: Context,
+        projection: Projection,
         arguments: Mapping[str, Any],
         lookahead: Lookahead | None,
         *,
@@ -148,8 +149,8 @@ class ListSpec:
             after,
             before,
             self.filter(arguments),
-            context.projection.columns(self.entity),
-            eager_joins_of(context.projection, self.entity) if is_root else (),
+            projection.columns(self.entity),
+            eager_joins_of(projection, self.entity) if is_root else (),
             with_total=is_root and lookahead is not None and lookahead.selects(TOTAL_COUNT),
             with_previous=after is not None
             and (lookahead is None or lookahead.selects(PAGE_INFO, HAS_PREVIOUS_PAGE)),
@@ -162,23 +163,21 @@ def many(description: str, spec: ListSpec, *, parent: Entity, parent_key: Column
     """A relation to the rows below a row of `parent`, whose id is in the column `parent_key`."""
     relation = RelationLoader(spec.entity, parent, parent_key)
 
-    def prepare(context: Context, arguments: Mapping[str, Any], lookahead: Lookahead | None) -> Any:
-        request = spec.page_request(context, arguments, lookahead)
+    def prepare(context: Context, request: PageRequest) -> Any:
         return context.loaders.get(relation.load_pages, request)
 
-    return declared(description, FromKey("id", prepare, looks_ahead=True), arguments=spec.arguments())
+    return declared(description, FromKey("id", prepare, spec.page_request), arguments=spec.arguments())
 
 
 def root_many(description: str, spec: ListSpec, *, check: Check) -> Any:
     """A root field that lists every row the viewer may see."""
     relation = RelationLoader(spec.entity)
 
-    def prepare(context: Context, arguments: Mapping[str, Any], lookahead: Lookahead | None) -> Any:
-        request = spec.page_request(context, arguments, lookahead, is_root=True)
+    def prepare(context: Context, request: PageRequest) -> Any:
         load = context.loaders.get(relation.load_pages, request).load
         return lambda _: load(ROOT)
 
-    source = FromLoader(prepare, looks_ahead=True)
+    source = FromLoader(prepare, partial(spec.page_request, is_root=True))
     return declared(description, source, arguments=spec.arguments(), check=check)
 
 

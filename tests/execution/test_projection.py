@@ -8,7 +8,7 @@ import strawberry
 
 from graphql_api.execution.fields import FromColumn, FromColumns, FromKey, FromLoader, Source, declared
 from graphql_api.execution.operations import GraphQLRequest, Operations
-from graphql_api.execution.projection import Lookahead, Reference
+from graphql_api.execution.projection import Lookahead, Projection, Reference
 from tests.execution.contexts import BareContext
 from tests.execution.executors import untouched
 
@@ -28,8 +28,11 @@ COUNT = FromLoader(lambda _, __: lambda _: 3)
 seen: list[Lookahead | None] = []
 
 
-def load_books(_context: Any, _arguments: Any, lookahead: Lookahead | None) -> Any:
+def look_ahead(_projection: Projection, _arguments: Any, lookahead: Lookahead | None) -> None:
     seen.append(lookahead)
+
+
+def load_books(_context: Any, _parsed: None) -> Any:
     return lambda _: {"id": "1", "title": "Emma", "pages": 5, "shelf_id": "7"}
 
 
@@ -52,7 +55,7 @@ class Book:
     count: int | None = declared("", COUNT)
 
 
-BOOK = FromLoader(load_books, looks_ahead=True)
+BOOK = FromLoader(load_books, look_ahead)
 
 
 @strawberry.type
@@ -92,6 +95,16 @@ async def test_a_source_may_look_ahead_at_what_is_selected_below_it() -> None:
     assert (first.selects(COUNT), second.selects(COUNT)) == (False, True)
     assert first.selects(FromColumn(None))
     assert not second.selects(COUNT, COUNT)
+
+
+async def test_constant_arguments_are_parsed_once_for_all_requests() -> None:
+    seen.clear()
+    operations = Operations(SCHEMA, mask=untouched)
+    for _ in range(2):
+        request = GraphQLRequest("{ book { title } }")
+        result = await operations.execute(operations.prepare(request), BareContext())
+        assert result.data["book"]["title"] == "Emma"
+    assert len(seen) == 1
 
 
 async def test_the_stock_executor_knows_nothing_of_what_is_below() -> None:
