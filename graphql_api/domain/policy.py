@@ -1,7 +1,7 @@
 """The access policy: of each table, the columns that may be read, by which scopes, and whose rows they are.
 
-Every statement of the graph is built from these entities. `owner` is the column with the id of the user whose
-row it is; `parent` leads to the entity that has it. An entity with neither is shared by all users.
+Every statement that finds rows for a viewer is built from these entities. `owner` is the column with the id
+of the user whose row it is; `parent` leads to the entity that has it. An entity with neither is everybody's.
 password_hash and api_key are in no list of columns, so that they never leave the database.
 """
 

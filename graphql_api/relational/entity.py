@@ -1,4 +1,4 @@
-"""Entities: tables as the graph shows them, and the tenant's predicate in every statement over them."""
+"""Entities: tables as the graph shows them, and the tenant's predicate of statements that find their rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -83,8 +83,8 @@ class Entity:
     def restrict_to_tenant(self, query: Select[Any], *needed: FromClause, scoped: bool) -> Select[Any]:
         """`query` over this entity, restricted to :tenant's rows if `scoped`.
 
-        Every statement's tenancy is made here. The entity's table is joined to its ancestors as far as the
-        `needed` tables and the tenant's column ask for.
+        Statements get their tenant here and nowhere else. The entity's table is joined to its ancestors as
+        far as the `needed` tables and the tenant's column ask for.
         """
         column = self.tenant_column
         if not scoped or column is None:

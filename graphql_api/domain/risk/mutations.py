@@ -2,7 +2,8 @@
 
 Nearly every account has one row of risk_settings, which a single statement finds, locks, compares and
 updates. Where it finds none or several, a transaction locks the account first, so that of two writers of a
-first row the second finds the first one's.
+first row the second finds the first one's. Both statements that find an account by the client's id are
+restricted to the tenant by `Entity.restrict_to_tenant`; the others run under the lock that the second holds.
 """
 
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import UUID
 
-from graphql_api.domain.policy import RISK_SETTINGS
+from graphql_api.domain.policy import ACCOUNTS, RISK_SETTINGS
 from graphql_api.domain.risk.settings import (
     LIMITS,
     RiskSettingsPayload,
@@ -172,7 +173,7 @@ async def write_settings(
     columns = frozenset(values)
     owner = _owner(viewer)
     statement = _update_only_row(columns, owner is not None, change.if_version is not None)
-    written = await database.change(statement, **parameters, owner=owner, version=change.if_version)
+    written = await database.change(statement, **parameters, tenant=owner, version=change.if_version)
     if written:
         return written[0]
 
@@ -201,6 +202,7 @@ def _owner(viewer: Viewer) -> str | None:
 
 
 async def _lock_account(transaction: Transaction, viewer: Viewer, account_id: str) -> None:
+    """Locks the account until the transaction ends. Raises UnknownAccountError or ForbiddenChangeError."""
     # NO KEY: sessions may go on referring to the account while its limits are written.
     found = await transaction.fetch(
         _lock_statement(viewer.tenant is not None), account_id=account_id, tenant=viewer.tenant
@@ -221,13 +223,13 @@ def _lock_statement(scoped: bool) -> Statement:  # noqa: FBT001
     query = select(_accounts.c.id, _accounts.c.user_id).where(
         _accounts.c.id == bindparam("account_id", type_=_uuid)
     )
-    if scoped:
-        query = query.where(_accounts.c.user_id == bindparam("tenant", type_=_uuid))
+    query = ACCOUNTS.restrict_to_tenant(query, scoped=scoped)
     return compile_statement(query.with_for_update(key_share=True))
 
 
 @lru_cache
 def _current_row() -> Statement:
+    """Reads and locks the row in force of an account that is locked already."""
     query = (
         select(*RISK_SETTINGS.columns)
         .where(_risk.c.account_id == bindparam("account_id", type_=_uuid))
@@ -244,7 +246,7 @@ def _parameters(columns: frozenset[str]) -> dict[str, Any]:
 
 @lru_cache(maxsize=64)
 def _insert_row(columns: frozenset[str]) -> Statement:
-    """Inserts an account's first row."""
+    """Inserts the first row of an account that is locked already."""
     query = insert(_risk).values(account_id=bindparam("account_id", type_=_uuid), **_parameters(columns))
     written = query.returning(*RISK_SETTINGS.columns).cte("written")
     return _with_log_line(written, null())
@@ -252,22 +254,20 @@ def _insert_row(columns: frozenset[str]) -> Statement:
 
 @lru_cache(maxsize=64)
 def _update_row(columns: frozenset[str]) -> Statement:
-    """Updates the row :row_id."""
+    """Updates the row :row_id of an account that is locked already."""
     before = select(*_own_columns).where(_risk.c.id == bindparam("row_id", type_=_uuid)).with_for_update()
     return _update_and_log(before.cte("before"), columns, _has_duplicates)
 
 
 @lru_cache(maxsize=64)
-def _update_only_row(columns: frozenset[str], owned: bool, versioned: bool) -> Statement:  # noqa: FBT001
-    """Updates an account's row if it is the only one, and is of :version and the account of :owner.
+def _update_only_row(columns: frozenset[str], scoped: bool, versioned: bool) -> Statement:  # noqa: FBT001
+    """Updates an account's row if it is the only one, and is of :version and the account of :tenant.
 
     It waits for a transaction that is writing the row, and then compares and updates what that has written:
     PostgreSQL reads a row again that it had to wait for.
     """
     query = select(*_own_columns).where(_risk.c.account_id == bindparam("account_id", type_=_uuid))
-    if owned:
-        query = query.join(_accounts, _accounts.c.id == _risk.c.account_id)
-        query = query.where(_accounts.c.user_id == bindparam("owner", type_=_uuid))
+    query = RISK_SETTINGS.restrict_to_tenant(query, scoped=scoped)
     before = query.with_for_update(of=_risk).cte("before")
     conditions = [select(func.count()).select_from(before).scalar_subquery() == 1]
     if versioned:
