@@ -240,8 +240,8 @@ class SystemLogEvent:
 @strawberry.type
 class Subscription:
     @resolved(
-        "New log lines, whoever wrote them, in the order of their commits, each once. Where that can't be"
-        " kept, it ends with an error whose code says why. Needs the scope logs:read.",
+        "New log lines of every program, each once, and none before one that its writer had seen committed."
+        " Where that can't be kept, it ends with an error whose code says why. Needs the scope logs:read.",
         check=reads_logs,
         subscription=True,
     )

@@ -154,7 +154,7 @@ class Gateway:
                 return ANONYMOUS
             raise
 
-    async def recheck(self, viewer: Viewer) -> Viewer:
+    async def wait_and_recheck(self, viewer: Viewer) -> Viewer:
         """Waits until the token of a viewer who stays connected is due, checks it, and returns the viewer.
 
         Raises HTTPError (401) if the token has ended. While the database is away, the viewer stays as before.

@@ -1,4 +1,4 @@
-"""The log feed: new rows of system_logs, in commit order, each once. It knows no GraphQL and no web."""
+"""The log feed: new rows of system_logs, each once. It knows no GraphQL and no web."""
 
 from graphql_api.log_feed.errors import (
     CursorExpiredError,

@@ -1,4 +1,4 @@
-"""The log feed of a process: new rows of system_logs, in commit order, each once, to all who subscribe.
+"""The log feed of a process: new rows of system_logs, each once, for all subscribers.
 
 This is where to begin. An event comes through tail.py, which fetches rows, hub.py, which gives them to the
 groups of subscribers, and subscription.py, which returns them to one subscriber.
@@ -68,7 +68,7 @@ class FeedOptions:
 
 
 class Feed:
-    """New rows of system_logs, in commit order, each once.
+    """New rows of system_logs, each once, and none before one that its writer had seen committed.
 
     `database` is where subscribers that are behind read; `direct` is the primary without a pooler, where the
     tail listens; every process that shares `key` takes the others' cursors.

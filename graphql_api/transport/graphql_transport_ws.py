@@ -284,7 +284,7 @@ class GraphQLSocket:
     async def _recheck_viewer(self) -> None:
         while True:
             try:
-                self._viewer = await self._gateway.recheck(self._viewer)
+                self._viewer = await self._gateway.wait_and_recheck(self._viewer)
             except HTTPError as error:
                 raise SocketClosed(CloseCode.FORBIDDEN, str(error)) from None
             refused = [

@@ -120,7 +120,7 @@ class EventStream:
     async def _recheck_viewer(self, operation: Operation | Result, streaming: asyncio.Task[None]) -> None:
         while True:
             try:
-                self._viewer = await self._gateway.recheck(self._viewer)
+                self._viewer = await self._gateway.wait_and_recheck(self._viewer)
             except HTTPError as error:
                 # Without a complete: the client is to come back, and this tells it to renew its token first.
                 streaming.cancel()
