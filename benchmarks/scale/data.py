@@ -7,7 +7,7 @@ from graphql_api.dev.demo.load import load
 from graphql_api.dev.demo.scale import scale
 from graphql_api.identity.passwords import PasswordHasher
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.migrate import migrate
+from graphql_api.postgres.migrate import Options, migrate
 
 SMALL = 100_000
 USER = "desk-000012@example.com"
@@ -25,7 +25,7 @@ async def prepare(postgres: Postgres, trades: int) -> Address:
     async with postgres.connection() as connection:
         made = await connection.fetchval(_SEARCH, name)
     address = postgres.address(name) if made else await postgres.create(name)
-    await migrate(address)
+    await migrate(address, options=Options(operator_indexes=True))
     if not made:
         passwords = PasswordHasher(threads=1)
         await load(address, password_hash=await passwords.hash(PASSWORD))

@@ -6,7 +6,7 @@ Without HTTP in between, so that nothing else is measured, and the statements ca
 import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,10 @@ def viewer(user: str, *, operator: bool = False) -> Viewer:
     )
 
 
+class RefusedError(Exception):
+    """Too much would have to be read for a list."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What one answer took, in seconds."""
@@ -88,11 +92,20 @@ class Graph:
     operations: Operations
     database: _Recording
 
+    async def is_served(self, question: Question) -> bool:
+        """Whether the list is within the limits of what may be read for it."""
+        with suppress(RefusedError):
+            await self.ask(question)
+            return True
+        return False
+
     async def ask(self, question: Question) -> Any:
-        """The data of the answer. Raises AssertionError if it has errors."""
+        """The data of the answer. Raises RefusedError, or AssertionError if it has other errors."""
         operation = self.operations.prepare(GraphQLRequest(question.query, None, question.variables))
         result = await self.operations.execute(operation, Context(question.viewer, self.services))
         answer = orjson.loads(result.render())
+        if any(error["extensions"]["code"] == "BAD_USER_INPUT" for error in answer.get("errors", ())):
+            raise RefusedError
         assert "errors" not in answer, answer
         return answer["data"]
 

@@ -69,15 +69,19 @@ def lists(about: Subjects) -> Mapping[Listed, Question]:
 
 
 async def pages(graph: Graph, question: Question, before: int) -> Mapping[Ordered, Question]:
-    """The first page of a list and the one with so many `before` it, in each order."""
+    """The first page of a list and the one with so many `before` it, in each order that it is served in."""
     found = {}
     for field in TradeOrderField:
         for direction in OrderDirection:
             order = {"field": field.value, "direction": direction.value}
             first = question.with_(order=order)
             name = f"{field.value} {direction.value}"
+            if not await graph.is_served(first):
+                continue
             found[Ordered(name, is_first=True)] = first
-            found[Ordered(name, is_first=False)] = first.with_(after=await _cursor(graph, first, before))
+            deep = first.with_(after=await _cursor(graph, first, before))
+            if await graph.is_served(deep):
+                found[Ordered(name, is_first=False)] = deep
     return found
 
 
@@ -85,6 +89,8 @@ async def _cursor(graph: Graph, first: Question, before: int) -> str | None:
     """The one after so many pages."""
     cursor = None
     for _ in range(before):
+        if not await graph.is_served(first.with_(after=cursor)):
+            break
         data = await graph.ask(first.with_(after=cursor))
         (parent,) = data.values()
         page = parent.get("trades", parent)["pageInfo"]

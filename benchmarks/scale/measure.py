@@ -105,8 +105,9 @@ class _Pair:
             before = self.turns.before
             few = await pages(self.small, question, before)
             many = await pages(self.large, of_large[listed], before)
-            measured[listed] = {page: await self._compare(few[page], many[page]) for page in few}
-            worst = max(compared.ratio for compared in measured[listed].values())
+            served = [page for page in few if page in many]
+            measured[listed] = {page: await self._compare(few[page], many[page]) for page in served}
+            worst = max((compared.ratio for compared in measured[listed].values()), default=0.0)
             print(f"{listed.what}, for {listed.who}: at most {worst:.2f}", flush=True)
         return measured
 

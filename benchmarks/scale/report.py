@@ -18,11 +18,12 @@ def tables(measured: Measured) -> str:
 
 
 def _lists(measured: Measured) -> str:
-    """Each list's first and hundredth page: from the cheapest order to the most expensive."""
+    """Each list's first and hundredth page, from the cheapest to the most expensive order that is served."""
     few, many = measured.sizes
     head = (
         "trades",
         "page of 100",
+        "orders",
         f"ms at {few:,}",
         f"at {many:,}",
         f"8 kB pages at {few:,}",
@@ -34,11 +35,14 @@ def _lists(measured: Measured) -> str:
     for listed, in_orders in measured.lists.items():
         for name, is_first in (("first", True), ("hundredth", False)):
             pages = [compared for page, compared in in_orders.items() if page.is_first == is_first]
+            if not pages:
+                continue
             worst = _worst(in_orders, is_first=is_first)
             rows.append(
                 (
                     f"{listed.what}, for {listed.who}" if is_first else "",
                     name,
+                    str(len(pages)),
                     _range(pages, lambda each: each.small.cpu * 1e3, ".1f"),
                     _range(pages, lambda each: each.large.cpu * 1e3, ".1f"),
                     _range(pages, lambda each: each.small.pages, ",.0f"),
@@ -105,6 +109,8 @@ def plans(measured: Measured) -> str:
 
 def _plans(measured: Measured) -> Iterator[str]:
     for listed, in_orders in measured.lists.items():
+        if all(page.is_first for page in in_orders):
+            continue
         worst = _worst(in_orders, is_first=False)
         yield _titled(f"Trades: {listed.what}, for {listed.who}, by {worst.order}", in_orders[worst])
     for counted, summed in measured.statistics.items():
