@@ -101,16 +101,16 @@ class FeedCollector(Collector):
             "log_feed_buffered_bytes", "Approximate size of those rows.", stats.buffered_bytes
         )
         yield GaugeMetricFamily(
-            "log_feed_connected", "1 while the reader is connected to its database.", stats.connected
+            "log_feed_connected", "1 while the tail is connected to its database.", stats.connected
         )
         yield GaugeMetricFamily(
             "log_feed_lag_seconds",
-            "Seconds since the reader last knew that it had read every row.",
+            "Seconds since the tail last knew that it had read every row.",
             stats.lag(),
         )
-        yield CounterMetricFamily("log_feed_rows", "Rows that the reader has read.", stats.rows)
+        yield CounterMetricFamily("log_feed_rows", "Rows that the tail has read.", stats.rows)
         yield CounterMetricFamily("log_feed_deliveries", "Events handed to subscribers.", stats.deliveries)
-        yield CounterMetricFamily("log_feed_pulls", "Statements of the reader.", stats.fetches)
+        yield CounterMetricFamily("log_feed_pulls", "Statements of the tail.", stats.fetches)
         yield CounterMetricFamily("log_feed_wake_ups", "Notifications of the database.", stats.notifications)
         yield CounterMetricFamily("log_feed_reconnects", "Connections lost and made again.", stats.reconnects)
         yield CounterMetricFamily(

@@ -150,7 +150,7 @@ class CursorCodec:
         self._key = hashlib.sha256(b"log feed cursor" + key).digest()
 
     def encode(self, cursor: Cursor) -> str:
-        """The cursor as URL-safe text, about 70 characters."""
+        """The cursor as URL-safe text, about 80 characters."""
         position = cursor.position
         flags = (_HAS_PARTIAL if position.partial else 0) | (_HAS_REPLAYED if cursor.replayed else 0)
         body = bytearray((_FORMAT, flags))

@@ -18,7 +18,7 @@ class FeedStats:
     connected: bool = False
 
     rows: int = 0
-    """Rows that the reader has read."""
+    """Rows that the tail has read."""
     deliveries: int = 0
     """Events handed to subscribers."""
     fetches: int = 0
@@ -35,10 +35,10 @@ class FeedStats:
     resets: int = 0
     """How often all subscribers were ended, since continuity couldn't be proved."""
     current_at: float = 0.0
-    """When the reader last knew that it had read everything, on `time.monotonic`'s clock."""
+    """When the tail last knew that it had read everything, on `time.monotonic`'s clock."""
 
     def lag(self) -> float:
-        """Seconds since the reader last knew that it had read everything; 0 without subscribers."""
+        """Seconds since the tail last knew that it had read everything; 0 without subscribers."""
         if not self.subscribers or not self.current_at:
             return 0.0
         return time.monotonic() - self.current_at
