@@ -21,7 +21,7 @@ from graphql_api.dev.demo.desk import OPERATOR, TRADER
 from graphql_api.identity.signing_keys import signing_key
 from graphql_api.log_feed.feed import Feed
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.errors import passes
+from graphql_api.postgres.errors import is_transient
 from graphql_api.postgres.migrate import migrate, unfit
 from graphql_api.settings import Settings
 from graphql_api.transport.uvicorn_server import bind
@@ -88,7 +88,7 @@ async def _check(settings: Settings) -> None:
                 raise UsageError(fault)
             await feed.check()
         except (OSError, asyncpg.PostgresError) as error:
-            if isinstance(error, asyncpg.PostgresError) and not passes(error):
+            if isinstance(error, asyncpg.PostgresError) and not is_transient(error):
                 raise
             typer.echo(f"graphql-api: the database can't be reached yet: {error}", err=True)
 

@@ -9,7 +9,7 @@ from graphql_api.domain.account import ACCOUNT_LIST, AccountConnection
 from graphql_api.domain.policy import USERS
 from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of
 from graphql_api.postgres import tables
-from graphql_api.postgres.vocabularies import SUBSCRIPTIONS
+from graphql_api.postgres.vocabularies import SUBSCRIPTION_STATUSES
 from graphql_api.relational.enums import OrderDirection, from_vocabulary, value
 from graphql_api.relational.filters import StringFilter, compares
 from graphql_api.relational.node import Node
@@ -24,7 +24,7 @@ _users = tables.users.c
     description="Where a subscription stands. The column is free text: see `subscriptionStatusRaw`."
 )
 class SubscriptionStatus(Enum):
-    """What `postgres.vocabularies.SUBSCRIPTIONS` makes of the column."""
+    """What `postgres.vocabularies.SUBSCRIPTION_STATUSES` makes of the column."""
 
     TRIAL = value("TRIAL", "Trying it out: stored as trial or trialing.")
     ACTIVE = value("ACTIVE", "Paid: stored as active.")
@@ -44,7 +44,7 @@ class User(Node, rows_of=USERS):
     last_login: datetime | None = column("When they last signed in.")
     is_active: bool | None = column("Whether they may sign in.")
     subscription_status: SubscriptionStatus | None = column(
-        "Where their subscription stands.", convert=from_vocabulary(SubscriptionStatus, SUBSCRIPTIONS)
+        "Where their subscription stands.", convert=from_vocabulary(SubscriptionStatus, SUBSCRIPTION_STATUSES)
     )
     subscription_status_raw: str | None = column(
         "The subscription's status as it is stored.", name="subscription_status"
@@ -63,7 +63,7 @@ class UserFilter:
     email: StringFilter | None = compares("By address.", _users.email)
     is_active: bool | None = compares("Whether they may sign in.", _users.is_active)
     subscription_status: list[SubscriptionStatus] | None = compares(
-        "With one of these.", SUBSCRIPTIONS.sql(_users.subscription_status)
+        "With one of these.", SUBSCRIPTION_STATUSES.sql(_users.subscription_status)
     )
 
 

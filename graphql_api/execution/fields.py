@@ -144,25 +144,25 @@ class DeclaredField(StrawberryField):
         loads = isinstance(self.source, FromLoader | FromKey)
         return not loads and self.check is None and super().is_basic_field
 
-    def get_result(self, source: Any, info: Any, args: list[Any], kwargs: Any) -> Any:
+    def get_result(self, parent: Any, info: Any, args: list[Any], kwargs: Any) -> Any:
         """Read the value for one parent, as the stock executor asks for it."""
         if self.check is not None:
             self.check(info.context)
         match self.source:
             case FromColumn() as column:
-                value = source[column.column(self.python_name)]
+                value = parent[column.column(self.python_name)]
                 return value if value is None or column.convert is None else column.convert(value)
             case FromColumns() as columns:
-                return columns.value(source)
+                return columns.value(parent)
             case FromParent(compute):
-                return compute(source)
+                return compute(parent)
             case FromLoader() as loader:
-                return _shielded(_prepared(loader, info, kwargs)(source))
+                return _shielded(_prepared(loader, info, kwargs)(parent))
             case FromKey(name) as loader:
-                load, key = _prepared(loader, info, kwargs), source[name]
+                load, key = _prepared(loader, info, kwargs), parent[name]
                 return None if key is None else _shielded(load(key))
             case _:
-                return super().get_result(source, info, args, kwargs)
+                return super().get_result(parent, info, args, kwargs)
 
 
 def _prepared(loader: FromLoader | FromKey, info: Any, arguments: Any) -> Load:

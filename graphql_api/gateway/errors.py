@@ -13,7 +13,7 @@ from graphql_api.execution.errors import BAD_USER_INPUT
 from graphql_api.execution.results import Result
 from graphql_api.postgres.errors import SOON, UNREACHABLE, DatabaseUnavailableError, StatementTimeoutError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 UNAVAILABLE = "SERVICE_UNAVAILABLE"
 TIMEOUT = "TIMEOUT"
@@ -115,7 +115,7 @@ def mask(error: GraphQLError) -> GraphQLError:
     if isinstance(cause, TimeoutError):
         return _replaced(error, TIMEOUT, "this took too long")
     incident = secrets.token_hex(8)
-    logger.error("incident %s at %s", incident, _place(error), exc_info=cause)
+    log.error("incident %s at %s", incident, _place(error), exc_info=cause)
     return _replaced(error, INTERNAL, f"unexpected error, logged as {incident}", incident=incident)
 
 
@@ -140,7 +140,7 @@ def _log_state(
     incident = _incidents.get(key)
     if incident is None:
         incident = _incidents[key] = secrets.token_hex(8)
-        logger.warning(
+        log.warning(
             "incident %s at %s: %s, said by PostgreSQL as %s: %s",
             incident,
             _place(error) if error is not None else "the request",

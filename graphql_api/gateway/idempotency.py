@@ -45,9 +45,9 @@ from graphql_api.identity.viewer import Viewer
 from graphql_api.postgres.database import Database, Transaction, beginning_with
 from graphql_api.postgres.errors import SOON, DatabaseUnavailableError
 from graphql_api.postgres.statement import Statement, compile_statement
-from graphql_api.postgres.tables import idempotency_keys as _keys
+from graphql_api.postgres.tables import idempotency_keys as _rows
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 MAX_EXPIRED = 100
 """Expired keys that a claim deletes."""
@@ -84,7 +84,8 @@ class ClaimLostError(Exception):
 class Claim:
     """An attempt's hold on its key, until the answer is stored or the key is released."""
 
-    viewer: str
+    principal: str
+    """Whose key it is: a user's id, or a service token's digest."""
     key: str
     attempt: str
 
@@ -128,9 +129,9 @@ class Idempotency:
             raise _invalid(f"{names} can't be asked for together with other fields under a key")
         return not keyless
 
-    async def _claim(self, viewer: str, key: str, request: bytes) -> Claim | bytes:
+    async def _claim(self, principal: str, key: str, request: bytes) -> Claim | bytes:
         try:
-            return await self._keys.claim(viewer, key, request)
+            return await self._keys.claim(principal, key, request)
         except KeyReusedError:
             raise HTTPError(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -169,7 +170,7 @@ class Idempotency:
                     await self._store_or_release(claim, result)
         except Exception:
             # The effects are counted in the key's row: the mutation won't be carried out again.
-            logger.warning("the answer under an Idempotency-Key couldn't be stored", exc_info=True)
+            log.warning("the answer under an Idempotency-Key couldn't be stored", exc_info=True)
 
     async def _store_or_release(self, claim: Claim, result: Result | None) -> None:
         """Stores the answer; but where nothing was changed and something failed, releases the key."""
@@ -216,18 +217,18 @@ class IdempotencyKeys:
         self._lifetime = lifetime
         self._lease = lease
 
-    async def claim(self, viewer: str, key: str, request: bytes) -> Claim | bytes:
+    async def claim(self, principal: str, key: str, request: bytes) -> Claim | bytes:
         """Claims a key for a request, given by its digest; or returns the answer that is stored under it.
 
         Raises KeyReusedError, KeyInUseError, AnswerLostError or DatabaseUnavailableError.
         """
-        row_key = {"viewer": viewer, "key": key}
+        row_key = {"viewer": principal, "key": key}
         seconds = {"lifetime": self._lifetime, "lease": self._lease}
         claimed = await self._database.run(
-            lambda work: work.fetch(_claim(), **row_key, **seconds, request=request)
+            lambda work: work.fetch(_claim_key(), **row_key, **seconds, request=request)
         )
         if claimed:
-            return Claim(viewer, key, claimed[0]["attempt"])
+            return Claim(principal, key, claimed[0]["attempt"])
         found = await self._database.fetch(_find(), **row_key)
         if not found:  # released, or expired, between the two statements
             raise KeyInUseError
@@ -258,12 +259,12 @@ class IdempotencyKeys:
 
 
 def _parameters(claim: Claim) -> dict[str, Any]:
-    return {"viewer": claim.viewer, "key": claim.key, "attempt": claim.attempt}
+    return {"viewer": claim.principal, "key": claim.key, "attempt": claim.attempt}
 
 
 _now = func.clock_timestamp()
-_is_key = and_(_keys.c.viewer == bindparam("viewer", type_=Text), _keys.c.key == bindparam("key", type_=Text))
-_is_claim = and_(_is_key, _keys.c.attempt == bindparam("attempt", type_=UUID(as_uuid=False)))
+_is_key = and_(_rows.c.viewer == bindparam("viewer", type_=Text), _rows.c.key == bindparam("key", type_=Text))
+_is_claim = and_(_is_key, _rows.c.attempt == bindparam("attempt", type_=UUID(as_uuid=False)))
 
 
 def _after(parameter: str) -> Any:
@@ -272,18 +273,18 @@ def _after(parameter: str) -> Any:
 
 
 @lru_cache
-def _claim() -> Statement:
+def _claim_key() -> Statement:
     expired = (
-        select(_keys.c.viewer, _keys.c.key)
-        .where(_keys.c.expires_at <= _now, ~_is_key)
+        select(_rows.c.viewer, _rows.c.key)
+        .where(_rows.c.expires_at <= _now, ~_is_key)
         .limit(literal_column(str(MAX_EXPIRED)))
         .with_for_update(skip_locked=True)
         .cte("expired")
     )
     deleted = (
-        delete(_keys).where(_keys.c.viewer == expired.c.viewer, _keys.c.key == expired.c.key).cte("deleted")
+        delete(_rows).where(_rows.c.viewer == expired.c.viewer, _rows.c.key == expired.c.key).cte("deleted")
     )
-    statement = insert(_keys).values(
+    statement = insert(_rows).values(
         viewer=bindparam("viewer", type_=Text),
         key=bindparam("key", type_=Text),
         request=bindparam("request", type_=LargeBinary),
@@ -292,13 +293,13 @@ def _claim() -> Statement:
     )
     new = statement.excluded
     is_dead = and_(
-        _keys.c.request == new.request,
-        _keys.c.answer.is_(None),
-        _keys.c.effects == literal_column("0"),
-        _keys.c.leased_until <= _now,
+        _rows.c.request == new.request,
+        _rows.c.answer.is_(None),
+        _rows.c.effects == literal_column("0"),
+        _rows.c.leased_until <= _now,
     )
     upsert = statement.on_conflict_do_update(
-        index_elements=[_keys.c.viewer, _keys.c.key],
+        index_elements=[_rows.c.viewer, _rows.c.key],
         set_={
             "request": new.request,
             "attempt": func.gen_random_uuid(),
@@ -307,30 +308,30 @@ def _claim() -> Statement:
             "leased_until": new.leased_until,
             "expires_at": new.expires_at,
         },
-        where=or_(_keys.c.expires_at <= _now, is_dead),
+        where=or_(_rows.c.expires_at <= _now, is_dead),
     )
-    return compile_statement(upsert.returning(_keys.c.attempt).add_cte(deleted))
+    return compile_statement(upsert.returning(_rows.c.attempt).add_cte(deleted))
 
 
 @lru_cache
 def _find() -> Statement:
-    alive = (_keys.c.leased_until > _now).label("alive")
-    return compile_statement(select(_keys.c.request, _keys.c.answer, _keys.c.effects, alive).where(_is_key))
+    alive = (_rows.c.leased_until > _now).label("alive")
+    return compile_statement(select(_rows.c.request, _rows.c.answer, _rows.c.effects, alive).where(_is_key))
 
 
 @lru_cache
 def _count_effect() -> Statement:
-    counted = update(_keys).where(_is_claim).values(effects=_keys.c.effects + literal_column("1"))
-    return compile_statement(counted.returning(_keys.c.effects))
+    counted = update(_rows).where(_is_claim).values(effects=_rows.c.effects + literal_column("1"))
+    return compile_statement(counted.returning(_rows.c.effects))
 
 
 @lru_cache
 def _store_answer() -> Statement:
-    stored = update(_keys).where(_is_claim).values(answer=bindparam("answer", type_=LargeBinary))
+    stored = update(_rows).where(_is_claim).values(answer=bindparam("answer", type_=LargeBinary))
     return compile_statement(stored)
 
 
 @lru_cache
 def _release() -> Statement:
-    deleted = delete(_keys).where(_is_claim, _keys.c.effects == literal_column("0"))
-    return compile_statement(deleted.returning(_keys.c.attempt))
+    deleted = delete(_rows).where(_is_claim, _rows.c.effects == literal_column("0"))
+    return compile_statement(deleted.returning(_rows.c.attempt))

@@ -18,7 +18,7 @@ from graphql_api.identity.tokens import RefreshTokens, digest
 from graphql_api.identity.users import ACTIVE, PASSWORD_DIGEST, granted_roles
 from graphql_api.postgres.database import Database, Transaction
 from graphql_api.postgres.statement import compile_statement
-from graphql_api.postgres.tables import refresh_tokens, token_families, users
+from graphql_api.postgres.tables import logins, refresh_tokens, users
 
 log = logging.getLogger(__name__)
 
@@ -32,25 +32,23 @@ def _valid_logins() -> Select[tuple[str, str, str, str, list[str]]]:
     """Selects logins that have not ended, each with its user."""
     return (
         select(
-            token_families.c.id.label("login_id"),
-            token_families.c.expires_at,
+            logins.c.id.label("login_id"),
+            logins.c.expires_at,
             users.c.id.label("user_id"),
             users.c.email,
             granted_roles(users.c.id),
         )
-        .join_from(token_families, users)
+        .join_from(logins, users)
         .where(
-            token_families.c.expires_at > func.now(),
-            token_families.c.password_digest == PASSWORD_DIGEST,
+            logins.c.expires_at > func.now(),
+            logins.c.password_digest == PASSWORD_DIGEST,
             ACTIVE,
         )
     )
 
 
 _FIND = compile_statement(
-    _valid_logins().where(
-        token_families.c.id == bindparam("login_id"), token_families.c.user_id == bindparam("user_id")
-    )
+    _valid_logins().where(logins.c.id == bindparam("login_id"), logins.c.user_id == bindparam("user_id"))
 )
 _NOTE_LOGIN = compile_statement(
     update(users)
@@ -59,30 +57,30 @@ _NOTE_LOGIN = compile_statement(
     .returning(users.c.id)
 )
 _KEEP_OTHER_LOGINS = compile_statement(
-    update(token_families)
+    update(logins)
     .where(
-        token_families.c.user_id == bindparam("user_id"),
-        token_families.c.password_digest == bindparam("old_digest", type_=LargeBinary),
+        logins.c.user_id == bindparam("user_id"),
+        logins.c.password_digest == bindparam("old_digest", type_=LargeBinary),
     )
     .values(password_digest=bindparam("new_digest"))
 )
 _CREATE = compile_statement(
-    insert(token_families)
+    insert(logins)
     .values(
         user_id=bindparam("user_id"),
         password_digest=bindparam("password_digest"),
         expires_at=func.now() + bindparam("lifetime", type_=Interval),
     )
-    .returning(token_families.c.id, token_families.c.expires_at)
+    .returning(logins.c.id, logins.c.expires_at)
 )
 _ADD_REFRESH_TOKEN = compile_statement(
-    insert(refresh_tokens).values(digest=bindparam("digest"), family=bindparam("login_id"))
+    insert(refresh_tokens).values(digest=bindparam("digest"), login_id=bindparam("login_id"))
 )
 _DELETE_EXPIRED = compile_statement(
-    delete(token_families).where(
-        token_families.c.id.in_(
-            select(token_families.c.id)
-            .where(token_families.c.expires_at < func.now())
+    delete(logins).where(
+        logins.c.id.in_(
+            select(logins.c.id)
+            .where(logins.c.expires_at < func.now())
             .limit(_EXPIRED_LOGINS_DELETED_AT_ONCE)
             .with_for_update(skip_locked=True)
         )
@@ -91,9 +89,9 @@ _DELETE_EXPIRED = compile_statement(
 # Whatever changes a login locks its row first, so that a rotation and a logout wait for each other.
 _LOCK = compile_statement(
     _valid_logins()
-    .join(refresh_tokens, refresh_tokens.c.family == token_families.c.id)
+    .join(refresh_tokens, refresh_tokens.c.login_id == logins.c.id)
     .where(refresh_tokens.c.digest == bindparam("digest"))
-    .with_for_update(of=token_families)
+    .with_for_update(of=logins)
 )
 _USE_REFRESH_TOKEN = compile_statement(
     update(refresh_tokens)
@@ -108,12 +106,12 @@ _WAS_JUST_USED = compile_statement(
     )
 )
 _FIND_OWNER = compile_statement(
-    select(token_families.c.id, token_families.c.user_id)
+    select(logins.c.id, logins.c.user_id)
     .join(refresh_tokens)
     .where(refresh_tokens.c.digest == bindparam("digest"))
 )
-_END = compile_statement(delete(token_families).where(token_families.c.id == bindparam("login_id")))
-_END_ALL = compile_statement(delete(token_families).where(token_families.c.user_id == bindparam("user_id")))
+_END = compile_statement(delete(logins).where(logins.c.id == bindparam("login_id")))
+_END_ALL = compile_statement(delete(logins).where(logins.c.user_id == bindparam("user_id")))
 
 
 @dataclass(frozen=True, slots=True)

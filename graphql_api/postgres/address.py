@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-from graphql_api.postgres.type_codecs import SESSION_SETTINGS, set_text_codecs
+from graphql_api.postgres.type_codecs import CONNECTION_SETTINGS, set_text_codecs
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds. Neon wakes a sleeping database in less."""
@@ -172,7 +172,7 @@ class Address:
             return connection
 
         try:
-            return await connect({"application_name": self.application or application, **SESSION_SETTINGS})
+            return await connect({"application_name": self.application or application, **CONNECTION_SETTINGS})
         except asyncpg.ProtocolViolationError:
             # Some poolers refuse settings at the start. `postgres.type_codecs` reads timestamps of any zone.
             return await connect({})

@@ -198,7 +198,7 @@ class Database:
             # connection's next use, so the connection goes back as it is.
             return await connection.fetch(sql, *arguments)
         except _ERRORS as error:
-            _raise_state(connection, error)
+            _translate_error(connection, error)
             raise
         finally:
             self._pool.give_back(connection)
@@ -217,7 +217,7 @@ class Database:
                 raise
             await _control(connection, "COMMIT")
         except _ERRORS as error:
-            _raise_state(connection, error)
+            _translate_error(connection, error)
             raise
         finally:
             self._pool.give_back(connection)
@@ -383,8 +383,11 @@ async def _control(connection: "asyncpg.Connection", command: str) -> None:
         raise
 
 
-def _raise_state(connection: "asyncpg.Connection", error: Exception) -> None:
-    """Raises what `error` says of the server or of the connection, whose end asyncpg may not know yet."""
+def _translate_error(connection: "asyncpg.Connection", error: Exception) -> None:
+    """Raises what `error` says of the server or of the connection; returns if it is about the statement.
+
+    asyncpg may not know yet that the connection has ended.
+    """
     state = state_of(error)
     if connection.is_closed() or getattr(error, "severity_en", None) in ("FATAL", "PANIC"):
         connection.terminate()

@@ -108,7 +108,7 @@ def state_of(error: BaseException) -> DatabaseUnavailableError | StatementTimeou
     return DatabaseUnavailableError(state.message, retry_after=state.retry_after, sqlstate=code)
 
 
-def passes(error: asyncpg.PostgresError) -> bool:
-    """Whether an error may pass by itself, as those of a server that is starting do."""
+def is_transient(error: asyncpg.PostgresError) -> bool:
+    """Returns whether an error may go away by itself, as those of a server that is starting do."""
     state = state_of(error)
     return isinstance(state, DatabaseUnavailableError) and state.retry_after < AFTER_REPAIR

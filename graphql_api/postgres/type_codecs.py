@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from asyncpg import Connection
 
 # What makes every server print timestamps in the shape that `rfc3339` reads fastest.
-SESSION_SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"}
+CONNECTION_SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"}
 
 # `2026-11-22 09:00:00.500000+00`.
 _WHOLE = 29

@@ -22,7 +22,7 @@ FILLED: Final = "FILLED"
 MAX_REMEMBERED: Final = 1000
 """How many texts a process remembers of each column: so many known ones, and so many unknown."""
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 _IGNORED = " _-"
 _WITHOUT_IGNORED = str.maketrans("", "", _IGNORED)
 
@@ -69,7 +69,7 @@ class Vocabulary:
             return word
         if text not in self.unknown and len(self.unknown) < MAX_REMEMBERED:
             self.unknown.add(text)
-            _log.warning("%s has a word that no vocabulary knows, read as OTHER: %r", self.column, text)
+            log.warning("%s has a word that no vocabulary knows, read as OTHER: %r", self.column, text)
         return OTHER
 
     def sql(self, column: ColumnElement[str], **instead: ColumnElement[str]) -> ColumnElement[str]:
@@ -122,7 +122,7 @@ LEVELS = Vocabulary(
 )
 
 # Stripe's words, which billing writes.
-SUBSCRIPTIONS = Vocabulary(
+SUBSCRIPTION_STATUSES = Vocabulary(
     "users.subscription_status",
     {
         "TRIAL": ("trial", "trialing"),
@@ -166,7 +166,7 @@ TRADE_STATUSES = Vocabulary(
     },
 )
 
-VOCABULARIES: Final = (DIRECTIONS, LEVELS, SUBSCRIPTIONS, TRADE_STATUSES)
+VOCABULARIES: Final = (DIRECTIONS, LEVELS, SUBSCRIPTION_STATUSES, TRADE_STATUSES)
 
 
 def trade_status(status: str, *, has_exit: bool) -> str:

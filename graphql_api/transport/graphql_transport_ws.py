@@ -327,18 +327,18 @@ class GraphQLSocket:
             if result.errors:
                 self._gateway.metrics.count_errors(result.errors)
         # The payload is rendered once for all sockets that share the result; what stands before it differs.
-        before = b'{"id":%b,"type":"next","payload":' % orjson.dumps(identifier)
+        prefix = b'{"id":%b,"type":"next","payload":' % orjson.dumps(identifier)
         if not self._takes_frames:
             for result in results:
-                await self._send_text((before + result.render() + b"}").decode())
+                await self._send_text((prefix + result.render() + b"}").decode())
             return
-        writes = results.encoded.get(len(before))
+        writes = results.encoded.get(len(prefix))
         if writes is None:
-            writes = frames_around(len(before), [result.render() + b"}" for result in results])
+            writes = frames_around(len(prefix), [result.render() + b"}" for result in results])
             if len(results.encoded) < MAX_SHARED_RESULTS:
-                results.encoded[len(before)] = writes
+                results.encoded[len(prefix)] = writes
         for pieces in writes:
-            await self._send_event({"type": FRAMES, "frames": before.join(pieces)})
+            await self._send_event({"type": FRAMES, "frames": prefix.join(pieces)})
 
     async def _send_errors(self, identifier: str, result: Result) -> None:
         errors = [error.formatted for error in result.errors]
@@ -384,17 +384,17 @@ def frames_around(size: int, bodies: Iterable[bytes]) -> list[list[bytes]]:
     """
     writes: list[list[bytes]] = []
     pieces: list[bytes] = []
-    before, length = b"", 0
+    previous, length = b"", 0
     for body in bodies:
-        pieces.append(before + _frame_head(size + len(body)))
-        before = body
+        pieces.append(previous + _frame_head(size + len(body)))
+        previous = body
         length += size + len(body)
         if length >= _BYTES_AT_A_TIME:
-            writes.append([*pieces, before])
+            writes.append([*pieces, previous])
             pieces.clear()
-            before, length = b"", 0
+            previous, length = b"", 0
     if pieces:
-        writes.append([*pieces, before])
+        writes.append([*pieces, previous])
     return writes
 
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 _READY_TIMEOUT = 3.0  # seconds
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Ready = Callable[[], Awaitable[object]]
@@ -30,7 +30,7 @@ def readiness(ready: Ready) -> Endpoint:
             async with asyncio.timeout(_READY_TIMEOUT):
                 await ready()
         except Exception as error:  # noqa: BLE001 - whatever it is, the process isn't ready
-            logger.warning("not ready: %r", error)
+            log.warning("not ready: %r", error)
             return JSONResponse({"status": "unavailable"}, 503, {"retry-after": "1"})
         return JSONResponse({"status": "ok"})
 

@@ -28,7 +28,7 @@ _HEADERS = [
     (b"x-accel-buffering", b"no"),  # nginx would hold events back to fill its buffer
 ]
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class StreamEnded(Exception):  # noqa: N818 - an end, and not always an error
@@ -66,7 +66,7 @@ class EventStream:
             except* StreamEnded:
                 pass
             except* Exception:
-                logger.exception("an event stream failed")
+                log.exception("an event stream failed")
             await self._send({"type": "http.response.body", "body": b""})
 
     async def _send_results(self, operation: Operation | Result) -> None:

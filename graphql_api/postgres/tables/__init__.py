@@ -15,9 +15,9 @@ from graphql_api.postgres.tables.platform import (
 )
 from graphql_api.postgres.tables.service import (
     idempotency_keys,
+    logins,
     refresh_tokens,
     service_tokens,
-    token_families,
     user_roles,
 )
 
@@ -27,6 +27,7 @@ __all__ = [
     "active_strategies_performance",
     "finite",
     "idempotency_keys",
+    "logins",
     "metadata",
     "refresh_tokens",
     "risk_settings",
@@ -36,7 +37,6 @@ __all__ = [
     "strategies",
     "strategy_performance",
     "system_logs",
-    "token_families",
     "trades",
     "unbounded",
     "user_roles",

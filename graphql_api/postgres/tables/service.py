@@ -28,8 +28,8 @@ user_roles = Table(
     schema=SERVICE_SCHEMA,
 )
 
-# A row is a login that has not ended: logging out deletes it.
-token_families = Table(
+# A row is a login that has not ended: logging out deletes it. In SQL it is called a family of tokens.
+logins = Table(
     "token_families",
     metadata,
     Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
@@ -43,15 +43,15 @@ token_families = Table(
     schema=SERVICE_SCHEMA,
 )
 
-# Used tokens stay as long as their family, so that a second use is noticed.
+# Used tokens stay as long as their login, so that a second use is noticed.
 refresh_tokens = Table(
     "refresh_tokens",
     metadata,
     Column("digest", LargeBinary, primary_key=True),
-    Column("family", Uuid, ForeignKey(token_families.c.id, ondelete="CASCADE"), nullable=False),
+    Column("family", Uuid, ForeignKey(logins.c.id, ondelete="CASCADE"), key="login_id", nullable=False),
     Column("created_at", Timestamp, nullable=False, server_default=NOW),
     Column("used_at", Timestamp),
-    Index("refresh_tokens_family_idx", "family"),
+    Index("refresh_tokens_family_idx", "login_id"),
     schema=SERVICE_SCHEMA,
 )
 
