@@ -1,5 +1,6 @@
 """Trades: what a session bought and sold."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -77,6 +78,16 @@ def _status(text: str, has_exit: bool) -> TradeStatus:  # noqa: FBT001 - part of
     return TradeStatus(trade_status(text, has_exit=has_exit))
 
 
+def _statuses(texts: Sequence[str], exit_times: Sequence[str | None]) -> list[TradeStatus]:
+    """The status of many trades, of which most are stored as one of a few texts."""
+    different = set(texts)
+    with_exit, without = ({text: _status(text, has) for text in different} for has in (True, False))
+    return [
+        (without if exit_time is None else with_exit)[text]
+        for text, exit_time in zip(texts, exit_times, strict=True)
+    ]
+
+
 @strawberry.type(description="One position, from its entry to its exit.")
 class Trade(Node, rows_of=TRADES):
     """A row of trades."""
@@ -104,6 +115,7 @@ class Trade(Node, rows_of=TRADES):
         "How far it has come.",
         lambda text, exit_time: _status(text, exit_time is not None),
         columns=("status", "exit_time"),
+        compute_all=_statuses,
     )
     status_raw: str = column("The status as it is stored.", name="status")
     ai_confidence: Decimal | None = column("How sure the model was, from 0 to 1.")

@@ -1,7 +1,7 @@
 """From a valid operation to its plan."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from operator import itemgetter
 from typing import Any, Final, cast
 
@@ -211,8 +211,8 @@ class _Compilation:
             case FromColumn() as source if is_plain and (source.convert is None or is_leaf(definition.type)):
                 name = source.column(strawberry_field.python_name)
                 return PureResolver(itemgetter(name), (name,)), source.convert
-            case FromColumns(names, compute) as source if is_plain:
-                return PureResolver(source.value, names, compute), None
+            case FromColumns(names, compute, compute_all) as source if is_plain:
+                return PureResolver(source.value, names, compute_all or partial(map, compute)), None
             case FromParent(compute) if is_plain:
                 return PureResolver(compute), None
             case None if strawberry_field.is_basic_field:

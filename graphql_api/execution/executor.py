@@ -324,8 +324,8 @@ class PureResolver:
 
     function: Callable[[Any], Any]
     columns: tuple[str, ...] | None = None
-    compute: Callable[..., Any] | None = None
-    """What makes the value of these columns; None where it is one of them, as it stands."""
+    compute: Callable[..., Iterable[Any]] | None = None
+    """What makes the values of all rows of these columns; None where they are one of them, as it stands."""
     may_await = False
 
     def resolve(
@@ -343,7 +343,7 @@ class PureResolver:
             return None
         try:
             columns = [table[name] for name in self.columns]
-            return columns[0] if self.compute is None else list(map(self.compute, *columns))
+            return columns[0] if self.compute is None else list(self.compute(*columns))
         except Exception:  # noqa: BLE001 - raised again for the row that it is about
             return None
 

@@ -38,6 +38,8 @@ class FromColumns:
 
     names: tuple[str, ...]
     compute: Callable[..., Any]
+    compute_all: Callable[..., Sequence[Any]] | None = None
+    """What `compute` returns for each of many rows, from a sequence of values for each column."""
 
     def value(self, row: Any) -> Any:
         """The value of one row."""

@@ -64,9 +64,18 @@ def column(description: str, *, name: str | None = None, convert: Any = None) ->
     return declared(description, FromColumn(name, convert))
 
 
-def computed(description: str, compute: Callable[..., Any], *, columns: tuple[str, ...]) -> Any:
-    """A field that is computed from columns of its row, without loading anything."""
-    return declared(description, FromColumns(columns, compute))
+def computed(
+    description: str,
+    compute: Callable[..., Any],
+    *,
+    columns: tuple[str, ...],
+    compute_all: Callable[..., Sequence[Any]] | None = None,
+) -> Any:
+    """A field that is computed from columns of its row, without loading anything.
+
+    `compute_all` returns the same for many rows, from a sequence of values for each column.
+    """
+    return declared(description, FromColumns(columns, compute, compute_all))
 
 
 def one(description: str, to: Entity | BatchLoad, *, key: str) -> Any:

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from graphql_api.identity.viewer import Scope
+from graphql_api.postgres.vocabularies import trade_status
 from tests import factories
 from tests.app import App
 from tests.factories import NOW
@@ -258,3 +259,19 @@ async def test_words_that_nobody_foresaw_are_counted_by_column(
         await app.ask("{ trades { nodes { status } } }", token=token)
 
     assert [await counted("trades.status"), await counted("system_logs.level")] == [before[0] + 3, before[1]]
+
+
+async def test_many_statuses_read_as_one_by_one(
+    graph: Graph, connection: "asyncpg.Connection", session: str
+) -> None:
+    for number, status in enumerate(("open", "Filled", "closed", "PENDING", "reject ed", "?", "filled")):
+        for exit_time in (None, NOW):
+            await factories.trade(
+                connection, session, symbol=f"{number}", status=status, exit_time=exit_time, exit_price=1
+            )
+    found = await trades(graph, "symbol size pnl statusRaw exitTime status")
+
+    assert len(found) == 14
+    for row in found:
+        expected = trade_status(row["statusRaw"], has_exit=row["exitTime"] is not None)
+        assert row["status"] == expected, row

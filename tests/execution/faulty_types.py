@@ -23,6 +23,7 @@ from tests.execution.faulty_values import (
     Kind,
     Money,
     add,
+    add_all,
     answer,
     children,
     compute_flags,
@@ -91,7 +92,7 @@ class Rock(Thing):
     price: Money | None = declared("", FromColumn(None))
     strict_price: Money = declared("", FromColumn("price"))
     flag: bool | None = declared("", FromColumn(None))
-    sum: int | None = declared("", FromColumns(("number", "flag"), add))
+    sum: int | None = declared("", FromColumns(("number", "flag"), add, add_all))
     strict_sum: int = declared("", FromColumns(("number", "flag"), add))
     label: str | None = declared("", FromParent(compute_label))
     strict_label: str = declared("", FromParent(compute_label))

@@ -5,7 +5,7 @@ What a value is follows from its id, so two runs of one document see the same wo
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
@@ -102,6 +102,10 @@ def serialize_money(value: Any) -> str:
 
 def add(number: Any, flag: Any) -> Any:
     return None if flag is None else number + flag
+
+
+def add_all(numbers: Sequence[Any], flags: Sequence[Any]) -> list[Any]:
+    return [add(number, flag) for number, flag in zip(numbers, flags, strict=True)]
 
 
 def compute_label(parent: Any) -> Any:
