@@ -119,6 +119,7 @@ def build_operations(settings: Settings) -> Operations:
             root_fields=settings.max_root_fields,
             cost=settings.max_cost,
             values=settings.max_values,
+            response_size=settings.max_response_size,
             errors=settings.max_errors,
         ),
         cost_rules=COST_RULES,

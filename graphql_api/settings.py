@@ -231,6 +231,9 @@ class Settings(BaseSettings):
         description="Values in an operation's variables: scalars, lists and objects, at all levels.",
     )
     max_cost: int = Field(100_000, gt=0, description="Points that one operation may cost.")
+    max_response_size: int = Field(
+        16 * 1024 * 1024, gt=0, description="Bytes of an operation's response, counted before it is rendered."
+    )
     max_errors: int = Field(100, gt=0, le=1000, description="Errors that one response lists.")
     points_per_minute: int | None = Field(
         None,

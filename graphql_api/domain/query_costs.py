@@ -17,6 +17,8 @@ _MANY_SESSIONS = 200  # a page that is merged from those of many sessions
 _STATS = 200
 _STATS_OF_SESSION = 20
 _STATISTIC = 50  # one more statement over the same trades
+_JSON = 20  # of 2 KB with a secret in it, which has to be parsed
+_DURATION = 2
 _MUTATION = 10
 _PASSWORD = 1_000  # less than a verification takes, which has a queue of its own
 
@@ -31,7 +33,10 @@ COST_RULES: Final[CostRules] = {
     ),
     "Query.accountPerformance": CostRule(slicing_arguments=("first",), max_size=account.MAX_PERFORMANCE_ROWS),
     "Query.systemLogStats": CostRule(_STATS, assumed_size=100, max_size=MAX_BUCKETS),
-    "SystemLog.details": CostRule(2),
+    "SystemLog.details": CostRule(_JSON),
+    "Strategy.parameters": CostRule(_JSON),
+    "duration": CostRule(_DURATION),
+    "durationSeconds": CostRule(_DURATION),
     "stats": CostRule(_STATS),
     "Session.stats": CostRule(_STATS_OF_SESSION),
     "TradeStats.countByStatus": CostRule(_STATISTIC, assumed_size=6),

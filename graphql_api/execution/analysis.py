@@ -57,6 +57,8 @@ class RequestLimits:
     cost: int | None = None
     values: int | None = None
     """Scalars, lists and objects in the variables."""
+    response_size: int | None = None
+    """Bytes of a response, counted while it is made."""
     errors: int = 100
     """Errors in a response."""
 

@@ -83,13 +83,16 @@ def types_of(values: Iterable[Any]) -> Types:
     return frozenset(map(type, values))
 
 
-def all_strings(values: Iterable[Any]) -> bool:
-    """Whether all values are strings: found by joining them, in a quarter of the time `types_of` takes."""
+def text_size(values: Iterable[Any]) -> int | None:
+    """The bytes of all values in UTF-8, if all are strings; else None.
+
+    Found by joining them, in a quarter of the time that `types_of` takes.
+    """
     try:
-        "".join(values)
+        joined = "".join(values)
     except TypeError:
-        return False
-    return True
+        return None
+    return len(joined) if joined.isascii() else len(joined.encode(errors="surrogatepass"))
 
 
 @lru_cache(maxsize=1024)

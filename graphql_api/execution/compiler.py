@@ -41,6 +41,7 @@ from graphql_api.execution.executor import (
     FieldResolver,
     FunctionResolver,
     LeafCompletion,
+    LeafField,
     ListCompletion,
     LoaderResolver,
     MethodResolver,
@@ -82,6 +83,8 @@ class Compiler:
         strawberry: Any = schema._strawberry_schema  # type: ignore[attr-defined]  # noqa: SLF001
         self.info_class = strawberry.config.info_class
         self.has_exception_handlers = bool(strawberry.schema_converter.exception_handlers)
+        self.leaf_serializer = cache(leaf_serializer)
+        """The same for all places, since what one place has converted serves the others."""
 
     def compile(
         self,
@@ -138,22 +141,25 @@ class _Compilation:
             field = self._field_plan(len(fields), key, type_, details)
             if field is not None:
                 fields.append(field)
-        leaf_fields = tuple(
-            (field, field.resolver, field.completion)
-            for field in fields
-            if isinstance(field.resolver, PureResolver) and isinstance(field.completion, LeafCompletion)
-        )
-        columns = {name for _, resolver, _ in leaf_fields for name in resolver.columns or ()}
+        leaves: dict[str, LeafField] = {}
+        for field in fields:
+            if isinstance(field.resolver, PureResolver) and isinstance(field.completion, LeafCompletion):
+                known = leaves.get(field.name)  # which has no arguments, so aliases have the same values
+                plans = (*known.plans, field) if known else (field,)
+                leaves[field.name] = LeafField(plans, field.resolver, field.completion)
+        columns = {name for leaf in leaves.values() for name in leaf.resolver.columns or ()}
         self._add_to_projection(row_source(type_), fields)
-        leaves = {field for field, _, _ in leaf_fields}
         return ObjectPlan(
             type=type_,
             fields=tuple(fields),
-            leaf_fields=leaf_fields,
-            other_fields=tuple(field for field in fields if field not in leaves),
+            leaf_fields=tuple(leaves.values()),
+            other_fields=tuple(
+                field for field in fields if not any(field in leaf.plans for leaf in leaves.values())
+            ),
             reads_table=len(columns) >= MIN_TABLE_COLUMNS,
             assemble=assembler([field.key for field in fields]),
             may_await=any(field.resolver.may_await or field.completion.may_await for field in fields),
+            object_size=2 + sum(len(field.key) + 4 for field in fields),
         )
 
     def _add_to_projection(self, rows: RowSource | None, fields: Sequence[FieldPlan]) -> None:
@@ -244,7 +250,7 @@ class _Compilation:
         if is_list_type(type_):
             return ListCompletion(nullable, self._completion(type_.of_type, details, None))
         if is_leaf_type(type_):
-            return LeafCompletion(nullable, leaf_serializer(type_, convert, nullable=nullable))
+            return LeafCompletion(nullable, self._compiler.leaf_serializer(type_, convert, nullable=nullable))
         if is_abstract_type(type_):
             self._has_abstract_types = True
             for_type = cache(lambda member: self._object_completion(member, details, nullable=False))

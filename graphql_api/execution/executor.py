@@ -17,7 +17,7 @@ from dataclasses import field as dataclass_field
 from functools import partial
 from itertools import accumulate, pairwise
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from graphql import (
     ExecutionResult,
@@ -50,9 +50,10 @@ from graphql_api.execution.columns import (
 )
 from graphql_api.execution.fields import Check, FromKey, FromLoader, Load
 from graphql_api.execution.inputs import ArgumentReader, ConvertInput
-from graphql_api.execution.leaf_serializers import LeafSerializer
+from graphql_api.execution.leaf_serializers import KEPT_TYPES, LeafSerializer
 from graphql_api.execution.projection import Lookahead, Projection
 from graphql_api.execution.stock_executor import Invocation, StockExecutor
+from graphql_api.execution.turns import Turns
 
 # The plan
 
@@ -74,7 +75,7 @@ class ObjectPlan:
 
     type: GraphQLObjectType
     fields: tuple["FieldPlan", ...]
-    leaf_fields: tuple[tuple["FieldPlan", "PureResolver", "LeafCompletion"], ...]
+    leaf_fields: tuple["LeafField", ...]
     """The fields that are read from the parent alone and have nothing below them."""
     other_fields: tuple["FieldPlan", ...]
     reads_table: bool
@@ -83,6 +84,17 @@ class ObjectPlan:
     """From a column of completed values for each field, all of the given length, to the objects."""
     may_await: bool
     """Whether running it may have to wait for something to be loaded."""
+    object_size: int
+    """Bytes of each object in a response, but for its values."""
+
+
+class LeafField(NamedTuple):
+    """A field that is read from the parent alone, and all keys of a selection that it has."""
+
+    plans: tuple["FieldPlan", ...]
+    """One for each key: the field and its aliases, which have the same values."""
+    resolver: "PureResolver"
+    completion: "LeafCompletion"
 
 
 @dataclass(eq=False, slots=True)
@@ -109,6 +121,16 @@ class FieldPlan:
 
 # Running it
 
+MAX_AT_ONCE: Final = 1_000
+"""Rows whose columns are completed without a pause between them."""
+MAX_CONVERSIONS_AT_ONCE: Final = 100
+"""Values converted one by one without a pause: each may take 0.2 ms."""
+_CELLS_AT_ONCE: Final = 5_000
+
+
+class ResponseTooLargeError(Exception):
+    """A response beyond the limit on its bytes, found before it was rendered."""
+
 
 class _Started(NamedTuple):
     """A field whose values have been asked for."""
@@ -121,8 +143,17 @@ class _Started(NamedTuple):
 class Execution:
     """One run of a plan. Never shared between two."""
 
-    def __init__(self, plan: OperationPlan, invocation: Invocation) -> None:
+    def __init__(
+        self, plan: OperationPlan, invocation: Invocation, turns: Turns, max_size: int | None = None
+    ) -> None:
+        """`max_size` is the most bytes that the response may have."""
         self.plan = plan
+        self.turns = turns
+        self.conversions: defaultdict[LeafSerializer, dict[Any, Any]] = defaultdict(dict)
+        """What leaf values were converted to so far."""
+        self._size = 0
+        self._max_size = max_size
+        self._cells = 0
         self.context: Any = invocation.context
         self.errors = ErrorCollector()
         self._invocation = invocation
@@ -132,7 +163,10 @@ class Execution:
         """How many parts of the operation run at the same time: each may ask for further loads."""
 
     async def run(self) -> ExecutionResult:
-        """Run the operation. Errors of fields are in the result; only a cancellation is raised."""
+        """Run the operation. Errors of fields are in the result.
+
+        Only a cancellation is raised, and ResponseTooLargeError.
+        """
         is_mutation = self.plan.operation.operation is OperationType.MUTATION
         execute = self._resolve_serially if is_mutation else self.resolve_objects
         try:
@@ -159,15 +193,24 @@ class Execution:
         errors: dict[int, FieldError] = {}
         started = [self._start(field, parents, paths) for field in plan.other_fields]
         table = parents.table() if plan.reads_table and isinstance(parents, Rows) else {}
-        for field, resolver, completion in plan.leaf_fields:
+        is_long = len(parents) > MAX_AT_ONCE
+        for plans, resolver, completion in plan.leaf_fields:
             values = resolver.resolve_table(table) if table else None
             if values is None:
-                values = resolver.resolve(self, field, parents, paths)
-            results = completion.complete_at_once(values)
-            if results is None:
-                results, failed = await completion.complete(self, field, values, FieldPaths(paths, field))
-                merge_errors(errors, failed)
-            columns[field.index] = results
+                values = resolver.resolve(self, plans[0], parents, paths)
+            if is_long:
+                await completion.convert_in_turns(self, values)
+                await self._pause(len(parents))
+            results = completion.complete_at_once(self, values, len(plans))
+            for field in plans:
+                if results is None:
+                    columns[field.index], failed = await completion.complete(
+                        self, field, values, FieldPaths(paths, field)
+                    )
+                    merge_errors(errors, failed)
+                else:
+                    columns[field.index] = results
+        self.add_size(len(parents) * plan.object_size)
         deep = [each for each in started if each.field.completion.may_await]
         if self._branches == 1 and len(started) == 1 and started[0].field.resolver.may_await:
             await self.context.load_queued()
@@ -204,7 +247,20 @@ class Execution:
             values = await self._await_each(values)
         return await field.completion.complete(self, field, values, paths)
 
+    def add_size(self, size: int) -> None:
+        """Count bytes that the response will have. Raises ResponseTooLargeError."""
+        self._size += size
+        if self._max_size is not None and self._size > self._max_size:
+            raise ResponseTooLargeError
+
     # Waiting
+
+    async def _pause(self, cells: int) -> None:
+        """Let others run, if many values were completed since the last pause."""
+        self._cells += cells
+        if self._cells >= _CELLS_AT_ONCE:
+            self._cells = 0
+            await self.turns.pause()
 
     async def gather(self, coroutines: Iterable[Coroutine[Any, Any, "Completed"]]) -> list["Completed"]:
         """Run at the same time what may load further rows."""
@@ -538,10 +594,6 @@ class Completion:
         results, errors = await self.complete_by(self.complete_present, execution, field, values, paths)
         return self.propagate(execution, paths, results, errors) if errors else (results, None)
 
-    def complete_at_once(self, values: ColumnValues) -> ColumnValues | None:
-        """A result for each value, if there is nothing to wait for and no error among them."""
-        return None
-
     async def complete_present(
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
@@ -616,15 +668,38 @@ class LeafCompletion(Completion):
 
     serializer: LeafSerializer
 
-    def complete_at_once(self, values: ColumnValues) -> ColumnValues | None:
-        """A result for each value, unless one of them is an error or a null where there must be none."""
-        return self.serializer.serialize_column(values)
+    def complete_at_once(
+        self, execution: Execution, values: ColumnValues, times: int = 1
+    ) -> ColumnValues | None:
+        """A result for each value, unless one of them is an error or a null where there must be none.
+
+        The response has it `times` times.
+        """
+        serializer = self.serializer
+        known = execution.conversions[serializer] if serializer.converts_each else {}
+        serialized = serializer.serialize_column(values, known)
+        if serialized is None:
+            return None
+        execution.add_size(serialized.size * times)
+        return serialized.results
+
+    async def convert_in_turns(self, execution: Execution, values: ColumnValues) -> None:
+        """Convert the distinct values of a long column ahead, with pauses. Errors will be met again."""
+        serializer = self.serializer
+        if not serializer.converts_each or types_of(values) not in KEPT_TYPES:
+            return
+        known = execution.conversions[serializer]
+        distinct = list(set(values).difference(known))
+        for start in range(0, len(distinct), MAX_CONVERSIONS_AT_ONCE):
+            if serializer.serialize_column(distinct[start : start + MAX_CONVERSIONS_AT_ONCE], known) is None:
+                return
+            await execution.turns.pause()
 
     async def complete(
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         """A result for each value, one by one if they can't be serialized at once."""
-        at_once = self.complete_at_once(values)
+        at_once = self.complete_at_once(execution, values)
         if at_once is not None:
             return at_once, None
         results: list[Any] = []

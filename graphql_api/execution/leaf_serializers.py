@@ -3,15 +3,16 @@
 Most values need nothing done: a string stays a string. Which types a scalar passes through unchanged is
 known of GraphQL's own; a custom scalar's serializer declares them with `pass_through`. A column of such types
 is its own result, which `types_of` shows without looking at its values one by one. A serializer that is
-faster on many strings than on each declares that with `bulk`.
+faster on many strings than on each declares that with `bulk`. All else is converted once for each distinct
+value of an operation, however many rows and aliases it has.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from graphql import (
     GRAPHQL_MAX_INT,
@@ -26,13 +27,31 @@ from graphql import (
 from graphql.execution import Executor
 from strawberry.schema.schema_converter import CustomGraphQLEnumType
 
-from graphql_api.execution.columns import ColumnValues, Types, all_strings, has_error, types_of
+from graphql_api.execution.columns import ColumnValues, Types, has_error, text_size, types_of
 
 _VALUE = attrgetter("_value_")
 _PASS_THROUGH = {GraphQLString: Types({str}), GraphQLID: Types({str}), GraphQLBoolean: Types({bool})}
 
+_SEPARATORS: Final = 3  # bytes around a string: two quotes and a comma
+_VALUE_SIZE: Final = 12
+_DATE_SIZE: Final = 30
+"""Bytes that a value, and a string of a scalar with a bulk version, take in a response: about."""
+KEPT_TYPES: Final = (Types({str}), Types({str, NoneType}), Types({int}), Types({int, NoneType}))
+"""Types of columns whose conversions are kept by value. Others have equal values that differ: 1 and True."""
+
 ConvertColumn = Callable[[Any], Any]
 """What is made of a column's value before it is serialized."""
+Conversions = MutableMapping[Any, Any]
+"""JSON by the value that it was made from: of one serializer, in one operation."""
+
+
+class Serialized(NamedTuple):
+    """A column of JSON, and about how many bytes it takes in a response."""
+
+    results: ColumnValues
+    size: int
+
+
 Serializer = TypeVar("Serializer", bound=Callable[..., Any])
 
 
@@ -59,6 +78,9 @@ def bulk(function: Callable[[ColumnValues], ColumnValues]) -> Callable[[Serializ
 class LeafSerializer:
     """Serializes the values of a leaf type one by one, by the type's own function."""
 
+    converts_each = True
+    """Whether that takes long enough to keep what was made of a value."""
+
     def __init__(self, type_: GraphQLLeafType, convert: ConvertColumn | None, *, nullable: bool) -> None:
         self.type = type_
         self.convert = convert
@@ -72,40 +94,59 @@ class LeafSerializer:
                 return None
         return Executor.complete_leaf_value(self.type, value)
 
-    def serialize_column(self, values: ColumnValues) -> ColumnValues | None:
+    def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
         """The JSON of a whole column; None if it has an error, or a null where there must be none."""
         types = types_of(values)
-        return None if has_error(types) else self.serialize_types(values, types)
+        return None if has_error(types) else self.serialize_types(values, types, known)
 
-    def serialize_types(self, values: ColumnValues, types: Types) -> ColumnValues | None:
+    def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
         """The JSON of a column of these types, none of which is an error; None as above."""
         serialize = self.serialize
         try:
-            results = [None if value is None else serialize(value) for value in values]
+            if types in KEPT_TYPES:
+                for value in set(values).difference(known):
+                    known[value] = None if value is None else serialize(value)
+                results = list(map(known.__getitem__, values))
+            else:
+                results = [None if value is None else serialize(value) for value in values]
         except Exception:  # noqa: BLE001 - raised again when each value is serialized by itself
             return None
-        return results if self.nullable or None not in results else None
+        if not self.nullable and None in results:
+            return None
+        # What a text becomes is about as long as it was.
+        texts = text_size(filter(None, values)) if str in types else None
+        return Serialized(results, len(values) * _VALUE_SIZE + (texts or 0))
 
 
 class PassThroughSerializer(LeafSerializer):
     """A leaf type that passes some types through unchanged."""
+
+    converts_each = False
 
     def __init__(self, type_: GraphQLLeafType, types: Types, *, nullable: bool) -> None:
         super().__init__(type_, None, nullable=nullable)
         self.passes_strings = str in types
         self.types = types | {NoneType} if nullable else types
 
-    def serialize_column(self, values: ColumnValues) -> ColumnValues | None:
+    def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
         """The column itself, most often."""
-        return values if self.passes_strings and all_strings(values) else super().serialize_column(values)
+        size = text_size(values) if self.passes_strings else None
+        if size is not None:
+            return Serialized(values, size + len(values) * _SEPARATORS)
+        return super().serialize_column(values, known)
 
-    def serialize_types(self, values: ColumnValues, types: Types) -> ColumnValues | None:
+    def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
         """The column itself, if all its types are passed through."""
-        return values if types <= self.types else super().serialize_types(values, types)
+        if not types <= self.types:
+            return super().serialize_types(values, types, known)
+        texts = text_size(filter(None, values)) if str in types else None
+        return Serialized(values, len(values) * _VALUE_SIZE + (texts or 0))
 
 
 class BulkSerializer(LeafSerializer):
     """A leaf type that serializes many strings in one call."""
+
+    converts_each = False
 
     def __init__(
         self,
@@ -117,35 +158,40 @@ class BulkSerializer(LeafSerializer):
         super().__init__(type_, None, nullable=nullable)
         self.serialize_strings = serialize_strings
 
-    def serialize_column(self, values: ColumnValues) -> ColumnValues | None:
+    def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
         """The strings serialized, with nulls left in their places."""
+        size = len(values) * _DATE_SIZE
         try:
-            if all_strings(values):
-                return self.serialize_strings(values)
+            if text_size(values) is not None:
+                return Serialized(self.serialize_strings(values), size)
             if self.nullable and types_of(values) == {str, NoneType}:
                 strings = iter(self.serialize_strings([value for value in values if value is not None]))
-                return [None if value is None else next(strings) for value in values]
+                return Serialized([None if value is None else next(strings) for value in values], size)
         except Exception:  # noqa: BLE001 - raised again when each value is serialized by itself
             return None
-        return super().serialize_column(values)
+        return super().serialize_column(values, known)
 
 
 class IntSerializer(LeafSerializer):
     """Int: an integer of 32 bits is passed through."""
 
-    def serialize_types(self, values: ColumnValues, types: Types) -> ColumnValues | None:
+    converts_each = False
+
+    def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
         """The column itself, if all of it is in range."""
-        numbers = values
+        numbers, kinds = values, types
         if NoneType in types and self.nullable:
-            types -= {NoneType}
+            kinds = types - {NoneType}
             numbers = [value for value in values if value is not None]
-        if types == {int} and min(numbers) >= GRAPHQL_MIN_INT and max(numbers) <= GRAPHQL_MAX_INT:
-            return values
-        return super().serialize_types(values, types)
+        if kinds == {int} and min(numbers) >= GRAPHQL_MIN_INT and max(numbers) <= GRAPHQL_MAX_INT:
+            return Serialized(values, len(values) * _VALUE_SIZE)
+        return super().serialize_types(values, types, known)
 
 
 class EnumSerializer(LeafSerializer):
     """An enum: its members' names, looked up by their values."""
+
+    converts_each = False
 
     def __init__(self, type_: CustomGraphQLEnumType, *, nullable: bool) -> None:
         super().__init__(type_, None, nullable=nullable)
@@ -153,31 +199,36 @@ class EnumSerializer(LeafSerializer):
         members: Iterable[Enum] = type_.wrapped_cls
         self.names = {member.value: self.serialize(member) for member in members}
 
-    def serialize_types(self, values: ColumnValues, types: Types) -> ColumnValues | None:
+    def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
         """The names of a column of members."""
         if types == {self.enum}:
             # By value: looking a member up would call its __hash__, which is written in Python.
-            return list(map(self.names.__getitem__, map(_VALUE, values)))
-        return super().serialize_types(values, types)
+            names = list(map(self.names.__getitem__, map(_VALUE, values)))
+            return Serialized(names, len(values) * _VALUE_SIZE)
+        return super().serialize_types(values, types, known)
 
 
 class VocabularySerializer(LeafSerializer):
     """An enum over a column of free text: remembers what was made of a text, since a column has few words."""
 
+    converts_each = False
+
     def __init__(self, type_: GraphQLLeafType, convert: ConvertColumn | None, *, nullable: bool) -> None:
         super().__init__(type_, convert, nullable=nullable)
         self.cached = lru_cache(maxsize=256)(self.serialize)
 
-    def serialize_column(self, values: ColumnValues) -> ColumnValues | None:
+    def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
         """What the texts of a column mean, which may be null."""
-        if all_strings(values):
+        if text_size(values) is not None:
             try:
                 meanings = {text: self.cached(text) for text in set(values)}
                 results = list(map(meanings.__getitem__, values))
             except Exception:  # noqa: BLE001 - raised again when each value is serialized by itself
                 return None
-            return results if self.nullable or None not in results else None
-        return super().serialize_column(values)
+            if not self.nullable and None in results:
+                return None
+            return Serialized(results, len(values) * _VALUE_SIZE)
+        return super().serialize_column(values, known)
 
 
 def leaf_serializer(

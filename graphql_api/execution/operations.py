@@ -29,13 +29,14 @@ from graphql_api.execution.errors import (
     LimitError,
     RequestError,
 )
-from graphql_api.execution.executor import Execution, OperationPlan
+from graphql_api.execution.executor import Execution, OperationPlan, ResponseTooLargeError
 from graphql_api.execution.fields import check_columns, check_of
 from graphql_api.execution.inputs import check_reuse, check_size
 from graphql_api.execution.persisted_documents import NoPersistedDocuments, PersistedDocuments, hash_in
 from graphql_api.execution.projection import OperationContext
 from graphql_api.execution.results import Progress, Result, Results
 from graphql_api.execution.stock_executor import Invocation
+from graphql_api.execution.turns import Turns
 
 MAX_PLAN_MEMORY: Final = 64 * 1024 * 1024
 """Bytes of plans that are kept, together: an operation has one for each outcome of its conditions."""
@@ -133,6 +134,7 @@ class Operations:
             MAX_PLAN_MEMORY, getsizeof=lambda plan: plan.memory
         )
         """By operation, and the values of the variables that its conditions depend on."""
+        self._turns = Turns()
         self.compiled = 0
         """Plans compiled so far."""
         self.fallbacks: Counter[str] = Counter()
@@ -258,10 +260,12 @@ class Operations:
         plan = self._plan(invocation)
         try:
             if plan is None:
-                result = await invocation.stock_executor().run()
+                result = self._sized(await invocation.stock_executor().run())
             else:
                 invocation.context.projection = plan.projection
-                result = await Execution(plan, invocation).run()
+                result = await Execution(plan, invocation, self._turns, self.limits.response_size).run()
+        except ResponseTooLargeError:
+            return self._too_large(invocation)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -270,6 +274,21 @@ class Operations:
             # A resolver waited for what someone else cancelled. Nobody cancelled us, so we can answer.
             raise RuntimeError("a resolver was cancelled") from error
         return Result(result.data, self._masked(result.errors) if result.errors else ())
+
+    def _sized(self, result: ExecutionResult) -> ExecutionResult:
+        """The stock executor's result, rendered to be measured. Raises ResponseTooLargeError."""
+        limit = self.limits.response_size
+        if limit is None or result.data is None:
+            return result
+        data = orjson.dumps(result.data)
+        if len(data) > limit:
+            raise ResponseTooLargeError
+        return ExecutionResult(cast("Any", orjson.Fragment(data)), result.errors)
+
+    def _too_large(self, invocation: Invocation) -> Result:
+        limit = self.limits.response_size or 0
+        error = LimitError("bytes of the response", limit, nodes=[invocation.operation.definition])
+        return Result(None, [error])
 
     def _plan(self, invocation: Invocation) -> OperationPlan | None:
         """The plan to run, compiled if it isn't cached; None if the stock executor has to run it."""

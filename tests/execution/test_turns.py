@@ -1,0 +1,77 @@
+"""Long work lets others run in between, one turn at a time."""
+
+import asyncio
+
+import strawberry
+from strawberry.annotation import StrawberryAnnotation
+from strawberry.types.arguments import StrawberryArgument
+
+from graphql_api.execution.executor import MAX_AT_ONCE
+from graphql_api.execution.fields import FromColumn, FromLoader, Load, declared, is_any_source
+from graphql_api.execution.operations import GraphQLRequest, Operations
+from graphql_api.execution.turns import Turns
+from tests.execution.contexts import BareContext
+
+
+@strawberry.type
+class Row:
+    is_type_of = is_any_source
+    name: str = declared("A text.", FromColumn(None))
+    number: float = declared("A number.", FromColumn("name", convert=len))
+
+
+def _load_rows(_context: object, arguments: dict[str, int]) -> Load:
+    return lambda _: [{"name": str(number)} for number in range(arguments["count"])]
+
+
+@strawberry.type
+class Query:
+    rows: list[Row] = declared(
+        "As many rows as asked for.",
+        FromLoader(_load_rows),
+        arguments=[StrawberryArgument("count", None, StrawberryAnnotation(int))],
+    )
+
+
+async def test_those_who_have_paused_go_on_one_in_each_round_of_the_loop() -> None:
+    turns = Turns()
+    rounds: list[list[str]] = [[]]
+
+    async def work(name: str) -> None:
+        for _ in range(2):
+            await turns.pause()
+            rounds[-1].append(name)
+
+    tasks = [asyncio.create_task(work(name)) for name in "abc"]
+    while not all(task.done() for task in tasks):
+        rounds.append([])
+        await asyncio.sleep(0)
+    assert [each for each in rounds if each] == [["a"], ["b"], ["c"], ["a"], ["b"], ["c"]]
+
+
+async def test_who_is_cancelled_in_a_pause_holds_nobody_up() -> None:
+    turns = Turns()
+    first, second = (asyncio.create_task(turns.pause()) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert first.cancelled()
+    assert turns.taken == 1
+
+
+async def turns_taken(count: int) -> int:
+    operations = Operations(strawberry.Schema(Query), mask=lambda error: error)
+    text = f"{{ rows(count: {count}) {{ a: name b: name c: __typename number }} }}"
+    operation = operations.prepare(GraphQLRequest(text))
+    result = await operations.execute(operation, BareContext())
+    assert not result.errors
+    assert len(result.data["rows"]) == count
+    return operations._turns.taken
+
+
+async def test_short_lists_are_made_without_a_pause() -> None:
+    assert await turns_taken(MAX_AT_ONCE) == 0
+
+
+async def test_long_lists_are_made_with_pauses() -> None:
+    assert await turns_taken(20_000) >= 3
