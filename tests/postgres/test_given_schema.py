@@ -5,6 +5,7 @@ import re
 import asyncpg
 import pytest
 
+from tests import factories
 from tests.postgres.catalog import describe, names
 
 TABLES = {
@@ -113,3 +114,16 @@ async def test_other_programs_insert_without_knowing_of_our_column(connection: "
     await connection.execute("INSERT INTO system_logs VALUES ($1, now(), $2, $3, $4, $5)", *row)
 
     assert await connection.fetchval("SELECT message FROM system_logs") == "started"
+
+
+async def test_closing_a_trade_is_a_hot_update(connection: "asyncpg.Connection") -> None:
+    """No index of ours holds what changes when a trade is closed, so that the bot pays for none of them."""
+    trade = await factories.trade(connection, None, status="open")
+    async with connection.transaction():
+        await connection.execute(
+            "UPDATE trades SET exit_price = 1, exit_time = now(), pnl = 1, status = 'closed' WHERE id = $1",
+            trade,
+        )
+        hot = await connection.fetchval("SELECT pg_stat_get_xact_tuples_hot_updated('trades'::regclass)")
+
+    assert hot == 1
