@@ -97,13 +97,13 @@ class AccountFilter:
     last_sync: DateTimeFilter | None = compares("By last synchronisation.", _accounts.last_sync)
 
 
-@strawberry.enum(description="What accounts can be ordered by.")
+@strawberry.enum(description="What accounts can be sorted by.")
 class AccountOrderField(Enum):
     ACCOUNT_NUMBER = value("ACCOUNT_NUMBER", "The broker's number.")
     LAST_SYNC = value("LAST_SYNC", "When they were last synchronised.")
 
 
-@strawberry.input(description="An order of accounts.")
+@strawberry.input(description="How to sort accounts.")
 class AccountOrder:
     field: AccountOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(

@@ -77,7 +77,7 @@ class SessionFilter:
     pnl: DecimalFilter | None = compares("By stored profit or loss.", tables.finite(_sessions.pnl))
 
 
-@strawberry.enum(description="What sessions can be ordered by.")
+@strawberry.enum(description="What sessions can be sorted by.")
 class SessionOrderField(Enum):
     STARTED_AT = value("STARTED_AT", "When they started.")
     ENDED_AT = value("ENDED_AT", "When they ended.")
@@ -85,7 +85,7 @@ class SessionOrderField(Enum):
     TRADES_COUNT = value("TRADES_COUNT", "Stored number of trades.")
 
 
-@strawberry.input(description="An order of sessions.")
+@strawberry.input(description="How to sort sessions.")
 class SessionOrder:
     field: SessionOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(

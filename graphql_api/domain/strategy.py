@@ -84,7 +84,7 @@ class StrategyFilter:
     )
 
 
-@strawberry.enum(description="What strategies can be ordered by.")
+@strawberry.enum(description="What strategies can be sorted by.")
 class StrategyOrderField(Enum):
     NAME = value("NAME", "Their name.")
     CREATED_AT = value("CREATED_AT", "When they were made.")
@@ -92,7 +92,7 @@ class StrategyOrderField(Enum):
     PERFORMANCE_SCORE = value("PERFORMANCE_SCORE", "Their score.")
 
 
-@strawberry.input(description="An order of strategies.")
+@strawberry.input(description="How to sort strategies.")
 class StrategyOrder:
     field: StrategyOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(

@@ -135,12 +135,12 @@ def _parse_filter(given: SystemLogFilter) -> Filter:
     return Filter(RawPredicate(wanted.shape, wanted.where(tables.system_logs)), parameters)
 
 
-@strawberry.enum(description="What log lines can be ordered by.")
+@strawberry.enum(description="What log lines can be sorted by.")
 class SystemLogOrderField(Enum):
     TIMESTAMP = value("TIMESTAMP", "When they were written.")
 
 
-@strawberry.input(description="An order of log lines.")
+@strawberry.input(description="How to sort log lines.")
 class SystemLogOrder:
     field: SystemLogOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(

@@ -155,7 +155,7 @@ class TradeFilter:
     not_: "TradeFilter | None" = combines("not", "This does not hold.")
 
 
-@strawberry.enum(description="What trades can be ordered by.")
+@strawberry.enum(description="What trades can be sorted by.")
 class TradeOrderField(Enum):
     ENTRY_TIME = value("ENTRY_TIME", "When they were entered.")
     EXIT_TIME = value("EXIT_TIME", "When they were left.")
@@ -165,7 +165,7 @@ class TradeOrderField(Enum):
     AI_CONFIDENCE = value("AI_CONFIDENCE", "How sure the model was.")
 
 
-@strawberry.input(description="An order of trades.")
+@strawberry.input(description="How to sort trades.")
 class TradeOrder:
     field: TradeOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(

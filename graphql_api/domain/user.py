@@ -67,14 +67,14 @@ class UserFilter:
     )
 
 
-@strawberry.enum(description="What users can be ordered by.")
+@strawberry.enum(description="What users can be sorted by.")
 class UserOrderField(Enum):
     CREATED_AT = value("CREATED_AT", "When they joined.")
     LAST_LOGIN = value("LAST_LOGIN", "When they last signed in.")
     EMAIL = value("EMAIL", "Their address.")
 
 
-@strawberry.input(description="An order of users.")
+@strawberry.input(description="How to sort users.")
 class UserOrder:
     field: UserOrderField = strawberry.field(description="By what.")
     direction: OrderDirection = strawberry.field(

@@ -117,14 +117,14 @@ class ListSpec:
     def arguments(self) -> list[StrawberryArgument]:
         """The arguments of a field that serves such a list."""
         arguments = [
-            argument("first", int, f"The first N rows, 1 to {MAX_SIZE}; {DEFAULT_SIZE} unless told."),
+            argument("first", int, f"The first N rows, 1 to {MAX_SIZE}; {DEFAULT_SIZE} by default."),
             argument("after", str, "Only rows after this cursor."),
             argument("last", int, f"The last N rows, 1 to {MAX_SIZE}, instead of the first."),
             argument("before", str, "Only rows before this cursor."),
             argument("filter", self.filter_input, "Only rows that fit; all conditions given must hold."),
         ]
         if self.order_input is not None:
-            arguments.append(argument("order_by", self.order_input, "The order; ties are broken by id."))
+            arguments.append(argument("order_by", self.order_input, "How to sort; ties are broken by id."))
         return arguments
 
     def filter(self, arguments: Mapping[str, Any]) -> Filter:

@@ -16,22 +16,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import UUID
-from sqlalchemy.dialects.postgresql.base import ischema_names
-from sqlalchemy.types import TypeEngine, UserDefinedType
-
-
-class Xid8(UserDefinedType[int]):
-    """PostgreSQL's 64-bit transaction id: ordered, and never reused by a server."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: object) -> str:
-        """Returns the type's name in DDL."""
-        return "xid8"
-
-
-ischema_names["xid8"] = Xid8  # so that reflection knows it too
-
+from sqlalchemy.types import TypeEngine
 
 SERVICE_SCHEMA = "graphql_api"
 """The schema of the service's own tables."""
