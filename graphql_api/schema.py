@@ -1,4 +1,4 @@
-"""The schema: a table of contents of the features."""
+"""The schema, put together from the types of each domain module."""
 
 from typing import Final
 

@@ -77,7 +77,10 @@ def group_by_bucket(query: Select[Any], interval: Interval, moment: ColumnElemen
 
 
 def bucket_start(interval: Interval, moment: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """Returns the start of the bucket that `moment` lies in, where that is the same for all rows."""
+    """Returns the start of the bucket that `moment` lies in.
+
+    `moment` must be constant; run the statement with `zone_parameters(zone)`.
+    """
     local, period = _bucket_key(interval, moment)
     key = select(local.label("_local"), period.label("_period")).select_from(_zone).subquery("bucket_key")
     start = _bucket_start(key.c["_local"], key.c["_period"])

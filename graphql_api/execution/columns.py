@@ -21,7 +21,7 @@ ColumnValues = Sequence[Any]
 
 
 class Rows(list[Any]):
-    """Rows that a loader knows more about, which only makes reading them faster.
+    """A list of rows, with what makes reading them faster.
 
     Where the rows are sequences of as many values each, `columns` names these in their order, and all columns
     are taken apart in one call. `joined` are the rows that they refer to, as far as they were read with them.

@@ -84,7 +84,7 @@ class Compiler:
         self.info_class = strawberry.config.info_class
         self.has_exception_handlers = bool(strawberry.schema_converter.exception_handlers)
         self.leaf_serializer = cache(leaf_serializer)
-        """The same for all places, since what one place has converted serves the others."""
+        """One serializer for each type, shared by all fields: what is converted for one serves the others."""
 
     def compile(
         self,

@@ -650,7 +650,7 @@ def put_back(
     results: list[Any],
     errors: dict[int, "FieldError"],
 ) -> None:
-    """Put the results and errors of some values in their places among those of all."""
+    """Puts the results and errors of some values back among those of all, at the values' indexes."""
     for index, result in zip(indexes, part, strict=True):
         results[index] = result
     for number, error in (failed or {}).items():
@@ -799,7 +799,7 @@ class ObjectCompletion(Completion):
         """Run the selection for all objects together."""
         if self.is_type_of is None:
             return await execution.resolve_objects(self.plan, values, paths)
-        answers = await test_types(execution, field, values, paths, self.is_type_of)
+        answers = await ask_types(execution, field, values, paths, self.is_type_of)
         type_ = self.plan.type
         tested = [
             answer
@@ -834,7 +834,7 @@ class AbstractCompletion(Completion):
         """Tell the values apart by type, and complete those of each type together."""
         stock = execution.stock
         resolve_type = self.type.resolve_type or stock.type_resolver
-        names = await test_types(
+        names = await ask_types(
             execution, field, values, paths, lambda value, info: resolve_type(value, info, self.type)
         )
         info = execution.info(field, paths.field_path(0))
@@ -862,7 +862,7 @@ class AbstractCompletion(Completion):
         return results, errors
 
 
-async def test_types(
+async def ask_types(
     execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths", test: TypeTest
 ) -> list[Any]:
     """What a type test says of each value, or the exception that it raises."""
@@ -902,7 +902,6 @@ class RootPath:
         """None: the root has no path."""
 
     def sort_key(self, _index: int) -> SortKey:
-        """The least key."""
         return ()
 
     def field_path(self, _index: int) -> None:
@@ -925,7 +924,6 @@ class FieldPaths:
         return (*self.parents.sort_key(index), self.field.index)
 
     def field_path(self, index: int) -> Path:
-        """The same as `path`."""
         return self.path(index)
 
 

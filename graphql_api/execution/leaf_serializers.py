@@ -159,7 +159,7 @@ class BulkSerializer(LeafSerializer):
         self.serialize_strings = serialize_strings
 
     def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
-        """The strings serialized, with nulls left in their places."""
+        """Returns the strings serialized; nulls stay nulls."""
         size = len(values) * _DATE_SIZE
         try:
             if text_size(values) is not None:

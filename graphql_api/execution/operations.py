@@ -48,7 +48,7 @@ Mask = Callable[[GraphQLError], GraphQLError]
 NewContext = Callable[[], OperationContext]
 """Makes a context: one operation's, or one event's of a subscription."""
 ReadAccess = Callable[[], Hashable]
-"""All of a subscriber, as they are now, that results depend on: who are equal here may read the same."""
+"""Returns a subscriber's permissions as they are now. Subscribers with equal values may share results."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,6 @@ class StockExecutor(StrawberryGraphQLCoreExecutionContext):
         return super().execute_field(parent_type, source, field_details_list, path, position_context)
 
     async def run(self) -> ExecutionResult:
-        """Run the operation."""
         result = self.execute_operation()
         if isawaitable(result):
             result = await result

@@ -1,4 +1,4 @@
-"""What clients are told of errors: of their own mistakes everything, of ours an id that the log has too."""
+"""Errors as clients get them: their own mistakes in full, ours as an id that the log has too."""
 
 import logging
 import secrets
@@ -40,7 +40,7 @@ class HTTPError(Exception):
         retry_after: int | None = None,
         **extensions: Any,
     ) -> None:
-        """`retry_after`: whole seconds, told in a header and in an extension, for sockets have no headers."""
+        """`retry_after`: whole seconds, sent as a header and, for sockets, as an extension."""
         super().__init__(message)
         if retry_after is not None:
             headers = (*headers, *retry_after_header(retry_after))

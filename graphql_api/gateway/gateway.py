@@ -340,7 +340,6 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[Any]] = set()  # the event loop itself holds them weakly
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Starts a task."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

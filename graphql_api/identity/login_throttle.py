@@ -29,9 +29,9 @@ Count = tuple[RateLimitItem, str]
 class LoginThrottle:
     """Counts failed logins only, so that an office behind one address may log in as often as it likes.
 
-    Whoever guesses one user's password is stopped at their own address, and the user elsewhere is not. The
-    limit for an e-mail over all addresses stops guesses from many addresses. It makes the user wait too, so
-    it is far above what anyone mistypes.
+    Somebody who guesses one user's password is stopped at their own address, and the user elsewhere is not.
+    The limit for an e-mail over all addresses stops guesses from many addresses. It makes the user wait too,
+    so it is far above what anyone mistypes.
 
     Counts are kept in memory, or in Redis for all processes together; in memory while Redis is unreachable.
     """

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 REFRESH_PREFIX: Final = "gar_"
 SERVICE_PREFIX: Final = "gas_"
-"""Prefixes tell the kinds apart, and let secret scanners find tokens in places where they should not be."""
+"""Prefixes tell the kinds apart, and let secret scanners find tokens that were committed or logged."""
 
 _ALGORITHM: Final = "HS256"
 _ISSUER: Final = "graphql-api"  # and the audience: these tokens are for this service alone

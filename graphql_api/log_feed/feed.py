@@ -64,7 +64,7 @@ class FeedOptions:
     catch_up_rows: int = 200
     """Rows that a subscriber that is behind gets from the database at once."""
     heartbeat: float = 20.0
-    """Seconds: who has had no event for one to two of them can be told how far the feed has come."""
+    """Seconds. A subscriber without an event for one to two heartbeats gets a cursor: its progress."""
 
 
 class Feed:

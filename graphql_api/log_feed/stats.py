@@ -1,4 +1,4 @@
-"""What a feed counts, for whoever exports it."""
+"""What a feed counts, for `/metrics`."""
 
 import time
 from dataclasses import dataclass

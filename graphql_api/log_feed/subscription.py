@@ -46,7 +46,7 @@ _MAX_SCAN_FACTOR = 20
 # first may have begun before the cursor was written.
 _FETCHES_TO_MEET_A_CURSOR = 2
 
-# Heartbeats without an event after which a subscriber is told its progress; the first may come at once.
+# Heartbeats without an event after which a subscriber gets its progress; the first may come at once.
 _QUIET_HEARTBEATS = 2
 
 _SORT_KEY = sort_key(system_logs.alias("log").c.timestamp).compile(dialect=PGDialect())  # type: ignore[no-untyped-call]

@@ -71,11 +71,9 @@ class Loader(DataLoader[Any, Any]):
         self._loaders = queue
 
     def get_cache_key(self, key: Any) -> Any:
-        """The key itself."""
         return key
 
     def __call__(self, key: Any) -> "asyncio.Future[Any]":
-        """The same as `load`."""
         return self.load(key)
 
     def load_each(self, keys: Iterable[Any]) -> list["asyncio.Future[Any]"]:

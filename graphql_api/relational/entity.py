@@ -57,7 +57,6 @@ class Entity:
 
     @property
     def column_names(self) -> frozenset[str]:
-        """The names of its columns."""
         return frozenset(column.name for column in self.columns)
 
     @property
@@ -129,7 +128,7 @@ class Entity:
 
 
 def loader_by_id(context: Context, entity: Entity) -> Loader:
-    """What loads rows by their ids. All of an operation that load such rows share its batches."""
+    """Returns the loader of an entity's rows by id. Calls within an operation are batched."""
     return context.loaders.get(entity.load_by_ids, context.projection.columns(entity))
 
 

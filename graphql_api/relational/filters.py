@@ -29,7 +29,7 @@ MAX_TEXT = 1000
 MAX_CONDITIONS = 100
 """Comparisons and groups of one filter, however deep."""
 MAX_LEVELS = 10
-"""Filters within filters: a tenth of what making SQL of them can bear."""
+"""Filters within filters: a tenth of the nesting that SQLAlchemy's compiler, which recurses, can take."""
 
 Operator = Literal["eq", "in", "contains", "starts_with", "gt", "gte", "lt", "lte", "is_null", "is_not_null"]
 Kind = Literal["and", "or", "not"]
@@ -245,7 +245,7 @@ def _operations(value: Any, expression: ColumnElement[Any], path: str) -> Iterat
             words = _operand(
                 [item.value if isinstance(item, Enum) else item for item in value], path, MAX_TEXT
             )
-            # Equal to one word, rows lie in an index's order; one of a list, they would have to be merged.
+            # `= x` keeps the order of an index that begins with the column; `= ANY (…)` doesn't.
             yield ("eq", words[0]) if len(words) == 1 else ("in", words)
         case _:
             yield "eq", parse_id(value, path) if isinstance(expression.type, UUID) else value
@@ -262,7 +262,7 @@ def check_range(value: Any, path: str) -> None:
 def check_bounds(start_path: str, start: Any, end_path: str, end: Any, word: str = "before") -> None:
     """Check that a range doesn't end before it begins. Raises BadInputError.
 
-    One that ends where it begins is empty, and no mistake: who walks by such ranges meets it.
+    An empty range (end = start) is allowed: clients that step through time produce it.
     """
     given = all(bound is not None and bound is not strawberry.UNSET for bound in (start, end))
     if given and end < start:

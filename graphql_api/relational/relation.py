@@ -60,7 +60,10 @@ from graphql_api.relational.scalars import parse_id
 
 
 def column(description: str, *, name: str | None = None, convert: Any = None) -> Any:
-    """A field that is a column of its row: its own name's, or `name`; `convert` converts what is not null."""
+    """Declares a field that is read from the column `name` of its row, by default the column of its own name.
+
+    `convert` converts values that are not null.
+    """
     return declared(description, FromColumn(name, convert))
 
 
@@ -79,7 +82,10 @@ def computed(
 
 
 def one(description: str, to: Entity | BatchLoad, *, key: str) -> Any:
-    """A relation to at most one row: the entity's, or the batch's, for what the row's column `key` holds."""
+    """Declares a relation to at most one row, found by what the row's column `key` holds.
+
+    `to` is the entity whose row has that id, or a batch that loads by such keys.
+    """
 
     def prepare(context: Context, _arguments: Mapping[str, Any]) -> Any:
         return loader_by_id(context, to) if isinstance(to, Entity) else context.loaders.get(to)
@@ -144,7 +150,7 @@ class ListSpec:
 
         Only a list at the root joins the rows that its own refer to, and counts itself in its own statement:
         below many parents, the same rows would come again and again. Where the fields below aren't known,
-        whatever a page may be asked is looked for, except a total.
+        all that `pageInfo` may be asked for is looked up, and no total.
         """
         order, wanted = self.default_order, arguments.get("order_by")
         if wanted is not None and self.order_columns is not None:

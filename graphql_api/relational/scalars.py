@@ -35,7 +35,7 @@ _MICROSECOND = timedelta(microseconds=1)
 def parse_decimal(value: Any) -> Decimal:
     """A decimal from a JSON string in plain notation, or an integer. Never from a float.
 
-    NaN and the infinities pass, so that whoever uses the value can name the field that must be finite.
+    NaN and the infinities pass: the caller refuses them, and can name the field that must be finite.
     Raises ValueError naming the rule.
     """
     if isinstance(value, int) and not isinstance(value, bool):

@@ -1,7 +1,8 @@
 """What clients get of stored JSON: no secrets, no deeper than they can read, no number beyond a double.
 
 Other programs store what they like, and one value that a client's parser refuses makes its whole answer
-unreadable. Most documents need nothing done and pass as they are, which is told without parsing them.
+unreadable. Most documents need no change, and a search of their text finds that out without
+parsing them.
 """
 
 import json
@@ -44,7 +45,7 @@ _SECRET = re.compile(
 )
 _URL_PASSWORD = re.compile(r"(://[^\s/?#@:\"]*:)[^\s/?#@\"]+(?=@)")
 # What could be a key that the pattern fits, or such a URL: most documents have none and pass as they are,
-# and nearly as many have none of these words in them, which is told in a tenth of the time.
+# and nearly as many have none of these words in them, which is found out in a tenth of the time.
 _WORDS: tuple[str, ...] = ("pass", "pwd", "secret", "token", "key", "credential", "auth", "cookie")
 _WORDS += ("signature", "pin", "otp", "jwt", "bearer", "://", "\\u", "\\/")
 _SUSPECT = re.compile(_SECRET.pattern + "|" + _URL_PASSWORD.pattern + r"|\\[u/]", re.IGNORECASE)

@@ -56,7 +56,6 @@ class Timer:
             self._handle = asyncio.get_running_loop().call_later(self._seconds, self._fire)
 
     def stop(self) -> None:
-        """Stops the timer, if it runs."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

@@ -24,7 +24,7 @@ _ONE_BOT: Final = 0x62_6F_74  # the advisory lock that a database's only bot hol
 _RETRY_SECONDS = 1.0
 _TRADES_PER_SESSION = 100
 _POSITIONS = 5  # open at once in a session whose account has no such limit
-_LOTS = 100  # in one position, likewise
+_LOTS = 100  # in one position, if the account has no such limit
 _HOLD = 24  # bars that a position is expected to be held
 _CALM = 8  # a tick moves a price an eighth as far as a bar of five minutes
 

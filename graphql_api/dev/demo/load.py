@@ -40,7 +40,7 @@ async def load(
     connection = await address.connect_plain(application="graphql-api demo")
     try:
         async with connection.transaction():
-            # Whoever else loads at the same time waits here, and then finds the users.
+            # Another process that loads at the same time waits here, and then finds the users.
             await connection.execute("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
             if await connection.fetchval(_KNOWN, list(EMAILS)):
                 return False

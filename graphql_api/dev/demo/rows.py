@@ -1,4 +1,4 @@
-"""A row of each table, as COPY takes it: the fields are the table's columns, in any order COPY is told.
+"""A row of each table, as COPY takes it: the fields are the table's columns, and COPY is given their names.
 
 While rows are computed, money is a whole number of 1e-8, the smallest step of the columns, and time a whole
 number of seconds since 1970.

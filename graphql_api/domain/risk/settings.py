@@ -44,7 +44,8 @@ class RiskSettings(Node, rows_of=RISK_SETTINGS):
     risk_per_trade: Decimal | None = column("The part of the balance that one trade may risk, from 0 to 1.")
     updated_at: datetime | None = column("When it was last changed.")
     version: str = computed(
-        "Changes with every write, whoever's. As `ifVersion`, it lets a change apply only to what was seen.",
+        "Changes with every write, by other programs too. As `ifVersion`, it lets a change apply only to what"
+        " was seen.",
         version_of,
         columns=("id", "row_version"),
     )

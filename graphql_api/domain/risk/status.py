@@ -32,7 +32,7 @@ class RiskLimit(Enum):
     RISK_PER_TRADE = value(
         "RISK_PER_TRADE",
         "A trade that closed today lost more than `riskPerTrade` of its session's initial balance. Where"
-        " that balance is unknown or not above 0, nothing can be told.",
+        " that balance is unknown or not above 0, the limit isn't checked.",
     )
 
 

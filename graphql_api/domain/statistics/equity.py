@@ -221,7 +221,7 @@ def _thinned(points: FromClause, most: ColumnElement[int]) -> FromClause:
 
 
 def _placed_in_windows(points: FromClause, windows: ColumnElement[int]) -> FromClause:
-    """Each point with the `total` of its parent's, and its places in its window: one for each role."""
+    """Returns each point with its parent's `total`, and with its ranks in its window: one for each role."""
     parent, time = points.c["_parent"], points.c.time
     total = func.count().over(partition_by=parent).label("total")
     window = func.ntile(windows).over(partition_by=parent, order_by=time).label("window")
