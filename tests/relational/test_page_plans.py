@@ -20,14 +20,14 @@ from tests import factories
 
 pytestmark = pytest.mark.slow
 
-# Two sessions in turn, whose trades are as old as they were written: half are the old one's, and of the old
-# strategy.
+# Trades lie in the table as they were written. In its older half every tenth is of the old session, and of
+# the old strategy; those of others lie in between.
 FILL = """
     INSERT INTO trades
         (session_id, strategy_id, symbol, direction, entry_price, size, status, entry_time, pnl)
     SELECT
-        CASE WHEN n > 10000 THEN $1::uuid ELSE $2::uuid END,
-        CASE WHEN n > 10000 THEN $3::uuid ELSE $4::uuid END,
+        CASE WHEN n > 10000 AND n % 10 = 0 THEN $1::uuid ELSE $2::uuid END,
+        CASE WHEN n > 10000 AND n % 10 = 0 THEN $3::uuid ELSE $4::uuid END,
         CASE n % 7 WHEN 0 THEN 'EURUSD' ELSE 'XAUUSD' END,
         'buy', 1, n % 3, 'closed', now() - n * interval '1 minute', n % 977
     FROM generate_series(20000, 1, -1) AS n
