@@ -212,8 +212,9 @@ class Execution:
                     columns[field.index] = results
         self.add_size(len(parents) * plan.object_size)
         deep = [each for each in started if each.field.completion.may_await]
-        if self._branches == 1 and len(started) == 1 and started[0].field.resolver.may_await:
-            await self.context.load_queued()
+        loading = self._load_queued(started)
+        if loading is not None:
+            await loading
         if deep:
             for each, (results, failed) in zip(deep, await self.gather(map(self._finish, deep)), strict=True):
                 columns[each.field.index] = results
@@ -240,6 +241,13 @@ class Execution:
         own = FieldPaths(paths, field)
         values = field.resolver.resolve(self, field, parents, own)
         return _Started(field, own, self._ensure_started(values) if field.resolver.may_await else values)
+
+    def _load_queued(self, started: Sequence[_Started]) -> Awaitable[None] | None:
+        """What loads all that has been asked for, if only one field waits and nothing else is running."""
+        loading: Awaitable[None] | None = None
+        if self._branches == 1 and len(started) == 1 and started[0].field.resolver.may_await:
+            loading = self.context.load_queued()
+        return loading
 
     async def _finish(self, started: _Started) -> "Completed":
         field, paths, values = started

@@ -3,7 +3,7 @@
 Everything here is keyed by the objects that declare it (a row source, a field's source), never by a name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -33,11 +33,11 @@ class OperationContext(Protocol):
     projection: "Projection"
     """Set before the operation runs, so that loaders read no more than it."""
 
-    async def load_queued(self) -> None:
-        """Load what has been asked for so far, in the task that calls it.
+    def load_queued(self) -> Awaitable[None] | None:
+        """What loads all that has been asked for so far, to be awaited at once in the operation's own task.
 
         Called where nothing else of the operation runs at the same time, so that nobody can ask for more
-        meanwhile. A context may leave it to its loaders to begin by themselves.
+        meanwhile. None leaves it to loaders to begin by themselves.
         """
 
     def cancel(self) -> None:

@@ -167,11 +167,10 @@ class Loaders:
             loader = self._loaders[identity] = Loader(batch, page, self._db, self._queue)
         return loader
 
-    async def load_queued(self) -> None:
-        """Load what has been asked for so far here and now, if it is one batch: without a task of its own."""
+    def load_queued(self) -> Awaitable[None] | None:
+        """What loads all that has been asked for so far, if that is one batch: then it needs no task."""
         loader = self._queue.take_only() if self._queue is not None else None
-        if loader is not None:
-            await loader.load_queued()
+        return None if loader is None else loader.load_queued()
 
     def cancel(self) -> None:
         """Cancel the batches under way, and with them their statements."""
@@ -211,9 +210,9 @@ class Context:
         self.db = ViewerDatabase(self.services.database, viewer)
         self.clear_loaders()
 
-    async def load_queued(self) -> None:
-        """Load what has been asked for so far, if it is one batch."""
-        await self.loaders.load_queued()
+    def load_queued(self) -> Awaitable[None] | None:
+        """What loads all that has been asked for so far, if that is one batch."""
+        return self.loaders.load_queued()
 
     def cancel(self) -> None:
         """Cancel the batches under way: the operation was cancelled."""

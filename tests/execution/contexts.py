@@ -12,7 +12,7 @@ class BareContext:
     projection: Projection = field(default=ALL_COLUMNS, kw_only=True)
     cancelled: bool = field(default=False, kw_only=True)
 
-    async def load_queued(self) -> None:
+    def load_queued(self) -> None:
         pass
 
     def cancel(self) -> None:
