@@ -31,8 +31,8 @@ _USUAL = tuple(part for part in Part if part is not Part.SCALE)
 
 def main(
     part: Annotated[list[Part] | None, typer.Option(help="What to measure; else all but scale.")] = None,
-    peer: Annotated[list[str] | None, typer.Option(help="Beside whom; all unless told.")] = None,
-    workload: Annotated[list[str] | None, typer.Option(help="Which workload; all unless told.")] = None,
+    peer: Annotated[list[str] | None, typer.Option(help="Beside whom; all by default.")] = None,
+    workload: Annotated[list[str] | None, typer.Option(help="Which workload; all by default.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each server has its turn.")] = 5,
     size: Annotated[float, typer.Option(help="A part of the usual requests, subscribers, seconds.")] = 1.0,
     trades: Annotated[int, typer.Option("--scale", help="Trades of scale's larger database.")] = 10_000_000,

@@ -21,7 +21,7 @@ BARE, OURS = "bare", "ours"
 WRITERS = (1, 8)
 
 # Seconds after which PostgreSQL has waited for its backends' ends, and counts their CPU as its own: one that
-# ends while the tree is read is in neither count, and in that of whoever comes next.
+# ends while the tree is read is in neither count, and in that of the next one.
 _REAPED = 0.5
 
 _FIGURES = {

@@ -107,7 +107,7 @@ class Subscriber(asyncio.Protocol):
             self.subscribed.set_exception(LoadError(message))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell whoever waits for the subscription."""
+        """Wake the task that waits for the subscription."""
         self._fail(f"the connection ended: {error}")
 
     def close(self) -> None:

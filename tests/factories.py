@@ -16,8 +16,8 @@ _numbers = count(1)
 
 async def insert(connection: "asyncpg.Connection", table: str, **values: Any) -> str:
     """One row; columns that are left out get the database's defaults."""
-    places = ", ".join(f"${place}" for place in range(1, len(values) + 1))
-    sql = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places}) RETURNING id"
+    parameters = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+    sql = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({parameters}) RETURNING id"
     return str(await connection.fetchval(sql, *values.values()))
 
 

@@ -176,5 +176,5 @@ class Server:
             self.system_user.take_ownership(path)
 
     def login(self, database: str) -> tuple[str, ...]:
-        """What PostgreSQL's programs must be told to reach a database of it."""
+        """The arguments with which PostgreSQL's programs reach a database of it."""
         return (f"--host={self.folder}", f"--port={PORT}", "--username=postgres", f"--dbname={database}")

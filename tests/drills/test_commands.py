@@ -55,7 +55,7 @@ async def test_logs_follow_over_crashes_of_the_server(server: Server) -> None:
 @pytest.mark.parametrize("command", [("serve", "--port", "0"), ("logs", "--follow")])
 async def test_a_standby_is_refused_at_the_start(standby: Server, command: tuple[str, ...]) -> None:
     process = await begin(standby, *command)
-    _, told = await process.communicate()
+    _, errors = await process.communicate()
     assert process.returncode
-    assert b"set DATABASE_DIRECT_URL" in told
-    assert b"Traceback" not in told
+    assert b"set DATABASE_DIRECT_URL" in errors
+    assert b"Traceback" not in errors

@@ -119,7 +119,7 @@ async def test_nothing_is_lost_and_nothing_repeated_whatever_happens(server: Ser
         task.cancel()
     await asyncio.gather(*writing, return_exceptions=True)
     expected = await quiet(server)
-    # Whoever has a row that was written after all others has had what should not have come, too.
+    # A client that has a row that was written after all others has had what should not have come, too.
     connection = await server.address.connect_plain()
     await factories.system_log(connection, message=LAST)
     await connection.close()

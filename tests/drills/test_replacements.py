@@ -32,7 +32,7 @@ async def code(server: Server, make_feed: MakeFeed, cursor: str) -> str:
 
 
 async def serves_anew(server: Server, make_feed: MakeFeed) -> None:
-    """Whoever subscribes without a cursor is served, and can resume."""
+    """A client that subscribes without a cursor is served, and can resume."""
     cursor = await cursor_after(server, make_feed, "anew")
     connection = await server.address.connect_plain()
     await write(connection, "resumed")

@@ -1,4 +1,4 @@
-"""Clients of a service whose database comes and goes: what they were told, to hold against what is stored."""
+"""Clients of a service whose database comes and goes: their answers, to compare with what is stored."""
 
 import asyncio
 from collections import Counter
@@ -45,7 +45,7 @@ class Client:
     number: int = 0
     acknowledged: list[int] = field(default_factory=list)
     refused: int = 0
-    """How often it was told that the database is away."""
+    """How often it got the error that the database is away."""
     served: bool = False
     """Whether there was an answer since this was unset."""
 

@@ -105,15 +105,15 @@ def assert_equivalent(stock: Result, compiled: Result, possible: set[bytes]) -> 
 
 def by_null(result: Result) -> dict[tuple[Any, ...], list[bytes]]:
     """The errors, sorted, below each null that they explain."""
-    places = defaultdict(list)
+    by_path = defaultdict(list)
     for error in result.errors:
         value, depth = result.data, 0
         path = error.path or []
         while value is not None and depth < len(path):
             value = value[path[depth]]
             depth += 1
-        places[tuple(path[:depth])].append(formatted([error])[0])
-    return {place: sorted(errors) for place, errors in places.items()}
+        by_path[tuple(path[:depth])].append(formatted([error])[0])
+    return {key: sorted(errors) for key, errors in by_path.items()}
 
 
 def is_below(path: Sequence[Any], place: Sequence[Any]) -> bool:

@@ -46,7 +46,7 @@ async def refused(operations: Operations, query: str, variables: Any = None) -> 
     return [error.message for error in result.errors]
 
 
-PLACES = {
+ARGUMENTS = {
     'first: "1"': "Argument 'first' has invalid value: Int cannot represent non-integer value: \"1\"",
     'within: {atLeast: "x"}': "Argument 'within' has invalid value at .atLeast: ",
     "within: {either: [{}, {names: [1]}]}": "Argument 'within' has invalid value at .either[1].names[0]: ",
@@ -54,10 +54,10 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("arguments", PLACES)
+@pytest.mark.parametrize("arguments", ARGUMENTS)
 async def test_a_literals_error_names_its_place(operations: Operations, arguments: str) -> None:
     (message,) = await refused(operations, f"{{ rows({arguments}) }}")
-    assert message.startswith(PLACES[arguments])
+    assert message.startswith(ARGUMENTS[arguments])
 
 
 async def test_a_default_values_error_names_its_variable(operations: Operations) -> None:

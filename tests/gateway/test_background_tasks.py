@@ -1,4 +1,4 @@
-"""Work that outlives whoever waits for it."""
+"""Work that outlives the task that waits for it."""
 
 import asyncio
 

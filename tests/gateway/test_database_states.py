@@ -1,4 +1,4 @@
-"""What clients are told of a PostgreSQL that can't do what they ask, and what the log is told."""
+"""What clients and the log get of a PostgreSQL that can't do what is asked."""
 
 import logging
 from pathlib import Path
@@ -37,7 +37,7 @@ async def token(database: Database, trader: str) -> str:
     return (await service_tokens.create(database, "test", scopes, user_id=trader, lifetime=None)).text
 
 
-def told(response: httpx.Response) -> tuple[int, str | None, list[str]]:
+def outcome(response: httpx.Response) -> tuple[int, str | None, list[str]]:
     return response.status_code, response.headers.get("retry-after"), list(codes(response))
 
 
@@ -61,7 +61,7 @@ async def test_a_read_only_database_is_read_and_says_that_it_takes_no_changes(
 
     assert len(read.json()["data"]["accounts"]["nodes"]) == 1
     for answer in answers:
-        assert told(answer) == (503, "5", ["SERVICE_UNAVAILABLE"])
+        assert outcome(answer) == (503, "5", ["SERVICE_UNAVAILABLE"])
         assert "takes no changes" in answer.text
         assert "25006" not in answer.text
     (incident,) = {incident_of(answer) for answer in answers}
@@ -95,7 +95,7 @@ async def test_a_role_that_may_not_read_a_table_has_to_be_mended(
     await connection.execute(f"REVOKE ALL ON tradelocker_accounts FROM {role}")
     async with served(address, tmp_path) as app:
         answer = await app.ask(QUERY, token=token)
-    assert told(answer) == (503, "30", ["SERVICE_UNAVAILABLE"])
+    assert outcome(answer) == (503, "30", ["SERVICE_UNAVAILABLE"])
     assert "tradelocker_accounts" not in answer.text
 
 
@@ -104,7 +104,7 @@ async def test_a_token_that_cant_be_checked_is_not_refused(
 ) -> None:
     async with served(await as_role("CONNECTION LIMIT 0"), tmp_path) as app:
         answer = await app.ask(QUERY, token=token)
-    assert told(answer) == (503, "5", ["SERVICE_UNAVAILABLE"])
+    assert outcome(answer) == (503, "5", ["SERVICE_UNAVAILABLE"])
     assert answer.json()["errors"][0]["extensions"]["retryAfter"] == 5
 
 

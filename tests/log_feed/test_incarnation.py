@@ -140,7 +140,7 @@ async def test_live_subscribers_end_where_continuity_cannot_be_proved(
 
 
 async def test_entries_from_the_future_are_history(feed: Feed, connection: "asyncpg.Connection") -> None:
-    """A dump of another server brings them along, whose counter of transactions was further on."""
+    """A dump of another server brings them with it, whose counter of transactions was further on."""
     await write(connection, "old", "older", "oldest")
     for ahead, message in ((3, "old"), (50, "older"), (10**9, "oldest")):
         await connection.execute(

@@ -14,7 +14,7 @@ from tests.log_feed.writers import Committed, Writer
 
 
 class Client:
-    """Subscribes, is cut off after some events, and resumes elsewhere, until told to stop."""
+    """Subscribes, is cut off after some events, and resumes elsewhere, until it is stopped."""
 
     def __init__(self, feeds: Sequence[Feed], seed: int, most: int) -> None:
         self._feeds = feeds

@@ -94,7 +94,7 @@ async def run(program: str, *arguments: str, fails: bool = False) -> None:
 
 
 class Follower:
-    """A process that serves a database, and whoever follows the log through it."""
+    """A process that serves a database, and a client that follows the log through it."""
 
     def __init__(self, address: Address) -> None:
         self._database = Database(address)

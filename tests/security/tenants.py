@@ -1,4 +1,4 @@
-"""A tenant of whom every value can be told from everybody else's."""
+"""A tenant whose values are all different from everybody else's."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -15,18 +15,18 @@ LIMITS = [
 ]
 
 
-def told() -> dict[str, str]:
+def documented() -> dict[str, str]:
     """The defaults in the tables, by variable."""
     return {name: default.strip() for default, name in ROW.findall(PAGE.read_text())}
 
 
 def test_every_limit_is_told() -> None:
-    assert {variable(name) for name in LIMITS} <= set(told())
+    assert {variable(name) for name in LIMITS} <= set(documented())
 
 
 def test_every_default_is_what_the_settings_have() -> None:
     defaults = {variable(name): field.default for name, field in Settings.model_fields.items()}
-    for name, default in told().items():
+    for name, default in documented().items():
         expected = "" if defaults[name] is None else f"{defaults[name]:,.10g}"
         assert default == expected, name
 

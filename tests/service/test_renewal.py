@@ -1,4 +1,4 @@
-"""Getting a new token with a client that sends its old one along with everything."""
+"""Getting a new token with a client that sends its old one with every request."""
 
 import pytest
 

@@ -157,14 +157,14 @@ async def test_a_client_comes_back_after_a_mistake_of_ours(
         assert await comes_back(output)
 
 
-def told() -> dict[int, bool]:
+def documented() -> dict[int, bool]:
     """The page's table: whether clients come back after a code."""
     rows = re.findall(r"^\| ([\d, ]+) \|.*\| (comes back|gives up) \|$", PAGE, re.MULTILINE)
     return {int(code): fate == "comes back" for codes, fate in rows for code in codes.split(", ")}
 
 
 def test_the_page_tells_what_was_tried() -> None:
-    assert told() == dict.fromkeys(COMES_BACK, True) | dict.fromkeys(GIVES_UP, False)
+    assert documented() == dict.fromkeys(COMES_BACK, True) | dict.fromkeys(GIVES_UP, False)
 
 
 @pytest.mark.parametrize("code", [*CloseCode, *ServerCloseCode])

@@ -1,4 +1,4 @@
-"""What an operation costs, told and paid for over every transport."""
+"""What an operation costs, reported and charged over every transport."""
 
 from typing import Any
 
