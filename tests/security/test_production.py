@@ -25,6 +25,13 @@ INSIDES = re.compile(
 )
 """What an error would show of us: code, its paths, SQL, objects."""
 
+BREAK_STRATEGIES = """
+ALTER TABLE ai_strategies RENAME COLUMN description TO stored;
+ALTER TABLE ai_strategies RENAME TO stored_strategies;
+CREATE VIEW ai_strategies AS SELECT *, (1 / (length(name) * 0))::text AS description FROM stored_strategies;
+"""
+"""Makes reading `description` fail as no state of a server does."""
+
 
 @pytest.fixture
 async def production(address: Address, tmp_path: Path) -> AsyncIterator[App]:
@@ -105,7 +112,8 @@ async def test_a_failure_is_told_by_an_id_that_the_log_has(
     connection: "asyncpg.Connection",
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    await connection.execute("ALTER TABLE ai_strategies RENAME COLUMN description TO renamed")
+    await factories.strategy(connection)
+    await connection.execute(BREAK_STRATEGIES)
     with caplog.at_level(logging.ERROR):
         answer = await production.ask("{ strategies { nodes { description } } }", token=token)
 
@@ -115,7 +123,7 @@ async def test_a_failure_is_told_by_an_id_that_the_log_has(
     assert error["message"] == f"unexpected error, logged as {incident}"
     (record,) = [record for record in caplog.records if incident in record.getMessage()]
     assert record.exc_info is not None
-    assert isinstance(record.exc_info[1], asyncpg.UndefinedColumnError)
+    assert isinstance(record.exc_info[1], asyncpg.DivisionByZeroError)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +147,8 @@ async def test_a_failure_is_told_by_an_id_that_the_log_has(
 async def test_an_error_shows_nothing_of_our_insides(
     production: App, token: str, connection: "asyncpg.Connection", query: str, variables: dict[str, Any]
 ) -> None:
-    await connection.execute("ALTER TABLE ai_strategies RENAME COLUMN description TO renamed")
+    await factories.strategy(connection)
+    await connection.execute(BREAK_STRATEGIES)
     answer = await production.ask(query, variables, token=token)
     assert '"message":' in answer.text
     assert INSIDES.findall(answer.text) == []
