@@ -52,7 +52,7 @@ from graphql_api.relational.filters import (
 from graphql_api.relational.pagination import PageRequest, SortOrder
 
 ROOT = "root"
-"""The one key of a list that hangs on no parent."""
+"""Stands for the parent's id in a list at the root, which has no parent."""
 MAX_EXAMINED: Final = 50_000
 """Rows of several tenants that are looked at for the pages of one statement."""
 MAX_COUNTED: Final = 1_000_000
@@ -91,7 +91,7 @@ class ChildRelation:
 
 
 class Prefix(NamedTuple):
-    """A column, and the value that all rows of a reading have in it: they lie together in an index."""
+    """A column and a value that all rows of one index scan have in it: the first column of the index."""
 
     column: Column[Any]
     value: ColumnElement[Any]
@@ -99,7 +99,7 @@ class Prefix(NamedTuple):
     """The part of the predicate that it comes from, if it comes from there."""
 
     def condition(self, *, ordered: bool) -> ColumnElement[bool]:
-        """Whether a row is of the value.
+        """Returns the condition that a row has the value.
 
         Where rows are to be `ordered`, it is no plain equality: with one, PostgreSQL knows that the rest of
         the order is enough, and may walk the order of all rows until enough of this value have come by.
@@ -117,7 +117,6 @@ class FilteredRelation:
 
     @property
     def entity(self) -> Entity:
-        """What the rows are."""
         return self.relation.entity
 
     @cached_property
@@ -141,14 +140,14 @@ class FilteredRelation:
 
     @property
     def read_limit(self) -> ReadLimit | None:
-        """How many rows may be looked at is limited where they belong to several tenants; None elsewhere."""
+        """Returns the limit of rows to look at if they belong to several tenants; None otherwise."""
         if self.scoped or self.via_parent_key is not None or self.relation.tenant_checked_by_parent:
             return None
         return self.entity.read_limit
 
     @cached_property
     def prefix(self) -> Prefix | None:
-        """What all rows of one reading have in common: their parent, or what the filter asks for."""
+        """Returns what all rows of one scan share: their parent's id, or a value that the filter asks for."""
         if self.via_parent_key is not None:
             return Prefix(self.via_parent_key.key, self.via_parent_key.entity.table.c.id)
         found: list[Prefix] = []
@@ -162,20 +161,20 @@ class FilteredRelation:
         return found[0] if found else None
 
     def is_ordered(self, order: SortOrder) -> bool:
-        """Whether an index has the rows of one reading in an order."""
+        """Returns whether an index has the rows of one scan in this order."""
         return is_indexed(order.column, within=None if self.prefix is None else self.prefix.column)
 
     def conditions(self, *, ordered: bool) -> list[ColumnElement[bool]]:
-        """What chooses the rows of one reading, be they to be `ordered` or not; without that on ancestors."""
+        """Returns the conditions on the rows of one scan, without those on ancestors."""
         first = [] if self.prefix is None else [self.prefix.condition(ordered=ordered)]
         return first + self._unprefixed(
             part for part in self._own_parts() if self.prefix is None or part is not self.prefix.part
         )
 
-    def split(self, *, along: Column[Any]) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
-        """Splits the conditions of a reading ordered by `along`: those that its index serves, and others."""
+    def split(self, *, order: Column[Any]) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
+        """Splits the conditions of a scan of the index on `order`: those that it serves, and others."""
         limit = self.read_limit
-        if limit is None or along is not limit.timeline:
+        if limit is None or order is not limit.timeline:
             return [], self.conditions(ordered=False)
         bounds = [
             part
@@ -193,7 +192,7 @@ class FilteredRelation:
     @property
     def is_narrowed(self) -> bool:
         """Whether an index bounds the rows that a list of several tenants is sorted from."""
-        return self.read_limit is not None and bool(self.split(along=self.read_limit.timeline)[0])
+        return self.read_limit is not None and bool(self.split(order=self.read_limit.timeline)[0])
 
     @cached_property
     def own_conditions(self) -> Sequence[ColumnElement[bool]]:
@@ -359,13 +358,13 @@ class KeysetRange:
 
 @dataclass(frozen=True, slots=True)
 class PageShape:
-    """What of a page changes its SQL. Pages of equal shape share a statement."""
+    """All of a page request that its SQL depends on. Pages of equal shape share a statement."""
 
     order: SortOrder
     backward: bool = False
     after: bool = False
     before: bool = False
-    """Which cursors there are."""
+    """Whether the request has the cursor `after`, and the cursor `before`."""
     predicate: Predicate = MATCH_ALL
     projection: frozenset[str] | None = None
     eager_joins: tuple[EagerJoin, ...] = ()
@@ -424,10 +423,10 @@ class PageShape:
 
 @lru_cache(maxsize=1024)
 def page_statement(relation: ChildRelation, shape: PageShape, scoped: bool) -> Statement:  # noqa: FBT001
-    """A page's rows below each of :keys, each row with the `_parent` that it is of.
+    """Returns the statement of a page below each of :keys. Each row has its parent's id as `_parent`.
 
     Besides its columns a row has `_total`, `_has_previous` and `_has_next`, where the shape asks for them. A
-    parent whose page is empty has a row with a null id, where it is asked what lies around the page.
+    parent whose page is empty has a row with a null id, where the shape asks what is before or behind it.
     """
     rows = FilteredRelation(relation, shape.predicate, scoped)
     is_joined_to_tenant = rows.via_parent_key is not None and scoped
@@ -528,7 +527,7 @@ def _limited_reading(
     """
     own, is_timeline = rows.entity.table.c, _is_timeline(rows, range_.order)
     prefix = rows.prefix if is_timeline else None
-    bounds, others = rows.split(along=range_.order.column)
+    bounds, others = rows.split(order=range_.order.column)
     keys = range_.keys(own, prefix)
     labelled = [key.label(f"_key{place}") for place, key in enumerate(keys)]
     fits = and_(true(), *others).label("_fits")

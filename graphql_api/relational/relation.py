@@ -248,7 +248,7 @@ class RelationLoader(ChildRelation):
         """Each parent's page of several tenants' rows, of which a limited number is looked at."""
         limit = max(1, page_query.MAX_EXAMINED // len(keys))
         if rows.is_ordered(request.order):
-            if not rows.split(along=request.order.column)[1]:
+            if not rows.split(order=request.order.column)[1]:
                 return await self.read_pages(db, keys, request)  # each row that is looked at fits
         else:
             index = None if self.parent is not None else operator_index(request.order.column)
