@@ -1,4 +1,4 @@
-"""The guarantee: every committed row once, in commit order, whatever happens in between."""
+"""The guarantee: every committed row once, whatever happens in between."""
 
 import asyncio
 import random
