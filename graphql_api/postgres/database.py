@@ -361,13 +361,24 @@ class _Pool:
 
 async def _retry_conflicts(attempt: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
     """Repeats what PostgreSQL ended in favour of another, after pauses at random. Raises ContentionError."""
+    try:
+        return await attempt(*arguments)
+    except _CONFLICTS as error:
+        conflicts = [error]
+
+    # Only now, since retrying what succeeds at once takes tenacity as long as a statement.
+    async def repeat() -> T:
+        if conflicts:
+            raise conflicts.pop()
+        return await attempt(*arguments)
+
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(_CONFLICTS),
         stop=stop_after_attempt(_MAX_ATTEMPTS),
         wait=wait_random_exponential(multiplier=0.02),
     )
     try:
-        return await retrying(attempt, *arguments)
+        return await retrying(repeat)
     except RetryError as error:
         raise ContentionError from error.last_attempt.exception()
 
