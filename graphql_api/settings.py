@@ -171,6 +171,12 @@ class Settings(BaseSettings):
         gt=0,
         description="Queries and mutations that a process runs at once; others get SERVICE_UNAVAILABLE.",
     )
+    max_viewer_operations: int = Field(
+        8,
+        gt=0,
+        description="Queries and mutations of one viewer that a process runs at once; others of theirs wait "
+        "for their turn, within operation_timeout.",
+    )
     max_connections: int = Field(
         20_000, gt=0, description="Connections that a process holds open; fewer if it may open fewer files."
     )

@@ -23,16 +23,21 @@ from graphql_api.gateway.errors import (
 )
 from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys
 from graphql_api.gateway.metrics import Metrics
-from graphql_api.gateway.rate_limit import RateLimiter, RateLimitExceededError
+from graphql_api.gateway.rate_limit import RateLimiter, RateLimitExceededError, owner_of
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
+from graphql_api.postgres.database import connections_of
 from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.settings import Settings
+from graphql_api.shares import ShareFullError, Shares
 
 T = TypeVar("T")
 
 _WATCH_AFTER = 0.05
 """Seconds before a Deadline starts its task: most operations are over by then, and pay for a timer only."""
+_SIGN_IN = "sign-in"
+_SIGN_IN_DOCUMENTS = "documents of sign-in"
+"""The shares of points that nothing else is paid from, so that no flood from beside keeps people out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class TransportLimits:
     max_header_size: int
     max_message_size: int
     max_concurrent_operations: int
+    max_viewer_operations: int
     max_connections: int
     max_sockets: int
     max_socket_subscriptions: int
@@ -111,7 +117,10 @@ class Gateway:
         self._idempotency = (
             Idempotency(idempotency_keys, open_fields, self._background.start) if idempotency_keys else None
         )
-        self._open_fields = frozenset(open_fields) | {"__typename"}
+        self._sign_in_fields = frozenset(open_fields)
+        self._open_fields = self._sign_in_fields | {"__typename"}
+        own, everybody = limits.max_viewer_operations, limits.max_concurrent_operations
+        self._shares = Shares(own, waiting=max(0, everybody // 2 - own))
         self._running = 0
         self.metrics.running.set_function(lambda: self._running)
         self._connections = 0
@@ -179,11 +188,18 @@ class Gateway:
     async def find_operation(self, request: GraphQLRequest, client: str) -> Operation:
         """Returns the operation that a request names, its document parsed and validated.
 
-        A document that is new to the process costs the client's address a point for each character. Raises
-        HTTPError (429) if the address has too few left, and RequestError.
+        A document that is new to the process costs the client's address a point for each character, as far
+        as it is read. Raises HTTPError (429) if the address has too few left, and RequestError.
         """
-        if request.query and request.query not in self._operations.documents:
-            await self._take_points(len(request.query), ANONYMOUS, client)
+        text = request.query
+        if text and text not in self._operations.documents:
+            points = min(len(text), self._operations.limits.characters)
+            try:
+                await self._take_points(points, ANONYMOUS, client)
+            except HTTPError:
+                if not any(field in text for field in self._sign_in_fields):
+                    raise
+                await self._take_points(points, ANONYMOUS, client, _SIGN_IN_DOCUMENTS)
         return self._operations.prepare(request)
 
     async def run_operation(
@@ -195,7 +211,9 @@ class Gateway:
         what is wrong with an Idempotency-Key, and ClientGoneError once `receive` reports that the client has
         hung up. A mutation that has begun runs to its end all the same.
         """
-        remaining = await self._take_points(operation.cost, viewer, client)
+        signs_in = not viewer.is_authenticated and operation.root_fields & self._sign_in_fields
+        share = _SIGN_IN if signs_in and operation.root_fields <= self._open_fields else ""
+        remaining = await self._take_points(operation.cost, viewer, client, share)
         if operation.type is not OperationType.MUTATION:
             result = await self._execute(operation, viewer, client, receive)
         else:
@@ -246,22 +264,33 @@ class Gateway:
             self.metrics.shed.inc()
             raise unavailable("too many operations are under way: try again")
         self._running += 1
+        owner = owner_of(viewer, client)
         try:
             async with Deadline(self.limits.operation_timeout, receive):
-                return await self._operations.execute(operation, self._make_context(viewer, client=client))
+                await self._shares.enter(owner)
+                try:
+                    with connections_of(owner):
+                        return await self._operations.execute(
+                            operation, self._make_context(viewer, client=client)
+                        )
+                finally:
+                    self._shares.leave(owner)
         except ClientGoneError:
             raise
+        except ShareFullError:
+            self.metrics.shed.inc()
+            raise unavailable("too many operations of yours are under way: try again") from None
         except Exception as error:  # noqa: BLE001 - masked and logged
             return masked_result(error)
         finally:
             self._running -= 1
 
-    async def _take_points(self, points: int, viewer: Viewer, client: str) -> int | None:
+    async def _take_points(self, points: int, viewer: Viewer, client: str, share: str = "") -> int | None:
         """Takes points from the viewer, and returns how many are left; None where there is no rate limit."""
         if self._rate_limiter is None:
             return None
         try:
-            return await self._rate_limiter.take(viewer, client, points)
+            return await self._rate_limiter.take(viewer, client, points, share)
         except RateLimitExceededError as error:
             status = HTTPStatus.TOO_MANY_REQUESTS
             raise HTTPError(status, "RATE_LIMITED", str(error), retry_after=error.retry_after) from None

@@ -47,12 +47,14 @@ class RateLimiter:
         self._item = RateLimitItemPerMinute(points_per_minute, 1, "points")
         self._ask_redis_from = 0.0
 
-    async def take(self, viewer: Viewer, address: str, points: int) -> int:
+    async def take(self, viewer: Viewer, address: str, points: int, share: str = "") -> int:
         """Takes points, one at least, and returns how many are left.
 
-        Raises RateLimitExceededError, and takes none.
+        Each `share` has a minute's worth of its own. Raises RateLimitExceededError, and takes none.
         """
-        owner = _owner(viewer, address)
+        owner = owner_of(viewer, address)
+        if share:
+            owner = f"{share} of {owner}"
         points = max(points, 1)
         if self._redis is not None and time.monotonic() >= self._ask_redis_from:
             try:
@@ -116,5 +118,6 @@ def _seconds_to_refill(lacking: float, points_per_minute: int) -> int:
     return max(1, math.ceil(lacking * _MINUTE / points_per_minute))
 
 
-def _owner(viewer: Viewer, address: str) -> str:
+def owner_of(viewer: Viewer, address: str) -> str:
+    """Returns who operations are counted for: the viewer, or the network that nobody signed in asks from."""
     return viewer.principal or f"address {client_network(address) if address else 'unknown'}"

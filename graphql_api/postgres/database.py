@@ -25,6 +25,7 @@ from graphql_api.postgres.errors import (
 )
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import Statement, compile_statement
+from graphql_api.shares import Shares
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,22 @@ def beginning_with(first: Work[None]) -> Iterator[None]:
         _first_work.reset(token)
 
 
+_owner: ContextVar[str] = ContextVar("owner", default="")
+
+
+@contextmanager
+def connections_of(owner: str) -> Iterator[None]:
+    """Counts the connections that are used in the block as the owner's, who may use half of them at once.
+
+    What is used outside of such a block is the process's own, for which one connection stays free.
+    """
+    token = _owner.set(owner)
+    try:
+        yield
+    finally:
+        _owner.reset(token)
+
+
 class Database:
     """A PostgreSQL behind a pool of connections. Nothing connects before it is used.
 
@@ -106,6 +123,9 @@ class Database:
         self._prepared_statements = prepared_statements
         self._probe: asyncio.Task[bool] | None = None
         self._pool = _Pool(self._connect, pool_size, pool_timeout)
+        self._pool_timeout = pool_timeout
+        # Two at least, since a transaction's owner may read beside it.
+        self._shares = Shares(max(2, pool_size // 2), max(2, pool_size - 1))
         self._catalog: TTLCache[str, frozenset[str]] = TTLCache(1, _CATALOG_REMEMBERED)
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
@@ -192,7 +212,8 @@ class Database:
         await self._pool.close()
 
     async def _fetch(self, sql: str, arguments: list[Any]) -> list[asyncpg.Record]:
-        connection = self._pool.take_idle() or await self._pool.take()
+        owner = _owner.get()
+        connection = await self._take(owner)
         try:
             # A cancelled statement is cancelled at the server too: asyncpg sees to it before the
             # connection's next use, so the connection goes back as it is.
@@ -201,13 +222,33 @@ class Database:
             _translate_error(connection, error)
             raise
         finally:
-            self._pool.give_back(connection)
+            self._give_back(connection, owner)
+
+    async def _take(self, owner: str) -> "asyncpg.Connection":
+        if owner and not self._shares.enter_at_once(owner):
+            try:
+                async with asyncio.timeout(self._pool_timeout):
+                    await self._shares.enter(owner)
+            except TimeoutError as error:
+                raise DatabaseUnavailableError from error
+        try:
+            return self._pool.take_idle() or await self._pool.take()
+        except BaseException:
+            if owner:
+                self._shares.leave(owner)
+            raise
+
+    def _give_back(self, connection: "asyncpg.Connection", owner: str) -> None:
+        self._pool.give_back(connection)
+        if owner:
+            self._shares.leave(owner)
 
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator["asyncpg.Connection"]:
         # Not with asyncpg's `transaction()`: after a BEGIN that got no answer, it takes what follows on the
         # connection for savepoints, which nobody commits.
-        connection = self._pool.take_idle() or await self._pool.take()
+        owner = _owner.get()
+        connection = await self._take(owner)
         try:
             await _control(connection, "BEGIN")
             try:
@@ -220,7 +261,7 @@ class Database:
             _translate_error(connection, error)
             raise
         finally:
-            self._pool.give_back(connection)
+            self._give_back(connection, owner)
 
     async def _connect(self) -> "asyncpg.Connection":
         if self._prepared_statements is None:

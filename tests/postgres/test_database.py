@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from graphql_api.dev.embedded import EmbeddedPostgres
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.database import Database
+from graphql_api.postgres.database import Database, connections_of
 from graphql_api.postgres.errors import ConnectionLostError, DatabaseUnavailableError
 from graphql_api.postgres.statement import compile_statement
 
@@ -319,3 +319,40 @@ async def test_a_closed_pool_leaves_no_connection(address: Address, connection: 
         await asyncio.gather(*(database.fetch(SLEEP, seconds=0.1) for _ in range(5)))
 
     await until(connection, "count(*) = 1 FROM pg_stat_activity WHERE datname = current_database()")
+
+
+async def test_one_owners_statements_leave_connections_to_others(address: Address) -> None:
+    async with opened(address, pool_size=4) as database:
+        done: list[str] = []
+
+        async def ask(owner: str, name: str, seconds: float) -> None:
+            with connections_of(owner):
+                await database.fetch(SLEEP, seconds=seconds)
+            done.append(name)
+
+        flood = [asyncio.create_task(ask("ada", f"ada {number}", 0.5)) for number in range(6)]
+        await asyncio.sleep(0.1)
+        assert database.pool_usage() == (4, 2)
+        await asyncio.gather(ask("bob", "bob", 0), ask("", "the process", 0))
+        assert set(done) == {"bob", "the process"}
+        for task in flood:
+            task.cancel()
+        await asyncio.gather(*flood, return_exceptions=True)
+        assert [database._shares.taken(owner) for owner in ("ada", "bob", "")] == [0, 0, 0]
+
+
+async def test_owners_leave_one_connection_to_the_process(address: Address) -> None:
+    async with opened(address, pool_size=4) as database:
+
+        async def ask(owner: str) -> None:
+            with connections_of(owner):
+                await database.fetch(SLEEP, seconds=0.5)
+
+        flood = [asyncio.create_task(ask(owner)) for owner in ("ada", "bob", "eve") for _ in range(3)]
+        await asyncio.sleep(0.1)
+        assert database.pool_usage() == (4, 3)
+        await database.ping()
+        assert not any(task.done() for task in flood)
+        for task in flood:
+            task.cancel()
+        await asyncio.gather(*flood, return_exceptions=True)

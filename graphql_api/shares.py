@@ -1,0 +1,85 @@
+"""Shares of something that a process has little of, such as turns to run or connections to the database."""
+
+import asyncio
+from collections import Counter, deque
+
+
+class ShareFullError(Exception):
+    """As many wait for one owner's share as may."""
+
+
+class Shares:
+    """Gives each owner at most `own` places at once, and all owners at most `total`; others wait.
+
+    A place that becomes free goes to the owner who has the fewest, and of theirs to who has waited longest:
+    one owner's thousand don't hold up another's one.
+    """
+
+    def __init__(self, own: int, total: int | None = None, waiting: int | None = None) -> None:
+        """`waiting` is how many may wait for one owner."""
+        self._own = own
+        self._total = total
+        self._most_waiting = waiting
+        self._taken: Counter[str] = Counter()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        """By owner; no queue is empty."""
+        self._sum = 0
+
+    def taken(self, owner: str) -> int:
+        """How many places an owner has."""
+        return self._taken[owner]
+
+    def enter_at_once(self, owner: str) -> bool:
+        """Takes a place if there is one to have. Returns whether there was."""
+        is_free = self._taken[owner] < self._own and (self._total is None or self._sum < self._total)
+        if is_free:
+            self._add(owner, 1)
+        return is_free
+
+    async def enter(self, owner: str) -> None:
+        """Takes a place, and waits for it if need be; `leave` gives it back. Raises ShareFullError."""
+        if self.enter_at_once(owner):
+            return
+        queue = self._waiting.setdefault(owner, deque())
+        if self._most_waiting is not None and len(queue) >= self._most_waiting:
+            if not queue:
+                del self._waiting[owner]
+            raise ShareFullError
+        turn = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._forget(owner, turn)
+            else:  # it came just now, for another then
+                self.leave(owner)
+            raise
+
+    def leave(self, owner: str) -> None:
+        """Gives a place back, to whoever may have it next."""
+        self._add(owner, -1)
+        while candidates := [each for each in self._waiting if self._taken[each] < self._own]:
+            following = min(candidates, key=self._taken.__getitem__)
+            turn = self._waiting[following][0]
+            self._forget(following, turn)
+            if turn.done():  # cancelled, and about to find out
+                continue
+            self._add(following, 1)
+            if following in self._waiting:  # at the end, so that owners with equally many take turns
+                self._waiting[following] = self._waiting.pop(following)
+            turn.set_result(None)
+            return
+
+    def _add(self, owner: str, places: int) -> None:
+        self._sum += places
+        self._taken[owner] += places
+        if not self._taken[owner]:
+            del self._taken[owner]
+
+    def _forget(self, owner: str, turn: asyncio.Future[None]) -> None:
+        queue = self._waiting.get(owner)
+        if queue is not None and turn in queue:
+            queue.remove(turn)
+            if not queue:
+                del self._waiting[owner]

@@ -1,0 +1,80 @@
+"""What there is little of is shared out by owner."""
+
+import asyncio
+
+import pytest
+
+from graphql_api.shares import ShareFullError, Shares
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+class Desk:
+    """Owners who enter, and the order in which they got in."""
+
+    def __init__(self, shares: Shares) -> None:
+        self.shares = shares
+        self.entered: list[str] = []
+
+    async def _enter(self, name: str) -> None:
+        await self.shares.enter(name[0])
+        self.entered.append(name)
+
+    async def enter(self, *names: str) -> list[asyncio.Task[None]]:
+        tasks = [asyncio.create_task(self._enter(name)) for name in names]
+        await settle()
+        return tasks
+
+    async def leave(self, owner: str) -> None:
+        self.shares.leave(owner)
+        await settle()
+
+
+async def test_each_owner_has_a_share_and_waits_for_more_in_order() -> None:
+    desk = Desk(Shares(2))
+    await desk.enter("a1", "a2", "a3", "a4", "b1")
+    assert desk.entered == ["a1", "a2", "b1"]
+    await desk.leave("a")
+    await desk.leave("b")
+    await desk.leave("a")
+    assert desk.entered == ["a1", "a2", "b1", "a3", "a4"]
+
+
+async def test_a_free_place_goes_to_the_owner_who_has_the_fewest() -> None:
+    desk = Desk(Shares(3, total=3))
+    await desk.enter("a1", "a2", "a3", "a4", "a5", "b1", "c1", "b2")
+    for _ in range(3):
+        await desk.leave("a")
+    assert desk.entered == ["a1", "a2", "a3", "b1", "c1", "a4"]
+
+
+async def test_no_more_wait_than_may() -> None:
+    shares = Shares(1, waiting=1)
+    desk = Desk(shares)
+    await desk.enter("a1", "a2")
+    with pytest.raises(ShareFullError):
+        await shares.enter("a")
+    await shares.enter("b")
+    with pytest.raises(ShareFullError):
+        await Shares(0, waiting=0).enter("a")
+
+
+@pytest.mark.parametrize("moment", ["before its turn", "at its turn"])
+async def test_who_is_cancelled_leaves_its_place_to_the_next(moment: str) -> None:
+    desk = Desk(Shares(1))
+    _, second, third = await desk.enter("a1", "a2", "a3")
+    if moment == "at its turn":
+        desk.shares.leave("a")
+        second.cancel()
+        await settle()
+    else:
+        second.cancel()
+        await desk.leave("a")
+    assert desk.entered == ["a1", "a3"]
+    assert third.done()
+    await desk.leave("a")
+    assert desk.shares.taken("a") == 0
+    assert desk.shares.enter_at_once("a")

@@ -1,0 +1,34 @@
+"""One viewer's operations wait for each other, and nobody else for them."""
+
+import asyncio
+
+import httpx
+
+from tests.transport.conftest import Serve, until
+
+
+async def test_one_viewers_operations_wait_for_each_other_and_not_others_for_them(serve: Serve) -> None:
+    served = serve(settings={"max_viewer_operations": 2, "max_concurrent_operations": 10})
+    slow = {"query": "{ slow(seconds: 0.7) }"}
+    ada, bob = ({"authorization": f"Bearer {name}"} for name in ("ada", "bob"))
+    async with httpx.AsyncClient() as client:
+        flood = [asyncio.create_task(client.post(served.url, json=slow, headers=ada)) for _ in range(6)]
+        await until(lambda: served.world.started)
+        answer = await client.post(served.url, json={"query": "{ hello }"}, headers=bob)
+        assert answer.status_code == 200
+        assert served.world.started == 2
+        assert served.world.finished == 0
+        answers = await asyncio.gather(*flood)
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [200] * 5 + [503]
+    assert served.world.started == 5
+
+
+async def test_waiting_for_a_turn_counts_as_time_of_the_operation(serve: Serve) -> None:
+    served = serve(settings={"max_viewer_operations": 1, "operation_timeout": 0.3})
+    headers = {"authorization": "Bearer ada"}
+    async with httpx.AsyncClient() as client:
+        answers = await asyncio.gather(
+            *(client.post(served.url, json={"query": "{ slow }"}, headers=headers) for _ in range(2))
+        )
+    assert [answer.status_code for answer in answers] == [504, 504]
