@@ -183,6 +183,12 @@ class Settings(BaseSettings):
     max_sockets: int = Field(
         10_000, gt=0, description="WebSockets and event streams that a process holds open."
     )
+    max_anonymous_sockets: int = Field(
+        1_000,
+        gt=0,
+        description="Those from one network address on which nobody has signed in; a quarter of max_sockets "
+        "at most.",
+    )
     max_socket_subscriptions: int = Field(100, gt=0, description="Operations at once on one WebSocket.")
     receive_timeout: float = Field(
         20.0, gt=0, description="Seconds that a client may take to send a request, headers and body."
@@ -195,6 +201,12 @@ class Settings(BaseSettings):
     operation_timeout: float = Field(15.0, gt=0, description="Seconds that a query or a mutation may take.")
     socket_init_timeout: float = Field(
         5.0, gt=0, le=60, description="Seconds that a WebSocket may take to send connection_init."
+    )
+    anonymous_socket_timeout: float = Field(
+        30.0,
+        gt=0,
+        description="Seconds after which a WebSocket is closed on which nobody has signed in and "
+        "nothing runs.",
     )
     heartbeat: float = Field(
         20.0, gt=0, description="Seconds between heartbeats on sockets and event streams."

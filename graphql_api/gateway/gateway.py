@@ -1,6 +1,7 @@
 """What stands between every transport and the execution: authentication, limits, deadlines, metrics."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -51,11 +52,13 @@ class TransportLimits:
     max_viewer_operations: int
     max_connections: int
     max_sockets: int
+    max_anonymous_sockets: int
     max_socket_subscriptions: int
     receive_timeout: float
     send_timeout: float
     operation_timeout: float
     socket_init_timeout: float
+    anonymous_socket_timeout: float
     heartbeat: float
     identity_recheck: float
     drain_time: float
@@ -124,6 +127,9 @@ class Gateway:
         self._running = 0
         self.metrics.running.set_function(lambda: self._running)
         self._connections = 0
+        self._anonymous: Counter[str] = Counter()
+        """Connections of nobody signed in, by network."""
+        self._most_anonymous = min(limits.max_anonymous_sockets, max(1, limits.max_sockets // 4))
 
     async def close(self, patience: float) -> None:
         """Waits for mutations whose clients have gone, `patience` seconds at most, and lets go of Redis."""
@@ -236,16 +242,26 @@ class Gateway:
         )
 
     @contextmanager
-    def connection(self, transport: str) -> Iterator[None]:
-        """Counts an open socket or event stream. Raises HTTPError (503) if there are too many."""
+    def connection(self, transport: str, client: str, viewer: Viewer = ANONYMOUS) -> Iterator["Connection"]:
+        """Counts an open socket or event stream. Raises HTTPError (503) if there are too many.
+
+        Those of nobody signed in are counted by network address besides, until they sign in: one address
+        can't take the places of all.
+        """
         if self._connections >= self.limits.max_sockets:
             raise unavailable("too many connections are open: try again")
+        network = owner_of(ANONYMOUS, client)
+        is_anonymous = not viewer.is_authenticated
+        if is_anonymous and self._anonymous[network] >= self._most_anonymous:
+            raise unavailable("too many connections of nobody signed in are open from your address")
+        connection = Connection(self._anonymous, network if is_anonymous else None)
         self._connections += 1
         gauge = self.metrics.connections.labels(transport)
         gauge.inc()
         try:
-            yield
+            yield connection
         finally:
+            connection.signed_in()
             self._connections -= 1
             gauge.dec()
 
@@ -300,6 +316,27 @@ class Gateway:
         if self._operations.limits.cost is not None:
             cost["maximum"] = self._operations.limits.cost
         return cost if remaining is None else {**cost, "remaining": remaining}
+
+
+class Connection:
+    """An open socket or event stream, counted for its network until somebody signs in on it."""
+
+    __slots__ = ("_anonymous", "_network")
+
+    def __init__(self, anonymous: Counter[str], network: str | None) -> None:
+        """`network` is None where somebody has signed in already."""
+        self._anonymous = anonymous
+        self._network = network
+        if network is not None:
+            anonymous[network] += 1
+
+    def signed_in(self) -> None:
+        """Counts it no longer."""
+        if self._network is not None:
+            self._anonymous[self._network] -= 1
+            if not self._anonymous[self._network]:
+                del self._anonymous[self._network]
+            self._network = None
 
 
 def unauthenticated(message: str) -> HTTPError:

@@ -20,7 +20,7 @@ from graphql_api.execution.errors import RequestError
 from graphql_api.execution.operations import MAX_SHARED_RESULTS, GraphQLRequest, Operation
 from graphql_api.execution.results import Result, Results
 from graphql_api.gateway.errors import HTTPError, error_result, masked_result, unavailable
-from graphql_api.gateway.gateway import Gateway
+from graphql_api.gateway.gateway import Connection, Gateway
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
 from graphql_api.transport.close_codes import CloseCode, ServerCloseCode
 from graphql_api.transport.graphql_http import (
@@ -94,8 +94,8 @@ class WebSocketEndpoint:
             raise SocketClosed(CloseCode.BAD_SUBPROTOCOL, f"Subprotocol not acceptable: use {PROTOCOL}")
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
         try:
-            with self._gateway.connection("websocket"):
-                await GraphQLSocket(self._gateway, scope, receive, send).serve()
+            with self._gateway.connection("websocket", client_address(scope)) as connection:
+                await GraphQLSocket(self._gateway, connection, scope, receive, send).serve()
         except HTTPError as error:
             # Not a 503 to the handshake, which browsers don't show to their clients: those would give up.
             raise SocketClosed(CloseCode.TRY_AGAIN_LATER, str(error)) from None
@@ -128,8 +128,11 @@ class GraphQLSocket:
     operations, and memory stays at some 64 KiB, and a message, for each.
     """
 
-    def __init__(self, gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, gateway: Gateway, connection: Connection, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         self._gateway = gateway
+        self._connection = connection
         self._client = client_address(scope)
         self._receive = receive
         self._send = send
@@ -142,6 +145,8 @@ class GraphQLSocket:
         """The same tasks, and those whose cancellation isn't over."""
         self._subscriptions: dict[str, Operation] = {}
         """Running subscriptions, by the client's id."""
+        self._was_used = True
+        """Whether an operation has begun since `_close_if_idle` looked."""
 
     async def serve(self) -> None:
         """Reads and answers messages until the socket ends. Raises SocketClosed, alone or in a group."""
@@ -155,7 +160,10 @@ class GraphQLSocket:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_heartbeats())
             if self._viewer.is_authenticated:
+                self._connection.signed_in()
                 tasks.create_task(self._recheck_viewer())
+            else:
+                tasks.create_task(self._close_if_idle())
             await self._read_messages(tasks)
 
     async def _wait_for_init(self) -> None:
@@ -207,6 +215,7 @@ class GraphQLSocket:
         if len(self._unfinished) >= self._gateway.limits.max_socket_subscriptions:
             await self._send_errors(identifier, unavailable("too many operations on this socket").result)
             return
+        self._was_used = True
         task = tasks.create_task(self._run_operation(identifier, request))
         self._running[identifier] = task
         self._unfinished.add(task)
@@ -280,6 +289,13 @@ class GraphQLSocket:
         while True:
             await asyncio.sleep(self._gateway.limits.heartbeat)
             await self._send_message({"type": "ping"})
+
+    async def _close_if_idle(self) -> None:
+        """Ends a socket on which nobody has signed in, and nothing has run for a while."""
+        while self._was_used or self._unfinished:
+            self._was_used = False
+            await asyncio.sleep(self._gateway.limits.anonymous_socket_timeout)
+        raise SocketClosed(CloseCode.UNAUTHORIZED, "Nothing was run, and nobody has signed in")
 
     async def _recheck_viewer(self) -> None:
         while True:

@@ -54,7 +54,7 @@ class EventStream:
 
         Raises HTTPError before anything is sent, and nothing after.
         """
-        with self._gateway.connection("sse"):
+        with self._gateway.connection("sse", self._client, self._viewer):
             await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             try:
                 async with asyncio.TaskGroup() as tasks:

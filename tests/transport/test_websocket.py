@@ -4,13 +4,45 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from tests.transport.conftest import Serve, Served, until
-from tests.transport.sockets import close_of, connected, opened
+from tests.transport.sockets import ask, close_of, connected, hear, opened
 
 
 async def test_sockets_beyond_the_limit_are_closed_with_a_code_to_come_back_after(serve: Serve) -> None:
     served = serve(settings={"max_sockets": 1})
     async with connected(served), opened(served) as socket:
         assert await close_of(socket) == (1013, "too many connections are open: try again")
+
+
+ADA = {"authorization": "Bearer ada"}
+ELSEWHERE = {"X-Forwarded-For": "203.0.113.7"}
+
+
+async def test_one_address_cannot_take_the_sockets_of_all_without_signing_in(serve: Serve) -> None:
+    served = serve(settings={"max_sockets": 8})
+    async with connected(served), opened(served):
+        async with opened(served) as third:
+            code, reason = await close_of(third)
+            assert code == 1013
+            assert reason == "too many connections of nobody signed in are open from your address"
+        async with connected(served, ADA, additional_headers=ELSEWHERE):
+            pass
+
+
+async def test_who_has_signed_in_on_a_socket_makes_room_for_another(serve: Serve) -> None:
+    served = serve(settings={"max_sockets": 8, "max_anonymous_sockets": 1})
+    signed_in, nobody = connected(served, ADA), connected(served)
+    async with signed_in, nobody, opened(served) as refused:
+        assert (await close_of(refused))[0] == 1013
+
+
+async def test_a_socket_that_nobody_uses_is_closed(serve: Serve) -> None:
+    served = serve(settings={"anonymous_socket_timeout": 0.1})
+    async with connected(served, ADA) as signed_in, connected(served) as used, connected(served) as idle:
+        await ask(used, "1", "subscription { resting }")
+        assert await close_of(idle) == (4401, "Nothing was run, and nobody has signed in")
+        for socket in (signed_in, used):
+            await ask(socket, "2", "{ hello }")
+            assert (await hear(socket))["type"] == "next"
 
 
 async def test_a_closed_socket_makes_room(serve: Serve) -> None:
