@@ -1,5 +1,6 @@
 """Entries past the retention go, and cursors that have not read them end with an error."""
 
+import asyncio
 from datetime import timedelta
 
 import asyncpg
@@ -15,8 +16,20 @@ EVERYTHING = LogFilter()
 DAY = timedelta(days=1)
 
 
+_ALL_ENTRIES_ARE_OLD = """
+    SELECT NOT EXISTS (SELECT FROM log_feed.entries WHERE xid >= pg_snapshot_xmin(pg_current_snapshot()))
+"""
+
+
 async def a_day_passes(database: Database, connection: "asyncpg.Connection") -> None:
-    """Note a watermark now, and let it and all before be a day older."""
+    """Note a watermark now, and let it and all before be a day older.
+
+    Other tests' transactions on the same server hold the oldest snapshot back: they are given time to end.
+    """
+    for _ in range(100):
+        if await connection.fetchval(_ALL_ENTRIES_ARE_OLD):
+            break
+        await asyncio.sleep(0.05)
     await trim_entries(database, 1000 * DAY, interval=timedelta(0))
     await connection.execute("UPDATE log_feed.watermarks SET noted_at = noted_at - interval '25 hours'")
 

@@ -108,9 +108,7 @@ def servers(folder: Path) -> list[psutil.Process]:
     data = (
         (folder / "elsewhere" / "data").resolve() if (folder / "elsewhere").is_symlink() else folder / "data"
     )
-    return [
-        process for process, _ in _processes() if process.name() == "postgres" and _works_in(process, data)
-    ]
+    return [process for process, _ in _processes() if _is_postgres_in(process, data)]
 
 
 def postmaster(folder: Path) -> psutil.Process:
@@ -133,8 +131,8 @@ def _processes() -> Iterator[tuple[psutil.Process, list[str]]]:
             continue
 
 
-def _works_in(process: psutil.Process, folder: Path) -> bool:
+def _is_postgres_in(process: psutil.Process, folder: Path) -> bool:
     try:
-        return process.cwd() == str(folder)
-    except psutil.Error:
+        return process.name() == "postgres" and process.cwd() == str(folder)
+    except psutil.Error:  # it may have ended meanwhile
         return False
