@@ -12,7 +12,7 @@ from sqlalchemy import func, literal_column, select
 from graphql_api.domain.policy import SYSTEM_LOGS
 from graphql_api.domain.time_buckets import Interval, group_by_bucket, zone_parameters
 from graphql_api.execution.fields import FromLoader, FromParent, declared, resolved
-from graphql_api.execution.results import Progress
+from graphql_api.execution.operations import Progress
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
 from graphql_api.postgres import tables

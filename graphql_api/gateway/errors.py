@@ -10,7 +10,7 @@ from cachetools import TTLCache
 from graphql import GraphQLError, located_error
 
 from graphql_api.execution.errors import BAD_USER_INPUT
-from graphql_api.execution.results import Result
+from graphql_api.execution.operations import Result
 from graphql_api.postgres.errors import SOON, UNREACHABLE, DatabaseUnavailableError, StatementTimeoutError
 
 log = logging.getLogger(__name__)

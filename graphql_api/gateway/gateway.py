@@ -13,9 +13,8 @@ from typing import Any, Protocol, Self, TypeVar
 from graphql import OperationType
 from starlette.types import Receive
 
-from graphql_api.execution.operations import GraphQLRequest, Operation, Operations
+from graphql_api.execution.operations import GraphQLRequest, Operation, Operations, Result, Results
 from graphql_api.execution.projection import OperationContext
-from graphql_api.execution.results import Result, Results
 from graphql_api.gateway.errors import (
     HTTPError,
     database_unavailable,
@@ -24,8 +23,9 @@ from graphql_api.gateway.errors import (
 )
 from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys
 from graphql_api.gateway.metrics import Metrics
-from graphql_api.gateway.rate_limit import RateLimiter, RateLimitExceededError, owner_of
+from graphql_api.gateway.rate_limit import RateLimiter, RateLimitExceededError
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
+from graphql_api.identity.login_throttle import client_network
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
 from graphql_api.postgres.database import connections_of
 from graphql_api.postgres.errors import DatabaseUnavailableError
@@ -250,11 +250,10 @@ class Gateway:
         """
         if self._connections >= self.limits.max_sockets:
             raise unavailable("too many connections are open: try again")
-        network = owner_of(ANONYMOUS, client)
-        is_anonymous = not viewer.is_authenticated
-        if is_anonymous and self._anonymous[network] >= self._most_anonymous:
+        network = None if viewer.is_authenticated else owner_of(ANONYMOUS, client)
+        if network is not None and self._anonymous[network] >= self._most_anonymous:
             raise unavailable("too many connections of nobody signed in are open from your address")
-        connection = Connection(self._anonymous, network if is_anonymous else None)
+        connection = Connection(self._anonymous, network)
         self._connections += 1
         gauge = self.metrics.connections.labels(transport)
         gauge.inc()
@@ -306,7 +305,7 @@ class Gateway:
         if self._rate_limiter is None:
             return None
         try:
-            return await self._rate_limiter.take(viewer, client, points, share)
+            return await self._rate_limiter.take(owner_of(viewer, client), points, share)
         except RateLimitExceededError as error:
             status = HTTPStatus.TOO_MANY_REQUESTS
             raise HTTPError(status, "RATE_LIMITED", str(error), retry_after=error.retry_after) from None
@@ -422,3 +421,8 @@ class BackgroundTasks:
                 for task in self._tasks:
                     task.cancel()
                 await asyncio.wait(self._tasks)
+
+
+def owner_of(viewer: Viewer, address: str) -> str:
+    """Returns who operations are counted for: the viewer, or the network that nobody signed in asks from."""
+    return viewer.principal or f"address {client_network(address) if address else 'unknown'}"

@@ -38,8 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import UUID, insert
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from graphql_api.execution.operations import Operation
-from graphql_api.execution.results import Result
+from graphql_api.execution.operations import Operation, Result
 from graphql_api.gateway.errors import TIMEOUT, UNAVAILABLE, HTTPError, database_unavailable
 from graphql_api.identity.viewer import Viewer
 from graphql_api.postgres.database import Database, Transaction, beginning_with

@@ -18,8 +18,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from graphql_api.execution.operations import Operations
-from graphql_api.execution.results import Result
+from graphql_api.execution.operations import Operations, Result
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.vocabularies import VOCABULARIES

@@ -14,9 +14,7 @@ from limits import RateLimitItemPerMinute
 from limits.errors import StorageError
 from pydantic import SecretStr
 
-from graphql_api.identity.login_throttle import client_network
 from graphql_api.identity.redis_limiter import RedisLimiter
-from graphql_api.identity.viewer import Viewer
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +32,7 @@ class RateLimitExceededError(Exception):
 
 
 class RateLimiter:
-    """Limits every viewer, and every network address of anonymous requests, to `points_per_minute`.
+    """Limits every owner, a viewer or a network address of anonymous requests, to `points_per_minute`.
 
     Counts for this process, or for all processes together in Redis; while that can't be reached, for this
     process again.
@@ -47,12 +45,11 @@ class RateLimiter:
         self._item = RateLimitItemPerMinute(points_per_minute, 1, "points")
         self._ask_redis_from = 0.0
 
-    async def take(self, viewer: Viewer, address: str, points: int, share: str = "") -> int:
+    async def take(self, owner: str, points: int, share: str = "") -> int:
         """Takes points, one at least, and returns how many are left.
 
         Each `share` has a minute's worth of its own. Raises RateLimitExceededError, and takes none.
         """
-        owner = owner_of(viewer, address)
         if share:
             owner = f"{share} of {owner}"
         points = max(points, 1)
@@ -116,8 +113,3 @@ class TokenBuckets:
 
 def _seconds_to_refill(lacking: float, points_per_minute: int) -> int:
     return max(1, math.ceil(lacking * _MINUTE / points_per_minute))
-
-
-def owner_of(viewer: Viewer, address: str) -> str:
-    """Returns who operations are counted for: the viewer, or the network that nobody signed in asks from."""
-    return viewer.principal or f"address {client_network(address) if address else 'unknown'}"

@@ -20,8 +20,7 @@ from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
 from graphql_api.execution.errors import LIMIT_EXCEEDED, RequestError
-from graphql_api.execution.operations import GraphQLRequest, Operation
-from graphql_api.execution.results import Result
+from graphql_api.execution.operations import GraphQLRequest, Operation, Result
 from graphql_api.gateway import errors
 from graphql_api.gateway.errors import HTTPError
 from graphql_api.gateway.gateway import ClientGoneError, Gateway

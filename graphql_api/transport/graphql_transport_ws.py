@@ -17,8 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from graphql_api.execution.errors import RequestError
-from graphql_api.execution.operations import MAX_SHARED_RESULTS, GraphQLRequest, Operation
-from graphql_api.execution.results import Result, Results
+from graphql_api.execution.operations import MAX_SHARED_RESULTS, GraphQLRequest, Operation, Result, Results
 from graphql_api.gateway.errors import HTTPError, error_result, masked_result, unavailable
 from graphql_api.gateway.gateway import Connection, Gateway
 from graphql_api.identity.viewer import ANONYMOUS, Viewer

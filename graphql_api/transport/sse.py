@@ -16,8 +16,7 @@ import orjson
 from graphql import OperationType
 from starlette.types import Receive, Send
 
-from graphql_api.execution.operations import Operation
-from graphql_api.execution.results import Result, Results
+from graphql_api.execution.operations import Operation, Result, Results
 from graphql_api.gateway.errors import HTTPError, masked_result
 from graphql_api.gateway.gateway import Gateway
 from graphql_api.identity.viewer import Viewer

@@ -14,8 +14,7 @@ from graphql.pyutils import Path
 
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.errors import ArgumentError, RequestError
-from graphql_api.execution.operations import GraphQLRequest, Operations
-from graphql_api.execution.results import Result
+from graphql_api.execution.operations import GraphQLRequest, Operations, Result
 from graphql_api.execution.stock_executor import Invocation
 from tests.execution.generated_documents import Request
 

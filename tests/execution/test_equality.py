@@ -10,8 +10,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from graphql_api.execution.operations import GraphQLRequest, Operations
-from graphql_api.execution.results import Result
+from graphql_api.execution.operations import GraphQLRequest, Operations, Result
 from tests.execution.executors import Executors, assert_equivalent, assert_same, formatted
 from tests.execution.faulty_schema import schema
 from tests.execution.faulty_values import Context

@@ -16,9 +16,8 @@ from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.documents import NoNulRule
 from graphql_api.execution.errors import MAX_ECHO, MAX_MESSAGE, RequestError
 from graphql_api.execution.fields import FromLoader, declared, resolved
-from graphql_api.execution.operations import GraphQLRequest, Operations
+from graphql_api.execution.operations import GraphQLRequest, Operations, Result
 from graphql_api.execution.persisted_documents import AutomaticDocuments, PersistedDocuments, TrustedDocuments
-from graphql_api.execution.results import Result
 from graphql_api.gateway.errors import mask
 from tests.execution.contexts import BareContext
 

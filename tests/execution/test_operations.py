@@ -8,8 +8,7 @@ from graphql import GraphQLError, OperationType
 
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.errors import RequestError
-from graphql_api.execution.operations import GraphQLRequest, Operations
-from graphql_api.execution.results import Result
+from graphql_api.execution.operations import GraphQLRequest, Operations, Result
 from tests.execution.contexts import BareContext
 
 

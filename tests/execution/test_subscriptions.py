@@ -13,9 +13,11 @@ from graphql_api.execution.operations import (
     MAX_SHARED_RESULTS,
     GraphQLRequest,
     Operations,
+    Progress,
+    Result,
+    Results,
     SharedEvent,
 )
-from graphql_api.execution.results import Progress, Result, Results
 from graphql_api.log_feed import hub as feed
 from tests.execution.contexts import BareContext
 from tests.execution.executors import untouched

