@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 
-from graphql_api.postgres.tables import metadata, views
+from graphql_api.postgres.tables import DOCUMENTED
 from graphql_api.postgres.tables.base import SERVICE_SCHEMA
 
 _FEED_SCHEMA = "log_feed"
-_DOCUMENTED = sorted(
-    {*(table.name for table in metadata.tables.values() if table.schema is None), *views.tables}
-)
 
 
 def grants(role: str) -> Sequence[str]:
@@ -17,7 +14,7 @@ def grants(role: str) -> Sequence[str]:
     privileges = (
         f"USAGE ON SCHEMA {SERVICE_SCHEMA}, {_FEED_SCHEMA}",
         f"SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SERVICE_SCHEMA}, {_FEED_SCHEMA}",
-        f"SELECT ON {', '.join(_DOCUMENTED)}",
+        f"SELECT ON {', '.join(DOCUMENTED)}",
         "INSERT, UPDATE (password_hash, last_login) ON users",
         "UPDATE (id) ON tradelocker_accounts",  # to lock an account's row while its risk settings change
         "INSERT, UPDATE ON risk_settings",

@@ -29,7 +29,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from graphql_api.postgres import indexes, prerelease
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.documented_schema import Difference, Severity, find_differences
-from graphql_api.postgres.tables import metadata, views
+from graphql_api.postgres.tables import DOCUMENTED
 from graphql_api.postgres.tables.base import SERVICE_SCHEMA
 from graphql_api.settings import Settings
 
@@ -41,9 +41,6 @@ _LOCK_TIMEOUT = "400ms"
 _PAUSE = (0.5, 2.0)
 """Seconds between two tries to get a lock; random, so that no two programs meet again and again."""
 _DOCUMENTED_REVISION = "0001"
-_DOCUMENTED = sorted(
-    {*(table.name for table in metadata.tables.values() if table.schema is None), *views.tables}
-)
 
 
 class NotOurDatabaseError(Exception):
@@ -159,11 +156,16 @@ async def migrate(
     options, reporter = options or Options(), reporter or Reporter()
     async with _connected(address) as connection, _alone(connection, reporter):
         work = _Migration(connection, options, reporter)
-        for step in await work.steps(revision):
+        steps, changes = await work.survey(revision)
+        for step in steps:
             await work.take(step)
-        if await work.current_revision() == newest_revision():
+        if await work.current_revision() != newest_revision():
+            return
+        if steps:  # they may have changed what the survey saw
+            changes = await indexes.find_changes(connection, work.declared)
+        if changes:
             async with _connected(address) as observer:
-                for change in await indexes.find_changes(connection, work.declared):
+                for change in changes:
                     reporter.started(change)
                     await indexes.apply_change(connection, observer, change, reporter.progressed)
                     reporter.finished(change)
@@ -173,10 +175,8 @@ async def plan(address: Address, revision: str = "head", *, options: Options | N
     """Returns the steps that `migrate` would take. Raises as it does, and changes nothing."""
     async with _connected(address) as connection:
         work = _Migration(connection, options or Options(), Reporter())
-        steps: list[Step] = await work.steps(revision)
-        if revision in ("head", newest_revision()):
-            steps += await indexes.find_changes(connection, work.declared)
-        return steps
+        steps, changes = await work.survey(revision)
+        return [*steps, *changes] if revision in ("head", newest_revision()) else steps
 
 
 async def current_revision(address: Address) -> str | None:
@@ -247,8 +247,8 @@ class _Migration:
         current: str | None = await self._connection.fetchval(f"SELECT version_num FROM {table}")  # noqa: S608
         return current
 
-    async def steps(self, revision: str) -> list[Step]:
-        """Returns what has to be done before the indexes. Raises as `migrate` does."""
+    async def survey(self, revision: str) -> tuple[list[Step], list[indexes.Change]]:
+        """Returns the steps to a revision, and what its indexes need by now. Raises as `migrate` does."""
         steps: list[Step] = []
         current = await self.current_revision()
         if current is None and (carried := await prerelease.find(self._connection)):
@@ -258,10 +258,10 @@ class _Migration:
             steps.append(Adoption())
             current = _DOCUMENTED_REVISION
         missing = self._scripts_between(current, revision)
-        if current is not None:  # what follows raises before anything is changed
+        if current is not None:
             await self._compare_with_documents()
-            await indexes.find_changes(self._connection, self.declared)
-        return [*steps, *map(Revision, missing)]
+        changes = await indexes.find_changes(self._connection, self.declared)
+        return [*steps, *map(Revision, missing)], changes
 
     def _scripts_between(self, current: str | None, target: str) -> list[Script]:
         """Returns the revisions after `current` up to `target`; none where that is an earlier one."""
@@ -333,12 +333,11 @@ class _Migration:
     async def _is_documented_schema_there(self) -> bool:
         """Returns whether other hands made the documented tables. Raises NotOurDatabaseError."""
         found = {
-            row["name"]: row["schemas"]
-            for row in await self._connection.fetch(_WHERE_TABLES_ARE, _DOCUMENTED)
+            row["name"]: row["schemas"] for row in await self._connection.fetch(_WHERE_TABLES_ARE, DOCUMENTED)
         }
         reached = {
             name
-            for name in _DOCUMENTED
+            for name in DOCUMENTED
             if await self._connection.fetchval("SELECT to_regclass(quote_ident($1))", name)
         }
         if not reached and found:
@@ -347,13 +346,13 @@ class _Migration:
                 f"the documented tables are in the schema {' and '.join(schemas)}, where this role does not"
                 f" look: ALTER ROLE … SET search_path = {schemas[0]}, or name it in the URL"
             )
-        if reached and len(reached) < len(_DOCUMENTED):
-            missing = sorted(set(_DOCUMENTED) - reached)
+        if reached and len(reached) < len(DOCUMENTED):
+            missing = sorted(set(DOCUMENTED) - reached)
             raise NotOurDatabaseError(f"this database has {sorted(reached)} but lacks {missing}")
         return bool(reached)
 
     async def _describe_lock_holders(self) -> str:
-        rows = await self._connection.fetch(_LOCK_HOLDERS, _DOCUMENTED)
+        rows = await self._connection.fetch(_LOCK_HOLDERS, DOCUMENTED)
         return "; ".join(
             f"process {pid}, {name or 'unnamed'}, in a transaction for {age}" for pid, name, age in rows
         )

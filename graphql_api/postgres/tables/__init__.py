@@ -1,5 +1,7 @@
 """All tables and views: `platform` has those that were there before, `service` has our own."""
 
+from typing import Final
+
 from graphql_api.postgres.tables.base import finite, metadata, sort_key, unbounded, views
 from graphql_api.postgres.tables.platform import (
     account_performance,
@@ -21,7 +23,13 @@ from graphql_api.postgres.tables.service import (
     user_roles,
 )
 
+DOCUMENTED: Final = sorted(
+    {*(table.name for table in metadata.tables.values() if table.schema is None), *views.tables}
+)
+"""The names of the tables and views that the database's owner documents."""
+
 __all__ = [
+    "DOCUMENTED",
     "account_performance",
     "accounts",
     "active_strategies_performance",
