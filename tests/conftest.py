@@ -153,6 +153,13 @@ async def graph(address: Address, tmp_path: Path) -> AsyncIterator[Graph]:
 
 
 @pytest.fixture
+def compiled(graph: Graph) -> None:
+    """For tests of what only compiled operations do; a run with the stock executor skips them."""
+    if graph.services.settings.engine == "stock":
+        pytest.skip("the stock executor can't tell beforehand what it will read")
+
+
+@pytest.fixture
 async def app(address: Address, tmp_path: Path) -> AsyncIterator[App]:
     """The whole application over the test's database, in the development profile."""
     async with served(address, tmp_path) as app:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
+import pytest
 
 from graphql_api.identity.viewer import ANONYMOUS
 from graphql_api.postgres.address import Address
@@ -40,6 +41,7 @@ async def test_a_cancelled_operation_cancels_its_statements(
     assert (await graph.as_(viewer).ask(query)).data["trades"]["totalCount"] == 0
 
 
+@pytest.mark.usefixtures("compiled")
 async def test_a_chain_of_relations_is_loaded_in_the_operations_own_task(
     graph: Graph, connection: "asyncpg.Connection"
 ) -> None:

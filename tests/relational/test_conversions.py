@@ -14,6 +14,7 @@ ALIASES = " ".join(f"a{number}: parameters" for number in range(25))
 DURATIONS = " ".join(f"a{number}: duration" for number in range(25))
 
 
+@pytest.mark.usefixtures("compiled")
 async def test_stored_json_is_read_once_for_all_rows_aliases_and_places(
     graph: Graph, connection: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -29,6 +30,7 @@ async def test_stored_json_is_read_once_for_all_rows_aliases_and_places(
     assert read.call_count == 2
 
 
+@pytest.mark.usefixtures("compiled")
 async def test_what_aliases_compute_is_computed_once(
     graph: Graph, connection: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,12 +16,7 @@ from graphql_api.relational.relation import RelationLoader
 from tests import factories
 from tests.graph import Graph, operator, trader
 
-
-@pytest.fixture(autouse=True)
-def _compiled(graph: Graph) -> None:
-    if graph.services.settings.engine == "stock":
-        pytest.skip("the stock executor can't tell beforehand what it will read")
-
+pytestmark = pytest.mark.usefixtures("compiled")
 
 TRADES_WITH_PARENTS = """
 { trades { nodes {
