@@ -16,20 +16,28 @@ EVERYTHING = LogFilter()
 DAY = timedelta(days=1)
 
 
-_ALL_ENTRIES_ARE_OLD = """
-    SELECT NOT EXISTS (SELECT FROM log_feed.entries WHERE xid >= pg_snapshot_xmin(pg_current_snapshot()))
+_OLDER_TRANSACTIONS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname <> current_database() AND age(backend_xid) > age($1::text::xid)
 """
 
 
-async def a_day_passes(database: Database, connection: "asyncpg.Connection") -> None:
-    """Note a watermark now, and let it and all before be a day older.
+async def other_tests_transactions_end(connection: "asyncpg.Connection") -> None:
+    """Wait until the transactions that other tests on the same server have begun by now are over.
 
-    Other tests' transactions on the same server hold the oldest snapshot back: they are given time to end.
+    An older one holds the oldest running transaction back, and with it the next watermark.
     """
-    for _ in range(100):
-        if await connection.fetchval(_ALL_ENTRIES_ARE_OLD):
-            break
+    begun = await connection.fetchval("SELECT pg_current_xact_id()::xid::text")
+    for _ in range(600):
+        if not await connection.fetchval(_OLDER_TRANSACTIONS, begun):
+            return
         await asyncio.sleep(0.05)
+    raise AssertionError("a transaction of another test has not ended for 30 seconds")
+
+
+async def a_day_passes(database: Database, connection: "asyncpg.Connection") -> None:
+    """Note a watermark above all that was written, and let it and all before be a day older."""
+    await other_tests_transactions_end(connection)
     await trim_entries(database, 1000 * DAY, interval=timedelta(0))
     await connection.execute("UPDATE log_feed.watermarks SET noted_at = noted_at - interval '25 hours'")
 
@@ -117,6 +125,7 @@ async def test_a_watermark_is_noted_once_an_interval(
         await connection.execute("SELECT pg_current_xact_id()")
     count = "SELECT count(*) FROM log_feed.watermarks"
     assert await connection.fetchval(count) == 1
+    await other_tests_transactions_end(connection)
     await trim_entries(database, DAY, interval=timedelta(0))
     assert await connection.fetchval(count) == 2
 
