@@ -26,7 +26,7 @@ serve: $(VENV)/serve.stamp ## Serve with an embedded PostgreSQL, demo data and a
 	@exec $(BIN)/graphql-api serve
 
 fast: lint ## The edit loop: style, types, imports, and the tests that take moments; ARGS=tests/domain runs those.
-	$(BIN)/python -m pytest -q -n 2 -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -q -n 4 -m "not slow" $(ARGS)
 
 test: $(VENV)/dev.stamp browser ## Run the whole suite.
 	$(BIN)/python -m pytest -n 2
