@@ -12,7 +12,7 @@ import uvloop
 
 from benchmarks.postgres import running
 from benchmarks.run import Run
-from benchmarks.servers import SERVERS
+from benchmarks.servers import SERVERS, former_build
 from benchmarks.workloads import WORKLOADS, Workload
 
 
@@ -36,6 +36,9 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="How often each server has its turn.")] = 5,
     size: Annotated[float, typer.Option(help="A part of the usual requests, subscribers, seconds.")] = 1.0,
     trades: Annotated[int, typer.Option("--scale", help="Trades of scale's larger database.")] = 10_000_000,
+    former: Annotated[
+        list[str] | None, typer.Option(help="A git revision of this repository, measured beside the others.")
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Where PostgreSQL keeps its data.")] = Path(".data/benchmarks"),
     *,
     alone: Annotated[bool, typer.Option("--alone", help="Without the peers.")] = False,
@@ -44,6 +47,7 @@ def main(
     """Measure ours beside the peers: CPU per request, latency, memory; the feed, and its cost to writers."""
     ours, *peers = SERVERS
     servers = [ours, *(server for server in peers if not alone and (not peer or server.name in peer))]
+    servers += [former_build(revision, Path(".data/builds")) for revision in former or ()]
     chosen = [each for each in WORKLOADS if not workload or each.name in workload]
     parts = part or _USUAL
     if set(parts) & {Part.WORKLOADS, Part.FEED}:

@@ -179,16 +179,23 @@ async def prepare(
     """The data set in a fresh, migrated database, with so many users beside the trader."""
     address = await server.create(database)
     await migrate(address)
+    identities = await fill(server, database, others)
+    async with server.connection(database) as connection:
+        await connection.execute(_GRANT, OPERATOR)
+    return address, identities
+
+
+async def fill(server: Server, database: str, others: int = OTHERS) -> Identities:
+    """Put the data set into a migrated database; any build of ours may have migrated it."""
     passwords = PasswordHasher(threads=1)
     made = _Making(await passwords.hash(PASSWORD), others)
     passwords.close()
     async with server.connection(database) as connection:
         for table, rows in made.tables():
             await connection.copy_records_to_table(table, columns=rows[0]._fields, records=rows)
-        await connection.execute(_GRANT, OPERATOR)
         await connection.execute("VACUUM (ANALYZE)")
         await connection.execute("CHECKPOINT")
-    return address, Identities(
+    return Identities(
         trader=str(made.users[0].id),
         accounts=tuple(str(account.id) for account in made.accounts[:ACCOUNTS]),
         strategy=str(made.strategies[0].id),

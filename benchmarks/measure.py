@@ -76,17 +76,22 @@ class Plan:
     """Seconds of each workload before it counts: V8 gets faster for thousands of requests."""
 
 
-async def measure(plan: Plan, postgres: Postgres, address: Address, identities: Identities) -> Measured:
-    """Measure. Raises DifferentAnswersError, LoadError, ServerError."""
+async def measure(
+    plan: Plan, postgres: Postgres, databases: Mapping[str, Address], identities: Identities
+) -> Measured:
+    """Measure each server on its database, by the server's name; all databases hold the same rows.
+
+    Raises DifferentAnswersError, LoadError, ServerError.
+    """
     samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     memory: dict[str, int] = defaultdict(int)
     database = await postgres.process()
     answers: dict[str, bytes] = {}
     for number in range(plan.rounds):
         for server in plan.servers:
-            async with running(server, address, plan.logs / f"{server.name}.log") as process:
+            async with running(server, databases[server.name], plan.logs / f"{server.name}.log") as process:
                 prepared = await _prepare(plan, process, identities)
-                _compare(plan.servers[0].name, server.name, prepared, answers)
+                _compare(plan.servers[0].dialect, server.dialect, prepared, answers)
                 for workload in plan.workloads:
                     requests = prepared[workload.name]
                     await _warm_up(workload, process, requests, plan.warm_up)
@@ -105,7 +110,7 @@ async def _prepare(plan: Plan, process: Running, identities: Identities) -> Mapp
     headers = await process.headers(TRADER)
     prepared = {}
     for workload in plan.workloads:
-        requests = workloads.requests(process.server.name, workload, identities, headers)
+        requests = workloads.requests(process.server.dialect, workload, identities, headers)
         prepared[workload.name] = [
             replace(request, answer=await ask(process.port, request)) for request in requests
         ]

@@ -1,5 +1,6 @@
 """One run of the command: what is measured, shown, and written down."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from benchmarks.scale.data import SMALL
 from benchmarks.scale.report import PLANS, plans, tables
 from benchmarks.servers import Server
 from benchmarks.workloads import Workload
+from graphql_api.postgres.address import Address
 
 MUTATION = Path(__file__).parent / "peers" / "postgraphile" / "mutation.sql"
 
@@ -39,11 +41,23 @@ class Run:
             for workload in chosen
         ]
         plan = measure.Plan(self.servers, sized, self.rounds, self.logs)
-        measured = await measure.measure(plan, self.postgres, address, identities)
+        databases = dict.fromkeys((server.name for server in self.servers), address)
+        for server in self.servers:
+            if server.revision is not None:
+                databases[server.name] = await self._former_database(server)
+        measured = await measure.measure(plan, self.postgres, databases, identities)
         self._show("workloads", report.workload_table(plan, measured))
         self._show("servers", report.server_table(plan, measured))
         if self.write:
             chart.CHART.write_text(chart.draw(plan, measured))
+
+    async def _former_database(self, server: Server) -> Address:
+        """The data set in a database that a former build has migrated."""
+        database = f"{data.DATABASE}_{server.revision}"
+        address = await self.postgres.create(database)
+        await asyncio.to_thread(server.migrate, address)
+        await data.fill(self.postgres, database)
+        return address
 
     async def feed(self) -> None:
         """The feed's deliveries."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
@@ -43,15 +43,34 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=dict)
     signs_in: bool = False
     subscribes: bool = True
+    revision: str | None = None
+    """The git revision of a former build of ours, which `folder` holds then."""
+
+    @property
+    def dialect(self) -> str:
+        """The name of the server whose schema this one has."""
+        return OURS.name if self.revision else self.name
 
     def install(self) -> None:
         """Install what its lock file names, unless it is there. Raises ServerError."""
-        if self.folder is not None:
-            _install(_PEERS / "node")
-            _install(self.folder)
+        if self.folder is None:
+            return
+        if self.revision is not None:
+            _install_build(self.revision, self.folder)
+            return
+        _install(_PEERS / "node")
+        _install(self.folder)
+
+    def migrate(self, address: Address) -> None:
+        """Bring a database up to this former build. Raises subprocess.CalledProcessError."""
+        environment = {**os.environ, **self.environment, "DATABASE_URL": address.dsn}
+        command = (*self.command[:-1], "migrate")
+        subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, check=True)
 
     def versions(self) -> str:
         """Returns the versions of the packages that are measured."""
+        if self.revision is not None:
+            return f"revision {self.revision}"
         if self.folder is None:
             return ", ".join(f"{name} {version(name)}" for name in _PYTHON_PACKAGES)
         wanted = json.loads((self.folder / "package.json").read_text())["dependencies"]
@@ -98,6 +117,20 @@ CONVENTIONAL = Server(
     (sys.executable, "-m", "uvicorn", "--no-access-log", "benchmarks.peers.conventional.service:app"),
 )
 SERVERS = (OURS, POSTGRAPHILE, MERCURIUS, CONVENTIONAL)
+
+
+def former_build(revision: str, builds: Path) -> Server:
+    """Returns the server that this repository was at a git revision, installed below `builds`."""
+    folder = builds.resolve() / revision
+    command = (str(folder / ".venv/bin/python"), "-m", "graphql_api", "serve")
+    return replace(
+        OURS,
+        name=revision,
+        title=f"graphql-api {revision}",
+        command=command,
+        folder=folder,
+        revision=revision,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +217,30 @@ def _install(folder: Path) -> None:
     if result.returncode:
         raise ServerError(f"npm can't install {folder.name}: {result.stderr[-500:]}")
     stamp.write_bytes(lock.read_bytes())
+
+
+def _install_build(revision: str, folder: Path) -> None:
+    stamp = folder / ".installed"
+    if stamp.exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    python = str(folder / ".venv/bin/python")
+    pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    repository = Path(__file__).parents[1]
+    archive = folder / "source.tar"
+    for command, where in (
+        (("git", "archive", "--output", str(archive), revision), repository),
+        (("tar", "--extract", "--file", str(archive)), folder),
+        ((sys.executable, "-m", "venv", str(folder / ".venv")), folder),
+        ((*pip, "--require-hashes", "-r", "requirements.lock"), folder),
+        ((*pip, "--no-deps", "--no-build-isolation", "-e", "."), folder),
+    ):
+        result = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise ServerError(f"revision {revision} can't be installed: {result.stderr[-500:]}")
+    archive.unlink()
+    stamp.touch()
 
 
 def _free_port() -> int:

@@ -29,7 +29,8 @@ async def run(server: Address, database: str, servers: Sequence[Server], logs: P
     async with postgres.connection(database) as connection:
         await connection.execute(MUTATION.read_text())
     plan = measure.Plan(servers, SMALL, 1, logs, warm_up=0.1)
-    measured = await measure.measure(plan, postgres, address, identities)
+    databases = dict.fromkeys((server.name for server in servers), address)
+    measured = await measure.measure(plan, postgres, databases, identities)
 
     table = report.workload_table(plan, measured).splitlines()
     assert len(table) == 2 + len(SMALL) * len(servers)
