@@ -80,10 +80,17 @@ class TokenAuthenticator(Protocol):
         """Returns the viewer as they are now, read past any cache."""
 
 
+class ViewerContext(OperationContext, Protocol):
+    """The context of an operation that a viewer asks for."""
+
+    viewer: Viewer
+    """Who asks: afterwards somebody else, if the operation has signed them in."""
+
+
 class ContextFactory(Protocol):
     """Makes the context of one operation, or of one event of a subscription."""
 
-    def __call__(self, viewer: Viewer, *, client: str) -> OperationContext:
+    def __call__(self, viewer: Viewer, *, client: str) -> ViewerContext:
         """Returns the context. `client` is the network address of who asks."""
 
 
@@ -209,9 +216,15 @@ class Gateway:
         return self._operations.prepare(request)
 
     async def run_operation(
-        self, operation: Operation, viewer: Viewer, client: str, receive: Receive | None = None
+        self,
+        operation: Operation,
+        viewer: Viewer,
+        client: str,
+        receive: Receive | None = None,
+        *,
+        on_sign_in: Callable[[Viewer], object] | None = None,
     ) -> Result:
-        """Runs a query or a mutation within its time.
+        """Runs a query or a mutation within its time. `on_sign_in` is called if it has signed somebody in.
 
         Raises HTTPError if too many are running (503), if the viewer has too few points left (429) or for
         what is wrong with an Idempotency-Key, and ClientGoneError once `receive` reports that the client has
@@ -223,7 +236,8 @@ class Gateway:
         if operation.type is not OperationType.MUTATION:
             result = await self._execute(operation, viewer, client, receive)
         else:
-            result = await asyncio.shield(self._background.start(self._mutate(operation, viewer, client)))
+            mutation = self._mutate(operation, viewer, client, on_sign_in)
+            result = await asyncio.shield(self._background.start(mutation))
         if (operation.request.extensions or {}).get("cost"):
             result.extensions = {**(result.extensions or {}), "cost": self._cost(operation, remaining)}
         return result
@@ -264,16 +278,27 @@ class Gateway:
             self._connections -= 1
             gauge.dec()
 
-    async def _mutate(self, operation: Operation, viewer: Viewer, client: str) -> Result:
+    async def _mutate(
+        self,
+        operation: Operation,
+        viewer: Viewer,
+        client: str,
+        on_sign_in: Callable[[Viewer], object] | None,
+    ) -> Result:
         def run() -> Awaitable[Result]:
-            return self._execute(operation, viewer, client, None)
+            return self._execute(operation, viewer, client, None, on_sign_in)
 
         if self._idempotency is None or "idempotencyKey" not in (operation.request.extensions or {}):
             return await run()
         return await self._idempotency.once(operation, viewer, run)
 
     async def _execute(
-        self, operation: Operation, viewer: Viewer, client: str, receive: Receive | None
+        self,
+        operation: Operation,
+        viewer: Viewer,
+        client: str,
+        receive: Receive | None,
+        on_sign_in: Callable[[Viewer], object] | None = None,
     ) -> Result:
         if self._running >= self.limits.max_concurrent_operations:
             self.metrics.shed.inc()
@@ -284,10 +309,12 @@ class Gateway:
             async with Deadline(self.limits.operation_timeout, receive):
                 await self._shares.enter(owner)
                 try:
+                    context = self._make_context(viewer, client=client)
                     with connections_of(owner):
-                        return await self._operations.execute(
-                            operation, self._make_context(viewer, client=client)
-                        )
+                        result = await self._operations.execute(operation, context)
+                    if on_sign_in is not None and context.viewer is not viewer:
+                        on_sign_in(context.viewer)
+                    return result
                 finally:
                     self._shares.leave(owner)
         except ClientGoneError:

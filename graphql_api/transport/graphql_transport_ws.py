@@ -6,6 +6,7 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final
@@ -19,8 +20,9 @@ from starlette.types import Receive, Scope, Send
 from graphql_api.execution.errors import RequestError
 from graphql_api.execution.operations import MAX_SHARED_RESULTS, GraphQLRequest, Operation, Result, Results
 from graphql_api.gateway.errors import HTTPError, error_result, masked_result, unavailable
-from graphql_api.gateway.gateway import Connection, Gateway
+from graphql_api.gateway.gateway import Connection, Gateway, unauthenticated
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
+from graphql_api.relational.scalars import serialize_datetime
 from graphql_api.transport.close_codes import CloseCode, ServerCloseCode
 from graphql_api.transport.graphql_http import (
     MalformedRequestError,
@@ -36,6 +38,9 @@ FRAMES: Final = "websocket.send.frames"
 
 It sends as many messages as "websocket.send" would one by one, for a small part of their cost.
 """
+
+EXPIRY_NOTICE: Final = timedelta(minutes=1)
+"""How long before its token expires a socket is told so; or two heartbeats, if those are longer."""
 
 _CLOSE_TIMEOUT = 1.0  # seconds
 _LONGEST_REASON = 120  # a close frame has room for 123 bytes
@@ -154,15 +159,11 @@ class GraphQLSocket:
                 await self._wait_for_init()
         except TimeoutError:
             raise SocketClosed(CloseCode.TIMEOUT, "Connection initialisation timeout") from None
-        self._viewer = await self._authenticate()
+        await self._authenticate()
         await self._send_message({"type": "connection_ack"})
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_heartbeats())
-            if self._viewer.is_authenticated:
-                self._connection.signed_in()
-                tasks.create_task(self._recheck_viewer())
-            else:
-                tasks.create_task(self._close_if_idle())
+            tasks.create_task(self._watch_viewer())
             await self._read_messages(tasks)
 
     async def _wait_for_init(self) -> None:
@@ -173,7 +174,7 @@ class GraphQLSocket:
                     payload = message.get("payload")
                     if payload is not None and not isinstance(payload, dict):
                         raise SocketClosed(CloseCode.BAD_REQUEST, "payload: must be an object or null")
-                    self._authorization = find_authorization(payload or {}) or self._authorization
+                    self._authorization = find_authorization(payload) or self._authorization
                     return
                 case "subscribe":
                     raise SocketClosed(CloseCode.UNAUTHORIZED, "Unauthorized")
@@ -188,6 +189,8 @@ class GraphQLSocket:
                     await self._subscribe(message, tasks)
                 case "connection_init":
                     raise SocketClosed(CloseCode.TOO_MANY_INITS, "Too many initialisation requests")
+                case "ping" if authorization := find_authorization(message.get("payload")):
+                    await self._renew(authorization)
                 case _:
                     await self._handle_at_any_time(message)
 
@@ -253,7 +256,9 @@ class GraphQLSocket:
 
     async def _run_once(self, identifier: str, operation: Operation) -> None:
         started = perf_counter()
-        result = await self._gateway.run_operation(operation, self._viewer, self._client)
+        result = await self._gateway.run_operation(
+            operation, self._viewer, self._client, on_sign_in=self._accept_viewer
+        )
         self._gateway.metrics.observe("websocket", operation.type.value, perf_counter() - started, result)
         if result.executed:
             await self._send_next(identifier, Results([result]))
@@ -287,38 +292,85 @@ class GraphQLSocket:
     async def _send_heartbeats(self) -> None:
         while True:
             await asyncio.sleep(self._gateway.limits.heartbeat)
-            await self._send_message({"type": "ping"})
+            notice = max(EXPIRY_NOTICE, timedelta(seconds=2 * self._gateway.limits.heartbeat))
+            expires_at = self._viewer.expires_at
+            if expires_at is not None and expires_at - datetime.now(UTC) <= notice:
+                await self._send_message({"type": "ping", "payload": token_end(self._viewer)})
+            else:
+                await self._send_message({"type": "ping"})
 
-    async def _close_if_idle(self) -> None:
-        """Ends a socket on which nobody has signed in, and nothing has run for a while."""
-        while self._was_used or self._unfinished:
-            self._was_used = False
-            await asyncio.sleep(self._gateway.limits.anonymous_socket_timeout)
-        raise SocketClosed(CloseCode.UNAUTHORIZED, "Nothing was run, and nobody has signed in")
-
-    async def _recheck_viewer(self) -> None:
-        while True:
-            try:
-                self._viewer = await self._gateway.wait_and_recheck(self._viewer)
-            except HTTPError as error:
-                raise SocketClosed(CloseCode.FORBIDDEN, str(error)) from None
-            refused = [
-                (identifier, denial)
-                for identifier, operation in self._subscriptions.items()
-                if (denial := self._gateway.check_permission(operation, self._viewer, self._client))
-            ]
-            for identifier, _ in refused:  # all of them before the first wait
-                self._cancel(identifier)
-            for identifier, denial in refused:
-                await self._send_errors(identifier, denial)
-
-    async def _authenticate(self) -> Viewer:
+    async def _authenticate(self) -> None:
         try:
-            return await self._gateway.authenticate(self._authorization)
+            self._accept_viewer(await self._gateway.authenticate(self._authorization))
         except HTTPError as error:
             is_invalid = error.status is HTTPStatus.UNAUTHORIZED
             code = CloseCode.FORBIDDEN if is_invalid else CloseCode.TRY_AGAIN_LATER
             raise SocketClosed(code, str(error)) from None
+
+    async def _renew(self, authorization: str) -> None:
+        """Takes a newer token, which came in a ping; the pong says until when it is good, or what is wrong.
+
+        A token that isn't taken changes nothing: the socket lives until the former one ends.
+        """
+        try:
+            viewer = await self._gateway.authenticate(authorization)
+            if not self._accept_viewer(viewer):
+                raise unauthenticated("Authorization: the token must be of the user who has signed in here")
+        except HTTPError as error:
+            answer: dict[str, Any] = {"errors": [part.formatted for part in error.result.errors]}
+        else:
+            answer = token_end(viewer)
+        await self._send_message({"type": "pong", "payload": answer})
+        await self._end_forbidden()
+
+    def _accept_viewer(self, viewer: Viewer) -> bool:
+        """Goes on as a viewer who has signed in. Returns False if the socket is another user's."""
+        if self._viewer.is_authenticated and viewer.user_id != self._viewer.user_id:
+            return False
+        self._viewer = viewer
+        if viewer.is_authenticated:
+            self._connection.signed_in()
+        return True
+
+    async def _watch_viewer(self) -> None:
+        await self._close_if_idle()
+        await self._recheck_viewer()
+
+    async def _close_if_idle(self) -> None:
+        """Ends a socket on which nobody has signed in, and nothing has run for a while.
+
+        Returns once somebody has.
+        """
+        while not self._viewer.is_authenticated:
+            if not (self._was_used or self._unfinished):
+                raise SocketClosed(CloseCode.UNAUTHORIZED, "Nothing was run, and nobody has signed in")
+            self._was_used = False
+            await asyncio.sleep(self._gateway.limits.anonymous_socket_timeout)
+
+    async def _recheck_viewer(self) -> None:
+        while True:
+            checked = self._viewer
+            try:
+                current = await self._gateway.wait_and_recheck(checked)
+            except HTTPError as error:
+                if self._viewer is checked:
+                    raise SocketClosed(CloseCode.FORBIDDEN, str(error)) from None
+                continue  # the token was renewed meanwhile
+            if self._viewer is checked:
+                self._viewer = current
+                await self._end_forbidden()
+
+    async def _end_forbidden(self) -> None:
+        """Ends the subscriptions that the viewer may not have any more."""
+        refused = [
+            (identifier, denial)
+            for identifier, operation in self._subscriptions.items()
+            if (denial := self._gateway.check_permission(operation, self._viewer, self._client))
+        ]
+        for identifier, _ in refused:  # all of them before the first wait
+            self._cancel(identifier)
+        for identifier, denial in refused:
+            await self._send_errors(identifier, denial)
 
     async def _next_message(self) -> dict[str, Any]:
         event = await self._receive()
@@ -381,14 +433,22 @@ def read_id(message: Mapping[str, Any]) -> str:
     return identifier
 
 
-def find_authorization(payload: Mapping[str, Any]) -> str | None:
-    """Returns `authorization` of connection_init's payload, in any case; it may also be in `headers`."""
+def find_authorization(payload: object) -> str | None:
+    """Returns `authorization` of a payload that is an object, in any case; it may also be in `headers`."""
+    if not isinstance(payload, dict):
+        return None
     for mapping in (payload, payload.get("headers")):
         if isinstance(mapping, dict):
             for name, value in mapping.items():
                 if name.lower() == "authorization" and isinstance(value, str):
                     return value
     return None
+
+
+def token_end(viewer: Viewer) -> dict[str, str | None]:
+    """Returns the payload that says when a viewer's token expires; null for one that doesn't."""
+    expires_at = viewer.expires_at
+    return {"tokenExpiresAt": None if expires_at is None else serialize_datetime(expires_at)}
 
 
 def frames_around(size: int, bodies: Iterable[bytes]) -> list[list[bytes]]:

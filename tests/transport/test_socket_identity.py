@@ -1,9 +1,12 @@
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from graphql_api.identity.viewer import CLOCK_SKEW
+from graphql_api.relational.scalars import parse_datetime
+from graphql_api.transport.graphql_transport_ws import EXPIRY_NOTICE
 from tests.transport.conftest import Serve, Served, until
 from tests.transport.sockets import ask, close_of, connected, hear, opened, say
 
@@ -83,3 +86,131 @@ async def test_a_subscription_ends_when_its_viewer_loses_the_right_to_it(serve: 
         await until(lambda: served.world.closed)
         await ask(socket, "guarded", "{ whoami }")  # its name is free again
         assert (await hear(socket))["payload"] == {"data": {"whoami": "ada"}}
+
+
+ADA = {"Authorization": "Bearer ada"}
+EXPIRED = -CLOCK_SKEW + timedelta(seconds=1.5)
+"""Added to now: a token that stops counting in a moment."""
+
+
+def expire_in(served: Served, wait: timedelta) -> datetime:
+    served.world.expires_at = datetime.now(UTC) + wait
+    return served.world.expires_at
+
+
+async def test_a_ping_with_a_newer_token_keeps_the_socket(served: Served) -> None:
+    first_end = expire_in(served, EXPIRED) + CLOCK_SKEW
+    async with connected(served, ADA) as socket:
+        expires_at = expire_in(served, timedelta(hours=1))
+        await say(socket, type="ping", payload={"Authorization": "Bearer ada#2"})
+        answer = await hear(socket)
+        assert answer["type"] == "pong"
+        assert parse_datetime(answer["payload"]["tokenExpiresAt"]) == expires_at
+        await ask(socket, "a", "subscription { forever }")
+        while datetime.now(UTC) < first_end + timedelta(seconds=0.2):
+            assert (await hear(socket))["type"] == "next"
+
+
+async def test_what_the_newer_token_loses_ends_the_socket(serve: Serve) -> None:
+    served = serve(settings={"identity_recheck": 0.05})
+    async with connected(served, ADA) as socket:
+        await say(socket, type="ping", payload={"headers": {"authorization": "bearer ada#2"}})
+        assert (await hear(socket))["payload"] == {"tokenExpiresAt": None}
+        served.world.revoked.add("ada#2")
+        assert (await close_of(socket))[0] == 4403
+
+
+async def test_a_revoked_token_that_was_replaced_ends_nothing(serve: Serve) -> None:
+    served = serve(settings={"identity_recheck": 0.02})
+    async with connected(served, ADA) as socket:
+        await say(socket, type="ping", payload={"Authorization": "Bearer ada#2"})
+        await hear(socket)
+        served.world.revoked.add("ada")
+        await ask(socket, "a", "subscription { forever(seconds: 0.02) }")
+        for _ in range(10):
+            assert (await hear(socket))["type"] == "next"
+
+
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [
+        ("Bearer forged", "the token is not valid"),
+        ("Basic ada", "must be Bearer"),
+        ("Bearer bob", "must be of the user"),
+    ],
+)
+async def test_a_token_that_cannot_replace_the_former_changes_nothing(
+    served: Served, token: str, says: str
+) -> None:
+    async with connected(served, ADA) as socket:
+        await say(socket, type="ping", payload={"Authorization": token})
+        [error] = (await hear(socket))["payload"]["errors"]
+        assert error["extensions"]["code"] == "UNAUTHENTICATED"
+        assert says in error["message"]
+        await ask(socket, "a", "{ whoami }")
+        assert (await hear(socket))["payload"] == {"data": {"whoami": "ada"}}
+
+
+async def test_an_outage_at_a_renewal_asks_to_come_back(served: Served) -> None:
+    async with connected(served, ADA) as socket:
+        served.world.down = True
+        await say(socket, type="ping", payload={"Authorization": "Bearer ada#2"})
+        [error] = (await hear(socket))["payload"]["errors"]
+        assert error["extensions"].items() >= {"code": "SERVICE_UNAVAILABLE", "retryAfter": 1}.items()
+
+
+async def test_a_renewal_ends_what_the_newer_token_may_not_follow(served: Served) -> None:
+    async with connected(served, ADA) as socket:
+        await ask(socket, "guarded", "subscription { guarded }")
+        assert (await hear(socket))["type"] == "next"
+        served.world.forbidden.add("ada")
+        await say(socket, type="ping", payload={"Authorization": "Bearer ada#2"})
+        assert (await hear(socket))["type"] == "pong"
+        assert (await hear(socket))["payload"][0]["extensions"]["code"] == "REFUSED"
+
+
+async def test_a_mutation_on_the_socket_renews_its_token(served: Served) -> None:
+    first_end = expire_in(served, EXPIRED) + CLOCK_SKEW
+    async with connected(served, ADA) as socket:
+        expire_in(served, timedelta(hours=1))
+        await ask(socket, "renew", 'mutation { signIn(token: "ada#2") }')
+        assert [(await hear(socket))["type"] for _ in range(2)] == ["next", "complete"]
+        await ask(socket, "a", "subscription { forever }")
+        while datetime.now(UTC) < first_end + timedelta(seconds=0.2):
+            assert (await hear(socket))["type"] == "next"
+
+
+async def test_another_users_login_on_the_socket_leaves_it_as_it_is(served: Served) -> None:
+    async with connected(served, ADA) as socket:
+        await ask(socket, "other", 'mutation { signIn(token: "bob") }')
+        assert (await hear(socket))["payload"] == {"data": {"signIn": "bob"}}
+        await hear(socket)
+        await ask(socket, "a", "{ whoami }")
+        assert (await hear(socket))["payload"] == {"data": {"whoami": "ada"}}
+
+
+async def test_somebody_may_sign_in_on_an_open_socket(serve: Serve) -> None:
+    served = serve(settings={"anonymous_socket_timeout": 0.05, "identity_recheck": 0.05})
+    async with connected(served) as socket:
+        await ask(socket, "in", 'mutation { signIn(token: "ada") }')
+        assert [(await hear(socket))["type"] for _ in range(2)] == ["next", "complete"]
+        await asyncio.sleep(0.2)  # for longer than nobody's socket lives
+        await ask(socket, "a", "{ whoami }")
+        assert (await hear(socket))["payload"] == {"data": {"whoami": "ada"}}
+        await hear(socket)
+        served.world.revoked.add("ada")
+        assert (await close_of(socket))[0] == 4403
+
+
+async def test_heartbeats_tell_of_a_token_that_is_about_to_expire(serve: Serve) -> None:
+    served = serve(settings={"heartbeat": 0.05})
+    expires_at = expire_in(served, EXPIRY_NOTICE - timedelta(seconds=1))
+    async with connected(served, ADA) as socket:
+        notice = await hear(socket)
+        assert notice["type"] == "ping"
+        assert parse_datetime(notice["payload"]["tokenExpiresAt"]) == expires_at
+        expire_in(served, timedelta(hours=1))
+        await say(socket, type="ping", payload={"Authorization": "Bearer ada#2"})
+        while (await hear(socket))["type"] != "pong":
+            pass
+        assert await hear(socket) == {"type": "ping"}
