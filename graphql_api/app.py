@@ -39,6 +39,7 @@ from graphql_api.schema import OPEN_MUTATIONS, schema
 from graphql_api.settings import Settings
 from graphql_api.transport import graphiql
 from graphql_api.transport.application import Application, routes
+from graphql_api.transport.origins import Origins
 from graphql_api.transport.uvicorn_server import exit_with_parent, tune_garbage_collector
 
 _LEASE_MARGIN = 5.0
@@ -71,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
             gateway,
             ready=services.database.ping,
             get_requests=settings.get_requests or ("open" if development else "off"),
-            allowed_origins=settings.allowed_origins,
+            origins=Origins(settings.allowed_origins, local=development),
             graphiql_html=graphiql.html(settings.demo_logins) if development else None,
         ),
     )

@@ -1,5 +1,6 @@
 """Every environment variable the service reads, in one frozen class."""
 
+import json
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from graphql_api.time_zones import time_zone_names
 
@@ -30,19 +31,41 @@ def normalized_origin(text: str) -> str:
 
     That is in lower case, without the scheme's default port, and without a slash. Raises ValueError.
     """
-    parts = urlsplit(text.strip())
-    host = parts.hostname or ""
+    try:
+        parts = urlsplit(text.strip())
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError(_no_origin(text)) from None
     surplus = parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc
     if not parts.scheme or surplus or not _HOST.fullmatch(host):
-        raise ValueError("must be an origin: a scheme, a host, and a port if it isn't the scheme's own")
+        raise ValueError(_no_origin(text))
     if ":" in host:
         host = f"[{host}]"
-    port = "" if parts.port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}"
+    suffix = "" if port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f":{port}"
+    return f"{parts.scheme}://{host}{suffix}"
+
+
+def _no_origin(text: str) -> str:
+    return f"{text!r} is no origin, such as https://app.example: a scheme, a host, and a port if it needs one"
 
 
 def _origin_or_any(text: str) -> str:
     return "*" if text == "*" else normalized_origin(text)
+
+
+def _listed(value: object) -> object:
+    """The items of a list as the environment has it: between commas, or in a JSON array."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("must be a JSON array, or items between commas") from None
+    return [item for part in value.split(",") if (item := part.strip())]
+
+
+FromList = (NoDecode, BeforeValidator(_listed))
 
 
 # What a column of risk_settings holds: beyond it, PostgreSQL would round, or refuse every reset.
@@ -69,9 +92,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path(".data"), description="Folder of the embedded PostgreSQL, and of development's secret key."
     )
-    trusted_proxies: tuple[str, ...] = Field(
+    trusted_proxies: Annotated[tuple[str, ...], *FromList] = Field(
         ("127.0.0.1", "::1"),
-        description="Addresses or networks (JSON array) of proxies whose X-Forwarded-For is believed.",
+        description="Addresses or networks of proxies whose X-Forwarded-For is believed, between commas.",
     )
     redis_url: SecretStr | None = Field(
         None,
@@ -153,10 +176,10 @@ class Settings(BaseSettings):
     )
 
     # HTTP and WebSockets
-    allowed_origins: tuple[Annotated[str, AfterValidator(_origin_or_any)], ...] = Field(
+    allowed_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin_or_any)], ...], *FromList] = Field(
         (),
-        description="Origins (JSON array) of pages in browsers that may call, besides our own: such as "
-        '["https://app.example"], or ["*"] for any.',
+        description="Origins of pages in browsers that may call, besides our own, between commas: "
+        "https://app.example,https://admin.example; or * for any. Development allows those of localhost too.",
     )
     get_requests: Literal["off", "preflight", "open"] | None = Field(
         None,

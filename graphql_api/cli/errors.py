@@ -2,8 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class UsageError(Exception):
@@ -29,6 +33,7 @@ def sentence_of(error: Exception) -> str | None:
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
+    from graphql_api.cli.settings_page import variable
     from graphql_api.dev.demo.load import OtherUsersError
     from graphql_api.dev.demo.scale import SampleMissingError
     from graphql_api.dev.embedded import EmbeddedPostgresError
@@ -62,11 +67,11 @@ def sentence_of(error: Exception) -> str | None:
     )
     match error:
         case ValidationError():
-            return "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
+            return "; ".join(_sentence_of_setting(part) for part in error.errors())
         case SettingsError():
             # Its text has the field in quotation marks, between names of pydantic's own.
             field = str(error).split('"')[1]
-            return f"{field}: must be JSON, as docs/settings.md shows"
+            return f"{variable(field)}: must be JSON, as docs/settings.md shows"
         case DatabaseUnavailableError():
             return f"the database can't be reached: {error.__cause__ or 'no answer'}"
         case OSError() if error.filename is not None:
@@ -78,3 +83,14 @@ def sentence_of(error: Exception) -> str | None:
         case _ if isinstance(error, speaking):
             return str(error)
     return None
+
+
+def _sentence_of_setting(error: "ErrorDetails") -> str:
+    from graphql_api.cli.settings_page import variable
+    from graphql_api.settings import Settings
+
+    rule = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return rule  # it is about several settings, which it names
+    name = str(error["loc"][0])
+    return f"{variable(name) if name in Settings.model_fields else name}: {rule}"

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-import orjson
 from pydantic.fields import FieldInfo
 
 from graphql_api.settings import Settings
@@ -50,6 +49,6 @@ def default(field: FieldInfo) -> str:
         case float() as number:
             return f"`{number:g}`"
         case tuple() as items:
-            return f"`{orjson.dumps(items).decode()}`"
+            return f"`{','.join(items)}`"
         case value:
             return f"`{value}`"

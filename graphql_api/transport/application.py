@@ -1,6 +1,6 @@
 """The ASGI application and its routes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -17,7 +17,7 @@ from graphql_api.gateway.gateway import Gateway
 from graphql_api.transport import graphiql, ops
 from graphql_api.transport.graphql_http import GetRequests, GraphQLEndpoint
 from graphql_api.transport.graphql_transport_ws import WebSocketEndpoint
-from graphql_api.transport.origins import CORS
+from graphql_api.transport.origins import CORS, Origins
 
 
 class Application(FastAPI):
@@ -30,18 +30,23 @@ class Application(FastAPI):
     def __init__(self, *, routes: Sequence[BaseRoute], **options: Any) -> None:
         handlers: dict[int | type[Exception], Any] = {StarletteHTTPException: _refuse, Exception: _fail}
         super().__init__(routes=list(routes), exception_handlers=handlers, **options)
-        self._endpoints: dict[tuple[str, str], ASGIApp] = {
-            ("http" if isinstance(route, Route) else "websocket", route.path): route.app
-            for route in routes
-            if isinstance(route, Route | WebSocketRoute) and route.path == "/graphql"
-        }
+        self._endpoints: dict[str, ASGIApp] = {}
+        """The endpoints of /graphql by the type of scope; "page" is http from a page of a browser."""
+        for route in routes:
+            match route:
+                case Route(path="/graphql", app=app):
+                    self._endpoints |= {"page": app, "http": app.app if isinstance(app, CORS) else app}
+                case WebSocketRoute(path="/graphql", app=app):
+                    self._endpoints["websocket"] = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._endpoints.get((scope["type"], scope.get("path", "")))
-        if endpoint is None:
-            await super().__call__(scope, receive, send)
+        kind = scope["type"]
+        if kind == "http" and any(name == b"origin" for name, _ in scope["headers"]):
+            kind = "page"
+        if scope.get("path") == "/graphql" and kind in self._endpoints:
+            await self._endpoints[kind](scope, receive, send)
         else:
-            await endpoint(scope, receive, send)
+            await super().__call__(scope, receive, send)
 
 
 def routes(
@@ -49,29 +54,22 @@ def routes(
     *,
     ready: ops.Ready,
     get_requests: GetRequests = "off",
-    allowed_origins: Collection[str] = (),
+    origins: Origins | None = None,
     graphiql_html: bytes | None = None,
 ) -> list[BaseRoute]:
     """Returns the routes of everything that the service answers.
 
-    `ready` raises if the process can't serve. Pages of `allowed_origins` may call besides our own.
+    `ready` raises if the process can't serve. Pages of `origins` may call besides our own.
     `graphiql_html` is the page that browsers get at /graphql, if any.
     """
-    cors = Middleware(
-        CORS,
-        allow_origins=list(allowed_origins),
-        allow_methods=["GET", "POST"],
-        allow_headers=["*"],
-        expose_headers=["Retry-After"],
-        max_age=7200,
-    )
+    origins = origins or Origins()
     return [
         Route(
             "/graphql",
             GraphQLEndpoint(gateway, get_requests=get_requests, graphiql_html=graphiql_html),
-            middleware=[cors] if allowed_origins else None,
+            middleware=[Middleware(CORS, origins)],
         ),
-        WebSocketRoute("/graphql", WebSocketEndpoint(gateway, allowed_origins=allowed_origins)),
+        WebSocketRoute("/graphql", WebSocketEndpoint(gateway, origins=origins)),
         Route("/healthz", ops.health),
         Route("/readyz", ops.readiness(ready)),
         Route("/metrics", ops.metrics(gateway.metrics.registry)),

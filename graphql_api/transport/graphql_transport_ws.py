@@ -4,7 +4,7 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -30,7 +30,7 @@ from graphql_api.transport.graphql_http import (
     parse_json,
     parse_parameters,
 )
-from graphql_api.transport.origins import may_connect
+from graphql_api.transport.origins import Origins, is_own
 
 PROTOCOL = "graphql-transport-ws"
 FRAMES: Final = "websocket.send.frames"
@@ -62,21 +62,21 @@ class SocketClosed(Exception):  # noqa: N818 - an end, and not always an error
 class WebSocketEndpoint:
     """The ASGI application behind /graphql, for websocket scopes.
 
-    Pages of `allowed_origins` may connect besides our own. A client that isn't a browser sends no Origin, and
-    may connect too.
+    Pages of `origins` may connect besides our own: browsers let any page open a socket to anywhere. A client
+    that isn't a browser sends no Origin, and may connect too.
     """
 
-    def __init__(self, gateway: Gateway, *, allowed_origins: Collection[str] = ()) -> None:
+    def __init__(self, gateway: Gateway, *, origins: Origins) -> None:
         self._gateway = gateway
-        self._allowed_origins = frozenset(allowed_origins)
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one socket."""
         await receive()  # websocket.connect
         headers = Headers(scope=scope)
         origin = headers.get("origin")
-        if origin is not None and not may_connect(origin, headers.get("host", ""), self._allowed_origins):
-            refusal = HTTPError(HTTPStatus.FORBIDDEN, "FORBIDDEN", "Origin: pages from there may not connect")
+        if origin is not None and not is_own(origin, headers.get("host", "")) and origin not in self._origins:
+            refusal = self._origins.refusal(origin)
             response = Response(refusal.result.render(), refusal.status, media_type="application/json")
             await response(scope, receive, send)
             return

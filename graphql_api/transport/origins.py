@@ -3,24 +3,72 @@
 It protects the users of browsers. Programs send none, or any.
 """
 
-from collections.abc import Container
+import ipaddress
+import logging
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp
 
+from graphql_api.execution.errors import cut
+from graphql_api.gateway.errors import HTTPError
 from graphql_api.settings import normalized_origin
 
+log = logging.getLogger(__name__)
 
-def may_connect(origin: str, host: str, allowed: Container[str]) -> bool:
-    """Returns whether a page may open a WebSocket: browsers let any page open one to anywhere."""
-    return is_own(origin, host) or is_listed(origin, allowed)
+SETTING: Final = "GRAPHQL_API_ALLOWED_ORIGINS"
+_MAX_LOGGED = 100
+"""Refused origins that a process logs, each once."""
 
 
-def is_listed(origin: str, allowed: Container[str]) -> bool:
-    """Returns whether an origin is among `allowed`, which are normalized; "*" there stands for any."""
-    if "*" in allowed:
+class Origins:
+    """The origins whose pages may call, besides our own.
+
+    `listed` are normalized; "*" there stands for any. With `local`, so may all pages that this machine
+    serves to itself.
+    """
+
+    def __init__(self, listed: Iterable[str] = (), *, local: bool = False) -> None:
+        self._listed = frozenset(listed)
+        self._local = local
+        self._logged: set[str] = set()
+
+    @property
+    def any(self) -> bool:
+        """Whether pages of every origin may call."""
+        return "*" in self._listed
+
+    def __contains__(self, origin: str) -> bool:
+        if self.any:
+            return True
+        try:
+            normalized = normalized_origin(origin)
+        except ValueError:
+            return False
+        return normalized in self._listed or (self._local and is_local(normalized))
+
+    def refusal(self, origin: str) -> HTTPError:
+        """Returns the error for a page that may not call, and logs it."""
+        origin = cut(origin)
+        if len(self._logged) < _MAX_LOGGED and origin not in self._logged:
+            self._logged.add(origin)
+            log.warning("a page of %r was refused: %s doesn't list its origin", origin, SETTING)
+        message = f"Origin: pages of {origin} may not call, as {SETTING} doesn't list it"
+        return HTTPError(HTTPStatus.FORBIDDEN, "FORBIDDEN", message)
+
+
+def is_local(origin: str) -> bool:
+    """Returns whether a normalized origin is this machine's: localhost, or a loopback address."""
+    host = urlsplit(origin).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return normalized_origin(origin) in allowed
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
@@ -40,5 +88,22 @@ def is_own(origin: str, host: str) -> bool:
 class CORS(CORSMiddleware):
     """Tells browsers which other origins' pages may call and read the answers."""
 
+    def __init__(self, app: ASGIApp, origins: Origins) -> None:
+        super().__init__(
+            app,
+            allow_origins=["*"] if origins.any else [],
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After"],
+            max_age=7200,
+        )
+        self._origins = origins
+
     def is_allowed_origin(self, origin: str) -> bool:
-        return is_listed(origin, self.allow_origins)
+        return origin in self._origins
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        if (origin := request_headers["origin"]) in self._origins:
+            return super().preflight_response(request_headers)
+        refusal = self._origins.refusal(origin)
+        return Response(refusal.result.render(), refusal.status, media_type="application/json")

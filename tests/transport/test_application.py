@@ -9,7 +9,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graphql_api.transport.application import Application
-from tests.transport.conftest import Serve, Served
+from graphql_api.transport.origins import Origins
+from tests.transport.conftest import Serve
 from tests.transport.http import code
 
 
@@ -75,7 +76,7 @@ PREFLIGHT = {
 
 
 async def test_an_allowed_origin_may_call(serve: Serve) -> None:
-    served = serve(allowed_origins=["https://app.example"])
+    served = serve(origins=Origins(["https://app.example"]))
     async with httpx.AsyncClient() as client:
         asked = await client.options(served.url, headers=PREFLIGHT)
         called = await client.post(
@@ -88,23 +89,29 @@ async def test_an_allowed_origin_may_call(serve: Serve) -> None:
 
 
 async def test_an_allowed_origin_reads_our_errors_too(serve: Serve) -> None:
-    served = serve(allowed_origins=["https://app.example"])
+    served = serve(origins=Origins(["https://app.example"]))
     async with httpx.AsyncClient() as client:
         response = await client.post(served.url, content=b"", headers={"origin": "https://app.example"})
     assert response.status_code == 415
     assert response.headers["access-control-allow-origin"] == "https://app.example"
 
 
-async def test_another_origin_may_not_call(serve: Serve) -> None:
-    served = serve(allowed_origins=["https://app.example"])
-    async with httpx.AsyncClient() as client:
-        asked = await client.options(served.url, headers=PREFLIGHT | {"origin": "https://evil.example"})
-    assert asked.status_code == 400
-    assert "access-control-allow-origin" not in asked.headers
-
-
-async def test_no_origin_may_call_unless_one_is_allowed(served: Served) -> None:
-    async with httpx.AsyncClient() as client:
-        asked = await client.options(served.url, headers=PREFLIGHT)
-    assert asked.status_code == 405
-    assert "access-control-allow-origin" not in asked.headers
+async def test_another_origin_may_not_call_and_is_named_with_the_setting(
+    serve: Serve, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for origins in (Origins(["https://app.example"]), Origins()):
+        served = serve(origins=origins)
+        async with httpx.AsyncClient() as client:
+            for _ in range(2):
+                asked = await client.options(
+                    served.url, headers=PREFLIGHT | {"origin": "https://evil.example"}
+                )
+        assert asked.status_code == 403
+        assert "access-control-allow-origin" not in asked.headers
+        assert code(asked) == "FORBIDDEN"
+        message = asked.json()["errors"][0]["message"]
+        assert "https://evil.example" in message
+        assert "GRAPHQL_API_ALLOWED_ORIGINS" in message
+        log = capfd.readouterr().err
+        assert log.count("https://evil.example") == 1  # however often it asks
+        assert log.count("GRAPHQL_API_ALLOWED_ORIGINS") == 1

@@ -3,6 +3,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
+from graphql_api.transport.origins import Origins
 from tests.transport.conftest import Serve, Served, until
 from tests.transport.sockets import ask, close_of, connected, hear, opened
 
@@ -79,7 +80,7 @@ async def test_our_own_page_may_connect(served: Served) -> None:
 
 
 async def test_an_allowed_origin_may_connect(serve: Serve) -> None:
-    served = serve(allowed_origins=["https://app.example"])
+    served = serve(origins=Origins(["https://app.example"]))
     async with connected(served, origin="https://app.example"):
         pass
 
