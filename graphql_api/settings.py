@@ -131,6 +131,11 @@ class Settings(BaseSettings):
         description="Whether connections keep prepared statements. Default: yes, except through a pooler in "
         "transaction mode, which is found out. true suits PgBouncer with max_prepared_statements.",
     )
+    database_shared_reads: bool = Field(
+        default=True,
+        description="Whether small reads that requests make at the same time go to the database as one "
+        "statement, each key with its own tenant (docs/security.md).",
+    )
     statement_timeout: float = Field(10.0, gt=0, description="Seconds after which a statement is cancelled.")
 
     # Logins and tokens

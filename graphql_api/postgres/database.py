@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -50,6 +51,16 @@ _CONFLICTS = (
     asyncpg.InvalidCachedStatementError,  # a table was altered since the statement was prepared
 )
 _MAX_ATTEMPTS = 5
+
+_MAX_SHARED_ROWS = 200
+"""Rows that a read may ask for that shares a statement; a larger one goes out by itself."""
+_SHARED_PATIENCE = 0.01
+"""Seconds that a read waits for another of its shape to return before it goes out beside that one."""
+_SHARED_TIMEOUT = 2.0
+"""Seconds after which a shared statement is given up, and repeated apart."""
+
+NUMBER = "_number"
+"""The column of a row that has the number of the key that it was read for, from 1."""
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -114,8 +125,12 @@ class Database:
         pool_timeout: float = 8.0,
         statement_timeout: float = 10.0,
         prepared_statements: bool | None = None,
+        shared_reads: bool = True,
     ) -> None:
-        """Times are in seconds. `prepared_statements` None finds out whether connections may keep them."""
+        """Times are in seconds. `prepared_statements` None finds out whether connections may keep them.
+
+        `shared_reads` lets reads of few rows that are made at the same time share a statement.
+        """
         self.address = address
         self._statement_timeout = statement_timeout
         if prepared_statements is None and address.pooled:
@@ -127,6 +142,7 @@ class Database:
         # Two at least, since a transaction's owner may read beside it.
         self._shares = Shares(max(2, pool_size // 2), max(2, pool_size - 1))
         self._catalog: TTLCache[str, frozenset[str]] = TTLCache(1, _CATALOG_REMEMBERED)
+        self.shared_reads = SharedReads(self._fetch_by_key) if shared_reads else None
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
         """Runs one read and returns its rows, in the types of `postgres.type_codecs`.
@@ -139,6 +155,34 @@ class Database:
             return await self._fetch(statement.sql, arguments)
         except ConnectionLostError:
             return await self._fetch(statement.sql, arguments)
+
+    async def fetch_by_key(
+        self, statement: Statement, keys: Sequence[str], tenant: str | None, **values: Any
+    ) -> list[list[asyncpg.Record]]:
+        """Runs a read of :keys, each for its tenant, and returns the rows of each key.
+
+        Each row has its key's NUMBER. Raises as `fetch` does.
+        """
+        reads = self.shared_reads
+        is_small = len(keys) * values.get("fetch", 1) <= _MAX_SHARED_ROWS
+        if reads is None or not statement.is_shared or not is_small:
+            return await self._fetch_by_key(statement, keys, [tenant] * len(keys), values)
+        return await reads.fetch(statement, keys, tenant, values)
+
+    async def _fetch_by_key(
+        self,
+        statement: Statement,
+        keys: Sequence[str],
+        tenants: Sequence[str | None],
+        values: Mapping[str, Any],
+    ) -> list[list[asyncpg.Record]]:
+        rows = await self.fetch(statement, keys=keys, tenants=tenants, **values)
+        if len(keys) == 1:
+            return [rows]
+        by_key: list[list[asyncpg.Record]] = [[] for _ in keys]
+        for row in rows:
+            by_key[row[NUMBER] - 1].append(row)
+        return by_key
 
     async def change(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
         """Runs one statement that writes, a transaction by itself, and returns its rows: some, if it wrote.
@@ -276,6 +320,121 @@ class Database:
             self._probe = asyncio.create_task(is_transaction_pooled(self.address))
             self._probe.add_done_callback(lambda probe: probe.cancelled() or probe.exception())
         return await asyncio.shield(self._probe)
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A read that waits for a statement to share."""
+
+    keys: Sequence[str]
+    tenant: str | None
+    context: Context
+    rows: "asyncio.Future[list[list[asyncpg.Record]] | None]"
+    """The rows of each key; None where it has to be read apart."""
+
+
+@dataclass(eq=False, slots=True)
+class _Shape:
+    """The reads of one statement with the same values but for their keys."""
+
+    statement: Statement
+    values: Mapping[str, Any]
+    out: int = 1
+    """How many statements of it are under way."""
+    waiting: list[_Waiting] = field(default_factory=list)
+    timer: asyncio.TimerHandle | None = None
+
+
+class SharedReads:
+    """Lets reads of one shape that are made at the same time share a statement, whoever makes them.
+
+    The first goes out at once. What comes while it is out waits until it returns, `_SHARED_PATIENCE` at most,
+    and goes out together: never with a statement that was out before, so that it sees all that was committed
+    when it was asked for. Each key carries the tenant of the viewer who asks, and the statement compares them
+    key by key. A shared statement that fails is repeated apart for each who waits.
+    """
+
+    def __init__(self, fetch_by_key: Callable[..., Awaitable[list[list[asyncpg.Record]]]]) -> None:
+        self._fetch_by_key = fetch_by_key
+        self._shapes: dict[Hashable, _Shape] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.reads = 0
+        """How many reads went out together with others."""
+        self.statements = 0
+        """In how many statements."""
+
+    async def fetch(
+        self, statement: Statement, keys: Sequence[str], tenant: str | None, values: Mapping[str, Any]
+    ) -> list[list[asyncpg.Record]]:
+        """Returns the rows of each key. `values` are hashable, and in the same order for a statement."""
+        identity = (statement, *values.values())
+        shape = self._shapes.get(identity)
+        if shape is not None:
+            rows = await self._wait(identity, shape, keys, tenant)
+            if rows is not None:
+                return rows
+            return await self._fetch_by_key(statement, keys, [tenant] * len(keys), values)
+        shape = self._shapes[identity] = _Shape(statement, values)
+        try:
+            return await self._fetch_by_key(statement, keys, [tenant] * len(keys), values)
+        finally:
+            self._return(identity, shape)
+
+    async def _wait(
+        self, identity: Hashable, shape: _Shape, keys: Sequence[str], tenant: str | None
+    ) -> list[list[asyncpg.Record]] | None:
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(keys, tenant, copy_context(), loop.create_future())
+        shape.waiting.append(waiting)
+        if shape.timer is None:
+            shape.timer = loop.call_later(_SHARED_PATIENCE, self._send, identity, shape)
+        return await waiting.rows
+
+    def _return(self, identity: Hashable, shape: _Shape) -> None:
+        """Sends what waits for a statement that has returned."""
+        shape.out -= 1
+        if shape.waiting:
+            self._send(identity, shape)
+        elif not shape.out:
+            del self._shapes[identity]
+
+    def _send(self, identity: Hashable, shape: _Shape) -> None:
+        """Sends what waits, if anybody still does, in one statement."""
+        if shape.timer is not None:
+            shape.timer.cancel()
+            shape.timer = None
+        waiting = [each for each in shape.waiting if not each.rows.done()]
+        shape.waiting = []
+        if waiting:
+            shape.out += 1
+            # In the context of who has waited longest, so that the connection is counted as theirs.
+            task = asyncio.get_running_loop().create_task(
+                self._fetch_together(identity, shape, waiting), context=waiting[0].context
+            )
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif not shape.out:
+            del self._shapes[identity]
+
+    async def _fetch_together(self, identity: Hashable, shape: _Shape, waiting: Sequence[_Waiting]) -> None:
+        keys = [key for each in waiting for key in each.keys]
+        tenants = [each.tenant for each in waiting for _ in each.keys]
+        rows: list[list[asyncpg.Record]] | None = None
+        self.reads += len(waiting)
+        self.statements += 1
+        try:
+            async with asyncio.timeout(_SHARED_TIMEOUT):
+                rows = await self._fetch_by_key(shape.statement, keys, tenants, shape.values)
+        except Exception as error:  # noqa: BLE001 - each who waits meets it again, if it is about theirs
+            log.debug("a shared statement is repeated apart: %s", type(error).__name__)
+        finally:
+            start = 0
+            for each in waiting:
+                end = start + len(each.keys)
+                if not each.rows.done():
+                    each.rows.set_result(None if rows is None else rows[start:end])
+                start = end
+            self._return(identity, shape)
 
 
 class _NothingWrittenError(Exception):

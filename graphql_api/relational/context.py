@@ -35,9 +35,22 @@ class ViewerDatabase:
         """How many statements ran so far."""
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        """Run one read and return its rows. A statement with a parameter :tenant gets the viewer's."""
+        """Run one read and return its rows, as far as the viewer's tenant may read them.
+
+        A statement gets the tenant as :tenant, and as :tenants for each of its `keys`.
+        """
         self.statements += 1
+        if "keys" in values:
+            keys = values["keys"] = list(values["keys"])
+            values["tenants"] = [self.tenant] * len(keys)
         return await self._database.fetch(statement, tenant=self.tenant, **values)
+
+    async def fetch_by_key(
+        self, statement: Statement, keys: Sequence[str], **values: Any
+    ) -> list[list[asyncpg.Record]]:
+        """Run one read, which other viewers' requests may share, and return the rows of each key."""
+        self.statements += 1
+        return await self._database.fetch_by_key(statement, keys, self.tenant, **values)
 
     async def has_index(self, name: str) -> bool:
         """Whether the database has an index of this name; as of at most a minute ago."""

@@ -6,15 +6,26 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, FromClause, Select, Table, any_, bindparam, select
+from sqlalchemy import Column, ColumnElement, FromClause, Select, Table, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from graphql_api.execution.projection import Reference
 from graphql_api.identity.viewer import Scope
+from graphql_api.postgres.database import NUMBER
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.relational.context import Context, Loader, Row, ViewerDatabase
 
 UUIDS = ARRAY(UUID(as_uuid=False))
+
+KEYS = (
+    func.unnest(bindparam("keys", type_=UUIDS), bindparam("tenants", type_=UUIDS))
+    .table_valued("key", "tenant", with_ordinality="number", name="keys")
+    .render_derived()
+)
+"""What a statement loads for: each key with the tenant of the viewer who asks, numbered from 1."""
+
+TENANT: ColumnElement[Any] = bindparam("tenant", type_=UUID(as_uuid=False))
+"""The viewer's tenant, where a statement has no keys."""
 
 
 class Parent(NamedTuple):
@@ -79,8 +90,10 @@ class Entity:
             return self.parent.entity.tenant_column
         return self.owner
 
-    def restrict_to_tenant(self, query: Select[Any], *needed: FromClause, scoped: bool) -> Select[Any]:
-        """`query` over this entity, restricted to :tenant's rows if `scoped`.
+    def restrict_to_tenant(
+        self, query: Select[Any], *needed: FromClause, scoped: bool, tenant: ColumnElement[Any] = TENANT
+    ) -> Select[Any]:
+        """`query` over this entity, restricted to the tenant's rows if `scoped`.
 
         Statements get their tenant here and nowhere else. The entity's table is joined to its ancestors as
         far as the `needed` tables and the tenant's column ask for.
@@ -89,7 +102,7 @@ class Entity:
         if not scoped or column is None:
             return query.select_from(self._join_ancestors(*needed, inner=False))
         return query.select_from(self._join_ancestors(column.table, *needed, inner=True)).where(
-            column == bindparam("tenant", type_=UUID(as_uuid=False))
+            column == tenant
         )
 
     def _join_ancestors(self, *needed: FromClause, inner: bool) -> FromClause:
@@ -123,8 +136,8 @@ class Entity:
         """The rows with these ids that the viewer may see, by id; with these columns, None for all."""
         if not self.is_visible_to(db):
             return {}
-        rows = await db.fetch(_by_id(self, db.tenant is not None, columns), ids=list(ids))
-        return {row["id"]: row for row in rows}
+        found = await db.fetch_by_key(_by_id(self, db.tenant is not None, columns), ids)
+        return {id_: rows[0] for id_, rows in zip(ids, found, strict=True) if rows}
 
 
 def loader_by_id(context: Context, entity: Entity) -> Loader:
@@ -138,7 +151,9 @@ def _by_id(
     scoped: bool,  # noqa: FBT001 - part of the cache's key
     columns: frozenset[str] | None,
 ) -> Statement:
-    query = select(*entity.projected_columns(columns)).where(
-        entity.table.c.id == any_(bindparam("ids", type_=UUIDS))
+    query = select(KEYS.c.number.label(NUMBER), *entity.projected_columns(columns)).where(
+        entity.table.c.id == KEYS.c.key
     )
-    return compile_statement(entity.restrict_to_tenant(query, scoped=scoped))
+    return compile_statement(
+        entity.restrict_to_tenant(query, scoped=scoped, tenant=KEYS.c.tenant), is_shared=True
+    )

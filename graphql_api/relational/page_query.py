@@ -35,11 +35,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import UUID, array
 
+from graphql_api.postgres.database import NUMBER
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.postgres.tables import sort_key, unbounded
 from graphql_api.postgres.tables.indexes import is_indexed
 from graphql_api.relational.eager_joins import EagerJoin, join, split_tenant_path
-from graphql_api.relational.entity import UUIDS, Entity, Parent, ReadLimit
+from graphql_api.relational.entity import KEYS, TENANT, Entity, Parent, ReadLimit
 from graphql_api.relational.filters import (
     MATCH_ALL,
     Comparison,
@@ -58,9 +59,8 @@ MAX_EXAMINED: Final = 50_000
 MAX_COUNTED: Final = 1_000_000
 """Rows of several tenants that are looked at for the totals of one statement."""
 
-_keys = func.unnest(bindparam("keys", type_=UUIDS)).table_valued("parent", name="keys").render_derived()
 _root: ColumnElement[Any] = literal_column(f"'{ROOT}'")
-_root_keys = select(_root.label("parent")).subquery("keys")
+_root_keys = select(_root.label("key")).subquery("keys")
 _fetch = bindparam("fetch", type_=BigInteger)
 _one: ColumnElement[Any] = literal_column("1").label("one")
 _just_one: ColumnElement[Any] = literal_column("1")
@@ -80,6 +80,11 @@ class ChildRelation:
     entity: Entity
     parent: Entity | None = None
     parent_key: Column[Any] | None = None
+
+    @property
+    def tenant(self) -> ColumnElement[Any]:
+        """The tenant that its statements compare: that of each key, or the viewer's at the root."""
+        return TENANT if self.parent_key is None else KEYS.c.tenant
 
     @property
     def tenant_checked_by_parent(self) -> bool:
@@ -153,7 +158,7 @@ class FilteredRelation:
         found: list[Prefix] = []
         key, own_parent = self.relation.parent_key, self.entity.parent
         if key is not None and key.table is self.entity.table:
-            found.append(Prefix(key, _keys.c.parent))
+            found.append(Prefix(key, KEYS.c.key))
         if self.read_limit is not None:
             found += self._asked_for(self.read_limit.timeline)
         # Rows of one own parent are the fewest.
@@ -210,14 +215,15 @@ class FilteredRelation:
         ]
 
     def select(self, *columns: ColumnElement[Any]) -> Select[Any]:
-        """All rows of one parent, which is `keys.parent`; at the root, all rows."""
+        """All rows of one parent, which is `keys.key`; at the root, all rows."""
         query = select(*columns).where(*self.own_conditions, *self.ancestor_conditions)
-        return _of_one_parent(self.relation, query, tables_in(self.predicate), scoped=self.scoped)
+        return self._of_one_parent(self.relation, query, tables_in(self.predicate))
 
     def joined(self, query: Select[Any]) -> Select[Any]:
         """`query` over rows that its own conditions choose, joined to the ancestors that these need."""
         scoped = self.scoped and not self.relation.tenant_checked_by_parent
-        return self.entity.restrict_to_tenant(query, *tables_in(self.predicate), scoped=scoped)
+        needed = tables_in(self.predicate)
+        return self.entity.restrict_to_tenant(query, *needed, scoped=scoped, tenant=self.relation.tenant)
 
     def merged(self, first: Select[Any], finish: Callable[[Any], Select[Any]]) -> Select[Any]:
         """What `finish` selects from the columns of `first`, which is read for each of the rows' own parents.
@@ -233,14 +239,18 @@ class FilteredRelation:
         if self._has_own_parent_key:
             upper = ChildRelation(entity)
         tables = (entity.table, *(table for table, _ in entity.ancestors))
-        of_one = first.correlate(_keys, *tables).lateral("of_one")
+        of_one = first.correlate(KEYS, *tables).lateral("of_one")
         needed = tables_in(self.predicate) - {self.entity.table}
-        return _of_one_parent(upper, finish(of_one.c), needed, scoped=self.scoped).where(
-            *self.ancestor_conditions
-        )
+        return self._of_one_parent(upper, finish(of_one.c), needed).where(*self.ancestor_conditions)
 
-    def per_parent(self, rows: Select[Any], beside: Mapping[str, Select[Any]] = _NOTHING) -> Select[Any]:
-        """`rows` for each of :keys that the tenant may see, with the key as `_parent`; at the root, once.
+    def per_parent(
+        self,
+        rows: Select[Any],
+        beside: Mapping[str, Select[Any]] = _NOTHING,
+        *,
+        label: ColumnElement[Any] = KEYS.c.key.label("_parent"),  # noqa: B008 - immutable
+    ) -> Select[Any]:
+        """`rows` for each of KEYS that its tenant may see, labelled by the key; at the root, once.
 
         `beside` them, it is read once for each key whether other queries find a row. Then there is a row for
         each key even where `rows` has none, full of nulls.
@@ -248,7 +258,9 @@ class FilteredRelation:
         is_root = self.relation.parent_key is None
         if is_root and not beside:
             return rows.add_columns(_root.label("_parent"))
-        keys: FromClause = _root_keys if is_root else _keys
+        keys: FromClause = _root_keys if is_root else KEYS
+        if is_root:
+            label = _root.label("_parent")
         columns: list[ColumnElement[Any]] = []
         source = keys
         for name, query in beside.items():
@@ -256,13 +268,23 @@ class FilteredRelation:
             source = source.outerjoin(found, true())
             columns.append(found.c.one.is_not(None).label(name))
         each = rows.lateral("each")
-        query = select(keys.c.parent.label("_parent"), *each.c, *columns)
+        query = select(label, *each.c, *columns)
         query = query.select_from(source.join(each, true(), isouter=bool(beside)))
         parent = self.relation.parent
         if not self.scoped or parent is None or parent.tenant_column is None:
             return query
-        seen = select(parent.table.c.id).where(parent.table.c.id == _keys.c.parent)
-        return query.where(parent.restrict_to_tenant(seen, scoped=True).correlate(_keys).exists())
+        seen = select(parent.table.c.id).where(parent.table.c.id == KEYS.c.key)
+        seen = parent.restrict_to_tenant(seen, scoped=True, tenant=self.relation.tenant)
+        return query.where(seen.correlate(KEYS).exists())
+
+    def _of_one_parent(
+        self, relation: ChildRelation, query: Select[Any], needed: AbstractSet[FromClause]
+    ) -> Select[Any]:
+        if relation.parent_key is not None:
+            query = query.where(relation.parent_key == KEYS.c.key)
+            needed = needed | {relation.parent_key.table}
+        scoped = self.scoped and not relation.tenant_checked_by_parent
+        return relation.entity.restrict_to_tenant(query, *needed, scoped=scoped, tenant=self.relation.tenant)
 
     @property
     def _has_own_parent_key(self) -> bool:
@@ -289,7 +311,7 @@ class FilteredRelation:
             and self._has_own_parent_key
             and (not self.prefix or key is not self.prefix.column)
         ):
-            conditions.append(without_index(key == _keys.c.parent))
+            conditions.append(without_index(key == KEYS.c.key))
         return conditions
 
     def _asked_for(self, timeline: Column[Any]) -> Iterator[Prefix]:
@@ -297,17 +319,6 @@ class FilteredRelation:
             match part:
                 case Comparison(Column() as column, "eq", name) if is_indexed(timeline, within=column):
                     yield Prefix(column, bindparam(name, type_=unbounded(column.type)), part)
-
-
-def _of_one_parent(
-    relation: ChildRelation, query: Select[Any], needed: AbstractSet[FromClause], *, scoped: bool
-) -> Select[Any]:
-    if relation.parent_key is not None:
-        query = query.where(relation.parent_key == _keys.c.parent)
-        needed = needed | {relation.parent_key.table}
-    return relation.entity.restrict_to_tenant(
-        query, *needed, scoped=scoped and not relation.tenant_checked_by_parent
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,7 +434,7 @@ class PageShape:
 
 @lru_cache(maxsize=1024)
 def page_statement(relation: ChildRelation, shape: PageShape, scoped: bool) -> Statement:  # noqa: FBT001
-    """Returns the statement of a page below each of :keys. Each row has its parent's id as `_parent`.
+    """Returns the statement of a page below each of KEYS. Each row has its key's NUMBER, but at the root.
 
     Besides its columns a row has `_total`, `_has_previous` and `_has_next`, where the shape asks for them. A
     parent whose page is empty has a row with a null id, where the shape asks what is before or behind it.
@@ -433,19 +444,22 @@ def page_statement(relation: ChildRelation, shape: PageShape, scoped: bool) -> S
     on_path, others = (
         split_tenant_path(rows.entity, shape.eager_joins) if is_joined_to_tenant else ([], shape.eager_joins)
     )
-    is_counted = False
+    is_counted = is_shared = False
     if shape.limited:
         page = _page_of_limited_reading(rows, shape)
     elif _reads_all(rows, shape):
         is_counted = shape.with_total and not shape.range.bounds
         page = _page_of_all_rows(rows, shape, on_path, with_total=is_counted)
     else:
+        # Any other may read more rows than a page has: of many sessions, or until enough fit a filter.
+        is_shared = rows.via_parent_key is None and shape.predicate == MATCH_ALL
         page = _page_from_index(rows, shape, on_path)
     if others:
         page = _joined_to(page, others, shape, scoped=scoped)
     if shape.with_total and not is_counted:
         page = page.add_columns(_total(rows))
-    return compile_statement(rows.per_parent(page, _around_page(rows, shape)))
+    query = rows.per_parent(page, _around_page(rows, shape), label=KEYS.c.number.label(NUMBER))
+    return compile_statement(query, is_shared=is_shared)
 
 
 def _reads_all(rows: FilteredRelation, shape: PageShape) -> bool:
@@ -505,7 +519,7 @@ def _from_all_rows(
     query = select(*columns).where(*rows.conditions(ordered=False)).offset(_no_offset)
     if rows.via_parent_key is not None:
         return rows.merged(query, finish)
-    return finish(rows.joined(query).correlate(_keys).lateral("every").c)
+    return finish(rows.joined(query).correlate(KEYS).lateral("every").c)
 
 
 def _page_of_limited_reading(rows: FilteredRelation, shape: PageShape) -> Select[Any]:
@@ -533,7 +547,7 @@ def _limited_reading(
     fits = and_(true(), *others).label("_fits")
     query = select(*columns, *labelled, fits).where(*bounds, *range_.conditions(own, prefix))
     query = rows.joined(range_.sort(query, keys)).limit(limit)
-    looked_at = query.correlate(_keys).lateral("looked_at")
+    looked_at = query.correlate(KEYS).lateral("looked_at")
     return looked_at, [looked_at.c[key.name] for key in labelled]
 
 

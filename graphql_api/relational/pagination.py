@@ -3,7 +3,7 @@
 import base64
 import re
 from calendar import isleap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, datetime
 from typing import Any
@@ -64,12 +64,12 @@ class PageRequest:
         """The same list, whatever part of it: equal for all pages under one filter."""
         return PageRequest(SortOrder(self.order.column.table.c.id), filter=self.filter)
 
-    def parameters(self, keys: Sequence[str]) -> dict[str, Any]:
-        """The values of its statement's parameters, for the parents of these ids.
+    def parameters(self) -> dict[str, Any]:
+        """The values of its statement's parameters, but for the keys.
 
         One row more than the page has tells whether others follow.
         """
-        values: dict[str, Any] = {**dict(self.filter.parameters), "keys": list(keys), "fetch": self.size + 1}
+        values: dict[str, Any] = {**dict(self.filter.parameters), "fetch": self.size + 1}
         for name, cursor in (("after", self.after), ("before", self.before)):
             if cursor is not None:
                 values[f"{name}_key"], values[f"{name}_id"] = cursor

@@ -10,11 +10,8 @@ by `RelationLoader.load_pages`, with the SQL of `page_query`; a row by `Entity.l
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
-import asyncpg
 import strawberry
 from sqlalchemy import Column
 from strawberry.annotation import StrawberryAnnotation
@@ -282,28 +279,35 @@ class RelationLoader(ChildRelation):
     ) -> Mapping[str, int]:
         """How many rows each parent would look at in a range, or sort; `limit` + 1 at most."""
         statement = reading_statement(self, request.filter.predicate, range_)
-        rows = await db.fetch(statement, **request.parameters(keys), limit=limit + 1)
+        rows = await db.fetch(statement, keys=keys, **request.parameters(), limit=limit + 1)
         return {row["_parent"]: row["total"] for row in rows}
 
     async def read_pages(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest, *, limit: int | None = None
     ) -> Mapping[str, "PageResult"]:
         """Each parent's page, in one statement; of what fits among the first `limit` rows, if given."""
-        rows: list[asyncpg.Record] = []
         eager_joins = request.eager_joins
-        if self.entity.is_visible_to(db):
-            if eager_joins and not are_visible(eager_joins, db):
-                eager_joins = ()
-            shape = PageShape.of(request, eager_joins, limited=limit is not None)
-            statement = page_statement(self, shape, db.tenant is not None)
-            limits = {"limit": limit, "count_limit": page_query.MAX_COUNTED + 1}
-            rows = await db.fetch(statement, **request.parameters(keys), **limits)
-        columns = tuple(rows[0].keys()) if rows else ()
-        joined = rows_from_labels(Rows(rows, columns).table(), eager_joins) if eager_joins else {}
-        rows_of = {key: Rows((), columns, joined) for key in keys}
-        for parent, its_rows in groupby(rows, itemgetter("_parent")):
-            rows_of[parent] += its_rows
-        return {key: PageResult.of(its_rows, request, self, key) for key, its_rows in rows_of.items()}
+        if not self.entity.is_visible_to(db):
+            return {key: PageResult.of(Rows(()), request, self, key) for key in keys}
+        if eager_joins and not are_visible(eager_joins, db):
+            eager_joins = ()
+        shape = PageShape.of(request, eager_joins, limited=limit is not None)
+        statement = page_statement(self, shape, db.tenant is not None)
+        values = request.parameters()
+        if limit is not None:
+            values["limit"] = limit
+        if request.with_total:
+            values["count_limit"] = page_query.MAX_COUNTED + 1
+        if self.parent is None:
+            found = [await db.fetch(statement, **values)]
+        else:
+            found = await db.fetch_by_key(statement, keys, **values)
+        columns = next((tuple(rows[0].keys()) for rows in found if rows), ())
+        joined = rows_from_labels(Rows(found[0], columns).table(), eager_joins) if eager_joins else {}
+        return {
+            key: PageResult.of(Rows(rows, columns, joined), request, self, key)
+            for key, rows in zip(keys, found, strict=True)
+        }
 
     async def load_totals(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest
@@ -316,7 +320,7 @@ class RelationLoader(ChildRelation):
             return dict.fromkeys(keys, 0)
         statement = count_statement(self, request.filter.predicate, db.tenant is not None)
         limit = max(1, page_query.MAX_COUNTED // len(keys))
-        rows = await db.fetch(statement, **request.parameters(keys), count_limit=limit + 1)
+        rows = await db.fetch(statement, keys=keys, **request.parameters(), count_limit=limit + 1)
         totals = {row["_parent"]: row["total"] for row in rows}
         return {
             key: _too_many_to_count(self.entity, limit) if total is None else total

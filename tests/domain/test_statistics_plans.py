@@ -28,7 +28,7 @@ async def test_exposure_does_not_go_through_everybody_s_open_trades(
     await connection.execute("ANALYZE")
     below_account = RelationLoader(TRADES, ACCOUNTS, tables.sessions.c.account_id)
     statement = trade_set._statement(aggregates._exposure, below_account, MATCH_ALL, True)
-    arguments = statement.arguments({"keys": [account], "tenant": user})
+    arguments = statement.arguments({"keys": [account], "tenants": [user]})
     plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement.sql}", *arguments))
 
     assert "idx_trades_session" in plan

@@ -226,6 +226,7 @@ async def test_looking_around_a_page_reads_a_row_on_either_side(
     values = {
         "keys": [desk[parents[relation.parent]]],
         "tenant": desk["user"],
+        "tenants": [desk["user"]],
         "fetch": 11,
         "after_key": after["entry_time"],
         "after_id": after["id"],

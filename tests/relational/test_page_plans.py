@@ -73,6 +73,7 @@ async def plan_of(
         **dict(chosen.parameters),
         "keys": [parents[relation.parent]],
         "tenant": parents[None],
+        "tenants": [parents[None]],
         "fetch": 21,
         "limit": 10_000,
         "after_key": place[shape.order.column.name],

@@ -4,6 +4,7 @@ Every question that the schema allows is asked before a tenant is there and agai
 answers must be the same to the letter, and show none of the tenant's values.
 """
 
+import asyncio
 import gc
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -143,6 +144,42 @@ async def test_an_operator_reads_every_value_that_is_not_hidden_and_changes_none
     columns = {column for _, column in world.other.markers()}
     assert world.other.shown_in("".join(answers.values())) == columns - HIDDEN
     assert await world._rows() == rows
+
+
+async def answered_differently(world: World) -> set[str]:
+    """The questions that tenants who ask at the same time are answered otherwise than one who asks alone."""
+    questions = [*every_path(FAR, world.ids), *every_filter([], world.ids)]
+    graphs = [world.graph.as_(trader(tenant.ids()["User"])) for tenant in (world.own, world.other)]
+    alone = [await ask_all(graph, questions) for graph in graphs]
+    differing = set()
+    for question in questions:
+        crowd = [*graphs, *graphs, *graphs]
+        answers = await asyncio.gather(*(ask_all(graph, [question]) for graph in crowd))
+        expected = [answer[question.name] for answer in alone] * 3
+        if [answer[question.name] for answer in answers] != expected:
+            differing.add(question.name)
+    return differing
+
+
+async def test_tenants_whose_reads_share_a_statement_learn_nothing_of_each_other(world: World) -> None:
+    await world.other.insert(world.connection)
+    assert await answered_differently(world) == set()
+    shared = world.graph.services.database.shared_reads
+    assert shared is not None
+    assert shared.reads > 100
+
+
+async def test_the_walk_notices_tenants_that_are_mixed_up_by_one(world: World) -> None:
+    await world.other.insert(world.connection)
+    shared = world.graph.services.database.shared_reads
+    assert shared is not None
+    fetch = shared._fetch_by_key
+
+    def mixed_up(statement: Any, keys: Any, tenants: Any, values: Any) -> Any:
+        return fetch(statement, keys, [*tenants[1:], *tenants[:1]], values)
+
+    shared._fetch_by_key = mixed_up
+    assert len(await answered_differently(world)) > 20
 
 
 @pytest.fixture
