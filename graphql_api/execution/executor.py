@@ -121,8 +121,6 @@ class FieldPlan:
 
 # Running it
 
-MAX_AT_ONCE: Final = 1_000
-"""Rows whose columns are completed without a pause between them."""
 MAX_CONVERSIONS_AT_ONCE: Final = 100
 """Values converted one by one without a pause: each may take 0.2 ms."""
 _CELLS_AT_ONCE: Final = 5_000
@@ -193,14 +191,17 @@ class Execution:
         errors: dict[int, FieldError] = {}
         started = [self._start(field, parents, paths) for field in plan.other_fields]
         table = parents.table() if plan.reads_table and isinstance(parents, Rows) else {}
-        is_long = len(parents) > MAX_AT_ONCE
+        is_long = len(parents) > MAX_CONVERSIONS_AT_ONCE
         for plans, resolver, completion in plan.leaf_fields:
             values = resolver.resolve_table(table) if table else None
             if values is None:
                 values = resolver.resolve(self, plans[0], parents, paths)
-            if is_long:
+            if is_long and completion.serializer.converts_each:
                 await completion.convert_in_turns(self, values)
-                await self._pause(len(parents))
+            self._cells += len(parents)
+            if self._cells >= _CELLS_AT_ONCE:
+                self._cells = 0
+                await self.turns.pause()
             results = completion.complete_at_once(self, values, len(plans))
             for field in plans:
                 if results is None:
@@ -262,13 +263,6 @@ class Execution:
             raise ResponseTooLargeError
 
     # Waiting
-
-    async def _pause(self, cells: int) -> None:
-        """Let others run, if many values were completed since the last pause."""
-        self._cells += cells
-        if self._cells >= _CELLS_AT_ONCE:
-            self._cells = 0
-            await self.turns.pause()
 
     async def gather(self, coroutines: Iterable[Coroutine[Any, Any, "Completed"]]) -> list["Completed"]:
         """Run at the same time what may load further rows."""

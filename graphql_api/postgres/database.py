@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterat
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from time import monotonic
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -61,6 +63,7 @@ _SHARED_TIMEOUT = 2.0
 
 NUMBER = "_number"
 """The column of a row that has the number of the key that it was read for, from 1."""
+_NUMBER_OF = itemgetter(NUMBER)
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -180,8 +183,8 @@ class Database:
         if len(keys) == 1:
             return [rows]
         by_key: list[list[asyncpg.Record]] = [[] for _ in keys]
-        for row in rows:
-            by_key[row[NUMBER] - 1].append(row)
+        for number, of_key in groupby(rows, _NUMBER_OF):
+            by_key[number - 1] += of_key
         return by_key
 
     async def change(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:

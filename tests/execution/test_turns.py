@@ -6,7 +6,7 @@ import strawberry
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument
 
-from graphql_api.execution.executor import MAX_AT_ONCE
+from graphql_api.execution.executor import MAX_CONVERSIONS_AT_ONCE
 from graphql_api.execution.fields import FromColumn, FromLoader, Load, declared, is_any_source
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.turns import Turns
@@ -70,7 +70,7 @@ async def turns_taken(count: int) -> int:
 
 
 async def test_short_lists_are_made_without_a_pause() -> None:
-    assert await turns_taken(MAX_AT_ONCE) == 0
+    assert await turns_taken(MAX_CONVERSIONS_AT_ONCE) == 0
 
 
 async def test_long_lists_are_made_with_pauses() -> None:
