@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING
 from functools import partial
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, Self, cast
 
 import orjson
 from graphql import (
@@ -75,6 +75,21 @@ MAX_VARIABLE_ERRORS: Final = 50
 
 _FOUND = "ound: "
 _PYTHONS_DIGITS = "set_int_max_str_digits"  # from its refusal of numbers with thousands of digits
+
+
+class ExactFloat(float):
+    """A JSON number with a fraction or an exponent, and its text, which may have more digits than a float."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __repr__(self) -> str:
+        return self.text
+
 
 Path = list[str | int]
 
@@ -364,7 +379,7 @@ def _value_at(value: Any, path: Path) -> Any:
 
 
 def _json(value: Any) -> str:
-    return "nothing" if value is Undefined else orjson.dumps(value).decode()
+    return "nothing" if value is Undefined else orjson.dumps(value, default=float.__float__).decode()
 
 
 # Reading arguments

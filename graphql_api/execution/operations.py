@@ -388,7 +388,7 @@ def _result_key(operation: Operation) -> Hashable:
     given = operation.request.variables or {}
     names = operation.parsed.analysis.result_variables
     values = {name: given[name] for name in names if name in given}
-    return operation.parsed, orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
+    return operation.parsed, orjson.dumps(values, default=repr, option=orjson.OPT_SORT_KEYS)
 
 
 def _shared_results(event: Any) -> dict[Any, Any] | None:

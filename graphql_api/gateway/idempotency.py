@@ -197,10 +197,8 @@ def find_key(operation: Operation) -> str | None:
 
 def digest_of(operation: Operation) -> bytes:
     """Returns the SHA-256 of a request: its document, operation name and variables."""
-    text, request = operation.text, operation.request
-    return sha256(
-        orjson.dumps([text, request.operation_name, request.variables], option=orjson.OPT_SORT_KEYS)
-    ).digest()
+    parts = [operation.text, operation.request.operation_name, operation.request.variables]
+    return sha256(orjson.dumps(parts, default=repr, option=orjson.OPT_SORT_KEYS)).digest()
 
 
 def _invalid(rule: str) -> HTTPError:

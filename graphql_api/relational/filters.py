@@ -20,7 +20,7 @@ from strawberry.types.field import StrawberryField
 
 from graphql_api.postgres.tables import unbounded
 from graphql_api.relational.errors import BadInputError
-from graphql_api.relational.scalars import parse_id
+from graphql_api.relational.scalars import UnreadableDecimal, parse_id
 
 MAX_LISTED = 1000
 """Values of one list to compare with."""
@@ -283,6 +283,8 @@ def _operand(value: Any, path: str, length: int) -> Any:
         if len(value) > MAX_LISTED:
             raise BadInputError(path, f"lists more than {MAX_LISTED} values")
         return tuple(_operand(item, path, length) for item in value)
+    if isinstance(value, UnreadableDecimal):
+        raise BadInputError(path, value.RULE)
     if isinstance(value, Decimal) and not value.is_finite():
         raise BadInputError(path, "must be finite")
     if isinstance(value, str):

@@ -4,13 +4,15 @@ import re
 from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, NewType
+from typing import Any, Final, NewType, Self
 from uuid import UUID
 
 import orjson
 import strawberry
+from graphql import FloatValueNode, IntValueNode, StringValueNode, ValueNode
 from strawberry.types.scalar import ScalarDefinition
 
+from graphql_api.execution.inputs import ExactFloat
 from graphql_api.execution.leaf_serializers import bulk, pass_through
 from graphql_api.postgres.type_codecs import rfc3339, rfc3339_all
 from graphql_api.relational.errors import BadInputError
@@ -22,7 +24,8 @@ Duration = NewType("Duration", int)
 JSON = NewType("JSON", object)
 """JSON text as a `str`, or anything else that orjson can write."""
 
-_DECIMAL = re.compile(r"[+-]?(\d{1,100}(\.\d{0,100})?|\.\d{1,100})", re.ASCII)
+_DECIMAL = re.compile(r"[+-]?(\d{1,100}(\.\d{0,100})?|\.\d{1,100})([eE][+-]?\d{1,3})?", re.ASCII)
+_MAX_DIGITS = 100  # before the decimal point, and after it
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 _DATETIME = re.compile(
     r"(?P<minute>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d)(:(?P<second>\d\d)(\.(?P<fraction>\d+))?)?"
@@ -32,17 +35,40 @@ _DATETIME = re.compile(
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def parse_decimal(value: Any) -> Decimal:
-    """A decimal from a JSON string in plain notation, or an integer. Never from a float.
+class UnreadableDecimal(Decimal):
+    """What a client gave as a text that is no decimal: NaN, so that no comparison takes it for a number."""
 
-    NaN and the infinities pass: the caller refuses them, and can name the field that must be finite.
-    Raises ValueError naming the rule.
+    RULE: Final = 'must be a decimal number, such as "1250.50" or "1E-8"'
+
+    def __new__(cls) -> Self:
+        return super().__new__(cls, "NaN")
+
+
+def parse_decimal(value: Any) -> Decimal:
+    """A decimal from a text, plain or with an exponent, or from a JSON number by its text. Always exact.
+
+    NaN, the infinities and an UnreadableDecimal pass: the caller refuses them, and can name the argument.
+    Raises ValueError for what is neither a text nor a number, or a float whose text isn't known.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return Decimal(value)
-    if isinstance(value, str) and (_DECIMAL.fullmatch(value) or value in _NOT_FINITE):
-        return Decimal(value)
-    raise ValueError('Decimal must be a string in plain notation, such as "1250.50"')
+    text = value.text if isinstance(value, ExactFloat) else value
+    if not isinstance(text, str):
+        raise ValueError('Decimal must be a number, or a string such as "1250.50"')  # noqa: TRY004
+    if text in _NOT_FINITE:
+        return Decimal(text)
+    if not _DECIMAL.fullmatch(text):
+        return UnreadableDecimal()
+    number = Decimal(text)
+    exponent = int(number.as_tuple().exponent)
+    is_short = number.adjusted() < _MAX_DIGITS and -exponent <= _MAX_DIGITS
+    return number if is_short else UnreadableDecimal()
+
+
+def _parse_decimal_literal(node: ValueNode, _variables: object = None) -> Decimal:
+    if isinstance(node, IntValueNode | FloatValueNode | StringValueNode):
+        return parse_decimal(node.value)
+    raise ValueError('Decimal must be a number, or a string such as "1250.50"')
 
 
 @pass_through(str)
@@ -128,9 +154,13 @@ def parse_id(value: str, argument: str) -> str:
 SCALARS: dict[object, ScalarDefinition] = {
     Decimal: strawberry.scalar(
         name="Decimal",
-        description="An exact decimal number, as a JSON string in plain notation: `1250.50000000`.",
+        description=(
+            "An exact decimal number, as a JSON string in plain notation: `1250.50000000`. Input is a string,"
+            " plain or with an exponent (`1E-8`), or a number, whose digits are read as they are written."
+        ),
         serialize=serialize_decimal,
         parse_value=parse_decimal,
+        parse_literal=_parse_decimal_literal,
     ),
     datetime: strawberry.scalar(
         name="DateTime",

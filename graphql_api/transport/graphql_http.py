@@ -4,6 +4,7 @@ In the order of a request: the endpoint, then headers, body, JSON, parameters, a
 """
 
 import asyncio
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
 from graphql_api.execution.errors import LIMIT_EXCEEDED, RequestError
+from graphql_api.execution.inputs import ExactFloat
 from graphql_api.execution.operations import GraphQLRequest, Operation, Result
 from graphql_api.gateway import errors
 from graphql_api.gateway.errors import HTTPError
@@ -68,6 +70,7 @@ _WORTH_ANOTHER_TRY = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT
 _UTF_8 = {"utf-8", "utf8", "us-ascii", "ascii"}
 _MAX_DIGITS = 18  # of a Content-Length; Python refuses to read thousands
 _MAX_QUERY_STRING_FIELDS = 16
+_MAX_INTEGER_LENGTH = 100  # beyond it nothing takes a number, and Python takes long to read it
 _MAX_LEVELS = 200  # of JSON: orjson reads 1,024 levels, and writes no more than 254
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # An escape, and not an escaped backslash with u0000 behind it.
@@ -315,7 +318,26 @@ def parse_json(text: bytes | str) -> Any:
         raise MalformedRequestError(f"nested more than {_MAX_LEVELS} levels deep", LIMIT_EXCEEDED)
     if b"\\u0000" in encoded and _NUL.search(encoded):
         raise MalformedRequestError("text can't contain NUL (\\u0000)")
+    # Numbers keep their texts, which are exact where a float may not be.
+    if _has_float(value):
+        return json.loads(encoded.decode(), parse_float=ExactFloat, parse_int=_integer)
     return value
+
+
+def _integer(text: str) -> int | ExactFloat:
+    return int(text) if len(text) <= _MAX_INTEGER_LENGTH else ExactFloat(text)
+
+
+def _has_float(value: Any) -> bool:
+    level = [value]
+    for each in level:  # which grows meanwhile
+        if type(each) is float:
+            return True
+        if isinstance(each, dict):
+            level += each.values()
+        elif isinstance(each, list):
+            level += each
+    return False
 
 
 def _is_deeper_than(levels: int, value: Any) -> bool:

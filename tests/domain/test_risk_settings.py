@@ -8,6 +8,7 @@ import asyncpg
 import orjson
 import pytest
 
+from graphql_api.execution.inputs import ExactFloat
 from tests import factories
 from tests.graph import Answer, Graph, trader
 
@@ -157,13 +158,44 @@ async def test_every_fault_is_told_at_once(client: RiskClient) -> None:
     ]
 
 
-@pytest.mark.parametrize("value", ["1e5", "1_000", "", "٣", "0x10"])
-async def test_what_is_no_decimal_is_refused_before_anything_runs(client: RiskClient, value: str) -> None:
-    answer = await client.change(SET, maxDailyLoss=value)
+@pytest.mark.parametrize("value", ["1_000", "", "٣", "0x10", "1e9999"])
+async def test_what_is_no_decimal_is_named_like_any_fault(client: RiskClient, value: str) -> None:
+    assert await client.refused(SET, maxDailyLoss=value) == [
+        {
+            "code": "INVALID",
+            "message": 'maxDailyLoss must be a decimal number, such as "1250.50" or "1E-8"',
+            "field": ["input", "maxDailyLoss"],
+        }
+    ]
 
-    assert "$input' has invalid value at .maxDailyLoss" in answer.error["message"]
-    assert "plain notation" in answer.error["message"]
-    assert await client.rows() == []
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("1E-8", "0.00000001"),
+        ("1e+3", "1000.00000000"),
+        (ExactFloat("1e-7"), "0.00000010"),
+        (ExactFloat("0.1"), "0.10000000"),
+        (7, "7.00000000"),
+    ],
+)
+async def test_a_number_is_written_as_it_was_given(client: RiskClient, given: object, stored: str) -> None:
+    assert limits(await client.changed(SET, maxDailyLoss=given))[0] == stored
+
+
+async def test_a_number_in_the_document_is_exact(client: RiskClient) -> None:
+    document = f"""
+      mutation ($id: ID!) {{
+        changed: updateRiskSettings(accountId: $id, input: {{riskPerTrade: 0.0300, maxDailyLoss: 1e2}})
+        {{ {FIELDS} }}
+      }}"""
+    answer = await client.graph.ask(document, {"id": client.account})
+    assert limits(answer.data["changed"])[::3] == ["100.00000000", "0.0300"]
+
+
+async def test_digits_beyond_a_float_are_counted(client: RiskClient) -> None:
+    [error] = await client.refused(SET, maxDailyLoss=ExactFloat("0.10000000000000000001"))
+    assert error["code"] == "TOO_PRECISE"
 
 
 async def test_trailing_zeros_are_not_digits(client: RiskClient) -> None:
@@ -178,7 +210,35 @@ async def test_an_update_of_nothing_is_refused(client: RiskClient) -> None:
 async def test_a_malformed_account_id_is_refused(client: RiskClient, id_: str) -> None:
     answer = await client.graph.ask(RESET, {"id": id_})
 
-    assert answer.error["message"] == "accountId: must be a UUID"
+    assert answer.data["changed"] == {
+        "riskSettings": None,
+        "account": None,
+        "userErrors": [{"code": "INVALID", "message": "accountId must be a UUID", "field": ["accountId"]}],
+    }
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"riskPerTrade": "2"}, {"riskPerTrade": "much"}, {"maxDailyLoss": "NaN"}]
+)
+async def test_a_refusal_shows_the_settings_as_they_are(client: RiskClient, given: dict[str, Any]) -> None:
+    await client.changed(SET, maxDailyLoss="500", riskPerTrade="0.0125")
+    payload = (await client.change(UPDATE, **given)).data["changed"]
+
+    assert payload["userErrors"]
+    assert limits(payload) == ["500.00000000", None, None, "0.0125"]
+    assert payload["account"]["id"] == client.account
+
+
+async def test_a_refusal_shows_nothing_of_another_users_account(
+    client: RiskClient, graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    await client.changed(SET, maxDailyLoss="500")
+    other = RiskClient(graph, connection, await factories.user(connection), client.account)
+    payload = (await other.change(UPDATE, riskPerTrade="2")).data["changed"]
+
+    assert [error["code"] for error in payload["userErrors"]] == ["OUT_OF_RANGE"]
+    assert payload["riskSettings"] is None
+    assert payload["account"] is None
 
 
 async def test_a_stale_version_is_a_conflict_that_shows_the_current_row(client: RiskClient) -> None:

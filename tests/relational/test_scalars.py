@@ -11,7 +11,9 @@ from graphql import GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graphql_api.execution.inputs import ExactFloat
 from graphql_api.relational.scalars import (
+    UnreadableDecimal,
     parse_datetime,
     parse_decimal,
     serialize_datetime,
@@ -23,15 +25,67 @@ from graphql_api.schema import schema
 from tests import factories
 from tests.graph import Graph, trader
 
+# How the standard libraries of these languages print small and large decimals.
+PRINTED_DECIMALS = {
+    "Python, str of a Decimal": "1E-8",
+    "Python, a large one": "1E+3",
+    "JavaScript, String of a number": "1e-7",
+    "JavaScript, a large one": "1e+21",
+    "Java, BigDecimal.toString": "1.23E-10",
+    "Java, Double.toString": "1.0E-5",
+    "C#, double.ToString": "1E-05",
+    "Go, FormatFloat": "1e-07",
+    "Swift, description": "1e-08",
+    "Ruby, BigDecimal.to_s": "0.1e-7",
+    "Kotlin": "-1.5E-7",
+}
 
-@pytest.mark.parametrize("text", ["0", "-1.50", "+2", ".5", "5.", "00012.00", "9" * 60])
-def test_a_decimal_in_plain_notation_is_exact(text: str) -> None:
+
+@pytest.mark.parametrize("text", ["0", "-1.50", "+2", ".5", "5.", "00012.00", "9" * 60, "1e99", "1e-100"])
+def test_a_decimal_is_exact(text: str) -> None:
     assert parse_decimal(text) == Decimal(text)
 
 
-@pytest.mark.parametrize("value", ["1_000", "٣", "1e5", " 1", "1 ", "", ".", "0x1", "nan", 1.5, True, None])
+@pytest.mark.parametrize("text", PRINTED_DECIMALS.values(), ids=PRINTED_DECIMALS)
+def test_a_decimal_is_read_as_languages_print_it(text: str) -> None:
+    assert parse_decimal(text) == Decimal(text)
+    assert parse_decimal(ExactFloat(text)) == Decimal(text)
+
+
+def test_a_json_number_is_read_by_its_text() -> None:
+    assert parse_decimal(ExactFloat("0.10000000000000000001")) == Decimal("0.10000000000000000001")
+    assert parse_decimal(10**30) == Decimal(10**30)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1_000",
+        "٣",
+        " 1",
+        "1 ",
+        "",
+        ".",
+        "0x1",
+        "nan",
+        "1e",
+        "1e5.0",
+        "1,5",
+        "1e100",
+        "1e-101",
+        "1e9999",
+        "1" * 101,
+    ],
+)
+def test_a_text_that_is_no_decimal_is_marked(text: str) -> None:
+    value = parse_decimal(text)
+    assert isinstance(value, UnreadableDecimal)
+    assert not value.is_finite()
+
+
+@pytest.mark.parametrize("value", [1.5, True, None, [], {}])
 def test_anything_else_is_no_decimal(value: object) -> None:
-    with pytest.raises(ValueError, match="Decimal must be a string in plain notation"):
+    with pytest.raises(ValueError, match="Decimal must be a number, or a string"):
         parse_decimal(value)
 
 

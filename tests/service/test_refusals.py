@@ -37,8 +37,8 @@ BAD = {
     "{ trades(first: 0) { totalCount } }": "first: must be between 1 and 100",
     "{ trades(first: 101) { totalCount } }": "first: must be between 1 and 100",
     '{ trades(after: "x") { totalCount } }': "after: is not a cursor that this list gave out",
-    '{ trades(filter: {pnl: {gt: "1e5"}}) { totalCount } }': "Decimal must be a string in plain notation",
-    "{ trades(filter: {pnl: {gt: 1.5}}) { totalCount } }": "Decimal must be a string in plain notation",
+    '{ trades(filter: {pnl: {gt: "1_5"}}) { totalCount } }': "filter.pnl.gt: must be a decimal number",
+    "{ trades(filter: {pnl: {gt: true}}) { totalCount } }": "Decimal must be a number, or a string",
     '{ trades(filter: {entryTime: {gte: "2026"}}) { totalCount } }': "DateTime must be RFC 3339",
     "{ nothing }": "Cannot query field 'nothing' on type 'Query'.",
 }

@@ -3,11 +3,13 @@ import json
 from contextlib import suppress
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graphql_api.execution.inputs import ExactFloat
 from graphql_api.execution.operations import GraphQLRequest
 from graphql_api.gateway.errors import HTTPError
 from graphql_api.transport.graphql_http import (
@@ -18,6 +20,8 @@ from graphql_api.transport.graphql_http import (
     parse_parameters,
     parse_query_string,
 )
+from tests import factories
+from tests.graph import Graph, trader
 from tests.transport.conftest import Serve, Served
 from tests.transport.http import RESPONSE, code, post
 
@@ -348,3 +352,30 @@ def test_any_query_string_is_a_request_or_malformed(query_string: bytes) -> None
 def test_the_message_names_the_parameter_and_the_rule() -> None:
     with pytest.raises(MalformedRequestError, match=r"^variables: must be an object or null$"):
         parse_parameters({"query": "{ a }", "variables": 1})
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        ("0.10000000000000000001", "0.10000000000000000001"),
+        ("1e-7", "1e-7"),
+        ("1E+3", "1E+3"),
+        ("-0.50", "-0.50"),
+        ("9" * 30, "9" * 30),
+        ("9" * 10_000 + ".5", "9" * 10_000 + ".5"),
+    ],
+)
+def test_a_number_keeps_its_digits(number: str, text: str) -> None:
+    with suppress(MalformedRequestError):  # of thousands of digits, beyond a double
+        value = parse_json(f'{{"a": [{number}], "b": 1}}')
+        assert str(value["a"][0]) == text
+        assert isinstance(value["a"][0], ExactFloat | int)
+        assert value["b"] == 1
+
+
+async def test_a_json_number_is_an_exact_decimal(graph: Graph, connection: "asyncpg.Connection") -> None:
+    query = "query ($pnl: Decimal!) { trades(filter: {pnl: {gte: $pnl}}) { totalCount } }"
+    user = await factories.user(connection)
+    for number in ("0.1", "1e-7", "12345678901234567890.5"):
+        variables = parse_json(f'{{"pnl": {number}}}')
+        assert (await graph.as_(trader(user)).ask(query, variables)).data == {"trades": {"totalCount": 0}}

@@ -37,6 +37,7 @@ from graphql_api.domain.risk.settings import (
     UpdateRiskSettingsInput,
     all_limits,
     check_limits,
+    current_risk_settings,
     given_limits,
     version_of,
 )
@@ -47,7 +48,8 @@ from graphql_api.postgres.database import Database, Transaction
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.postgres.tables import sort_key
 from graphql_api.relational.context import Context
-from graphql_api.relational.errors import ErrorCode, UserError
+from graphql_api.relational.entity import loader_by_id
+from graphql_api.relational.errors import BadInputError, ErrorCode, UserError
 from graphql_api.relational.permissions import signed_in
 from graphql_api.relational.scalars import parse_id
 
@@ -132,24 +134,39 @@ class Mutation:
 
 
 async def _change(context: Context, given_id: str, change: Change) -> RiskSettingsPayload:
-    account_id = parse_id(given_id, "accountId")
-    errors = check_limits(change.values)
+    try:
+        account_id = parse_id(given_id, "accountId")
+    except BadInputError:
+        return RiskSettingsPayload(
+            user_errors=[_error(ErrorCode.INVALID, "accountId must be a UUID", "accountId")]
+        )
+    faults = check_limits(change.values)
     if not change.values:
-        errors.append(_error(ErrorCode.EMPTY_UPDATE, "input must name at least one limit", "input"))
-    if errors:
-        return RiskSettingsPayload(account_id=account_id, user_errors=errors)
-    row: Any = None
+        faults.append(_error(ErrorCode.EMPTY_UPDATE, "input must name at least one limit", "input"))
+    if faults:
+        return await _refused(context, account_id, faults)
+    row: Any
     try:
         row = await write_settings(context.services.database, context.viewer, account_id, change)
     except UnknownAccountError:
-        errors = [_error(ErrorCode.NOT_FOUND, "there is no account with this id", "accountId")]
+        row = None
+        faults = [_error(ErrorCode.NOT_FOUND, "there is no account with this id", "accountId")]
     except ForbiddenChangeError:
-        errors = [_error(ErrorCode.FORBIDDEN, "these settings are not the viewer's to change", "accountId")]
+        faults = [_error(ErrorCode.FORBIDDEN, "these settings are not the viewer's to change", "accountId")]
+        return await _refused(context, account_id, faults)
     except StaleVersionError as stale:
         row = stale.current
-        errors = [_error(ErrorCode.CONFLICT, "the settings have changed since this version", "ifVersion")]
+        faults = [_error(ErrorCode.CONFLICT, "the settings have changed since this version", "ifVersion")]
     context.clear_loaders()
-    return RiskSettingsPayload(account_id=account_id, risk_settings=row, user_errors=errors)
+    return RiskSettingsPayload(account_id=account_id, risk_settings=row, user_errors=faults)
+
+
+async def _refused(context: Context, account_id: str, faults: list[UserError]) -> RiskSettingsPayload:
+    """Returns the faults beside the settings as they are, if the viewer may see the account."""
+    row = None
+    if await loader_by_id(context, ACCOUNTS).load(account_id) is not None:
+        row = await context.loaders.get(current_risk_settings).load(account_id)
+    return RiskSettingsPayload(account_id=account_id, risk_settings=row, user_errors=faults)
 
 
 def _error(code: ErrorCode, message: str, argument: str) -> UserError:

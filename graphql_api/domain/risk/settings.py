@@ -17,6 +17,7 @@ from graphql_api.relational.errors import ErrorCode, UserError
 from graphql_api.relational.node import Node
 from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.relation import LatestRelated, RelationLoader, column, computed, one
+from graphql_api.relational.scalars import UnreadableDecimal
 
 if TYPE_CHECKING:
     from graphql_api.domain.account import Account
@@ -57,7 +58,7 @@ class RiskSettings(Node, rows_of=RISK_SETTINGS):
 
 def _account(context: Context, _: Mapping[str, Any]) -> Any:
     load = loader_by_id(context, ACCOUNTS)
-    return lambda payload: load(payload.account_id)
+    return lambda payload: None if payload.account_id is None else load(payload.account_id)
 
 
 @strawberry.type(description="What became of a change of risk settings.")
@@ -65,9 +66,10 @@ class RiskSettingsPayload:
     """The settings, beside the reasons why nothing was changed, if there are any."""
 
     risk_settings: RiskSettings | None = strawberry.field(
-        default=None, description="The settings as they are now; on CONFLICT those that were in the way."
+        default=None,
+        description="The settings as they are now, changed or not. On CONFLICT, those in the way.",
     )
-    account_id: strawberry.Private[str]
+    account_id: strawberry.Private[str | None] = None
     account: Annotated["Account", strawberry.lazy("graphql_api.domain.account")] | None = declared(
         "The account, if the viewer may see it.", FromLoader(_account)
     )
@@ -93,6 +95,9 @@ class Limit:
 
     def check(self, value: Decimal | int) -> Iterator[UserError]:
         """Yields what is wrong with a value."""
+        if isinstance(value, UnreadableDecimal):
+            yield self._error(ErrorCode.INVALID, value.RULE)
+            return
         value = Decimal(value)
         if not value.is_finite():
             yield self._error(ErrorCode.NOT_FINITE, "must be a finite number")
