@@ -1,1 +1,3 @@
 """The GraphQL service of a trading-bot platform."""
+
+__version__ = "0.1.0"

@@ -5,12 +5,12 @@ seconds to import.
 """
 
 import logging
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from graphql_api import __version__
 from graphql_api.cli.errors import one_sentence_errors
 from graphql_api.identity.viewer import Role, Scope
 
@@ -52,7 +52,7 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
     if wanted:
-        typer.echo(f"graphql-api {version('graphql-api')}")
+        typer.echo(f"graphql-api {__version__}")
         raise typer.Exit
 
 

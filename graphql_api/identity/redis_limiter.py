@@ -34,7 +34,5 @@ def _pool(url: str) -> "ConnectionPool":
     try:
         from redis.asyncio import ConnectionPool  # noqa: PLC0415 - an optional dependency
     except ImportError:
-        raise RuntimeError(
-            "GRAPHQL_API_REDIS_URL needs the package redis: install graphql-api[redis]"
-        ) from None
+        raise RuntimeError("GRAPHQL_API_REDIS_URL needs the package redis: pip install redis") from None
     return ConnectionPool.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT)

@@ -7,12 +7,12 @@ import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from graphql_api import __version__
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import newest_revision
 from tests import factories
@@ -377,7 +377,7 @@ async def test_the_settings_are_printed_or_written(shell: Shell) -> None:
 async def test_the_version_is_that_of_the_package(shell: Shell) -> None:
     out, _ = await shell.run("--version")
 
-    assert out == f"graphql-api {version('graphql-api')}\n"
+    assert out == f"graphql-api {__version__}\n"
 
 
 @pytest.mark.parametrize("command", [("migrate",), ("user", "grant", "a@example.com", "admin"), ("doctor",)])

