@@ -8,6 +8,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
+from graphql_api.domain.account_logs import AccountLogs
 from graphql_api.domain.query_costs import COST_RULES
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.operations import Operations
@@ -32,6 +33,7 @@ from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.identity.authenticator import Authenticator
 from graphql_api.identity.signing_keys import derive_key, signing_key
 from graphql_api.log_feed.feed import Feed, FeedOptions
+from graphql_api.log_feed.recorder import Recorder
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.relational.context import Context, Services
@@ -58,10 +60,14 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         tune_garbage_collector()
         services.feed.start_trimming()
+        recorders = build_recorders(settings, services.database)
+        for recorder in recorders:
+            recorder.start()
         try:
             yield
         finally:
             await gateway.close(_SHUTDOWN_PATIENCE)
+            await asyncio.gather(*(recorder.close() for recorder in recorders))
             await close_services(services)
 
     return Application(
@@ -151,7 +157,6 @@ def build_services(settings: Settings) -> Services:
     if settings.database_url is None:
         raise ValueError("set DATABASE_URL to the database to serve")
     address = Address.parse(settings.database_url.get_secret_value())
-    direct = settings.database_direct_url or settings.database_url
     key = signing_key(settings)
     database = Database(
         address,
@@ -167,11 +172,25 @@ def build_services(settings: Settings) -> Services:
         authenticator=Authenticator(database, settings, derive_key(key, "identity")),
         feed=Feed(
             database,
-            Address.parse(direct.get_secret_value()),
+            _direct_address(settings),
             derive_key(key, "feed"),
             FeedOptions(heartbeat=settings.heartbeat, retention=timedelta(days=settings.log_feed_retention)),
         ),
     )
+
+
+def build_recorders(settings: Settings, database: Database) -> list[Recorder]:
+    """Returns what records changes, in whichever process comes first."""
+    components = settings.trader_log_components
+    return [Recorder(database, _direct_address(settings), AccountLogs(components))] if components else []
+
+
+def _direct_address(settings: Settings) -> Address:
+    """Returns the primary's address without a pooler. Raises ValueError if the settings name no database."""
+    url = settings.database_direct_url or settings.database_url
+    if url is None:
+        raise ValueError("set DATABASE_URL to the database to serve")
+    return Address.parse(url.get_secret_value())
 
 
 async def close_services(services: Services) -> None:

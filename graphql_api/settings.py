@@ -303,6 +303,14 @@ class Settings(BaseSettings):
         description="What executes operations: our compiler, or graphql-core's own executor (stock).",
     )
 
+    # Traders' logs
+    trader_log_components: tuple[Annotated[str, Field(min_length=1, max_length=50)], ...] = Field(
+        (),
+        description="Components (JSON array) whose log lines traders may read, where `details` name "
+        "accounts, sessions or trades of theirs and of nobody else's. Default: they read none. "
+        "`serve` names those of the demo's bot.",
+    )
+
     # Risk
     default_max_daily_loss: Amount = Field(
         Decimal(1000), description="The maxDailyLoss that resetRiskSettings sets; empty is no limit."

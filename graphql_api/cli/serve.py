@@ -16,6 +16,7 @@ from graphql_api.app import build_persisted
 from graphql_api.cli.database import direct_address, named_or_embedded, opened
 from graphql_api.cli.demo import PASSWORD, load_and_grow
 from graphql_api.cli.errors import UsageError
+from graphql_api.dev.demo.bot import COMPONENTS as BOT_COMPONENTS
 from graphql_api.dev.demo.bot import run as run_bot
 from graphql_api.dev.demo.desk import OPERATOR, TRADER
 from graphql_api.identity.signing_keys import signing_key
@@ -65,6 +66,7 @@ def _serve_demo(settings: Settings, listening: socket.socket) -> None:
     with named_or_embedded(settings) as address:
         os.environ["DATABASE_URL"] = address.dsn
         os.environ["GRAPHQL_API_DEMO_LOGINS"] = json.dumps(dict.fromkeys((TRADER, OPERATOR), PASSWORD))
+        os.environ.setdefault("GRAPHQL_API_TRADER_LOG_COMPONENTS", json.dumps(BOT_COMPONENTS))
         asyncio.run(_prepare(settings, address))
         _trade_in_background(address)
         typer.echo(_welcome(settings.host, listening.getsockname()[1]))

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 from sqlalchemy import BigInteger, bindparam, select
 
+from graphql_api.domain.account_logs import account_logs
 from graphql_api.domain.policy import ACCOUNTS, SESSIONS, USERS
 from graphql_api.domain.risk.settings import RiskSettings, current_risk_settings
 from graphql_api.domain.risk.status import RiskStatus, risk_status_of_account
 from graphql_api.domain.session import SESSION_LIST, Session, SessionConnection
 from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of
+from graphql_api.domain.system_log import ACCOUNT_LOG_LIST, SystemLogConnection
 from graphql_api.domain.trade import TRADE_LIST, TradeConnection
 from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Statement, compile_statement
@@ -85,6 +87,13 @@ class Account(Node, rows_of=ACCOUNTS):
         "Statistics of the trades of all its sessions.",
         parent=ACCOUNTS,
         parent_key=tables.sessions.c.account_id,
+    )
+    logs: SystemLogConnection = many(
+        "Log lines about it, the newest first: of the components that traders may read, those whose details"
+        " name it, its sessions or its trades, and nothing of another user's. A line takes a moment to come.",
+        ACCOUNT_LOG_LIST,
+        parent=ACCOUNTS,
+        parent_key=account_logs.c.account_id,
     )
     current_session: Session | None = one("The running session that started last.", current_session, key="id")
 

@@ -24,6 +24,7 @@ any_by_id = AnyById(
     policy.STRATEGY_PERFORMANCE,
     policy.RISK_SETTINGS,
     policy.SYSTEM_LOGS,
+    policy.OWN_LOGS,
 )
 
 

@@ -7,6 +7,7 @@ password_hash and api_key are in no list of columns, so that they never leave th
 
 from sqlalchemy import ColumnElement, and_, func, literal_column, select
 
+from graphql_api.domain.account_logs import account_logs, own_logs
 from graphql_api.postgres import tables
 from graphql_api.relational.entity import Entity, Parent, ReadLimit
 from graphql_api.relational.permissions import READS_GRAPH, READS_LOGS
@@ -73,4 +74,22 @@ SYSTEM_LOGS = Entity(
     tables.system_logs,
     tuple(tables.system_logs.c),
     READS_LOGS,
+)
+# The same type to traders: lines of the components that they may read, which name rows of theirs alone.
+OWN_LOGS = Entity(
+    "SystemLog",
+    own_logs,
+    tuple(own_logs.c[column.name] for column in tables.system_logs.c),
+    READS_GRAPH,
+    owner=own_logs.c.user_id,
+    shown_as=SYSTEM_LOGS,
+)
+# And again, by the accounts that they name.
+ACCOUNT_LOGS = Entity(
+    "SystemLog",
+    account_logs,
+    tuple(account_logs.c),
+    READS_GRAPH,
+    parent=Parent(account_logs.c.account_id, ACCOUNTS),
+    shown_as=SYSTEM_LOGS,
 )

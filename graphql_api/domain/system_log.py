@@ -3,13 +3,14 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any
 
 import strawberry
 from sqlalchemy import func, literal_column, select
 
-from graphql_api.domain.policy import SYSTEM_LOGS
+from graphql_api.domain.account_logs import account_logs
+from graphql_api.domain.policy import ACCOUNT_LOGS, SYSTEM_LOGS
 from graphql_api.domain.time_buckets import Interval, group_by_bucket, zone_parameters
 from graphql_api.execution.fields import FromLoader, FromParent, declared, resolved
 from graphql_api.execution.operations import Progress
@@ -19,6 +20,7 @@ from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.postgres.vocabularies import LEVELS
 from graphql_api.relational.context import Context, Row, ViewerDatabase
+from graphql_api.relational.entity import Entity
 from graphql_api.relational.enums import OrderDirection, from_vocabulary, value
 from graphql_api.relational.errors import BadInputError, FeedEndedError
 from graphql_api.relational.filters import (
@@ -125,14 +127,14 @@ def _set(given: Any, word: Any) -> frozenset[str] | None:
     return frozenset(map(word, given)) if isinstance(given, list) else None
 
 
-def _parse_filter(given: SystemLogFilter) -> Filter:
+def _parse_filter(given: SystemLogFilter, entity: Entity = SYSTEM_LOGS) -> Filter:
     wanted = log_filter(given)
     if wanted == LogFilter():
         return ALL_ROWS
     parameters = tuple(
         (name, tuple(value) if isinstance(value, list) else value) for name, value in wanted.values().items()
     )
-    return Filter(RawPredicate(wanted.shape, wanted.where(tables.system_logs)), parameters)
+    return Filter(RawPredicate((entity, wanted.shape), wanted.where(entity.table)), parameters)
 
 
 @strawberry.enum(description="What log lines can be sorted by.")
@@ -155,6 +157,15 @@ LOG_LIST = ListSpec(
     order_input=SystemLogOrder,
     order_columns={SystemLogOrderField.TIMESTAMP: tables.system_logs.c.timestamp},
     parse_filter=_parse_filter,
+)
+
+ACCOUNT_LOG_LIST = ListSpec(
+    ACCOUNT_LOGS,
+    default_order=SortOrder(account_logs.c.at),
+    filter_input=SystemLogFilter,
+    order_input=SystemLogOrder,
+    order_columns={SystemLogOrderField.TIMESTAMP: account_logs.c.at},
+    parse_filter=partial(_parse_filter, entity=ACCOUNT_LOGS),
 )
 
 SystemLogConnection = Connection[SystemLog]

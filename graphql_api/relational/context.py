@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 from aiodataloader import DataLoader
@@ -17,6 +17,9 @@ from graphql_api.postgres.database import Database
 from graphql_api.postgres.statement import Statement
 from graphql_api.settings import Settings
 
+TRADER_LOG_COMPONENTS: Final = "trader_log_components"
+"""The parameter with the components of which traders may read the lines that are about them."""
+
 Row = Mapping[str, Any] | asyncpg.Record
 """A row by its columns' names, with values as `postgres.type_codecs` has them."""
 
@@ -24,10 +27,12 @@ Row = Mapping[str, Any] | asyncpg.Record
 class ViewerDatabase:
     """The database as one viewer may read it."""
 
-    __slots__ = ("_database", "statements", "tenant", "viewer")
+    __slots__ = ("_database", "_trader_log_components", "statements", "tenant", "viewer")
 
-    def __init__(self, database: Database, viewer: Viewer) -> None:
+    def __init__(self, database: Database, viewer: Viewer, trader_log_components: Sequence[str]) -> None:
+        """`trader_log_components` are those of which traders may read the lines that are about them."""
         self._database = database
+        self._trader_log_components = trader_log_components
         self.viewer = viewer
         self.tenant = viewer.tenant
         """The user whose rows may be read; None for every tenant's."""
@@ -43,6 +48,7 @@ class ViewerDatabase:
         if "keys" in values:
             keys = values["keys"] = list(values["keys"])
             values["tenants"] = [self.tenant] * len(keys)
+        self._add_components(statement, values)
         return await self._database.fetch(statement, tenant=self.tenant, **values)
 
     async def fetch_by_key(
@@ -50,7 +56,12 @@ class ViewerDatabase:
     ) -> list[list[asyncpg.Record]]:
         """Run one read, which other viewers' requests may share, and return the rows of each key."""
         self.statements += 1
+        self._add_components(statement, values)
         return await self._database.fetch_by_key(statement, keys, self.tenant, **values)
+
+    def _add_components(self, statement: Statement, values: dict[str, Any]) -> None:
+        if TRADER_LOG_COMPONENTS in statement.names:
+            values[TRADER_LOG_COMPONENTS] = self._trader_log_components
 
     async def has_index(self, name: str) -> bool:
         """Whether the database has an index of this name; as of at most a minute ago."""
@@ -220,7 +231,8 @@ class Context:
     def switch_viewer(self, viewer: Viewer) -> None:
         """Go on as another viewer, such as the one who has just logged in. Forgets all that was loaded."""
         self.viewer = viewer
-        self.db = ViewerDatabase(self.services.database, viewer)
+        services = self.services
+        self.db = ViewerDatabase(services.database, viewer, services.settings.trader_log_components)
         self.clear_loaders()
 
     def load_queued(self) -> Awaitable[None] | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, FromClause, Select, Table, bindparam, func, select
+from sqlalchemy import Column, ColumnElement, FromClause, Select, Subquery, Table, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from graphql_api.execution.projection import Reference
@@ -57,7 +57,7 @@ class Entity:
 
     name: str
     """Its GraphQL type."""
-    table: Table
+    table: Table | Subquery
     columns: tuple[ColumnElement[Any], ...]
     scopes: frozenset[Scope]
     """Any of these lets a viewer read such rows: their own, or all where there is no tenant."""
@@ -65,6 +65,8 @@ class Entity:
     parent: Parent | None = None
     read_limit: ReadLimit | None = None
     """None for a table that is small enough to be read as a whole."""
+    shown_as: "Entity | None" = None
+    """The entity whose GraphQL type its rows have, if that is another: its columns are the selected ones."""
 
     @property
     def column_names(self) -> frozenset[str]:
@@ -76,7 +78,7 @@ class Entity:
         return None if self.parent is None else Reference(self.parent.key.name, self.parent.entity)
 
     @property
-    def ancestors(self) -> Iterator[tuple[Table, ColumnElement[bool]]]:
+    def ancestors(self) -> Iterator[tuple[Table | Subquery, ColumnElement[bool]]]:
         """The tables that lead up to the owner, the nearest first, each with the condition that joins it."""
         if self.parent is not None:
             key, entity = self.parent

@@ -49,7 +49,9 @@ class AnyById:
         self, db: ViewerDatabase, keys: Sequence[str], _page: None = None
     ) -> Mapping[str, Row]:
         """The rows with these ids, each with its type's name, as far as the viewer may see them."""
-        visible = tuple(entity for entity in self._entities if entity.is_visible_to(db))
+        # Of the entities that have the same type, the first that the viewer may read has all of theirs.
+        by_type = {entity.name: entity for entity in reversed(self._entities) if entity.is_visible_to(db)}
+        visible = tuple(by_type.values())
         if not visible:
             return {}
         found: dict[str, Row] = {}

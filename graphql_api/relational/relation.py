@@ -161,7 +161,7 @@ class ListSpec:
             after,
             before,
             self.filter(arguments),
-            projection.columns(self.entity),
+            projection.columns(self.entity.shown_as or self.entity),
             eager_joins_of(projection, self.entity) if is_root else (),
             with_total=is_root and lookahead is not None and lookahead.selects(TOTAL_COUNT),
             with_previous=after is not None

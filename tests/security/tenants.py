@@ -1,5 +1,6 @@
 """A tenant whose values are all different from everybody else's."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from uuid import uuid4
 
 import asyncpg
 from sqlalchemy import Boolean, Column, DateTime, Integer, Numeric, String, Table
-from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 from graphql_api.postgres import tables
 from tests import factories
@@ -21,6 +22,7 @@ TABLES: Mapping[str, Table] = {
     "Session": tables.sessions,
     "Trade": tables.trades,
     "RiskSettings": tables.risk_settings,
+    "SystemLog": tables.system_logs,
 }
 """The tables whose rows belong to a tenant, by their GraphQL types, owners first."""
 
@@ -52,7 +54,9 @@ class Tenant:
         for type_, table in TABLES.items():
             for column in table.c:
                 value = self.rows[type_][column.name]
-                if isinstance(value, str) and not column.foreign_keys and column.name != "strategy_id":
+                if isinstance(value, str) and not (
+                    column.foreign_keys or column.name == "strategy_id" or isinstance(column.type, JSONB)
+                ):
                     yield value, f"{table.name}.{column.name}"
 
     def shown_in(self, answer: str) -> set[str]:
@@ -60,7 +64,7 @@ class Tenant:
         return {column for marker, column in self.markers() if marker in answer}
 
     async def insert(self, connection: "asyncpg.Connection") -> None:
-        """Write the rows, beside a closed trade that statistics count, and a line of the log."""
+        """Write the rows, beside a closed trade that statistics count, and the account's line of the log."""
         for type_, row in self.rows.items():
             await factories.insert(connection, TABLES[type_].name, **row)
         await factories.trade(
@@ -72,7 +76,12 @@ class Tenant:
             pnl=Decimal("7331.12345678"),
             status="closed",
         )
-        await factories.system_log(connection, message=f"risk settings for {self.rows['Account']['id']}")
+        await connection.execute(
+            "INSERT INTO graphql_api.account_logs VALUES ($1, $2, $3)",
+            self.rows["Account"]["id"],
+            self.rows["SystemLog"]["timestamp"],
+            self.rows["SystemLog"]["id"],
+        )
 
 
 def _value(column: Column[Any], tag: str, number: int, known: Mapping[str, str]) -> Any:
@@ -92,4 +101,6 @@ def _value(column: Column[Any], tag: str, number: int, known: Mapping[str, str])
             return 7000 + number
         case Boolean():
             return True
+        case JSONB():
+            return json.dumps({"account_id": known[tables.accounts.name]})
     raise TypeError(column.type)

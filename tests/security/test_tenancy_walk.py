@@ -8,7 +8,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import _lru_cache_wrapper
 from typing import Any
 
@@ -80,7 +80,10 @@ async def world(graph: Graph, connection: "asyncpg.Connection") -> World:
     await factories.performance(connection, strategy)
     own, other = Tenant.make("own", strategy), Tenant.make("theirs", strategy)
     await own.insert(connection)
-    return World(Graph(graph.services, operations=unlimited()), connection, own, other, strategy)
+    components = tuple(tenant.rows["SystemLog"]["component"] for tenant in (own, other))
+    settings = graph.services.settings.model_copy(update={"trader_log_components": components})
+    services = replace(graph.services, settings=settings)
+    return World(Graph(services, operations=unlimited()), connection, own, other, strategy)
 
 
 def service(*scopes: Scope, user_id: str | None = None) -> Viewer:
@@ -129,7 +132,13 @@ async def test_a_service_for_one_user_learns_nothing_of_others(world: World) -> 
 
 async def test_a_service_that_reads_logs_learns_nothing_but_the_log(world: World) -> None:
     learned = await world.learned(service(Scope.LOGS_READ), FAR)
-    assert {name.split()[0] for name in learned} == {"systemLogs", "systemLogStats"}
+    line = world.other.ids()["SystemLog"]
+    asked_by_id = {name for name in learned if name.startswith("node ")}
+    assert {name.split()[0] for name in learned} == {"systemLogs", "systemLogStats", "node", "nodes"}
+    assert {name.split()[-1] for name in asked_by_id} == {line}
+    assert set().union(*(learned[name] for name in learned)) == {
+        f"system_logs.{column}" for column in ("id", "level", "component", "message")
+    } | {"tradelocker_accounts.id"}
 
 
 async def test_a_service_that_changes_one_users_limits_learns_nothing(world: World) -> None:

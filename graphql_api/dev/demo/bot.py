@@ -20,6 +20,9 @@ from graphql_api.postgres.address import Address
 
 log = logging.getLogger(__name__)
 
+COMPONENTS: Final = ("bot", "execution")
+"""The components whose lines are about a trader's own sessions and trades."""
+
 _ONE_BOT: Final = 0x62_6F_74  # the advisory lock that a database's only bot holds
 _RETRY_SECONDS = 1.0
 _TRADES_PER_SESSION = 100

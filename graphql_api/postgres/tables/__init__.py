@@ -16,10 +16,13 @@ from graphql_api.postgres.tables.platform import (
     users,
 )
 from graphql_api.postgres.tables.service import (
+    account_logs,
     idempotency_keys,
     logins,
+    recorders,
     refresh_tokens,
     service_tokens,
+    unattributed_logs,
     user_roles,
 )
 
@@ -30,6 +33,7 @@ DOCUMENTED: Final = sorted(
 
 __all__ = [
     "DOCUMENTED",
+    "account_logs",
     "account_performance",
     "accounts",
     "active_strategies_performance",
@@ -37,6 +41,7 @@ __all__ = [
     "idempotency_keys",
     "logins",
     "metadata",
+    "recorders",
     "refresh_tokens",
     "risk_settings",
     "service_tokens",
@@ -46,6 +51,7 @@ __all__ = [
     "strategy_performance",
     "system_logs",
     "trades",
+    "unattributed_logs",
     "unbounded",
     "user_roles",
     "users",

@@ -19,6 +19,7 @@ from graphql_api.postgres.tables.platform import (
     trades,
     users,
 )
+from graphql_api.postgres.tables.service import account_logs
 from graphql_api.postgres.vocabularies import trade_status_sql
 
 _status = Grouping(trade_status_sql(trades.c.status, trades.c.exit_time))  # statistics want parentheses
@@ -68,16 +69,27 @@ def _columns(index: Index) -> tuple[str, ...]:
     return tuple(map(str, index.expressions))
 
 
-_ORDERS: Final = frozenset(map(_columns, ADDED_INDEXES))
+def _keys(order: Column[object], within: Column[object] | None) -> tuple[str, ...]:
+    """What the index of an order has: columns of the table, also for those of a query over it."""
+    first = () if within is None else (_of_table(within),)
+    return tuple(map(str, (*first, sort_key(_of_table(order)), _of_table(order).table.c.id)))
+
+
+def _of_table(column: Column[object]) -> Column[object]:
+    (base,) = column.base_columns
+    assert isinstance(base, Column)  # noqa: S101 - narrows
+    return base
+
+
+_ORDERS: Final = frozenset((*map(_columns, ADDED_INDEXES), tuple(map(str, account_logs.primary_key.columns))))
 _OPERATORS: Final = {_columns(index): str(index.name) for index in OPERATOR_INDEXES}
 
 
 def is_indexed(order: Column[object], within: Column[object] | None = None) -> bool:
     """Whether every migrated database has the rows of one value of `within`, or all rows, in this order."""
-    keys = (sort_key(order), order.table.c.id)
-    return tuple(map(str, keys if within is None else (within, *keys))) in _ORDERS
+    return _keys(order, within) in _ORDERS
 
 
 def operator_index(order: Column[object]) -> str | None:
     """Returns the name of the operators' index that has all rows in this order."""
-    return _OPERATORS.get(tuple(map(str, (sort_key(order), order.table.c.id))))
+    return _OPERATORS.get(_keys(order, None))

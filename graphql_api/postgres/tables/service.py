@@ -1,4 +1,4 @@
-"""The service's own tables: who may do what, and which requests were carried out."""
+"""The service's own tables: who may do what, which requests were carried out, and what recorders record."""
 
 from sqlalchemy import (
     BigInteger,
@@ -11,7 +11,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from graphql_api.postgres.tables.base import NOW, SERVICE_SCHEMA, Timestamp, Uuid, metadata
 from graphql_api.postgres.tables.platform import (
@@ -85,5 +85,38 @@ idempotency_keys = Table(
     Column("leased_until", Timestamp, nullable=False),
     Column("expires_at", Timestamp, nullable=False),
     Index("idempotency_keys_expires_at_idx", "expires_at"),
+    schema=SERVICE_SCHEMA,
+)
+
+# How far a recorder has come, written with what it records.
+recorders = Table(
+    "recorders",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("cursor", Text, nullable=False),
+    Column("state", JSONB, nullable=False),
+    schema=SERVICE_SCHEMA,
+)
+
+# Which log lines name an account, or a session or trade of it. They have no foreign keys: TRUNCATE of a table
+# that one refers to fails, and a row of it is locked by each row that refers to it. `at` is the line's
+# timestamp, -infinity for none.
+account_logs = Table(
+    "account_logs",
+    metadata,
+    Column("account_id", Uuid, primary_key=True),
+    Column("at", Timestamp, primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    schema=SERVICE_SCHEMA,
+)
+
+# Lines that name rows which aren't there yet: the trade that they are about may not be committed.
+unattributed_logs = Table(
+    "unattributed_logs",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("noted_at", Timestamp, nullable=False, server_default=NOW),
+    Column("retry_at", Timestamp, nullable=False, server_default=NOW),
+    Index("unattributed_logs_retry_at_idx", "retry_at"),
     schema=SERVICE_SCHEMA,
 )

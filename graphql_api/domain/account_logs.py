@@ -1,0 +1,244 @@
+"""Whose log lines are: the accounts that `details` name, and the rows by which an account's lines are found.
+
+A line is a trader's if its component is one that traders may read (GRAPHQL_API_TRADER_LOG_COMPONENTS), and if
+all that its details name is theirs. Names are the values of these keys, at any depth: `account_id`,
+`session_id` and `trade_id`, also in the plural or as `accountId`, `sessionId`, `tradeId`. A value is a row's
+UUID or a list of them; null names nothing, and anything else names what nobody has.
+
+The database is asked whose a line is whenever it is read (graphql_api.owner_named_in). A page of an account's
+lines needs them in order besides: a recorder writes graphql_api.account_logs, after the lines were committed.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import asyncpg
+from sqlalchemy import ColumnElement, any_, bindparam, func, literal_column, select, text, true, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
+from sqlalchemy.types import Text
+
+from graphql_api.log_feed.errors import CursorExpiredError, FeedUnavailableError
+from graphql_api.log_feed.feed_position import LOWEST_ID, MAX_IN_PROGRESS, Position
+from graphql_api.log_feed.filter import LogFilter
+from graphql_api.log_feed.recorder import Look, fetch_on, load_progress, save_progress
+from graphql_api.log_feed.tail import fetch_end, fetch_page
+from graphql_api.postgres import tables
+from graphql_api.postgres.statement import Fetch, compile_statement
+from graphql_api.postgres.tables.base import Timestamp
+from graphql_api.relational.context import TRADER_LOG_COMPONENTS
+
+_NAME = "account_logs"
+_LINES_AT_ONCE = 1000
+_HISTORY_AT_ONCE = 2000
+_SAVE_INTERVAL = 5.0
+_PATIENCE = timedelta(minutes=10)
+"""For how long rows that a line names are waited for: a writer's transaction may take long."""
+
+_readable = bindparam(TRADER_LOG_COMPONENTS, type_=ARRAY(Text))
+_log: Any = tables.system_logs.alias("log")
+
+
+def _owner_of(line: Any) -> ColumnElement[str]:
+    """The user who has all that a line's details name; null if it isn't one user."""
+    owner: ColumnElement[str] = func.graphql_api.owner_named_in(line.c.details, type_=UUID(as_uuid=False))
+    return owner
+
+
+# Lines that a trader may read, with the trader: a line is found by its id.
+_lines = select(*_log.c, _owner_of(_log).label("user_id")).where(_log.c.component == any_(_readable))
+_owned = _lines.subquery("owned")
+own_logs: Any = select(_owned).where(_owned.c.user_id.is_not(None)).subquery("own_logs")
+
+# The same lines by account. OFFSET keeps PostgreSQL from reading all of system_logs for a page.
+_entry: Any = tables.account_logs.alias("entry")
+_line: Any = (
+    select(_log)
+    .where(_log.c.id == _entry.c.id, _log.c.component == any_(_readable))
+    .correlate(_entry)
+    .offset(literal_column("0"))
+    .lateral("log")
+)
+_account_owner = (
+    select(tables.accounts.c.user_id).where(tables.accounts.c.id == _entry.c.account_id).scalar_subquery()
+)
+account_logs: Any = (
+    select(*_entry.c, *(column for column in _line.c if column.name != "id"))
+    .select_from(_entry.join(_line, true()))
+    .where(_owner_of(_line) == _account_owner)
+    .subquery("account_logs")
+)
+
+# Records the lines of :ids of which all that they name is known. With :wait, those that name what isn't there
+# are noted, to be tried again.
+_RECORD = compile_statement(
+    text("""
+        WITH lines AS MATERIALIZED (
+            SELECT id, coalesce(timestamp, '-infinity') AS at,
+                   graphql_api.accounts_named_in(details) AS accounts
+            FROM system_logs
+            WHERE id = ANY (CAST(:ids AS uuid[])) AND component = ANY (CAST(:components AS text[]))
+        ),
+        noted AS (
+            INSERT INTO graphql_api.unattributed_logs (id)
+            SELECT id FROM lines WHERE CAST(:wait AS boolean) AND array_position(accounts, NULL) IS NOT NULL
+            ON CONFLICT DO NOTHING
+        )
+        INSERT INTO graphql_api.account_logs (account_id, at, id)
+        SELECT account_id, at, id FROM lines CROSS JOIN LATERAL unnest(accounts) AS account_id
+        WHERE array_position(accounts, NULL) IS NULL
+        ON CONFLICT DO NOTHING
+        RETURNING id
+    """)
+)
+
+_DUE = compile_statement(
+    text("""
+        SELECT id FROM graphql_api.unattributed_logs WHERE retry_at <= statement_timestamp()
+        ORDER BY retry_at LIMIT CAST(:rows AS integer)
+    """)
+)
+_FORGET = compile_statement(
+    text("""
+        DELETE FROM graphql_api.unattributed_logs
+        WHERE id = ANY (CAST(:ids AS uuid[]))
+          AND (id = ANY (CAST(:recorded AS uuid[]))
+               OR noted_at < statement_timestamp() - make_interval(secs => CAST(:patience AS float8)))
+    """)
+)
+# The longer a line has waited, the longer until it is tried again.
+_POSTPONE = compile_statement(
+    text("""
+        UPDATE graphql_api.unattributed_logs
+        SET retry_at = statement_timestamp() + greatest(statement_timestamp() - noted_at, interval '50 ms')
+        WHERE id = ANY (CAST(:ids AS uuid[]))
+    """)
+)
+
+_at = tables.sort_key(tables.system_logs.c.timestamp)
+_HISTORY = compile_statement(
+    select(_at.label("at"), tables.system_logs.c.id)
+    .where(
+        tuple_(_at, tables.system_logs.c.id)
+        < tuple_(bindparam("at", type_=Timestamp), bindparam("id", type_=UUID(as_uuid=False)))
+    )
+    .order_by(_at.desc(), tables.system_logs.c.id.desc())
+    .limit(literal_column(str(_HISTORY_AT_ONCE)))
+)
+_NEWEST: Final = ("infinity", "ffffffff-ffff-ffff-ffff-ffffffffffff")
+
+# Deletes rows of some lines that are gone, which any program may delete. Returns the last that was looked at.
+_SWEEP = compile_statement(
+    text("""
+        WITH chunk AS MATERIALIZED (
+            SELECT account_id, at, id FROM graphql_api.account_logs
+            WHERE (account_id, at, id)
+                > (CAST(:account_id AS uuid), CAST(:at AS timestamptz), CAST(:id AS uuid))
+            ORDER BY account_id, at, id LIMIT CAST(:rows AS integer)
+        ),
+        deleted AS (
+            DELETE FROM graphql_api.account_logs entry USING chunk
+            WHERE (entry.account_id, entry.at, entry.id) = (chunk.account_id, chunk.at, chunk.id)
+              AND NOT EXISTS (SELECT FROM system_logs log WHERE log.id = chunk.id)
+        )
+        SELECT * FROM chunk ORDER BY account_id DESC, at DESC, id DESC LIMIT 1
+    """)
+)
+_FIRST: Final = {"account_id": LOWEST_ID, "at": "-infinity", "id": LOWEST_ID}
+
+
+class AccountLogs:
+    """The recording of graphql_api.account_logs, from the entries of the log feed."""
+
+    lock = 7813585364
+
+    def __init__(self, components: Sequence[str], sweep_interval: float = 10.0) -> None:
+        """`components` are those whose lines are recorded; lines that are gone are swept now and then."""
+        self._components = sorted(set(components))
+        self._sweep_interval = sweep_interval
+        self._wanted = LogFilter(components=frozenset(components))
+        self._position = Position(0)
+        self._incarnation = 0
+        self._history: Sequence[str] | None = None
+        self._swept_up_to: Mapping[str, Any] = _FIRST
+        self._sweep_at = self._save_at = 0.0
+
+    async def begin(self, connection: "asyncpg.Connection", incarnation: int) -> None:
+        """Goes on from the stored position. Components that weren't recorded before have a history."""
+        fetch = fetch_on(connection)
+        stored = await load_progress(fetch, _NAME, incarnation)
+        self._incarnation = incarnation
+        if stored is None:
+            await self._start_over(fetch)
+            return
+        self._position, state = stored
+        is_new = not set(self._components) <= set(state["components"])
+        self._history = _NEWEST if is_new else state["history"]
+        await self._save(fetch)
+
+    async def look(self, connection: "asyncpg.Connection") -> Look:
+        """Records new lines, those that have waited, and a piece of the history."""
+        fetch = fetch_on(connection)
+        page, snapshot = await fetch_page(fetch, self._position, _LINES_AT_ONCE, wanted=self._wanted)
+        if snapshot.incarnation != self._incarnation:
+            raise FeedUnavailableError("the database's incarnation has changed")
+        page.missing = False  # lines that are gone are nobody's
+        try:
+            snapshot.check_continuity(page)
+        except CursorExpiredError:
+            await self._start_over(fetch)
+            return Look(found=True, due=0)
+        page.limit_in_progress(MAX_IN_PROGRESS)
+        recorded = await self._record(fetch, [row["id"] for row in page.rows if row["wanted"]], wait=True)
+        moved = page.end != self._position
+        self._position = page.end
+        recorded |= await self._try_again(fetch)
+        if page.complete and self._history is not None:
+            await self._record_history(fetch, self._history)
+            recorded = True
+        elif page.complete and time.monotonic() > self._sweep_at:
+            await self._sweep(fetch)
+        # What was read without being recorded may be read again.
+        if recorded or (moved and time.monotonic() > self._save_at):
+            await self._save(fetch)
+        return Look(found=bool(page.rows), due=None if page.complete and self._history is None else 0)
+
+    async def _start_over(self, fetch: Fetch) -> None:
+        self._position, _ = await fetch_end(fetch)
+        self._history = _NEWEST
+        await self._save(fetch)
+
+    async def _save(self, fetch: Fetch) -> None:
+        state = {"components": self._components, "history": self._history}
+        await save_progress(fetch, _NAME, self._position, self._incarnation, state)
+        self._save_at = time.monotonic() + _SAVE_INTERVAL
+
+    async def _record(self, fetch: Fetch, ids: Sequence[str], *, wait: bool) -> bool:
+        """Records some lines. Returns whether any was new."""
+        if not ids:
+            return False
+        return bool(await fetch(_RECORD, ids=ids, components=self._components, wait=wait))
+
+    async def _try_again(self, fetch: Fetch) -> bool:
+        """Records lines that have waited for what they name. Returns whether any was recorded."""
+        due = [row["id"] for row in await fetch(_DUE, rows=_LINES_AT_ONCE)]
+        if not due:
+            return False
+        rows = await fetch(_RECORD, ids=due, components=self._components, wait=False)
+        recorded = [row["id"] for row in rows]
+        await fetch(_FORGET, ids=due, recorded=recorded, patience=_PATIENCE.total_seconds())
+        await fetch(_POSTPONE, ids=due)
+        return bool(recorded)
+
+    async def _record_history(self, fetch: Fetch, before: Sequence[str]) -> None:
+        """Records the newest lines before a place in the order of their timestamps."""
+        at, id_ = before
+        rows = await fetch(_HISTORY, at=at, id=id_)
+        await self._record(fetch, [row["id"] for row in rows], wait=False)
+        self._history = (rows[-1]["at"], rows[-1]["id"]) if rows else None
+
+    async def _sweep(self, fetch: Fetch) -> None:
+        last = await fetch(_SWEEP, **self._swept_up_to, rows=_LINES_AT_ONCE)
+        self._swept_up_to = dict(last[0]) if last else _FIRST
+        self._sweep_at = time.monotonic() + self._sweep_interval

@@ -1,0 +1,242 @@
+"""Records what follows from committed changes, in one process of a deployment at a time.
+
+A recording reads a feed from a position that it stores in the transaction in which it records what it has
+found. So each change counts once, whichever process reads it and however that ends. The recorder chooses the
+process by an advisory lock: the connection that holds it is the one on which everything is read and written,
+so that who loses the lock can't have written since.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import asyncpg
+import orjson
+from sqlalchemy import text
+
+from graphql_api.log_feed.errors import FeedError, FeedResetError, InvalidCursorError, UnfitDatabaseError
+from graphql_api.log_feed.feed_position import Cursor, CursorCodec, Position
+from graphql_api.log_feed.incarnation import check_lineage, enter_incarnation
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.database import Database
+from graphql_api.postgres.errors import DatabaseUnavailableError
+from graphql_api.postgres.pooler import is_transaction_pooled
+from graphql_api.postgres.statement import Fetch, Statement, compile_statement
+
+log = logging.getLogger(__name__)
+
+# What the triggers of the feeds notify.
+_CHANNEL = "log_feed"
+
+# Seconds. PostgreSQL ends a session whose process is stopped or out of reach, and with it the lock.
+_SESSION_TIMEOUT = 15
+_STATEMENT_TIMEOUT = 120.0
+
+_VACANT = compile_statement(
+    text("""
+        SELECT NOT EXISTS (
+            SELECT FROM pg_locks
+            WHERE locktype = 'advisory' AND objsubid = 1
+              AND (CAST(classid AS bigint) << 32) + CAST(objid AS bigint) = CAST(:lock AS bigint)
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        ) AS vacant
+    """)
+)
+
+# Nobody but recorders reads these cursors.
+_CODEC = CursorCodec(b"recorder")
+_LOAD = compile_statement(
+    text("SELECT cursor, state FROM graphql_api.recorders WHERE name = CAST(:name AS text)")
+)
+_SAVE = compile_statement(
+    text("""
+        INSERT INTO graphql_api.recorders (name, cursor, state)
+        VALUES (CAST(:name AS text), CAST(:cursor AS text), CAST(:state AS jsonb))
+        ON CONFLICT (name) DO UPDATE SET cursor = excluded.cursor, state = excluded.state
+    """)
+)
+
+_INTERRUPTIONS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # asyncpg says so of a connection that was ended between two statements
+    DatabaseUnavailableError,
+    FeedError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What came of a look at the database."""
+
+    found: bool
+    """Whether there was anything new: more is likely to follow."""
+    due: float | None = None
+    """Seconds until the next look, if nothing happens before; 0 if there is more to be looked at."""
+
+
+class Recording(Protocol):
+    """What is recorded. One recorder calls it, on one connection after another."""
+
+    lock: int
+    """The key of its advisory lock."""
+
+    async def begin(self, connection: "asyncpg.Connection", incarnation: int) -> None:
+        """Begins where the last process stopped. What is in memory from before doesn't count."""
+
+    async def look(self, connection: "asyncpg.Connection") -> Look:
+        """Reads what is new and records what follows, in one repeatable-read transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderOptions:
+    """How often to look, in seconds."""
+
+    idle_interval: float = 0.5
+    """Between two looks while nothing comes, unless there is a notification."""
+    busy_interval: float = 0.025
+    """Between two looks while something comes."""
+    busy_time: float = 1.0
+    """How long after the last find `busy_interval` applies."""
+    rest: float = 2.0
+    """How many times as long as a look took there is a pause behind it, of at most a second."""
+    retry_interval: float = 1.0
+    """Between two attempts to take the place of a process that has stopped."""
+
+
+class Recorder:
+    """The task by which a process records, or waits to take the place of the process that does."""
+
+    def __init__(
+        self,
+        database: Database,
+        direct: Address,
+        recording: Recording,
+        options: RecorderOptions | None = None,
+    ) -> None:
+        """`direct` is the primary without a pooler."""
+        self._database = database
+        self._direct = direct
+        self._recording = recording
+        self._options = options or RecorderOptions()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Records, or waits to, until the recorder is closed."""
+        self._task = asyncio.create_task(self._run(), name=f"recorder of {type(self._recording).__name__}")
+
+    async def close(self) -> None:
+        """Records no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        name = type(self._recording).__name__
+        while True:
+            try:
+                if await self._is_vacant():
+                    await self._connect_and_record()
+            except UnfitDatabaseError as error:
+                log.warning("%s does not record: %s", name, error)
+            except _INTERRUPTIONS as error:
+                log.warning("%s begins again: %s: %s", name, type(error).__name__, error)
+            except Exception:
+                log.exception("%s has failed, and begins again", name)
+            await asyncio.sleep(self._options.retry_interval * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+
+    async def _is_vacant(self) -> bool:
+        """Whether no process records. It is asked over the pool: those that wait hold no connection."""
+        rows = await self._database.fetch(_VACANT, lock=self._recording.lock)
+        return bool(rows[0]["vacant"])
+
+    async def _connect_and_record(self) -> None:
+        if self._direct.pooled or await is_transaction_pooled(self._direct):
+            raise UnfitDatabaseError(
+                "a pooler gives each transaction another session: set DATABASE_DIRECT_URL to the database's"
+                " address without it"
+            )
+        connection = await self._direct.connect(
+            application="graphql-api recorder", command_timeout=_STATEMENT_TIMEOUT
+        )
+        try:
+            await connection.execute(
+                f"SET idle_session_timeout = '{_SESSION_TIMEOUT}s';"
+                f"SET idle_in_transaction_session_timeout = '{_SESSION_TIMEOUT}s';"
+                f"SET tcp_keepalives_idle = {_SESSION_TIMEOUT // 3};"
+                f"SET tcp_keepalives_interval = {_SESSION_TIMEOUT // 3};"
+                "SET tcp_keepalives_count = 2"
+            )
+            if await connection.fetchval("SELECT pg_try_advisory_lock($1)", self._recording.lock):
+                connection.add_termination_listener(self._notified)
+                await self._record(connection)
+        finally:
+            # Closing politely would wait for an answer that may never come.
+            connection.terminate()
+
+    async def _record(self, connection: "asyncpg.Connection") -> None:
+        options, busy_until = self._options, 0.0
+        incarnation = await enter_incarnation(connection)
+        # Before the first look: what is committed from here on either is seen or notifies.
+        await connection.add_listener(_CHANNEL, self._notified)
+        await self._recording.begin(connection, incarnation)
+        while True:
+            self._wake.clear()
+            started = time.monotonic()
+            async with connection.transaction(isolation="repeatable_read"):
+                look = await self._recording.look(connection)
+            ended = time.monotonic()
+            if look.found:
+                busy_until = ended + options.busy_time
+            await asyncio.sleep(min(1.0, (ended - started) * options.rest))
+            interval = options.busy_interval if ended < busy_until else options.idle_interval
+            if look.due is not None:
+                interval = min(interval, look.due)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval):
+                    await self._wake.wait()
+
+    def _notified(self, *_: object) -> None:
+        self._wake.set()
+
+
+def fetch_on(connection: "asyncpg.Connection") -> Fetch:
+    """Returns what runs statements on one connection."""
+
+    async def fetch(statement: Statement, **values: Any) -> list[asyncpg.Record]:
+        return await connection.fetch(statement.sql, *statement.arguments(values))
+
+    return fetch
+
+
+async def load_progress(fetch: Fetch, name: str, incarnation: int) -> tuple[Position, Any] | None:
+    """Returns the position and the state that the recording `name` stored last.
+
+    None where nothing is stored, or what was stored is no position in this database: it was restored from a
+    dump. After a crash, a failover or a backup's restore it is one, since these bring it back with the rest.
+    """
+    rows = await fetch(_LOAD, name=name)
+    if not rows:
+        return None
+    try:
+        cursor = _CODEC.decode(rows[0]["cursor"])
+        await check_lineage(fetch, Cursor(cursor.position, cursor.incarnation, 0), incarnation)
+    except InvalidCursorError:
+        return None
+    except FeedResetError as error:
+        if error.code != "FEED_RESET_FAILOVER":
+            return None
+    return cursor.position, orjson.loads(rows[0]["state"])
+
+
+async def save_progress(fetch: Fetch, name: str, position: Position, incarnation: int, state: Any) -> None:
+    """Stores the position and the state of the recording `name`."""
+    cursor = _CODEC.encode(Cursor(position, incarnation, 0))
+    await fetch(_SAVE, name=name, cursor=cursor, state=orjson.dumps(state).decode())
