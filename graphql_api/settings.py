@@ -138,6 +138,25 @@ class Settings(BaseSettings):
     )
     statement_timeout: float = Field(10.0, gt=0, description="Seconds after which a statement is cancelled.")
 
+    # Backups
+    backup_dir: Path | None = Field(
+        None,
+        description="Folder of the backups, best on another disk (docs/recovery.md). "
+        "Default: backups in data_dir.",
+    )
+    backup_retention: int = Field(
+        30,
+        ge=1,
+        le=3650,
+        description="Days for which every moment can be restored; older backups are removed.",
+    )
+    backup_verification: int = Field(
+        7, ge=1, le=365, description="Days after which a backup is restored and compared again."
+    )
+    embedded_backups: bool = Field(
+        default=True, description="Whether `serve` takes backups of the embedded PostgreSQL."
+    )
+
     # Logins and tokens
     secret_key: SecretStr | None = Field(
         None,

@@ -13,6 +13,9 @@ from graphql_api.settings import Settings
 
 T = TypeVar("T")
 
+# Incremental backups are made of summaries, and a receiver that is away must not fill the disk.
+_EMBEDDED_SETTINGS = {"summarize_wal": "on", "max_slot_wal_keep_size": "1GB"}
+
 
 def direct_address(settings: Settings) -> Address:
     """Returns the address of the named database without a pooler. Raises UsageError if none is named."""
@@ -33,7 +36,7 @@ def named_or_embedded(settings: Settings) -> Iterator[Address]:
         return
     if settings.profile == "production":
         raise UsageError("production never uses an embedded database: set DATABASE_URL")
-    server = EmbeddedPostgres(settings.data_dir / "postgres")
+    server = EmbeddedPostgres(settings.data_dir / "postgres", settings=_EMBEDDED_SETTINGS)
     try:
         yield Address.parse(server.start())
     finally:

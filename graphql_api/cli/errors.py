@@ -33,6 +33,7 @@ def sentence_of(error: Exception) -> str | None:
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
 
+    from graphql_api.backup.errors import BackupError
     from graphql_api.cli.settings_page import variable
     from graphql_api.dev.demo.load import OtherUsersError
     from graphql_api.dev.demo.scale import SampleMissingError
@@ -52,6 +53,7 @@ def sentence_of(error: Exception) -> str | None:
 
     speaking = (
         UsageError,
+        BackupError,
         EmbeddedPostgresError,
         FeedError,
         IdentityError,

@@ -25,9 +25,11 @@ app = _group("The GraphQL service of a trading-bot platform.")
 users = _group("Create users and grant roles.")
 tokens = _group("Make and revoke tokens for programs.")
 documents = _group("Register the documents that clients may run.")
+backups = _group("Take, verify and restore backups.")
 app.add_typer(users, name="user")
 app.add_typer(tokens, name="token")
 app.add_typer(documents, name="documents")
+app.add_typer(backups, name="backup")
 
 Output = Annotated[Path | None, typer.Option(help="A file to write to, instead of the terminal.")]
 Email = Annotated[str, typer.Argument(help="The user's e-mail address.")]
@@ -252,6 +254,59 @@ def register_documents(
 
     for digest, file in register(files, to):
         typer.echo(f"{digest}  {file}")
+
+
+@backups.command("now")
+def take_backup(
+    *,
+    full: Annotated[
+        bool | None,
+        typer.Option(
+            "--full/--incremental", help="Default: incremental, if a full one of this week is there."
+        ),
+    ] = None,
+) -> None:
+    """Take a backup of the whole server, and remove those that are too old."""
+    from graphql_api.cli.backup import now
+
+    now(full=full)
+
+
+@backups.command("list")
+def list_backups(*, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """List the backups, and which moments each can restore."""
+    from graphql_api.cli.backup import show
+
+    show(as_json=as_json)
+
+
+@backups.command("verify")
+def verify_backup() -> None:
+    """Restore the newest backup beside the server, and compare every row with the live tables."""
+    from graphql_api.cli.backup import check
+
+    check()
+
+
+@backups.command("restore")
+def restore_backup(
+    at: Annotated[
+        str, typer.Option(help="The moment, such as 2026-11-28T13:00:00Z; latest is all that there is.")
+    ],
+    into: Annotated[Path, typer.Option(help="A new or empty folder: PostgreSQL's data, when it is done.")],
+) -> None:
+    """Make a data folder of the server as it was at a moment. The running server is left alone."""
+    from graphql_api.cli.backup import restore
+
+    restore(at, into)
+
+
+@backups.command("run")
+def run_backups() -> None:
+    """Receive the write-ahead log, and take and verify backups daily, until stopped."""
+    from graphql_api.cli.backup import run
+
+    run()
 
 
 def _write(text: str, output: Path | None) -> None:

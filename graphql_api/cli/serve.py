@@ -13,6 +13,7 @@ import asyncpg
 import typer
 
 from graphql_api.app import build_persisted
+from graphql_api.cli.backup import backed_up
 from graphql_api.cli.database import direct_address, named_or_embedded, opened
 from graphql_api.cli.demo import PASSWORD, load_and_grow
 from graphql_api.cli.errors import UsageError
@@ -70,7 +71,8 @@ def _serve_demo(settings: Settings, listening: socket.socket) -> None:
         asyncio.run(_prepare(settings, address))
         _trade_in_background(address)
         typer.echo(_welcome(settings.host, listening.getsockname()[1]))
-        serve_app(_FACTORY, Settings(), listening)
+        with backed_up(settings, address):
+            serve_app(_FACTORY, Settings(), listening)
 
 
 async def _check(settings: Settings) -> None:

@@ -15,6 +15,7 @@ Each is an environment variable. Written by `graphql-api settings --output docs/
 _SECTIONS: Final = {
     "profile": "The deployment",
     "database_url": "The database",
+    "backup_dir": "Backups",
     "secret_key": "Logins and tokens",
     "allowed_origins": "HTTP and WebSockets",
     "max_characters": "Documents and operations",

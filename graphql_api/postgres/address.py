@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -33,6 +33,14 @@ _SSL_VALUES: Mapping[str, str] = {
 }
 _SESSION_ATTRIBUTES = ("any", "primary", "standby", "prefer-standby", "read-write", "read-only")
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+# Where libpq looks for parameters that its programs need, so that none of them is on a command line.
+_LIBPQ_VARIABLES: Mapping[str, str] = {
+    **{name: f"PG{name.upper()}" for name in ("host", "port", "user", "password", "passfile", "service")},
+    **{name: f"PG{name.upper()}" for name in ("sslmode", *_FILES, "krbsrvname", "options")},
+    "dbname": "PGDATABASE",
+    "database": "PGDATABASE",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+}
 
 # Parameters of other clients which don't change what a connection does, so they are left out. asyncpg would
 # send them to the server, which knows no such settings.
@@ -125,6 +133,31 @@ class Address:
             system_certificates=system_certificates,
             ignored=ignored,
         )
+
+    def libpq_environment(self, application: str) -> dict[str, str]:
+        """Returns the variables with which PostgreSQL's own programs connect there."""
+        parts = urlsplit(self.dsn)
+        user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+        hosts = _hosts(parts._replace(query=""), {})
+        given = {
+            "user": unquote(user),
+            "password": unquote(password),
+            "dbname": unquote(parts.path.removeprefix("/")),
+            "host": ",".join(host.strip("[]") for host, _ in hosts),
+            "port": ",".join(port for _, port in hosts) if any(port for _, port in hosts) else "",
+            **dict(parse_qsl(parts.query)),
+        }
+        if self.system_certificates:
+            given |= {"sslmode": "verify-full", "sslrootcert": "system"}
+        return {
+            **{
+                _LIBPQ_VARIABLES[name]: value
+                for name, value in given.items()
+                if value and name in _LIBPQ_VARIABLES
+            },
+            "PGAPPNAME": self.application or application,
+            "PGCONNECT_TIMEOUT": f"{self.timeout:.0f}",
+        }
 
     async def connect(
         self,

@@ -20,4 +20,4 @@ def test_every_setting_is_on_the_page_and_says_what_it_decides() -> None:
 
 
 def test_every_section_begins_with_a_setting() -> None:
-    assert settings_page().count("\n## ") == 6
+    assert settings_page().count("\n## ") == 7

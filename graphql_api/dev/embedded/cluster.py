@@ -20,6 +20,9 @@ SOCKET = f".s.PGSQL.{PORT}"
 
 _LONGEST_SOCKET_PATH = 103  # bytes; macOS allows the fewest
 
+_SINCE = {"summarize_wal": 17}
+"""The first version of PostgreSQL that has a setting."""
+
 _CREATE_DATABASE = r"""
 SELECT format('CREATE DATABASE %I', :'name')
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
@@ -78,10 +81,11 @@ class Cluster:
         return self.data / "postmaster.pid"
 
     def command(self, socket_folder: Path, settings: Mapping[str, str]) -> list[str]:
-        """Returns the command that runs the server."""
+        """Returns the command that runs the server, without settings that its version doesn't know."""
         folder = str(socket_folder).replace('"', '""')  # quoted, since it is a list of folders
         ours = {"listen_addresses": "", "port": str(PORT), "unix_socket_directories": f'"{folder}"'}
-        options = [f"--{name}={value}" for name, value in {**settings, **ours}.items()]
+        known = {n: value for n, value in settings.items() if self.programs.version >= _SINCE.get(n, 0)}
+        options = [f"--{name}={value}" for name, value in {**known, **ours}.items()]
         return [str(self.programs.folder / "postgres"), "-D", str(self.data), *options]
 
     def socket_of_running_server(self) -> Path | None:

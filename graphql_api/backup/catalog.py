@@ -1,0 +1,232 @@
+"""The folder of backups: what is in it, what a restore needs of it, and what is too old to keep.
+
+<id>/backup.json      what is known of a backup; `id` is the moment when it began
+<id>/data/            pg_basebackup's files
+<id>/dump             or pg_dump's
+<id>.unfinished/      one under way, or one that was cut off
+wal/<server>-<timeline>/    see `wal_archive`
+state.json            what the schedule did last
+*.lock                who is at work
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from graphql_api.backup.errors import BackupError
+
+_UNFINISHED = ".unfinished"
+
+
+class Kind(StrEnum):
+    """What a backup is made of."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+    DUMP = "dump"
+
+
+class Backup(BaseModel):
+    """What is known of one finished backup."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    kind: Kind
+    parent: str | None = None
+    """The backup that an incremental one goes on from."""
+    started_at: datetime
+    finished_at: datetime
+    """By the server's clock: every moment after it can be restored, if the write-ahead log is there."""
+    server: str
+    """The system identifier of the server; the host's name for a dump."""
+    timeline: int = 0
+    version: int
+    """PostgreSQL's major version."""
+    first_segment: str = ""
+    """The segment of the write-ahead log in which recovery begins."""
+    last_segment: str = ""
+    segment_bytes: int = 0
+    bytes: int
+    verified_at: datetime | None = None
+    verification: str = ""
+    """What the last verification found."""
+
+
+class State(BaseModel):
+    """What the schedule did last, for monitors."""
+
+    failed_at: datetime | None = None
+    """When a backup or a verification last failed; None once one has succeeded."""
+    failure: str = ""
+    receiver: str = ""
+    """Why no write-ahead log is being received; empty while it is."""
+    checked_at: datetime | None = None
+    """When the receiver was last looked at."""
+
+
+class Catalog:
+    """The backups in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.expanduser().resolve()
+
+    def make(self) -> None:
+        """Makes the folder, which others may pass through, not look into: as root we restore as another."""
+        self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+
+    @property
+    def wal_folder(self) -> Path:
+        """The folder of the write-ahead logs."""
+        return self.folder / "wal"
+
+    def backups(self) -> list[Backup]:
+        """Returns the finished backups, oldest first. Raises BackupError for one that can't be read."""
+        found = []
+        for file in sorted(self.folder.glob("*/backup.json")):
+            if file.parent.suffix == _UNFINISHED:
+                continue
+            try:
+                found.append(Backup.model_validate_json(file.read_bytes()))
+            except ValidationError:
+                raise BackupError(f"{file} is damaged: remove its folder, and take a full backup") from None
+        return sorted(found, key=lambda backup: backup.finished_at)
+
+    def path(self, backup: Backup | str) -> Path:
+        """Returns the folder of a backup."""
+        return self.folder / (backup if isinstance(backup, str) else backup.id)
+
+    def data(self, backup: Backup) -> Path:
+        """Returns the data folder of a base backup."""
+        return self.path(backup) / "data"
+
+    def chain(self, backup: Backup) -> list[Backup]:
+        """Returns what a backup is combined from, the full one first. Raises BackupError for a gap."""
+        by_id = {each.id: each for each in self.backups()}
+        chain = [backup]
+        while (parent := chain[0].parent) is not None:
+            if parent not in by_id:
+                raise BackupError(f"backup {chain[0].id} goes on from {parent}, which is missing")
+            chain.insert(0, by_id[parent])
+        return chain
+
+    def newest_before(self, moment: datetime, *, usable: Sequence[Backup] | None = None) -> Backup:
+        """Returns the backup from which to recover up to `moment`. Raises BackupError if there is none."""
+        backups = self.backups() if usable is None else usable
+        earlier = [backup for backup in backups if backup.finished_at < moment]
+        if earlier:
+            return earlier[-1]
+        if not backups:
+            raise BackupError(f"there is no backup in {self.folder}")
+        raise BackupError(f"the oldest backup is of {backups[0].finished_at:%Y-%m-%d %H:%M:%S %Z}")
+
+    def expired(self, retention: timedelta, now: datetime) -> list[Backup]:
+        """Returns the backups that no moment within the retention needs.
+
+        Each such moment needs the newest backup before it, and all that this one goes on from.
+        """
+        backups = self.backups()
+        horizon = now - retention
+        needed: set[str] = set()
+        before = [backup for backup in backups if backup.finished_at < horizon]
+        for backup in (*before[-1:], *(backup for backup in backups if backup.finished_at >= horizon)):
+            needed.update(each.id for each in self.chain(backup))
+        return [backup for backup in backups if backup.id not in needed]
+
+    def remove(self, backup: Backup) -> None:
+        """Removes a backup. Interrupted, it leaves an unfinished one."""
+        doomed = self.path(backup).with_name(backup.id + _UNFINISHED)
+        self.path(backup).rename(doomed)
+        shutil.rmtree(doomed)
+
+    def begin(self, moment: datetime) -> Path:
+        """Returns a new folder for a backup that begins at `moment`, and removes those that were cut off."""
+        self.make()
+        for left in self.folder.glob(f"*{_UNFINISHED}"):
+            shutil.rmtree(left)
+        folder = self.folder / f"{moment.astimezone(UTC):%Y%m%dT%H%M%S%fZ}{_UNFINISHED}"
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def finish(self, folder: Path, backup: Backup) -> None:
+        """Makes a folder of `begin` a backup, all at once."""
+        _write(folder / "backup.json", backup.model_dump_json(indent=2))
+        folder.rename(self.path(backup))
+        _sync(self.folder)
+
+    def update(self, backup: Backup) -> None:
+        """Writes down what was found out of a backup since."""
+        _write(self.path(backup) / "backup.json", backup.model_dump_json(indent=2))
+
+    def state(self) -> State:
+        """Returns what the schedule did last; a fresh one if there is none, or it can't be read."""
+        try:
+            return State.model_validate_json((self.folder / "state.json").read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return State()
+
+    def write_state(self, **changes: object) -> None:
+        """Changes some of what `state` returns."""
+        self.make()
+        state = self.state().model_copy(update=changes)
+        _write(self.folder / "state.json", state.model_dump_json(indent=2))
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[bool]:
+        """Locks out other processes for the block; yields False if another one is at work already."""
+        self.make()
+        descriptor = os.open(self.folder / f"{name}.lock", os.O_RDONLY | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
+
+
+def free_bytes(folder: Path) -> int:
+    """Returns what the disk of a folder has left."""
+    return shutil.disk_usage(folder).free
+
+
+def refuse_full_disk(folder: Path, needed: int, what: str) -> None:
+    """Raises BackupError if there is no room for `needed` bytes, before anything is written."""
+    free = free_bytes(folder)
+    if free < needed:
+        raise BackupError(
+            f"{what} needs {megabytes(needed)}, and {folder} has {megabytes(free)} left: "
+            "make room, or set GRAPHQL_API_BACKUP_DIR"
+        )
+
+
+def megabytes(size: int) -> str:
+    """Returns a number of bytes as people read it."""
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def _write(file: Path, text: str) -> None:
+    """Writes a file that is there as a whole or not at all, whatever happens."""
+    half = file.with_name(file.name + ".new")
+    with half.open("w") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
+    half.rename(file)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,142 @@
+"""Keeps pg_receivewal running, and knows how far the log that it has written is complete.
+
+The server keeps what has not been received, in a replication slot, while nobody receives: for as much as its
+`max_slot_wal_keep_size` allows. Beyond it the slot is lost. That is found out here: a new one is made, and a
+full backup asked for, since the log has a gap.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from graphql_api.backup.catalog import Catalog
+from graphql_api.backup.errors import BackupError
+from graphql_api.backup.programs import last_lines, launch, programs_of
+from graphql_api.backup.take import APPLICATION, Server, look_at, refuse_pooler
+from graphql_api.backup.wal_archive import WalArchive, parse_lsn
+from graphql_api.postgres.address import Address
+
+log = logging.getLogger(__name__)
+
+SLOT = "graphql_api_backup"
+
+_LOOK_AGAIN = 2.0  # seconds between two looks at how far the log is received
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before a receiver that has failed is started again
+# A commit's time is taken just before it is written.
+_COMMIT_LAG = timedelta(seconds=1)
+
+_SLOT = "SELECT wal_status, active_pid FROM pg_replication_slots WHERE slot_name = $1"
+_MAKE_SLOT = "SELECT pg_create_physical_replication_slot($1, true)"
+_DROP_SLOT = "SELECT pg_drop_replication_slot($1)"
+_POSITIONS = """
+    SELECT pg_current_wal_flush_lsn()::text AS written, clock_timestamp() AS moment,
+           (SELECT flush_lsn::text FROM pg_stat_replication JOIN pg_replication_slots ON active_pid = pid
+            WHERE slot_name = $1) AS received
+"""
+
+
+class Receiver:
+    """Receives one server's write-ahead log into a catalog, for as long as `run` isn't cancelled."""
+
+    def __init__(self, address: Address, catalog: Catalog) -> None:
+        self._address = address
+        self._catalog = catalog
+        self._said = ""
+        self._expected: tuple[datetime, int] | None = None
+        """A moment, and how much log there was then."""
+        self.full_backup_needed = asyncio.Event()
+        """Set when the log has a gap, or another timeline has begun."""
+
+    async def run(self) -> None:
+        """Receives, over every failure of the server, the disk or the program; logs each kind once."""
+        pause = _FIRST_PAUSE
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                reason = await self._receive()
+            except (BackupError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                reason = str(error) or type(error).__name__
+            if asyncio.get_running_loop().time() - began > _LONGEST_PAUSE:
+                pause = _FIRST_PAUSE
+            self._report(reason)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _receive(self) -> str:
+        """Receives until pg_receivewal ends, and returns why it did."""
+        refuse_pooler(self._address)
+        connection = await self._address.connect_plain(application=APPLICATION)
+        try:
+            server = await look_at(connection)
+            archive = WalArchive(self._catalog, server.identifier, server.timeline)
+            archive.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            await self._ensure_slot(connection)
+            self._expected = None
+            process = await self._launch(server, archive)
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
+            printed = asyncio.create_task(process.stdout.read())
+            try:
+                while not printed.done():
+                    await self._look(connection, archive)
+                    await asyncio.wait((printed,), timeout=_LOOK_AGAIN)
+                status = await process.wait()
+                said = last_lines((await printed).decode(errors="replace"))
+                return f"pg_receivewal has ended with status {status}: {said}"
+            finally:
+                if process.returncode is None:
+                    with suppress(ProcessLookupError):
+                        process.terminate()
+                await process.wait()
+                printed.cancel()
+        finally:
+            connection.terminate()
+
+    async def _launch(self, server: Server, archive: WalArchive) -> asyncio.subprocess.Process:
+        return await launch(
+            programs_of(server.version),
+            "pg_receivewal",
+            *("--directory", archive.folder, f"--slot={SLOT}", "--synchronous", "--no-loop", "--no-password"),
+            "--status-interval=1",
+            *(("--compress=gzip:1",) if server.version >= 15 else ("--compress=1",)),
+            variables=self._address.libpq_environment(APPLICATION),
+        )
+
+    async def _ensure_slot(self, connection: "asyncpg.Connection") -> None:
+        slot = await connection.fetchrow(_SLOT, SLOT)
+        if slot is not None and slot["wal_status"] == "lost":
+            log.warning("the log has a gap, since the server could keep no more of it: a full backup follows")
+            await connection.execute(_DROP_SLOT, SLOT)
+            slot = None
+        if slot is None:
+            await connection.execute(_MAKE_SLOT, SLOT)
+            self.full_backup_needed.set()
+        elif slot["active_pid"] is not None:
+            raise BackupError(f"another program receives through the slot {SLOT}")
+
+    async def _look(self, connection: "asyncpg.Connection", archive: WalArchive) -> None:
+        """Writes down up to when the log is complete."""
+        [row] = await connection.fetch(_POSITIONS, SLOT)
+        if row["received"] is None:
+            return
+        self._report("")
+        received, now = parse_lsn(row["received"]), (row["moment"], parse_lsn(row["written"]))
+        # On a busy server it is always a little behind, and so is compared with what there was a while ago.
+        for moment, written in (now, self._expected or now):
+            if received >= written:
+                archive.complete_until = moment - _COMMIT_LAG
+                break
+        self._expected = now
+
+    def _report(self, reason: str) -> None:
+        """Writes down and logs why nothing is received, or that it is again."""
+        if reason != self._said:
+            if reason:
+                log.error("no log is received, so that the newest changes are in no backup: %s", reason)
+            else:
+                log.warning("the write-ahead log is received again")
+            self._said = reason
+        with suppress(OSError):  # a full disk, which the receiver finds as well
+            self._catalog.write_state(receiver=reason, checked_at=datetime.now(UTC))

@@ -1,0 +1,159 @@
+"""The daily work: receives the log, takes backups, verifies them, and removes what is too old."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from graphql_api.backup.catalog import Backup, Catalog, Kind
+from graphql_api.backup.errors import BackupError
+from graphql_api.backup.receiver import Receiver
+from graphql_api.backup.take import APPLICATION, look_at, take
+from graphql_api.backup.verification import verify
+from graphql_api.backup.wal_archive import WalArchive
+from graphql_api.dev.embedded.programs import EmbeddedPostgresError
+from graphql_api.postgres.address import Address
+
+log = logging.getLogger(__name__)
+
+FAILURES = (
+    BackupError,
+    EmbeddedPostgresError,
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    TimeoutError,
+)
+"""What a backup fails of that may be better later."""
+
+_INTERVAL = timedelta(days=1)
+_LOOK_AGAIN = 30.0  # seconds between two looks at whether something is due
+_AFTER_FAILURE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long backups are kept, and how often one is verified."""
+
+    retention: timedelta = timedelta(days=30)
+    verification: timedelta = timedelta(days=7)
+
+
+class Schedule:
+    """Looks after the backups of one server in one catalog."""
+
+    def __init__(
+        self,
+        address: Address,
+        catalog: Catalog,
+        policy: Policy,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._address, self._catalog, self._policy, self._clock = address, catalog, policy, clock
+        self._receiver = Receiver(address, catalog)
+        self._not_before: datetime | None = None
+
+    async def run(self, *, delay: float = 0) -> None:
+        """Works until cancelled; begins after `delay` seconds. Waits while another process does it."""
+        await asyncio.sleep(delay)
+        while True:
+            with self._catalog.lock("schedule") as ours:
+                if ours:
+                    await self._work()
+            await asyncio.sleep(_LOOK_AGAIN)
+
+    async def _work(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._receiver.run())
+            while True:
+                await self.do_what_is_due()
+                try:
+                    async with asyncio.timeout(_LOOK_AGAIN):
+                        await self._receiver.full_backup_needed.wait()
+                except TimeoutError:
+                    continue
+
+    async def do_what_is_due(self) -> None:
+        """Takes a backup if one is due, removes old ones, verifies. Failures are logged and written down."""
+        now = self._clock()
+        if self._not_before is not None and now < self._not_before:
+            return
+        try:
+            with self._catalog.lock("work") as ours:
+                if not ours:
+                    return  # somebody runs `graphql-api backup now`, or verifies
+                await self._take_if_due(now)
+                remove_expired(self._catalog, self._policy.retention, now)
+                await self._verify_if_due(now)
+        except FAILURES as error:
+            self._not_before = now + _AFTER_FAILURE
+            log.error("the backup has failed, and is tried again in ten minutes: %s", error)  # noqa: TRY400
+            self._note(failed_at=now, failure=str(error) or type(error).__name__)
+        else:
+            self._not_before = None
+
+    async def _take_if_due(self, now: datetime) -> None:
+        newest = await self._newest_of_server()
+        gap = self._receiver.full_backup_needed.is_set()
+        if newest is not None and not gap and now - newest.started_at < _INTERVAL:
+            return
+        backup = await take(self._address, self._catalog, full=True if gap else None, now=now)
+        self._receiver.full_backup_needed.clear()
+        log.info("%s backup %s is taken", backup.kind.value, backup.id)
+        self._note(failed_at=None, failure="")
+
+    async def _newest_of_server(self) -> Backup | None:
+        """Returns the newest base backup of this server's present timeline."""
+        connection = await self._address.connect_plain(application=APPLICATION)
+        try:
+            server = await look_at(connection)
+        finally:
+            await connection.close()
+        ours = [
+            backup
+            for backup in self._catalog.backups()
+            if backup.kind is not Kind.DUMP
+            and (backup.server, backup.timeline) == (server.identifier, server.timeline)
+        ]
+        return ours[-1] if ours else None
+
+    async def _verify_if_due(self, now: datetime) -> None:
+        verified = [
+            backup.verified_at
+            for backup in self._catalog.backups()
+            if backup.kind is not Kind.DUMP and backup.verified_at
+        ]
+        if verified and now - max(verified) < self._policy.verification:
+            return
+        log.info("%s", await verify(self._address, self._catalog, now=now))
+        self._note(failed_at=None, failure="")
+
+    def _note(self, **changes: object) -> None:
+        try:
+            self._catalog.write_state(**changes)
+        except OSError as error:
+            log.error("%s can't be written: %s", self._catalog.folder, error.strerror)  # noqa: TRY400
+
+
+def remove_expired(catalog: Catalog, retention: timedelta, now: datetime) -> list[Backup]:
+    """Removes backups that no moment within the retention needs, and the log before the oldest that is left.
+
+    To be called with the catalog's lock `work`. Returns the backups that went.
+    """
+    expired = catalog.expired(retention, now)
+    for backup in reversed(expired):  # an incremental one before what it goes on from
+        catalog.remove(backup)
+    kept: dict[tuple[str, int], str] = {}
+    for backup in catalog.backups():
+        if backup.kind is not Kind.DUMP:
+            first = kept.get((backup.server, backup.timeline), backup.first_segment)
+            kept[backup.server, backup.timeline] = min(first, backup.first_segment)
+    for (server, timeline), segment in kept.items():
+        WalArchive(catalog, server, timeline).remove_before(segment)
+    for server, timeline in {(each.server, each.timeline) for each in expired} - set(kept):
+        WalArchive(catalog, server, timeline).remove()
+    return expired

@@ -1,0 +1,195 @@
+"""Proves a backup: restores it, and compares every row of every table with the live database.
+
+Both have to be looked at as of one moment. For an instant, in which nobody is writing, the tables are locked:
+long enough to take a snapshot, and to note the position in the write-ahead log that belongs to it. Writers
+wait for milliseconds at most, since the lock never queues: it is tried again until it is free.
+"""
+
+import asyncio
+import random
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+
+from graphql_api.backup.catalog import Backup, Catalog, Kind
+from graphql_api.backup.errors import BackupError
+from graphql_api.backup.programs import Progress, programs_of, quiet
+from graphql_api.backup.receiver import SLOT
+from graphql_api.backup.recovery import Recovered, Target, check_pages, recovered
+from graphql_api.backup.take import APPLICATION
+from graphql_api.backup.wal_archive import WalArchive
+from graphql_api.dev.embedded.programs import SystemUser
+from graphql_api.postgres.address import Address
+
+_ATTEMPTS = 300
+_PAUSE = 0.05  # seconds, on average, between two of them
+_RECEIVED_WITHIN = 60.0  # seconds for the log of that moment to arrive
+
+_TABLES = """
+    SELECT format('%I.%I', nspname, relname) AS name
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relkind = 'r' AND relpersistence = 'p' AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+    ORDER BY 1
+"""
+# The sum of the rows' hashes is the same in whatever order they are read.
+_FINGERPRINT = """
+    SELECT count(*) AS rows, coalesce(sum(hashtextextended(t::text, 0)), 0)::text AS hash FROM {} t
+"""
+_RECEIVED = """
+    SELECT flush_lsn >= $2::text::pg_lsn
+    FROM pg_stat_replication JOIN pg_replication_slots ON active_pid = pid
+    WHERE slot_name = $1
+"""
+
+Fingerprints = Mapping[str, tuple[int, str]]
+"""Of each table, how many rows it has, and the sum of their hashes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    lsn: str
+    """Where in the write-ahead log the moment is: nothing at it or after it had happened."""
+    tables: Fingerprints
+
+
+async def verify(
+    address: Address, catalog: Catalog, *, progress: Progress = quiet, now: datetime | None = None
+) -> str:
+    """Restores the newest base backup beside the server, compares, and returns what was found.
+
+    To be called with the catalog's lock `work`. Raises BackupError where the backup isn't what it should be.
+    """
+    backups = [backup for backup in catalog.backups() if backup.kind is not Kind.DUMP]
+    if not backups:
+        raise BackupError(f"there is no base backup in {catalog.folder}")
+    backup = backups[-1]
+    moment = await _moment(address, catalog, backup, progress)
+    target = Target(lsn=moment.lsn) if moment else Target()
+    database = await _database(address)
+    with scratch_folder(catalog) as folder:
+        data = folder / "data"
+        async with recovered(catalog, backup, target, data, database=database, progress=progress) as server:
+            found = await _compare(server, moment)
+        progress("checking every page", 0, 0)
+        await check_pages(programs_of(backup.version), data)
+    for each in catalog.chain(backup):
+        catalog.update(
+            each.model_copy(update={"verified_at": now or datetime.now(UTC), "verification": found})
+        )
+    return found
+
+
+@contextmanager
+def scratch_folder(catalog: Catalog) -> Iterator[Path]:
+    """A folder to restore into, which is removed at the end of the block."""
+    user = SystemUser.for_data(catalog.folder / "data")
+    above = catalog.folder if user.can_access(catalog.folder) else Path(tempfile.gettempdir())
+    folder = Path(tempfile.mkdtemp(prefix="restore-", dir=above))
+    try:
+        folder.chmod(0o711)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def fingerprints(connection: "asyncpg.Connection") -> Fingerprints:
+    """Returns what every table holds. Views, sequences and unlogged tables aren't looked at."""
+    tables = [row["name"] for row in await connection.fetch(_TABLES)]
+    found = {}
+    for table in tables:
+        [row] = await connection.fetch(_FINGERPRINT.format(table), timeout=None)
+        found[table] = (row["rows"], row["hash"])
+    return found
+
+
+def differences(expected: Fingerprints, found: Fingerprints) -> list[str]:
+    """Returns a sentence for each table that isn't the same."""
+    return [
+        f"{table} has {found[table][0]:,} rows instead of {expected[table][0]:,}"
+        if table in found and table in expected and found[table][0] != expected[table][0]
+        else f"{table} has other values"
+        if table in found and table in expected
+        else f"{table} is {'missing' if table in expected else 'new'}"
+        for table in sorted({*expected, *found})
+        if expected.get(table) != found.get(table)
+    ]
+
+
+async def _compare(server: Recovered, moment: _Moment | None) -> str:
+    connection = await server.address.connect_plain(application=APPLICATION)
+    try:
+        tables = await fingerprints(connection)
+    finally:
+        await connection.close()
+    rows = sum(rows for rows, _ in tables.values())
+    if moment is None:
+        return f"restored: {len(tables)} tables, {rows:,} rows; not compared, since no log is received"
+    if wrong := differences(moment.tables, tables):
+        raise BackupError(f"backup {server.backup.id} differs from the database: {'; '.join(wrong)}")
+    return f"restored and compared: {len(tables)} tables, {rows:,} rows are equal"
+
+
+async def _moment(address: Address, catalog: Catalog, backup: Backup, progress: Progress) -> _Moment | None:
+    """Returns a moment of the live database to compare with; None where its log doesn't arrive."""
+    if not WalArchive(catalog, backup.server, backup.timeline).segments():
+        return None
+    async with _connections(address) as (holder, reader):
+        if await holder.fetchval(_RECEIVED, SLOT, "0/0") is None:
+            return None
+        progress("reading the live tables", 0, 0)
+        lsn = await _still(holder, reader)
+        await holder.execute("SELECT pg_current_xact_id()")  # something after it, to wait for
+        moment = _Moment(lsn, await fingerprints(reader))
+        await reader.execute("COMMIT")
+        async with asyncio.timeout(_RECEIVED_WITHIN):
+            while not await holder.fetchval(_RECEIVED, SLOT, lsn):  # noqa: ASYNC110 - PostgreSQL can't call
+                await asyncio.sleep(_PAUSE)
+    return moment
+
+
+async def _still(holder: "asyncpg.Connection", reader: "asyncpg.Connection") -> str:
+    """Gives `reader` a snapshot between transactions of others, and returns where in the log that is."""
+    tables = ", ".join(row["name"] for row in await holder.fetch(_TABLES))
+    for _ in range(_ATTEMPTS):
+        try:
+            async with holder.transaction():
+                await holder.execute(f"LOCK TABLE {tables} IN SHARE MODE NOWAIT")
+                await reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                await reader.fetchval("SELECT 1")  # takes the snapshot
+                lsn: str = await holder.fetchval("SELECT pg_current_wal_insert_lsn()::text")
+        except asyncpg.LockNotAvailableError:
+            await asyncio.sleep(random.uniform(0, 2 * _PAUSE))  # noqa: S311 - no secret
+        else:
+            return lsn
+    raise BackupError(
+        "there was always somebody writing, so that the backup could not be compared: try again"
+    )
+
+
+@asynccontextmanager
+async def _connections(
+    address: Address,
+) -> AsyncIterator[tuple["asyncpg.Connection", "asyncpg.Connection"]]:
+    holder = await address.connect_plain(application=APPLICATION)
+    try:
+        reader = await address.connect_plain(application=APPLICATION)
+        try:
+            yield holder, reader
+        finally:
+            await reader.close()
+    finally:
+        await holder.close()
+
+
+async def _database(address: Address) -> str:
+    connection = await address.connect_plain(application=APPLICATION)
+    try:
+        return str(await connection.fetchval("SELECT current_database()"))
+    finally:
+        await connection.close()

@@ -1,0 +1,143 @@
+"""The write-ahead log of one timeline of one server, as pg_receivewal writes it into a folder.
+
+000000010000000000000003.gz            a whole segment
+000000010000000000000004.gz.partial    the one being written; torn, if its writer was killed
+status.json                            up to which moment the log is complete
+"""
+
+import re
+import shutil
+import zlib
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from graphql_api.backup.catalog import Catalog
+from graphql_api.backup.errors import BackupError
+from graphql_api.backup.programs import Progress
+
+_SEGMENT = re.compile(r"(?P<name>[0-9A-F]{24})(?:\.gz)?(?P<partial>\.partial)?")
+_PIECE = 1 << 20
+_GZIP = 31  # zlib's word for gzip's header and trailer
+
+
+class WalStatus(BaseModel):
+    """How far a log is received."""
+
+    complete_until: datetime | None = None
+    """By the server's clock: all that was committed before is in the log."""
+
+
+def parse_lsn(text: str) -> int:
+    """Returns a position in the write-ahead log, which PostgreSQL writes as 0/3000028, as a number."""
+    high, low = text.split("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def segment_of(timeline: int, lsn: str, segment_bytes: int) -> str:
+    """Returns the name of the segment that a position lies in."""
+    number, per_file = parse_lsn(lsn) // segment_bytes, (1 << 32) // segment_bytes
+    return f"{timeline:08X}{number // per_file:08X}{number % per_file:08X}"
+
+
+def segment_after(name: str, segment_bytes: int) -> str:
+    """Returns the name of the segment that follows on the same timeline."""
+    per_file = (1 << 32) // segment_bytes
+    number = int(name[8:16], 16) * per_file + int(name[16:], 16) + 1
+    return f"{name[:8]}{number // per_file:08X}{number % per_file:08X}"
+
+
+class WalArchive:
+    """The folder of one timeline of one server."""
+
+    def __init__(self, catalog: Catalog, server: str, timeline: int) -> None:
+        self.folder = catalog.wal_folder / f"{server}-{timeline:08X}"
+
+    @property
+    def complete_until(self) -> datetime | None:
+        """The moment up to which everything that was committed can be restored; None if nothing can."""
+        try:
+            return WalStatus.model_validate_json((self.folder / "status.json").read_bytes()).complete_until
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    @complete_until.setter
+    def complete_until(self, moment: datetime) -> None:
+        half = self.folder / "status.json.new"
+        half.write_text(WalStatus(complete_until=moment).model_dump_json())
+        half.rename(self.folder / "status.json")
+
+    def segments(self) -> dict[str, Path]:
+        """Returns the segments by name, in order; of one that is there whole and in part, the whole one."""
+        found: dict[str, Path] = {}
+        for path in sorted(self.folder.glob("*")):
+            match = _SEGMENT.fullmatch(path.name)
+            if match and (match["name"] not in found or not match["partial"]):
+                found[match["name"]] = path
+        return dict(sorted(found.items()))
+
+    def bytes(self) -> int:
+        """Returns how much room the log takes."""
+        return sum(path.stat().st_size for path in self.segments().values())
+
+    def contiguous(self, first: str, last: str | None, segment_bytes: int) -> list[Path]:
+        """Returns the segments from `first` to `last`, or to the end of the log.
+
+        Raises BackupError where one in between is missing.
+        """
+        segments = self.segments()
+        paths, name = [], first
+        end = max((each for each in segments if last is None or each <= last), default="")
+        while name <= end:
+            if name not in segments:
+                raise BackupError(
+                    f"segment {name} of the write-ahead log is missing in {self.folder}: no moment after it, "
+                    "up to the next backup, can be restored"
+                )
+            paths.append(segments[name])
+            name = segment_after(name, segment_bytes)
+        return paths
+
+    def remove(self) -> None:
+        """Removes all of it, of a timeline that no backup is of any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def remove_before(self, segment: str) -> int:
+        """Removes what no backup needs that begins with `segment` or later; returns how many files went."""
+        old = [path for name, path in self.segments().items() if name < segment]
+        for path in old:
+            path.unlink()
+        return len(old)
+
+
+def unpack(paths: list[Path], into: Path, segment_bytes: int, progress: Progress) -> None:
+    """Writes segments into the `pg_wal` of a data folder.
+
+    Of the last one, what was written of it is taken: PostgreSQL finds the end by itself. Raises BackupError
+    for another one that isn't whole.
+    """
+    for number, path in enumerate(paths):
+        match = _SEGMENT.fullmatch(path.name)
+        assert match is not None  # noqa: S101 - they come from `segments`
+        size = _unpack(path, into / match["name"], segment_bytes)
+        if size < segment_bytes and number < len(paths) - 1:
+            raise BackupError(f"{path} is damaged: no moment after it can be restored before the next backup")
+        progress("write-ahead log", (number + 1) * segment_bytes, len(paths) * segment_bytes)
+
+
+def _unpack(source: Path, target: Path, segment_bytes: int) -> int:
+    """Unpacks one segment, filled up with zeros to its full size, and returns how much of it there was."""
+    size = 0
+    unzip = zlib.decompressobj(_GZIP) if ".gz" in source.suffixes else None
+    with source.open("rb") as packed, target.open("wb") as unpacked:
+        while piece := packed.read(_PIECE):
+            try:
+                piece = unzip.decompress(piece) if unzip else piece
+            except zlib.error:
+                break  # torn, or damaged: what comes after can't be read
+            unpacked.write(piece)
+            size += len(piece)
+        unpacked.truncate(segment_bytes)
+    target.chmod(0o600)
+    return min(size, segment_bytes)

@@ -1,0 +1,226 @@
+"""`graphql-api backup`: takes, lists, verifies and restores backups, and does the daily work."""
+
+import asyncio
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from graphql_api.backup.catalog import Backup, Catalog, megabytes
+from graphql_api.backup.errors import BackupError
+from graphql_api.backup.recovery import choose, reach, recovered
+from graphql_api.backup.schedule import Policy, Schedule, remove_expired
+from graphql_api.backup.take import take
+from graphql_api.backup.verification import verify
+from graphql_api.cli.database import named_or_embedded
+from graphql_api.cli.errors import UsageError
+from graphql_api.postgres.address import Address
+from graphql_api.settings import Settings
+
+EMBEDDED_DELAY = 60.0
+"""Seconds after its start at which the embedded server's backups begin, so that they don't slow it."""
+_JOIN_PATIENCE = 10.0
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """Returns the backups of this deployment."""
+    return Catalog(settings.backup_dir or settings.data_dir / "backups")
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Returns how long backups are kept, and how often one is verified."""
+    return Policy(timedelta(days=settings.backup_retention), timedelta(days=settings.backup_verification))
+
+
+def now(*, full: bool | None) -> None:
+    """Takes a backup, and removes those that are too old."""
+    settings = Settings()
+    catalog = catalog_of(settings)
+    with named_or_embedded(settings) as address, _work(catalog), _Screen() as screen:
+        backup = asyncio.run(take(address, catalog, full=full, progress=screen.progress))
+        expired = remove_expired(catalog, policy_of(settings).retention, datetime.now(UTC))
+    typer.echo(f"{backup.kind.value} backup {backup.id}: {megabytes(backup.bytes)} in {catalog.path(backup)}")
+    if expired:
+        typer.echo(f"{len(expired)} older than {settings.backup_retention} days removed")
+    if reach(catalog, backup) == backup.finished_at:
+        typer.echo(
+            "No write-ahead log is received: only this moment can be restored. "
+            "`graphql-api backup run` receives it.",
+            err=True,
+        )
+
+
+def show(*, as_json: bool) -> None:
+    """Prints the backups, oldest first, and up to which moment each can be restored."""
+    catalog = catalog_of(Settings())
+    backups, state = catalog.backups(), catalog.state()
+    if as_json:
+        rows = [
+            {**backup.model_dump(mode="json"), "reach": reach(catalog, backup).isoformat()}
+            for backup in backups
+        ]
+        typer.echo(json.dumps({"backups": rows, "state": state.model_dump(mode="json")}, indent=2))
+        return
+    table = Table("id", "kind", "from", "up to", "size", "verified", box=None, header_style="bold")
+    for backup, following in zip(backups, [*backups[1:], None], strict=True):
+        table.add_row(
+            backup.id,
+            backup.kind.value,
+            _time(backup.finished_at),
+            _time(_end(catalog, backup, following)),
+            megabytes(backup.bytes),
+            f"{_time(backup.verified_at)} {backup.verification}" if backup.verified_at else "no",
+        )
+    Console(soft_wrap=True).print(table if backups else f"There is no backup in {catalog.folder}.")
+    for sentence in (
+        f"The last backup failed at {_time(state.failed_at)}: {state.failure}" if state.failed_at else "",
+        f"No write-ahead log is received: {state.receiver}" if state.receiver else "",
+    ):
+        if sentence:
+            typer.echo(sentence)
+
+
+def check() -> None:
+    """Restores the newest backup beside the server and compares it with the live database."""
+    settings = Settings()
+    catalog = catalog_of(settings)
+    with named_or_embedded(settings) as address, _work(catalog), _Screen() as screen:
+        found = asyncio.run(verify(address, catalog, progress=screen.progress))
+    typer.echo(found)
+
+
+def restore(at: str, into: Path) -> None:
+    """Makes a data folder of the server as it was at a moment."""
+    catalog = catalog_of(Settings())
+    moment = None if at == "latest" else parse_moment(at)
+    backup, target = choose(catalog, moment)
+    into = into.expanduser().resolve()
+
+    async def carry_out() -> str:
+        async with recovered(catalog, backup, target, into, progress=screen.progress) as server:
+            return server.last_change
+
+    with _Screen() as screen:
+        last_change = asyncio.run(carry_out())
+    typer.echo(
+        f"{into} is the server as of {'the end of its log' if moment is None else _time(moment)}"
+        f" (last change: {last_change or _time(backup.finished_at)}), from backup {backup.id}.\n"
+        f"Start it with PostgreSQL {backup.version}: pg_ctl -D {into} start"
+    )
+
+
+def run() -> None:
+    """Does the daily work until it is stopped."""
+    settings = Settings()
+    with named_or_embedded(settings) as address:
+        schedule = Schedule(address, catalog_of(settings), policy_of(settings))
+
+        async def work() -> None:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - this is a task
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+            with suppress(asyncio.CancelledError):
+                await schedule.run()
+
+        asyncio.run(work())
+
+
+@contextmanager
+def backed_up(settings: Settings, address: Address) -> Iterator[None]:
+    """Looks after the backups of the embedded server during the block, in a thread of its own."""
+    if not settings.embedded_backups:
+        yield
+        return
+    schedule = Schedule(address, catalog_of(settings), policy_of(settings))
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(schedule.run(delay=EMBEDDED_DELAY))
+
+    def work() -> None:
+        with suppress(asyncio.CancelledError):
+            loop.run_until_complete(task)
+        loop.close()
+
+    thread = threading.Thread(target=work, name="backups", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        with suppress(RuntimeError):  # it has ended by itself
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join(_JOIN_PATIENCE)
+
+
+def parse_moment(text: str) -> datetime:
+    """Returns the moment that somebody has written. Raises UsageError where it isn't certain which."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--at {text!r} is no time: write it as 2026-11-28T13:00:00Z, or latest") from None
+    if moment.tzinfo is None:
+        raise UsageError(f"--at {text!r} has no time zone: add Z for UTC, or an offset such as +01:00")
+    return moment
+
+
+def _end(catalog: Catalog, backup: Backup, following: Backup | None) -> datetime:
+    """Returns up to when a backup is the one to restore from."""
+    end = reach(catalog, backup)
+    same = following and (following.server, following.timeline) == (backup.server, backup.timeline)
+    return min(end, following.finished_at) if following and same else end
+
+
+def _time(moment: datetime | None) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}" if moment else ""
+
+
+@contextmanager
+def _work(catalog: Catalog) -> Iterator[None]:
+    with catalog.lock("work") as ours:
+        if not ours:
+            raise BackupError("another backup or verification is under way: try again when it has ended")
+        yield
+
+
+class _Screen:
+    """A bar on a terminal for what is under way."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description:>24}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._bar: tuple[str, TaskID] | None = None
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Shows how far it is; `total` is 0 where that isn't known."""
+        if self._bar is None or self._bar[0] != what:
+            if self._bar is not None:
+                self._bars.remove_task(self._bar[1])
+            self._bar = (what, self._bars.add_task(what))
+        self._bars.update(self._bar[1], completed=done, total=total or None)

@@ -1,0 +1,90 @@
+"""A server with a database to back up, a catalog, and a receiver of its log."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+
+import asyncpg
+import pytest
+
+from graphql_api.backup.catalog import Catalog
+from graphql_api.backup.receiver import Receiver
+from graphql_api.backup.recovery import choose, reach, recovered
+from graphql_api.backup.verification import Fingerprints, fingerprints, scratch_folder
+from tests.drills.servers import DATABASE, Server
+
+Receiving = Callable[[], AbstractAsyncContextManager[Receiver]]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """A server of the test's own, which may be broken, with a migrated database."""
+    server = Server({"summarize_wal": "on"})
+    await server.make()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+async def connection(server: Server) -> AsyncIterator["asyncpg.Connection"]:
+    connection = await server.address.connect_plain()
+    yield connection
+    connection.terminate()
+
+
+@pytest.fixture
+def catalog(server: Server) -> Catalog:
+    return Catalog(server.folder / "backups")
+
+
+@pytest.fixture
+def receiving(server: Server, catalog: Catalog) -> Receiving:
+    """Receives the server's log during the block."""
+
+    @asynccontextmanager
+    async def receive() -> AsyncIterator[Receiver]:
+        receiver = Receiver(server.address, catalog)
+        task = asyncio.create_task(receiver.run())
+        try:
+            await receives(server)
+            yield receiver
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    return receive
+
+
+async def receives(server: Server) -> None:
+    """Wait until the log goes out."""
+    connection = await server.address.connect_plain()
+    while not await connection.fetchval("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"):
+        await asyncio.sleep(0.02)
+    await connection.close()
+
+
+async def look(server: Server) -> tuple[Fingerprints, datetime]:
+    """What every table holds, and a moment at which it did."""
+    connection = await server.address.connect_plain()
+    tables = await fingerprints(connection)
+    moment = await connection.fetchval("SELECT clock_timestamp()")
+    await connection.close()
+    return tables, moment
+
+
+async def reached(catalog: Catalog, moment: datetime) -> None:
+    """Wait until the log is known to be complete up to a moment."""
+    while reach(catalog, catalog.backups()[0]) < moment:
+        await asyncio.sleep(0.05)
+
+
+async def restored(catalog: Catalog, moment: datetime | None) -> Fingerprints:
+    """What every table holds in a server that is restored to a moment."""
+    backup, target = choose(catalog, moment)
+    with scratch_folder(catalog) as folder:
+        async with recovered(catalog, backup, target, folder / "data", database=DATABASE) as server:
+            connection = await server.address.connect_plain()
+            tables = await fingerprints(connection)
+            await connection.close()
+    return tables

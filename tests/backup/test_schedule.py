@@ -1,0 +1,257 @@
+"""The daily work, by a clock that is moved: what is due, what is kept, and what is said when it fails."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from graphql_api.backup.catalog import Backup, Catalog, Kind
+from graphql_api.backup.errors import BackupError
+from graphql_api.backup.receiver import SLOT, Receiver
+from graphql_api.backup.schedule import Policy, Schedule, remove_expired
+from graphql_api.backup.take import take
+from graphql_api.backup.wal_archive import WalArchive
+from graphql_api.postgres.address import Address
+from tests import factories
+from tests.backup.conftest import Receiving, look, receives, restored
+from tests.drills.servers import Server
+
+DAY = timedelta(days=1)
+START = datetime(2026, 1, 1, 2, tzinfo=UTC)
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def recorded(catalog: Catalog, day: int, *, timeline: int = 1) -> Backup:
+    """A backup of a day as `take` leaves it, a full one every seventh, with a segment of log."""
+    moment = START + day * DAY
+    segment = f"{timeline:08X}{0:08X}{day + 1:08X}"
+    folder = catalog.begin(moment)
+    backup = Backup(
+        id=folder.stem,
+        kind=Kind.INCREMENTAL if day % 7 else Kind.FULL,
+        parent=catalog.backups()[-1].id if day % 7 else None,
+        started_at=moment,
+        finished_at=moment + timedelta(minutes=1),
+        server="1",
+        timeline=timeline,
+        version=18,
+        first_segment=segment,
+        last_segment=segment,
+        segment_bytes=16 << 20,
+        bytes=1,
+    )
+    catalog.finish(folder, backup)
+    archive = WalArchive(catalog, "1", timeline)
+    archive.folder.mkdir(parents=True, exist_ok=True)
+    (archive.folder / f"{segment}.gz").touch()
+    return backup
+
+
+def test_every_moment_of_thirty_days_can_be_restored_and_nothing_more_is_kept(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path)
+    for day in range(100):
+        recorded(catalog, day)
+        now = START + day * DAY + timedelta(hours=1)
+        remove_expired(catalog, 30 * DAY, now)
+        kept = catalog.backups()
+        if day >= 30:
+            backup = catalog.newest_before(now - 30 * DAY)  # the earliest that may be asked for
+            assert catalog.chain(backup)[0].kind is Kind.FULL
+            assert backup.finished_at > now - 31 * DAY
+        assert len(kept) <= 30 + 7 + 1
+        segments = list(WalArchive(catalog, "1", 1).segments())
+        assert segments == [backup.first_segment for backup in kept]
+
+
+def test_the_log_of_a_timeline_goes_with_its_last_backup(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path)
+    recorded(catalog, 0)
+    recorded(catalog, 7, timeline=2)
+
+    remove_expired(catalog, 30 * DAY, START + 50 * DAY)
+
+    assert [backup.timeline for backup in catalog.backups()] == [2]
+    assert [folder.name for folder in catalog.wal_folder.iterdir()] == ["1-00000002"]
+
+
+def test_a_backup_that_was_cut_off_is_no_backup_and_goes_with_the_next(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path)
+    cut_off = catalog.begin(START)
+    (cut_off / "data").mkdir()
+
+    assert catalog.backups() == []
+    recorded(catalog, 7)
+    assert not cut_off.exists()
+
+
+def test_a_gap_in_a_chain_is_named(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path)
+    first, second = recorded(catalog, 0), recorded(catalog, 1)
+    catalog.remove(first)
+
+    with pytest.raises(BackupError, match=f"backup {second.id} goes on from {first.id}, which is missing"):
+        catalog.chain(second)
+
+
+@pytest.mark.slow
+async def test_a_week_of_backups(server: Server, catalog: Catalog, receiving: Receiving) -> None:
+    clock = Clock((await look(server))[1])
+    schedule = Schedule(server.address, catalog, Policy(), clock=clock)
+    async with receiving():
+        for hours in (0, 1, 24, 48, 171, 172):
+            clock.now = (await look(server))[1] + timedelta(hours=hours)
+            await schedule.do_what_is_due()
+            assert catalog.state().failure == ""
+
+    kinds = [backup.kind for backup in catalog.backups()]
+    assert kinds == [Kind.FULL, Kind.INCREMENTAL, Kind.INCREMENTAL, Kind.FULL]
+    assert [bool(backup.verified_at) for backup in catalog.backups()] == [True, False, False, True]
+
+
+@pytest.mark.slow
+async def test_one_process_looks_after_the_backups_of_a_folder(
+    server: Server, catalog: Catalog, connection: "asyncpg.Connection"
+) -> None:
+    schedules = [Schedule(server.address, catalog, Policy()) for _ in range(2)]
+    tasks = [asyncio.create_task(schedule.run()) for schedule in schedules]
+    await receives(server)
+    while not catalog.backups():
+        await asyncio.sleep(0.05)
+    receivers = await connection.fetchval(
+        "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'graphql-api backup'"
+    )
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert receivers == 1
+    assert len(catalog.backups()) == 1
+
+
+@pytest.mark.slow
+async def test_a_lost_slot_is_made_anew_and_asks_for_a_full_backup(
+    catalog: Catalog, server: Server, connection: "asyncpg.Connection"
+) -> None:
+    await connection.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.execute("SELECT pg_create_physical_replication_slot($1, true)", SLOT)
+    while await connection.fetchval("SELECT wal_status FROM pg_replication_slots") != "lost":
+        await factories.system_log(connection)
+        await connection.execute("SELECT pg_switch_wal()")
+        await connection.execute("CHECKPOINT")
+
+    receiver = Receiver(server.address, catalog)
+    task = asyncio.create_task(receiver.run())
+    await asyncio.wait_for(receiver.full_backup_needed.wait(), 30)
+    await receives(server)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert await connection.fetchval("SELECT wal_status FROM pg_replication_slots") == "reserved"
+
+
+@pytest.fixture
+def small_disk(server: Server) -> Iterator[Path]:
+    """A disk with room for one backup, and hardly for its log."""
+    folder = server.folder / "disk"
+    folder.mkdir()
+    command = ("mount", "-t", "tmpfs", "-o", "size=220m,mode=711", "tmpfs", str(folder))
+    if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
+        pytest.skip("only root can make a small disk")
+    yield folder
+    subprocess.run(("umount", "--lazy", str(folder)), check=True)
+
+
+def fill(file: Path) -> None:
+    """Writes a file until the disk is full."""
+    with file.open("wb", buffering=0) as opened, suppress(OSError):
+        while True:
+            opened.write(b"x" * (1 << 16))
+
+
+@pytest.mark.slow
+async def test_a_full_disk_is_said_and_nothing_is_lost(
+    server: Server, small_disk: Path, connection: "asyncpg.Connection"
+) -> None:
+    catalog = Catalog(small_disk / "backups")
+    receiver = Receiver(server.address, catalog)
+    task = asyncio.create_task(receiver.run())
+    await receives(server)
+    first = await take(server.address, catalog)
+    filler = small_disk / "filler"
+    fill(filler)
+
+    with pytest.raises(BackupError, match="make room, or set GRAPHQL_API_BACKUP_DIR"):
+        await take(server.address, catalog, full=True)
+    for _ in range(3):  # more log than the segment that it had begun has room for
+        await factories.trade(connection, None)
+        await connection.execute("SELECT pg_switch_wal()")
+    slots = "SELECT count(*) FROM pg_replication_slots WHERE active"
+    while await connection.fetchval(slots):
+        await asyncio.sleep(0.05)
+    before, moment = await look(server)
+    filler.unlink()
+    while not WalArchive(catalog, first.server, first.timeline).complete_until or (
+        WalArchive(catalog, first.server, first.timeline).complete_until < moment  # type: ignore[operator]
+    ):
+        await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert [backup.id for backup in catalog.backups()] == [first.id]
+    assert await restored(catalog, moment) == before
+
+
+@pytest.mark.parametrize("days", [0, 1])
+@pytest.mark.slow
+async def test_a_failure_is_written_down_until_a_backup_succeeds(
+    server: Server, catalog: Catalog, days: int
+) -> None:
+    address = server.address
+    clock = Clock((await look(server))[1] + days * DAY)
+    schedule = Schedule(address, catalog, Policy(), clock=clock)
+    server.stop()
+    await schedule.do_what_is_due()
+    failed = catalog.state()
+    await server.start()
+    clock.now += timedelta(minutes=11)
+    await schedule.do_what_is_due()
+
+    assert failed.failed_at is not None
+    assert failed.failure
+    assert catalog.state().failed_at is None
+    assert len(catalog.backups()) == 1
+
+
+@pytest.mark.slow
+async def test_a_role_that_may_not_copy_the_server_is_told_what_it_needs(
+    server: Server, catalog: Catalog, connection: "asyncpg.Connection"
+) -> None:
+    await connection.execute("CREATE ROLE reader LOGIN")
+    address = Address.parse(server.address.dsn.replace("postgres@", "reader@"))
+
+    with pytest.raises(BackupError, match="ALTER ROLE reader REPLICATION"):
+        await take(address, catalog)
+    await connection.execute("ALTER ROLE reader REPLICATION")
+    assert (await take(address, catalog)).kind is Kind.FULL
+
+
+async def test_an_address_through_a_pooler_is_refused(tmp_path: Path) -> None:
+    pooled = Address.parse("postgresql://user@ep-cool-pooler.example.test/db")
+    with pytest.raises(BackupError, match="set DATABASE_DIRECT_URL"):
+        await take(pooled, Catalog(tmp_path))
