@@ -64,6 +64,9 @@ def serve(given: Mapping[str, Any]) -> None:
 
 
 def _serve_demo(settings: Settings, listening: socket.socket) -> None:
+    first = not (settings.data_dir / "postgres").exists()
+    made = ", and filling it with demo data: some seconds, once" if first else ""
+    typer.echo(f"Starting a PostgreSQL in {settings.data_dir}{made}.", err=True)
     with named_or_embedded(settings) as address:
         os.environ["DATABASE_URL"] = address.dsn
         os.environ["GRAPHQL_API_DEMO_LOGINS"] = json.dumps(dict.fromkeys((TRADER, OPERATOR), PASSWORD))
