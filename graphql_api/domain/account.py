@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, bindparam, select
 
 from graphql_api.domain.account_logs import account_logs
 from graphql_api.domain.policy import ACCOUNTS, SESSIONS, USERS
+from graphql_api.domain.risk.events import RISK_EVENT_LIST, RiskEventConnection
 from graphql_api.domain.risk.settings import RiskSettings, current_risk_settings
 from graphql_api.domain.risk.status import RiskStatus, risk_status_of_account
 from graphql_api.domain.session import SESSION_LIST, Session, SessionConnection
@@ -83,6 +84,12 @@ class Account(Node, rows_of=ACCOUNTS):
         "The limits its bot keeps to; null where none were ever set.", current_risk_settings, key="id"
     )
     risk_status: RiskStatus = risk_status_of_account("How it stands against those limits now.")
+    risk_events: RiskEventConnection = many(
+        "When it crossed a limit and kept it again, and who changed its limits when; the newest first.",
+        RISK_EVENT_LIST,
+        parent=ACCOUNTS,
+        parent_key=tables.risk_events.c.account_id,
+    )
     stats: TradeStats = stats_of(
         "Statistics of the trades of all its sessions.",
         parent=ACCOUNTS,

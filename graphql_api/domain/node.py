@@ -23,6 +23,7 @@ any_by_id = AnyById(
     policy.STRATEGIES,
     policy.STRATEGY_PERFORMANCE,
     policy.RISK_SETTINGS,
+    policy.RISK_EVENTS,
     policy.SYSTEM_LOGS,
     policy.OWN_LOGS,
 )

@@ -75,6 +75,16 @@ SYSTEM_LOGS = Entity(
     tuple(tables.system_logs.c),
     READS_LOGS,
 )
+_trade_ids: ColumnElement[str] = func.coalesce(
+    func.array_to_string(tables.risk_events.c.trades, literal_column("' '")), literal_column("''")
+).label("trade_ids")
+RISK_EVENTS = Entity(
+    "RiskEvent",
+    tables.risk_events,
+    (*(column for column in tables.risk_events.c if column.name != "trades"), _trade_ids),
+    READS_GRAPH,
+    parent=Parent(tables.risk_events.c.account_id, ACCOUNTS),
+)
 # The same type to traders: lines of the components that they may read, which name rows of theirs alone.
 OWN_LOGS = Entity(
     "SystemLog",

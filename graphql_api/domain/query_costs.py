@@ -8,6 +8,7 @@ session, and of a small account.
 from typing import Final
 
 from graphql_api.domain import account, performance
+from graphql_api.domain.risk.events import MAX_TRADES
 from graphql_api.domain.statistics.equity import MAX_POINTS
 from graphql_api.domain.system_log import MAX_BACKFILL, MAX_BUCKETS
 from graphql_api.execution.costs import PAGE_RULE, CostRule, CostRules
@@ -49,6 +50,7 @@ COST_RULES: Final[CostRules] = {
     "TradeStats.maxDrawdown": CostRule(_STATISTIC),
     "TradeStats.maxDrawdownPct": CostRule(_STATISTIC),
     "Account.riskStatus": CostRule(_STATS),
+    "RiskEvent.trades": CostRule(assumed_size=10, max_size=MAX_TRADES),
     "Mutation.login": CostRule(_PASSWORD),
     "Mutation.refreshToken": CostRule(_MUTATION),
     "Mutation.logout": CostRule(_MUTATION),

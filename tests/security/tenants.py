@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import asyncpg
 from sqlalchemy import Boolean, Column, DateTime, Integer, Numeric, String, Table
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
 from graphql_api.postgres import tables
 from tests import factories
@@ -23,8 +23,17 @@ TABLES: Mapping[str, Table] = {
     "Trade": tables.trades,
     "RiskSettings": tables.risk_settings,
     "SystemLog": tables.system_logs,
+    "RiskEvent": tables.risk_events,
 }
 """The tables whose rows belong to a tenant, by their GraphQL types, owners first."""
+
+WORDS: Mapping[str, str] = {"kind": "LIMITS_CHANGED", "risk_limit": "MAX_DAILY_LOSS", "author": "USER"}
+"""The values of columns that hold one of a few words."""
+
+SHARED = {"strategy_id", "account_id", "author_id", *WORDS}
+"""Columns whose values are not the row's own."""
+
+NO_LIMITS = dict.fromkeys(("max_daily_loss", "max_position_size", "max_open_positions", "risk_per_trade"))
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -55,7 +64,7 @@ class Tenant:
             for column in table.c:
                 value = self.rows[type_][column.name]
                 if isinstance(value, str) and not (
-                    column.foreign_keys or column.name == "strategy_id" or isinstance(column.type, JSONB)
+                    column.foreign_keys or column.name in SHARED or isinstance(column.type, JSONB)
                 ):
                     yield value, f"{table.name}.{column.name}"
 
@@ -66,7 +75,7 @@ class Tenant:
     async def insert(self, connection: "asyncpg.Connection") -> None:
         """Write the rows, beside a closed trade that statistics count, and the account's line of the log."""
         for type_, row in self.rows.items():
-            await factories.insert(connection, TABLES[type_].name, **row)
+            await factories.insert(connection, TABLES[type_].fullname, **row)
         await factories.trade(
             connection,
             self.rows["Session"]["id"],
@@ -88,7 +97,13 @@ def _value(column: Column[Any], tag: str, number: int, known: Mapping[str, str])
     """A value that no other column and no other tenant has; of a foreign key, the row above."""
     for key in column.foreign_keys:
         return known[key.column.table.name]
+    if column.name in WORDS:
+        return WORDS[column.name]
+    if column.name == "account_id":
+        return known[tables.accounts.name]
     match column.type:
+        case ARRAY():
+            return None
         case UUID():
             return str(uuid4()) if column.primary_key else known[""]
         case String():
@@ -102,5 +117,5 @@ def _value(column: Column[Any], tag: str, number: int, known: Mapping[str, str])
         case Boolean():
             return True
         case JSONB():
-            return json.dumps({"account_id": known[tables.accounts.name]})
+            return json.dumps({"account_id": known[tables.accounts.name], **NO_LIMITS})
     raise TypeError(column.type)

@@ -69,7 +69,7 @@ class World:
         """The other tenant's rows as they are stored."""
         ids = self.other.ids()
         return [
-            await self.connection.fetch(f"SELECT * FROM {table.name} WHERE id = $1", ids[type_])
+            await self.connection.fetch(f"SELECT * FROM {table.fullname} WHERE id = $1", ids[type_])
             for type_, table in TABLES.items()
         ]
 

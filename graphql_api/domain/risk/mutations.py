@@ -1,4 +1,4 @@
-"""Mutations of risk settings. Each writes the settings and a line of the log about it, or nothing.
+"""Mutations of risk settings. Each writes the settings, a line of the log and a risk event, or nothing.
 
 Nearly every account has one row of risk_settings, which a single statement finds, locks, compares and
 updates. Where it finds none or several, a transaction locks the account first, so that of two writers of a
@@ -16,7 +16,6 @@ import strawberry
 from sqlalchemy import (
     CTE,
     ColumnElement,
-    Numeric,
     Text,
     bindparam,
     false,
@@ -27,11 +26,12 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 from graphql_api.domain.policy import ACCOUNTS, RISK_SETTINGS
 from graphql_api.domain.risk.settings import (
     LIMITS,
+    LIMITS_CHANGED,
     RiskSettingsPayload,
     SetRiskSettingsInput,
     UpdateRiskSettingsInput,
@@ -39,10 +39,11 @@ from graphql_api.domain.risk.settings import (
     check_limits,
     current_risk_settings,
     given_limits,
+    limits_as_json,
     version_of,
 )
 from graphql_api.execution.fields import resolved
-from graphql_api.identity.viewer import NO_TENANT, Viewer
+from graphql_api.identity.viewer import NO_TENANT, ServiceTokenCredential, Viewer
 from graphql_api.postgres import tables
 from graphql_api.postgres.database import Database, Transaction
 from graphql_api.postgres.statement import Statement, compile_statement
@@ -186,6 +187,8 @@ async def write_settings(
         "account_id": account_id,
         "message": f"risk settings {change.verb} for account {account_id}",
         "by": viewer.user_id or "service",
+        "author": "SERVICE" if isinstance(viewer.credential, ServiceTokenCredential) else "USER",
+        "author_id": viewer.user_id,
     }
     columns = frozenset(values)
     owner = _owner(viewer)
@@ -266,7 +269,7 @@ def _insert_row(columns: frozenset[str]) -> Statement:
     """Inserts the first row of an account that is locked already."""
     query = insert(_risk).values(account_id=bindparam("account_id", type_=_uuid), **_parameters(columns))
     written = query.returning(*RISK_SETTINGS.columns).cte("written")
-    return _with_log_line(written, null())
+    return _with_record(written, null().cast(JSONB))
 
 
 @lru_cache(maxsize=64)
@@ -303,30 +306,34 @@ def _update_and_log(
     now = func.greatest(func.clock_timestamp(), _risk.c.updated_at)
     query = update(_risk).where(_risk.c.id == before.c.id, *conditions)
     written = query.values(updated_at=now, **_parameters(columns)).returning(*_own_columns, has_duplicates)
-    return _with_log_line(written.cte("written"), _limits(before), before)
+    return _with_record(written.cte("written"), limits_as_json(before.c), before)
 
 
-def _with_log_line(written: CTE, limits_before: ColumnElement[Any], *sources: CTE) -> Statement:
-    """Writes the settings and a line of system_logs in one statement: two would hold the lock longer."""
+def _with_record(written: CTE, limits_before: ColumnElement[Any], *sources: CTE) -> Statement:
+    """Writes the settings, a line of system_logs and a risk event in one statement.
+
+    Several statements would hold the lock longer.
+    """
+    limits_after = limits_as_json(written.c)
     details = func.jsonb_build_object(
         *("account_id", written.c.account_id),
         *("risk_settings_id", written.c.id),
         *("by", bindparam("by", type_=Text)),
         *("before", limits_before),
-        *("after", _limits(written)),
+        *("after", limits_after),
     )
     line = select(literal("INFO"), literal("risk"), bindparam("message", type_=Text), details)
     line = line.select_from(written, *sources)
     log_line = insert(_logs).from_select(["level", "component", "message", "details"], line).cte("log_line")
-    return compile_statement(select(written).add_cte(log_line))
-
-
-def _limits(row: CTE) -> ColumnElement[Any]:
-    return func.jsonb_build_object(
-        *(part for limit in LIMITS for part in (limit.column, _as_json(row.c[limit.column])))
-    )
-
-
-def _as_json(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Returns a limit as the log line has it: a decimal as text, so that no reader makes a float of it."""
-    return column.cast(Text) if isinstance(column.type, Numeric) else column
+    values = {
+        "account_id": written.c.account_id,
+        "kind": literal(LIMITS_CHANGED),
+        "limits_before": limits_before,
+        "limits_after": limits_after,
+        "author": bindparam("author", type_=Text),
+        "author_id": bindparam("author_id", type_=_uuid),
+    }
+    event = select(*values.values()).select_from(written, *sources)
+    event = event.where(limits_before.is_distinct_from(limits_after))
+    risk_event = insert(tables.risk_events).from_select(list(values), event).cte("risk_event")
+    return compile_statement(select(written).add_cte(log_line, risk_event))

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import strawberry
+from sqlalchemy import ColumnElement, Numeric, Text, func
+from sqlalchemy.dialects.postgresql import JSONB
 
 from graphql_api.domain.policy import ACCOUNTS, RISK_SETTINGS
 from graphql_api.execution.fields import FromLoader, declared
@@ -22,6 +24,9 @@ from graphql_api.relational.scalars import UnreadableDecimal
 if TYPE_CHECKING:
     from graphql_api.domain.account import Account
 
+
+LIMITS_CHANGED: Final = "LIMITS_CHANGED"
+"""The kind of risk events about the settings themselves."""
 
 # The table may have several rows for an account: the one that was written last is in force.
 current_risk_settings = LatestRelated(
@@ -133,6 +138,20 @@ LIMITS = (
     Limit("max_open_positions", "maxOpenPositions", Decimal(2**31 - 1), 0),
     Limit("risk_per_trade", "riskPerTrade", Decimal(1), 4),
 )
+
+
+def limits_as_json(row: Any) -> ColumnElement[Any]:
+    """Returns the limits of a row as a JSON object, with decimals as text: nobody makes floats of those.
+
+    `row` are the columns of risk_settings, or of a query over it.
+    """
+    return func.jsonb_build_object(
+        *(part for limit in LIMITS for part in (limit.column, _as_json(row[limit.column]))), type_=JSONB
+    )
+
+
+def _as_json(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return column.cast(Text) if isinstance(column.type, Numeric) else column
 
 
 def check_limits(values: Mapping[str, Any]) -> list[UserError]:

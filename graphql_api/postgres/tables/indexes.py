@@ -19,7 +19,7 @@ from graphql_api.postgres.tables.platform import (
     trades,
     users,
 )
-from graphql_api.postgres.tables.service import account_logs
+from graphql_api.postgres.tables.service import account_logs, risk_events
 from graphql_api.postgres.vocabularies import trade_status_sql
 
 _status = Grouping(trade_status_sql(trades.c.status, trades.c.exit_time))  # statistics want parentheses
@@ -81,7 +81,13 @@ def _of_table(column: Column[object]) -> Column[object]:
     return base
 
 
-_ORDERS: Final = frozenset((*map(_columns, ADDED_INDEXES), tuple(map(str, account_logs.primary_key.columns))))
+_ORDERS: Final = frozenset(
+    (
+        *map(_columns, ADDED_INDEXES),
+        *map(_columns, risk_events.indexes),
+        tuple(map(str, account_logs.primary_key.columns)),
+    )
+)
 _OPERATORS: Final = {_columns(index): str(index.name) for index in OPERATOR_INDEXES}
 
 

@@ -5,8 +5,10 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ForeignKey,
+    Identity,
     Index,
     LargeBinary,
+    Numeric,
     Table,
     Text,
     text,
@@ -118,5 +120,39 @@ unattributed_logs = Table(
     Column("noted_at", Timestamp, nullable=False, server_default=NOW),
     Column("retry_at", Timestamp, nullable=False, server_default=NOW),
     Index("unattributed_logs_retry_at_idx", "retry_at"),
+    schema=SERVICE_SCHEMA,
+)
+
+# What happened to accounts' limits. `limits_…` are the four limits as JSON, null for no row of risk_settings;
+# of limits that other programs changed, nobody knows the author.
+risk_events = Table(
+    "risk_events",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
+    Column("number", BigInteger, Identity(), nullable=False),
+    Column("account_id", Uuid, nullable=False),
+    Column("at", Timestamp, nullable=False, server_default=text("clock_timestamp()")),
+    Column("kind", Text, nullable=False),
+    Column("risk_limit", Text),
+    Column("value", Numeric),
+    Column("allowed", Numeric),
+    Column("since", Timestamp),
+    Column("trades", ARRAY(Uuid)),
+    Column("limits_before", JSONB),
+    Column("limits_after", JSONB),
+    Column("author", Text),
+    Column("author_id", Uuid),
+    Index("risk_events_page_idx", "account_id", "at", "id"),
+    schema=SERVICE_SCHEMA,
+)
+
+# How accounts stood when the recorder of risk events looked last: the limits in force, and since when which
+# of them is exceeded.
+risk_standings = Table(
+    "risk_standings",
+    metadata,
+    Column("account_id", Uuid, primary_key=True),
+    Column("limits", JSONB),
+    Column("exceeded", JSONB, nullable=False),
     schema=SERVICE_SCHEMA,
 )
