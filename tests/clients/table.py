@@ -1,0 +1,97 @@
+"""The table of docs/clients.md: which clients, in which versions, are tried with what.
+
+`python -m tests.clients.table` writes it anew.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.clients.page import FOLDER, PAGE, ROOT
+
+_TABLE = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- end of table -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A client, the packages that are locked for it, what is tried of it, and by which tests."""
+
+    client: str
+    packages: tuple[str, ...]
+    what: str
+    tests: tuple[str, ...]
+    folder: Path | None = FOLDER
+    """Of the lock file that has the packages; None for Python's."""
+
+
+_SOCKET = "query, renewal of a socket's token, resume after a crash"
+_FOLLOWING, _CACHES = "tests/clients/test_following.py", "tests/clients/test_caches.py"
+_EXAMPLES, _TRANSPORT = "tests/examples/test_log_feeds.py", "tests/transport/test_clients.py"
+ROWS = (
+    Row("Apollo Client", ("@apollo/client",), f"{_SOCKET}, cache", (_FOLLOWING, _CACHES)),
+    Row("urql", ("@urql/core", "@urql/exchange-graphcache"), f"{_SOCKET}, cache", (_FOLLOWING, _CACHES)),
+    Row("Relay", ("relay-runtime", "relay-compiler"), f"{_SOCKET}, store, compiler", (_FOLLOWING, _CACHES)),
+    Row(
+        "graphql-ws",
+        ("graphql-ws",),
+        f"{_SOCKET}, every close code",
+        (_FOLLOWING, _EXAMPLES, "tests/transport/test_close_codes.py"),
+    ),
+    Row(
+        "graphql-sse",
+        ("graphql-sse",),
+        "subscription, coming back after a deploy",
+        (_TRANSPORT,),
+        ROOT / "tests" / "transport" / "javascript",
+    ),
+    Row(
+        "GraphQL Code Generator",
+        ("@graphql-codegen/cli", "@graphql-codegen/client-preset"),
+        "types of the scalars",
+        ("tests/clients/test_generators.py",),
+    ),
+    Row(
+        "gql (Python)",
+        ("gql",),
+        "query, subscription, renewal of a socket's token",
+        (_FOLLOWING, _TRANSPORT),
+        None,
+    ),
+    Row("websockets (Python)", ("websockets",), "subscription, resume after a crash", (_EXAMPLES,), None),
+    Row(
+        "Chromium, without a library",
+        (),
+        "query and subscription from another origin",
+        ("tests/test_readme.py",),
+        None,
+    ),
+)
+
+
+def table() -> str:
+    """Returns the table as Markdown."""
+    lines = ["| client | version | what is tried | by |", "| --- | --- | --- | --- |"]
+    for row in ROWS:
+        versions = ", ".join(version_of(package, row.folder) for package in row.packages)
+        tests = ", ".join(f"`{test}`" for test in row.tests)
+        lines.append(f"| {row.client} | {versions} | {row.what} | {tests} |")
+    return "\n".join((*lines, ""))
+
+
+def version_of(package: str, folder: Path | None) -> str:
+    """Returns the locked version of a package."""
+    if folder is None:
+        return version(package)
+    locked = json.loads((folder / "package-lock.json").read_text("utf-8"))["packages"]
+    return str(locked[f"node_modules/{package}"]["version"])
+
+
+def with_table(page: str) -> str:
+    """Returns the page with the table as it is now."""
+    return _TABLE.sub(lambda _: table(), page)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_table(PAGE.read_text("utf-8")), "utf-8")

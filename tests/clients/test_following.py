@@ -1,0 +1,98 @@
+"""Clients of docs/clients.md keep their sockets through renewed tokens, and their place through restarts."""
+
+import asyncio
+import json
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from gql import Client, gql
+from gql.transport.websockets import WebsocketsTransport
+
+from graphql_api.identity.viewer import Role
+from graphql_api.postgres.address import Address
+from tests import factories
+from tests.clients.page import FOLDER, modules, prepared_node
+from tests.service.conftest import PASSWORD, Service, served_from
+
+pytestmark = pytest.mark.slow
+
+CLIENTS = ("apollo", "urql", "relay", "graphql-ws")
+EMAIL = "operator@example.org"
+SHORT = {
+    "GRAPHQL_API_ACCESS_TOKEN_LIFETIME": "60",  # so that every heartbeat asks for a newer one
+    "GRAPHQL_API_HEARTBEAT": "0.5",
+    "GRAPHQL_API_SECRET_KEY": "the key that all processes of the test share",
+}
+
+
+@pytest.fixture
+async def service(address: Address, tmp_path: Path) -> AsyncIterator[Service]:
+    async with served_from(address, tmp_path, **SHORT) as service:
+        await service.user(EMAIL, role=Role.OPERATOR)
+        yield service
+
+
+@asynccontextmanager
+async def following(service: Service, client: str) -> AsyncIterator[Process]:
+    """The script with a client, which has asked a query, and listens."""
+    process = await asyncio.create_subprocess_exec(
+        *(prepared_node(), "follow.mjs", client, service.url, EMAIL, PASSWORD), cwd=FOLDER, stdout=PIPE
+    )
+    try:
+        assert (await said(process, "roles"))[0] == ["operator", "user"]
+        await said(process, "listening")
+        yield process
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def said(process: Process, kind: str) -> list[Any]:
+    """The rest of the script's next line of a kind."""
+    assert process.stdout is not None
+    while True:
+        line = await process.stdout.readline()
+        assert line, "it ended"
+        what, *rest = json.loads(line)
+        if what == kind:
+            return list(rest)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_a_socket_is_renewed_and_goes_on_after_a_crash(
+    service: Service, connection: "asyncpg.Connection", client: str
+) -> None:
+    async with following(service, client) as process:
+        [renewed] = await said(process, "pong")
+        assert renewed["tokenExpiresAt"]
+        await factories.system_log(connection, message="before")
+        assert await said(process, "line") == ["before"]
+        service.kill()
+        await factories.system_log(connection, message="meanwhile")
+        await service.start()
+        assert await said(process, "line") == ["meanwhile"]
+        await factories.system_log(connection, message="after")
+        assert await said(process, "line") == ["after"]
+
+
+async def test_gql_keeps_a_socket_signed_in(service: Service) -> None:
+    scope: dict[str, Any] = {}
+    exec(modules()["renewing.py"], scope)
+    login = gql(f'mutation {{ login(email: "{EMAIL}", password: "{PASSWORD}") {{ accessToken expiresAt }} }}')
+    transport = WebsocketsTransport(url=service.socket_url)
+    async with Client(transport=transport) as session:
+        first = (await session.execute(login))["login"]  # signs the socket in
+
+        async def token() -> str:
+            return str((await session.execute(login))["login"]["accessToken"])
+
+        renewing = asyncio.create_task(scope["keep_signed_in"](transport, token))
+        await asyncio.wait_for(transport.pong_received.wait(), 30)
+        assert transport.payloads["pong"]["tokenExpiresAt"] >= first["expiresAt"]
+        assert (await session.execute(gql("{ viewer { roles } }")))["viewer"]["roles"] == ["operator", "user"]
+        renewing.cancel()
