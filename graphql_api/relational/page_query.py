@@ -4,6 +4,8 @@
 rows of a page are found depends on the order (`docs/decisions/0011`):
 
 - An index has the rows of one parent in the order: the page is read from it, and costs what a page costs.
+  So it does for a tenant or an account with few sessions, from which it is merged; where there are many, a
+  bounded number of everybody's rows is looked at before each of them is.
 - No index has them in the order, and they belong to one tenant, account or session: all are read, and sorted.
 - They belong to several tenants: a limited number of rows is looked at (`MAX_EXAMINED`), in the order of an
   index until a page is full, or to be sorted. `RelationLoader` refuses a list for which that isn't enough.
@@ -29,9 +31,11 @@ from sqlalchemy import (
     case,
     func,
     literal_column,
+    not_,
     select,
     true,
     tuple_,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import UUID, array
 
@@ -59,11 +63,16 @@ MAX_EXAMINED: Final = 50_000
 MAX_COUNTED: Final = 1_000_000
 """Rows of several tenants that are looked at for the totals of one statement."""
 
+MAX_SCANNED: Final = 20_000
+"""Rows of everybody's that are looked at for one page of a tenant's, an account's."""
+
 _root: ColumnElement[Any] = literal_column(f"'{ROOT}'")
 _root_keys = select(_root.label("key")).subquery("keys")
 _fetch = bindparam("fetch", type_=BigInteger)
 _one: ColumnElement[Any] = literal_column("1").label("one")
 _just_one: ColumnElement[Any] = literal_column("1")
+_near: ColumnElement[Any] = literal_column("100")
+_max_scanned: ColumnElement[Any] = literal_column(str(MAX_SCANNED))
 _limit = bindparam("limit", type_=BigInteger)
 _count_limit = bindparam("count_limit", type_=BigInteger)
 _no_offset: ColumnElement[Any] = literal_column("0")
@@ -176,6 +185,11 @@ class FilteredRelation:
             part for part in self._own_parts() if self.prefix is None or part is not self.prefix.part
         )
 
+    @property
+    def conditions_without_prefix(self) -> list[ColumnElement[bool]]:
+        """The conditions on rows of everybody's, without those on ancestors."""
+        return self._unprefixed(self._own_parts())
+
     def split(self, *, order: Column[Any]) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
         """Splits the conditions of a scan of the index on `order`: those that it serves, and others."""
         limit = self.read_limit
@@ -225,23 +239,33 @@ class FilteredRelation:
         needed = tables_in(self.predicate)
         return self.entity.restrict_to_tenant(query, *needed, scoped=scoped, tenant=self.relation.tenant)
 
-    def merged(self, first: Select[Any], finish: Callable[[Any], Select[Any]]) -> Select[Any]:
+    def merged(
+        self, first: Select[Any], finish: Callable[[Any], Select[Any]], *beside: FromClause
+    ) -> Select[Any]:
         """What `finish` selects from the columns of `first`, which is read for each of the rows' own parents.
 
         No index has an account's trades in order, but one has each session's. So the first trades of each
         session are read and merged: that takes as long as there are sessions, where sorting takes as long as
-        there are trades.
+        there are trades. What is read may depend on what is `beside` the own parents.
         """
-        own_parent = self.via_parent_key
-        assert own_parent is not None  # noqa: S101 - narrows
-        entity = own_parent.entity
-        upper = replace(self.relation, entity=entity)
+        own_parent = self.own_parent
+        tables = (own_parent.table, *(table for table, _ in own_parent.ancestors))
+        of_one = first.correlate(KEYS, *tables, *beside).lateral("of_one")
+        return self.select_own_parents(finish(of_one.c).select_from(*beside))
+
+    @property
+    def own_parent(self) -> Entity:
+        """The entity of the rows' own parents, which lie between them and what they are selected through."""
+        assert self.via_parent_key is not None  # noqa: S101 - narrows
+        return self.via_parent_key.entity
+
+    def select_own_parents(self, query: Select[Any]) -> Select[Any]:
+        """`query` over the rows' own parents, as far as they lie below one parent of the relation."""
+        upper = replace(self.relation, entity=self.own_parent)
         if self._has_own_parent_key:
-            upper = ChildRelation(entity)
-        tables = (entity.table, *(table for table, _ in entity.ancestors))
-        of_one = first.correlate(KEYS, *tables).lateral("of_one")
+            upper = ChildRelation(self.own_parent)
         needed = tables_in(self.predicate) - {self.entity.table}
-        return self._of_one_parent(upper, finish(of_one.c), needed).where(*self.ancestor_conditions)
+        return self._of_one_parent(upper, query, needed).where(*self.ancestor_conditions)
 
     def per_parent(
         self,
@@ -350,6 +374,12 @@ class KeysetRange:
             )
             for name, compare in self.bounds
         ]
+
+    @property
+    def end(self) -> "KeysetRange":
+        """The same stretch without the bound that it is read from."""
+        bounds = (each for each in self.bounds if (each[1] in (operator.gt, operator.ge)) == self.descending)
+        return replace(self, bounds=tuple(bounds))
 
     def keys(self, columns: Any, prefix: Prefix | None = None) -> list[ColumnElement[Any]]:
         """What rows are ordered by: the prefix, if they are read by it, the sort key and the id."""
@@ -489,9 +519,97 @@ def _page_from_index(
     first = range_.first(rows, *rows.entity.projected_columns(shape.columns)).limit(_fetch)
     if rows.via_parent_key is None:
         return rows.joined(first)
+    if is_indexed(shape.order.column):
+        return _page_by_entry(rows, shape, on_path)
     return rows.merged(
         first, lambda columns: range_.sort(select(*columns, *on_path), range_.keys(columns)).limit(_fetch)
     )
+
+
+def _page_by_entry(
+    rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]]
+) -> Select[Any]:
+    """A page of rows that one index has in order below each own parent, and another over everybody's.
+
+    Where there are many own parents, as many of everybody's rows are looked at first, in order. If those fill
+    the page, no parent is probed. If they don't, it has cost no more than to probe the parents does.
+    """
+    range_ = shape.range
+    columns = rows.entity.projected_columns(shape.columns)
+    scanned = _first_of_everybody(rows, range_, _rows_to_scan(rows), columns, on_path)
+    scanned_page = scanned.limit(_fetch).cte("scanned_page", nesting=True)
+    is_full = select(func.count()).select_from(scanned_page).scalar_subquery() >= _fetch
+    merged = _merged_by_probes(rows, range_, columns, on_path)
+    either = union_all(
+        select(scanned_page).where(is_full), merged.where(not_(is_full)).correlate(KEYS, scanned_page)
+    ).subquery("either")
+    return range_.sort(select(either), range_.keys(either.c)).limit(_fetch)
+
+
+def _rows_to_scan(rows: FilteredRelation) -> ColumnElement[Any]:
+    """As many as there are own parents; none if that is too few for a page."""
+    parents = rows.select_own_parents(select(_one)).limit(_max_scanned).correlate(KEYS).subquery("parents")
+    number = func.count()
+    query = select(case((number >= _fetch, number), else_=literal_column("0"))).select_from(parents)
+    return query.scalar_subquery()
+
+
+def _first_of_everybody(
+    rows: FilteredRelation,
+    range_: KeysetRange,
+    limit: ColumnElement[Any],
+    columns: Sequence[ColumnElement[Any]],
+    on_path: Sequence[ColumnElement[Any]],
+) -> Select[Any]:
+    """The relation's rows among the first of everybody's in a range, `limit` and MAX_SCANNED at most.
+
+    MAX_SCANNED is in the SQL, so that PostgreSQL takes the index, and an OFFSET keeps it from any join that
+    has to read all of them before the first row comes out.
+    """
+    assert rows.via_parent_key is not None  # noqa: S101 - narrows
+    own = rows.entity.table.c
+    parent_key = rows.via_parent_key.key.label("_own_parent")
+    fits = and_(true(), *rows.conditions_without_prefix).label("_fits")
+    query = select(*columns, parent_key, fits).where(*range_.conditions(own))
+    first = range_.sort(query, range_.keys(own)).limit(_max_scanned).correlate(KEYS).subquery("first")
+    limited = range_.sort(select(first), range_.keys(first.c)).limit(limit)
+    scanned = limited.correlate(KEYS).lateral("scanned")
+    parent = select(_one, *on_path).where(rows.own_parent.table.c.id == scanned.c["_own_parent"])
+    parent = rows.select_own_parents(parent).offset(_no_offset)
+    found = parent.correlate(KEYS, scanned).lateral("own_parent")
+    selected = [scanned.c[column.name] for column in columns] + [found.c[column.name] for column in on_path]
+    joined = select(*selected).select_from(scanned.join(found, true())).where(scanned.c["_fits"])
+    return range_.sort(joined, range_.keys(scanned.c))
+
+
+def _merged_by_probes(
+    rows: FilteredRelation,
+    range_: KeysetRange,
+    columns: Sequence[ColumnElement[Any]],
+    on_path: Sequence[ColumnElement[Any]],
+) -> Select[Any]:
+    """A page of rows that is merged from those own parents whose first rows come first.
+
+    Each own parent is probed for its first row. From there on its rows are read, if it can be on the page.
+    """
+    own, own_parent, prefix = rows.entity.table.c, rows.own_parent.table.c.id, rows.prefix
+    assert prefix is not None  # noqa: S101 - narrows
+    key, id_ = range_.keys(own)
+    probe = range_.first(rows, key.label("_key"), id_.label("_id"))
+
+    def nearest(found: Any) -> Select[Any]:
+        keys = (found["_key"], found["_id"])
+        return range_.sort(select(own_parent.label("_own_parent"), *keys), keys).limit(_fetch)
+
+    probed = rows.merged(probe.limit(_just_one), nearest).correlate(KEYS).subquery("probed")
+    at, since = tuple_(*range_.keys(own, prefix)), tuple_(prefix.value, probed.c["_key"], probed.c["_id"])
+    first = range_.end.first(rows, *columns).where(at <= since if range_.descending else at >= since)
+
+    def finish(found: Any) -> Select[Any]:
+        query = select(*found, *on_path).where(own_parent == probed.c["_own_parent"])
+        return range_.sort(query, range_.keys(found)).limit(_fetch)
+
+    return rows.merged(first.limit(_fetch), finish, probed)
 
 
 def _page_of_all_rows(
@@ -597,7 +715,13 @@ def _any_row(rows: FilteredRelation, shape: PageShape, range_: KeysetRange) -> S
     query = range_.first(rows, _one).limit(_just_one)
     if rows.via_parent_key is None:
         return rows.joined(query)
-    return rows.merged(query, lambda columns: select(columns.one).limit(_just_one))
+    merged = rows.merged(query, lambda columns: select(columns.one).limit(_just_one))
+    if not is_indexed(shape.order.column):
+        return merged
+    own = rows.entity.projected_columns(frozenset({shape.order.column.name}))
+    near = _first_of_everybody(rows, range_, _near, own, ()).subquery("near")
+    either = union_all(select(_one).select_from(near), merged.correlate(KEYS)).subquery("either_row")
+    return select(either.c.one).limit(_just_one)
 
 
 @lru_cache(maxsize=256)

@@ -120,6 +120,36 @@ async def test_pages_tile_a_merged_list(
         assert found == expected(trades, order)
 
 
+@pytest.mark.parametrize("rests", [False, True])
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("direction", ["ASC", "DESC"])
+async def test_pages_tile_a_list_of_many_sessions(
+    graph: Graph, desk: Desk, connection: "asyncpg.Connection", direction: str, backward: bool, rests: bool
+) -> None:
+    """Whether its trades are among the first of everybody's, or behind as many as it has sessions."""
+    account = await factories.account(connection, desk.user)
+    sessions = [await factories.session(connection, account) for _ in range(20)]
+    long = timedelta(days=400) * (-1 if direction == "DESC" else 1) if rests else timedelta()
+    for place in range(45):
+        at = NOW + long + timedelta(minutes=place * 7 % 11)
+        symbol = "EURUSD" if place % 3 else "XAUUSD"
+        await factories.trade(connection, sessions[place * 13 % 19], entry_time=at, symbol=symbol)
+    rows = await connection.fetch(
+        "SELECT trades.* FROM trades JOIN trading_sessions s ON s.id = session_id WHERE account_id = $1",
+        account,
+    )
+    trades: list[Trade] = [{**row, "id": str(row["id"])} for row in rows]
+    order = {"field": "ENTRY_TIME", "direction": direction}
+    viewer, parent = graph.as_(trader(desk.user)), f'account(id: "{account}")'
+
+    assert await walk(viewer, parent, backward=backward, orderBy=order) == expected(trades, order)
+    chosen = {"symbol": {"eq": "EURUSD"}}
+    found = await walk(viewer, parent, backward=backward, orderBy=order, filter=chosen)
+    assert found == expected([trade for trade in trades if trade["symbol"] == "EURUSD"], order)
+    of_user = [*(trade for trade in desk.trades if trade["user_id"] == desk.user), *trades]
+    assert await walk(viewer, None, backward=backward, orderBy=order) == expected(of_user, order)
+
+
 FILTERS: list[tuple[Callable[[Desk], Any], Callable[[Desk, Trade], bool]]] = [
     (lambda desk: {"strategyId": desk.strategy}, lambda desk, trade: trade["strategy_id"] == desk.strategy),
     (lambda desk: {"accountId": desk.account}, lambda desk, trade: trade["account_id"] == desk.account),

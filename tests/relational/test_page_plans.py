@@ -1,5 +1,7 @@
 """How PostgreSQL finds the rows of a page: by what is theirs, and never by a walk past everybody else's."""
 
+import json
+from collections import Counter
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -31,6 +33,14 @@ FILL = """
         CASE n % 7 WHEN 0 THEN 'EURUSD' ELSE 'XAUUSD' END,
         'buy', 1, n % 3, 'closed', now() - n * interval '1 minute', n % 977
     FROM generate_series(20000, 1, -1) AS n
+"""
+MANY_SESSIONS = """
+    WITH sessions AS (
+        INSERT INTO trading_sessions (account_id) SELECT $1 FROM generate_series(1, 2000) RETURNING id
+    ), numbered AS (SELECT id, row_number() OVER (ORDER BY id) AS n FROM sessions)
+    INSERT INTO trades (session_id, symbol, direction, entry_price, size, status, pnl, entry_time)
+    SELECT id, 'EURUSD', 'buy', 1, 1, 'closed', -1, now() - (n + 2000 * lap) * interval '1 minute'
+    FROM numbered, generate_series(0, 2) AS lap
 """
 ORDERS = ("pnl", "size", "symbol", "exit_time", "ai_confidence")
 RELATIONS = {
@@ -65,6 +75,7 @@ async def plan_of(
     chosen: Filter = ALL_ROWS,
     *,
     scoped: bool,
+    explain: str = "COSTS",
 ) -> str:
     """The plan of a page's statement."""
     statement = page_statement(relation, shape, scoped)
@@ -79,8 +90,28 @@ async def plan_of(
         "after_key": place[shape.order.column.name],
         "after_id": place["id"],
     }
-    rows = await connection.fetch(f"EXPLAIN {statement.sql}", *statement.arguments(values))
+    rows = await connection.fetch(f"EXPLAIN ({explain}) {statement.sql}", *statement.arguments(values))
     return "\n".join(row[0] for row in rows)
+
+
+async def rows_read(
+    connection: "asyncpg.Connection",
+    parents: Mapping[Any, str],
+    relation: RelationLoader,
+    shape: PageShape,
+    *,
+    scoped: bool,
+) -> Counter[str]:
+    """How many rows a page's statement reads from each index."""
+    plan = await plan_of(connection, parents, relation, shape, scoped=scoped, explain="ANALYZE, FORMAT JSON")
+    found: Counter[str] = Counter()
+    nodes = [json.loads(plan)[0]["Plan"]]
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", ())
+        if "Index Name" in node:
+            found[node["Index Name"]] += round(node["Actual Rows"] * node["Actual Loops"])
+    return found
 
 
 async def test_a_list_in_an_order_without_index_reads_its_own_rows(
@@ -101,9 +132,34 @@ async def test_a_list_by_entry_is_read_from_the_index_of_its_parent(
     """The newest trades of what has long stopped lie behind all that came since."""
     for (relation, scoped), descending, after in product(RELATIONS.values(), (False, True), (False, True)):
         shape = PageShape(SortOrder(tables.trades.c.entry_time, descending=descending), after=after)
-        plan = await plan_of(connection, parents, relation, shape, scoped=scoped)
-        assert "idx_trades_page" not in plan
-        assert "idx_trades_session_page" in plan or "idx_trades_strategy_page" in plan
+        read = await rows_read(connection, parents, relation, shape, scoped=scoped)
+        assert read["idx_trades_page"] == 0
+        assert 0 < read["idx_trades_session_page"] + read["idx_trades_strategy_page"] <= 22
+
+
+async def test_a_page_of_many_sessions_reads_as_few_trades_as_it_can(
+    connection: "asyncpg.Connection", parents: Mapping[Any, str]
+) -> None:
+    """Of everybody's trades, until the page is full; of an account that rests, one of each session first.
+
+    Its sessions have three trades each, which are among the newest; every other trade is another's.
+    In the older half of all trades, where the cursor is, nine of ten are another's.
+    """
+    await connection.execute(MANY_SESSIONS, parents[ACCOUNTS])
+    await connection.execute("VACUUM ANALYZE")
+    for (relation, scoped), after in product(list(RELATIONS.values())[:2], (False, True)):
+        shape = PageShape(SortOrder(tables.trades.c.entry_time, descending=True), after=after)
+        read = await rows_read(connection, parents, relation, shape, scoped=scoped)
+        assert read["idx_trades_page"] <= (220 if after else 60)
+        assert read["idx_trades_session_page"] == 0
+
+    await connection.execute("UPDATE trades SET entry_time = entry_time - interval '1 year' WHERE pnl = -1")
+    await connection.execute("VACUUM ANALYZE")
+    for relation, scoped in list(RELATIONS.values())[:2]:
+        shape = PageShape(SortOrder(tables.trades.c.entry_time, descending=True))
+        read = await rows_read(connection, parents, relation, shape, scoped=scoped)
+        assert read["idx_trades_page"] <= 2001  # as many as it has sessions
+        assert read["idx_trades_session_page"] <= 2001 + 21 * 21
 
 
 async def test_a_limited_reading_ends_with_the_page(
