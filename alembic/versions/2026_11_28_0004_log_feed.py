@@ -13,6 +13,9 @@ The lines of a restored dump are history and are not recorded. pg_dump's scripts
 settings that nothing else turns off together; then all cursors end, since rows may have come from anywhere.
 
 log_feed.incarnation is unlogged on purpose: a crash, a promotion and a restore all empty it.
+
+Our tables are about this server's own transactions. So they refuse rows that a dump or replication brings to
+them, and the first copy of a subscription is treated as a restored dump is.
 """
 
 from alembic import op
@@ -77,7 +80,7 @@ CREATE VIEW log_feed.trigger_version AS
 """
 
 RECORD = """
-CREATE FUNCTION log_feed.record_lines() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION log_feed.record_lines() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     notified text;
@@ -102,7 +105,7 @@ END $$
 # A line that its own transaction has written was never there for anybody else. Other lines that are deleted
 # keep their entries: readers that come to them see that lines are missing.
 FORGET = """
-CREATE FUNCTION log_feed.forget_own_lines() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION log_feed.forget_own_lines() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM log_feed.entries WHERE xid = pg_current_xact_id_if_assigned()) THEN
@@ -114,12 +117,19 @@ BEGIN
 END $$
 """
 
-# Logical replication fires row triggers alone, and only those that are enabled for replicas.
+# Logical replication fires row triggers alone, and only those that are enabled for replicas. What a new
+# subscription copies first is history: lines that were there before it.
 REPLICATE = """
-CREATE FUNCTION log_feed.record_replicated_line() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+CREATE OR REPLACE FUNCTION log_feed.record_replicated_line() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF TG_OP = 'INSERT' THEN
+    IF TG_OP = 'INSERT' AND EXISTS (SELECT FROM pg_subscription_rel WHERE srsubstate = 'd') AND EXISTS (
+            SELECT FROM pg_stat_get_subscription(NULL) AS worker
+            JOIN pg_subscription_rel ON (srsubid, srrelid) = (worker.subid, worker.relid)
+            WHERE worker.pid = pg_backend_pid() AND srsubstate = 'd') THEN
+        DELETE FROM log_feed.incarnation;
+        DELETE FROM log_feed.incarnations;
+    ELSIF TG_OP = 'INSERT' THEN
         INSERT INTO log_feed.entries VALUES (pg_current_xact_id(), NEW.id);
     ELSE
         DELETE FROM log_feed.entries WHERE xid = pg_current_xact_id() AND id = OLD.id;
@@ -128,37 +138,91 @@ BEGIN
 END $$
 """
 
-TRIGGERS = {
-    "insert": "AFTER INSERT ON system_logs REFERENCING NEW TABLE AS added"
-    " FOR EACH STATEMENT EXECUTE FUNCTION log_feed.record_lines()",
-    "delete": "AFTER DELETE ON system_logs FOR EACH STATEMENT EXECUTE FUNCTION log_feed.forget_own_lines()",
-    "truncate": "AFTER TRUNCATE ON system_logs"
-    " FOR EACH STATEMENT EXECUTE FUNCTION log_feed.forget_own_lines()",
+# Triggers of ours write to our tables, and so does the service. Who else does is a dump that is restored, or
+# replication from a server that has tables of the same name.
+REFUSE = """
+CREATE OR REPLACE FUNCTION log_feed.refuse_row() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN NULL;
+END $$
+"""
+_FOREIGN = """pg_trigger_depth() = 0 AND (current_setting('session_replication_role') = 'replica'
+    OR (current_setting('check_function_bodies') = 'off' AND current_setting('row_security') = 'off'))"""
+
+DECLARED_TABLES = {
+    "log_feed.entries": ENTRIES,
+    "log_feed.watermarks": WATERMARKS,
+    "log_feed.horizon": HORIZON,
+    "log_feed.incarnations": INCARNATIONS,
+    "log_feed.incarnation": INCARNATION,
+}
+DECLARED_FUNCTIONS = {
+    "log_feed.record_lines": RECORD,
+    "log_feed.forget_own_lines": FORGET,
+    "log_feed.record_replicated_line": REPLICATE,
+    "log_feed.refuse_row": REFUSE,
+}
+DECLARED_VIEWS = {"log_feed.trigger_version": TRIGGER_VERSION}
+
+# By table and name: when it fires, and what it does.
+DECLARED_TRIGGERS = {
+    ("system_logs", "log_feed_insert"): (
+        "ORIGIN",
+        (
+            "AFTER INSERT ON system_logs REFERENCING NEW TABLE AS added"
+            " FOR EACH STATEMENT EXECUTE FUNCTION log_feed.record_lines()"
+        ),
+    ),
+    ("system_logs", "log_feed_delete"): (
+        "ORIGIN",
+        "AFTER DELETE ON system_logs FOR EACH STATEMENT EXECUTE FUNCTION log_feed.forget_own_lines()",
+    ),
+    ("system_logs", "log_feed_truncate"): (
+        "ORIGIN",
+        "AFTER TRUNCATE ON system_logs FOR EACH STATEMENT EXECUTE FUNCTION log_feed.forget_own_lines()",
+    ),
     # The condition holds where `ENABLE TRIGGER ALL` has enabled it for everybody.
-    "replica": "AFTER INSERT OR DELETE ON system_logs FOR EACH ROW"
-    " WHEN (current_setting('session_replication_role') = 'replica')"
-    " EXECUTE FUNCTION log_feed.record_replicated_line()",
+    ("system_logs", "log_feed_replica"): (
+        "REPLICA",
+        (
+            "AFTER INSERT OR DELETE ON system_logs FOR EACH ROW"
+            " WHEN (current_setting('session_replication_role') = 'replica')"
+            " EXECUTE FUNCTION log_feed.record_replicated_line()"
+        ),
+    ),
+    **{
+        (table, "log_feed_own"): (
+            "ALWAYS",
+            (
+                f"BEFORE INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW WHEN ({_FOREIGN})"
+                " EXECUTE FUNCTION log_feed.refuse_row()"
+            ),
+        )
+        for table in DECLARED_TABLES
+    },
 }
 
 
 def upgrade() -> None:
     op.execute("CREATE SCHEMA log_feed")
-    for statement in (ENTRIES, WATERMARKS, HORIZON, INCARNATIONS, INCARNATION):
+    for statement in (*DECLARED_TABLES.values(), *DECLARED_FUNCTIONS.values()):
         op.execute(statement)
-    for statement in (RECORD, FORGET, REPLICATE):
+    for (table, name), (fires, definition) in DECLARED_TRIGGERS.items():
+        op.execute(f"CREATE TRIGGER {name} {definition}")
+        if fires != "ORIGIN":
+            op.execute(f"ALTER TABLE {table} ENABLE {fires} TRIGGER {name}")
+    for statement in DECLARED_VIEWS.values():
         op.execute(statement)
-    for name, trigger in TRIGGERS.items():
-        op.execute(f"CREATE TRIGGER log_feed_{name} {trigger}")
-    op.execute("ALTER TABLE system_logs ENABLE REPLICA TRIGGER log_feed_replica")
-    op.execute(TRIGGER_VERSION)
 
 
 def downgrade() -> None:
-    for name in TRIGGERS:
-        op.execute(f"DROP TRIGGER log_feed_{name} ON system_logs")
-    op.execute("DROP VIEW log_feed.trigger_version")
-    for function in ("record_lines", "forget_own_lines", "record_replicated_line"):
-        op.execute(f"DROP FUNCTION log_feed.{function}()")
-    for table in ("entries", "watermarks", "horizon", "incarnation", "incarnations"):
-        op.execute(f"DROP TABLE log_feed.{table}")
+    for view in DECLARED_VIEWS:
+        op.execute(f"DROP VIEW {view}")
+    for table, name in DECLARED_TRIGGERS:
+        op.execute(f"DROP TRIGGER {name} ON {table}")
+    for function in DECLARED_FUNCTIONS:
+        op.execute(f"DROP FUNCTION {function}()")
+    for table in DECLARED_TABLES:
+        op.execute(f"DROP TABLE {table}")
     op.execute("DROP SCHEMA log_feed")

@@ -18,7 +18,8 @@ from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.documented_schema import Severity, find_differences
 from graphql_api.postgres.errors import DatabaseUnavailableError
-from graphql_api.postgres.migrate import newest_revision, plan, unfit
+from graphql_api.postgres.indexes import Change
+from graphql_api.postgres.migrate import find_damage, newest_revision, plan, unfit
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import compile_statement
 from graphql_api.settings import Settings
@@ -133,9 +134,15 @@ async def _documented_schema(_: Settings, address: Address) -> str:
     return "; ".join(("served with differences", *served)) if served else "as documented"
 
 
+async def _triggers(_: Settings, address: Address) -> str:
+    if damage := await find_damage(address):
+        raise FaultError("; ".join(damage))
+    return "as migrated"
+
+
 async def _indexes(_: Settings, address: Address) -> str:
-    if steps := await plan(address):
-        raise FaultError(f"{'; '.join(map(str, steps))}: run `graphql-api migrate`")
+    if changes := [step for step in await plan(address) if isinstance(step, Change)]:
+        raise FaultError(f"{'; '.join(map(str, changes))}: run `graphql-api migrate`")
     return "as declared"
 
 
@@ -176,6 +183,7 @@ _CHECKS: dict[str, Callable[[Settings, Address], Awaitable[str]]] = {
     "connections": _connections,
     "schema": _revision,
     "documented tables": _documented_schema,
+    "triggers": _triggers,
     "indexes": _indexes,
     "secret key": _secret,
     "log feed": _feed,

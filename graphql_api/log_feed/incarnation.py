@@ -19,8 +19,8 @@ from graphql_api.postgres.statement import Fetch, compile_statement
 
 log = logging.getLogger(__name__)
 
-# Seconds: deleting the entries of a large dump takes long.
-_MEND_TIMEOUT = 1800.0
+_MEND_ROWS = 10_000
+"""Entries that one statement deletes: a role's statement timeout may be short."""
 
 _NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError)
 
@@ -40,23 +40,40 @@ _PRESENT = """
     WHERE (system_identifier, timeline, database, trigger_version) = ($1, $2, $3, $4)
 """
 
+# Nothing replicates sequences, and a dump of data alone may leave them behind: numbers are counted here,
+# under the lock.
 _BEGIN = """
     WITH present AS (
         INSERT INTO log_feed.incarnation (id) VALUES ($5) ON CONFLICT (single) DO UPDATE SET id = $5)
-    INSERT INTO log_feed.incarnations (id, system_identifier, timeline, database, trigger_version, began)
-    VALUES ($5, $1, $2, $3, $4, pg_current_wal_insert_lsn())
+    INSERT INTO log_feed.incarnations
+        (id, number, system_identifier, timeline, database, trigger_version, began)
+    OVERRIDING SYSTEM VALUE
+    SELECT $5, (SELECT coalesce(max(number), 0) + 1 FROM log_feed.incarnations), $1, $2, $3, $4,
+           pg_current_wal_insert_lsn()
 """
 
 # Transaction ids that this server has not given out yet: a dump has brought them.
 _FROM_THE_FUTURE = """
-    SELECT EXISTS (SELECT FROM log_feed.entries WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
+    SELECT pg_snapshot_xmax(pg_current_snapshot()) AS xid WHERE
+        EXISTS (SELECT FROM log_feed.entries WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
         OR EXISTS (SELECT FROM log_feed.horizon WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
         OR EXISTS (SELECT FROM log_feed.watermarks WHERE xid > pg_snapshot_xmax(pg_current_snapshot()))
 """
 _MEND = """
-    DELETE FROM log_feed.entries WHERE xid >= pg_snapshot_xmax(pg_current_snapshot());
     DELETE FROM log_feed.horizon WHERE xid >= pg_snapshot_xmax(pg_current_snapshot());
     DELETE FROM log_feed.watermarks WHERE xid > pg_snapshot_xmax(pg_current_snapshot())
+"""
+# Meanwhile transactions from $1 on begin and write entries of their own. These differ from a dump's in that
+# the transaction that wrote the row, whose lower half is xmin, did not begin before $1.
+_MEND_ENTRIES = """
+    WITH foreign_rows AS MATERIALIZED (
+        SELECT xid, id FROM log_feed.entries
+        WHERE xid >= $1
+          AND ((xmin::text::bigint - $1::text::numeric % 4294967296 + 6442450944) % 4294967296) < 2147483648
+        ORDER BY xid, id LIMIT $2 FOR UPDATE
+    )
+    DELETE FROM log_feed.entries USING foreign_rows
+    WHERE (entries.xid, entries.id) = (foreign_rows.xid, foreign_rows.id)
 """
 
 # What is known of a past incarnation, and where the one after it began.
@@ -119,9 +136,13 @@ async def _mend(connection: "asyncpg.Connection") -> None:
 
     Otherwise their lines would come again as new ones, once the server gives those ids to new transactions.
     """
-    if await connection.fetchval(_FROM_THE_FUTURE):
-        log.warning("the log feed was restored from another server: its lines become history")
-        await connection.execute(_MEND, timeout=_MEND_TIMEOUT)
+    future = await connection.fetchval(_FROM_THE_FUTURE)
+    if future is None:
+        return
+    log.warning("the log feed was restored from another server: its lines become history")
+    await connection.execute(_MEND)
+    while await connection.execute(_MEND_ENTRIES, future, _MEND_ROWS) == f"DELETE {_MEND_ROWS}":
+        pass
 
 
 async def check_lineage(fetch: Fetch, cursor: Cursor, present: int) -> None:

@@ -124,7 +124,10 @@ class Address:
         _refuse(query)
         system_certificates = _read_tls(query)
         application, timeout = _read_session(query)
-        pooled = _read_pooled(query) | any(_is_pooler(*host) for host in _hosts(parts, query))
+        hosts = _hosts(parts, query)
+        if len(hosts) > 1:  # asyncpg would take the first that answers, a standby too
+            query.setdefault("target_session_attrs", "read-write")
+        pooled = _read_pooled(query) | any(_is_pooler(*host) for host in hosts)
         return cls(
             dsn=urlunsplit(parts._replace(query=urlencode(query))),
             pooled=pooled,

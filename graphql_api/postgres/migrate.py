@@ -1,8 +1,9 @@
 """Brings a database up to date while other programs read and write it.
 
-There are two kinds of steps: Alembic's revisions, each a transaction of short DDL, and the building of
-indexes, which takes long and stops nobody (`postgres.indexes`). Programs that come after a revision in the
-queue for a lock wait as long as it does. So it gives up before that would be noticed, and tries again.
+There are three kinds of steps: Alembic's revisions, each a transaction of short DDL; the repair of what
+others have changed of ours (`postgres.triggers`); and the building of indexes, which takes long and stops
+nobody (`postgres.indexes`). Programs that come after a revision in the queue for a lock wait as long as it
+does. So it gives up before that would be noticed, and tries again.
 
 One `migrate` works at a time, under an advisory lock. The connection that does the work holds the lock, so
 that it lasts as long as a build goes on in the server, even where the program that began it was killed.
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import asyncpg
@@ -26,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import StaticPool
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random
 
-from graphql_api.postgres import indexes, prerelease
+from graphql_api.postgres import indexes, prerelease, triggers
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.documented_schema import Difference, Severity, find_differences
 from graphql_api.postgres.tables import DOCUMENTED
@@ -210,6 +212,17 @@ async def unfit(address: Address) -> str | None:
         return None
 
 
+async def find_damage(address: Address) -> list[str]:
+    """Returns what is missing or was changed of the service's own objects, each with what to do."""
+    async with _connected(address) as connection:
+        repairs = await _Migration(connection, Options(), Reporter()).find_repairs()
+        missing = await triggers.find_missing_tables(connection)
+    return [
+        *(f"{repair.fault}: run `graphql-api migrate`" for repair in repairs),
+        *(f"the table {name} is missing: restore it from a backup" for name in missing),
+    ]
+
+
 @asynccontextmanager
 async def connection_to(address: Address) -> AsyncIterator[AsyncConnection]:
     """Yields a SQLAlchemy connection in a transaction of its own, committed at the end."""
@@ -257,11 +270,24 @@ class _Migration:
         if current is None and await self._is_documented_schema_there():
             steps.append(Adoption())
             current = _DOCUMENTED_REVISION
+        steps += await triggers.find_repairs(self._connection, self._modules_up_to(current))
         missing = self._scripts_between(current, revision)
         if current is not None:
             await self._compare_with_documents()
         changes = await indexes.find_changes(self._connection, self.declared)
         return [*steps, *map(Revision, missing)], changes
+
+    def _modules_up_to(self, current: str | None) -> list[ModuleType]:
+        """Returns the modules of the revisions that the database has, the oldest first."""
+        modules = [script.module for script in self._scripts.walk_revisions()][::-1]
+        numbers = [module.revision for module in modules]
+        return modules[: numbers.index(current) + 1] if current in numbers else []
+
+    async def find_repairs(self) -> list[triggers.Repair]:
+        """Returns what others have changed of the service's own objects."""
+        return await triggers.find_repairs(
+            self._connection, self._modules_up_to(await self.current_revision())
+        )
 
     def _scripts_between(self, current: str | None, target: str) -> list[Script]:
         """Returns the revisions after `current` up to `target`; none where that is an earlier one."""
@@ -313,6 +339,9 @@ class _Migration:
                 match step:
                     case Revision(script):
                         await connection.run_sync(_upgrade, script.revision)
+                    case triggers.Repair():
+                        for statement in step.statements:
+                            await connection.exec_driver_sql(statement)
                     case Adoption():
                         await connection.run_sync(_stamp, _DOCUMENTED_REVISION)
                     case prerelease.CarryOver():

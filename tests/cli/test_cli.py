@@ -55,7 +55,7 @@ def shell(address: Address, tmp_path: Path) -> Shell:
 async def test_doctor_finds_nothing_wrong_with_a_migrated_database(shell: Shell) -> None:
     out, _ = await shell.run("doctor")
 
-    assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 8
+    assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 9
 
 
 async def test_doctor_names_the_version_as_postgresql_does(
@@ -90,6 +90,43 @@ async def test_serve_refuses_a_pooler_without_a_direct_address_whatever_its_name
         _, err = await shell.run("serve", "--port", "0", fails=True, DATABASE_URL=url)
 
     assert "set DATABASE_DIRECT_URL" in err
+
+
+async def test_doctor_finds_triggers_that_others_changed_and_migrate_makes_them_again(
+    shell: Shell, connection: "asyncpg.Connection"
+) -> None:
+    await connection.execute("""
+        ALTER TABLE system_logs ENABLE TRIGGER ALL;
+        ALTER TABLE system_logs DISABLE TRIGGER log_feed_delete;
+        DROP TRIGGER log_feed_truncate ON system_logs;
+        DROP TABLE log_feed.watermarks, graphql_api.idempotency_keys;
+        CREATE OR REPLACE FUNCTION log_feed.record_lines() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN RETURN NULL; END';
+    """)
+
+    out, _ = await shell.run("doctor", fails=True)
+
+    (line,) = [line for line in out.splitlines() if " triggers: " in line]
+    assert line.partition("triggers: ")[2].split("; ") == [
+        "the table log_feed.watermarks is missing: run `graphql-api migrate`",
+        "the function log_feed.record_lines() was changed: run `graphql-api migrate`",
+        (
+            "the trigger log_feed_delete of system_logs fires never, since it is disabled, and not for what"
+            " programs write: run `graphql-api migrate`"
+        ),
+        "the trigger log_feed_truncate of system_logs is missing: run `graphql-api migrate`",
+        (
+            "the trigger log_feed_replica of system_logs fires for what programs write, and not for what"
+            " replication writes: run `graphql-api migrate`"
+        ),
+        "the trigger log_feed_own of log_feed.watermarks is missing: run `graphql-api migrate`",
+        "the table graphql_api.idempotency_keys is missing: restore it from a backup",
+    ]
+
+    await shell.run("migrate")
+
+    out, _ = await shell.run("doctor", fails=True)
+    assert "fault  triggers: the table graphql_api.idempotency_keys is missing: restore it" in out
 
 
 async def test_doctor_tells_what_it_leaves_out_of_a_url(shell: Shell, address: Address) -> None:

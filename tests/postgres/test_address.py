@@ -106,6 +106,22 @@ def test_parameters_are_read_as_their_clients_mean_them(query: str, dsn: str) ->
 
 
 @pytest.mark.parametrize(
+    ("url", "dsn"),
+    [
+        ("postgresql://u@a,b/d", "postgresql://u@a,b/d?target_session_attrs=read-write"),
+        (
+            "postgresql://u@a:1,b:2/d?ssl=true",
+            "postgresql://u@a:1,b:2/d?sslmode=require&target_session_attrs=read-write",
+        ),
+        ("postgresql://u@a,b/d?target_session_attrs=any", "postgresql://u@a,b/d?target_session_attrs=any"),
+        ("postgresql://u@a/d", "postgresql://u@a/d"),
+    ],
+)
+def test_of_several_hosts_the_primary_is_meant(url: str, dsn: str) -> None:
+    assert Address.parse(url).dsn == dsn
+
+
+@pytest.mark.parametrize(
     ("query", "name"),
     [
         ("?sslmode=on", "sslmode"),

@@ -1,0 +1,121 @@
+"""The triggers of the service and what they need: found to be missing or changed, and made again.
+
+A restored dump of data alone, `ALTER TABLE … ENABLE TRIGGER ALL` or somebody's clean-up change when a
+trigger fires, or drop it, and nothing fails: rows are merely no longer recorded. So revisions declare their
+objects in DECLARED_TABLES and the like; a later revision's declaration counts. `migrate` makes again
+what differs, and `doctor` says what does.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Final
+
+import asyncpg
+
+from graphql_api.postgres.tables.base import SERVICE_SCHEMA, metadata
+
+_FIRES: Final[Mapping[bytes, str]] = {b"O": "ORIGIN", b"R": "REPLICA", b"A": "ALWAYS", b"D": "DISABLED"}
+_MEANING: Final[Mapping[str, str]] = {
+    "ORIGIN": "for what programs write",
+    "REPLICA": "for what replication writes",
+    "ALWAYS": "always",
+    "DISABLED": "never, since it is disabled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A step of `migrate`: what is missing or was changed, and the statements that make it again."""
+
+    fault: str
+    statements: tuple[str, ...]
+    locks: str
+
+    def __str__(self) -> str:
+        return f"make again: {self.fault}"
+
+
+async def find_repairs(connection: "asyncpg.Connection", revisions: Iterable[ModuleType]) -> list[Repair]:
+    """Returns what has to be made again of the objects that `revisions`, the oldest first, declare."""
+    tables: dict[str, str] = {}
+    functions: dict[str, str] = {}
+    views: dict[str, str] = {}
+    triggers: dict[tuple[str, str], tuple[str, str]] = {}
+    for module in revisions:
+        tables |= getattr(module, "DECLARED_TABLES", {})
+        functions |= getattr(module, "DECLARED_FUNCTIONS", {})
+        views |= getattr(module, "DECLARED_VIEWS", {})
+        triggers |= getattr(module, "DECLARED_TRIGGERS", {})
+    return [
+        *await _relations(connection, "table", tables),
+        *await _functions(connection, functions),
+        *await _triggers(connection, triggers),
+        *await _relations(connection, "view", views),
+    ]
+
+
+async def find_missing_tables(connection: "asyncpg.Connection") -> list[str]:
+    """Returns the tables of the service's own schema that are missing. They can't be made again with rows."""
+    ours = sorted(str(table) for table in metadata.tables.values() if table.schema == SERVICE_SCHEMA)
+    found = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL"
+    return [row["name"] for row in await connection.fetch(found, ours)]
+
+
+async def _relations(
+    connection: "asyncpg.Connection", kind: str, declared: Mapping[str, str]
+) -> list[Repair]:
+    repairs = []
+    for name, statement in declared.items():
+        if await connection.fetchval("SELECT to_regclass($1)", name) is None:
+            schema = f"CREATE SCHEMA IF NOT EXISTS {name.partition('.')[0]}"
+            repairs.append(Repair(f"the {kind} {name} is missing", (schema, statement), "nothing"))
+    return repairs
+
+
+async def _functions(connection: "asyncpg.Connection", declared: Mapping[str, str]) -> list[Repair]:
+    bodies = {row["name"]: row["prosrc"] for row in await connection.fetch(_FUNCTIONS, list(declared))}
+    repairs = []
+    for name, statement in declared.items():
+        if name not in bodies:
+            repairs.append(Repair(f"the function {name}() is missing", (statement,), "nothing"))
+        elif bodies[name] != statement.split("$$")[1]:
+            repairs.append(Repair(f"the function {name}() was changed", (statement,), "nothing"))
+    return repairs
+
+
+async def _triggers(
+    connection: "asyncpg.Connection", declared: Mapping[tuple[str, str], tuple[str, str]]
+) -> list[Repair]:
+    found = {
+        (row["table"], row["name"]): row
+        for row in await connection.fetch(
+            _TRIGGERS, [table for table, _ in declared], [name for _, name in declared]
+        )
+    }
+    repairs = []
+    for (table, name), (fires, definition) in declared.items():
+        enable = f"ALTER TABLE {table} ENABLE {'' if fires == 'ORIGIN' else fires} TRIGGER {name}"
+        locks = f"{table}: reads and writes wait for moments"
+        row = found.get((table, name))
+        if row is None or row["function"] != definition.rpartition("EXECUTE FUNCTION ")[2].strip("()"):
+            fault = f"the trigger {name} of {table} {'is missing' if row is None else 'was changed'}"
+            drop = f"DROP TRIGGER IF EXISTS {name} ON {table}"
+            repairs.append(Repair(fault, (drop, f"CREATE TRIGGER {name} {definition}", enable), locks))
+        elif (state := _FIRES[row["enabled"]]) != fires:
+            fault = f"the trigger {name} of {table} fires {_MEANING[state]}, and not {_MEANING[fires]}"
+            repairs.append(Repair(fault, (enable,), locks))
+    return repairs
+
+
+_FUNCTIONS = """
+    SELECT name, prosrc FROM unnest($1::text[]) AS name
+    JOIN pg_proc ON pg_proc.oid = to_regproc(name)
+"""
+_TRIGGERS = """
+    SELECT wanted.table, wanted.name, tgenabled AS enabled, nspname || '.' || proname AS function
+    FROM unnest($1::text[], $2::text[]) AS wanted("table", name)
+    JOIN pg_trigger ON tgrelid = to_regclass(wanted.table) AND tgname = wanted.name
+    JOIN pg_proc ON pg_proc.oid = tgfoid
+    JOIN pg_namespace ON pg_namespace.oid = pronamespace
+"""
