@@ -72,11 +72,36 @@ CREATE UNLOGGED TABLE log_feed.incarnation (
 )
 """
 
-# Changes when the trigger is dropped, disabled or enabled: lines may have been written without entries.
+# Where a history ended that others may have continued: the first line or reader after a crash, a restore or
+# the start of a copy notes how far this server had come, and which transactions had not ended.
+INTERRUPTIONS = """
+CREATE TABLE log_feed.interruptions (
+    lsn PG_LSN NOT NULL,
+    snapshot PG_SNAPSHOT NOT NULL,
+    incarnation BIGINT
+)
+"""
+
+# Changes when a trigger is dropped, disabled or enabled: lines may have been written without entries. Null
+# while they are.
 TRIGGER_VERSION = """
-CREATE VIEW log_feed.trigger_version AS
-    SELECT oid || '.' || xmin AS version FROM pg_trigger
-    WHERE tgrelid = 'system_logs'::regclass AND tgname = 'log_feed_insert' AND tgenabled IN ('O', 'A')
+CREATE OR REPLACE VIEW log_feed.trigger_version AS
+    SELECT string_agg(oid || '.' || xmin, ' ' ORDER BY tgname) AS version FROM pg_trigger
+    WHERE tgrelid = 'system_logs'::regclass AND tgname IN ('log_feed_insert', 'log_feed_replica')
+    HAVING bool_or(tgname = 'log_feed_insert' AND tgenabled IN ('O', 'A'))
+       AND (bool_or(tgname = 'log_feed_replica' AND tgenabled IN ('R', 'A'))
+            OR NOT EXISTS (SELECT FROM pg_subscription_rel))
+"""
+
+NOTE_INTERRUPTION = """
+CREATE OR REPLACE FUNCTION log_feed.note_interruption() RETURNS void LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM log_feed.incarnation)
+            AND NOT EXISTS (SELECT FROM log_feed.interruptions WHERE incarnation IS NULL) THEN
+        INSERT INTO log_feed.interruptions VALUES (pg_current_wal_insert_lsn(), pg_current_snapshot());
+    END IF;
+END $$
 """
 
 RECORD = """
@@ -91,8 +116,12 @@ BEGIN
         DELETE FROM log_feed.incarnations;
         RETURN NULL;
     END IF;
+    notified := nullif(current_setting('log_feed.notify', true), '');
+    -- A session outlives no interruption: it looks for one until it has notified.
+    IF coalesce(notified, 'off') = 'off' THEN
+        PERFORM log_feed.note_interruption();
+    END IF;
     INSERT INTO log_feed.entries SELECT pg_current_xact_id(), id FROM added;
-    notified := current_setting('log_feed.notify', true);
     moment := (date_part('epoch', clock_timestamp()) * 100)::bigint;
     IF notified IS DISTINCT FROM moment AND notified IS DISTINCT FROM 'off'
             AND pg_try_advisory_xact_lock(7813585362) THEN
@@ -130,6 +159,9 @@ BEGIN
         DELETE FROM log_feed.incarnation;
         DELETE FROM log_feed.incarnations;
     ELSIF TG_OP = 'INSERT' THEN
+        IF coalesce(current_setting('log_feed.looked', true), '') = '' THEN
+            PERFORM log_feed.note_interruption(), set_config('log_feed.looked', 'on', false);
+        END IF;
         INSERT INTO log_feed.entries VALUES (pg_current_xact_id(), NEW.id);
     ELSE
         DELETE FROM log_feed.entries WHERE xid = pg_current_xact_id() AND id = OLD.id;
@@ -156,8 +188,10 @@ DECLARED_TABLES = {
     "log_feed.horizon": HORIZON,
     "log_feed.incarnations": INCARNATIONS,
     "log_feed.incarnation": INCARNATION,
+    "log_feed.interruptions": INTERRUPTIONS,
 }
 DECLARED_FUNCTIONS = {
+    "log_feed.note_interruption": NOTE_INTERRUPTION,
     "log_feed.record_lines": RECORD,
     "log_feed.forget_own_lines": FORGET,
     "log_feed.record_replicated_line": REPLICATE,

@@ -9,12 +9,13 @@ log_feed.incarnations remembers them all, except for what a restore undoes.
 
 import logging
 import secrets
+from collections.abc import Sequence
 
 import asyncpg
 from sqlalchemy import text
 
 from graphql_api.log_feed.errors import FeedResetError, StandbyError, UnfitDatabaseError
-from graphql_api.log_feed.feed_position import Cursor
+from graphql_api.log_feed.feed_position import Cursor, Position
 from graphql_api.postgres.statement import Fetch, compile_statement
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,17 @@ _BEGIN = """
     SELECT $5, (SELECT coalesce(max(number), 0) + 1 FROM log_feed.incarnations), $1, $2, $3, $4,
            pg_current_wal_insert_lsn()
 """
+# Since the interruption, lines may have been written: then the first of them has noted it.
+_NOTE = """
+    WITH noted AS (
+        DELETE FROM log_feed.interruptions WHERE incarnation IS NULL RETURNING lsn, snapshot)
+    INSERT INTO log_feed.interruptions (lsn, snapshot, incarnation)
+    (SELECT lsn, snapshot, $1::bigint FROM noted
+     WHERE lsn >= (SELECT coalesce(max(began), '0/0') FROM log_feed.incarnations)
+     UNION ALL
+     SELECT pg_current_wal_insert_lsn(), pg_current_snapshot(), $1)
+    ORDER BY lsn LIMIT 1
+"""
 
 # Transaction ids that this server has not given out yet: a dump has brought them.
 _FROM_THE_FUTURE = """
@@ -82,9 +94,13 @@ _LINEAGE = compile_statement(
         SELECT (past.system_identifier, past.database, past.trigger_version)
                    = (present.system_identifier, present.database, present.trigger_version) AS same_database,
                past.timeline = present.timeline AS same_timeline,
-               (SELECT began FROM log_feed.incarnations WHERE number > past.number
-                ORDER BY number LIMIT 1) AS ended
-        FROM log_feed.incarnations past, log_feed.incarnations present
+               coalesce(interruption.lsn, next.began) AS ended,
+               interruption.snapshot
+        FROM log_feed.incarnations past
+        CROSS JOIN log_feed.incarnations present
+        CROSS JOIN LATERAL (SELECT id, began FROM log_feed.incarnations WHERE number > past.number
+                            ORDER BY number LIMIT 1) AS next
+        LEFT JOIN log_feed.interruptions AS interruption ON interruption.incarnation = next.id
         WHERE past.id = CAST(:past AS bigint) AND present.id = CAST(:present AS bigint)
     """)
 )
@@ -113,8 +129,8 @@ async def _enter(connection: "asyncpg.Connection") -> int:
         raise StandbyError
     if identity["trigger_version"] is None:
         raise UnfitDatabaseError(
-            "the trigger log_feed_insert of system_logs is disabled, so log lines aren't recorded:"
-            " ALTER TABLE system_logs ENABLE TRIGGER log_feed_insert"
+            "a trigger of system_logs is missing or disabled, so log lines aren't recorded:"
+            " run `graphql-api migrate`"
         )
     await _mend(connection)
     key = tuple(identity[name] for name in ("system_identifier", "timeline", "database", "trigger_version"))
@@ -127,6 +143,7 @@ async def _enter(connection: "asyncpg.Connection") -> int:
         present = await connection.fetchval(_PRESENT, *key)
         if present is None:
             present = secrets.randbits(63)
+            await connection.execute(_NOTE, present)
             await connection.execute(_BEGIN, *key, present)
     return present
 
@@ -141,7 +158,12 @@ async def _mend(connection: "asyncpg.Connection") -> None:
         return
     log.warning("the log feed was restored from another server: its lines become history")
     await connection.execute(_MEND)
-    while await connection.execute(_MEND_ENTRIES, future, _MEND_ROWS) == f"DELETE {_MEND_ROWS}":
+    await delete_entries_from(connection, future)
+
+
+async def delete_entries_from(connection: "asyncpg.Connection", xid: int) -> None:
+    """Delete entries of `xid` and above that were there before this server gave out `xid`."""
+    while await connection.execute(_MEND_ENTRIES, xid, _MEND_ROWS) == f"DELETE {_MEND_ROWS}":
         pass
 
 
@@ -154,3 +176,13 @@ async def check_lineage(fetch: Fetch, cursor: Cursor, present: int) -> None:
         raise FeedResetError("FEED_RESET_RESTORE")
     if not rows[0]["same_timeline"]:
         raise FeedResetError("FEED_RESET_FAILOVER")
+    if rows[0]["snapshot"] is not None and not _is_before(cursor.position, rows[0]["snapshot"]):
+        raise FeedResetError("FEED_RESET_RESTORE")
+
+
+def _is_before(position: Position, snapshot: tuple[int, int, Sequence[int]]) -> bool:
+    """Returns whether all transactions that end after a snapshot are yet to be read at a position."""
+    _, xmax, in_progress = snapshot
+    return position.next_xid <= xmax and all(
+        xid in position.in_progress for xid in in_progress if xid < position.next_xid
+    )

@@ -48,10 +48,10 @@ async def find_repairs(connection: "asyncpg.Connection", revisions: Iterable[Mod
         views |= getattr(module, "DECLARED_VIEWS", {})
         triggers |= getattr(module, "DECLARED_TRIGGERS", {})
     return [
-        *await _relations(connection, "table", tables),
+        *await _tables(connection, tables),
         *await _functions(connection, functions),
         *await _triggers(connection, triggers),
-        *await _relations(connection, "view", views),
+        *await _views(connection, views),
     ]
 
 
@@ -62,15 +62,36 @@ async def find_missing_tables(connection: "asyncpg.Connection") -> list[str]:
     return [row["name"] for row in await connection.fetch(found, ours)]
 
 
-async def _relations(
-    connection: "asyncpg.Connection", kind: str, declared: Mapping[str, str]
-) -> list[Repair]:
+async def _tables(connection: "asyncpg.Connection", declared: Mapping[str, str]) -> list[Repair]:
     repairs = []
     for name, statement in declared.items():
         if await connection.fetchval("SELECT to_regclass($1)", name) is None:
             schema = f"CREATE SCHEMA IF NOT EXISTS {name.partition('.')[0]}"
-            repairs.append(Repair(f"the {kind} {name} is missing", (schema, statement), "nothing"))
+            repairs.append(Repair(f"the table {name} is missing", (schema, statement), "nothing"))
     return repairs
+
+
+async def _views(connection: "asyncpg.Connection", declared: Mapping[str, str]) -> list[Repair]:
+    read_only = await connection.fetchval("SHOW transaction_read_only") == "on"
+    repairs = []
+    for name, statement in declared.items():
+        if await connection.fetchval("SELECT to_regclass($1)", name) is None:
+            repairs.append(Repair(f"the view {name} is missing", (statement,), "nothing"))
+        elif not read_only and not await _is_view(connection, name, statement):
+            repairs.append(Repair(f"the view {name} was changed", (statement,), "nothing"))
+    return repairs
+
+
+async def _is_view(connection: "asyncpg.Connection", name: str, statement: str) -> bool:
+    """Returns whether a view is what a statement makes: PostgreSQL prints both in the same way."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute(statement.replace(name, "pg_temp.declared"))
+        same = "SELECT pg_get_viewdef(to_regclass($1)) = pg_get_viewdef('pg_temp.declared'::regclass)"
+        return bool(await connection.fetchval(same, name))
+    finally:
+        await transaction.rollback()
 
 
 async def _functions(connection: "asyncpg.Connection", declared: Mapping[str, str]) -> list[Repair]:

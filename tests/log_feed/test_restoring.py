@@ -17,6 +17,7 @@ import pytest
 from graphql_api.dev.embedded import EmbeddedPostgres
 from graphql_api.dev.embedded.programs import Programs, SystemUser, environment
 from graphql_api.log_feed import CursorExpiredError, Feed, FeedResetError, LogFilter, UnfitDatabaseError
+from graphql_api.log_feed.incarnation import delete_entries_from
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.migrate import migrate
@@ -243,3 +244,26 @@ async def test_a_dump_over_its_own_database(source: Source, connection: "asyncpg
             await subscription.batch()
     await reset(source.address, source.cursor)
     await is_served(source.address)
+
+
+async def test_entries_from_the_future_are_deleted_while_programs_write(
+    address: Address, connection: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that transactions of this server write meanwhile stay, though their ids are as high."""
+    monkeypatch.setattr("graphql_api.log_feed.incarnation._MEND_ROWS", 100)
+    await write(connection, "before")
+    await connection.execute(
+        "INSERT INTO log_feed.entries SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::int8 + n / 9)"
+        "::text::xid8, gen_random_uuid() FROM generate_series(9, 4000) n"
+    )
+    began = await connection.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())")
+    await write(connection, *map(str, range(600)))
+    async with connection.transaction(), connection.transaction():
+        await write(connection, "in a savepoint")
+
+    await delete_entries_from(connection, began)
+
+    count = "SELECT count(*) AS entries, count(log.id) AS lines FROM log_feed.entries"
+    row = await connection.fetchrow(f"{count} LEFT JOIN system_logs log USING (id)")
+    assert row is not None
+    assert (row["entries"], row["lines"]) == (602, 602)
