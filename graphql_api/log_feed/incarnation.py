@@ -15,7 +15,7 @@ import asyncpg
 from sqlalchemy import text
 
 from graphql_api.log_feed.errors import FeedResetError, StandbyError, UnfitDatabaseError
-from graphql_api.log_feed.feed_position import Cursor, Position
+from graphql_api.log_feed.feed_position import LOWEST_ID, Cursor, Position
 from graphql_api.postgres.statement import Fetch, compile_statement
 
 log = logging.getLogger(__name__)
@@ -82,10 +82,14 @@ _MEND_ENTRIES = """
         SELECT xid, id FROM log_feed.entries
         WHERE xid >= $1
           AND ((xmin::text::bigint - $1::text::numeric % 4294967296 + 6442450944) % 4294967296) < 2147483648
+          AND (xid, id) > ($3, $4)
         ORDER BY xid, id LIMIT $2 FOR UPDATE
+    ),
+    deleted AS (
+        DELETE FROM log_feed.entries USING foreign_rows
+        WHERE (entries.xid, entries.id) = (foreign_rows.xid, foreign_rows.id)
     )
-    DELETE FROM log_feed.entries USING foreign_rows
-    WHERE (entries.xid, entries.id) = (foreign_rows.xid, foreign_rows.id)
+    SELECT xid, id FROM foreign_rows ORDER BY xid DESC, id DESC LIMIT 1
 """
 
 # What is known of a past incarnation, and where the one after it began.
@@ -163,8 +167,9 @@ async def _mend(connection: "asyncpg.Connection") -> None:
 
 async def delete_entries_from(connection: "asyncpg.Connection", xid: int) -> None:
     """Delete entries of `xid` and above that were there before this server gave out `xid`."""
-    while await connection.execute(_MEND_ENTRIES, xid, _MEND_ROWS) == f"DELETE {_MEND_ROWS}":
-        pass
+    after = (xid - 1, LOWEST_ID)  # without it, each statement would pass those deleted before
+    while (last := await connection.fetchrow(_MEND_ENTRIES, xid, _MEND_ROWS, *after)) is not None:
+        after = (last["xid"], last["id"])
 
 
 async def check_lineage(fetch: Fetch, cursor: Cursor, present: int) -> None:
