@@ -1,8 +1,8 @@
 """The data set: the same rows in every run, shaped for the workloads.
 
-One trader has 3 accounts with 10 sessions of 20 trades each; a hundred other accounts hold 100,000 trades
-more. The trader's trades are the newest, and the first strategy is the trader's alone, so that a server that
-knows no tenants finds the same rows as ours, which reads the trader's only.
+Each of 32 traders has 3 accounts with 10 sessions of 20 trades each; a hundred other accounts hold 100,000
+trades more. Each trader has a strategy that nobody else trades by, and the first trader's trades are the
+newest, so that a server that knows no tenants finds the same rows as ours, which reads a trader's own only.
 """
 
 import random
@@ -19,17 +19,17 @@ from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import migrate
 
 DATABASE = "workloads"
-TRADER = "trader@benchmarks.example"
 OPERATOR = "operator@benchmarks.example"
 PASSWORD = "a password for benchmarks"
 
-ACCOUNTS, SESSIONS, TRADES = 3, 10, 20
+TRADERS, ACCOUNTS, SESSIONS, TRADES = 32, 3, 10, 20
 STRATEGIES, PERFORMANCES = 50, 30
 OTHERS, OTHER_ACCOUNTS, OTHER_SESSIONS, OTHER_TRADES = 50, 2, 10, 100
 
 _SEED = 20261122
 _BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 _TRADERS_BEGIN = datetime(2026, 9, 1, tzinfo=UTC)  # after everybody else's last trade
+_FIRST_TRADER_BEGINS = datetime(2026, 10, 1, tzinfo=UTC)
 _SYMBOLS = ("EURUSD", "GBPUSD", "XAUUSD", "BTCUSD", "NAS100")
 
 _GRANT = (
@@ -37,10 +37,11 @@ _GRANT = (
 )
 
 
-class Identities(NamedTuple):
-    """Ids of the rows that the workloads ask for."""
+class Trader(NamedTuple):
+    """One of those who ask, and ids of the rows that they ask for."""
 
-    trader: str
+    email: str
+    user: str
     accounts: tuple[str, ...]
     strategy: str
 
@@ -62,12 +63,22 @@ class _Making:
         self.sessions: list[Session] = []
         self.trades: list[Trade] = []
         self.risks: list[RiskSettings] = []
-        own, *shared = [strategy.id for strategy in self.strategies]
-        # Every second trade or so is by the trader's own strategy, so that a page of those is full.
-        mixed = [*shared, *[own] * len(shared)]
-        self._accounts_of(self.users[0], (ACCOUNTS, SESSIONS, TRADES), _TRADERS_BEGIN, mixed)
-        for user in self.users[2:]:
+        ids = [strategy.id for strategy in self.strategies]
+        own, shared = ids[:TRADERS], ids[TRADERS:]
+        begins = [_FIRST_TRADER_BEGINS, *[_TRADERS_BEGIN] * (TRADERS - 1)]
+        for user, strategy, begin in zip(self.users, own, begins, strict=False):
+            # Every second trade or so is by the trader's own strategy, so that a page of those is full.
+            mixed = [*shared, *[strategy] * len(shared)]
+            self._accounts_of(user, (ACCOUNTS, SESSIONS, TRADES), begin, mixed)
+        for user in self.users[TRADERS + 1 :]:
             self._accounts_of(user, (OTHER_ACCOUNTS, OTHER_SESSIONS, OTHER_TRADES), _BEGIN, shared)
+
+    def traders(self) -> Iterator[Trader]:
+        for number, (user, strategy) in enumerate(zip(self.users[:TRADERS], self.strategies, strict=False)):
+            accounts = self.accounts[number * ACCOUNTS : (number + 1) * ACCOUNTS]
+            yield Trader(
+                user.email, str(user.id), tuple(str(account.id) for account in accounts), str(strategy.id)
+            )
 
     def tables(self) -> Iterator[tuple[str, Sequence[Any]]]:
         yield "users", self.users
@@ -79,7 +90,8 @@ class _Making:
         yield "risk_settings", self.risks
 
     def _emails(self) -> Iterator[str]:
-        yield from (TRADER, OPERATOR)
+        yield from (f"trader-{number:02}@benchmarks.example" for number in range(TRADERS))
+        yield OPERATOR
         yield from (f"other-{number:02}@benchmarks.example" for number in range(self._others))
 
     def _id(self) -> UUID:
@@ -175,17 +187,17 @@ class _Making:
 
 async def prepare(
     server: Server, database: str = DATABASE, others: int = OTHERS
-) -> tuple[Address, Identities]:
-    """The data set in a fresh, migrated database, with so many users beside the trader."""
+) -> tuple[Address, Sequence[Trader]]:
+    """The data set in a fresh, migrated database, with so many users beside the traders."""
     address = await server.create(database)
     await migrate(address)
-    identities = await fill(server, database, others)
+    traders = await fill(server, database, others)
     async with server.connection(database) as connection:
         await connection.execute(_GRANT, OPERATOR)
-    return address, identities
+    return address, traders
 
 
-async def fill(server: Server, database: str, others: int = OTHERS) -> Identities:
+async def fill(server: Server, database: str, others: int = OTHERS) -> Sequence[Trader]:
     """Put the data set into a migrated database; any build of ours may have migrated it."""
     passwords = PasswordHasher(threads=1)
     made = _Making(await passwords.hash(PASSWORD), others)
@@ -195,8 +207,4 @@ async def fill(server: Server, database: str, others: int = OTHERS) -> Identitie
             await connection.copy_records_to_table(table, columns=rows[0]._fields, records=rows)
         await connection.execute("VACUUM (ANALYZE)")
         await connection.execute("CHECKPOINT")
-    return Identities(
-        trader=str(made.users[0].id),
-        accounts=tuple(str(account.id) for account in made.accounts[:ACCOUNTS]),
-        strategy=str(made.strategies[0].id),
-    )
+    return list(made.traders())

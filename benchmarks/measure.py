@@ -11,7 +11,7 @@ from time import perf_counter
 from benchmarks import workloads
 from benchmarks.answers import normalised, require_same
 from benchmarks.cpu import cpu_seconds, peak_memory
-from benchmarks.data import TRADER, Identities
+from benchmarks.data import Trader
 from benchmarks.load import Request, ask, drive
 from benchmarks.postgres import Server as Postgres
 from benchmarks.servers import Running, Server, running
@@ -47,6 +47,8 @@ class Measured:
     samples: Samples
     memory: Mapping[str, int]
     """The peak memory of each server, in bytes."""
+    starts: Mapping[str, Sequence[tuple[float, float]]]
+    """The seconds and the CPU seconds from each start of a server to its first answer."""
 
     def middle(self, workload: str, server: str) -> Sample:
         """The median of each figure."""
@@ -77,7 +79,7 @@ class Plan:
 
 
 async def measure(
-    plan: Plan, postgres: Postgres, databases: Mapping[str, Address], identities: Identities
+    plan: Plan, postgres: Postgres, databases: Mapping[str, Address], traders: Sequence[Trader]
 ) -> Measured:
     """Measure each server on its database, by the server's name; all databases hold the same rows.
 
@@ -85,12 +87,14 @@ async def measure(
     """
     samples: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     memory: dict[str, int] = defaultdict(int)
+    starts: dict[str, list[tuple[float, float]]] = defaultdict(list)
     database = await postgres.process()
     answers: dict[str, bytes] = {}
     for number in range(plan.rounds):
         for server in plan.servers:
             async with running(server, databases[server.name], plan.logs / f"{server.name}.log") as process:
-                prepared = await _prepare(plan, process, identities)
+                starts[server.name].append((process.start_seconds, process.start_cpu))
+                prepared = await _prepare(plan, process, traders)
                 _compare(plan.servers[0].dialect, server.dialect, prepared, answers)
                 for workload in plan.workloads:
                     requests = prepared[workload.name]
@@ -102,15 +106,18 @@ async def measure(
                         flush=True,
                     )
                 memory[server.name] = max(memory[server.name], peak_memory(process.process))
-    return Measured(samples, memory)
+    return Measured(samples, memory, starts)
 
 
-async def _prepare(plan: Plan, process: Running, identities: Identities) -> Mapping[str, Sequence[Request]]:
+async def _prepare(
+    plan: Plan, process: Running, traders: Sequence[Trader]
+) -> Mapping[str, Sequence[Request]]:
     """Each workload's requests, with the answer that each must have."""
-    headers = await process.headers(TRADER)
+    asking = traders[: max(workload.users for workload in plan.workloads)]
+    headers = {trader.email: await process.headers(trader.email) for trader in asking}
     prepared = {}
     for workload in plan.workloads:
-        requests = workloads.requests(process.server.dialect, workload, identities, headers)
+        requests = workloads.requests(process.server.dialect, workload, traders, headers)
         prepared[workload.name] = [
             replace(request, answer=await ask(process.port, request)) for request in requests
         ]

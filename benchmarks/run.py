@@ -33,7 +33,7 @@ class Run:
 
     async def workloads(self, chosen: Sequence[Workload]) -> None:
         """Every workload on every server."""
-        address, identities = await data.prepare(self.postgres)
+        address, traders = await data.prepare(self.postgres)
         async with self.postgres.connection(data.DATABASE) as connection:
             await connection.execute(MUTATION.read_text())
         sized = [
@@ -45,7 +45,7 @@ class Run:
         for server in self.servers:
             if server.revision is not None:
                 databases[server.name] = await self._former_database(server)
-        measured = await measure.measure(plan, self.postgres, databases, identities)
+        measured = await measure.measure(plan, self.postgres, databases, traders)
         self._show("workloads", report.workload_table(plan, measured))
         self._show("servers", report.server_table(plan, measured))
         if self.write:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 
+from benchmarks.cpu import cpu_seconds
 from benchmarks.data import PASSWORD
 from benchmarks.load import LoadError, Request, ask, post
 from graphql_api.postgres.address import Address
@@ -161,6 +162,10 @@ class Running:
     server: Server
     port: int
     process: int
+    start_seconds: float
+    """From its start to its first answer."""
+    start_cpu: float
+    """The CPU seconds that took."""
 
     async def headers(self, email: str) -> dict[str, str]:
         """What a request of this user carries: a token, where the server asks for one."""
@@ -183,11 +188,12 @@ async def running(server: Server, address: Address, log: Path) -> AsyncIterator[
         "UVICORN_PORT": str(port),
         "GRAPHQL_API_PORT": str(port),
     }
+    began = monotonic()
     process = _start(server, environment, log)
     try:
         if not await _ready(process, port):
             raise ServerError(f"{server.title} does not start: {_end_of(log)}")
-        yield Running(server, port, process.pid)
+        yield Running(server, port, process.pid, monotonic() - began, cpu_seconds(process.pid))
     finally:
         process.terminate()
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from graphql import OperationDefinitionNode, parse, print_ast
 
-from benchmarks.data import Identities
+from benchmarks.data import Trader
 from benchmarks.load import Request, post
 
 _OPERATIONS = Path(__file__).parent / "operations"
@@ -31,16 +31,22 @@ class Workload:
     requests: int
     what: str
     connections: int = 8
+    users: int = 8
+    """Of how many traders the connections are, each with tokens and variables of their own."""
 
 
 WORKLOADS = (
     Workload("small", "Small", 2500, "the viewer and 3 accounts"),
+    Workload("crowd", "Small", 2500, "the same, of 32 users at once", connections=32, users=32),
     Workload("deep", "Deep", 250, "3 accounts, 30 sessions, 600 trades of 9 fields"),
     Workload("page", "Page", 1000, "100 trades, filtered and ordered, and how many there are"),
-    Workload("to-one", "ToOne", 1000, "100 trades with their strategy's name and their account's number"),
+    # The newest of all trades are the first trader's, and a server without tenants finds no other's.
+    Workload(
+        "to-one", "ToOne", 1000, "100 trades with their strategy's name and their account's number", users=1
+    ),
     Workload("lists", "Lists", 150, "50 strategies with 30 performance records each"),
-    # A connection to each account: nobody waits for another's lock.
-    Workload("mutation", "Mutation", 1000, "updateRiskSettings, with its line of audit", connections=3),
+    # A user for each connection: nobody waits for another's lock.
+    Workload("mutation", "Mutation", 1000, "updateRiskSettings, with its line of audit"),
 )
 
 
@@ -66,12 +72,18 @@ def parameters(server: str, operation: str, variables: Mapping[str, Any]) -> dic
 
 
 def requests(
-    server: str, workload: Workload, identities: Identities, headers: dict[str, str]
+    server: str, workload: Workload, traders: Sequence[Trader], headers: Mapping[str, dict[str, str]]
 ) -> Sequence[Request]:
-    """The requests of a workload, one for each account if it is about an account."""
-    common = {"user": identities.trader, "strategy": identities.strategy, "symbol": "EURUSD", **_LIMITS}
-    bodies = {
-        json.dumps(parameters(server, workload.operation, {**common, "account": account})).encode(): None
-        for account in identities.accounts
-    }
-    return [Request(post("/graphql", body, headers)) for body in bodies]
+    """The requests of a workload, one for each of its users; `headers` are those of each e-mail."""
+    found = []
+    for trader in traders[: workload.users]:
+        variables = {
+            "user": trader.user,
+            "account": trader.accounts[0],
+            "strategy": trader.strategy,
+            "symbol": "EURUSD",
+            **_LIMITS,
+        }
+        body = json.dumps(parameters(server, workload.operation, variables)).encode()
+        found.append(Request(post("/graphql", body, headers[trader.email])))
+    return found

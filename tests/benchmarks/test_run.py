@@ -25,12 +25,12 @@ SMALL = [replace(workload, requests=2 * workload.connections) for workload in WO
 async def run(server: Address, database: str, servers: Sequence[Server], logs: Path) -> measure.Plan:
     """Run every workload, draw the results, and check that nothing is missing in them."""
     postgres = Postgres(server.dsn)
-    address, identities = await data.prepare(postgres, database, others=2)
+    address, traders = await data.prepare(postgres, database, others=2)
     async with postgres.connection(database) as connection:
         await connection.execute(MUTATION.read_text())
     plan = measure.Plan(servers, SMALL, 1, logs, warm_up=0.1)
     databases = dict.fromkeys((server.name for server in servers), address)
-    measured = await measure.measure(plan, postgres, databases, identities)
+    measured = await measure.measure(plan, postgres, databases, traders)
 
     table = report.workload_table(plan, measured).splitlines()
     assert len(table) == 2 + len(SMALL) * len(servers)
@@ -48,7 +48,7 @@ async def run(server: Address, database: str, servers: Sequence[Server], logs: P
 def test_a_run_too_short_for_the_clock_can_be_drawn() -> None:
     plan = measure.Plan([OURS], SMALL[:1], 1, Path())
     nothing = measure.Sample(server_cpu=0.0, postgres_cpu=0.0, rate=1.0, median=0.0, slowest=0.0)
-    measured = measure.Measured({(SMALL[0].name, OURS.name): [nothing]}, {})
+    measured = measure.Measured({(SMALL[0].name, OURS.name): [nothing]}, {}, {})
     assert ET.fromstring(chart.draw(plan, measured)).findall("{*}rect")
 
 
