@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from graphql_api.backup.catalog import Catalog
-from graphql_api.backup.errors import BackupError
+from graphql_api.backup.errors import BackupError, reason_of
 from graphql_api.backup.programs import last_lines, launch, programs_of
 from graphql_api.backup.take import APPLICATION, Server, look_at, refuse_pooler
 from graphql_api.backup.wal_archive import WalArchive, parse_lsn
@@ -47,6 +47,8 @@ class Receiver:
         self._said = ""
         self._expected: tuple[datetime, int] | None = None
         """A moment, and how much log there was then."""
+        self.tried = asyncio.Event()
+        """Set when it is known whether the log has a gap, or that nobody can say."""
         self.full_backup_needed = asyncio.Event()
         """Set when the log has a gap, or another timeline has begun."""
 
@@ -58,7 +60,8 @@ class Receiver:
             try:
                 reason = await self._receive()
             except (BackupError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                reason = str(error) or type(error).__name__
+                reason = reason_of(error)
+            self.tried.set()
             if asyncio.get_running_loop().time() - began > _LONGEST_PAUSE:
                 pause = _FIRST_PAUSE
             self._report(reason)
@@ -74,6 +77,7 @@ class Receiver:
             archive = WalArchive(self._catalog, server.identifier, server.timeline)
             archive.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             await self._ensure_slot(connection)
+            self.tried.set()
             self._expected = None
             process = await self._launch(server, archive)
             assert process.stdout is not None  # noqa: S101 - it is a pipe

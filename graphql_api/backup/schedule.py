@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
 from graphql_api.backup.catalog import Backup, Catalog, Kind
-from graphql_api.backup.errors import BackupError
+from graphql_api.backup.errors import BackupError, reason_of
 from graphql_api.backup.receiver import Receiver
 from graphql_api.backup.take import APPLICATION, look_at, take
 from graphql_api.backup.verification import verify
@@ -69,13 +70,15 @@ class Schedule:
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._receiver.run())
+            await self._receiver.tried.wait()
             while True:
                 await self.do_what_is_due()
-                try:
+                needed = self._receiver.full_backup_needed
+                if needed.is_set():  # and could not be taken
+                    await asyncio.sleep(_LOOK_AGAIN)
+                with suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_AGAIN):
-                        await self._receiver.full_backup_needed.wait()
-                except TimeoutError:
-                    continue
+                        await needed.wait()
 
     async def do_what_is_due(self) -> None:
         """Takes a backup if one is due, removes old ones, verifies. Failures are logged and written down."""
@@ -91,8 +94,8 @@ class Schedule:
                 await self._verify_if_due(now)
         except FAILURES as error:
             self._not_before = now + _AFTER_FAILURE
-            log.error("the backup has failed, and is tried again in ten minutes: %s", error)  # noqa: TRY400
-            self._note(failed_at=now, failure=str(error) or type(error).__name__)
+            log.error("the backup has failed, and is tried again in ten minutes: %s", reason_of(error))  # noqa: TRY400
+            self._note(failed_at=now, failure=reason_of(error))
         else:
             self._not_before = None
 

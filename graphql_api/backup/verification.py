@@ -17,13 +17,12 @@ from pathlib import Path
 
 import asyncpg
 
-from graphql_api.backup.catalog import Backup, Catalog, Kind
+from graphql_api.backup.catalog import Catalog, Kind
 from graphql_api.backup.errors import BackupError
 from graphql_api.backup.programs import Progress, programs_of, quiet
 from graphql_api.backup.receiver import SLOT
 from graphql_api.backup.recovery import Recovered, Target, check_pages, recovered
 from graphql_api.backup.take import APPLICATION
-from graphql_api.backup.wal_archive import WalArchive
 from graphql_api.dev.embedded.programs import SystemUser
 from graphql_api.postgres.address import Address
 
@@ -41,6 +40,7 @@ _TABLES = """
 _FINGERPRINT = """
     SELECT count(*) AS rows, coalesce(sum(hashtextextended(t::text, 0)), 0)::text AS hash FROM {} t
 """
+_SLOT_EXISTS = "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)"
 _RECEIVED = """
     SELECT flush_lsn >= $2::text::pg_lsn
     FROM pg_stat_replication JOIN pg_replication_slots ON active_pid = pid
@@ -69,7 +69,7 @@ async def verify(
     if not backups:
         raise BackupError(f"there is no base backup in {catalog.folder}")
     backup = backups[-1]
-    moment = await _moment(address, catalog, backup, progress)
+    moment = await _moment(address, progress)
     target = Target(lsn=moment.lsn) if moment else Target()
     database = await _database(address)
     with scratch_folder(catalog) as folder:
@@ -135,12 +135,10 @@ async def _compare(server: Recovered, moment: _Moment | None) -> str:
     return f"restored and compared: {len(tables)} tables, {rows:,} rows are equal"
 
 
-async def _moment(address: Address, catalog: Catalog, backup: Backup, progress: Progress) -> _Moment | None:
+async def _moment(address: Address, progress: Progress) -> _Moment | None:
     """Returns a moment of the live database to compare with; None where its log doesn't arrive."""
-    if not WalArchive(catalog, backup.server, backup.timeline).segments():
-        return None
     async with _connections(address) as (holder, reader):
-        if await holder.fetchval(_RECEIVED, SLOT, "0/0") is None:
+        if not await _is_received(holder):
             return None
         progress("reading the live tables", 0, 0)
         lsn = await _still(holder, reader)
@@ -151,6 +149,17 @@ async def _moment(address: Address, catalog: Catalog, backup: Backup, progress: 
             while not await holder.fetchval(_RECEIVED, SLOT, lsn):  # noqa: ASYNC110 - PostgreSQL can't call
                 await asyncio.sleep(_PAUSE)
     return moment
+
+
+async def _is_received(connection: "asyncpg.Connection") -> bool:
+    """Whether the log is received; a receiver that has just been started gets a moment."""
+    if not await connection.fetchval(_SLOT_EXISTS, SLOT):
+        return False
+    for _ in range(_ATTEMPTS):
+        if await connection.fetchval(_RECEIVED, SLOT, "0/0") is not None:
+            return True
+        await asyncio.sleep(_PAUSE / 2)
+    return False
 
 
 async def _still(holder: "asyncpg.Connection", reader: "asyncpg.Connection") -> str:

@@ -14,7 +14,6 @@ from typing import Self
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from graphql_api.backup.catalog import Backup, Catalog, megabytes
 from graphql_api.backup.errors import BackupError
@@ -30,6 +29,7 @@ from graphql_api.settings import Settings
 EMBEDDED_DELAY = 60.0
 """Seconds after its start at which the embedded server's backups begin, so that they don't slow it."""
 _JOIN_PATIENCE = 10.0
+_ROW = "{:23}  {:11}  {:20}  {:20}  {:>10}  {}"
 
 
 def catalog_of(settings: Settings) -> Catalog:
@@ -71,17 +71,21 @@ def show(*, as_json: bool) -> None:
         ]
         typer.echo(json.dumps({"backups": rows, "state": state.model_dump(mode="json")}, indent=2))
         return
-    table = Table("id", "kind", "from", "up to", "size", "verified", box=None, header_style="bold")
+    if not backups:
+        typer.echo(f"There is no backup in {catalog.folder}.")
+    else:
+        typer.echo(_ROW.format("id", "kind", "from", "up to", "size", "verified"))
     for backup, following in zip(backups, [*backups[1:], None], strict=True):
-        table.add_row(
-            backup.id,
-            backup.kind.value,
-            _time(backup.finished_at),
-            _time(_end(catalog, backup, following)),
-            megabytes(backup.bytes),
-            f"{_time(backup.verified_at)} {backup.verification}" if backup.verified_at else "no",
+        typer.echo(
+            _ROW.format(
+                backup.id,
+                backup.kind.value,
+                _time(backup.finished_at),
+                _time(_end(catalog, backup, following)),
+                megabytes(backup.bytes),
+                f"{_time(backup.verified_at)}  {backup.verification}" if backup.verified_at else "no",
+            )
         )
-    Console(soft_wrap=True).print(table if backups else f"There is no backup in {catalog.folder}.")
     for sentence in (
         f"The last backup failed at {_time(state.failed_at)}: {state.failure}" if state.failed_at else "",
         f"No write-ahead log is received: {state.receiver}" if state.receiver else "",

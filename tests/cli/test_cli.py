@@ -46,6 +46,12 @@ class Shell:
         assert "Traceback" not in err
         return out, err
 
+    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """Start a command that runs until it is stopped."""
+        return subprocess.Popen(
+            (sys.executable, "-m", "graphql_api", *arguments), env=self.environment, cwd=self.folder
+        )
+
 
 @pytest.fixture
 def shell(address: Address, tmp_path: Path) -> Shell:
