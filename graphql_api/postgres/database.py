@@ -159,9 +159,9 @@ class Database:
         except ConnectionLostError:
             return await self._fetch(statement.sql, arguments)
 
-    async def fetch_by_key(
+    def fetch_by_key(
         self, statement: Statement, keys: Sequence[str], tenant: str | None, **values: Any
-    ) -> list[list[asyncpg.Record]]:
+    ) -> Awaitable[list[list[asyncpg.Record]]]:
         """Runs a read of :keys, each for its tenant, and returns the rows of each key.
 
         Each row has its key's NUMBER. Raises as `fetch` does.
@@ -169,8 +169,8 @@ class Database:
         reads = self.shared_reads
         is_small = len(keys) * values.get("fetch", 1) <= _MAX_SHARED_ROWS
         if reads is None or not statement.is_shared or not is_small:
-            return await self._fetch_by_key(statement, keys, [tenant] * len(keys), values)
-        return await reads.fetch(statement, keys, tenant, values)
+            return self._fetch_by_key(statement, keys, [tenant] * len(keys), values)
+        return reads.fetch(statement, keys, tenant, values)
 
     async def _fetch_by_key(
         self,

@@ -23,6 +23,8 @@ CONNECTION_SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"}
 
 # `2026-11-22 09:00:00.500000+00`.
 _WHOLE = 29
+_MANY = 8
+"""From how many texts on replacing their separators at once is faster."""
 _SEPARATORS = ((10, " "), (19, "."), (26, "+"), (27, "0"), (28, "0"))
 
 _FIRST = "0001-01-01T00:00:00.000000Z"
@@ -56,6 +58,8 @@ def rfc3339(text: str) -> str:
 
 def rfc3339_all(texts: Sequence[str]) -> list[str]:
     """Does what `rfc3339` does, for many. If all have the usual form, replaces their separators at once."""
+    if len(texts) < _MANY:
+        return list(map(rfc3339, texts))
     whole = [text if len(text) == _WHOLE else _padded(text) for text in texts]
     count = len(whole)
     lines = "\n".join(whole)

@@ -416,6 +416,7 @@ class PageShape:
     """Whether at most :limit rows are looked at, in the order of an index."""
 
     @classmethod
+    @lru_cache(maxsize=1024)  # of a constant page, all operations have the same
     def of(
         cls, request: PageRequest, eager_joins: tuple[EagerJoin, ...] = (), *, limited: bool = False
     ) -> "PageShape":
