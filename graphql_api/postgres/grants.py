@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from graphql_api.postgres.tables import DOCUMENTED
 from graphql_api.postgres.tables.base import SERVICE_SCHEMA
 
-_FEED_SCHEMA = "log_feed"
+_SCHEMAS = f"{SERVICE_SCHEMA}, log_feed, activity"
 
 
 def grants(role: str) -> Sequence[str]:
     """Returns the statements that let `role` serve, without the right to change any table's definition."""
     grantee = '"{}"'.format(role.replace('"', '""'))
     privileges = (
-        f"USAGE ON SCHEMA {SERVICE_SCHEMA}, {_FEED_SCHEMA}",
-        f"SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SERVICE_SCHEMA}, {_FEED_SCHEMA}",
+        f"USAGE ON SCHEMA {_SCHEMAS}",
+        f"SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {_SCHEMAS}",
         f"SELECT ON {', '.join(DOCUMENTED)}",
         "INSERT, UPDATE (password_hash, last_login) ON users",
         "UPDATE (id) ON tradelocker_accounts",  # to lock an account's row while its risk settings change

@@ -119,7 +119,7 @@ async def _triggers(
         enable = f"ALTER TABLE {table} ENABLE {'' if fires == 'ORIGIN' else fires} TRIGGER {name}"
         locks = f"{table}: reads and writes wait for moments"
         row = found.get((table, name))
-        if row is None or row["function"] != definition.rpartition("EXECUTE FUNCTION ")[2].strip("()"):
+        if row is None or row["function"] != _function(definition):
             fault = f"the trigger {name} of {table} {'is missing' if row is None else 'was changed'}"
             drop = f"DROP TRIGGER IF EXISTS {name} ON {table}"
             repairs.append(Repair(fault, (drop, f"CREATE TRIGGER {name} {definition}", enable), locks))
@@ -127,6 +127,10 @@ async def _triggers(
             fault = f"the trigger {name} of {table} fires {_MEANING[state]}, and not {_MEANING[fires]}"
             repairs.append(Repair(fault, (enable,), locks))
     return repairs
+
+
+def _function(definition: str) -> str:
+    return definition.rpartition("EXECUTE FUNCTION ")[2].partition("(")[0]
 
 
 _FUNCTIONS = """

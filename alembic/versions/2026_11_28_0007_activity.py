@@ -1,0 +1,448 @@
+"""What account activity needs: which transaction changed which row of an account, and the feed's own tables.
+
+A feed is a schema: `activity` has the tables of `log_feed`, and its entries name rows of four tables.
+Triggers write them, one for each row and transaction however often it changes, and read nothing that a plain
+insert or update doesn't have at hand. Where a row is now is looked up when an entry is read; an entry says
+which session, account and user a row has left, by being deleted or moved.
+
+The rows below one that moves move with it. Where those can't be known, because somebody is writing more of
+them, because there are very many, or because a table was truncated, all cursors end: `activity.reset()`.
+
+Notifications are the log feed's, and so is the setting that turns them off.
+"""
+
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+LOCKS = "trades, trading_sessions, risk_settings, tradelocker_accounts: reads and writes wait for moments"
+
+# The id of an entry orders it within its transaction. It is a trade's own, and made of the kind and the row's
+# for others: programs may give rows of two tables one id.
+ENTRIES = """
+CREATE TABLE activity.entries (
+    xid XID8 NOT NULL,
+    id UUID NOT NULL,
+    kind TEXT NOT NULL,
+    change TEXT NOT NULL,
+    row_id UUID,
+    session_id UUID,
+    account_id UUID,
+    user_id UUID,
+    PRIMARY KEY (xid, id)
+)
+"""
+
+WATERMARKS = """
+CREATE TABLE activity.watermarks (
+    xid XID8 PRIMARY KEY,
+    noted_at TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT CURRENT_TIMESTAMP
+)
+"""
+
+HORIZON = """
+CREATE TABLE activity.horizon (
+    single BOOLEAN PRIMARY KEY DEFAULT true CHECK (single),
+    xid XID8 NOT NULL
+)
+"""
+
+INCARNATIONS = """
+CREATE TABLE activity.incarnations (
+    id BIGINT PRIMARY KEY,
+    number BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY,
+    system_identifier BIGINT NOT NULL,
+    timeline TEXT NOT NULL,
+    database OID NOT NULL,
+    trigger_version TEXT NOT NULL,
+    began PG_LSN NOT NULL,
+    began_at TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    UNIQUE (number)
+)
+"""
+
+INCARNATION = """
+CREATE UNLOGGED TABLE activity.incarnation (
+    single BOOLEAN PRIMARY KEY DEFAULT true CHECK (single),
+    id BIGINT NOT NULL
+)
+"""
+
+INTERRUPTIONS = """
+CREATE TABLE activity.interruptions (
+    lsn PG_LSN NOT NULL,
+    snapshot PG_SNAPSHOT NOT NULL,
+    incarnation BIGINT
+)
+"""
+
+DECLARED_TABLES = {
+    "activity.entries": ENTRIES,
+    "activity.watermarks": WATERMARKS,
+    "activity.horizon": HORIZON,
+    "activity.incarnations": INCARNATIONS,
+    "activity.incarnation": INCARNATION,
+    "activity.interruptions": INTERRUPTIONS,
+}
+
+NOTE_INTERRUPTION = """
+CREATE OR REPLACE FUNCTION activity.note_interruption() RETURNS void LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM activity.incarnation)
+            AND NOT EXISTS (SELECT FROM activity.interruptions WHERE incarnation IS NULL) THEN
+        INSERT INTO activity.interruptions VALUES (pg_current_wal_insert_lsn(), pg_current_snapshot());
+    END IF;
+    PERFORM set_config('activity.looked', 'on', false);
+END $$
+"""
+
+RESET = """
+CREATE OR REPLACE FUNCTION activity.reset() RETURNS void LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp AS $$
+    DELETE FROM activity.incarnation;
+    DELETE FROM activity.incarnations;
+$$
+"""
+
+# Who inserts a row below one of these holds a lock on it until its transaction ends. So once this has
+# returned, what is below can be read. It waits for less than it takes PostgreSQL to look for a deadlock.
+LOCK = """
+CREATE OR REPLACE FUNCTION activity.lock_rows(rows regclass, ids uuid[]) RETURNS boolean LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('SELECT FROM %s WHERE id = ANY ($1) ORDER BY id FOR UPDATE', rows) USING ids;
+    RETURN true;
+EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+    RETURN false;
+END $$
+"""
+
+NOTIFY = """
+CREATE OR REPLACE FUNCTION activity.notify_readers() RETURNS void LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    notified text := current_setting('log_feed.notify', true);
+    moment text := (date_part('epoch', clock_timestamp()) * 100)::bigint;
+BEGIN
+    IF notified IS DISTINCT FROM moment AND notified IS DISTINCT FROM 'off'
+            AND pg_try_advisory_xact_lock(7813585362) THEN
+        PERFORM set_config('log_feed.notify', moment, false), pg_notify('log_feed', '');
+    END IF;
+END $$
+"""
+
+# What others know of a row is how it was before the transaction, so the first that it leaves counts.
+_MERGE = """ON CONFLICT (xid, id) DO UPDATE SET
+    change = CASE WHEN entry.change IN ('ADDED', 'NONE')
+                  THEN CASE excluded.change WHEN 'REMOVED' THEN 'NONE' ELSE 'ADDED' END
+                  ELSE CASE excluded.change WHEN 'REMOVED' THEN 'REMOVED' ELSE 'CHANGED' END END,
+    session_id = coalesce(entry.session_id, excluded.session_id),
+    account_id = coalesce(entry.account_id, excluded.account_id),
+    user_id = coalesce(entry.user_id, excluded.user_id)
+    WHERE entry.change IN ('REMOVED', 'NONE') OR excluded.change = 'REMOVED'
+       OR coalesce(excluded.session_id, excluded.account_id, excluded.user_id) IS NOT NULL"""
+
+_RECORD = """
+CREATE OR REPLACE FUNCTION activity.record_{table}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found boolean;
+    moved uuid[];
+    below bigint;
+BEGIN
+    IF TG_OP = 'TRUNCATE' OR (
+            current_setting('check_function_bodies') = 'off' AND current_setting('row_security') = 'off') THEN
+        PERFORM activity.reset();
+        RETURN NULL;
+    END IF;
+    IF current_setting('activity.looked', true) IS DISTINCT FROM 'on' THEN
+        PERFORM activity.note_interruption();
+    END IF;
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO activity.entries AS entry (xid, id, kind, change, row_id)
+        SELECT pg_current_xact_id(), {entry_id}, '{kind}', 'ADDED', {row_id} FROM added AS row
+        {merge};
+        found := FOUND;
+    ELSIF TG_OP = 'UPDATE' THEN
+        WITH changes AS MATERIALIZED (
+            SELECT coalesce(before.id, after.id) AS id,
+                   CASE WHEN before.id IS NULL THEN 'ADDED' WHEN after.id IS NULL THEN 'REMOVED'
+                        ELSE 'CHANGED' END AS change,
+                   before.id IS NOT NULL AND before.{parent} IS DISTINCT FROM after.{parent} AS is_moved
+            FROM removed AS before FULL JOIN added AS after ON before.id = after.id
+            WHERE (before *<> after) IS NOT FALSE
+        ), recorded AS (
+            INSERT INTO activity.entries AS entry (xid, id, kind, change, row_id)
+            SELECT pg_current_xact_id(), {entry_id}, '{kind}', change, {row_id} FROM changes AS row
+            {merge}
+        )
+        SELECT count(*) > 0, array_agg(id) FILTER (WHERE is_moved) INTO found, moved FROM changes;
+    ELSE
+        SELECT count(*) > 0, array_agg(id) INTO found, moved FROM removed;
+    END IF;
+    IF moved IS NOT NULL THEN
+        EXECUTE format($query$
+            INSERT INTO activity.entries AS entry
+                (xid, id, kind, change, row_id, session_id, account_id, user_id)
+            SELECT pg_current_xact_id(), {entry_id}, '{kind}', $2, {row_id}, {left}
+            FROM removed AS row {ancestors} WHERE row.id = ANY ($1)
+            {merge}$query$, TG_TABLE_SCHEMA)
+        USING moved, CASE TG_OP WHEN 'DELETE' THEN 'REMOVED' ELSE 'CHANGED' END;
+        {move}
+    END IF;
+    IF found THEN
+        PERFORM activity.notify_readers();
+    END IF;
+    RETURN NULL;
+END $$
+"""
+
+# Its trades. Where a program without foreign keys deletes a session, they are nobody's.
+_MOVE_SESSIONS = """
+        IF TG_OP = 'UPDATE' AND NOT activity.lock_rows(TG_RELID, moved) THEN
+            PERFORM activity.reset();
+            RETURN NULL;
+        END IF;
+        EXECUTE format($query$
+            INSERT INTO activity.entries AS entry (xid, id, kind, change, session_id, account_id, user_id)
+            SELECT pg_current_xact_id(), trade.id, 'TRADE', 'CHANGED',
+                   trade.session_id, row.account_id, account.user_id
+            FROM removed AS row JOIN %1$I.trades AS trade ON trade.session_id = row.id
+            LEFT JOIN %1$I.tradelocker_accounts AS account ON account.id = row.account_id
+            WHERE row.id = ANY ($1) LIMIT 10001
+            {merge}$query$, TG_TABLE_SCHEMA)
+        USING moved;
+        GET DIAGNOSTICS below = ROW_COUNT;
+        IF below > 10000 THEN
+            PERFORM activity.reset();
+        END IF;"""
+
+# Everything of an account that gets another user would move with it.
+_MOVE_ACCOUNTS = """
+        IF TG_OP = 'UPDATE' THEN
+            found := NOT activity.lock_rows(TG_RELID, moved);
+            IF NOT found THEN
+                EXECUTE format($query$
+                    SELECT EXISTS (SELECT FROM %1$I.trading_sessions WHERE account_id = ANY ($1))
+                        OR EXISTS (SELECT FROM %1$I.risk_settings WHERE account_id = ANY ($1))
+                    $query$, TG_TABLE_SCHEMA)
+                INTO found USING moved;
+            END IF;
+            IF found THEN
+                PERFORM activity.reset();
+            END IF;
+            found := true;
+        END IF;"""
+
+_ACCOUNT = "LEFT JOIN %1$I.tradelocker_accounts AS account ON account.id = {}.account_id"
+
+
+def _recording(table: str, kind: str, parent: str, left: str, ancestors: str = "", move: str = "") -> str:
+    own = kind == "TRADE"
+    return _RECORD.format(
+        table=table,
+        kind=kind,
+        parent=parent,
+        left=left,
+        ancestors=ancestors,
+        move=move.replace("{merge}", _MERGE).strip(),
+        merge=_MERGE,
+        entry_id="row.id" if own else f"md5('{kind}' || row.id)::uuid",
+        row_id="NULL::uuid" if own else "row.id",
+    )
+
+
+# Logical replication fires row triggers alone, and only those that are enabled for replicas. What a row left
+# is looked up in the same way.
+REPLICATE = f"""
+CREATE OR REPLACE FUNCTION activity.record_replicated_row() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    kind text := TG_ARGV[0];
+    before_id uuid := CASE WHEN TG_OP <> 'INSERT' THEN (to_jsonb(OLD) ->> 'id')::uuid END;
+    after_id uuid := CASE WHEN TG_OP <> 'DELETE' THEN (to_jsonb(NEW) ->> 'id')::uuid END;
+    former uuid := CASE WHEN TG_OP <> 'INSERT' THEN (to_jsonb(OLD) ->> TG_ARGV[1])::uuid END;
+    present uuid := CASE WHEN TG_OP <> 'DELETE' THEN (to_jsonb(NEW) ->> TG_ARGV[1])::uuid END;
+    session uuid;
+    account uuid;
+    owner uuid;
+BEGIN
+    IF EXISTS (SELECT FROM pg_subscription_rel WHERE srsubstate = 'd') AND EXISTS (
+            SELECT FROM pg_stat_get_subscription(NULL) AS worker
+            JOIN pg_subscription_rel ON (srsubid, srrelid) = (worker.subid, worker.relid)
+            WHERE worker.pid = pg_backend_pid() AND srsubstate = 'd') THEN
+        PERFORM activity.reset();
+        RETURN NULL;
+    ELSIF TG_OP = 'UPDATE' AND OLD *= NEW THEN
+        RETURN NULL;
+    END IF;
+    IF current_setting('activity.looked', true) IS DISTINCT FROM 'on' THEN
+        PERFORM activity.note_interruption();
+    END IF;
+    IF former IS NOT NULL AND (former IS DISTINCT FROM present OR before_id IS DISTINCT FROM after_id) THEN
+        IF TG_OP = 'UPDATE' AND kind IN ('SESSION', 'ACCOUNT') THEN
+            PERFORM activity.reset();
+            RETURN NULL;
+        END IF;
+        session := CASE kind WHEN 'TRADE' THEN former END;
+        account := CASE kind WHEN 'TRADE' THEN NULL WHEN 'ACCOUNT' THEN before_id ELSE former END;
+        owner := CASE kind WHEN 'ACCOUNT' THEN former END;
+        IF session IS NOT NULL THEN
+            EXECUTE format('SELECT account_id FROM %I.trading_sessions WHERE id = $1', TG_TABLE_SCHEMA)
+            INTO account USING session;
+        END IF;
+        IF owner IS NULL THEN
+            EXECUTE format('SELECT user_id FROM %I.tradelocker_accounts WHERE id = $1', TG_TABLE_SCHEMA)
+            INTO owner USING account;
+        END IF;
+    END IF;
+    INSERT INTO activity.entries AS entry (xid, id, kind, change, row_id, session_id, account_id, user_id)
+    SELECT pg_current_xact_id(), CASE kind WHEN 'TRADE' THEN row.id ELSE md5(kind || row.id)::uuid END, kind,
+           row.change, CASE WHEN kind <> 'TRADE' THEN row.id END, row.session_id, row.account_id, row.user_id
+    FROM (
+        SELECT before_id, CASE WHEN after_id = before_id THEN 'CHANGED' ELSE 'REMOVED' END,
+               session, account, owner
+        WHERE before_id IS NOT NULL
+        UNION ALL
+        SELECT after_id, 'ADDED', NULL, NULL, NULL WHERE after_id IS DISTINCT FROM before_id
+                                                     AND after_id IS NOT NULL
+    ) AS row (id, change, session_id, account_id, user_id)
+    {_MERGE};
+    RETURN NULL;
+END $$
+"""  # noqa: S608 - our own text
+
+DECLARED_FUNCTIONS = {
+    "activity.note_interruption": NOTE_INTERRUPTION,
+    "activity.reset": RESET,
+    "activity.lock_rows": LOCK,
+    "activity.notify_readers": NOTIFY,
+    "activity.record_trades": _recording(
+        "trades",
+        "TRADE",
+        "session_id",
+        "row.session_id, session.account_id, account.user_id",
+        "LEFT JOIN %1$I.trading_sessions AS session ON session.id = row.session_id "
+        + _ACCOUNT.format("session"),
+    ),
+    "activity.record_trading_sessions": _recording(
+        "trading_sessions",
+        "SESSION",
+        "account_id",
+        "NULL::uuid, row.account_id, account.user_id",
+        _ACCOUNT.format("row"),
+        _MOVE_SESSIONS,
+    ),
+    "activity.record_risk_settings": _recording(
+        "risk_settings",
+        "RISK_SETTINGS",
+        "account_id",
+        "NULL::uuid, row.account_id, account.user_id",
+        _ACCOUNT.format("row"),
+    ),
+    "activity.record_tradelocker_accounts": _recording(
+        "tradelocker_accounts",
+        "ACCOUNT",
+        "user_id",
+        "NULL::uuid, row.id, row.user_id",
+        move=_MOVE_ACCOUNTS,
+    ),
+    "activity.record_replicated_row": REPLICATE,
+}
+
+_KINDS = {
+    "trades": ("TRADE", "session_id"),
+    "trading_sessions": ("SESSION", "account_id"),
+    "risk_settings": ("RISK_SETTINGS", "account_id"),
+    "tradelocker_accounts": ("ACCOUNT", "user_id"),
+}
+_ROWS = {
+    "insert": "REFERENCING NEW TABLE AS added ",
+    "update": "REFERENCING OLD TABLE AS removed NEW TABLE AS added ",
+    "delete": "REFERENCING OLD TABLE AS removed ",
+    "truncate": "",
+}
+
+# What a restored dump or replication writes to our own tables.
+_FOREIGN = """pg_trigger_depth() = 0 AND (current_setting('session_replication_role') = 'replica'
+    OR (current_setting('check_function_bodies') = 'off' AND current_setting('row_security') = 'off'))"""
+
+# By table and name: when it fires, and what it does.
+DECLARED_TRIGGERS = (
+    {
+        (table, f"activity_{event}"): (
+            "ORIGIN",
+            (
+                f"AFTER {event.upper()} ON {table} {rows}FOR EACH STATEMENT"
+                f" EXECUTE FUNCTION activity.record_{table}()"
+            ),
+        )
+        for table in _KINDS
+        for event, rows in _ROWS.items()
+    }
+    | {
+        (table, "activity_replica"): (
+            "REPLICA",
+            (
+                f"AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW"
+                " WHEN (current_setting('session_replication_role') = 'replica')"
+                f" EXECUTE FUNCTION activity.record_replicated_row('{kind}', '{parent}')"
+            ),
+        )
+        for table, (kind, parent) in _KINDS.items()
+    }
+    | {
+        (table, "activity_own"): (
+            "ALWAYS",
+            (
+                f"BEFORE INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW WHEN ({_FOREIGN})"
+                " EXECUTE FUNCTION log_feed.refuse_row()"
+            ),
+        )
+        for table in DECLARED_TABLES
+    }
+)
+
+# Changes when a trigger is dropped, disabled or enabled: rows may have changed without entries. Null while
+# they may.
+TRIGGER_VERSION = f"""
+CREATE OR REPLACE VIEW activity.trigger_version AS
+    SELECT md5(string_agg(oid || '.' || xmin, ' ' ORDER BY oid)) AS version FROM pg_trigger
+    WHERE tgrelid IN ({", ".join(f"'{table}'::regclass" for table in _KINDS)}) AND tgname LIKE 'activity\\_%'
+    HAVING count(*) FILTER (WHERE tgname <> 'activity_replica' AND tgenabled IN ('O', 'A'))
+               = {len(_KINDS) * len(_ROWS)}
+       AND (count(*) FILTER (WHERE tgname = 'activity_replica' AND tgenabled IN ('R', 'A')) = {len(_KINDS)}
+            OR NOT EXISTS (SELECT FROM pg_subscription_rel))
+"""  # noqa: S608 - our own text
+DECLARED_VIEWS = {"activity.trigger_version": TRIGGER_VERSION}
+
+
+def upgrade() -> None:
+    op.execute("CREATE SCHEMA activity")
+    for statement in (*DECLARED_TABLES.values(), *DECLARED_FUNCTIONS.values()):
+        op.execute(statement)
+    for (table, name), (fires, definition) in DECLARED_TRIGGERS.items():
+        op.execute(f"CREATE TRIGGER {name} {definition}")
+        if fires != "ORIGIN":
+            op.execute(f"ALTER TABLE {table} ENABLE {fires} TRIGGER {name}")
+    for statement in DECLARED_VIEWS.values():
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    for view in DECLARED_VIEWS:
+        op.execute(f"DROP VIEW {view}")
+    for table, name in DECLARED_TRIGGERS:
+        op.execute(f"DROP TRIGGER {name} ON {table}")
+    for function in DECLARED_FUNCTIONS:
+        op.execute(f"DROP FUNCTION {function}")
+    for table in DECLARED_TABLES:
+        op.execute(f"DROP TABLE {table}")
+    op.execute("DROP SCHEMA activity")
