@@ -31,7 +31,7 @@ class Ordered:
 
     order: str
     is_first: bool
-    """Or the hundredth; of a shorter list, the last."""
+    """Or the thirtieth; of a shorter list, the last."""
 
 
 def lists(about: Subjects) -> Mapping[Listed, Question]:

@@ -20,7 +20,7 @@ class Turns:
     least: int = 3
     most: int = 25
     seconds: float = 2.0
-    before: int = 99
+    before: int = 29
     """Pages before the deep one."""
 
 

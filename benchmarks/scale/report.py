@@ -18,7 +18,7 @@ def tables(measured: Measured) -> str:
 
 
 def _lists(measured: Measured) -> str:
-    """Each list's first and hundredth page, from the cheapest to the most expensive order that is served."""
+    """Each list's first and thirtieth page, from the cheapest to the most expensive order that is served."""
     few, many = measured.sizes
     head = (
         "trades",
@@ -33,7 +33,7 @@ def _lists(measured: Measured) -> str:
     )
     rows = []
     for listed, in_orders in measured.lists.items():
-        for name, is_first in (("first", True), ("hundredth", False)):
+        for name, is_first in (("first", True), ("thirtieth", False)):
             pages = [compared for page, compared in in_orders.items() if page.is_first == is_first]
             if not pages:
                 continue
@@ -101,7 +101,7 @@ def plans(measured: Measured) -> str:
     """A plan for each kind of question, at the larger size."""
     head = (
         f"# Plans at {measured.sizes[1]:,} trades\n\n"
-        "Written by `python -m benchmarks --part scale --report`. Of each list, the hundredth page in the"
+        "Written by `python -m benchmarks --part scale --report`. Of each list, the thirtieth page in the"
         " order whose ratio is the largest; of statistics, those of the largest account."
     )
     return "\n\n".join((head, *_plans(measured))) + "\n"
