@@ -52,7 +52,7 @@ bench: $(VENV)/dev.stamp ## Measure ours beside the peers; ARGS=--report writes 
 drill: $(VENV)/dev.stamp ## Run the long drills: crashes, kills, failovers, thousands of examples, the wheel with the newest packages.
 	$(BIN)/python -m pytest --drill -m drill
 
-recovery-drill: $(VENV)/dev.stamp ## Restore a moment and promote a standby, with real servers, and print what came of it.
+recovery: $(VENV)/dev.stamp ## Restore a moment and promote a standby, with real servers, and print what came of it.
 	@$(BIN)/python -m tests.drills.recovery
 
 lint: $(VENV)/dev.stamp ## Check style, types, the direction of imports, and that what is imported is declared.
@@ -85,4 +85,4 @@ lock: $(VENV)/dev.stamp ## Lock what pyproject.toml has gained, by hash; ARGS=--
 clean: ## Remove what can be made again; the embedded database in .data stays.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
-.PHONY: help serve fast test bench browser drill recovery-drill lint audit check graphiql schema lock clean
+.PHONY: help serve fast test bench browser drill recovery lint audit check graphiql schema lock clean

@@ -144,6 +144,16 @@ class Settings(BaseSettings):
         description="Folder of the backups, best on another disk (docs/recovery.md). "
         "Default: backups in data_dir.",
     )
+    backup_method: Literal["copy", "dump"] | None = Field(
+        None,
+        description="copy has base backups and every moment between them, of a server that lets its files be "
+        "copied; dump has a daily pg_dump. Default: dump for Neon's hosts, else copy.",
+    )
+    backup_bucket: str | None = Field(
+        None,
+        description="Where dumps are kept instead of the folder, such as s3://bucket/prefix; keys, region "
+        "and endpoint are in AWS's own variables (docs/neon.md).",
+    )
     backup_retention: int = Field(
         30,
         ge=1,

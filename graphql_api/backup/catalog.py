@@ -130,14 +130,17 @@ class Catalog:
     def expired(self, retention: timedelta, now: datetime) -> list[Backup]:
         """Returns the backups that no moment within the retention needs.
 
-        Each such moment needs the newest backup before it, and all that this one goes on from.
+        Each such moment needs the newest backup before it, and all that this one goes on from; and the newest
+        dump before it.
         """
         backups = self.backups()
         horizon = now - retention
         needed: set[str] = set()
-        before = [backup for backup in backups if backup.finished_at < horizon]
-        for backup in (*before[-1:], *(backup for backup in backups if backup.finished_at >= horizon)):
-            needed.update(each.id for each in self.chain(backup))
+        for group in ((Kind.DUMP,), (Kind.FULL, Kind.INCREMENTAL)):
+            ours = [backup for backup in backups if backup.kind in group]
+            before = [backup for backup in ours if backup.finished_at < horizon]
+            for backup in (*before[-1:], *(backup for backup in ours if backup.finished_at >= horizon)):
+                needed.update(each.id for each in self.chain(backup))
         return [backup for backup in backups if backup.id not in needed]
 
     def remove(self, backup: Backup) -> None:

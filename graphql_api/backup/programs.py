@@ -50,6 +50,7 @@ async def launch(
         stderr=asyncio.subprocess.STDOUT,
         cwd="/",
         env=environment() | dict(variables or {}),
+        start_new_session=True,  # Ctrl-C at the terminal is for us, and we end it
         preexec_fn=_end_with_parent,
         **popen_arguments,
     )

@@ -9,8 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
+from graphql_api.backup.bucket import Bucket
 from graphql_api.backup.catalog import Backup, Catalog, Kind
+from graphql_api.backup.dump import take_dump, verify_dump
 from graphql_api.backup.errors import BackupError, reason_of
+from graphql_api.backup.programs import Progress, quiet
 from graphql_api.backup.receiver import Receiver
 from graphql_api.backup.take import APPLICATION, look_at, take
 from graphql_api.backup.verification import verify
@@ -44,7 +47,7 @@ class Policy:
 
 
 class Schedule:
-    """Looks after the backups of one server in one catalog."""
+    """Looks after the base backups of one server in one catalog."""
 
     def __init__(
         self,
@@ -89,15 +92,18 @@ class Schedule:
             with self._catalog.lock("work") as ours:
                 if not ours:
                     return  # somebody runs `graphql-api backup now`, or verifies
-                await self._take_if_due(now)
-                remove_expired(self._catalog, self._policy.retention, now)
-                await self._verify_if_due(now)
+                await self._do(now)
         except FAILURES as error:
             self._not_before = now + _AFTER_FAILURE
             log.error("the backup has failed, and is tried again in ten minutes: %s", reason_of(error))  # noqa: TRY400
             self._note(failed_at=now, failure=reason_of(error))
         else:
             self._not_before = None
+
+    async def _do(self, now: datetime) -> None:
+        await self._take_if_due(now)
+        remove_expired(self._catalog, self._policy.retention, now)
+        await self._verify_if_due(now)
 
     async def _take_if_due(self, now: datetime) -> None:
         newest = await self._newest_of_server()
@@ -140,6 +146,58 @@ class Schedule:
             self._catalog.write_state(**changes)
         except OSError as error:
             log.error("%s can't be written: %s", self._catalog.folder, error.strerror)  # noqa: TRY400
+
+
+class DumpSchedule(Schedule):
+    """Looks after the dumps of one database: in a folder or, with `bucket`, there."""
+
+    def __init__(
+        self,
+        address: Address,
+        catalog: Catalog,
+        policy: Policy,
+        *,
+        bucket: Bucket | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__(address, catalog, policy, clock=clock)
+        self._bucket = bucket
+
+    async def _work(self) -> None:
+        while True:
+            await self.do_what_is_due()
+            await asyncio.sleep(_LOOK_AGAIN)
+
+    async def _do(self, now: datetime) -> None:
+        """Dumps daily, and restores each dump at once: there is no other way to know that it can be."""
+        if self._bucket is not None:
+            await self._bucket.records(self._catalog)
+        dumps = [backup for backup in self._catalog.backups() if backup.kind is Kind.DUMP]
+        if dumps and now - dumps[-1].started_at < _INTERVAL:
+            return
+        backup = await dump_verified(self._address, self._catalog, bucket=self._bucket, now=now)
+        log.info("dump %s: %s", backup.id, backup.verification)
+        for expired in remove_expired(self._catalog, self._policy.retention, now):
+            if self._bucket is not None:
+                await self._bucket.remove(expired)
+        self._note(failed_at=None, failure="")
+
+
+async def dump_verified(
+    address: Address,
+    catalog: Catalog,
+    *,
+    bucket: Bucket | None = None,
+    progress: Progress = quiet,
+    now: datetime | None = None,
+) -> Backup:
+    """Dumps the database, restores and compares the dump, puts it in the bucket, and returns the backup."""
+    backup = await take_dump(address, catalog, progress=progress, now=now)
+    await verify_dump(catalog, backup, progress=progress, now=now)
+    backup = next(each for each in catalog.backups() if each.id == backup.id)
+    if bucket is not None:
+        await bucket.put(catalog, backup, progress=progress)
+    return backup
 
 
 def remove_expired(catalog: Catalog, retention: timedelta, now: datetime) -> list[Backup]:

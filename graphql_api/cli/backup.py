@@ -10,15 +10,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from graphql_api.backup.catalog import Backup, Catalog, megabytes
+from graphql_api.backup.bucket import Bucket
+from graphql_api.backup.catalog import Backup, Catalog, Kind, megabytes
+from graphql_api.backup.dump import restored_dump, verify_dump
 from graphql_api.backup.errors import BackupError
+from graphql_api.backup.programs import Progress as ShowProgress
 from graphql_api.backup.recovery import choose, reach, recovered
-from graphql_api.backup.schedule import Policy, Schedule, remove_expired
+from graphql_api.backup.schedule import DumpSchedule, Policy, Schedule, dump_verified, remove_expired
 from graphql_api.backup.take import take
 from graphql_api.backup.verification import verify
 from graphql_api.cli.database import named_or_embedded
@@ -29,6 +33,8 @@ from graphql_api.settings import Settings
 EMBEDDED_DELAY = 60.0
 """Seconds after its start at which the embedded server's backups begin, so that they don't slow it."""
 _JOIN_PATIENCE = 10.0
+_DUMPED_HOSTS = (".neon.tech",)
+"""The ends of host names of those who let nobody copy a server's files."""
 _ROW = "{:23}  {:11}  {:20}  {:20}  {:>10}  {}"
 
 
@@ -42,17 +48,33 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(timedelta(days=settings.backup_retention), timedelta(days=settings.backup_verification))
 
 
+def bucket_of(settings: Settings) -> Bucket | None:
+    """Returns where dumps are kept; None for the catalog's own folder. Raises BackupError."""
+    return Bucket(settings.backup_bucket) if settings.backup_bucket else None
+
+
+def dumps(settings: Settings, address: Address) -> bool:
+    """Whether the database is dumped, since its files can't be copied."""
+    if settings.backup_method is not None:
+        return settings.backup_method == "dump"
+    return (urlsplit(address.dsn).hostname or "").endswith(_DUMPED_HOSTS)
+
+
 def now(*, full: bool | None) -> None:
     """Takes a backup, and removes those that are too old."""
     settings = Settings()
     catalog = catalog_of(settings)
     with named_or_embedded(settings) as address, _work(catalog), _Screen() as screen:
-        backup = asyncio.run(take(address, catalog, full=full, progress=screen.progress))
-        expired = remove_expired(catalog, policy_of(settings).retention, datetime.now(UTC))
-    typer.echo(f"{backup.kind.value} backup {backup.id}: {megabytes(backup.bytes)} in {catalog.path(backup)}")
-    if expired:
-        typer.echo(f"{len(expired)} older than {settings.backup_retention} days removed")
-    if reach(catalog, backup) == backup.finished_at:
+        if dumps(settings, address):
+            backup = asyncio.run(_dump(settings, address, catalog, screen.progress))
+        else:
+            backup = asyncio.run(take(address, catalog, full=full, progress=screen.progress))
+            remove_expired(catalog, policy_of(settings).retention, datetime.now(UTC))
+    place = settings.backup_bucket if backup.kind is Kind.DUMP and settings.backup_bucket else catalog.folder
+    typer.echo(f"{backup.kind.value} backup {backup.id}: {megabytes(backup.bytes)} in {place}")
+    if backup.verified_at:
+        typer.echo(backup.verification)
+    elif reach(catalog, backup) == backup.finished_at:
         typer.echo(
             "No write-ahead log is received: only this moment can be restored. "
             "`graphql-api backup run` receives it.",
@@ -60,9 +82,23 @@ def now(*, full: bool | None) -> None:
         )
 
 
+async def _dump(settings: Settings, address: Address, catalog: Catalog, progress: ShowProgress) -> Backup:
+    bucket = bucket_of(settings)
+    if bucket is not None:
+        await bucket.records(catalog)
+    backup = await dump_verified(address, catalog, bucket=bucket, progress=progress)
+    for expired in remove_expired(catalog, policy_of(settings).retention, datetime.now(UTC)):
+        if bucket is not None:
+            await bucket.remove(expired)
+    return backup
+
+
 def show(*, as_json: bool) -> None:
     """Prints the backups, oldest first, and up to which moment each can be restored."""
-    catalog = catalog_of(Settings())
+    settings = Settings()
+    catalog = catalog_of(settings)
+    if (bucket := bucket_of(settings)) is not None:
+        asyncio.run(bucket.records(catalog))
     backups, state = catalog.backups(), catalog.state()
     if as_json:
         rows = [
@@ -95,20 +131,46 @@ def show(*, as_json: bool) -> None:
 
 
 def check() -> None:
-    """Restores the newest backup beside the server and compares it with the live database."""
+    """Restores the newest backup beside the server, and compares it with the live tables, or its snapshot."""
     settings = Settings()
     catalog = catalog_of(settings)
     with named_or_embedded(settings) as address, _work(catalog), _Screen() as screen:
-        found = asyncio.run(verify(address, catalog, progress=screen.progress))
+        if dumps(settings, address):
+            found = asyncio.run(_verify_dump(settings, catalog, screen.progress))
+        else:
+            found = asyncio.run(verify(address, catalog, progress=screen.progress))
     typer.echo(found)
 
 
+async def _verify_dump(settings: Settings, catalog: Catalog, progress: ShowProgress) -> str:
+    bucket = bucket_of(settings)
+    if bucket is not None:
+        await bucket.records(catalog)
+    newest = [backup for backup in catalog.backups() if backup.kind is Kind.DUMP][-1:]
+    if not newest:
+        raise BackupError("there is no dump yet: `graphql-api backup now` takes one")
+    if bucket is not None:
+        await bucket.get(catalog, newest[0], progress=progress)
+    found = await verify_dump(catalog, newest[0], progress=progress)
+    if bucket is not None:
+        await bucket.put(catalog, next(b for b in catalog.backups() if b.id == newest[0].id))
+    return found
+
+
 def restore(at: str, into: Path) -> None:
-    """Makes a data folder of the server as it was at a moment."""
-    catalog = catalog_of(Settings())
+    """Makes a data folder of the server as it was at a moment, or of the newest dump before it."""
+    settings = Settings()
+    catalog = catalog_of(settings)
     moment = None if at == "latest" else parse_moment(at)
-    backup, target = choose(catalog, moment)
     into = into.expanduser().resolve()
+    bucket = bucket_of(settings)
+    if bucket is not None:
+        asyncio.run(bucket.records(catalog))
+    backups = catalog.backups()
+    if backups and all(backup.kind is Kind.DUMP for backup in backups):
+        _restore_dump(catalog, bucket, moment, into)
+        return
+    backup, target = choose(catalog, moment)
 
     async def carry_out() -> str:
         async with recovered(catalog, backup, target, into, progress=screen.progress) as server:
@@ -123,11 +185,34 @@ def restore(at: str, into: Path) -> None:
     )
 
 
+def _restore_dump(catalog: Catalog, bucket: Bucket | None, moment: datetime | None, into: Path) -> None:
+    if into.exists() and any(into.iterdir()):
+        raise BackupError(f"{into} is not empty: nothing is ever restored over other files")
+    backup = catalog.backups()[-1] if moment is None else catalog.newest_before(moment)
+
+    async def carry_out() -> None:
+        if bucket is not None:
+            await bucket.get(catalog, backup, progress=screen.progress)
+        async with restored_dump(catalog, backup, into, progress=screen.progress):
+            pass
+
+    with _Screen() as screen:
+        asyncio.run(carry_out())
+    typer.echo(
+        f"{into / 'data'} is a server whose database `restored` is the dump of {_time(backup.finished_at)}.\n"
+        f"Serve it with `graphql-api serve`, its address as DATABASE_URL: pg_ctl -D {into / 'data'} start"
+    )
+
+
 def run() -> None:
     """Does the daily work until it is stopped."""
     settings = Settings()
     with named_or_embedded(settings) as address:
-        schedule = Schedule(address, catalog_of(settings), policy_of(settings))
+        schedule = (
+            DumpSchedule(address, catalog_of(settings), policy_of(settings), bucket=bucket_of(settings))
+            if dumps(settings, address)
+            else Schedule(address, catalog_of(settings), policy_of(settings))
+        )
 
         async def work() -> None:
             task = asyncio.current_task()

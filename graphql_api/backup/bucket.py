@@ -1,0 +1,100 @@
+"""Dumps in a bucket of S3, or of a store that speaks like it: `<prefix>/<id>/backup.json`, `dump`, and so on.
+
+The bucket is what lasts. A folder beside it holds what is being made or restored.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from graphql_api.backup.catalog import Backup, Catalog, Kind
+from graphql_api.backup.errors import BackupError
+from graphql_api.backup.programs import Progress, quiet
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+_FILES = ("dump", "fingerprints.json", "backup.json")
+"""In the order in which they are written: a backup is there when the last one is."""
+_PIECE = 8 << 20
+
+
+class Bucket:
+    """A catalog's dumps in a bucket."""
+
+    def __init__(self, url: str) -> None:
+        """`url` is s3://bucket/prefix; keys, region and endpoint are in AWS's own variables."""
+        self._store = _open(url)
+        self._url = url
+
+    async def put(self, catalog: Catalog, backup: Backup, *, progress: Progress = quiet) -> None:
+        """Copies a dump there, and leaves only its record here."""
+        with _explained(self._url):
+            for name in _FILES:
+                file = catalog.path(backup) / name
+                if not file.exists():
+                    continue
+                progress(f"uploading {name}", 0, file.stat().st_size)
+                await self._store.put_async(f"{backup.id}/{name}", file)
+        (catalog.path(backup) / "dump").unlink(missing_ok=True)
+
+    async def records(self, catalog: Catalog) -> None:
+        """Makes the catalog know every dump of the bucket, and forget those that are gone."""
+        with _explained(self._url):
+            found = [meta["path"] async for page in self._store.list_async() for meta in page]
+        there = {path.split("/")[0] for path in found if path.endswith("/backup.json")}
+        here = {backup.id for backup in catalog.backups() if backup.kind is Kind.DUMP}
+        for missing in sorted(there - here):
+            await self._get(catalog, missing, "fingerprints.json")
+            await self._get(catalog, missing, "backup.json")
+        for backup in catalog.backups():
+            if backup.id in here - there and not (catalog.path(backup) / "dump").exists():
+                await asyncio.to_thread(shutil.rmtree, catalog.path(backup))
+
+    async def get(self, catalog: Catalog, backup: Backup, *, progress: Progress = quiet) -> None:
+        """Brings a dump's file here, unless it is here."""
+        if not (catalog.path(backup) / "dump").exists():
+            progress("downloading the dump", 0, backup.bytes)
+            await self._get(catalog, backup.id, "dump")
+
+    async def remove(self, backup: Backup) -> None:
+        """Removes a dump: its record first, so that half of one is never taken for a backup."""
+        with _explained(self._url):
+            for name in reversed(_FILES):
+                await self._store.delete_async(f"{backup.id}/{name}")
+
+    async def _get(self, catalog: Catalog, backup_id: str, name: str) -> None:
+        folder = catalog.folder / backup_id
+        await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+        half = folder / f"{name}.new"
+        with _explained(self._url), half.open("wb") as file:
+            answer = await self._store.get_async(f"{backup_id}/{name}")
+            async for piece in answer.stream(min_chunk_size=_PIECE):
+                await asyncio.to_thread(file.write, piece)
+        half.rename(folder / name)
+
+
+def _open(url: str) -> "ObjectStore":
+    try:
+        from obstore.exceptions import BaseError  # noqa: PLC0415 - an optional dependency
+        from obstore.store import from_url  # noqa: PLC0415
+    except ImportError:
+        raise BackupError(
+            "GRAPHQL_API_BACKUP_BUCKET needs `pip install 'tradingbot-graphql-api[buckets]'`"
+        ) from None
+    try:
+        return from_url(url)
+    except (BaseError, ValueError) as error:
+        raise BackupError(f"GRAPHQL_API_BACKUP_BUCKET is no bucket: {error}") from None
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    from obstore.exceptions import BaseError  # noqa: PLC0415
+
+    try:
+        yield
+    except BaseError as error:
+        raise BackupError(f"the bucket {url} can't be used: {str(error).splitlines()[0]}") from error
