@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
+from platformdirs import user_data_path
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -14,6 +15,12 @@ from graphql_api.time_zones import time_zone_names
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?|[0-9a-f:.]*:[0-9a-f:.]*")  # a name in ASCII, or IPv6
+
+
+def _data_dir() -> Path:
+    checkout = Path(__file__).parents[1]
+    is_checkout = (checkout / "pyproject.toml").exists()
+    return checkout / ".data" if is_checkout else user_data_path("graphql-api", appauthor=False)
 
 
 def _known_timezone(name: str) -> str:
@@ -90,7 +97,9 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(1, ge=1, le=256, description="Processes that serve.")
     data_dir: Path = Field(
-        Path(".data"), description="Folder of the embedded PostgreSQL, and of development's secret key."
+        default_factory=_data_dir,
+        description="Folder of the embedded PostgreSQL, and of development's secret key. Default: .data in a "
+        "checkout, else where the platform keeps the data of programs.",
     )
     trusted_proxies: Annotated[tuple[str, ...], *FromList] = Field(
         ("127.0.0.1", "::1"),

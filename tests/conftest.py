@@ -18,7 +18,7 @@ from tests.app import App, served
 from tests.graph import Graph, opened, settings_for
 from tests.scratch import remove_abandoned_folders, scratch_folder
 
-SERVER_FOLDER = "GRAPHQL_API_TEST_SERVER"
+SERVER_FOLDER = "TEST_DATABASE_SERVER"
 TEMPLATE = "migrated"
 
 SETTINGS = {

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from graphql_api.identity.viewer import ROLE_SCOPES, SCOPE_MEANINGS
+
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *ROOT.glob("*.md"),
@@ -48,3 +50,14 @@ def test_every_exception_of_the_import_rule_is_explained() -> None:
         for importer, imported in re.findall(r"^\| `([\w.]+)` → `([\w.]+)` \|", page, re.MULTILINE)
     }
     assert explained == ignored
+
+
+def test_the_page_on_tokens_has_every_scope_and_role() -> None:
+    page = (ROOT / "docs" / "tokens.md").read_text("utf-8")
+    for scope, meaning in SCOPE_MEANINGS.items():
+        assert f"| `{scope}` | {meaning} |" in page
+    for role, scopes in ROLE_SCOPES.items():
+        listed = (
+            "all" if scopes == set(SCOPE_MEANINGS) else ", ".join(f"`{scope}`" for scope in sorted(scopes))
+        )
+        assert f"| `{role}` | {listed} |" in page

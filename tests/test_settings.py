@@ -1,13 +1,28 @@
 """What a deployment may write into its environment."""
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
+from platformdirs import user_data_path
 from pydantic import ValidationError
 from sqlalchemy import Numeric
 
+from graphql_api import settings
 from graphql_api.postgres.tables import risk_settings
 from graphql_api.settings import Settings
+
+
+def test_data_lies_beside_a_checkout_and_elsewhere_where_the_platform_keeps_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("GRAPHQL_API_DATA_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert Settings().data_dir == Path(settings.__file__).parents[1] / ".data"
+
+    monkeypatch.setattr(settings, "__file__", str(tmp_path / "site-packages" / "graphql_api" / "settings.py"))
+    assert Settings().data_dir == user_data_path("graphql-api", appauthor=False)
+
 
 LIMITS = ("max_daily_loss", "max_position_size", "max_open_positions", "risk_per_trade")
 AMOUNTS = ("max_daily_loss", "max_position_size")

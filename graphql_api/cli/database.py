@@ -26,21 +26,32 @@ def direct_address(settings: Settings) -> Address:
 
 
 @contextmanager
-def named_or_embedded(settings: Settings) -> Iterator[Address]:
+def named_or_embedded(settings: Settings, *, create: bool = False) -> Iterator[Address]:
     """The direct address of the named database, or that of the embedded one, which runs during the block.
 
-    Raises UsageError in production without a name.
+    With `create`, an embedded one is made where there is none. Raises UsageError without a database, and in
+    production without a name.
     """
     if settings.database_url is not None:
         yield direct_address(settings)
         return
     if settings.profile == "production":
         raise UsageError("production never uses an embedded database: set DATABASE_URL")
+    if not (create or has_embedded(settings)):
+        raise UsageError(
+            "there is no database yet: set DATABASE_URL to yours, or let `graphql-api serve` make one with "
+            "demo data"
+        )
     server = EmbeddedPostgres(settings.data_dir / "postgres", settings=_EMBEDDED_SETTINGS)
     try:
         yield Address.parse(server.start())
     finally:
         server.stop()
+
+
+def has_embedded(settings: Settings) -> bool:
+    """Returns whether the embedded PostgreSQL has data already."""
+    return (settings.data_dir / "postgres").exists()
 
 
 @asynccontextmanager

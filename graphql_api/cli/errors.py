@@ -1,5 +1,7 @@
 """Errors that the user of the command line can mend, as one sentence instead of a traceback."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,6 +21,10 @@ def one_sentence_errors() -> Iterator[None]:
     """Prints errors that can be mended as a sentence on standard error, and exits with status 1."""
     try:
         yield
+    except BrokenPipeError:
+        # Whoever read what is printed has seen enough. Python would complain of it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except Exception as error:
         if (sentence := sentence_of(error)) is None:
             raise

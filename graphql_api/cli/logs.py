@@ -44,8 +44,8 @@ def show(
     """
     settings = Settings()
     wanted = _filter(level, components, search)
-    key = derive_key(signing_key(settings), "feed")
     with named_or_embedded(settings) as address, suppress(KeyboardInterrupt, BrokenPipeError):
+        key = derive_key(signing_key(settings), "feed")
         asyncio.run(_show(address, key, wanted, lines=lines, follow=follow, after=after))
 
 

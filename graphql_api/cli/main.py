@@ -5,6 +5,8 @@ seconds to import.
 """
 
 import logging
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +14,17 @@ import typer
 
 from graphql_api import __version__
 from graphql_api.cli.errors import one_sentence_errors
-from graphql_api.identity.viewer import Role, Scope
+from graphql_api.identity.viewer import SCOPE_MEANINGS, Role, Scope
 
 
-def _group(help: str, **options: Any) -> typer.Typer:  # noqa: A002 - typer's word
+def _group(help: str, *, completion: bool = False) -> typer.Typer:  # noqa: A002 - typer's word
     return typer.Typer(
-        help=help, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, **options
+        help=help, no_args_is_help=True, add_completion=completion, pretty_exceptions_enable=False
     )
 
 
-app = _group("The GraphQL service of a trading-bot platform.")
-users = _group("Create users and grant roles.")
+app = _group("The GraphQL service of a trading-bot platform.", completion=True)
+users = _group("Create, list and deactivate users, and grant roles.")
 tokens = _group("Make and revoke tokens for programs.")
 documents = _group("Register the documents that clients may run.")
 backups = _group("Take, verify and restore backups.")
@@ -45,10 +47,20 @@ Password = Annotated[
 ]
 
 
+_SCOPES = " ".join(f"{scope}: {meaning}" for scope, meaning in SCOPE_MEANINGS.items())
+
+
 def main() -> None:
     """Runs the command line. Errors that its user can mend are one sentence, all others a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if sys.platform == "win32":
+        raise SystemExit("graphql-api: Windows isn't supported: use its Subsystem for Linux")
     with one_sentence_errors():
+        if any(name.upper().startswith("GRAPHQL_API_") for name in os.environ):
+            from graphql_api.cli.settings_page import unknown_variables
+
+            for sentence in unknown_variables(os.environ):
+                typer.echo(f"graphql-api: {sentence}", err=True)
         app()
 
 
@@ -71,9 +83,16 @@ def options(
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that serve.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="GRAPHQL_API_HOST, or 127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port to listen on; 0 takes a free one.", show_default="GRAPHQL_API_PORT, or 8000"),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that serve.", show_default="GRAPHQL_API_WORKERS, or 1")
+    ] = None,
 ) -> None:
     """Serve DATABASE_URL; without one, an embedded PostgreSQL with demo data and a bot that trades."""
     from graphql_api.cli.serve import serve
@@ -94,13 +113,14 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the database up to date while other programs use it. Interrupted, it can be run again."""
-    from graphql_api.cli.database import direct_address
+    from graphql_api.cli.database import named_or_embedded
     from graphql_api.cli.migrate import run, show_plan
     from graphql_api.postgres.migrate import Options
     from graphql_api.settings import Settings
 
     carry_out = show_plan if only_plan else run
-    carry_out(direct_address(Settings()), revision, Options(operator_indexes=operator_indexes))
+    with named_or_embedded(Settings()) as address:
+        carry_out(address, revision, Options(operator_indexes=operator_indexes))
 
 
 @app.command()
@@ -174,6 +194,32 @@ def create_user(email: Email, password: Password) -> None:
     typer.echo(create(email, password))
 
 
+@users.command("list")
+def list_users() -> None:
+    """List all users, with their roles."""
+    from graphql_api.cli.users import print_all
+
+    print_all()
+
+
+@users.command("deactivate")
+def deactivate_user(email: Email) -> None:
+    """Keep a user out. Their logins end within seconds, sockets included; their rows stay."""
+    from graphql_api.cli.users import set_active
+
+    set_active(email, active=False)
+    typer.echo(f"{email} may no longer sign in.")
+
+
+@users.command("activate")
+def activate_user(email: Email) -> None:
+    """Let a user in again."""
+    from graphql_api.cli.users import set_active
+
+    set_active(email, active=True)
+    typer.echo(f"{email} may sign in.")
+
+
 @users.command("password")
 def change_password(email: Email, password: Password) -> None:
     """Change a user's password. All their logins end."""
@@ -204,11 +250,14 @@ def revoke_role(email: Email, role: Annotated[Role, typer.Argument(help="What to
 @tokens.command("create")
 def create_token(
     name: Annotated[str, typer.Argument(help="Which program it is for.")],
-    scope: Annotated[list[Scope], typer.Option(help="What it may do; repeat for more.")],
+    scope: Annotated[list[Scope], typer.Option(help=f"What it may do; repeat for more. {_SCOPES}")],
     user: Annotated[str | None, typer.Option(help="The e-mail of the user it acts for.")] = None,
     days: Annotated[int, typer.Option(help="How long it lasts; 0 is for ever.", min=0)] = 90,
 ) -> None:
-    """Make a token and print it. It is shown this once."""
+    """Make a token and print it. It is shown this once.
+
+    A program sends it as an access token: Authorization: Bearer gas_….
+    """
     from graphql_api.cli.tokens import create
 
     made = create(name, scope, user, days)

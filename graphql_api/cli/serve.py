@@ -1,6 +1,7 @@
 """What `graphql-api serve` does: serves the named database, or an embedded one with demo data and a bot."""
 
 import asyncio
+import errno
 import json
 import os
 import shlex
@@ -14,7 +15,7 @@ import typer
 
 from graphql_api.app import build_persisted
 from graphql_api.cli.backup import backed_up
-from graphql_api.cli.database import direct_address, named_or_embedded, opened
+from graphql_api.cli.database import direct_address, has_embedded, named_or_embedded, opened
 from graphql_api.cli.demo import PASSWORD, load_and_grow
 from graphql_api.cli.errors import UsageError
 from graphql_api.dev.demo.bot import COMPONENTS as BOT_COMPONENTS
@@ -54,7 +55,10 @@ def serve(given: Mapping[str, Any]) -> None:
     try:
         listening = bind(settings)
     except OSError as error:
-        raise UsageError(f"can't listen on {settings.host}:{settings.port}: {error.strerror}") from None
+        place = f"{settings.host}:{settings.port}"
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(f"{place} is taken by another program: choose another --port") from None
+        raise UsageError(f"can't listen on {place}: {error.strerror}") from None
     with listening:
         if settings.database_url is not None:
             asyncio.run(_check(settings))
@@ -64,10 +68,9 @@ def serve(given: Mapping[str, Any]) -> None:
 
 
 def _serve_demo(settings: Settings, listening: socket.socket) -> None:
-    first = not (settings.data_dir / "postgres").exists()
-    made = ", and filling it with demo data: some seconds, once" if first else ""
+    made = "" if has_embedded(settings) else ", and filling it with demo data: some seconds, once"
     typer.echo(f"Starting a PostgreSQL in {settings.data_dir}{made}.", err=True)
-    with named_or_embedded(settings) as address:
+    with named_or_embedded(settings, create=True) as address:
         os.environ["DATABASE_URL"] = address.dsn
         os.environ["GRAPHQL_API_DEMO_LOGINS"] = json.dumps(dict.fromkeys((TRADER, OPERATOR), PASSWORD))
         os.environ.setdefault("GRAPHQL_API_TRADER_LOG_COMPONENTS", json.dumps(BOT_COMPONENTS))

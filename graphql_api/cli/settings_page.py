@@ -1,8 +1,11 @@
 """What `graphql-api settings` prints: docs/settings.md, made of the descriptions in `Settings`."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Final
 
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefinedType
 
 from graphql_api.settings import Settings
 
@@ -24,6 +27,10 @@ _SECTIONS: Final = {
 """Headings, by the first setting of each section."""
 
 
+_OTHER_VARIABLES: Final = ("GRAPHQL_API_USER_PASSWORD",)
+"""Read by commands, and no settings of the service."""
+
+
 def settings_page() -> str:
     """Returns the page as Markdown."""
     page = [_HEAD]
@@ -40,10 +47,24 @@ def variable(name: str) -> str:
     return alias if isinstance(alias, str) else f"{Settings.model_config['env_prefix']}{name.upper()}"
 
 
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """Returns a sentence for each variable that looks like a setting and is none."""
+    prefix = str(Settings.model_config["env_prefix"])
+    known = {*map(variable, Settings.model_fields), *_OTHER_VARIABLES}
+    rests = [name.removeprefix(prefix) for name in known]
+    sentences = []
+    for name in sorted(environment):
+        if name.upper().startswith(prefix) and name.upper() not in known:
+            similar = get_close_matches(name.upper().removeprefix(prefix), rests, n=1)
+            hint = f"is {prefix}{similar[0]} meant?" if similar else "`graphql-api settings` lists them"
+            sentences.append(f"{name} is no setting: {hint}")
+    return sentences
+
+
 def default(field: FieldInfo) -> str:
     """Returns a default as the page shows it, empty if there is none."""
     match field.default:
-        case None:
+        case None | PydanticUndefinedType():
             return ""
         case value if value in ((), {}):
             return ""

@@ -1,20 +1,16 @@
 """What `graphql-api token` does: service tokens, by which programs sign in."""
 
-import sys
 from collections.abc import Sequence
 from datetime import timedelta
 
 import asyncpg
-from rich.console import Console
 from rich.table import Table
 
 from graphql_api.cli.database import in_database
+from graphql_api.cli.tables import day, print_table
 from graphql_api.identity import service_tokens, users
 from graphql_api.identity.viewer import Scope
 from graphql_api.postgres.database import Database
-from graphql_api.postgres.type_codecs import rfc3339
-
-_WIDTH_IN_A_PIPE = 1000
 
 
 def create(name: str, scopes: Sequence[Scope], user: str | None, days: int) -> service_tokens.NewServiceToken:
@@ -35,10 +31,9 @@ def print_all() -> None:
     """Prints a table of all tokens; in a pipe, a line for each."""
     table = Table("ID", "NAME", "USER", "SCOPES", "CREATED", "LAST USED", "ENDS", box=None, pad_edge=False)
     for row in in_database(service_tokens.list_all):
-        times = (_day(row["created_at"]), _day(row["last_used_at"]) or "never", _end(row))
+        times = (day(row["created_at"]), day(row["last_used_at"]) or "never", _end(row))
         table.add_row(row["id"], row["name"], row["email"] or "", " ".join(row["scopes"]), *times)
-    width = None if sys.stdout.isatty() else _WIDTH_IN_A_PIPE
-    Console(width=width, highlight=False, markup=False).print(table)
+    print_table(table)
 
 
 def revoke(token_id: str) -> None:
@@ -52,9 +47,5 @@ def revoke(token_id: str) -> None:
 
 def _end(row: "asyncpg.Record") -> str:
     if row["revoked_at"] is not None:
-        return f"revoked {_day(row['revoked_at'])}"
-    return _day(row["expires_at"]) or "never"
-
-
-def _day(stored: str | None) -> str:
-    return rfc3339(stored)[:10] if stored is not None else ""
+        return f"revoked {day(row['revoked_at'])}"
+    return day(row["expires_at"]) or "never"

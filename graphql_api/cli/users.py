@@ -1,6 +1,9 @@
 """What `graphql-api user` does. The first admin is made here: no request can."""
 
+from rich.table import Table
+
 from graphql_api.cli.database import in_database
+from graphql_api.cli.tables import day, print_table
 from graphql_api.identity import users
 from graphql_api.identity.passwords import PasswordHasher
 from graphql_api.identity.viewer import Role
@@ -32,6 +35,25 @@ def set_password(email: str, password: str) -> None:
             passwords.close()
 
     in_database(work)
+
+
+def set_active(email: str, *, active: bool) -> None:
+    """Lets a user log in, or keeps them out."""
+
+    async def work(database: Database) -> None:
+        await users.set_active(database, (await users.get(database, email))["id"], active=active)
+
+    in_database(work)
+
+
+def print_all() -> None:
+    """Prints a table of all users; in a pipe, a line for each."""
+    table = Table("E-MAIL", "ROLES", "STATE", "CREATED", "LAST LOGIN", box=None, pad_edge=False)
+    for row in in_database(users.list_all):
+        roles = " ".join(sorted(users.roles_of(row["roles"])))
+        state = "active" if row["active"] else "deactivated"
+        table.add_row(row["email"], roles, state, day(row["created_at"]), day(row["last_login"]) or "never")
+    print_table(table)
 
 
 def grant(email: str, role: Role) -> None:

@@ -61,6 +61,21 @@ _SET_PASSWORD = compile_statement(
     .values(password_hash=bindparam("password_hash"))
     .returning(users.c.id)
 )
+_SET_ACTIVE = compile_statement(
+    update(users)
+    .where(users.c.id == bindparam("user_id"))
+    .values(is_active=bindparam("active", type_=users.c.is_active.type))
+    .returning(users.c.id)
+)
+_LIST = compile_statement(
+    select(
+        users.c.email,
+        ACTIVE.label("active"),
+        granted_roles(users.c.id),
+        users.c.created_at,
+        users.c.last_login,
+    ).order_by(users.c.email)
+)
 _GRANT_ROLE = compile_statement(
     insert(user_roles).values(user_id=bindparam("user_id"), role=bindparam("role")).on_conflict_do_nothing()
 )
@@ -122,6 +137,18 @@ async def set_password(database: Database, passwords: PasswordHasher, user_id: s
     async with database.transaction() as transaction:
         if not await transaction.fetch(_SET_PASSWORD, user_id=user_id, password_hash=password_hash):
             raise AdministrationError("there is no such user")
+
+
+async def set_active(database: Database, user_id: str, *, active: bool) -> None:
+    """Lets a user log in, or keeps them out, which ends their logins. Raises AdministrationError."""
+    async with database.transaction() as transaction:
+        if not await transaction.fetch(_SET_ACTIVE, user_id=user_id, active=active):
+            raise AdministrationError("there is no such user")
+
+
+async def list_all(database: Database) -> list[asyncpg.Record]:
+    """Returns all users by e-mail: email, active, roles (for `roles_of`), created_at, last_login."""
+    return await database.fetch(_LIST)
 
 
 def roles_of(granted: Iterable[str]) -> frozenset[Role]:

@@ -20,15 +20,20 @@ class Scope(StrEnum):
     """A permission."""
 
     GRAPH_READ = "graph:read"
-    """Read the user's own accounts, sessions, trades and risk settings."""
     GRAPH_READ_ANY = "graph:read:any"
-    """Read those of every tenant."""
     RISK_WRITE = "risk:write"
-    """Change the risk settings of the user's own accounts."""
     RISK_WRITE_ANY = "risk:write:any"
-    """Change those of every tenant."""
     LOGS_READ = "logs:read"
-    """Read and follow system logs."""
+
+
+SCOPE_MEANINGS: Final[Mapping[Scope, str]] = {
+    Scope.GRAPH_READ: "Read the user's own accounts, sessions, trades and risk settings.",
+    Scope.GRAPH_READ_ANY: "Read those of every tenant.",
+    Scope.RISK_WRITE: "Change the risk settings of the user's own accounts.",
+    Scope.RISK_WRITE_ANY: "Change those of every tenant.",
+    Scope.LOGS_READ: "Read and follow system logs.",
+}
+"""What each permission allows, as the command line and docs/tokens.md tell it."""
 
 
 class Role(StrEnum):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import asyncpg
 import pytest
 
 from graphql_api import __version__
+from graphql_api.identity.viewer import SCOPE_MEANINGS
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import newest_revision
 from tests import factories
@@ -307,6 +309,26 @@ async def test_a_password_is_changed(shell: Shell, connection: "asyncpg.Connecti
     assert stored.startswith("$argon2")
 
 
+async def test_users_are_listed_and_kept_out(shell: Shell, connection: "asyncpg.Connection") -> None:
+    await factories.user(connection, email="b@example.com")
+    await factories.user(connection, email="a@example.com")
+    await shell.run("user", "grant", "a@example.com", "operator")
+    out, _ = await shell.run("user", "deactivate", "b@example.com")
+    assert out == "b@example.com may no longer sign in.\n"
+    listed, _ = await shell.run("user", "list")
+    head, *lines = [re.split("  +", line.strip()) for line in listed.splitlines()]
+    assert head == ["E-MAIL", "ROLES", "STATE", "CREATED", "LAST LOGIN"]
+    assert [line[:3] for line in lines] == [
+        ["a@example.com", "operator user", "active"],
+        ["b@example.com", "user", "deactivated"],
+    ]
+
+    await shell.run("user", "activate", "b@example.com")
+    assert await connection.fetchval("SELECT bool_and(is_active) FROM users")
+    _, err = await shell.run("user", "deactivate", "c@example.com", fails=True)
+    assert err == "graphql-api: there is no user with this e-mail\n"
+
+
 async def test_a_service_token_is_shown_once_and_can_be_revoked(shell: Shell) -> None:
     out, err = await shell.run("token", "create", "dashboard", "--scope", "logs:read")
     listed, _ = await shell.run("token", "list")
@@ -445,6 +467,93 @@ async def test_a_file_that_cant_be_written_is_named(shell: Shell) -> None:
     _, err = await shell.run("settings", "--output", "no/such/folder.md", fails=True)
 
     assert err == "graphql-api: no/such/folder.md: No such file or directory\n"
+
+
+EMPTY_MACHINE = (
+    "graphql-api: there is no database yet: set DATABASE_URL to yours, or let `graphql-api serve` make one"
+    " with demo data\n"
+)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("doctor",),
+        ("migrate",),
+        ("migrate", "--plan"),
+        ("demo",),
+        ("logs",),
+        ("user", "list"),
+        ("user", "create", "a@example.com"),
+        ("token", "list"),
+    ],
+    ids=" ".join,
+)
+async def test_an_empty_machine_is_told_of_and_left_alone(tmp_path: Path, command: tuple[str, ...]) -> None:
+    shell = Shell(None, tmp_path)
+    _, err = await shell.run(*command, fails=True, GRAPHQL_API_USER_PASSWORD="long enough, surely")
+
+    assert err == EMPTY_MACHINE
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_mistyped_setting_is_named(shell: Shell) -> None:
+    _, err = await shell.run(
+        "settings", GRAPHQL_API_ALOWED_ORIGINS="*", graphql_api_port="1", GRAPHQL_API_XYZZY="1"
+    )
+
+    assert err.splitlines() == [
+        "graphql-api: GRAPHQL_API_ALOWED_ORIGINS is no setting: is GRAPHQL_API_ALLOWED_ORIGINS meant?",
+        "graphql-api: GRAPHQL_API_XYZZY is no setting: `graphql-api settings` lists them",
+    ]
+
+
+async def test_a_port_that_is_taken_is_named(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        _, err = await shell.run("serve", "--port", str(port), fails=True)
+
+    assert err == f"graphql-api: 127.0.0.1:{port} is taken by another program: choose another --port\n"
+
+
+async def test_a_data_folder_that_cant_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = str(tmp_path / "file" / "data")
+    _, err = await Shell(None, tmp_path).run("serve", "--port", "0", fails=True, GRAPHQL_API_DATA_DIR=folder)
+
+    assert f"{folder}/postgres'. Choose another GRAPHQL_API_DATA_DIR, or set DATABASE_URL\n" in err
+
+
+def test_who_stops_reading_is_told_nothing(shell: Shell) -> None:
+    program = (sys.executable, "-m", "graphql_api", "schema")
+    with subprocess.Popen(
+        program, env=shell.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_a_shell_completes_commands(shell: Shell) -> None:
+    command = Path(sys.executable).with_name("graphql-api")
+    asked = {"_GRAPHQL_API_COMPLETE": "complete_bash", "COMP_WORDS": "graphql-api to", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [command], env=shell.environment | asked, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["token"]
+
+
+async def test_help_says_what_scopes_allow_and_what_defaults_are(shell: Shell) -> None:
+    shell.environment |= {"COLUMNS": "400", "TERMINAL_WIDTH": "400"}
+    token, _ = await shell.run("token", "create", "--help")
+    serve, _ = await shell.run("serve", "--help")
+
+    for scope, meaning in SCOPE_MEANINGS.items():
+        assert f"{scope}: {meaning}" in token
+    assert "GRAPHQL_API_PORT, or 8000" in serve
 
 
 async def test_a_command_that_does_not_exist_is_an_error(shell: Shell) -> None:

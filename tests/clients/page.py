@@ -1,5 +1,6 @@
 """The modules that docs/clients.md shows, and Node.js with the packages that they import."""
 
+import os
 import re
 from pathlib import Path
 
@@ -24,5 +25,7 @@ def prepared_node() -> str:
     for name, text in modules().items():
         written = folder / name
         if not written.exists() or written.read_text("utf-8") != text:
-            written.write_text(text, "utf-8")
+            half = written.with_suffix(f".{os.getpid()}")  # other workers may read it meanwhile
+            half.write_text(text, "utf-8")
+            half.replace(written)
     return node
