@@ -83,14 +83,18 @@ CREATE TABLE log_feed.interruptions (
 """
 
 # Changes when a trigger is dropped, disabled or enabled: lines may have been written without entries. Null
-# while they are.
+# while they are. One transaction has made both triggers, so what made the second is of interest only if it is
+# another one.
 TRIGGER_VERSION = """
 CREATE OR REPLACE VIEW log_feed.trigger_version AS
-    SELECT string_agg(oid || '.' || xmin, ' ' ORDER BY tgname) AS version FROM pg_trigger
-    WHERE tgrelid = 'system_logs'::regclass AND tgname IN ('log_feed_insert', 'log_feed_replica')
-    HAVING bool_or(tgname = 'log_feed_insert' AND tgenabled IN ('O', 'A'))
-       AND (bool_or(tgname = 'log_feed_replica' AND tgenabled IN ('R', 'A'))
-            OR NOT EXISTS (SELECT FROM pg_subscription_rel))
+    SELECT recorder.oid || '.' || recorder.xmin
+               || coalesce(' ' || nullif(replica.xmin::text, recorder.xmin::text), '') AS version
+    FROM pg_trigger AS recorder
+    LEFT JOIN pg_trigger AS replica
+        ON replica.tgrelid = recorder.tgrelid AND replica.tgname = 'log_feed_replica'
+    WHERE recorder.tgrelid = 'system_logs'::regclass AND recorder.tgname = 'log_feed_insert'
+      AND recorder.tgenabled IN ('O', 'A')
+      AND (replica.tgenabled IN ('R', 'A') OR NOT EXISTS (SELECT FROM pg_subscription_rel))
 """
 
 NOTE_INTERRUPTION = """
