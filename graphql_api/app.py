@@ -41,8 +41,10 @@ from graphql_api.schema import OPEN_MUTATIONS, schema
 from graphql_api.settings import Settings
 from graphql_api.transport import graphiql
 from graphql_api.transport.application import Application, routes
+from graphql_api.transport.lame_duck import LameDuck
 from graphql_api.transport.origins import Origins
 from graphql_api.transport.uvicorn_server import exit_with_parent, tune_garbage_collector
+from graphql_api.transport.worker_metrics import WorkerMetrics
 
 _LEASE_MARGIN = 5.0
 """Seconds beyond the operation timeout after which a mutation is surely over, or its process dead."""
@@ -55,16 +57,20 @@ def create_app(settings: Settings) -> FastAPI:
     services = build_services(settings)
     gateway = build_gateway(settings, services)
     development = settings.profile == "development"
+    lame_duck = LameDuck(settings.lame_duck_time)
+    workers = WorkerMetrics(gateway.metrics.registry)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        lame_duck.install()
         tune_garbage_collector()
         services.feed.start_trimming()
         recorders = build_recorders(settings, services.database)
         for recorder in recorders:
             recorder.start()
         try:
-            yield
+            async with workers.shared():
+                yield
         finally:
             await gateway.close(_SHUTDOWN_PATIENCE)
             await asyncio.gather(*(recorder.close() for recorder in recorders))
@@ -77,6 +83,8 @@ def create_app(settings: Settings) -> FastAPI:
         routes=routes(
             gateway,
             ready=services.database.ping,
+            lame_duck=lame_duck,
+            workers=workers,
             get_requests=settings.get_requests or ("open" if development else "off"),
             origins=Origins(settings.allowed_origins, local=development),
             graphiql_html=graphiql.html(settings.demo_logins) if development else None,

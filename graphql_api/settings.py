@@ -283,6 +283,13 @@ class Settings(BaseSettings):
         description="Days for which subscribers of the log can resume after a cursor; what the feed keeps of "
         "older lines is removed, never the lines.",
     )
+    lame_duck_time: float = Field(
+        0.0,
+        ge=0,
+        le=300,
+        description="Seconds for which a process that SIGTERM stops still takes requests, while /readyz says "
+        "503: as long as a balancer takes to notice.",
+    )
     drain_time: float = Field(
         5.0, ge=0, description="Seconds over which a process that stops spreads the closing of its sockets."
     )

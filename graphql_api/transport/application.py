@@ -1,5 +1,6 @@
 """The ASGI application and its routes."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +18,11 @@ from graphql_api.gateway.gateway import Gateway
 from graphql_api.transport import graphiql, ops
 from graphql_api.transport.graphql_http import GetRequests, GraphQLEndpoint
 from graphql_api.transport.graphql_transport_ws import WebSocketEndpoint
+from graphql_api.transport.lame_duck import LameDuck
 from graphql_api.transport.origins import CORS, Origins
+from graphql_api.transport.worker_metrics import WorkerMetrics
+
+log = logging.getLogger(__name__)
 
 
 class Application(FastAPI):
@@ -30,6 +35,7 @@ class Application(FastAPI):
     def __init__(self, *, routes: Sequence[BaseRoute], **options: Any) -> None:
         handlers: dict[int | type[Exception], Any] = {StarletteHTTPException: _refuse, Exception: _fail}
         super().__init__(routes=list(routes), exception_handlers=handlers, **options)
+        self._warned = False
         self._endpoints: dict[str, ASGIApp] = {}
         """The endpoints of /graphql by the type of scope; "page" is http from a page of a browser."""
         for route in routes:
@@ -41,25 +47,42 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if kind == "http" and any(name == b"origin" for name, _ in scope["headers"]):
-            kind = "page"
+        for name, value in scope.get("headers", ()):
+            if name == b"origin" and kind == "http":
+                kind = "page"
+            elif name == b"x-forwarded-for" and not self._warned:
+                self._warn_of_proxy(scope, value.decode("latin1"))
         if scope.get("path") == "/graphql" and kind in self._endpoints:
             await self._endpoints[kind](scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
+
+    def _warn_of_proxy(self, scope: Scope, forwarded_for: str) -> None:
+        """Says once that a proxy isn't trusted: then all its clients share the limits of one address."""
+        address = (scope.get("client") or ("",))[0]
+        if address and address not in forwarded_for:  # uvicorn takes it from there where the proxy is trusted
+            self._warned = True
+            log.warning(
+                "X-Forwarded-For from %s is ignored: if that is your proxy, add it to"
+                " GRAPHQL_API_TRUSTED_PROXIES, or all its clients count as one",
+                address,
+            )
 
 
 def routes(
     gateway: Gateway,
     *,
     ready: ops.Ready,
+    lame_duck: LameDuck | None = None,
+    workers: WorkerMetrics | None = None,
     get_requests: GetRequests = "off",
     origins: Origins | None = None,
     graphiql_html: bytes | None = None,
 ) -> list[BaseRoute]:
     """Returns the routes of everything that the service answers.
 
-    `ready` raises if the process can't serve. Pages of `origins` may call besides our own.
+    `ready` raises if the process can't serve; `lame_duck` knows whether it is to stop. `workers` are those
+    whose metrics are told: without them, those of this process. Pages of `origins` may call besides our own.
     `graphiql_html` is the page that browsers get at /graphql, if any.
     """
     origins = origins or Origins()
@@ -71,8 +94,8 @@ def routes(
         ),
         WebSocketRoute("/graphql", WebSocketEndpoint(gateway, origins=origins)),
         Route("/healthz", ops.health),
-        Route("/readyz", ops.readiness(ready)),
-        Route("/metrics", ops.metrics(gateway.metrics.registry)),
+        Route("/readyz", ops.readiness(ready, lame_duck or LameDuck(0))),
+        Route("/metrics", ops.metrics(workers or WorkerMetrics(gateway.metrics.registry))),
         *([graphiql.files()] if graphiql_html is not None else []),
     ]
 

@@ -4,9 +4,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+
+from graphql_api.transport.lame_duck import LameDuck
+from graphql_api.transport.worker_metrics import WorkerMetrics
 
 _READY_TIMEOUT = 3.0  # seconds
 
@@ -22,10 +25,15 @@ async def health(_: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-def readiness(ready: Ready) -> Endpoint:
-    """Returns the endpoint of GET /readyz: 200 if `ready` returns within 3 seconds, else 503."""
+def readiness(ready: Ready, lame_duck: LameDuck) -> Endpoint:
+    """Returns the endpoint of GET /readyz: 200 if `ready` returns within 3 seconds, else 503.
+
+    It is 503 too once the process is to stop.
+    """
 
     async def endpoint(_: Request) -> Response:
+        if lame_duck.leaving:
+            return JSONResponse({"status": "leaving"}, 503, {"connection": "close"})
         try:
             async with asyncio.timeout(_READY_TIMEOUT):
                 await ready()
@@ -37,10 +45,10 @@ def readiness(ready: Ready) -> Endpoint:
     return endpoint
 
 
-def metrics(registry: CollectorRegistry) -> Endpoint:
-    """Returns the endpoint of GET /metrics: a registry in Prometheus' text format."""
+def metrics(workers: WorkerMetrics) -> Endpoint:
+    """Returns the endpoint of GET /metrics, in Prometheus' text format."""
 
     async def endpoint(_: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(await workers.text(), media_type=CONTENT_TYPE_LATEST)
 
     return endpoint

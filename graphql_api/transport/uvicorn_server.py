@@ -23,18 +23,24 @@ from uvicorn.supervisors import Multiprocess
 from graphql_api.gateway.gateway import TransportLimits
 from graphql_api.settings import Settings
 from graphql_api.transport.uvicorn_protocols import HTTPProtocol, ServerConfig, WebSocketProtocol
+from graphql_api.transport.worker_metrics import shared_folder
 
 _OTHER_FILES = 500  # open files that connections leave to the pool, the feed, and imports
+_BACKLOG = 2048  # connections that the system accepts before we do
 _KEEP_ALIVE = 75  # longer than the idle timeout of the usual balancers, so that they close first
 
 
 def bind(settings: Settings) -> socket.socket:
-    """Returns a socket bound to the address to listen on. Raises OSError if it is taken already."""
+    """Returns a socket that listens at the address. Raises OSError if another program does.
+
+    It listens at once: until then, two programs could have the same port, and the second fail late.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((settings.host, settings.port))
+        listening.listen(_BACKLOG)
     except OSError:
         listening.close()
         raise
@@ -51,7 +57,8 @@ def serve(app: str | Callable[[], ASGIApp], settings: Settings, listening: socke
     """
     config = configure(app, settings)
     if settings.workers > 1:
-        Multiprocess(config, sockets=[listening]).run()
+        with shared_folder():
+            Multiprocess(config, sockets=[listening]).run()
         return
     # uvicorn raises the signal again when it has stopped: an orderly stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,6 +89,7 @@ def configure(app: str | Callable[[], ASGIApp], settings: Settings) -> ServerCon
         server_header=False,
         forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_keep_alive=_KEEP_ALIVE,
+        backlog=_BACKLOG,
         timeout_graceful_shutdown=limits.shutdown_timeout,
         log_config=log_config(),
     )

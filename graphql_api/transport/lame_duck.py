@@ -1,0 +1,41 @@
+"""The time in which a process that is to stop says so, and goes on serving.
+
+A balancer learns from /readyz that it should send no more, and until it has asked, requests still come. A
+process that closed its port at once would refuse those.
+"""
+
+import asyncio
+import logging
+import signal
+import threading
+from types import FrameType
+
+log = logging.getLogger(__name__)
+
+
+class LameDuck:
+    """Puts the end off that SIGTERM asks for. A second signal, or Ctrl-C, ends the process at once."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.leaving = False
+        """Whether the process is to stop, and so isn't ready any more."""
+
+    def install(self) -> None:
+        """Takes SIGTERM over from the server, which has begun to run."""
+        if not self._seconds or threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        end = signal.getsignal(signal.SIGTERM)
+
+        def leave(number: int, frame: FrameType | None) -> None:
+            if not callable(end):
+                raise SystemExit(0)
+            if self.leaving:
+                end(number, frame)
+                return
+            self.leaving = True
+            log.info("not ready any more; the port closes in %g s", self._seconds)
+            loop.call_soon_threadsafe(loop.call_later, self._seconds, end, number, None)
+
+        signal.signal(signal.SIGTERM, leave)
