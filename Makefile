@@ -61,7 +61,7 @@ lint: $(VENV)/dev.stamp ## Check style, types, the direction of imports, and tha
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry graphql_api alembic
-	$(BIN)/deptry tests benchmarks examples/python --ignore DEP002,DEP004
+	$(BIN)/deptry tests benchmarks examples/python docs --ignore DEP002,DEP004
 
 audit: $(VENV)/dev.stamp ## Look the locked packages up among known vulnerabilities.
 	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
@@ -76,6 +76,9 @@ graphiql: ## Build the GraphiQL page from its source; needs Node 20 or newer.
 schema: $(VENV)/serve.stamp ## Write schema.graphql from the code.
 	$(BIN)/graphql-api schema --output schema.graphql
 
+docs: $(VENV)/dev.stamp ## Build the documentation as a site, in site/; links that lead nowhere fail.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 lock: $(VENV)/dev.stamp ## Lock what pyproject.toml has gained, by hash; ARGS=--upgrade takes the newest that the bounds allow.
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build --universal --generate-hashes \
 		--no-emit-index-url --no-header --quiet $(ARGS) -o requirements.lock
@@ -83,6 +86,6 @@ lock: $(VENV)/dev.stamp ## Lock what pyproject.toml has gained, by hash; ARGS=--
 		--generate-hashes --no-emit-index-url --no-header --quiet $(ARGS) -o requirements-dev.lock
 
 clean: ## Remove what can be made again; the embedded database in .data stays.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
 
-.PHONY: help serve fast test bench browser drill recovery lint audit check graphiql schema lock clean
+.PHONY: help serve fast test bench browser drill recovery lint audit check graphiql schema docs lock clean

@@ -19,11 +19,11 @@ import httpx
 import pytest
 from gql import Client, gql
 from gql.transport.websockets import WebsocketsTransport
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import expect
 
 from graphql_api.postgres.address import Address
+from tests.browser import chromium
 from tests.service.conftest import free_port
-from tests.transport.graphiql.visit import ARGUMENTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -181,16 +181,11 @@ async def try_subscription(tour: Tour, query: str) -> None:
 async def try_page(tour: Tour, command: str) -> None:
     """The page follows the log from an origin of its own."""
     [pages] = re.findall(r"http.server (\d+)", command)
-    async with shell(command), async_playwright() as playwright:
-        try:
-            browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        except Exception as error:  # noqa: BLE001 - whatever keeps a browser from starting
-            pytest.skip(f"needs Chromium: {error}")
+    async with shell(command), chromium() as browser:
         page = await browser.new_page()
         await page.goto(f"http://localhost:{pages}/log.html?port={tour.port}")
         await expect(page.locator("#state")).to_have_text("following", timeout=30_000)
         await expect(page.locator("#lines li").nth(10)).to_be_visible(timeout=60_000)
-        await browser.close()
 
 
 async def test_a_database_of_ones_own(

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, expect
 
 from graphql_api.identity import users
 from graphql_api.identity.passwords import PasswordHasher
@@ -26,8 +25,9 @@ from graphql_api.identity.viewer import Role
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from tests import factories
+from tests.browser import chromium
 from tests.conftest import database_of
-from tests.transport.graphiql.visit import ARGUMENTS, OPERATOR, PASSWORD, TRADER, Visit
+from tests.transport.graphiql.visit import OPERATOR, PASSWORD, TRADER, Visit
 
 expect.set_options(timeout=30_000)  # milliseconds; machines that run tests are busy
 
@@ -62,16 +62,8 @@ class Site:
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def browser() -> AsyncIterator[Browser]:
-    executable = shutil.which("chromium")
-    if executable is None:
-        message = "there is no chromium on PATH"
-        if os.environ.get("REQUIRE_BROWSER") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+    async with chromium() as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")

@@ -9,16 +9,6 @@ from playwright.async_api import Browser, ConsoleMessage, Locator, Page, WebSock
 TRADER = "trader@example.com"
 OPERATOR = "operator@example.com"
 PASSWORD = "demo-password"
-ARGUMENTS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @dataclass
