@@ -5,7 +5,6 @@ from difflib import get_close_matches
 from typing import Final
 
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefinedType
 
 from graphql_api.settings import Settings
 
@@ -63,8 +62,10 @@ def unknown_variables(environment: Iterable[str]) -> list[str]:
 
 def default(field: FieldInfo) -> str:
     """Returns a default as the page shows it, empty if there is none."""
+    if field.default_factory is not None:
+        return ""  # the description says what it is
     match field.default:
-        case None | PydanticUndefinedType():
+        case None:
             return ""
         case value if value in ((), {}):
             return ""
