@@ -4,9 +4,11 @@ import os
 import re
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
@@ -24,6 +26,7 @@ _PREPARED_STATEMENTS = 200
 fifty conditions in its filter, one takes the server 0.3 MB in each connection, and filters are easily varied.
 """
 
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 # Values of `ssl` in URLs for asyncpg and SQLAlchemy, node-postgres, Ecto and others.
 _SSL_VALUES: Mapping[str, str] = {
@@ -168,10 +171,14 @@ class Address:
         application: str = "graphql-api",
         command_timeout: float | None = None,
         prepared_statements: bool | None = None,
+        settings: Mapping[str, str] = _NOTHING,
     ) -> "asyncpg.Connection":
         """Opens a connection with the types of `postgres.type_codecs`; otherwise as `connect_plain`."""
         connection = await self.connect_plain(
-            application=application, command_timeout=command_timeout, prepared_statements=prepared_statements
+            application=application,
+            command_timeout=command_timeout,
+            prepared_statements=prepared_statements,
+            settings=settings,
         )
         try:
             await set_text_codecs(connection)
@@ -186,11 +193,13 @@ class Address:
         application: str = "graphql-api",
         command_timeout: float | None = None,
         prepared_statements: bool | None = None,
+        settings: Mapping[str, str] = _NOTHING,
     ) -> "asyncpg.Connection":
         """Opens a connection with asyncpg's own types.
 
         `application` is the name that PostgreSQL shows, unless the URL has one. `command_timeout` bounds each
         statement, in seconds. `prepared_statements`: whether to keep them; by default unless `pooled`.
+        `settings` are PostgreSQL's; a pooler that refuses them gets none.
         Raises InvalidAddressError, OSError, TimeoutError or asyncpg.PostgresError.
         """
         keep = not self.pooled if prepared_statements is None else prepared_statements
@@ -207,10 +216,13 @@ class Address:
             )
             return connection
 
+        usual = {"application_name": self.application or application, **CONNECTION_SETTINGS}
         try:
-            return await connect({"application_name": self.application or application, **CONNECTION_SETTINGS})
-        except asyncpg.ProtocolViolationError:
-            # Some poolers refuse settings at the start. `postgres.type_codecs` reads timestamps of any zone.
+            # Poolers refuse settings that they don't know, and some refuse all.
+            for tried in ({**usual, **settings}, usual) if settings else (usual,):
+                with suppress(asyncpg.ProtocolViolationError):
+                    return await connect(tried)
+            # `postgres.type_codecs` reads timestamps of any zone.
             return await connect({})
         except asyncpg.ClientConfigurationError as error:
             raise InvalidAddressError(f"a database URL doesn't hold together: {error}") from error

@@ -38,6 +38,8 @@ _VALID_INDEXES = compile_statement(
     .select_from(text("pg_index JOIN pg_class ON pg_class.oid = indexrelid"))
     .where(text("indisvalid AND pg_table_is_visible(indrelid)"))
 )
+_SETTINGS = {"max_parallel_workers_per_gather": "0"}
+# Parallel workers cost a statement over a few thousand trades more CPU than it takes, once trades are many.
 _CATALOG_REMEMBERED = 60.0
 """Seconds."""
 _MAX_IDLE = 240.0
@@ -314,7 +316,9 @@ class Database:
         if self._prepared_statements is None:
             self._prepared_statements = not await self._is_transaction_pooled()
         return await self.address.connect(
-            command_timeout=self._statement_timeout, prepared_statements=self._prepared_statements
+            command_timeout=self._statement_timeout,
+            prepared_statements=self._prepared_statements,
+            settings=_SETTINGS,
         )
 
     async def _is_transaction_pooled(self) -> bool:

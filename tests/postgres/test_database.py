@@ -54,6 +54,11 @@ async def test_a_read_returns_rows(database: Database) -> None:
     assert [dict(row) for row in await database.fetch(NUMBER, n=7)] == [{"n": 7}]
 
 
+async def test_reads_start_no_parallel_workers(database: Database) -> None:
+    workers = compile_statement(text("SHOW max_parallel_workers_per_gather"))
+    assert [dict(row) for row in await database.fetch(workers)] == [{"max_parallel_workers_per_gather": "0"}]
+
+
 async def test_json_arrives_as_the_text_it_is(database: Database) -> None:
     assert (await database.fetch(DETAILS))[0]["details"] == '{"a": [1, 2.50]}'
 
