@@ -224,6 +224,10 @@ class Address:
                     return await connect(tried)
             # `postgres.type_codecs` reads timestamps of any zone.
             return await connect({})
+        except asyncpg.TargetServerAttributeNotMatched as error:  # as while the primary moves
+            raise ConnectionError(
+                "no host in the database URL is what target_session_attrs asks for"
+            ) from error
         except asyncpg.ClientConfigurationError as error:
             raise InvalidAddressError(f"a database URL doesn't hold together: {error}") from error
 

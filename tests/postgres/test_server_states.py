@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
 
 import asyncpg
 import pytest
@@ -58,6 +59,17 @@ async def test_a_read_only_database_takes_no_changes_and_is_read(as_role: AsRole
             await add_user(database)
         assert (error.value.sqlstate, error.value.retry_after) == ("25006", 5)
         assert (await database.fetch(COUNT_USERS))[0]["n"] == 0
+
+
+async def test_while_no_host_takes_changes_the_database_is_away(as_role: AsRole) -> None:
+    address = await as_role("SET default_transaction_read_only = on")
+    folder = parse_qs(urlsplit(address.dsn).query)["host"][0]
+    several = Address.parse(address.dsn.replace(f"host={quote(folder, '')}", f"host={folder},{folder}"))
+    async with opened(several) as database:
+        with pytest.raises(DatabaseUnavailableError, match="can't be reached") as error:
+            await database.fetch(PID)
+    assert error.value.retry_after == 1
+    assert "target_session_attrs" in str(error.value.__cause__)
 
 
 async def test_after_a_refused_change_the_next_connection_may_be_to_another_server(as_role: AsRole) -> None:
