@@ -179,7 +179,7 @@ class Running:
 @asynccontextmanager
 async def running(server: Server, address: Address, log: Path) -> AsyncIterator[Running]:
     """The server as a process of its own, on that database, until the block ends. Raises ServerError."""
-    port = _free_port()
+    port = free_port()
     environment = {
         **os.environ,
         **server.environment,
@@ -192,7 +192,7 @@ async def running(server: Server, address: Address, log: Path) -> AsyncIterator[
     process = _start(server, environment, log)
     try:
         if not await _ready(process, port):
-            raise ServerError(f"{server.title} does not start: {_end_of(log)}")
+            raise ServerError(f"{server.title} does not start: {end_of(log)}")
         yield Running(server, port, process.pid, monotonic() - began, cpu_seconds(process.pid))
     finally:
         process.terminate()
@@ -227,7 +227,8 @@ async def _ready(process: "subprocess.Popen[bytes]", port: int) -> bool:
     return False
 
 
-def _end_of(log: Path) -> str:
+def end_of(log: Path) -> str:
+    """Returns the last of what a server has printed."""
     return log.read_text(errors="replace")[-2000:]
 
 
@@ -270,7 +271,8 @@ def _install_build(revision: str, folder: Path) -> None:
     stamp.touch()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Returns a port that nobody listens on."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port: int = listening.getsockname()[1]

@@ -9,7 +9,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from graphql_api.domain.account_logs import AccountLogs
-from graphql_api.domain.query_costs import COST_RULES
+from graphql_api.domain.query_costs import BASE_COST, COST_RULES
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.operations import Operations
 from graphql_api.execution.persisted_documents import (
@@ -138,6 +138,7 @@ def build_operations(settings: Settings) -> Operations:
             errors=settings.max_errors,
         ),
         cost_rules=COST_RULES,
+        base_cost=BASE_COST,
         introspection=settings.profile == "development",
         engine=settings.engine,
     )

@@ -1,7 +1,17 @@
-"""Shares of something that a process has little of, such as turns to run or connections to the database."""
+"""Shares of something that a process has little of, such as turns to run or connections to the database.
+
+And what an operation has used of it: `Usage`.
+"""
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import perf_counter, thread_time
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class ShareFullError(Exception):
@@ -83,3 +93,90 @@ class Shares:
             queue.remove(turn)
             if not queue:
                 del self._waiting[owner]
+
+
+class Usage:
+    """What one operation has used so far, in all its tasks; and on whose account."""
+
+    __slots__ = ("_began", "_steps", "database", "owner", "rows")
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.database = 0.0
+        """Seconds of statements that took long, as far as nothing else explains them."""
+        self.rows = 0
+        """Rows that its statements have returned."""
+        self._steps = 0.0
+        self._began = thread_time()
+
+    @property
+    def cpu(self) -> float:
+        """Seconds for which it held the event loop.
+
+        They are counted by the clock, which is quick to read. What the thread hasn't worked in that time was
+        another program's.
+        """
+        return min(self._steps, thread_time() - self._began)
+
+    def add_step(self, seconds: float) -> None:
+        """Adds a time for which one of its tasks ran."""
+        self._steps += seconds
+
+
+_NOBODYS = Usage("")
+_usage: ContextVar[Usage] = ContextVar("usage", default=_NOBODYS)
+
+
+def current_usage() -> Usage:
+    """Returns the usage of the operation that the caller works for; one without an owner outside of any."""
+    return _usage.get()
+
+
+@contextmanager
+def usage_of(owner: str) -> Iterator[Usage]:
+    """Counts what is used in the block, and in tasks that begin in it, as the owner's."""
+    usage = Usage(owner)
+    token = _usage.set(usage)
+    try:
+        yield usage
+    finally:
+        _usage.reset(token)
+
+
+class Metered(Coroutine[Any, Any, T]):
+    """A coroutine whose time on the event loop is added to the usage of the operation that it works for."""
+
+    __slots__ = ("_coroutine", "_usage")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._usage = _usage.get()
+
+    def send(self, value: Any) -> Any:
+        """Runs it until it waits again."""
+        began = perf_counter()
+        try:
+            return self._coroutine.send(value)
+        finally:
+            self._usage.add_step(perf_counter() - began)
+
+    def throw(self, *error: Any) -> Any:
+        """Raises an error where it waits, and runs it until it waits again."""
+        began = perf_counter()
+        try:
+            return self._coroutine.throw(*error)
+        finally:
+            self._usage.add_step(perf_counter() - began)
+
+    def close(self) -> None:
+        """Ends it where it waits."""
+        self._coroutine.close()
+
+    def __await__(self) -> "Metered[T]":
+        return self
+
+    def __iter__(self) -> "Metered[T]":
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)

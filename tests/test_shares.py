@@ -1,10 +1,11 @@
 """What there is little of is shared out by owner."""
 
 import asyncio
+import time
 
 import pytest
 
-from graphql_api.shares import ShareFullError, Shares
+from graphql_api.shares import Metered, ShareFullError, Shares, current_usage, usage_of
 
 
 async def settle() -> None:
@@ -78,3 +79,29 @@ async def test_who_is_cancelled_leaves_its_place_to_the_next(moment: str) -> Non
     await desk.leave("a")
     assert desk.shares.taken("a") == 0
     assert desk.shares.enter_at_once("a")
+
+
+async def work(seconds: float) -> None:
+    """Holds the event loop, in two steps."""
+    for _ in range(2):
+        until = time.thread_time() + seconds / 2
+        while time.thread_time() < until:
+            pass
+        await asyncio.sleep(0)
+
+
+async def test_an_operation_has_used_what_all_its_tasks_have_worked() -> None:
+    with usage_of("ada") as usage:
+        task: asyncio.Task[None] = asyncio.create_task(Metered(work(0.02)))
+        await Metered(work(0.02))
+        await task
+    assert usage.cpu >= 0.04
+    assert (current_usage().owner, current_usage().cpu) == ("", 0)
+
+
+async def test_what_others_have_worked_meanwhile_is_not_its_own() -> None:
+    with usage_of("ada") as usage:
+        other = asyncio.create_task(work(0.02))
+        await Metered(asyncio.sleep(0))
+        await other
+    assert usage.cpu < 0.02

@@ -11,7 +11,7 @@ from graphql_api.domain import account, performance
 from graphql_api.domain.risk.events import MAX_TRADES
 from graphql_api.domain.statistics.equity import MAX_POINTS
 from graphql_api.domain.system_log import MAX_BACKFILL, MAX_BUCKETS
-from graphql_api.execution.costs import PAGE_RULE, CostRule, CostRules
+from graphql_api.execution.costs import PAGE_RULE, BaseCost, CostRule, CostRules
 
 _TOTAL_COUNT = 10
 _MANY_SESSIONS = 200  # a page that is merged from those of many sessions
@@ -22,6 +22,8 @@ _JSON = 20  # of 2 KB with a secret in it, which has to be parsed
 _DURATION = 2
 _MUTATION = 10
 _PASSWORD = 1_000  # less than a verification takes, which has a queue of its own
+
+BASE_COST: Final = BaseCost(operation=50, place=15)
 
 COST_RULES: Final[CostRules] = {
     "totalCount": CostRule(_TOTAL_COUNT),

@@ -33,7 +33,15 @@ from graphql import (
     is_composite_type,
 )
 
-from graphql_api.execution.costs import CostRules, FieldCost, OperationCost, SelectionCost, literal_value
+from graphql_api.execution.costs import (
+    NO_BASE,
+    BaseCost,
+    CostRules,
+    FieldCost,
+    OperationCost,
+    SelectionCost,
+    literal_value,
+)
 from graphql_api.execution.errors import LimitError
 
 MAX_NESTING: Final = 200
@@ -138,13 +146,13 @@ class _Part:
 
 
 def analyze(
-    document: DocumentNode, schema: GraphQLSchema, rules: CostRules
+    document: DocumentNode, schema: GraphQLSchema, rules: CostRules, base: BaseCost = NO_BASE
 ) -> list[tuple[OperationDefinitionNode, OperationAnalysis]]:
     """The operations of a document, each with its analysis.
 
     What the schema doesn't have is left to validation. Raises FragmentCycleError and NestingError.
     """
-    walk = _Walk(schema, rules, document)
+    walk = _Walk(schema, rules, base, document)
     return [
         (definition, walk.operation(definition))
         for definition in document.definitions
@@ -187,9 +195,12 @@ def variables_in(value: ValueNode) -> Iterator[str]:
 
 
 class _Walk:
-    def __init__(self, schema: GraphQLSchema, rules: CostRules, document: DocumentNode) -> None:
+    def __init__(
+        self, schema: GraphQLSchema, rules: CostRules, base: BaseCost, document: DocumentNode
+    ) -> None:
         self._schema = schema
         self._rules = rules
+        self._base = base
         self._definitions = {
             definition.name.value: definition
             for definition in document.definitions
@@ -220,7 +231,7 @@ class _Walk:
         reasons = ["directive" if definition.directives else None, *(each.stock_reason for each in parts)]
         return OperationAnalysis(
             size=size._replace(directives=size.directives + directives),
-            cost=OperationCost(part.cost, defaults),
+            cost=OperationCost(part.cost, defaults, self._base),
             root_fields=tuple(node for each in top for node in each.top_fields),
             conditions=tuple(sorted(set().union(*(each.conditions for each in parts)))),
             result_variables=frozenset[str]().union(

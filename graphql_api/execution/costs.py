@@ -4,9 +4,10 @@
     a list      its weight + size * (1 + what is selected of each item)
     a leaf      its weight
 
-Where no rule says otherwise, an object weighs 1 and a leaf nothing. A list in pages (`first`, `last`) passes
-its size on to its `edges` and `nodes`. The sum is an upper bound: lists may turn out shorter, and what two
-fragments have in common counts twice.
+To the sum of these come an operation's own base, and one for each place at which it selects an object or a
+list, however many parents that has: a statement, as a rule. Where no rule says otherwise, an object weighs 1
+and a leaf nothing. A list in pages (`first`, `last`) passes its size on to its `edges` and `nodes`. The sum
+is an upper bound: lists may turn out shorter, and what two fragments have in common counts twice.
 
 The words are those of the draft for the @cost and @listSize directives.
 """
@@ -34,6 +35,8 @@ from graphql import (
     is_list_type,
 )
 
+POINT: Final = 6.6e-6
+"""Seconds of processor time that a point is worth: to read a row and send it, PostgreSQL's part included."""
 MAX_SUMS: Final = 16
 """Sums kept of one operation, one for each combination of list sizes."""
 
@@ -62,6 +65,19 @@ class CostRule:
 
 CostRules = Mapping[str, CostRule]
 """By coordinate (Type.field), or by the field's name on every type."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseCost:
+    """What an operation costs beside its rows."""
+
+    operation: int = 0
+    """For the request."""
+    place: int = 0
+    """For each place at which it selects an object or a list."""
+
+
+NO_BASE: Final = BaseCost()
 
 PAGE_RULE: Final = CostRule(slicing_arguments=("first", "last"))
 """The rule of lists that have none of their own."""
@@ -154,6 +170,8 @@ class FieldCost(NamedTuple):
     """Whether its size is that of its edges and nodes."""
     is_items: bool = False
     """Whether it is the edges or nodes of a connection."""
+    is_place: bool = False
+    """Whether it is an object or a list that is read by itself."""
 
     @classmethod
     def of(
@@ -170,7 +188,8 @@ class FieldCost(NamedTuple):
         if rule is None:
             rule = PAGE_RULE if is_connection or is_list else CostRule()
         has_size = is_connection or is_list or bool(rule.slicing_arguments)
-        return cls(rule.weight, below, ListSize(rule, definition, node) if has_size else None, is_connection)
+        size = ListSize(rule, definition, node) if has_size else None
+        return cls(rule.weight, below, size, is_connection, is_place=True)
 
 
 @dataclass(slots=True)
@@ -186,22 +205,25 @@ class _Sum(NamedTuple):
 
     once: int
     each: int
+    places: int
+    """Objects and lists that it selects, at all levels; the form of a list (edges, nodes) is none."""
 
 
-_NOTHING = _Sum(0, 0)
+_NOTHING = _Sum(0, 0, 0)
 
 
 class OperationCost:
     """The cost of an operation as a function of its variables' values."""
 
-    __slots__ = ("_defaults", "_selection", "_sums", "constant")
+    __slots__ = ("_base", "_defaults", "_selection", "_sums", "constant")
 
-    def __init__(self, selection: SelectionCost, defaults: Mapping[str, Any]) -> None:
+    def __init__(self, selection: SelectionCost, defaults: Mapping[str, Any], base: BaseCost) -> None:
         """`defaults` are those of the variables that set list sizes."""
+        self._base = base
         self._selection = selection
         self._defaults = defaults
         self._sums: LRUCache[tuple[int | None, ...], int] = LRUCache(MAX_SUMS)
-        self.constant = None if defaults else _add(selection, {}, {}).once
+        self.constant = None if defaults else self._sum({})
         """The cost, where it doesn't depend on variables."""
 
     def evaluate(self, variables: Mapping[str, Any]) -> int:
@@ -210,22 +232,27 @@ class OperationCost:
         cost = self._sums.get(key)
         if cost is None:
             asked = zip(self._defaults, key, strict=True)
-            cost = _add(self._selection, {name: size for name, size in asked if size is not None}, {}).once
-            self._sums[key] = cost
+            cost = self._sums[key] = self._sum({name: size for name, size in asked if size is not None})
         return cost
+
+    def _sum(self, sizes: Sizes) -> int:
+        total = _add(self._selection, sizes, {})
+        return self._base.operation + self._base.place * total.places + total.once
 
 
 def _add(selection: SelectionCost, sizes: Sizes, known: dict[int, _Sum]) -> _Sum:
     """Adds up a selection set, each fragment once, so that the time is linear in the document."""
     total = known.get(id(selection))
     if total is None:
-        once = each = 0
+        once = each = places = 0
         for spread in selection.spreads:
             shared = _add(spread, sizes, known)
             once += shared.once
             each += shared.each
+            places += shared.places
         for cost in selection.fields:
             below = _add(cost.below, sizes, known) if cost.below else _NOTHING
+            places += below.places + cost.is_place
             points = cost.weight
             if cost.size is None:
                 points += below.once + below.each
@@ -237,5 +264,5 @@ def _add(selection: SelectionCost, sizes: Sizes, known: dict[int, _Sum]) -> _Sum
                 each += points
             else:
                 once += points
-        total = known[id(selection)] = _Sum(once, each)
+        total = known[id(selection)] = _Sum(once, each, places)
     return total

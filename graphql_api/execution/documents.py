@@ -39,7 +39,7 @@ from graphql_api.execution.analysis import (
     analyze,
     exceeded,
 )
-from graphql_api.execution.costs import CostRules
+from graphql_api.execution.costs import NO_BASE, BaseCost, CostRules
 from graphql_api.execution.errors import (
     LIMIT_EXCEEDED,
     NOT_EXPLICITLY_NULL,
@@ -149,6 +149,7 @@ class Documents:
         *,
         limits: RequestLimits | None = None,
         cost_rules: CostRules | None = None,
+        base_cost: BaseCost = NO_BASE,
         introspection: bool = True,
         capacity: int = MAX_MEMORY,
     ) -> None:
@@ -156,6 +157,7 @@ class Documents:
         self._schema = schema
         self._limits = limits or RequestLimits()
         self._cost_rules = cost_rules or {}
+        self._base_cost = base_cost
         self._rules = (
             *(InputsRule if rule is ValuesOfCorrectTypeRule else rule for rule in specified_rules),
             MaybeNullRule,
@@ -186,6 +188,7 @@ class Documents:
         ast = self._parse(text)
         analyses = self._analyze(ast)
         self._validate(ast)
+        _unlink_tokens(ast)
         fragments = {
             definition.name.value: FragmentDetails(definition)
             for definition in ast.definitions
@@ -218,7 +221,7 @@ class Documents:
 
     def _analyze(self, ast: DocumentNode) -> list[tuple[OperationDefinitionNode, OperationAnalysis]]:
         try:
-            analyses = analyze(ast, self._schema, self._cost_rules)
+            analyses = analyze(ast, self._schema, self._cost_rules, self._base_cost)
         except (FragmentCycleError, NestingError) as error:
             raise RequestError(VALIDATION_FAILED, [error]) from None
         errors = [
@@ -242,3 +245,11 @@ class Documents:
             errors = [LimitError("validation steps", MAX_VALIDATION_STEPS)]
         if errors:
             raise RequestError(VALIDATION_FAILED, errors)
+
+
+def _unlink_tokens(ast: DocumentNode) -> None:
+    """Takes tokens out of cycles, so that a document is freed when it is dropped, without a collection."""
+    token = ast.loc.start_token if ast.loc else None
+    while token is not None:
+        token.prev = None
+        token = token.next

@@ -54,6 +54,7 @@ from graphql_api.execution.leaf_serializers import KEPT_TYPES, LeafSerializer
 from graphql_api.execution.projection import Lookahead, Projection
 from graphql_api.execution.stock_executor import Invocation, StockExecutor
 from graphql_api.execution.turns import Turns
+from graphql_api.shares import Metered
 
 # The plan
 
@@ -285,7 +286,8 @@ class Execution:
         started: dict[int, asyncio.Future[Any]] = {}  # parents of one key share what is awaited for it
         for value in values:
             if hasattr(type(value), "__await__") and id(value) not in started:
-                started[id(value)] = future = asyncio.ensure_future(value)
+                work = Metered(value) if asyncio.iscoroutine(value) else value
+                started[id(value)] = future = asyncio.ensure_future(work)
                 if future is not value:
                     self._tasks.append(future)
         return [started.get(id(value), value) for value in values]

@@ -7,8 +7,9 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from inspect import isawaitable
+from time import monotonic
 from typing import Any, Final, Literal, Protocol, cast
 
 import orjson
@@ -20,7 +21,7 @@ from graphql.execution.values import VariableValues
 
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.compiler import Compiler
-from graphql_api.execution.costs import CostRules, check_rules
+from graphql_api.execution.costs import NO_BASE, BaseCost, CostRules, check_rules
 from graphql_api.execution.documents import Documents, ParsedOperation
 from graphql_api.execution.errors import (
     BAD_USER_INPUT,
@@ -126,6 +127,8 @@ class Operation:
     request: GraphQLRequest
     cost: int
     """The most it may cost, in points."""
+    prepared_at: float = field(default_factory=monotonic)
+    """When that was, in seconds of the monotonic clock."""
 
     @property
     def type(self) -> OperationType:
@@ -167,6 +170,7 @@ class Operations:
         mask: Mask,
         limits: RequestLimits | None = None,
         cost_rules: CostRules | None = None,
+        base_cost: BaseCost = NO_BASE,
         persisted: PersistedDocuments | None = None,
         introspection: bool = True,
         engine: Literal["compiled", "stock"] = "compiled",
@@ -184,7 +188,11 @@ class Operations:
         self._compiler = Compiler(self._schema) if engine == "compiled" else None
         self.limits = RequestLimits() if limits is None else limits
         self.documents = Documents(
-            self._schema, limits=self.limits, cost_rules=cost_rules, introspection=introspection
+            self._schema,
+            limits=self.limits,
+            cost_rules=cost_rules,
+            base_cost=base_cost,
+            introspection=introspection,
         )
         self._plans: LRUCache[tuple[ParsedOperation, tuple[Any, ...]], OperationPlan] = LRUCache(
             MAX_PLAN_MEMORY, getsizeof=lambda plan: plan.memory

@@ -1,18 +1,21 @@
 """What stands between every transport and the execution: authentication, limits, deadlines, metrics."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from http import HTTPStatus
+from time import monotonic
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from graphql import OperationType
 from starlette.types import Receive
 
+from graphql_api.execution.costs import POINT
 from graphql_api.execution.operations import GraphQLRequest, Operation, Operations, Result, Results
 from graphql_api.execution.projection import OperationContext
 from graphql_api.gateway.errors import (
@@ -27,15 +30,22 @@ from graphql_api.gateway.rate_limit import RateLimiter, RateLimitExceededError
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
 from graphql_api.identity.login_throttle import client_network
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
-from graphql_api.postgres.database import connections_of
 from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.settings import Settings
-from graphql_api.shares import ShareFullError, Shares
+from graphql_api.shares import Metered, ShareFullError, Shares, Usage, usage_of
 
 T = TypeVar("T")
 
 _WATCH_AFTER = 0.05
 """Seconds before a Deadline starts its task: most operations are over by then, and pay for a timer only."""
+FREE_SIZE = 16_384
+"""Bytes of a request that are free: a document of as many characters as may be, and some variables."""
+_BYTES_PER_POINT = 200
+"""Bytes of a request's JSON that take as long to parse, validate and drop as a row does to send."""
+NEW_DOCUMENT = 150
+"""Points of a document that is new to the process, beside those of its characters."""
+_OVERRUN = 500
+"""Points by which an operation may outrun its cost before it is charged for: the clock isn't exact."""
 _SIGN_IN = "sign-in"
 _SIGN_IN_DOCUMENTS = "documents of sign-in"
 """The shares of points that nothing else is paid from, so that no flood from beside keeps people out."""
@@ -163,13 +173,17 @@ class Gateway:
             raise database_unavailable(error) from None
 
     async def authenticate_for(self, operation: Operation | Result, authorization: str) -> Viewer:
-        """Returns the viewer of an operation. Raises as `authenticate` does.
+        """Returns the viewer of an operation, within its time. Raises as `authenticate` does.
 
         A bad token doesn't hinder an operation that is open to anyone: clients send theirs with everything,
         even with what gets them a new one.
         """
+        left = self._time_left(operation) if isinstance(operation, Operation) else None
         try:
-            return await self.authenticate(authorization)
+            async with asyncio.timeout(left):
+                return await self.authenticate(authorization)
+        except TimeoutError as error:
+            raise database_unavailable(error) from None
         except HTTPError as error:
             is_open = isinstance(operation, Operation) and operation.root_fields <= self._open_fields
             if is_open and error.status is HTTPStatus.UNAUTHORIZED:
@@ -198,15 +212,23 @@ class Gateway:
         """Returns the errors of a viewer who may not run an operation (any more); None if they may."""
         return self._operations.check_root_fields(operation, self._make_context(viewer, client=client))
 
+    async def pay_for_size(self, size: int, client: str) -> None:
+        """Takes the points of a request that is larger than FREE_SIZE, before it is parsed.
+
+        Raises HTTPError (429) if the client's address has too few left.
+        """
+        await self._take_points(size // _BYTES_PER_POINT, ANONYMOUS, client)
+
     async def find_operation(self, request: GraphQLRequest, client: str) -> Operation:
         """Returns the operation that a request names, its document parsed and validated.
 
-        A document that is new to the process costs the client's address a point for each character, as far
-        as it is read. Raises HTTPError (429) if the address has too few left, and RequestError.
+        A document that is new to the process costs the client's address NEW_DOCUMENT points, and one for each
+        character, as far as it is read. Raises HTTPError (429) if the address has too few left, and
+        RequestError.
         """
         text = request.query
         if text and text not in self._operations.documents:
-            points = min(len(text), self._operations.limits.characters)
+            points = NEW_DOCUMENT + min(len(text), self._operations.limits.characters)
             try:
                 await self._take_points(points, ANONYMOUS, client)
             except HTTPError:
@@ -233,13 +255,18 @@ class Gateway:
         signs_in = not viewer.is_authenticated and operation.root_fields & self._sign_in_fields
         share = _SIGN_IN if signs_in and operation.root_fields <= self._open_fields else ""
         remaining = await self._take_points(operation.cost, viewer, client, share)
-        if operation.type is not OperationType.MUTATION:
-            result = await self._execute(operation, viewer, client, receive)
-        else:
-            mutation = self._mutate(operation, viewer, client, on_sign_in)
-            result = await asyncio.shield(self._background.start(mutation))
+        with usage_of(owner_of(viewer, client)) as usage:
+            try:
+                if operation.type is not OperationType.MUTATION:
+                    result = await self._execute(operation, viewer, client, receive)
+                else:
+                    mutation = self._mutate(operation, viewer, client, on_sign_in)
+                    result = await asyncio.shield(self._background.start(mutation))
+            finally:
+                charged = await self._charge(operation, usage, share)
         if (operation.request.extensions or {}).get("cost"):
-            result.extensions = {**(result.extensions or {}), "cost": self._cost(operation, remaining)}
+            cost = self._cost(operation, remaining, usage, charged)
+            result.extensions = {**(result.extensions or {}), "cost": cost}
         return result
 
     async def open_subscription(
@@ -290,7 +317,11 @@ class Gateway:
 
         if self._idempotency is None or "idempotencyKey" not in (operation.request.extensions or {}):
             return await run()
-        return await self._idempotency.once(operation, viewer, run)
+        return await self._idempotency.once(operation, viewer, run, self._time_left(operation))
+
+    def _time_left(self, operation: Operation) -> float:
+        """Returns the seconds that an operation may still take: its time begins with its document."""
+        return max(0.0, operation.prepared_at + self.limits.operation_timeout - monotonic())
 
     async def _execute(
         self,
@@ -306,12 +337,11 @@ class Gateway:
         self._running += 1
         owner = owner_of(viewer, client)
         try:
-            async with Deadline(self.limits.operation_timeout, receive):
+            async with Deadline(self._time_left(operation), receive):
                 await self._shares.enter(owner)
                 try:
                     context = self._make_context(viewer, client=client)
-                    with connections_of(owner):
-                        result = await self._operations.execute(operation, context)
+                    result: Result = await Metered(self._operations.execute(operation, context))
                     if on_sign_in is not None and context.viewer is not viewer:
                         on_sign_in(context.viewer)
                     return result
@@ -337,11 +367,30 @@ class Gateway:
             status = HTTPStatus.TOO_MANY_REQUESTS
             raise HTTPError(status, "RATE_LIMITED", str(error), retry_after=error.retry_after) from None
 
-    def _cost(self, operation: Operation, remaining: int | None) -> dict[str, int]:
-        cost = {"requested": operation.cost}
+    async def _charge(self, operation: Operation, usage: Usage, share: str) -> int:
+        """Takes the points by which an operation has outrun its cost, if it did by far. Returns them.
+
+        They are as many as an operation may cost at most, and what its owner has left if that is less.
+        """
+        lacking = math.ceil((usage.cpu + usage.database) / POINT) - operation.cost
+        if lacking <= max(_OVERRUN, operation.cost):
+            return 0
+        if self._operations.limits.cost is not None:
+            lacking = min(lacking, self._operations.limits.cost)
+        if self._rate_limiter is not None:
+            await self._rate_limiter.charge(usage.owner, lacking, share)
+        return lacking
+
+    def _cost(
+        self, operation: Operation, remaining: int | None, usage: Usage, charged: int
+    ) -> dict[str, float]:
+        cost: dict[str, float] = {"requested": operation.cost}
         if self._operations.limits.cost is not None:
             cost["maximum"] = self._operations.limits.cost
-        return cost if remaining is None else {**cost, "remaining": remaining}
+        if remaining is not None:
+            cost["remaining"] = max(0, remaining - charged)
+        measured = {"milliseconds": round(usage.cpu * 1e3, 1), "rows": usage.rows}
+        return {**cost, **measured, "charged": charged}
 
 
 class Connection:

@@ -102,13 +102,16 @@ class Idempotency:
         self._start = start
 
     async def once(
-        self, operation: Operation, viewer: Viewer, run: Callable[[], Awaitable[Result]]
+        self, operation: Operation, viewer: Viewer, run: Callable[[], Awaitable[Result]], seconds: float
     ) -> Result:
-        """Returns what `run` returns, or the answer stored under the operation's key. Raises HTTPError."""
+        """Returns what `run` returns, or the answer stored under the operation's key. Raises HTTPError.
+
+        Claiming the key takes no longer than `seconds`.
+        """
         key = find_key(operation)
         if key is None or viewer.principal is None or not self._takes_key(operation):
             return await run()
-        claim = await self._claim(viewer.principal, key, digest_of(operation))
+        claim = await self._claim(viewer.principal, key, digest_of(operation), seconds)
         if isinstance(claim, bytes):
             return Result.rendered(claim)
         try:
@@ -128,9 +131,10 @@ class Idempotency:
             raise _invalid(f"{names} can't be asked for together with other fields under a key")
         return not keyless
 
-    async def _claim(self, principal: str, key: str, request: bytes) -> Claim | bytes:
+    async def _claim(self, principal: str, key: str, request: bytes, seconds: float) -> Claim | bytes:
         try:
-            return await self._keys.claim(principal, key, request)
+            async with asyncio.timeout(seconds):
+                return await self._keys.claim(principal, key, request)
         except KeyReusedError:
             raise HTTPError(
                 HTTPStatus.UNPROCESSABLE_ENTITY,

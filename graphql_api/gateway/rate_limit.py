@@ -8,6 +8,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from limits import RateLimitItemPerMinute
@@ -24,11 +25,12 @@ _RETRY_REDIS_AFTER: Final = 10.0
 
 
 class RateLimitExceededError(Exception):
-    """Too few points are left. `retry_after` is the time to wait in whole seconds, 1 at least."""
+    """Too few points are left: `remaining`. `retry_after` is the time to wait, 1 second at least."""
 
-    def __init__(self, retry_after: int) -> None:
+    def __init__(self, retry_after: int, remaining: int) -> None:
         super().__init__(f"the points of this minute are spent: try again in {retry_after} s")
         self.retry_after = retry_after
+        self.remaining = remaining
 
 
 class RateLimiter:
@@ -61,6 +63,15 @@ class RateLimiter:
                 log.warning("Redis can't be reached, this process counts points for itself: %s", error)
         return self._buckets.take(owner, points)
 
+    async def charge(self, owner: str, points: int, share: str = "") -> None:
+        """Takes points for what was done already: as many as are left, where that is less."""
+        try:
+            await self.take(owner, points, share)
+        except RateLimitExceededError as error:
+            if error.remaining > 0:
+                with suppress(RateLimitExceededError):
+                    await self.take(owner, error.remaining, share)
+
     async def close(self) -> None:
         """Closes the connections to Redis."""
         if self._redis is not None:
@@ -70,7 +81,8 @@ class RateLimiter:
         taken = await redis.limiter.hit(self._item, owner, cost=points)
         remaining = (await redis.limiter.get_window_stats(self._item, owner)).remaining
         if not taken:
-            raise RateLimitExceededError(_seconds_to_refill(points - remaining, self._points_per_minute))
+            wait = _seconds_to_refill(points - remaining, self._points_per_minute)
+            raise RateLimitExceededError(wait, remaining)
         return remaining
 
 
@@ -97,7 +109,8 @@ class TokenBuckets:
         missing = max(0.0, missing - (now - since) * self._points_per_minute / _MINUTE) + points
         if missing > self._points_per_minute:
             lacking = missing - self._points_per_minute
-            raise RateLimitExceededError(_seconds_to_refill(lacking, self._points_per_minute))
+            wait = _seconds_to_refill(lacking, self._points_per_minute)
+            raise RateLimitExceededError(wait, math.floor(points - lacking))
         self._missing[owner] = missing, now
         self._missing.move_to_end(owner)
         return math.floor(self._points_per_minute - missing)

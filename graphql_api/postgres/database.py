@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from itertools import groupby
+from math import inf
 from operator import itemgetter
-from time import monotonic
+from time import monotonic, thread_time
 from typing import Any, TypeVar, TypeVarTuple
 
 import asyncpg
@@ -28,7 +29,7 @@ from graphql_api.postgres.errors import (
 )
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import Statement, compile_statement
-from graphql_api.shares import Shares
+from graphql_api.shares import Shares, current_usage
 
 log = logging.getLogger(__name__)
 
@@ -98,24 +99,19 @@ def beginning_with(first: Work[None]) -> Iterator[None]:
         _first_work.reset(token)
 
 
-_owner: ContextVar[str] = ContextVar("owner", default="")
-
-
-@contextmanager
-def connections_of(owner: str) -> Iterator[None]:
-    """Counts the connections that are used in the block as the owner's, who may use half of them at once.
-
-    What is used outside of such a block is the process's own, for which one connection stays free.
-    """
-    token = _owner.set(owner)
-    try:
-        yield
-    finally:
-        _owner.reset(token)
+_LONG_STATEMENT = 0.02
+"""Seconds from which a statement counts in its operation's usage: a short one may have waited for others."""
+_MOST_CANCELLED = 1.0
+"""Seconds that a statement counts at most which was cancelled, since PostgreSQL may just have stood still."""
+_CORES = 2
+"""Statements that PostgreSQL is taken to work on at once: of more, each counts for a part of its time."""
 
 
 class Database:
     """A PostgreSQL behind a pool of connections. Nothing connects before it is used.
+
+    What is used in a block of `usage_of` is its owner's, who may use half of the connections at once. All
+    else is the process's own, for which one connection stays free.
 
     Every read takes a connection, runs one statement and gives the connection back, so concurrent resolvers
     never share one. What a transaction pooler can't keep, prepared statements, is left out where the URL or
@@ -261,17 +257,26 @@ class Database:
         await self._pool.close()
 
     async def _fetch(self, sql: str, arguments: list[Any]) -> list[asyncpg.Record]:
-        owner = _owner.get()
-        connection = await self._take(owner)
+        usage = current_usage()
+        connection = await self._take(usage.owner)
+        began, worked, most = monotonic(), thread_time(), _MOST_CANCELLED
         try:
             # A cancelled statement is cancelled at the server too: asyncpg sees to it before the
             # connection's next use, so the connection goes back as it is.
-            return await connection.fetch(sql, *arguments)
+            rows = await connection.fetch(sql, *arguments)
         except _ERRORS as error:
             _translate_error(connection, error)
             raise
+        else:
+            usage.rows += len(rows)
+            most = inf
+            return rows
         finally:
-            self._give_back(connection, owner)
+            took = monotonic() - began
+            if took > _LONG_STATEMENT:
+                took = min(took - (thread_time() - worked), most)  # without what this process has worked
+                usage.database += max(0.0, took) * min(1.0, _CORES / self._pool.in_use)
+            self._give_back(connection, usage.owner)
 
     async def _take(self, owner: str) -> "asyncpg.Connection":
         if owner and not self._shares.enter_at_once(owner):
@@ -296,7 +301,7 @@ class Database:
     async def _begun(self) -> AsyncIterator["asyncpg.Connection"]:
         # Not with asyncpg's `transaction()`: after a BEGIN that got no answer, it takes what follows on the
         # connection for savepoints, which nobody commits.
-        owner = _owner.get()
+        owner = current_usage().owner
         connection = await self._take(owner)
         try:
             await _control(connection, "BEGIN")

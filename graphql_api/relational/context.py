@@ -16,6 +16,7 @@ from graphql_api.log_feed.feed import Feed
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.statement import Statement
 from graphql_api.settings import Settings
+from graphql_api.shares import Metered
 
 TRADER_LOG_COMPONENTS: Final = "trader_log_components"
 """The parameter with the components of which traders may read the lines that are about them."""
@@ -137,6 +138,10 @@ class Loader(DataLoader[Any, Any]):
                 future.set_result(values.get(key))
 
 
+_STARTED_AT_ONCE: Final = 3
+"""Loaders that begin in one turn of the event loop: each may have a statement to build, 10 ms at worst."""
+
+
 class _LoaderQueue:
     """The loaders of one operation that have keys to load, and the tasks in which others load."""
 
@@ -164,9 +169,11 @@ class _LoaderQueue:
 
     def _start(self) -> None:
         self._timer = None
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting[:_STARTED_AT_ONCE], self._waiting[_STARTED_AT_ONCE:]
+        if self._waiting:
+            self._timer = self.loop.call_soon(self._start)
         for loader in waiting:
-            task = self.loop.create_task(loader.load_queued())
+            task: asyncio.Task[None] = self.loop.create_task(Metered(loader.load_queued()))
             self.running.add(task)
             task.add_done_callback(self.running.discard)
 

@@ -25,7 +25,7 @@ from graphql_api.execution.inputs import ExactFloat
 from graphql_api.execution.operations import GraphQLRequest, Operation, Result
 from graphql_api.gateway import errors
 from graphql_api.gateway.errors import HTTPError
-from graphql_api.gateway.gateway import ClientGoneError, Gateway
+from graphql_api.gateway.gateway import FREE_SIZE, ClientGoneError, Gateway
 from graphql_api.identity.viewer import Viewer
 from graphql_api.transport import graphiql
 from graphql_api.transport.sse import EventStream
@@ -72,6 +72,7 @@ _MAX_DIGITS = 18  # of a Content-Length; Python refuses to read thousands
 _MAX_QUERY_STRING_FIELDS = 16
 _MAX_INTEGER_LENGTH = 100  # beyond it nothing takes a number, and Python takes long to read it
 _MAX_LEVELS = 200  # of JSON: orjson reads 1,024 levels, and writes no more than 254
+_MAX_ITEMS = 20_000  # values and lists of JSON, which are gone through one by one: 20 ms
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # An escape, and not an escaped backslash with u0000 behind it.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -102,8 +103,8 @@ class GraphQLEndpoint:
                     await respond(send, HTTPStatus.OK, media, self._graphiql_html, *graphiql.HEADERS)
                     return
                 media = Media.JSON
-            request = await self._parse(scope, headers, receive)
             client = client_address(scope)
+            request = await self._parse(scope, headers, receive, client)
             operation = await self._find_operation(scope["method"], request, client)
             viewer = await self._gateway.authenticate_for(
                 operation, headers.get(b"authorization", b"").decode("latin-1")
@@ -130,11 +131,15 @@ class GraphQLEndpoint:
         except Exception as error:  # noqa: BLE001 - masked and logged
             await self._refuse(errors.internal_error(error), media, send, started)
 
-    async def _parse(self, scope: Scope, headers: RawHeaders, receive: Receive) -> GraphQLRequest:
+    async def _parse(
+        self, scope: Scope, headers: RawHeaders, receive: Receive, client: str
+    ) -> GraphQLRequest:
         try:
             if scope["method"] == "POST":
                 check_body_headers(headers)
                 body = await receive_body(headers, receive, self._gateway.limits.max_body_size)
+                if len(body) > FREE_SIZE:
+                    await self._gateway.pay_for_size(len(body), client)
                 return with_extension_headers(parse_parameters(parse_json(body)), headers)
             self._check_get(scope["method"], headers)
             return with_extension_headers(parse_query_string(scope["query_string"]), headers)
@@ -306,15 +311,18 @@ class MalformedRequestError(ValueError):
 def parse_json(text: bytes | str) -> Any:
     """Returns the decoded JSON. Raises MalformedRequestError.
 
-    Refused are NaN, lone surrogates, more than 200 levels, numbers beyond a double, and NUL, which
-    PostgreSQL's text has no room for.
+    Refused are NaN, lone surrogates, more than 200 levels or 20,000 values, numbers beyond a double, and NUL,
+    which PostgreSQL's text has no room for.
     """
     encoded = (text.encode() if isinstance(text, str) else text).removeprefix(_BYTE_ORDER_MARK)
     try:
         value = orjson.loads(encoded)
     except orjson.JSONDecodeError as error:
         raise MalformedRequestError(f"not JSON: {error.msg}") from None
-    if encoded.count(b"[") + encoded.count(b"{") > _MAX_LEVELS and _is_deeper_than(_MAX_LEVELS, value):
+    lists = encoded.count(b"[") + encoded.count(b"{")
+    if lists + encoded.count(b",") > _MAX_ITEMS and _has_more_than(_MAX_ITEMS, value):
+        raise MalformedRequestError(f"has more than {_MAX_ITEMS} values", LIMIT_EXCEEDED)
+    if lists > _MAX_LEVELS and _is_deeper_than(_MAX_LEVELS, value):
         raise MalformedRequestError(f"nested more than {_MAX_LEVELS} levels deep", LIMIT_EXCEEDED)
     if b"\\u0000" in encoded and _NUL.search(encoded):
         raise MalformedRequestError("text can't contain NUL (\\u0000)")
@@ -337,6 +345,16 @@ def _has_float(value: Any) -> bool:
             level += each.values()
         elif isinstance(each, list):
             level += each
+    return False
+
+
+def _has_more_than(items: int, value: Any) -> bool:
+    level = [value]
+    for each in level:  # which grows meanwhile
+        if isinstance(each, dict | list):
+            if len(level) + len(each) > items:
+                return True
+            level += each.values() if isinstance(each, dict) else each
     return False
 
 

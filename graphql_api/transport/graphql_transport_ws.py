@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from graphql_api.execution.errors import RequestError
 from graphql_api.execution.operations import MAX_SHARED_RESULTS, GraphQLRequest, Operation, Result, Results
 from graphql_api.gateway.errors import HTTPError, error_result, masked_result, unavailable
-from graphql_api.gateway.gateway import Connection, Gateway, unauthenticated
+from graphql_api.gateway.gateway import FREE_SIZE, Connection, Gateway, unauthenticated
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
 from graphql_api.relational.scalars import serialize_datetime
 from graphql_api.transport.close_codes import CloseCode, ServerCloseCode
@@ -382,7 +382,11 @@ class GraphQLSocket:
         if text is None:
             raise SocketClosed(CloseCode.BAD_REQUEST, "Invalid message received: not a text frame")
         try:
+            if len(text) > FREE_SIZE:
+                await self._gateway.pay_for_size(len(text), self._client)
             message = parse_json(text)
+        except HTTPError as error:
+            raise SocketClosed(CloseCode.TRY_AGAIN_LATER, str(error)) from None
         except MalformedRequestError as error:
             raise SocketClosed(CloseCode.BAD_REQUEST, f"Invalid message received: {error}") from None
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import itertools
 import logging
 import multiprocessing
 import os
@@ -10,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -27,6 +28,7 @@ from graphql_api.transport.worker_metrics import shared_folder
 
 _OTHER_FILES = 500  # open files that connections leave to the pool, the feed, and imports
 _BACKLOG = 2048  # connections that the system accepts before we do
+_OLDEST = 2  # the generation of the garbage collector
 _KEEP_ALIVE = 75  # longer than the idle timeout of the usual balancers, so that they close first
 
 
@@ -133,6 +135,27 @@ def tune_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
+    if _freeze_survivors not in gc.callbacks:
+        gc.callbacks.append(_freeze_survivors)
+
+
+_FULL_COLLECTION_EVERY = 64
+_collections = itertools.count(1)
+
+
+def _freeze_survivors(phase: str, info: Mapping[str, int]) -> None:
+    """Keeps the garbage collector from what has survived a collection of the oldest objects.
+
+    These are documents and plans in caches, which are in no cycle and are freed as they are dropped. Going
+    through all of them again each time would hold the event loop for a fifth of a second. What was under way
+    meanwhile, and has become garbage later, is found by a full collection now and then.
+    """
+    if info["generation"] != _OLDEST:
+        return
+    if phase == "stop":
+        gc.freeze()
+    elif next(_collections) % _FULL_COLLECTION_EVERY == 0:
+        gc.unfreeze()
 
 
 def exit_with_parent() -> None:

@@ -1,8 +1,9 @@
+import gc
 import re
 from unittest.mock import Mock
 
 import pytest
-from graphql import Source, build_schema
+from graphql import Source, Token, build_schema
 
 from graphql_api.execution import documents as module
 from graphql_api.execution.analysis import RequestLimits
@@ -150,3 +151,21 @@ def test_introspection_can_be_off() -> None:
 @pytest.mark.parametrize("text", ["{}", "query Q {}", "{ hello ...F } fragment F on Query {}", "{ ... {} }"])
 def test_selection_sets_may_be_empty_as_of_september_2026(text: str) -> None:
     Documents(SCHEMA).get(text).operation(None)
+
+
+def test_a_document_that_is_dropped_is_freed_without_a_collection() -> None:
+    def tokens() -> int:
+        return sum(isinstance(each, Token) for each in gc.get_objects())
+
+    documents = Documents(SCHEMA)
+    gc.collect()
+    before = tokens()
+    documents.get("{ hello }")
+    gc.collect()  # what validation has left behind
+    assert tokens() > before
+    gc.disable()
+    try:
+        del documents
+        assert tokens() == before
+    finally:
+        gc.enable()

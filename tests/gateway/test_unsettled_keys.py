@@ -48,7 +48,7 @@ class Desk:
                 return masked_result(error)
             return Result(data={"write": self.made})
 
-        return await self.idempotency.once(OPERATION, VIEWER, answer)
+        return await self.idempotency.once(OPERATION, VIEWER, answer, 15.0)
 
     async def change(self) -> None:
         await self.database.run(lambda transaction: transaction.fetch(ADD))

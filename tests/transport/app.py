@@ -1,6 +1,7 @@
 """A small application to try the transports on: its schema knows nothing of trading."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -89,6 +90,14 @@ class Query:
     @strawberry.field
     def hello(self, name: str = "world") -> str:
         return f"hello {name}"
+
+    @strawberry.field
+    def busy(self, seconds: float) -> str:
+        """Holds the event loop."""
+        until = time.thread_time() + seconds
+        while time.thread_time() < until:
+            pass
+        return "done"
 
     @strawberry.field
     def whoami(self, info: Info) -> str | None:

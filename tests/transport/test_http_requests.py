@@ -74,6 +74,19 @@ async def test_json_that_is_nested_too_deep_exceeds_a_limit(
     assert (response.status_code, code(response)) == (400, "LIMIT_EXCEEDED")
 
 
+@pytest.mark.parametrize("value", [b"1.5", b"[]", b'"a"', b"{}"])
+async def test_json_of_too_many_values_exceeds_a_limit(client: httpx.AsyncClient, value: bytes) -> None:
+    body = b'{"query": "{ hello }", "variables": {"a": [' + b",".join([value] * 25_000) + b"]}}"
+    response = await client.post("/graphql", content=body, headers={"content-type": "application/json"})
+    assert (response.status_code, code(response)) == (400, "LIMIT_EXCEEDED")
+
+
+async def test_commas_in_a_text_are_no_values(client: httpx.AsyncClient) -> None:
+    variables = {"name": "," * 25_000}
+    body = {"query": "query ($name: String!) { hello(name: $name) }", "variables": variables}
+    assert (await client.post("/graphql", json=body)).json()["data"] == {"hello": "hello " + "," * 25_000}
+
+
 @pytest.mark.parametrize(
     "document",
     [

@@ -5,6 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from graphql_api.execution.costs import POINT
+from graphql_api.gateway.gateway import FREE_SIZE, NEW_DOCUMENT
 from graphql_api.gateway.rate_limit import RateLimiter
 from tests.transport.conftest import Serve, Served
 from tests.transport.http import RESPONSE, post
@@ -16,7 +18,7 @@ QUERY = "{ hello }"
 @pytest.fixture
 def poor(serve: Serve) -> Served:
     """A server that lets everybody ask three times, and reads one document for their address."""
-    return serve(rate_limiter=RateLimiter(len(QUERY) + 3))
+    return serve(rate_limiter=RateLimiter(NEW_DOCUMENT + len(QUERY) + 3))
 
 
 def asking(served: Served, **headers: str) -> httpx.AsyncClient:
@@ -29,8 +31,8 @@ async def test_whoever_has_spent_their_points_is_told_when_to_come_back(poor: Se
         answers = [await post(client, QUERY) for _ in range(4)]
 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
-    assert answers[3].headers["retry-after"] == "5"
-    assert answers[3].json()["errors"][0]["extensions"] == {"code": "RATE_LIMITED", "retryAfter": 5}
+    assert answers[3].headers["retry-after"] == "1"
+    assert answers[3].json()["errors"][0]["extensions"] == {"code": "RATE_LIMITED", "retryAfter": 1}
 
 
 async def test_another_viewer_is_not_concerned(poor: Served) -> None:
@@ -69,7 +71,7 @@ async def test_sockets_are_paid_for_by_the_operation(poor: Served) -> None:
 
 async def test_streams_are_paid_for_when_they_begin(serve: Serve) -> None:
     query = "subscription { count(to: 2) }"
-    served = serve(rate_limiter=RateLimiter(len(query) + 3))
+    served = serve(rate_limiter=RateLimiter(NEW_DOCUMENT + len(query) + 3))
     async with asking(served, accept="text/event-stream") as client:
         answers = [await post(client, query) for _ in range(4)]
 
@@ -84,8 +86,40 @@ async def test_whoever_asks_is_told_the_cost(poor: Served, how: dict[str, Any]) 
     async with httpx.AsyncClient() as client:
         answer = await client.post(poor.url, json=body, headers=how.get("headers"))
 
-    assert answer.json()["extensions"] == {"cost": {"requested": 0, "remaining": 2}}
+    cost = answer.json()["extensions"]["cost"]
+    assert cost.pop("milliseconds") >= 0
+    assert cost == {"requested": 0, "remaining": 2, "rows": 0, "charged": 0}
 
 
 async def test_who_doesnt_ask_is_not_told(client: httpx.AsyncClient) -> None:
     assert "extensions" not in (await post(client, QUERY)).json()
+
+
+@pytest.mark.parametrize("query", [QUERY, "not even GraphQL"])
+async def test_what_is_larger_than_any_document_is_paid_for_by_its_bytes(serve: Serve, query: str) -> None:
+    served = serve(rate_limiter=RateLimiter(400))
+    body = {"query": query, "variables": {"unused": "x" * 2 * FREE_SIZE}}
+    async with asking(served, accept=RESPONSE) as client:
+        statuses = [(await client.post("/graphql", json=body)).status_code for _ in range(3)]
+    assert statuses[-1] == 429
+    assert statuses[0] != 429
+
+
+async def test_an_operation_that_outruns_its_cost_is_charged_for_it(serve: Serve) -> None:
+    served = serve(rate_limiter=RateLimiter(1_000_000))
+    async with asking(served) as client:
+        body = {"query": "{ busy(seconds: 0.05) }", "extensions": {"cost": True}}
+        first, second = [(await client.post("/graphql", json=body)).json() for _ in range(2)]
+    charged = [answer["extensions"]["cost"]["charged"] for answer in (first, second)]
+    assert min(charged) >= 0.05 / POINT
+    cost = second["extensions"]["cost"]
+    assert cost["milliseconds"] >= 50
+    # What came back in the meantime is little beside what was taken.
+    assert cost["remaining"] < 1_000_000 - charged[0]
+
+
+async def test_no_more_is_charged_than_is_left(serve: Serve) -> None:
+    served = serve(rate_limiter=RateLimiter(1_000))
+    async with asking(served) as client:
+        statuses = [(await post(client, "{ busy(seconds: 0.05) }")).status_code for _ in range(2)]
+    assert statuses == [200, 429]

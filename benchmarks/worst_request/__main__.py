@@ -1,0 +1,148 @@
+"""The command: `python -m benchmarks.worst_request`."""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+
+from benchmarks.postgres import running
+from benchmarks.report import surroundings, table
+from benchmarks.servers import ServerError, end_of, free_port
+from benchmarks.worst_request.attacks import attacks
+from benchmarks.worst_request.data import OPERATOR, PASSWORD, TENANT, Data, prepare
+from benchmarks.worst_request.drafts import Drafter
+from benchmarks.worst_request.search import GOALS, TITLES, Figures, Search, Tried, is_ready, save, shown
+from graphql_api.app import build_operations
+from graphql_api.schema import schema
+from graphql_api.settings import Settings
+
+PROFILES = ("development", "production")
+PAGE = Path(__file__).parents[2] / "docs" / "security.md"
+
+_LOGIN = 'mutation($email: String!) {login(email: $email, password: "' + PASSWORD + '") {accessToken}}'
+
+
+def main(
+    tries: Annotated[int, typer.Option(min=1, help="Requests that are drawn or varied.")] = 2_000,
+    seed: Annotated[int, typer.Option(help="Of the requests that are drawn.")] = 1,
+    profile: Annotated[list[str] | None, typer.Option(help="Which profile; else both.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where PostgreSQL keeps its data.")] = Path(".data/benchmarks"),
+    found: Annotated[Path, typer.Option(help="Where the worst requests go.")] = Path(".data/worst_request"),
+    *,
+    write: Annotated[bool, typer.Option("--report", help="Write docs/security.md.")] = False,
+) -> None:
+    """Search for the request that costs most under all limits, and print what it took."""
+    with running(folder) as postgres:
+        data = asyncio.run(prepare(postgres))
+        process = asyncio.run(postgres.process())
+        for each in profile or PROFILES:
+            with served(data, each) as (client, server):
+                search = Search(client, server, process, tokens(client))
+                text = run(search, data, tries, seed)
+            save(found / each, search.worst(drawn=True))
+            print(f"\n{each} profile\n\n{text}\n", flush=True)
+            if write:
+                write_section(each, text)
+        where = surroundings(asyncio.run(postgres.version()))
+        print(where)
+
+
+def run(search: Search, data: Data, tries: int, seed: int) -> str:
+    """Tries all, and returns the tables."""
+    search.measure_point()
+    known = [search.attack(attack) for attack in attacks(seed)]
+    drafter = Drafter(schema._schema, build_operations(Settings()), data.ids, seed)  # noqa: SLF001 - graphql-core's
+    for number, _ in enumerate(search.run(drafter, tries, random.Random(seed)), 1):
+        if number % 100 == 0:
+            so_far = {name: shown(name, of(name, each)) for name, each in search.worst(drawn=True).items()}
+            print(f"{number}: {so_far}, {dict(search.outcomes.most_common(5))}", flush=True)
+    worst, drawn = search.worst(), search.worst(drawn=True)
+    summary = [
+        (
+            TITLES[name],
+            worst[name].name,
+            shown(name, of(name, worst[name])),
+            shown(name, of(name, drawn[name])),
+            f"≤ {shown(name, getattr(GOALS, name))}",
+        )
+        for name in Figures._fields
+    ]
+    rows = [
+        (
+            each.name,
+            each.outcome,
+            *(shown(name, of(name, each)) for name in Figures._fields),
+            f"{each.points:,}",
+        )
+        for each in known
+    ]
+    return "\n\n".join(
+        (
+            table(("of all requests", "which", "measured", "of those drawn", "goal"), summary),
+            table(("attack", "outcome", "loop held", "answer", "memory", "cost ÷ price", "points"), rows),
+            f"{tries:,} requests were drawn with seed {seed}. A point was worth {search.point * 1e6:.1f} µs.",
+        )
+    )
+
+
+def of(name: str, tried: Tried) -> float:
+    """One of a try's figures."""
+    figure: float = getattr(tried.figures, name)
+    return figure
+
+
+@contextmanager
+def served(data: Data, profile: str) -> Iterator[tuple[httpx.Client, int]]:
+    """Our server with its probe, in a profile; its client, and its process."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "DATABASE_URL": data.address.dsn,
+        "GRAPHQL_API_PROFILE": profile,
+        "GRAPHQL_API_SECRET_KEY": "benchmarks" * 4,
+        "GRAPHQL_API_ACCESS_TOKEN_LIFETIME": "3600",
+        "GRAPHQL_API_POINTS_PER_MINUTE": "1000000000",  # what a minute's points would refuse is tried too
+        "GRAPHQL_API_PORT": str(port),
+    }
+    with tempfile.NamedTemporaryFile() as log:
+        command = (sys.executable, "-m", "benchmarks.worst_request.probed_server")
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+                if not is_ready(client):
+                    raise ServerError(f"the server does not start: {end_of(Path(log.name))}")
+                yield client, process.pid
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def tokens(client: httpx.Client) -> list[str]:
+    """Tokens of the tenant and of an operator."""
+    answers = [
+        client.post("/graphql", json={"query": _LOGIN, "variables": {"email": email}})
+        for email in (TENANT, OPERATOR)
+    ]
+    return [answer.json()["data"]["login"]["accessToken"] for answer in answers]
+
+
+def write_section(name: str, text: str) -> None:
+    """Puts tables between their marks in docs/security.md."""
+    begin, end = f"<!-- worst request: {name} -->", f"<!-- end of worst request: {name} -->"
+    page = PAGE.read_text()
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,116 @@
+"""Requests that once held the service up, or took more than they paid for: they are tried in every run."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """Bodies of requests that are sent one after the other."""
+
+    name: str
+    bodies: Sequence[bytes]
+    is_anonymous: bool = False
+
+
+def attacks(seed: int) -> Iterator[Attack]:
+    """Returns all of them, with shapes of statements and documents that no former seed has made."""
+    chance = random.Random(seed)
+    text = "query($t: String!) {trades(filter: {symbol: {in: [" + "$t " * 400 + "]}}) {nodes {id}}}"
+    yield Attack("a text of a megabyte, used 400 times in a list", [_body(text, t="x" * 1_000_000)])
+    text = "query($t: String!) {trades(filter: {symbol: {in: [" + "$t " * 1000 + "]}}) {nodes {id}}}"
+    yield Attack("a text of 262 characters, used 1,000 times", [_body(text, t="x" * 262)])
+    yield Attack("`parameters` under 30 aliases", [_body(_aliases("parameters", 160))])
+    yield Attack("`description` under 30 aliases", [_body(_aliases("description", 5000))])
+    aliases = " ".join(f"a{n}: duration" for n in range(30))
+    sessions = f"{{accounts(first: 20) {{nodes {{sessions(first: 75) {{nodes {{{aliases}}}}}}}}}}}"
+    yield Attack("`duration` under 30 aliases", [_body(sessions)])
+    yield Attack(
+        "eleven filters of 80 conditions in new shapes, five times",
+        [_filters(chance, 11, 80) for _ in range(5)],
+    )
+    wrong = "{" + "\n" * 9_000 + " ".join(f"wrong{n}" for n in range(600)) + "}"
+    yield Attack("a document of line breaks and 600 wrong fields", [_body(wrong)], is_anonymous=True)
+    nested = "{accounts {nodes {" + "\n" * 9_000 + " ".join(f"wrong{n}" for n in range(500)) + "}}}"
+    yield Attack("the same, a few levels deep", [_body(nested)], is_anonymous=True)
+    fragments = " ".join(f"fragment F{n} on Query {{a{n}: __typename}}" for n in range(300))
+    yield Attack(
+        "300 fragments that nobody spreads", [_body(f"{{__typename}} {fragments}")], is_anonymous=True
+    )
+    same = "{viewer {user {" + " ".join(f"accounts {{nodes {{id a{n}: server}}}}" for n in range(29)) + "}}}"
+    yield Attack("29 selections that have to be merged", [_body(same)], is_anonymous=True)
+    yield Attack(
+        "4,000 tiny distinct documents",
+        [_body(f"{{a{chance.randrange(10**9)}: __typename}}") for _ in range(4_000)],
+        is_anonymous=True,
+    )
+    yield Attack("a body of 250,000 numbers", [_variables(b"1.5")], is_anonymous=True)
+    yield Attack("a body of 300,000 lists", [_variables(b"[]")], is_anonymous=True)
+    yield Attack("a body of 140,000 texts", [_variables(b'"\\u00e9"')], is_anonymous=True)
+    ids = [f"{n:08}-0000-4000-8000-000000000000" for n in range(100)]
+    yield Attack(
+        "20 lists of 100 ids that nobody has",
+        [
+            _body(
+                "query($i: [ID!]!) {" + " ".join(f"a{n}: nodes(ids: $i) {{id}}" for n in range(20)) + "}",
+                i=ids,
+            )
+        ],
+    )
+    points = "equityCurve(interval: HOUR, maxPoints: 2000) {time netPnl equity drawdown}"
+    curves = f"{{accounts(first: 20) {{nodes {{stats {{{points} maxDrawdown}}}}}}}}"
+    yield Attack("curves of 20 accounts", [_body(curves)])
+    search = {"search": "é" * 1000}
+    logs = " ".join(f"a{n}: systemLogs(filter: $f) {{totalCount nodes {{id}}}}" for n in range(20))
+    yield Attack(
+        "a long text searched in the log 20 times",
+        [_body(f"query($f: SystemLogFilter) {{{logs}}}", f=search)],
+    )
+
+
+def _body(query: str, **variables: Any) -> bytes:
+    return orjson.dumps({"query": query, "variables": variables, "extensions": {"cost": True}})
+
+
+def _variables(value: bytes) -> bytes:
+    head = b'{"query": "{__typename}", "variables": {"v": ['
+    return head + b",".join([value] * ((1_048_000 - len(head)) // (len(value) + 1))) + b"]}}"
+
+
+def _aliases(field: str, rows: int) -> str:
+    aliases = " ".join(f"a{n}: {field}" for n in range(30))
+    return f"{{activeStrategiesPerformance(first: {rows}) {{strategy {{{aliases}}}}}}}"
+
+
+def _filters(chance: random.Random, number: int, conditions: int) -> bytes:
+    names = [f"f{n}" for n in range(number)]
+    declared = ", ".join(f"${name}: TradeFilter" for name in names)
+    fields = " ".join(f"{name}: trades(first: 1, filter: ${name}) {{nodes {{id}}}}" for name in names)
+    filters = {name: _group(chance, conditions, 1) for name in names}
+    return _body(f"query({declared}) {{{fields}}}", **filters)
+
+
+def _group(chance: random.Random, conditions: int, level: int) -> dict[str, Any]:
+    """A filter of so many comparisons and groups, drawn at random."""
+    members: list[dict[str, Any]] = []
+    left = conditions - 1
+    while left > 0:
+        size = min(left, chance.randint(2, 12))
+        if level < 3 and size > 6 and chance.random() < 0.4:
+            members.append({chance.choice(("and", "or")): [_group(chance, size - 2, level + 1)]})
+        else:
+            size = 2
+            kind = chance.choice(("symbol", "pnl", "statusRaw", "entryTime"))
+            value = {
+                "symbol": {chance.choice(("eq", "contains", "startsWith")): "E"},
+                "pnl": {chance.choice(("gt", "gte", "lt", "lte")): "1"},
+                "statusRaw": {chance.choice(("eq", "contains", "startsWith")): "c"},
+                "entryTime": {chance.choice(("gte", "lt")): "2026-01-01T00:00:00Z"},
+            }[kind]
+            members.append({kind: value})
+        left -= size
+    return {chance.choice(("and", "or")): members}

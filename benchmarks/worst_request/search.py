@@ -1,0 +1,226 @@
+"""The search: requests are drawn, sent and measured; those that cost most are varied."""
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, Final, NamedTuple
+
+import httpx
+import orjson
+
+from benchmarks.cpu import cpu_seconds
+from benchmarks.worst_request.attacks import Attack
+from benchmarks.worst_request.drafts import Drafter, Selection
+from graphql_api.execution.operations import GraphQLRequest
+
+_REFERENCE = """{accounts(first: 10) {nodes {sessions(first: 10) {nodes {trades(first: 10) {nodes {
+  id symbol direction entryPrice exitPrice size entryTime pnl status}}}}}}}"""
+"""A request that costs its rows: what a point is worth is measured by it."""
+_REFERENCE_TIMES: Final = 20
+_KEPT: Final = 6
+"""Requests that are varied, for each figure."""
+_SURE_CPU: Final = 0.08
+"""Seconds of CPU from which a ratio is believed: PostgreSQL's is counted in hundredths of a second."""
+_MOST_REPEATS: Final = 20
+_SUSPICIOUS: Final = 1.2
+"""The ratio from which a request is repeated, until it took as much."""
+
+
+class Figures(NamedTuple):
+    """What one try took."""
+
+    hold: float
+    """Seconds of CPU for which nothing else could run on the event loop."""
+    size: float
+    """Bytes of the answer."""
+    memory: float
+    """Bytes by which the process grew at its peak."""
+    ratio: float
+    """What it cost by what it paid."""
+
+
+GOALS: Final = Figures(0.050, 16 * 2**20, 64 * 2**20, 2.0)
+TITLES: Final = {
+    "hold": "longest hold of the event loop",
+    "size": "largest answer",
+    "memory": "largest growth of memory",
+    "ratio": "worst ratio of cost to price",
+}
+
+
+def shown(name: str, value: float) -> str:
+    """A figure in its unit."""
+    match name:
+        case "hold":
+            return f"{value * 1e3:.0f} ms"
+        case "ratio":
+            return f"{value:.1f}"
+        case _:
+            return f"{value / 2**20:.1f} MiB"
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A request, and what it took."""
+
+    name: str
+    figures: Figures
+    points: int
+    cpu: float
+    body: bytes
+    draft: list[Selection] | None = None
+    outcome: str = ""
+
+
+@dataclass
+class Search:
+    """The tries of one server."""
+
+    client: httpx.Client
+    process: int
+    postgres: int
+    tokens: Sequence[str]
+    """The tenant's and the operator's."""
+    point: float = 0.0
+    """Seconds of CPU that a point is worth."""
+    tried: list[Tried] = field(default_factory=list)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    _best: dict[str, list[Tried]] = field(default_factory=dict)
+
+    def measure_point(self) -> None:
+        """Measures what a point is worth, as the median of some rounds."""
+        body = orjson.dumps({"query": _REFERENCE, "extensions": {"cost": True}})
+        points, _ = self._points(self._send(body, self.tokens[0]))
+        rounds = []
+        for _ in range(5):
+            before = self._cpu()
+            for _ in range(_REFERENCE_TIMES):
+                self._send(body, self.tokens[0])
+            rounds.append((self._cpu() - before) / _REFERENCE_TIMES / points)
+        self.point = median(rounds)
+
+    def attack(self, attack: Attack) -> Tried:
+        """Tries one of the known attacks."""
+        token = "" if attack.is_anonymous else self.tokens[0]
+        with self._probed() as measured:
+            before = self._cpu()
+            answers = [self._send(body, token) for body in attack.bodies]
+            cpu = self._cpu() - before
+        points = sum(self._price(body, answer) for body, answer in zip(attack.bodies, answers, strict=True))
+        size = max(len(answer.content) for answer in answers)
+        ratio = cpu / (points * self.point) if cpu >= _SURE_CPU / 3 else 0.0
+        figures = Figures(measured["hold"], size, measured["memory"], ratio)
+        tried = Tried(attack.name, figures, points, cpu, attack.bodies[0], None, _outcome(answers[-1]))
+        self.tried.append(tried)
+        return tried
+
+    def run(self, drafter: Drafter, tries: int, chance: random.Random) -> Iterator[Tried]:
+        """Draws and varies so many requests."""
+        for number in range(tries):
+            kept = self._best.get(chance.choice(Figures._fields), ())
+            if kept and chance.random() < 0.5:
+                parent = chance.choice(kept).draft
+                draft, request = drafter.vary(parent) if parent else drafter.draw()
+            else:
+                draft, request = drafter.draw()
+            yield self._try(number, draft, request, self.tokens[chance.random() < 0.2])
+
+    def worst(self, *, drawn: bool = False) -> dict[str, Tried]:
+        """Returns the worst try by each figure; only of those that were drawn, if that is asked for."""
+        tried = [each for each in self.tried if each.draft is not None or not drawn]
+        return {name: max(tried, key=lambda each: getattr(each.figures, name)) for name in Figures._fields}
+
+    def _try(self, number: int, draft: list[Selection], request: GraphQLRequest, token: str) -> Tried:
+        body = orjson.dumps(
+            {"query": request.query, "variables": request.variables, "extensions": {"cost": True}}
+        )
+        with self._probed() as measured:
+            before = self._cpu()
+            answer = self._send(body, token)
+            cpu = self._cpu() - before
+        points = self._price(body, answer)
+        times, repeated = 0, 0.0
+        if cpu > _SUSPICIOUS * points * self.point and cpu < _SURE_CPU:
+            times = min(_MOST_REPEATS, int(_SURE_CPU / max(cpu, 0.002)) + 1)
+            before = self._cpu()
+            answers = [self._send(body, token) for _ in range(times)]
+            repeated = self._cpu() - before
+            points += sum(sum(self._points(each)) for each in answers)
+        ratio = (cpu + repeated) / (points * self.point)
+        figures = Figures(measured["hold"], len(answer.content), measured["memory"], ratio)
+        tried = Tried(f"try {number}", figures, points, cpu + repeated, body, draft, _outcome(answer))
+        self.outcomes[tried.outcome] += 1
+        self.tried.append(tried)
+        for name in Figures._fields:
+            kept = self._best.setdefault(name, [])
+            kept.append(tried)
+            kept.sort(key=lambda each: -getattr(each.figures, name))
+            del kept[_KEPT:]
+        return tried
+
+    @contextmanager
+    def _probed(self) -> Iterator[dict[str, float]]:
+        measured: dict[str, float] = {}
+        self.client.get("/probe/begin")
+        yield measured
+        measured |= self.client.get("/probe/end").json()
+
+    def _send(self, body: bytes, token: str) -> httpx.Response:
+        headers = {"content-type": "application/json"}
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        return self.client.post("/graphql", content=body, headers=headers)
+
+    def _cpu(self) -> float:
+        return cpu_seconds(self.process) + cpu_seconds(self.postgres)
+
+    def _price(self, body: bytes, answer: httpx.Response) -> int:
+        """What a request has paid that was sent for the first time: its characters too."""
+        characters = len(orjson.loads(body)["query"])
+        return sum(self._points(answer)) + min(characters, 15_000)
+
+    @staticmethod
+    def _points(answer: httpx.Response) -> tuple[int, int]:
+        """The points that an answer tells: those requested, and those charged afterwards."""
+        if not answer.content.rstrip().endswith(b"}"):
+            return 0, 0
+        tail = answer.content[-400:]
+        start = tail.rfind(b'"cost":{')
+        if start < 0:
+            return 0, 0
+        cost: Mapping[str, Any] = json.loads(tail[start + 7 : tail.index(b"}", start) + 1])
+        return cost["requested"], cost.get("charged", 0)
+
+
+def _outcome(answer: httpx.Response) -> str:
+    """The codes of an answer's errors, or `ok`."""
+    if len(answer.content) > 2**20:
+        return "ok"
+    errors = answer.json().get("errors", ())
+    return ", ".join(sorted({error["extensions"]["code"] for error in errors})) or "ok"
+
+
+def is_ready(client: httpx.Client, seconds: float = 60.0) -> bool:
+    """Waits until the server answers. Returns whether it does."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            client.get("/probe/begin")
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return True
+    return False
+
+
+def save(folder: Path, worst: Mapping[str, Tried]) -> None:
+    """Writes the worst requests down, to be sent again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, tried in worst.items():
+        (folder / f"{name}.json").write_bytes(tried.body)
