@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 import typer
+from prometheus_client import CollectorRegistry, start_http_server
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -20,6 +22,7 @@ from graphql_api.backup.bucket import Bucket
 from graphql_api.backup.catalog import Backup, Catalog, Kind, megabytes
 from graphql_api.backup.dump import restored_dump, verify_dump
 from graphql_api.backup.errors import BackupError
+from graphql_api.backup.metrics import BackupCollector
 from graphql_api.backup.programs import Progress as ShowProgress
 from graphql_api.backup.recovery import choose, reach, recovered
 from graphql_api.backup.schedule import DumpSchedule, Policy, Schedule, dump_verified, remove_expired
@@ -204,9 +207,14 @@ def _restore_dump(catalog: Catalog, bucket: Bucket | None, moment: datetime | No
     )
 
 
-def run() -> None:
-    """Does the daily work until it is stopped."""
+def run(metrics_port: int | None) -> None:
+    """Does the daily work until it is stopped, and tells of it at a port of its own."""
     settings = Settings()
+    if metrics_port is not None:
+        registry = CollectorRegistry()
+        registry.register(BackupCollector(catalog_of(settings)))
+        start_http_server(metrics_port, settings.host, registry)
+    logging.getLogger("graphql_api").setLevel(logging.INFO)
     with named_or_embedded(settings) as address:
         schedule = (
             DumpSchedule(address, catalog_of(settings), policy_of(settings), bucket=bucket_of(settings))

@@ -351,11 +351,15 @@ def restore_backup(
 
 
 @backups.command("run")
-def run_backups() -> None:
+def run_backups(
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Also tell Prometheus about the backups, at this port of HOST.")
+    ] = None,
+) -> None:
     """Receive the write-ahead log, and take and verify backups daily, until stopped."""
     from graphql_api.cli.backup import run
 
-    run()
+    run(metrics_port)
 
 
 def _write(text: str, output: Path | None) -> None:

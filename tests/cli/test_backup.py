@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from graphql_api.backup.catalog import Catalog
@@ -14,6 +15,7 @@ from graphql_api.postgres.address import Address
 from tests import factories
 from tests.cli.test_cli import Shell
 from tests.drills.servers import DATABASE, Server
+from tests.service.conftest import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +42,8 @@ async def test_a_server_is_backed_up_verified_and_restored(
     assert out.startswith("full backup ")
     assert "`graphql-api backup run` receives it" in err
 
-    daily = shell.start("backup", "run")
+    port = free_port()
+    daily = shell.start("backup", "run", "--metrics-port", str(port))
     request.addfinalizer(daily.kill)
     catalog = Catalog(scratch / "data" / "backups")
     while not (backups := catalog.backups())[-1].verified_at:  # its first full one, since the log begins now
@@ -56,6 +59,9 @@ async def test_a_server_is_backed_up_verified_and_restored(
     listed = json.loads((await shell.run("backup", "list", "--json"))[0])
     assert [each["kind"] for each in listed["backups"]] == ["full", "full", "incremental"]
     assert listed["state"]["receiver"] == ""
+    metrics = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    assert "backup_count 3.0" in metrics
+    assert "backup_log_received 1.0" in metrics
     out, _ = await shell.run("backup", "verify")
     assert out.startswith("restored and compared: ")
     assert "restored and compared" in (await shell.run("backup", "list"))[0]
