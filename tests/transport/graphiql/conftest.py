@@ -43,6 +43,13 @@ class Site:
     connection: "asyncpg.Connection"
     account_id: str
 
+    async def restart(self) -> None:
+        """Ends the process as a crash would, and starts another at the same address."""
+        self.process.kill()
+        self.process.wait()
+        self.process = start(self.address, int(self.url.split(":")[2].split("/")[0]), self.log)
+        await self.ready()
+
     async def ready(self) -> None:
         async with httpx.AsyncClient() as client:
             while True:
@@ -84,8 +91,8 @@ async def site(
         await site.ready()
         yield site
     finally:
-        process.kill()
-        process.wait()
+        site.process.kill()
+        site.process.wait()
         await connection.close()
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.close()
@@ -132,6 +139,7 @@ def start(address: Address, port: int, log: Path) -> "subprocess.Popen[bytes]":
         **os.environ,
         "DATABASE_URL": address.dsn,
         "GRAPHQL_API_DATA_DIR": str(log.parent),
+        "GRAPHQL_API_HEARTBEAT": "0.5",
         "GRAPHQL_API_IDENTITY_RECHECK": "0.2",
         "GRAPHQL_API_DEMO_LOGINS": json.dumps(dict.fromkeys((TRADER, OPERATOR), PASSWORD)),
     }

@@ -42,7 +42,17 @@ async def test_a_tour_asks_no_other_host_and_raises_no_complaint(visit: Visit, s
 
 
 async def test_a_first_visit_opens_the_starters_in_tabs(visit: Visit) -> None:
-    assert await visit.page.locator(".graphiql-tab-button").all_text_contents() == ["Desk", "Logs", "Risk"]
+    tabs = await visit.page.locator(".graphiql-tab-button").all_text_contents()
+    assert tabs == ["Desk", "Logs", "Paging", "Risk", "Statistics"]
+
+
+@pytest.mark.parametrize("tab", ["Desk", "Paging", "Statistics"])
+async def test_a_starter_runs_as_it_stands(visit: Visit, tab: str) -> None:
+    await visit.sign_in(TRADER)
+    await visit.choose_tab(tab)
+    await visit.run()
+    await expect(visit.response).to_contain_text('"data"')
+    await expect(visit.response).not_to_contain_text('"errors"')
 
 
 async def test_a_query_shows_its_data(visit: Visit) -> None:

@@ -5,6 +5,7 @@ import { createClient, type Sink } from "graphql-ws";
 import { endpoint } from "./config.ts";
 import { KEPT, useEvents } from "./events.ts";
 import { type Headers, post, read } from "./http.ts";
+import { Place } from "./resume.ts";
 import { authorization, renew, useSession } from "./session.ts";
 
 /** Queries and mutations over HTTP, subscriptions over graphql-transport-ws, as whoever is signed in. */
@@ -49,39 +50,139 @@ async function execute(request: FetcherParams, headers: Headers) {
 function subscribe(request: FetcherParams, headers: Headers): Observable<ExecutionResult> {
   return {
     subscribe({ next, error, complete }: Sink<ExecutionResult>) {
+      const place = new Place();
+      const { add, release } = useEvents.getState();
       let own: Headers = {};
-      const client = createClient({
-        url: Object.assign(new URL(endpoint), { protocol: endpoint.protocol.replace("http", "ws") }).href,
-        connectionParams: async () => ({ ...(own = await credentials(headers)), ...headers }),
-        // A feed taken up again could have a gap that nobody sees. Running it again is one key away.
-        retryAttempts: 0,
-      });
+      let ended = false;
+      let failing = false;
+      let stop = () => {};
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      let latest: ExecutionResult | undefined;
+
       const shown = inBatches((results, skipped) => {
-        useEvents.getState().add(results, skipped);
-        next(results.at(-1) as ExecutionResult);
+        add(results, skipped);
+        latest = results.at(-1) as ExecutionResult;
+        if (!useEvents.getState().held) {
+          next(latest);
+        }
       });
-      const unsubscribe = client.subscribe(request as Parameters<typeof client.subscribe>[0], {
-        next: shown.add,
-        async error(reason) {
-          shown.flush();
-          if (isForbidden(reason) && own.authorization) {
-            await renew().catch(() => {}); // that the server can't be asked will show when it is asked next
+      const unwatch = [
+        useEvents.subscribe(({ held }, before) => {
+          if (before.held && !held && latest) {
+            next(latest);
           }
-          error(explain(reason));
-        },
-        complete() {
-          shown.flush();
-          complete();
-        },
-      });
+        }),
+        useSession.subscribe(({ tokens }, before) => {
+          if (before.tokens && !tokens && own.authorization && !failing && !ended) {
+            end(() => error({ message: useSession.getState().notice || "Signed out." }));
+          }
+        }),
+      ];
+
+      function end(say: () => void = () => {}) {
+        ended = true;
+        clearTimeout(timer);
+        unwatch.forEach((unsubscribe) => unsubscribe());
+        useEvents.setState({ waiting: "" });
+        stop();
+        say();
+      }
+
+      async function fail(reason: unknown) {
+        if (ended) {
+          return;
+        }
+        shown.flush();
+        if (isForbidden(reason) && own.authorization) {
+          failing = true; // and says itself why, if there is no other token
+          await renew().catch(() => {}); // that the server can't be asked will show when it is asked next
+          failing = false;
+        }
+        if (!ended && place.isKnown && passes(reason, own)) {
+          useEvents.setState({ waiting: "The connection is lost. It is tried again, and nothing will be missed." });
+          timer = setTimeout(connect, RECONNECT);
+        } else if (!ended) {
+          end(() => error(explain(reason)));
+        }
+      }
+
+      function connect() {
+        let socket: WebSocket | undefined;
+        const client = createClient({
+          url: Object.assign(new URL(endpoint), { protocol: endpoint.protocol.replace("http", "ws") }).href,
+          connectionParams: async () => ({ ...(own = await credentials(headers)), ...headers }),
+          retryAttempts: 0, // graphql-ws would begin again where it began first
+          on: {
+            connected: (connected) => {
+              socket = connected as WebSocket;
+              useEvents.setState({ waiting: "" });
+            },
+            ping: (received, payload) => {
+              if (received && typeof payload?.cursor === "string") {
+                shown.flush();
+                place.told(payload.cursor);
+              }
+              if (received && payload?.tokenExpiresAt && own.authorization) {
+                void keepSignedIn(socket, headers);
+              }
+            },
+          },
+        });
+        const document = { ...request, query: place.resume(request.query) };
+        const unsubscribe = client.subscribe(document as Parameters<typeof client.subscribe>[0], {
+          next(result) {
+            place.seen(result);
+            shown.add(result);
+          },
+          error: (reason) => void fail(reason),
+          complete() {
+            shown.flush();
+            end(complete);
+          },
+        });
+        stop = () => {
+          unsubscribe();
+          void client.dispose();
+        };
+      }
+
+      release();
+      connect();
       return {
         unsubscribe() {
           shown.drop();
-          unsubscribe();
+          end();
         },
       };
     },
   } as Observable<ExecutionResult>; // whose type also allows three functions, which GraphiQL never passes
+}
+
+/** Sends a newer token on an open socket, which the server asks for before the former one ends. */
+async function keepSignedIn(socket: WebSocket | undefined, headers: Headers): Promise<void> {
+  try {
+    await renew();
+    const payload = await credentials(headers);
+    if (socket?.readyState === WebSocket.OPEN && payload.authorization) {
+      socket.send(JSON.stringify({ type: "ping", payload }));
+    }
+  } catch {
+    // It will be asked for again, or the socket closes and says why.
+  }
+}
+
+/** Milliseconds before a lost connection is tried again. */
+const RECONNECT = 1000;
+
+/** Whether the same may go better in a moment: a connection that was lost, a restart, a token that has ended. */
+function passes(reason: unknown, own: Headers): boolean {
+  if (isForbidden(reason)) {
+    return own.authorization !== undefined && useSession.getState().tokens !== null;
+  }
+  if (reason instanceof CloseEvent) {
+    return [1001, 1005, 1006, 1012, 1013, 4408].includes(reason.code);
+  }
+  return reason instanceof Event || reason instanceof TypeError; // no server answered
 }
 
 /** Milliseconds between two updates of the page: each lays out a response anew, and events come by thousands. */
