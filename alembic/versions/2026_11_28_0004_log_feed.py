@@ -180,11 +180,16 @@ REFUSE = """
 CREATE OR REPLACE FUNCTION log_feed.refuse_row() RETURNS trigger LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RETURN NULL;
+    IF current_setting('session_replication_role') = 'replica'
+            OR (current_setting('check_function_bodies') = 'off'
+                AND current_setting('row_security') = 'off') THEN
+        RETURN NULL;
+    ELSIF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    RETURN NEW;
 END $$
 """
-_FOREIGN = """pg_trigger_depth() = 0 AND (current_setting('session_replication_role') = 'replica'
-    OR (current_setting('check_function_bodies') = 'off' AND current_setting('row_security') = 'off'))"""
 
 DECLARED_TABLES = {
     "log_feed.entries": ENTRIES,
@@ -229,12 +234,13 @@ DECLARED_TRIGGERS = {
             " EXECUTE FUNCTION log_feed.record_replicated_line()"
         ),
     ),
+    # Its condition is read anew with every line that is logged: a longer one would cost the bot more.
     **{
         (table, "log_feed_own"): (
             "ALWAYS",
             (
-                f"BEFORE INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW WHEN ({_FOREIGN})"
-                " EXECUTE FUNCTION log_feed.refuse_row()"
+                f"BEFORE INSERT{'' if table == 'log_feed.entries' else ' OR UPDATE OR DELETE'} ON {table}"
+                " FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION log_feed.refuse_row()"
             ),
         )
         for table in DECLARED_TABLES
