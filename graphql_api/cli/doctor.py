@@ -1,8 +1,9 @@
 """What `graphql-api doctor` does: checks a deployment, in the order in which its faults would be noticed."""
 
 import asyncio
+import json
 import re
-from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
@@ -10,7 +11,9 @@ import asyncpg
 import typer
 from sqlalchemy import Integer, bindparam, literal_column, select
 
+from graphql_api.backup.errors import BackupError
 from graphql_api.cli.database import named_or_embedded, opened
+from graphql_api.cli.upkeep import CHECKS, Check, ConcernError, FaultError
 from graphql_api.identity.signing_keys import SecretKeyError, derive_key, signing_key
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.feed import Feed
@@ -34,31 +37,50 @@ _LOST_STATEMENTS = (
 )
 
 
-class FaultError(Exception):
-    """Something to mend; the message says how."""
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    level: str
+    """ok, warn or fault."""
+    text: str
 
 
-def examine() -> bool:
-    """Prints what each check found, and returns whether all is well."""
+def examine(*, as_json: bool) -> int:
+    """Prints what each check found, and returns 0 if all is well, 1 for a fault, 2 for warnings alone."""
     settings = Settings()
     with named_or_embedded(settings) as address:
-        return asyncio.run(_examine(settings, address)) == 0
+        findings = asyncio.run(_examine(settings, address, quiet=as_json))
+    levels = {finding.level for finding in findings}
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    return 1 if "fault" in levels else 2 if "warn" in levels else 0
 
 
-async def _examine(settings: Settings, address: Address) -> int:
-    faults = 0
-    for name, look in _CHECKS.items():
-        try:
-            typer.echo(f"ok     {name}: {await look(settings, address)}")
-        except (FaultError, FeedError, SecretKeyError) as error:
-            faults += 1
-            typer.echo(f"fault  {name}: {error}")
-        except (OSError, asyncpg.PostgresError, DatabaseUnavailableError) as error:
-            faults += 1
-            typer.echo(f"fault  {name}: can't connect: {error.__cause__ or error}")
-            if name == "database":
-                break  # the rest would only say the same
-    return faults
+async def _examine(settings: Settings, address: Address, *, quiet: bool) -> list[Finding]:
+    findings = []
+    for name, look in {**_CHECKS, **CHECKS}.items():
+        finding = await _look(name, look, settings, address)
+        findings.append(finding)
+        if not quiet:
+            typer.echo(f"{finding.level:6} {name}: {finding.text}")
+        if name == "database" and finding.level == "fault":
+            break  # the rest would only say the same
+    return findings
+
+
+async def _look(name: str, look: Check, settings: Settings, address: Address) -> Finding:
+    try:
+        return Finding(name, "ok", await look(settings, address))
+    except ConcernError as error:
+        return Finding(name, "warn", str(error))
+    except (FaultError, BackupError, FeedError, SecretKeyError) as error:
+        return Finding(name, "fault", str(error))
+    except asyncpg.InsufficientPrivilegeError as error:
+        return Finding(name, "warn", f"can't be looked at: {error}: GRANT pg_monitor to this role")
+    except (OSError, asyncpg.PostgresError, DatabaseUnavailableError) as error:
+        return Finding(name, "fault", f"can't connect: {error.__cause__ or error}")
 
 
 async def _database(_: Settings, address: Address) -> str:
@@ -178,7 +200,7 @@ _OFFSETS = """
     FROM unnest($2::timestamptz[]) AS moment
 """
 
-_CHECKS: dict[str, Callable[[Settings, Address], Awaitable[str]]] = {
+_CHECKS: dict[str, Check] = {
     "database": _database,
     "connections": _connections,
     "schema": _revision,

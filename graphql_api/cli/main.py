@@ -152,12 +152,15 @@ def logs(
 
 
 @app.command()
-def doctor() -> None:
-    """Look for what would keep the service from working, and say how to mend it."""
+def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="For monitors.")] = False) -> None:
+    """Look for what keeps the service from working or will, and say how to mend it.
+
+    The exit status is 0 if all is well, 1 for a fault, 2 for warnings alone.
+    """
     from graphql_api.cli.doctor import examine
 
-    if not examine():
-        raise typer.Exit(1)
+    if status := examine(as_json=as_json):
+        raise typer.Exit(status)
 
 
 @app.command()

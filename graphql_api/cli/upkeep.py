@@ -1,0 +1,265 @@
+"""What `graphql-api doctor` looks at beside what the service needs to start: how the database is kept.
+
+Each check returns what it found, or raises FaultError for what loses data or ends service, and ConcernError
+for what will one day. Limits are those at which an operator would want to know.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from graphql_api.backup.catalog import Catalog, Kind, free_bytes, megabytes
+from graphql_api.backup.recovery import reach
+from graphql_api.cli.backup import bucket_of, catalog_of, dumps
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.tables import DOCUMENTED
+from graphql_api.settings import Settings
+
+
+class FaultError(Exception):
+    """Something to mend; the message says how."""
+
+
+class ConcernError(Exception):
+    """Something to look after before it becomes a fault; the message says how."""
+
+
+_CLOCK_SKEW = timedelta(seconds=2)
+_BACKUP_AGE = timedelta(hours=26)
+_LAG_SECONDS, _LAG_BYTES = 60, 256 * 2**20
+_RETAINED_BYTES = 2 * 2**30
+_LONG_TRANSACTION = timedelta(hours=1)
+_XID_AGE = 1_000_000_000  # of two thousand million, at which PostgreSQL stops taking changes
+_FEW_ROWS = 10_000
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+
+_MISSING_PRIVILEGES = """
+    SELECT privilege || ' on ' || name FROM (
+        SELECT 'SELECT' AS privilege, unnest($1::text[]) AS name
+        UNION ALL VALUES ('INSERT', 'risk_settings'), ('UPDATE', 'risk_settings'), ('INSERT', 'system_logs')
+    ) AS wanted
+    WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(to_regclass(name), privilege)
+      AND NOT (privilege = 'SELECT' AND has_any_column_privilege(to_regclass(name), 'SELECT'))
+"""
+_STANDBYS = """
+    SELECT coalesce(nullif(application_name, ''), client_addr::text, 'a standby') AS name, state, sync_state,
+           coalesce(extract(epoch FROM replay_lag), 0)::float AS seconds,
+           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(replay_lsn, flush_lsn)), 0)::bigint
+               AS bytes
+    FROM pg_stat_replication WHERE state <> 'backup'
+"""
+_SLOTS = """
+    SELECT slot_name, active, wal_status,
+           coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint AS bytes,
+           current_setting('max_slot_wal_keep_size') AS bound
+    FROM pg_replication_slots
+"""
+_ARCHIVER = """
+    SELECT last_failed_wal, last_failed_time > coalesce(last_archived_time, '-infinity') AS fails
+    FROM pg_stat_archiver WHERE current_setting('archive_mode') <> 'off'
+"""
+_SESSIONS = """
+    SELECT count(*) AS used, current_setting('max_connections')::int AS allowed
+    FROM pg_stat_activity WHERE backend_type = 'client backend'
+"""
+_LONG = """
+    SELECT pid, coalesce(nullif(application_name, ''), usename::text) AS who, now() - xact_start AS age
+    FROM pg_stat_activity WHERE xact_start < now() - $1::interval AND backend_type = 'client backend'
+    ORDER BY xact_start LIMIT 1
+"""
+_TABLES = """
+    SELECT relname, n_live_tup AS rows, n_dead_tup AS dead,
+           coalesce(last_analyze, last_autoanalyze) IS NULL AS unknown
+    FROM pg_stat_user_tables WHERE n_live_tup + n_dead_tup > $1 ORDER BY relname
+"""
+_XIDS = "SELECT age(datfrozenxid) FROM pg_database WHERE datname = current_database()"
+_INDEXES = """
+    SELECT pg_class.relname AS name, indisvalid AS valid, idx_scan, pg_relation_size(indexrelid) AS bytes
+    FROM pg_stat_user_indexes JOIN pg_index USING (indexrelid)
+    JOIN pg_class ON pg_class.oid = indexrelid
+    WHERE NOT indisvalid
+       OR (idx_scan = 0 AND NOT indisunique AND pg_relation_size(indexrelid) > 64 * 1024 * 1024
+           AND (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database())
+               < now() - interval '7 days')
+"""
+
+
+@asynccontextmanager
+async def _connected(address: Address) -> AsyncIterator["asyncpg.Connection"]:
+    connection = await address.connect_plain(application="graphql-api doctor")
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def profile(settings: Settings, _: Address) -> str:
+    """A profile that fits where the service listens, and limits that all processes share."""
+    if settings.profile == "development":
+        if settings.host not in _LOCAL:
+            raise ConcernError(
+                f"development has introspection, GraphiQL and a secret of its own, and listens at "
+                f"{settings.host}: set GRAPHQL_API_PROFILE=production"
+            )
+        return "development"
+    counted = "by all processes together" if settings.redis_url else "by each process for itself"
+    return f"production; points and failed logins are counted {counted}"
+
+
+async def clock(_: Settings, address: Address) -> str:
+    """The clocks of this machine and of the server: tokens expire by one, rows are dated by the other."""
+    async with _connected(address) as connection:
+        before = datetime.now(UTC)
+        theirs: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        after = datetime.now(UTC)
+    skew = theirs - (before + (after - before) / 2)
+    if abs(skew) > _CLOCK_SKEW + (after - before):
+        raise ConcernError(f"the server's differs by {skew.total_seconds():+.1f} s: run NTP on both machines")
+    return "agrees with the server's"
+
+
+async def privileges(_: Settings, address: Address) -> str:
+    """What the role may do with the documented tables."""
+    async with _connected(address) as connection:
+        missing = [row[0] for row in await connection.fetch(_MISSING_PRIVILEGES, list(DOCUMENTED))]
+        role = await connection.fetchval("SELECT current_user")
+    if missing:
+        raise FaultError(f"{role} lacks {', '.join(missing)}: run `graphql-api grants {role}` as the owner")
+    return f"{role} may do all that is needed"
+
+
+async def backups(settings: Settings, address: Address) -> str:
+    """How old the newest backup is, whether one was proven, and whether the log is received."""
+    catalog = catalog_of(settings)
+    if (bucket := bucket_of(settings)) is not None:
+        await bucket.records(catalog)
+    kept, state, now = catalog.backups(), catalog.state(), datetime.now(UTC)
+    if not kept:
+        if settings.profile == "development":
+            return f"none in {catalog.folder}"
+        raise ConcernError(
+            f"there is none in {catalog.folder}: `graphql-api backup run` takes them daily (docs/recovery.md); "
+            "leave this if something else does"
+        )
+    newest = kept[-1]
+    if now - newest.finished_at > _BACKUP_AGE:
+        raise FaultError(
+            f"the newest is of {newest.finished_at:%Y-%m-%d %H:%M} UTC"
+            f"{f', and the next failed: {state.failure}' if state.failed_at else ''}: is `backup run` running?"
+        )
+    if state.receiver and not dumps(settings, address):
+        raise FaultError(f"no log is received, so that the newest changes are in none: {state.receiver}")
+    verified = [backup.verified_at for backup in kept if backup.verified_at]
+    if not verified or now - max(verified) > timedelta(days=settings.backup_verification + 1):
+        raise ConcernError("none was proven lately: run `graphql-api backup verify`")
+    _refuse_little_room(catalog)
+    until = reach(catalog, newest)
+    return f"{len(kept)}, up to {until:%Y-%m-%d %H:%M:%S} UTC; proven {max(verified):%Y-%m-%d %H:%M} UTC"
+
+
+def _refuse_little_room(catalog: Catalog) -> None:
+    whole = [backup.bytes for backup in catalog.backups() if backup.kind is not Kind.INCREMENTAL]
+    if whole and free_bytes(catalog.folder) < 2 * whole[-1]:
+        raise ConcernError(
+            f"{catalog.folder} has {megabytes(free_bytes(catalog.folder))} left, and a backup takes "
+            f"{megabytes(whole[-1])}: make room"
+        )
+
+
+async def replication(_: Settings, address: Address) -> str:
+    """Standbys and receivers: whether they keep up, and what the server keeps for those that are away."""
+    async with _connected(address) as connection:
+        if await connection.fetchval("SELECT pg_is_in_recovery()"):
+            raise FaultError("this is a standby: set DATABASE_URL to the primary")
+        standbys, slots = await connection.fetch(_STANDBYS), await connection.fetch(_SLOTS)
+        archiver = await connection.fetch(_ARCHIVER)
+    for row in archiver:
+        if row["fails"]:
+            raise FaultError(
+                f"archive_command fails since {row['last_failed_wal']}: look in PostgreSQL's log"
+            )
+    for slot in slots:
+        if slot["wal_status"] == "lost":
+            raise FaultError(f"slot {slot['slot_name']} is lost: make its standby or its backups anew")
+        if slot["wal_status"] == "unreserved" or (not slot["active"] and slot["bytes"] > _RETAINED_BYTES):
+            raise ConcernError(
+                f"slot {slot['slot_name']} is {'in' if not slot['active'] else ''}active and holds "
+                f"{megabytes(slot['bytes'])} of log: start what reads it, or drop it"
+            )
+        if slot["bound"] == "-1":
+            raise ConcernError(
+                f"what slot {slot['slot_name']} holds has no bound, and may fill the disk: "
+                "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'"
+            )
+    for standby in standbys:
+        if standby["seconds"] > _LAG_SECONDS or standby["bytes"] > _LAG_BYTES:
+            raise ConcernError(
+                f"{standby['name']} is {standby['seconds']:.0f} s and {megabytes(standby['bytes'])} behind"
+            )
+    names = ", ".join(f"{row['name']} ({row['sync_state']})" for row in standbys)
+    return f"received by {names}" if standbys else "nobody receives"
+
+
+async def sessions(settings: Settings, address: Address) -> str:
+    """Connections that are left, and transactions that hold everybody up."""
+    async with _connected(address) as connection:
+        [row] = await connection.fetch(_SESSIONS)
+        long = await connection.fetch(_LONG, _LONG_TRANSACTION)
+    for each in long:
+        raise ConcernError(
+            f"a transaction of {each['who']} (process {each['pid']}) has been open for {each['age']}, and keeps "
+            f"VACUUM and migrations waiting: SELECT pg_terminate_backend({each['pid']})"
+        )
+    needed = settings.workers * (settings.database_pool_size + 1)
+    if row["used"] > 0.8 * row["allowed"] or needed > row["allowed"]:
+        raise ConcernError(
+            f"{row['used']} of max_connections = {row['allowed']} are used, and this service may open {needed}: "
+            "raise it, or put a pooler in front"
+        )
+    return f"{row['used']} of {row['allowed']} connections"
+
+
+async def tables(_: Settings, address: Address) -> str:
+    """Dead rows, missing statistics, and the age of transaction ids."""
+    async with _connected(address) as connection:
+        rows, age = await connection.fetch(_TABLES, _FEW_ROWS), await connection.fetchval(_XIDS)
+    if age > _XID_AGE:
+        raise FaultError(f"transaction ids are {age:,} old: find what stops autovacuum, and VACUUM FREEZE")
+    for row in rows:
+        if row["dead"] > max(_FEW_ROWS, 0.3 * row["rows"]):
+            raise ConcernError(f"{row['relname']} has {row['dead']:,} dead rows: VACUUM {row['relname']}")
+        if row["unknown"]:
+            raise ConcernError(f"{row['relname']} has no statistics: ANALYZE {row['relname']}")
+    return "vacuumed and analysed"
+
+
+async def index_use(_: Settings, address: Address) -> str:
+    """Indexes that can't be used, and large ones that nobody uses."""
+    async with _connected(address) as connection:
+        rows = await connection.fetch(_INDEXES)
+    for row in rows:
+        if not row["valid"]:
+            raise ConcernError(
+                f"{row['name']} was cut off while it was built, and costs every write: "
+                f"REINDEX INDEX CONCURRENTLY {row['name']}, or DROP INDEX CONCURRENTLY"
+            )
+        raise ConcernError(
+            f"{row['name']} ({megabytes(row['bytes'])}) was not used for a week, and costs every write: "
+            "drop it if nothing needs it"
+        )
+    return "all used or small"
+
+
+Check = Callable[[Settings, Address], Awaitable[str]]
+CHECKS: dict[str, Check] = {
+    "profile": profile,
+    "clock": clock,
+    "privileges": privileges,
+    "backups": backups,
+    "replication": replication,
+    "sessions": sessions,
+    "tables": tables,
+    "index use": index_use,
+}

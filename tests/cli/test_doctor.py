@@ -1,0 +1,140 @@
+"""What doctor says of a server that needs looking after, and of its backups."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from graphql_api.backup.catalog import Backup, Catalog, Kind
+from graphql_api.cli.upkeep import CHECKS, ConcernError, FaultError
+from graphql_api.postgres.address import Address
+from graphql_api.settings import Settings
+from tests.cli.test_cli import Shell
+from tests.conftest import AsRole
+
+pytestmark = pytest.mark.slow
+
+
+def settings(address: Address, folder: Path, **values: object) -> Settings:
+    return Settings(DATABASE_URL=address.dsn, data_dir=folder, **values)  # type: ignore[arg-type]
+
+
+def recorded(folder: Path, age: timedelta, *, verified: bool = True) -> Catalog:
+    """A catalog with a dump of some age."""
+    catalog = Catalog(folder / "backups")
+    moment = datetime.now(UTC) - age
+    made = catalog.begin(moment)
+    backup = Backup(
+        id=made.stem,
+        kind=Kind.DUMP,
+        started_at=moment,
+        finished_at=moment,
+        server="db",
+        version=18,
+        bytes=1,
+        verified_at=moment if verified else None,
+    )
+    catalog.finish(made, backup)
+    return catalog
+
+
+async def test_findings_are_told_to_monitors_as_json(address: Address, tmp_path: Path) -> None:
+    out, _ = await Shell(address, tmp_path).run("doctor", "--json")
+
+    findings = json.loads(out)
+    assert {finding["level"] for finding in findings} == {"ok"}
+    assert set(CHECKS) < {finding["check"] for finding in findings}
+
+
+async def test_backups_that_are_fresh_and_proven_are_well(address: Address, tmp_path: Path) -> None:
+    recorded(tmp_path, timedelta(hours=1))
+    said = await CHECKS["backups"](settings(address, tmp_path, backup_method="dump"), address)
+
+    assert said.startswith("1, up to ")
+
+
+async def test_no_backup_is_a_warning_in_production(address: Address, tmp_path: Path) -> None:
+    with pytest.raises(ConcernError, match="`graphql-api backup run` takes them daily"):
+        await CHECKS["backups"](settings(address, tmp_path, profile="production"), address)
+
+
+async def test_an_old_backup_is_a_fault(address: Address, tmp_path: Path) -> None:
+    catalog = recorded(tmp_path, timedelta(hours=27))
+    catalog.write_state(failed_at=datetime.now(UTC), failure="the disk is full")
+
+    with pytest.raises(FaultError, match="the next failed: the disk is full: is `backup run` running"):
+        await CHECKS["backups"](settings(address, tmp_path), address)
+
+
+async def test_a_receiver_that_is_away_is_a_fault(address: Address, tmp_path: Path) -> None:
+    recorded(tmp_path, timedelta(hours=1)).write_state(receiver="connection refused")
+
+    with pytest.raises(FaultError, match="connection refused"):
+        await CHECKS["backups"](settings(address, tmp_path), address)
+
+
+async def test_a_backup_that_was_never_proven_is_a_warning(address: Address, tmp_path: Path) -> None:
+    recorded(tmp_path, timedelta(hours=1), verified=False)
+
+    with pytest.raises(ConcernError, match="`graphql-api backup verify`"):
+        await CHECKS["backups"](settings(address, tmp_path, backup_method="dump"), address)
+
+
+async def test_missing_privileges_are_named(
+    as_role: AsRole, connection: "asyncpg.Connection", tmp_path: Path
+) -> None:
+    address = await as_role("")
+    assert "may do all" in await CHECKS["privileges"](settings(address, tmp_path), address)
+    role = address.dsn.split("//")[1].split("@")[0]
+    await connection.execute(f"REVOKE UPDATE ON risk_settings FROM {role}; REVOKE ALL ON trades FROM {role}")
+
+    with pytest.raises(FaultError, match="SELECT on trades, UPDATE on risk_settings"):
+        await CHECKS["privileges"](settings(address, tmp_path), address)
+
+
+async def test_a_slot_that_nobody_reads_without_a_bound_is_a_warning(
+    address: Address, connection: "asyncpg.Connection", tmp_path: Path
+) -> None:
+    await connection.execute("SELECT pg_create_physical_replication_slot('forgotten', true)")
+    try:
+        with pytest.raises(ConcernError, match="slot forgotten"):
+            await CHECKS["replication"](settings(address, tmp_path), address)
+    finally:
+        await connection.execute("SELECT pg_drop_replication_slot('forgotten')")
+
+
+async def test_dead_rows_and_missing_statistics_are_warnings(
+    address: Address, connection: "asyncpg.Connection", tmp_path: Path
+) -> None:
+    await connection.execute(
+        "ALTER TABLE system_logs SET (autovacuum_enabled = off);"
+        "INSERT INTO system_logs (level, component, message)"
+        " SELECT 'info', 'x', 'y' FROM generate_series(1, 20000);"
+    )
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    with pytest.raises(ConcernError, match="has no statistics: ANALYZE "):
+        await CHECKS["tables"](settings(address, tmp_path), address)
+    await connection.execute("ANALYZE; DELETE FROM system_logs")
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    with pytest.raises(ConcernError, match="dead rows: VACUUM "):
+        await CHECKS["tables"](settings(address, tmp_path), address)
+
+
+async def test_more_connections_than_the_server_has_are_a_warning(address: Address, tmp_path: Path) -> None:
+    with pytest.raises(ConcernError, match="this service may open 4004"):
+        await CHECKS["sessions"](settings(address, tmp_path, workers=4, database_pool_size=1000), address)
+
+
+async def test_an_open_development_profile_is_a_warning(address: Address, tmp_path: Path) -> None:
+    with pytest.raises(ConcernError, match="GRAPHQL_API_PROFILE=production"):
+        await CHECKS["profile"](settings(address, tmp_path, host="0.0.0.0"), address)
+
+
+async def test_a_warning_alone_has_a_status_of_its_own(address: Address, tmp_path: Path) -> None:
+    shell = Shell(address, tmp_path)
+    out, _ = await shell.run("doctor", fails=True, GRAPHQL_API_HOST="0.0.0.0")
+
+    assert "warn   profile: " in out
+    assert "fault" not in out
