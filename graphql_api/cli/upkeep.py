@@ -140,14 +140,15 @@ async def backups(settings: Settings, address: Address) -> str:
         if settings.profile == "development":
             return f"none in {catalog.folder}"
         raise ConcernError(
-            f"there is none in {catalog.folder}: `graphql-api backup run` takes them daily (docs/recovery.md); "
-            "leave this if something else does"
+            f"there is none in {catalog.folder}: `graphql-api backup run` takes them daily "
+            "(docs/recovery.md); leave this if something else does"
         )
     newest = kept[-1]
     if now - newest.finished_at > _BACKUP_AGE:
         raise FaultError(
             f"the newest is of {newest.finished_at:%Y-%m-%d %H:%M} UTC"
-            f"{f', and the next failed: {state.failure}' if state.failed_at else ''}: is `backup run` running?"
+            f"{f', and the next failed: {state.failure}' if state.failed_at else ''}: "
+            "is `backup run` running?"
         )
     if state.receiver and not dumps(settings, address):
         raise FaultError(f"no log is received, so that the newest changes are in none: {state.receiver}")
@@ -209,14 +210,14 @@ async def sessions(settings: Settings, address: Address) -> str:
         long = await connection.fetch(_LONG, _LONG_TRANSACTION)
     for each in long:
         raise ConcernError(
-            f"a transaction of {each['who']} (process {each['pid']}) has been open for {each['age']}, and keeps "
-            f"VACUUM and migrations waiting: SELECT pg_terminate_backend({each['pid']})"
+            f"a transaction of {each['who']} (process {each['pid']}) has been open for {each['age']}, and "
+            f"keeps VACUUM and migrations waiting: SELECT pg_terminate_backend({each['pid']})"
         )
     needed = settings.workers * (settings.database_pool_size + 1)
     if row["used"] > 0.8 * row["allowed"] or needed > row["allowed"]:
         raise ConcernError(
-            f"{row['used']} of max_connections = {row['allowed']} are used, and this service may open {needed}: "
-            "raise it, or put a pooler in front"
+            f"{row['used']} of max_connections = {row['allowed']} are used, and this service may open "
+            f"{needed}: raise it, or put a pooler in front"
         )
     return f"{row['used']} of {row['allowed']} connections"
 
