@@ -27,15 +27,18 @@ from graphql_api.gateway.metrics import (
     FeedCollector,
     Metrics,
     PoolCollector,
+    ReplicaCollector,
     VocabularyCollector,
 )
 from graphql_api.gateway.rate_limit import RateLimiter
+from graphql_api.gateway.replica_reads import ReplicaReads
 from graphql_api.identity.authenticator import Authenticator
 from graphql_api.identity.signing_keys import derive_key, signing_key
 from graphql_api.log_feed.feed import Feed, FeedOptions
 from graphql_api.log_feed.recorder import Recorder
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
+from graphql_api.postgres.replica import Replica, ReplicaDatabase
 from graphql_api.relational.context import Context, Services
 from graphql_api.schema import OPEN_MUTATIONS, schema
 from graphql_api.settings import Settings
@@ -55,7 +58,8 @@ _SHUTDOWN_PATIENCE = 5.0
 def create_app(settings: Settings) -> FastAPI:
     """Returns the service over the database that the settings name. Raises ValueError if they name none."""
     services = build_services(settings)
-    gateway = build_gateway(settings, services)
+    replica_reads = build_replica_reads(settings, services.database)
+    gateway = build_gateway(settings, services, replica_reads)
     development = settings.profile == "development"
     lame_duck = LameDuck(settings.lame_duck_time)
     workers = WorkerMetrics(gateway.metrics.registry)
@@ -68,12 +72,16 @@ def create_app(settings: Settings) -> FastAPI:
         recorders = build_recorders(settings, services.database)
         for recorder in recorders:
             recorder.start()
+        if replica_reads is not None:
+            replica_reads.replica.start()
         try:
             async with workers.shared():
                 yield
         finally:
             await gateway.close(_SHUTDOWN_PATIENCE)
             await asyncio.gather(*(recorder.close() for recorder in recorders))
+            if replica_reads is not None:
+                await replica_reads.close()
             await close_services(services)
 
     return Application(
@@ -92,7 +100,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
 
 
-def build_gateway(settings: Settings, services: Services) -> Gateway:
+def build_gateway(
+    settings: Settings, services: Services, replica_reads: ReplicaReads | None = None
+) -> Gateway:
     """Returns what all transports share: operations, authentication, limits and metrics."""
     operations = build_operations(settings)
 
@@ -105,6 +115,7 @@ def build_gateway(settings: Settings, services: Services) -> Gateway:
             (
                 FeedCollector(services.feed.stats),
                 PoolCollector(services.database),
+                *([ReplicaCollector(replica_reads)] if replica_reads is not None else []),
                 DocumentCollector(operations),
                 VocabularyCollector(),
             )
@@ -116,7 +127,23 @@ def build_gateway(settings: Settings, services: Services) -> Gateway:
             lease=settings.operation_timeout + _LEASE_MARGIN,
         ),
         open_fields=OPEN_MUTATIONS,
+        replica_reads=replica_reads,
     )
+
+
+def build_replica_reads(settings: Settings, primary: Database) -> ReplicaReads | None:
+    """Returns what sends queries to the replica; None if the settings name none."""
+    if settings.database_replica_url is None:
+        return None
+    replica = ReplicaDatabase(
+        Address.parse(settings.database_replica_url.get_secret_value()),
+        primary,
+        pool_size=settings.database_pool_size,
+        pool_timeout=settings.database_pool_timeout,
+        statement_timeout=settings.statement_timeout,
+        prepared_statements=settings.database_prepared_statements,
+    )
+    return ReplicaReads(Replica(primary, replica, max_lag=settings.replica_max_lag), settings.redis_url)
 
 
 def build_operations(settings: Settings) -> Operations:

@@ -129,6 +129,15 @@ class Settings(BaseSettings):
         description="URL of the primary without a pooler, for notifications and migrations. "
         "Default: DATABASE_URL.",
     )
+    database_replica_url: SecretStr | None = Field(
+        None,
+        validation_alias="DATABASE_REPLICA_URL",
+        description="URL of a streaming replica that answers queries (docs/scaling.md). It is left out while "
+        "it is away or lags, and for a viewer until it has what they have written.",
+    )
+    replica_max_lag: float = Field(
+        5.0, gt=0, le=60, description="Seconds that the replica may lag before it is left out."
+    )
     database_pool_size: int = Field(
         10, ge=1, le=1000, description="Connections to the database that a process opens at most."
     )
@@ -373,6 +382,15 @@ class Settings(BaseSettings):
         "UTC",
         description="The IANA name of the time zone at whose midnight the day of maxDailyLoss begins.",
     )
+
+    @model_validator(mode="after")
+    def _writers_are_known_to_all_workers(self) -> Self:
+        if self.database_replica_url and self.workers > 1 and not self.redis_url:
+            raise ValueError(
+                "DATABASE_REPLICA_URL with more than one worker needs GRAPHQL_API_REDIS_URL, by which all of "
+                "them know who has just written"
+            )
+        return self
 
     @model_validator(mode="after")
     def _the_rate_limit_allows_every_operation(self) -> Self:

@@ -56,6 +56,7 @@ def sentence_of(error: Exception) -> str | None:
         NotOurDatabaseError,
         UnknownRevisionError,
     )
+    from graphql_api.postgres.replica import UnfitReplicaError
 
     speaking = (
         UsageError,
@@ -71,6 +72,7 @@ def sentence_of(error: Exception) -> str | None:
         OtherUsersError,
         SampleMissingError,
         SecretKeyError,
+        UnfitReplicaError,
         UnknownRevisionError,
     )
     match error:

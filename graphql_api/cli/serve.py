@@ -26,6 +26,7 @@ from graphql_api.log_feed.feed import Feed
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.errors import is_transient
 from graphql_api.postgres.migrate import migrate, unfit
+from graphql_api.postgres.replica import refuse_unfit
 from graphql_api.settings import Settings
 from graphql_api.transport.uvicorn_server import bind
 from graphql_api.transport.uvicorn_server import serve as serve_app
@@ -97,6 +98,8 @@ async def _check(settings: Settings) -> None:
             if fault := await unfit(address):
                 raise UsageError(fault)
             await feed.check()
+            if settings.database_replica_url is not None:
+                await refuse_unfit(address, Address.parse(settings.database_replica_url.get_secret_value()))
         except (OSError, asyncpg.PostgresError) as error:
             if isinstance(error, asyncpg.PostgresError) and not is_transient(error):
                 raise

@@ -27,9 +27,11 @@ from graphql_api.gateway.errors import (
 from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys
 from graphql_api.gateway.metrics import Metrics
 from graphql_api.gateway.rate_limit import RateLimiter, RateLimitExceededError
+from graphql_api.gateway.replica_reads import ReplicaReads
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
 from graphql_api.identity.login_throttle import client_network
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
+from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.settings import Settings
 from graphql_api.shares import Metered, ShareFullError, Shares, Usage, usage_of
@@ -100,8 +102,8 @@ class ViewerContext(OperationContext, Protocol):
 class ContextFactory(Protocol):
     """Makes the context of one operation, or of one event of a subscription."""
 
-    def __call__(self, viewer: Viewer, *, client: str) -> ViewerContext:
-        """Returns the context. `client` is the network address of who asks."""
+    def __call__(self, viewer: Viewer, *, client: str, database: Database | None = None) -> ViewerContext:
+        """Returns the context. `client` is the network address of who asks; `database` a replica to read."""
 
 
 class Gateway:
@@ -122,6 +124,7 @@ class Gateway:
         rate_limiter: RateLimiter | None = None,
         idempotency_keys: IdempotencyKeys | None = None,
         open_fields: Collection[str] = (),
+        replica_reads: ReplicaReads | None = None,
     ) -> None:
         """`open_fields` at the root may be asked for by anyone, and answer with secrets (tokens).
 
@@ -132,6 +135,7 @@ class Gateway:
         self._operations = operations
         self._authenticator = authenticator
         self._make_context = make_context
+        self._replica_reads = replica_reads
         self._rate_limiter = rate_limiter
         self._background = BackgroundTasks()
         self._idempotency = (
@@ -340,8 +344,13 @@ class Gateway:
             async with Deadline(self._time_left(operation), receive):
                 await self._shares.enter(owner)
                 try:
-                    context = self._make_context(viewer, client=client)
+                    database = None
+                    if self._replica_reads is not None and operation.type is OperationType.QUERY:
+                        database = await self._replica_reads.choose(owner)
+                    context = self._make_context(viewer, client=client, database=database)
                     result: Result = await Metered(self._operations.execute(operation, context))
+                    if self._replica_reads is not None and operation.type is OperationType.MUTATION:
+                        await self._replica_reads.note_change(owner_of(context.viewer, client))
                     if on_sign_in is not None and context.viewer is not viewer:
                         on_sign_in(context.viewer)
                     return result

@@ -19,6 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from graphql_api.execution.operations import Operations, Result
+from graphql_api.gateway.replica_reads import ReplicaReads
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.vocabularies import VOCABULARIES
@@ -141,6 +142,25 @@ class PoolCollector(Collector):
         size, in_use = self._database.pool_usage()
         yield GaugeMetricFamily("database_pool_size", "Connections that the pool may open.", size)
         yield GaugeMetricFamily("database_pool_in_use", "Connections in use.", in_use)
+
+
+class ReplicaCollector(Collector):
+    """The replica that takes reads, if there is one."""
+
+    def __init__(self, reads: ReplicaReads) -> None:
+        self._reads = reads
+
+    def collect(self) -> Iterable[Metric]:
+        """Yields the numbers as they are now."""
+        reads, replica = self._reads, self._reads.replica
+        yield GaugeMetricFamily("replica_usable", "1 while the replica takes reads.", replica.is_usable())
+        yield GaugeMetricFamily("replica_lag_seconds", "Seconds that the replica is behind.", replica.lag)
+        yield CounterMetricFamily("replica_queries", "Queries sent to the replica.", reads.chosen)
+        yield CounterMetricFamily(
+            "replica_repeated_reads",
+            "Reads that the replica failed at, and the primary answered.",
+            replica.database.repeated,
+        )
 
 
 class DocumentCollector(Collector):

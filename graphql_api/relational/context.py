@@ -229,6 +229,8 @@ class Context:
     """The caller's network address, for limits on attempts."""
     projection: Projection = ALL_COLUMNS
     """Which columns the operation reads of each type's rows."""
+    database: Database | None = None
+    """What is read instead of the primary: a replica."""
     db: ViewerDatabase = field(init=False)
     loaders: Loaders = field(init=False)
 
@@ -239,7 +241,8 @@ class Context:
         """Go on as another viewer, such as the one who has just logged in. Forgets all that was loaded."""
         self.viewer = viewer
         services = self.services
-        self.db = ViewerDatabase(services.database, viewer, services.settings.trader_log_components)
+        database = self.database or services.database
+        self.db = ViewerDatabase(database, viewer, services.settings.trader_log_components)
         self.clear_loaders()
 
     def load_queued(self) -> Awaitable[None] | None:

@@ -254,7 +254,7 @@ def create_app(
     """The application, with its own World unless one is given. `options` are those of `routes`."""
     world = world or World()
 
-    def make_context(viewer: Viewer, *, client: str) -> Context:
+    def make_context(viewer: Viewer, *, client: str, database: object = None) -> Context:
         world.contexts += 1
         return Context(world, viewer, client, world.contexts)
 

@@ -1,0 +1,170 @@
+"""A streaming replica that takes reads off the primary, while it is there and not too far behind.
+
+How far it is, is asked every half second: its position in the write-ahead log, beside the primary's. So
+somebody who has written is known to be on it once it has passed the position of their change.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+import asyncpg
+from sqlalchemy import literal_column, select
+
+from graphql_api.postgres.address import Address
+from graphql_api.postgres.database import Database
+from graphql_api.postgres.errors import DatabaseUnavailableError
+from graphql_api.postgres.statement import compile_statement
+
+log = logging.getLogger(__name__)
+
+_INTERVAL = 0.5  # seconds between two looks
+_TIMEOUT = 2.0  # seconds for an answer; then the replica is left out
+_UNFIT = (DatabaseUnavailableError, asyncpg.SerializationError, asyncpg.InvalidCatalogNameError)
+"""What a replica fails of that the primary may not: it is away, or replaying what a read is looking at."""
+
+_STATE = """
+    SELECT pg_is_in_recovery() AS standby, (SELECT system_identifier FROM pg_control_system()) AS server,
+           CASE WHEN pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')
+           ELSE pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0') END::bigint AS position
+"""
+
+_POSITION = compile_statement(
+    select(literal_column("pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint").label("position"))
+)
+
+
+class UnfitReplicaError(Exception):
+    """DATABASE_REPLICA_URL is not a replica of the primary; the message says what it is."""
+
+
+class ReplicaDatabase(Database):
+    """The replica's pool. What it can't answer, the primary does."""
+
+    def __init__(self, address: Address, primary: Database, **options: Any) -> None:
+        super().__init__(address, **options)
+        self._primary = primary
+        self.repeated = 0
+        """Reads that the primary answered instead."""
+
+    async def _fetch(self, sql: str, arguments: list[Any]) -> list[asyncpg.Record]:
+        try:
+            return await super()._fetch(sql, arguments)
+        except _UNFIT as error:
+            self.repeated += 1
+            log.debug("a read of the replica is repeated at the primary: %r", error)
+            return await self._primary._fetch(sql, arguments)  # noqa: SLF001 - a pool of the same kind
+
+
+class Replica:
+    """Knows whether the replica may be read, and what it has replayed."""
+
+    def __init__(self, primary: Database, database: ReplicaDatabase, *, max_lag: float) -> None:
+        self.database = database
+        self._primary = primary
+        self._max_lag = max_lag
+        self._positions: deque[tuple[float, int]] = deque(maxlen=1000)
+        """The primary's positions, oldest first; the replica has passed the first, and none of the others."""
+        self._replayed = -1
+        self._looked_at = 0.0
+        self._said = "it has not been looked at yet"
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to look at it."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Ends that, and closes the pool."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self.database.close()
+
+    @property
+    def lag(self) -> float:
+        """Returns how many seconds ago the primary was where the replica is; infinite if nobody knows."""
+        return (
+            monotonic() - self._positions[0][0] if self._replayed >= 0 and self._positions else float("inf")
+        )
+
+    def is_usable(self, position: int = 0) -> bool:
+        """Whether it may be read, by somebody whose last change is at `position`."""
+        fresh = monotonic() - self._looked_at < _INTERVAL + 2 * _TIMEOUT
+        return fresh and not self._said and position <= self._replayed
+
+    async def position(self) -> int:
+        """Returns the primary's position: at or after every change that has been acknowledged."""
+        return int((await self._primary.fetch(_POSITION))[0]["position"])
+
+    async def _run(self) -> None:
+        while True:
+            connections: list[asyncpg.Connection] = []
+            try:
+                for address in (self._primary.address, self.database.address):
+                    connection = await address.connect_plain(
+                        application="graphql-api replica", command_timeout=_TIMEOUT
+                    )
+                    connections.append(connection)
+                while True:
+                    await self._look(*connections)
+                    await asyncio.sleep(_INTERVAL)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                self._say(f"it can't be looked at: {error or type(error).__name__}")
+            finally:
+                for connection in connections:
+                    with suppress(Exception):
+                        connection.terminate()
+            await asyncio.sleep(_INTERVAL)
+
+    async def _look(self, primary: "asyncpg.Connection", replica: "asyncpg.Connection") -> None:
+        [theirs] = await primary.fetch(_STATE)
+        [ours] = await replica.fetch(_STATE)
+        if fault := unfit(theirs, ours):
+            self._say(fault)
+            return
+        now = monotonic()
+        self._positions.append((now, theirs["position"]))
+        while len(self._positions) > 1 and self._positions[1][1] <= ours["position"]:
+            self._positions.popleft()
+        self._replayed, self._looked_at = ours["position"], now
+        if self._positions[0][1] > ours["position"]:
+            self._say("it has not caught up yet")
+        elif self.lag > self._max_lag:
+            self._say(f"it is more than {self._max_lag:g} s behind")
+        else:
+            self._say("")
+
+    def _say(self, reason: str) -> None:
+        """Notes why it isn't read, and logs what has changed."""
+        if bool(reason) != bool(self._said):
+            if reason:
+                log.warning("the replica is left out: %s", reason)
+            else:
+                log.info("the replica takes reads")
+        self._said = reason
+
+
+def unfit(primary: Any, replica: Any) -> str:
+    """Returns why a server is no replica of another, as their states show; empty if it is one."""
+    if not replica["standby"]:
+        return "DATABASE_REPLICA_URL is no standby: it takes changes itself"
+    if primary["server"] != replica["server"]:
+        return "DATABASE_REPLICA_URL is a standby of another server than DATABASE_URL"
+    return ""
+
+
+async def refuse_unfit(primary: Address, replica: Address) -> None:
+    """Raises UnfitReplicaError for what is no replica of the primary; OSError or asyncpg's if it is away."""
+    states = []
+    for address in (primary, replica):
+        connection = await address.connect_plain(application="graphql-api replica")
+        try:
+            states += await connection.fetch(_STATE)
+        finally:
+            await connection.close()
+    if fault := unfit(*states):
+        raise UnfitReplicaError(fault)
