@@ -71,7 +71,7 @@ def _led(link: "re.Match[str]", folder: Path, place: Path) -> str:
     pages |= {"benchmarks": "benchmarks.md", "findings": "findings.md"}
     if path in pages:
         led = pages[path]
-    elif path.startswith("docs/") and path.endswith(".md"):
+    elif path.startswith("docs/") and path.endswith((".md", ".png")):
         led = path.removeprefix("docs/")
     else:
         return text if text.startswith("`") else f"{text} (`{path}`)"

@@ -4,6 +4,7 @@ import "./style.css";
 import { GraphiQL } from "graphiql";
 import { createRoot } from "react-dom/client";
 
+import { makeAccessible } from "./accessible.ts";
 import { config, NARROW } from "./config.ts";
 import { EarlierEvents } from "./earlier.tsx";
 import { fetcher } from "./fetcher.ts";
@@ -30,4 +31,6 @@ function Page() {
 
 const PLUGINS = [SIGN_IN];
 
-createRoot(document.getElementById("graphiql")!).render(<Page />);
+const root = document.getElementById("graphiql")!;
+createRoot(root).render(<Page />);
+makeAccessible(root);
