@@ -43,6 +43,9 @@ def attacks(seed: int) -> Iterator[Attack]:
     )
     same = "{viewer {user {" + " ".join(f"accounts {{nodes {{id a{n}: server}}}}" for n in range(29)) + "}}}"
     yield Attack("29 selections that have to be merged", [_body(same)], is_anonymous=True)
+    statistics = " ".join(f"a{n}: averageLoss" for n in range(30))
+    stats = f"{{accounts(first: 20) {{nodes {{sessions(first: 100) {{nodes {{stats {{{statistics}}}}}}}}}}}}}"
+    yield Attack("a statistic of 2,000 sessions under 30 aliases", [_body(stats)])
     yield Attack(
         "4,000 tiny distinct documents",
         [_body(f"{{a{chance.randrange(10**9)}: __typename}}") for _ in range(4_000)],

@@ -17,7 +17,7 @@ from graphql_api.app import create_app
 from graphql_api.settings import Settings
 from graphql_api.transport.uvicorn_server import bind, serve
 
-_BEAT = 0.001
+_BEAT = 0.002
 _PAGE = 4096
 
 
@@ -33,17 +33,18 @@ class Probe:
 
     def begin(self) -> None:
         """Gives unused memory back to the system, and begins to measure."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._beat())
         gc.collect(1)
         self._libc.malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")  # the peak is the present size again
         self._memory = _status("VmRSS")
         self._hold = self._hold_wall = 0.0
         self._cpu = time.process_time()
+        self._task = asyncio.get_running_loop().create_task(self._beat())
 
     def end(self) -> dict[str, float]:
         """Returns what was measured since `begin`: seconds and bytes."""
+        if self._task is not None:
+            self._task.cancel()
         peak, kept = _status("VmHWM"), _status("VmRSS")
         return {
             "hold": self._hold,

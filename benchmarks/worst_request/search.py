@@ -17,7 +17,9 @@ import orjson
 from benchmarks.cpu import cpu_seconds
 from benchmarks.worst_request.attacks import Attack
 from benchmarks.worst_request.drafts import Drafter, Selection
+from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.operations import GraphQLRequest
+from graphql_api.gateway.gateway import BYTES_PER_POINT, FREE_SIZE, NEW_DOCUMENT
 
 _REFERENCE = """{accounts(first: 10) {nodes {sessions(first: 10) {nodes {trades(first: 10) {nodes {
   id symbol direction entryPrice exitPrice size entryTime pnl status}}}}}}}"""
@@ -181,9 +183,10 @@ class Search:
         return cpu_seconds(self.process) + cpu_seconds(self.postgres)
 
     def _price(self, body: bytes, answer: httpx.Response) -> int:
-        """What a request has paid that was sent for the first time: its characters too."""
-        characters = len(orjson.loads(body)["query"])
-        return sum(self._points(answer)) + min(characters, 15_000)
+        """What a request has paid that was sent for the first time: its size and its document too."""
+        size = len(body) // BYTES_PER_POINT if len(body) > FREE_SIZE else 0
+        document = NEW_DOCUMENT + min(len(orjson.loads(body)["query"]), RequestLimits().characters)
+        return sum(self._points(answer)) + size + document
 
     @staticmethod
     def _points(answer: httpx.Response) -> tuple[int, int]:

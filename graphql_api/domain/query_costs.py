@@ -14,7 +14,7 @@ from graphql_api.domain.system_log import MAX_BACKFILL, MAX_BUCKETS
 from graphql_api.execution.costs import PAGE_RULE, BaseCost, CostRule, CostRules
 
 _TOTAL_COUNT = 10
-_MANY_SESSIONS = 200  # a page that is merged from those of many sessions
+_MANY_SESSIONS = 400  # a page that is merged from those of many sessions
 _STATS = 200
 _STATS_OF_SESSION = 20
 _STATISTIC = 50  # one more statement over the same trades
@@ -31,6 +31,7 @@ COST_RULES: Final[CostRules] = {
     "Query.nodes": CostRule(_MANY_SESSIONS, slicing_arguments=("ids",)),
     "Query.trades": CostRule(_MANY_SESSIONS, slicing_arguments=PAGE_RULE.slicing_arguments),
     "Account.trades": CostRule(_MANY_SESSIONS, slicing_arguments=PAGE_RULE.slicing_arguments),
+    "Strategy.trades": CostRule(_MANY_SESSIONS, slicing_arguments=PAGE_RULE.slicing_arguments),
     "Query.activeStrategiesPerformance": CostRule(
         slicing_arguments=("first",), max_size=performance.MAX_ROWS
     ),

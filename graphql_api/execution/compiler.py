@@ -239,7 +239,8 @@ class _Compilation:
         strawberry_field = definition.extensions[GraphQLCoreConverter.DEFINITION_BACKREF]
         convert = self._compiler.inputs.for_arguments(strawberry_field.arguments)
         arguments = ArgumentReader(definition, node, convert)
-        return LoaderResolver(source, check_of(definition), convert, arguments, columns)
+        convert_loaded = source.convert if isinstance(source, FromLoader) else None
+        return LoaderResolver(source, check_of(definition), convert, arguments, columns, convert_loaded)
 
     def _completion(
         self, type_: GraphQLOutputType, details: FieldDetailsList, convert: ConvertColumn | None

@@ -190,7 +190,10 @@ class Execution:
         """An object for each parent. All loads of the level are asked for before any is awaited."""
         columns: list[ColumnValues] = [()] * len(plan.fields)
         errors: dict[int, FieldError] = {}
-        started = [self._start(field, parents, paths) for field in plan.other_fields]
+        started = []
+        for field in plan.other_fields:
+            started.append(self._start(field, parents, paths))
+            await self._pause_after(len(parents))
         table = parents.table() if plan.reads_table and isinstance(parents, Rows) else {}
         is_long = len(parents) > MAX_CONVERSIONS_AT_ONCE
         for plans, resolver, completion in plan.leaf_fields:
@@ -199,10 +202,7 @@ class Execution:
                 values = resolver.resolve(self, plans[0], parents, paths)
             if is_long and completion.serializer.converts_each:
                 await completion.convert_in_turns(self, values)
-            self._cells += len(parents)
-            if self._cells >= _CELLS_AT_ONCE:
-                self._cells = 0
-                await self.turns.pause()
+            await self._pause_after(len(parents))
             results = completion.complete_at_once(self, values, len(plans))
             for field in plans:
                 if results is None:
@@ -225,7 +225,15 @@ class Execution:
             if not each.field.completion.may_await:
                 columns[each.field.index], failed = await self._finish(each)
                 merge_errors(errors, failed)
+                await self._pause_after(len(parents))
         return plan.assemble(len(parents), columns), errors or None
+
+    async def _pause_after(self, cells: int) -> None:
+        """Pause if so many values more are enough work for one turn."""
+        self._cells += cells
+        if self._cells >= _CELLS_AT_ONCE:
+            self._cells = 0
+            await self.turns.pause()
 
     async def _resolve_serially(
         self, plan: ObjectPlan, parents: ColumnValues, paths: "ResponsePaths"
@@ -255,6 +263,9 @@ class Execution:
         field, paths, values = started
         if field.resolver.may_await and any_awaitable(types_of(values)):
             values = await self._await_each(values)
+        convert = field.resolver.convert_loaded
+        if convert is not None:
+            values = [_attempt(convert, each) for each in values]
         return await field.completion.complete(self, field, values, paths)
 
     def add_size(self, size: int) -> None:
@@ -358,6 +369,10 @@ class FieldResolver(Protocol):
     """Whether there may be something to await among the values."""
 
     @property
+    def convert_loaded(self) -> Callable[[Any], Any] | None:
+        """What is called with each value once it is there; None where nothing is."""
+
+    @property
     def columns(self) -> tuple[str, ...] | None:
         """The columns that it reads of a parent that is a row; None if that isn't known."""
 
@@ -365,6 +380,14 @@ class FieldResolver(Protocol):
         self, execution: Execution, field: FieldPlan, parents: ColumnValues, paths: "ResponsePaths"
     ) -> list[Any]:
         """A value for each parent. `paths` are those of the values."""
+
+
+def _attempt(function: Callable[[Any], Any], value: Any) -> Any:
+    """What a function returns for a value, or the exception that it raises; an exception as it is."""
+    try:
+        return value if isinstance(value, Exception) else function(value)
+    except Exception as error:  # noqa: BLE001 - becomes the field's error
+        return error
 
 
 def call_for_each(function: Callable[[Any], Any], parents: Iterable[Any]) -> list[Any]:
@@ -387,6 +410,7 @@ class PureResolver:
     compute: Callable[..., Iterable[Any]] | None = None
     """What makes the values of all rows of these columns; None where they are one of them, as it stands."""
     may_await = False
+    convert_loaded = None
 
     def resolve(
         self, _execution: Execution, _field: FieldPlan, parents: ColumnValues, _paths: "ResponsePaths"
@@ -418,6 +442,7 @@ class LoaderResolver:
     reader: ArgumentReader
     columns: tuple[str, ...] | None
     may_await = True
+    convert_loaded: Callable[[Any], Any] | None = None
     _parsed: Any = Undefined
     """What the source parses of constant arguments: the same for every request."""
 
@@ -476,6 +501,7 @@ class EventResolver:
 
     check: Check | None
     may_await = True
+    convert_loaded = None
     columns = None
 
     def resolve(
@@ -496,6 +522,7 @@ class AttributeResolver:
 
     declaration: StrawberryField
     may_await = True
+    convert_loaded = None
     columns = None
 
     def resolve(
@@ -515,6 +542,7 @@ class MethodResolver:
     make_info: Callable[..., Any]
     """The schema's own class of `info`."""
     may_await = True
+    convert_loaded = None
     columns = None
 
     def resolve(
@@ -554,6 +582,7 @@ class FunctionResolver:
     function: Callable[..., Any]
     check: Check | None = None
     may_await = True
+    convert_loaded = None
     columns = None
 
     def resolve(

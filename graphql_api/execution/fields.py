@@ -87,6 +87,8 @@ class FromLoader:
 
     prepare: Prepare
     parse: Parse | None = None
+    convert: Callable[[Any], Any] | None = None
+    """What is called with each value once it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,8 @@ class DeclaredField(StrawberryField):
             case FromParent(compute):
                 return compute(parent)
             case FromLoader() as loader:
-                return _shielded(_prepared(loader, info, kwargs)(parent))
+                loaded = _shielded(_prepared(loader, info, kwargs)(parent))
+                return loaded if loader.convert is None else _converted(loaded, loader.convert)
             case FromKey(name) as loader:
                 load, key = _prepared(loader, info, kwargs), parent[name]
                 return None if key is None else _shielded(load(key))
@@ -172,6 +175,10 @@ def _prepared(loader: FromLoader | FromKey, info: Any, arguments: Any) -> Load:
     if loader.parse is not None:
         arguments = loader.parse(context.projection, arguments, None)
     return loader.prepare(context, arguments)
+
+
+async def _converted(loaded: Any, convert: Callable[[Any], Any]) -> Any:
+    return convert(await loaded)
 
 
 def _shielded(value: Any) -> Any:

@@ -42,7 +42,7 @@ _WATCH_AFTER = 0.05
 """Seconds before a Deadline starts its task: most operations are over by then, and pay for a timer only."""
 FREE_SIZE = 16_384
 """Bytes of a request that are free: a document of as many characters as may be, and some variables."""
-_BYTES_PER_POINT = 200
+BYTES_PER_POINT = 200
 """Bytes of a request's JSON that take as long to parse, validate and drop as a row does to send."""
 NEW_DOCUMENT = 150
 """Points of a document that is new to the process, beside those of its characters."""
@@ -221,7 +221,7 @@ class Gateway:
 
         Raises HTTPError (429) if the client's address has too few left.
         """
-        await self._take_points(size // _BYTES_PER_POINT, ANONYMOUS, client)
+        await self._take_points(size // BYTES_PER_POINT, ANONYMOUS, client)
 
     async def find_operation(self, request: GraphQLRequest, client: str) -> Operation:
         """Returns the operation that a request names, its document parsed and validated.

@@ -1,8 +1,12 @@
 """Hashes and verifies passwords, in threads beside the event loop, a few at a time."""
 
 import asyncio
+import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from time import monotonic
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
 from pwdlib.hashers import HasherProtocol
@@ -17,7 +21,14 @@ MAX_LENGTH: Final = 1024
 """Bytes that any password has at most: a longer one is refused before it is hashed."""
 
 _BCRYPT_MAX_BYTES = 72
-_MAX_WAITING_PER_THREAD = 16
+_PATIENCE = 1.2
+"""Seconds that a password may have to wait for its turn, so that all are answered within two."""
+_USUAL_TIME = 0.075
+"""Seconds that one takes, until that has been measured."""
+_NEWEST_PART = 0.2
+"""The part that the newest measurement has in the mean."""
+_NICE = 5
+"""How much the threads give way to the event loop."""
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -55,8 +66,11 @@ class PasswordHasher:
 
     def __init__(self, *, threads: int = 4, hashers: Sequence[HasherProtocol] = HASHERS) -> None:
         self._hashers = hashers
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
-        self._room = threads * _MAX_WAITING_PER_THREAD
+        self._pool = ThreadPoolExecutor(threads, "passwords", _give_way)
+        self._threads = threads
+        self._waiting = 0
+        """How many are being hashed, or wait for it."""
+        self._takes = _USUAL_TIME
 
     async def hash(self, password: str) -> str:
         """Hashes a new password. Raises AdministrationError if it is too short or too long."""
@@ -93,13 +107,28 @@ class PasswordHasher:
         return Verification(matches=False)
 
     async def _run(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-        if self._room == 0:
+        before = self._waiting + 1 - self._threads
+        if before > 0 and before * self._takes / self._threads >= _PATIENCE:
             raise RateLimitedError(retry_after=1)
-        self._room -= 1
+        self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+            loop = asyncio.get_running_loop()
+            result, took = await loop.run_in_executor(self._pool, _timed, work, *arguments)
         finally:
-            self._room += 1
+            self._waiting -= 1
+        self._takes += (took - self._takes) * _NEWEST_PART
+        return result
+
+
+def _timed(work: Callable[[*Arguments], T], *arguments: *Arguments) -> tuple[T, float]:
+    began = monotonic()
+    return work(*arguments), monotonic() - began
+
+
+def _give_way() -> None:
+    """Lets others have the processor before this thread, where the system has priorities of threads."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _encoded(password: str | bytes) -> bytes:

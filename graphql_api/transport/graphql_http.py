@@ -315,11 +315,13 @@ def parse_json(text: bytes | str) -> Any:
     which PostgreSQL's text has no room for.
     """
     encoded = (text.encode() if isinstance(text, str) else text).removeprefix(_BYTE_ORDER_MARK)
+    lists = encoded.count(b"[") + encoded.count(b"{")
+    if lists > _MAX_ITEMS:  # no document has as many, and making them takes 0.2 s
+        raise MalformedRequestError(f"has more than {_MAX_ITEMS} lists and objects", LIMIT_EXCEEDED)
     try:
         value = orjson.loads(encoded)
     except orjson.JSONDecodeError as error:
         raise MalformedRequestError(f"not JSON: {error.msg}") from None
-    lists = encoded.count(b"[") + encoded.count(b"{")
     if lists + encoded.count(b",") > _MAX_ITEMS and _has_more_than(_MAX_ITEMS, value):
         raise MalformedRequestError(f"has more than {_MAX_ITEMS} values", LIMIT_EXCEEDED)
     if lists > _MAX_LEVELS and _is_deeper_than(_MAX_LEVELS, value):

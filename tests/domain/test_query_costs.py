@@ -1,6 +1,8 @@
 """Every field that can be dear has a price, and every price is of a field."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from graphql import (
@@ -15,8 +17,13 @@ from graphql import (
 from graphql_api.app import build_operations
 from graphql_api.domain.query_costs import COST_RULES
 from graphql_api.execution.operations import GraphQLRequest
+from graphql_api.gateway.gateway import NEW_DOCUMENT
 from graphql_api.schema import schema
 from graphql_api.settings import Settings
+
+PAGE = Path(__file__).parents[2] / "docs" / "dashboards.md"
+MINUTE = 20 * Settings().max_cost
+"""The points of a minute in production."""
 
 
 def fields() -> Iterator[tuple[str, str, GraphQLField]]:
@@ -87,3 +94,28 @@ TYPICAL = {
 @pytest.mark.parametrize("name", TYPICAL)
 def test_what_clients_ask_for_is_within_the_default_limits(name: str) -> None:
     build_operations(Settings()).prepare(GraphQLRequest(TYPICAL[name]))
+
+
+def dashboards() -> dict[str, str]:
+    """The documents in docs/dashboards.md, by the heading that each stands below."""
+    return dict(re.findall(r"^## (.+?)\n.*?```graphql\n(.+?)```", PAGE.read_text(), re.DOTALL | re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", dashboards())
+def test_a_usual_dashboard_pays_less_than_a_twentieth_of_a_minute(name: str) -> None:
+    operations = build_operations(Settings())
+    text = dashboards()[name]
+    cost = operations.prepare(GraphQLRequest(text)).cost
+    assert cost < MINUTE / 20
+    # What a client pays that the process has never seen.
+    assert cost + NEW_DOCUMENT + len(text) < MINUTE / 20
+
+
+def test_the_page_tells_what_each_dashboard_costs() -> None:
+    operations = build_operations(Settings())
+    for name, text in dashboards().items():
+        assert f"{operations.prepare(GraphQLRequest(text)).cost:,} points" in section(name), name
+
+
+def section(name: str) -> str:
+    return PAGE.read_text().partition(f"## {name}")[2].partition("## ")[0]

@@ -13,11 +13,19 @@ from graphql_api.execution.turns import Turns
 from tests.execution.contexts import BareContext
 
 
+def _load_length(_context: object, _arguments: object) -> Load:
+    async def load(row: dict[str, str]) -> str:
+        return row["name"]
+
+    return load
+
+
 @strawberry.type
 class Row:
     is_type_of = is_any_source
     name: str = declared("A text.", FromColumn(None))
     number: float = declared("A number.", FromColumn("name", convert=len))
+    loaded: int = declared("A number that is loaded.", FromLoader(_load_length, convert=len))
 
 
 def _load_rows(_context: object, arguments: dict[str, int]) -> Load:
@@ -75,3 +83,15 @@ async def test_short_lists_are_made_without_a_pause() -> None:
 
 async def test_long_lists_are_made_with_pauses() -> None:
     assert await turns_taken(20_000) >= 3
+
+
+async def test_loaded_values_of_many_rows_and_aliases_take_turns() -> None:
+    operations = Operations(strawberry.Schema(Query), mask=lambda error: error)
+    aliases = " ".join(f"a{number}: loaded" for number in range(20))
+    request = GraphQLRequest(f"query($n: Int!) {{ rows(count: $n) {{ {aliases} }} }}", None, {"n": 1_000})
+    result = await operations.execute(operations.prepare(request), BareContext())
+
+    assert not result.errors
+    assert result.data["rows"][10] == {f"a{number}": 2 for number in range(20)}
+    # Twice for each field: when all are asked for, and when all are there.
+    assert operations._turns.taken >= 6

@@ -1,5 +1,7 @@
 import asyncio
+import os
 import threading
+import time
 from collections.abc import Iterator
 
 import bcrypt
@@ -164,3 +166,32 @@ async def test_a_cancelled_verification_makes_room_for_another() -> None:
     gate.set()
     assert await patient
     passwords.close()
+
+
+async def test_the_longer_passwords_take_the_fewer_may_wait() -> None:
+    class Slow(Argon2Hasher):
+        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+            time.sleep(0.4)
+            return super().hash(password, salt=salt)
+
+    passwords = PasswordHasher(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
+    await passwords.hash(PASSWORD)
+    both = await asyncio.gather(*(passwords.hash(PASSWORD) for _ in range(16)), return_exceptions=True)
+    passwords.close()
+    refused = [each for each in both if isinstance(each, RateLimitedError)]
+    assert len(refused) > 4
+
+
+async def test_threads_that_hash_give_way_to_the_event_loop() -> None:
+    class Noting(Argon2Hasher):
+        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+            niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+            return super().hash(password, salt=salt)
+
+    niceness: list[int] = []
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    passwords = PasswordHasher(threads=1, hashers=(Noting(time_cost=1, memory_cost=8, parallelism=1),))
+    await passwords.hash(PASSWORD)
+    passwords.close()
+    assert niceness[0] > own
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own

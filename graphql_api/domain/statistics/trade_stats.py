@@ -1,6 +1,5 @@
 """TradeStats: the statistics of some trades as GraphQL types, and the fields that return them."""
 
-from asyncio import Future
 from collections.abc import Callable, Hashable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -58,13 +57,17 @@ def statistic(
     """
 
     def prepare(context: Context, given: Mapping[str, Any]) -> Any:
+        trades, loader = None, None
+
         def load(source: StatsSource) -> Any:
-            loaded = context.loaders.get(batch, make_request(source.trades, given)).load(source.parent)
-            return loaded if convert is None else _converted(loaded, convert)
+            nonlocal trades, loader
+            if loader is None or source.trades is not trades:  # those of one list have one set
+                trades, loader = source.trades, context.loaders.get(batch, make_request(source.trades, given))
+            return loader.load(source.parent)
 
         return load
 
-    return declared(description, FromLoader(prepare), arguments=arguments)
+    return declared(description, FromLoader(prepare, convert=convert), arguments=arguments)
 
 
 def total(name: str, description: str, convert: Callable[[Any], Any] | None = None) -> Any:
@@ -75,24 +78,6 @@ def total(name: str, description: str, convert: Callable[[Any], Any] | None = No
         return value if value is None or convert is None else convert(value)
 
     return statistic(description, totals, convert=read)
-
-
-def _converted(loaded: "Future[Any]", convert: Callable[[Any], Any]) -> "Future[Any]":
-    """Returns a future of the converted value. The loaded one is shared by all fields of the batch."""
-    result: Future[Any] = loaded.get_loop().create_future()
-
-    def settle(done: "Future[Any]") -> None:
-        if result.cancelled():
-            return
-        if done.cancelled():
-            result.cancel()
-        elif error := done.exception():
-            result.set_exception(error)
-        else:
-            result.set_result(convert(done.result()))
-
-    loaded.add_done_callback(settle)
-    return result
 
 
 MAX_GROUPS = 100
