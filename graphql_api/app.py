@@ -34,6 +34,7 @@ from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.gateway.replica_reads import ReplicaReads
 from graphql_api.identity.authenticator import Authenticator
 from graphql_api.identity.signing_keys import derive_key, signing_key
+from graphql_api.log_feed.changes import CHANGES
 from graphql_api.log_feed.feed import Feed, FeedOptions
 from graphql_api.log_feed.recorder import Recorder
 from graphql_api.postgres.address import Address
@@ -69,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
         lame_duck.install()
         tune_garbage_collector()
         services.feed.start_trimming()
+        services.activity.start_trimming()
         recorders = build_recorders(settings, services.database)
         for recorder in recorders:
             recorder.start()
@@ -113,7 +115,8 @@ def build_gateway(
         limits=TransportLimits.from_settings(settings),
         metrics=Metrics(
             (
-                FeedCollector(services.feed.stats),
+                FeedCollector("log_feed", services.feed.stats),
+                FeedCollector("activity", services.activity.stats),
                 PoolCollector(services.database),
                 *([ReplicaCollector(replica_reads)] if replica_reads is not None else []),
                 DocumentCollector(operations),
@@ -212,6 +215,13 @@ def build_services(settings: Settings) -> Services:
             derive_key(key, "feed"),
             FeedOptions(heartbeat=settings.heartbeat, retention=timedelta(days=settings.log_feed_retention)),
         ),
+        activity=Feed(
+            database,
+            _direct_address(settings),
+            derive_key(key, "activity"),
+            FeedOptions(heartbeat=settings.heartbeat, retention=timedelta(days=settings.activity_retention)),
+            CHANGES,
+        ),
     )
 
 
@@ -231,7 +241,7 @@ def _direct_address(settings: Settings) -> Address:
 
 async def close_services(services: Services) -> None:
     """Closes connections, subscriptions and threads."""
-    await asyncio.gather(services.feed.close(), services.authenticator.close())
+    await asyncio.gather(services.feed.close(), services.activity.close(), services.authenticator.close())
     await services.database.close()
 
 

@@ -9,6 +9,7 @@ from strawberry.types.base import get_object_definition
 
 from graphql_api.domain import (
     account,
+    activity,
     login,
     node,
     performance,
@@ -35,14 +36,16 @@ Query = merge_types(
         strategy.Query,
         performance.Query,
         system_log.Query,
+        activity.Query,
     ),
 )
+Subscription = merge_types("Subscription", (system_log.Subscription, activity.Subscription))
 Mutation = merge_types("Mutation", (login.Mutation, mutations.Mutation))
 
 schema = strawberry.Schema(
     query=Query,
     mutation=Mutation,
-    subscription=system_log.Subscription,
+    subscription=Subscription,
     config=StrawberryConfig(scalar_map=SCALARS),
 )
 

@@ -299,6 +299,11 @@ class Settings(BaseSettings):
         description="Seconds for which a process that SIGTERM stops still takes requests, while /readyz says "
         "503: as long as a balancer takes to notice.",
     )
+    activity_retention: int = Field(
+        7,
+        ge=1,
+        description="Days for which subscribers of accounts' activity can resume after a cursor.",
+    )
     drain_time: float = Field(
         5.0, ge=0, description="Seconds over which a process that stops spreads the closing of its sockets."
     )

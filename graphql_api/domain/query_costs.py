@@ -60,6 +60,7 @@ COST_RULES: Final[CostRules] = {
     "Mutation.setRiskSettings": CostRule(_MUTATION),
     "Mutation.updateRiskSettings": CostRule(_MUTATION),
     "Mutation.resetRiskSettings": CostRule(_MUTATION),
+    "Subscription.accountActivity": CostRule(assumed_size=1),
     "Subscription.systemLogAdded": CostRule(
         slicing_arguments=("backfill",), assumed_size=1, max_size=MAX_BACKFILL
     ),

@@ -143,9 +143,14 @@ class Execution:
     """One run of a plan. Never shared between two."""
 
     def __init__(
-        self, plan: OperationPlan, invocation: Invocation, turns: Turns, max_size: int | None = None
+        self,
+        plan: OperationPlan,
+        invocation: Invocation,
+        turns: Turns,
+        max_size: int | None = None,
+        branches: int = 1,
     ) -> None:
-        """`max_size` is the most bytes that the response may have."""
+        """`max_size` is the most bytes that the response may have; `branches` executions share a context."""
         self.plan = plan
         self.turns = turns
         self.conversions: defaultdict[LeafSerializer, dict[Any, Any]] = defaultdict(dict)
@@ -158,7 +163,7 @@ class Execution:
         self._invocation = invocation
         self._stock: StockExecutor | None = None
         self._tasks: list[asyncio.Future[Any]] = []
-        self._branches = 1
+        self._branches = branches
         """How many parts of the operation run at the same time: each may ask for further loads."""
 
     async def run(self) -> ExecutionResult:

@@ -107,6 +107,8 @@ class FromKey:
 
 
 Source = FromColumn | FromColumns | FromParent | FromLoader | FromKey
+First = Callable[[Any], Awaitable[None]]
+"""Awaited with the context before anything of the operation is read."""
 Check = Callable[[Any], None]
 """Raises if the context's viewer may not ask for the field at all."""
 
@@ -141,6 +143,11 @@ class DeclaredField(StrawberryField):
     def check(self) -> Check | None:
         """What is called once for each place of the field in the operation, before its arguments are read."""
         return cast("Check | None", self.metadata.get("check"))
+
+    @property
+    def first(self) -> First | None:
+        """What a query that selects this root field awaits before it reads anything."""
+        return cast("First | None", self.metadata.get("first"))
 
     @property
     def is_basic_field(self) -> bool:
@@ -224,13 +231,14 @@ def declared(
     name: str | None = None,
     arguments: list[StrawberryArgument] | None = None,
     check: Check | None = None,
+    first: First | None = None,
     deprecation_reason: str | None = None,
 ) -> Any:
     """A field of an output type, read from `source`. Typed Any, since it stands for the field's value."""
     result = DeclaredField(
         graphql_name=name,
         description=description,
-        metadata={_SOURCE: source, "check": check},
+        metadata={_SOURCE: source, "check": check, "first": first},
         deprecation_reason=deprecation_reason,
         default=strawberry.UNSET,
     )

@@ -31,7 +31,7 @@ from graphql_api.execution.errors import (
     RequestError,
 )
 from graphql_api.execution.executor import Execution, OperationPlan, ResponseTooLargeError
-from graphql_api.execution.fields import check_columns, check_of
+from graphql_api.execution.fields import check_columns, check_of, declaration_of
 from graphql_api.execution.inputs import check_reuse, check_size
 from graphql_api.execution.persisted_documents import NoPersistedDocuments, PersistedDocuments, hash_in
 from graphql_api.execution.projection import OperationContext
@@ -199,6 +199,11 @@ class Operations:
         )
         """By operation, and the values of the variables that its conditions depend on."""
         self._turns = Turns()
+        self._first = {
+            name: declaration.first
+            for name, field in (self._schema.query_type.fields if self._schema.query_type else {}).items()
+            if (declaration := declaration_of(field)) is not None and declaration.first is not None
+        }
         self.compiled = 0
         """Plans compiled so far."""
         self.fallbacks: Counter[str] = Counter()
@@ -230,6 +235,12 @@ class Operations:
         invocation = self._invocation(operation, context)
         if isinstance(invocation, Result):
             return invocation
+        for node in operation.parsed.analysis.root_fields:
+            first = self._first.get(node.name.value)
+            if first is not None and operation.type is OperationType.QUERY:
+                if refusal := self.check_root_fields(operation, context):
+                    return refusal
+                await first(context)
         return await self._run(invocation)
 
     def check_root_fields(self, operation: Operation, context: OperationContext) -> Result | None:
@@ -293,18 +304,34 @@ class Operations:
             return Results([await self._result(due, key, invocation, new_context)])
         results: Results | None = shared.get(key)
         if results is None:
-            results = Results([await self._result(event, key, invocation, new_context) for event in due])
+            if len(due) > 1 and self._loads(invocation):
+                # With one context, so that what they load is loaded together.
+                context = new_context()
+                each = (self._result(event, key, invocation, lambda: context, len(due)) for event in due)
+                results = Results(await asyncio.gather(*each))
+            else:
+                results = Results([await self._result(event, key, invocation, new_context) for event in due])
             if key is not None and not any(result.errors for result in results):
                 _share(shared, key, results)
         return results
 
+    def _loads(self, invocation: Invocation) -> bool:
+        """Whether results may need more than their events."""
+        plan = self._plan(invocation)
+        return plan is None or any(field.completion.may_await for field in plan.root.fields)
+
     async def _result(
-        self, event: Any, key: Hashable | None, invocation: Invocation, new_context: NewContext
+        self,
+        event: Any,
+        key: Hashable | None,
+        invocation: Invocation,
+        new_context: NewContext,
+        branches: int = 1,
     ) -> Result:
         shared = _shared_results(event)
         if shared is not None and (known := shared.get(key)) is not None:
             return cast("Result", known)
-        result = await self._run(replace(invocation, root_value=event, context=new_context()))
+        result = await self._run(replace(invocation, root_value=event, context=new_context()), branches)
         if shared is not None and key is not None and not result.errors:
             # As bytes: the data itself would hold more than they do.
             result = Result.rendered(result.render())
@@ -320,14 +347,17 @@ class Operations:
             variables = coerced
         return Invocation(self._schema, parsed, variables, context, hide_suggestions=self._hide_suggestions)
 
-    async def _run(self, invocation: Invocation) -> Result:
+    async def _run(self, invocation: Invocation, branches: int = 1) -> Result:
+        """Run one operation, or one event's; `branches` of them share its context at the same time."""
         plan = self._plan(invocation)
         try:
             if plan is None:
                 result = self._sized(await invocation.stock_executor().run())
             else:
                 invocation.context.projection = plan.projection
-                result = await Execution(plan, invocation, self._turns, self.limits.response_size).run()
+                result = await Execution(
+                    plan, invocation, self._turns, self.limits.response_size, branches
+                ).run()
         except ResponseTooLargeError:
             return self._too_large(invocation)
         except asyncio.CancelledError as error:

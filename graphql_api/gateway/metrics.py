@@ -79,53 +79,54 @@ class Metrics:
 
 
 class FeedCollector(Collector):
-    """The log feed of this process."""
+    """A feed of this process."""
 
-    def __init__(self, stats: FeedStats) -> None:
+    def __init__(self, name: str, stats: FeedStats) -> None:
+        self._name = name
         self._stats = stats
 
     def collect(self) -> Iterable[Metric]:
         """Yields the numbers as they are now."""
-        stats = self._stats
-        yield GaugeMetricFamily("log_feed_subscribers", "Subscribers of the feed.", stats.subscribers)
-        yield GaugeMetricFamily("log_feed_filters", "Distinct filters among them.", stats.groups)
+        name, stats = self._name, self._stats
+        yield GaugeMetricFamily(f"{name}_subscribers", "Subscribers of the feed.", stats.subscribers)
+        yield GaugeMetricFamily(f"{name}_filters", "Distinct filters among them.", stats.groups)
         yield GaugeMetricFamily(
-            "log_feed_catching_up", "Subscribers that read missed rows from the database.", stats.catching_up
+            f"{name}_catching_up", "Subscribers that read missed rows from the database.", stats.catching_up
         )
         yield GaugeMetricFamily(
-            "log_feed_buffered_rows",
+            f"{name}_buffered_rows",
             "Rows kept in memory for subscribers that lag behind.",
             stats.buffered_rows,
         )
         yield GaugeMetricFamily(
-            "log_feed_buffered_bytes", "Approximate size of those rows.", stats.buffered_bytes
+            f"{name}_buffered_bytes", "Approximate size of those rows.", stats.buffered_bytes
         )
         yield GaugeMetricFamily(
-            "log_feed_connected", "1 while the tail is connected to its database.", stats.connected
+            f"{name}_connected", "1 while the tail is connected to its database.", stats.connected
         )
         yield GaugeMetricFamily(
-            "log_feed_lag_seconds",
+            f"{name}_lag_seconds",
             "Seconds since the tail last knew that it had read every row.",
             stats.lag(),
         )
-        yield CounterMetricFamily("log_feed_rows", "Rows that the tail has read.", stats.rows)
-        yield CounterMetricFamily("log_feed_deliveries", "Events handed to subscribers.", stats.deliveries)
-        yield CounterMetricFamily("log_feed_pulls", "Statements of the tail.", stats.fetches)
-        yield CounterMetricFamily("log_feed_wake_ups", "Notifications of the database.", stats.notifications)
-        yield CounterMetricFamily("log_feed_reconnects", "Connections lost and made again.", stats.reconnects)
+        yield CounterMetricFamily(f"{name}_rows", "Rows that the tail has read.", stats.rows)
+        yield CounterMetricFamily(f"{name}_deliveries", "Events handed to subscribers.", stats.deliveries)
+        yield CounterMetricFamily(f"{name}_pulls", "Statements of the tail.", stats.fetches)
+        yield CounterMetricFamily(f"{name}_wake_ups", "Notifications of the database.", stats.notifications)
+        yield CounterMetricFamily(f"{name}_reconnects", "Connections lost and made again.", stats.reconnects)
         yield CounterMetricFamily(
-            "log_feed_catch_ups",
+            f"{name}_catch_ups",
             "Times that a subscriber began to read missed rows from the database.",
             stats.catch_ups,
         )
         yield CounterMetricFamily(
-            "log_feed_catch_up_pages", "Pages of missed rows that were read.", stats.catch_up_pages
+            f"{name}_catch_up_pages", "Pages of missed rows that were read.", stats.catch_up_pages
         )
         yield CounterMetricFamily(
-            "log_feed_catch_up_rows", "Rows of those pages, whether they matched or not.", stats.catch_up_rows
+            f"{name}_catch_up_rows", "Rows of those pages, whether they matched or not.", stats.catch_up_rows
         )
         yield CounterMetricFamily(
-            "log_feed_resets",
+            f"{name}_resets",
             "Times that all subscriptions were ended, since rows might have been missed.",
             stats.resets,
         )

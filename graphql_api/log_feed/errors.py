@@ -30,7 +30,7 @@ class InvalidCursorError(FeedError):
 
 
 class CursorExpiredError(FeedError):
-    """Log lines after this cursor have been deleted, so nobody can tell what was missed.
+    """What came after this cursor has been deleted, so nobody can tell what was missed.
 
     Subscribe without `after`.
     """
@@ -39,7 +39,7 @@ class CursorExpiredError(FeedError):
 
     def __init__(self) -> None:
         super().__init__(
-            "log lines after this cursor have been deleted, so the feed can't continue without a gap:"
+            "what came after this cursor has been deleted, so the feed can't continue without a gap:"
             " subscribe without `after`, and read the history for what may be missing"
         )
 

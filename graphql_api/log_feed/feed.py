@@ -1,4 +1,4 @@
-"""The log feed of a process: new rows of system_logs, each once, for all subscribers.
+"""A feed of a process: new rows of a source, each once, for all subscribers.
 
 This is where to begin. An event comes through tail.py, which fetches rows, hub.py, which gives them to the
 groups of subscribers, and subscription.py, which returns them to one subscriber.
@@ -15,13 +15,13 @@ from typing import Any
 import asyncpg
 
 from graphql_api.log_feed.errors import FeedError, FeedUnavailableError, UnfitDatabaseError
-from graphql_api.log_feed.feed_position import CursorCodec
-from graphql_api.log_feed.filter import LogFilter
-from graphql_api.log_feed.hub import BufferLimits, Hub
+from graphql_api.log_feed.feed_position import Cursor, CursorCodec
+from graphql_api.log_feed.hub import BufferLimits, Filter, Hub
 from graphql_api.log_feed.incarnation import enter_incarnation
+from graphql_api.log_feed.source import LOGS, Source
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.log_feed.subscription import NO_ANSWER, Subscription
-from graphql_api.log_feed.tail import Tail, TailOptions
+from graphql_api.log_feed.tail import Tail, TailOptions, fetch_end, wait_for_flush
 from graphql_api.log_feed.trimming import trim_entries
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
@@ -31,7 +31,7 @@ from graphql_api.postgres.statement import Statement
 
 # The last two are how a standby answers: it may be about to become the primary.
 _POOLED = (
-    "the log feed listens for notifications, which a pooler doesn't pass on:"
+    "the feed listens for notifications, which a pooler doesn't pass on:"
     " set DATABASE_DIRECT_URL to the database's address without the pooler"
 )
 _OUTAGES = (
@@ -68,21 +68,27 @@ class FeedOptions:
 
 
 class Feed:
-    """New rows of system_logs, each once, and none before one that its writer had seen committed.
+    """New rows of `source`, each once, and none before one that its writer had seen committed.
 
     `database` is where subscribers that are behind read; `direct` is the primary without a pooler, where the
     tail listens; every process that shares `key` takes the others' cursors.
     """
 
     def __init__(
-        self, database: Database, direct: Address, key: bytes, options: FeedOptions | None = None
+        self,
+        database: Database,
+        direct: Address,
+        key: bytes,
+        options: FeedOptions | None = None,
+        source: Source = LOGS,
     ) -> None:
+        self._source = source
         self.database = database
         self.options = options or FeedOptions()
         self.stats = FeedStats()
-        self.hub = Hub(CursorCodec(key), self.stats, self.options.buffer, self.options.heartbeat)
+        self.hub = Hub(CursorCodec(key), self.stats, self.options.buffer, self.options.heartbeat, source)
         self._direct = direct
-        self._tail = Tail(direct, self.hub, self.options.tail, self._fail)
+        self._tail = Tail(direct, self.hub, self.options.tail, self._fail, source)
         self._reads = asyncio.Semaphore(self.options.max_concurrent_reads)
         self._subscriptions: set[Subscription] = set()
         self._trimming: asyncio.Task[None] | None = None
@@ -94,7 +100,7 @@ class Feed:
             raise UnfitDatabaseError(_POOLED)
         connection = await self._direct.connect(application="graphql-api feed")
         try:
-            await enter_incarnation(connection)
+            await enter_incarnation(connection, self._source)
         finally:
             await connection.close()
 
@@ -103,13 +109,12 @@ class Feed:
         if self._direct.pooled:
             raise UnfitDatabaseError(_POOLED)
 
-    async def subscribe(
-        self, wanted: LogFilter, *, after: str | None = None, backfill: int = 0
-    ) -> Subscription:
+    async def subscribe(self, wanted: Filter, *, after: str | None = None, backfill: int = 0) -> Subscription:
         """Subscribe to the rows that match and are committed after this returns, or maybe shortly before.
 
         With `after`, from that cursor on. With `backfill`, first the newest so many that match, in the order
-        of their timestamps; it has no meaning beside `after`. Close what this returns. Raises FeedError.
+        of their timestamps; it is of log lines alone, and has no meaning beside `after`. Close what this
+        returns. Raises FeedError.
         """
         self.refuse_pooler()
         cursor = None if after is None else self.hub.codec.decode(after)
@@ -121,6 +126,7 @@ class Feed:
             self._leave,
             page_rows=self.options.catch_up_rows,
             outage_timeout=self.options.outage_timeout,
+            source=self._source,
         )
         self._subscriptions.add(subscription)
         self.stats.subscribers = len(self._subscriptions)
@@ -131,6 +137,19 @@ class Feed:
             await subscription.aclose()
             raise
         return subscription
+
+    async def now(self) -> str:
+        """Return the cursor of a reader that has read all that is committed. Raises FeedError."""
+        while True:
+            position, snapshot = await fetch_end(self._fetch, self._source)
+            if snapshot.incarnation is not None:
+                await wait_for_flush(self._fetch, snapshot)
+                cursor = Cursor(position, snapshot.incarnation, snapshot.insert_lsn)
+                return self.hub.codec.encode(cursor)
+            try:
+                await self.check()  # begins the incarnation
+            except (OSError, asyncpg.PostgresError) as error:
+                raise FeedUnavailableError(NO_ANSWER) from error
 
     def _fail(self, error: FeedError) -> None:
         for subscription in self._subscriptions:
@@ -165,15 +184,17 @@ class Feed:
 
     def start_trimming(self) -> None:
         """Remove entries past the retention, from time to time until the feed is closed."""
-        self._trimming = asyncio.create_task(self._trim(), name="log feed trimming")
+        self._trimming = asyncio.create_task(self._trim(), name=f"trimming of {self._source.schema}")
 
     async def _trim(self) -> None:
         while True:
             await asyncio.sleep(random.uniform(0, _TRIM_INTERVAL))  # noqa: S311 - processes take turns
             try:
-                await trim_entries(self.database, self.options.retention)
+                await trim_entries(self.database, self.options.retention, self._source)
             except (DatabaseUnavailableError, TimeoutError, asyncpg.PostgresError) as error:
-                log.warning("entries of the log feed were not trimmed: %s: %s", type(error).__name__, error)
+                log.warning(
+                    "entries of %s were not trimmed: %s: %s", self._source.schema, type(error).__name__, error
+                )
 
     async def close(self) -> None:
         """End every subscription, and trimming."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import asyncpg
 from sqlalchemy import ColumnElement, FromClause, Text, any_, bindparam, func, literal_column, true
@@ -21,6 +21,13 @@ _CANONICAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 # `type_codecs` shows all timestamps before the year 1 as this one; SQL must not tell them apart either.
 _FIRST = rfc3339("-infinity")
+
+
+class _HasRow(Protocol):
+    row: Any
+
+
+HasRow = TypeVar("HasRow", bound=_HasRow)
 
 
 class InvalidFilterError(ValueError):
@@ -137,6 +144,11 @@ class LogFilter:
         if self.dated is False or (self.since is not None and instant < self.since):
             return False
         return self.until is None or instant < self.until
+
+    def choose(self, events: Iterable[HasRow]) -> list[HasRow]:
+        """The events whose rows match."""
+        matches = self.matches
+        return [event for event in events if matches(event.row)]
 
 
 def _check(name: str, values: Iterable[str | None], rule: Callable[[str], str | None]) -> None:

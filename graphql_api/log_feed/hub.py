@@ -10,12 +10,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import asyncpg
 
 from graphql_api.log_feed.feed_position import Cursor, CursorAfter, CursorCodec, LogPage
-from graphql_api.log_feed.filter import LogFilter
+from graphql_api.log_feed.filter import FilterShape
+from graphql_api.log_feed.source import LOGS, Source
 from graphql_api.log_feed.stats import FeedStats
 
 # What a kept row costs besides its texts, roughly: the record, its event, and entries in lists.
@@ -33,18 +34,18 @@ _WOKEN_AT_ONCE = 200
 
 
 class Event:
-    """One row of system_logs, for one or more subscribers.
+    """One row of the feed's source, for one or more subscribers.
 
-    `row` has the columns of system_logs in the types of `postgres.type_codecs`. `replayed`: the row was
+    `row` has the source's columns in the types of `postgres.type_codecs`. `replayed`: the row was
     committed before the subscription began. `rendered` is a cache for callers: what they made of the event,
     by a key of theirs, shared by all subscribers who get this same object.
     """
 
-    __slots__ = ("_codec", "_cursor", "_cursor_after", "_index", "rendered", "replayed", "row")
+    __slots__ = ("_codec", "_cursor", "_cursor_after", "_index", "_views", "rendered", "replayed", "row")
 
     def __init__(
         self,
-        row: "Mapping[str, Any] | asyncpg.Record",
+        row: Any,
         index: int,
         cursor_after: CursorAfter,
         codec: CursorCodec,
@@ -58,6 +59,18 @@ class Event:
         self._cursor_after = cursor_after
         self._codec = codec
         self._cursor: str | None = None
+        self._views: dict[Any, Event] | None = None
+
+    def view(self, row: tuple[Any, ...]) -> "Event":
+        """The same event with another row, which some filters show: one object for all that show the same."""
+        if self._views is None:
+            self._views = {}
+        event = self._views.get(row)
+        if event is None:
+            event = self._views[row] = Event(
+                row, self._index, self._cursor_after, self._codec, replayed=self.replayed
+            )
+        return event
 
     @property
     def cursor(self) -> str:
@@ -70,6 +83,20 @@ class Event:
     def read_up_to(self) -> Cursor:
         """The same cursor, not encoded."""
         return self._cursor_after(self._index)
+
+
+class Filter(Protocol):
+    """Which events a subscriber wants. Filters are hashable, and equal ones share their work."""
+
+    @property
+    def shape(self) -> FilterShape | None:
+        """What of it a page's statement tests; None if nothing."""
+
+    def values(self) -> Mapping[str, Any]:
+        """The parameters of that test."""
+
+    def choose(self, events: Iterable[Event]) -> list[Event]:
+        """The events that are wanted, or views of them."""
 
 
 class EventBatch(list[Event]):
@@ -130,7 +157,7 @@ class FilterGroup:
 
     __slots__ = ("_batches", "_pages", "arrival", "events", "filter", "members", "start")
 
-    def __init__(self, wanted: LogFilter) -> None:
+    def __init__(self, wanted: Filter) -> None:
         self.filter = wanted
         self.arrival = Broadcast()
         """Notified when events have come, and when a member should look at its own state."""
@@ -148,8 +175,7 @@ class FilterGroup:
 
     def add(self, page_number: int, events: Sequence[Event]) -> None:
         """Keep the events of a page that match, and wake the subscribers that wait for them."""
-        matches = self.filter.matches
-        matching = [event for event in events if matches(event.row)]
+        matching = self.filter.choose(events)
         if matching:
             self.events += matching
             self._pages.append((page_number, len(matching)))
@@ -192,13 +218,21 @@ class BufferLimits:
 class Hub:
     """How far the process has read, the last pages, and the groups of subscribers."""
 
-    def __init__(self, codec: CursorCodec, stats: FeedStats, limits: BufferLimits, heartbeat: float) -> None:
+    def __init__(
+        self,
+        codec: CursorCodec,
+        stats: FeedStats,
+        limits: BufferLimits,
+        heartbeat: float,
+        source: Source = LOGS,
+    ) -> None:
         self.codec = codec
+        self._texts = source.texts
         self.stats = stats
         self._limits = limits
         self._heartbeat_interval = heartbeat
         self._next_heartbeat = 0.0
-        self._groups: dict[LogFilter, FilterGroup] = {}
+        self._groups: dict[Filter, FilterGroup] = {}
         self._pages: deque[tuple[int, int, int]] = deque()
         self._page_number = 0
         self._read_up_to: Cursor | None = None
@@ -257,7 +291,7 @@ class Hub:
 
     def _keep(self, rows: Sequence[asyncpg.Record]) -> None:
         stats = self.stats
-        size = sum(len(row["message"]) + len(row["details"] or "") + _ROW_BYTES for row in rows)
+        size = len(rows) * _ROW_BYTES + sum(len(row[name] or "") for name in self._texts for row in rows)
         self._pages.append((self._page_number, len(rows), size))
         stats.buffered_rows += len(rows)
         stats.buffered_bytes += size
@@ -272,7 +306,7 @@ class Hub:
             for group in self._groups.values():
                 group.drop(dropped)
 
-    def join(self, wanted: LogFilter) -> FilterGroup:
+    def join(self, wanted: Filter) -> FilterGroup:
         """Return the group of a filter, with one member more."""
         group = self._groups.get(wanted)
         if group is None:

@@ -7,6 +7,7 @@ present one, and PostgreSQL empties it with a crash, a promotion or a restore; t
 log_feed.incarnations remembers them all, except for what a restore undoes.
 """
 
+import functools
 import logging
 import secrets
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ from sqlalchemy import text
 
 from graphql_api.log_feed.errors import FeedResetError, StandbyError, UnfitDatabaseError
 from graphql_api.log_feed.feed_position import LOWEST_ID, Cursor, Position
-from graphql_api.postgres.statement import Fetch, compile_statement
+from graphql_api.log_feed.source import LOGS, Source
+from graphql_api.postgres.statement import Fetch, Statement, compile_statement
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +35,11 @@ _IDENTITY = """
            (SELECT oid FROM pg_database WHERE datname = current_database()) AS database,
            CASE WHEN NOT pg_is_in_recovery()
                 THEN substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END AS timeline,
-           (SELECT version FROM log_feed.trigger_version) AS trigger_version
+           (SELECT version FROM {schema}.trigger_version) AS trigger_version
 """
 
 _PRESENT = """
-    SELECT id FROM log_feed.incarnation JOIN log_feed.incarnations USING (id)
+    SELECT id FROM {schema}.incarnation JOIN {schema}.incarnations USING (id)
     WHERE (system_identifier, timeline, database, trigger_version) = ($1, $2, $3, $4)
 """
 
@@ -45,20 +47,20 @@ _PRESENT = """
 # under the lock.
 _BEGIN = """
     WITH present AS (
-        INSERT INTO log_feed.incarnation (id) VALUES ($5) ON CONFLICT (single) DO UPDATE SET id = $5)
-    INSERT INTO log_feed.incarnations
+        INSERT INTO {schema}.incarnation (id) VALUES ($5) ON CONFLICT (single) DO UPDATE SET id = $5)
+    INSERT INTO {schema}.incarnations
         (id, number, system_identifier, timeline, database, trigger_version, began)
     OVERRIDING SYSTEM VALUE
-    SELECT $5, (SELECT coalesce(max(number), 0) + 1 FROM log_feed.incarnations), $1, $2, $3, $4,
+    SELECT $5, (SELECT coalesce(max(number), 0) + 1 FROM {schema}.incarnations), $1, $2, $3, $4,
            pg_current_wal_insert_lsn()
 """
 # Since the interruption, lines may have been written: then the first of them has noted it.
 _NOTE = """
     WITH noted AS (
-        DELETE FROM log_feed.interruptions WHERE incarnation IS NULL RETURNING lsn, snapshot)
-    INSERT INTO log_feed.interruptions (lsn, snapshot, incarnation)
+        DELETE FROM {schema}.interruptions WHERE incarnation IS NULL RETURNING lsn, snapshot)
+    INSERT INTO {schema}.interruptions (lsn, snapshot, incarnation)
     (SELECT lsn, snapshot, $1::bigint FROM noted
-     WHERE lsn >= (SELECT coalesce(max(began), '0/0') FROM log_feed.incarnations)
+     WHERE lsn >= (SELECT coalesce(max(began), '0/0') FROM {schema}.incarnations)
      UNION ALL
      SELECT pg_current_wal_insert_lsn(), pg_current_snapshot(), $1)
     ORDER BY lsn LIMIT 1
@@ -67,116 +69,124 @@ _NOTE = """
 # Transaction ids that this server has not given out yet: a dump has brought them.
 _FROM_THE_FUTURE = """
     SELECT pg_snapshot_xmax(pg_current_snapshot()) AS xid WHERE
-        EXISTS (SELECT FROM log_feed.entries WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
-        OR EXISTS (SELECT FROM log_feed.horizon WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
-        OR EXISTS (SELECT FROM log_feed.watermarks WHERE xid > pg_snapshot_xmax(pg_current_snapshot()))
+        EXISTS (SELECT FROM {schema}.entries WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
+        OR EXISTS (SELECT FROM {schema}.horizon WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
+        OR EXISTS (SELECT FROM {schema}.watermarks WHERE xid > pg_snapshot_xmax(pg_current_snapshot()))
 """
 _MEND = """
-    DELETE FROM log_feed.horizon WHERE xid >= pg_snapshot_xmax(pg_current_snapshot());
-    DELETE FROM log_feed.watermarks WHERE xid > pg_snapshot_xmax(pg_current_snapshot())
+    DELETE FROM {schema}.horizon WHERE xid >= pg_snapshot_xmax(pg_current_snapshot());
+    DELETE FROM {schema}.watermarks WHERE xid > pg_snapshot_xmax(pg_current_snapshot())
 """
 # Meanwhile transactions from $1 on begin and write entries of their own. These differ from a dump's in that
 # the transaction that wrote the row, whose lower half is xmin, did not begin before $1.
 _MEND_ENTRIES = """
     WITH foreign_rows AS MATERIALIZED (
-        SELECT xid, id FROM log_feed.entries
+        SELECT xid, id FROM {schema}.entries
         WHERE xid >= $1
           AND ((xmin::text::bigint - $1::text::numeric % 4294967296 + 6442450944) % 4294967296) < 2147483648
           AND (xid, id) > ($3, $4)
         ORDER BY xid, id LIMIT $2 FOR UPDATE
     ),
     deleted AS (
-        DELETE FROM log_feed.entries USING foreign_rows
+        DELETE FROM {schema}.entries USING foreign_rows
         WHERE (entries.xid, entries.id) = (foreign_rows.xid, foreign_rows.id)
     )
     SELECT xid, id FROM foreign_rows ORDER BY xid DESC, id DESC LIMIT 1
 """
 
 # What is known of a past incarnation, and where the one after it began.
-_LINEAGE = compile_statement(
-    text("""
-        SELECT (past.system_identifier, past.database, past.trigger_version)
-                   = (present.system_identifier, present.database, present.trigger_version) AS same_database,
-               past.timeline = present.timeline AS same_timeline,
-               coalesce(interruption.lsn, next.began) AS ended,
-               interruption.snapshot
-        FROM log_feed.incarnations past
-        CROSS JOIN log_feed.incarnations present
-        CROSS JOIN LATERAL (SELECT id, began FROM log_feed.incarnations WHERE number > past.number
-                            ORDER BY number LIMIT 1) AS next
-        LEFT JOIN log_feed.interruptions AS interruption ON interruption.incarnation = next.id
-        WHERE past.id = CAST(:past AS bigint) AND present.id = CAST(:present AS bigint)
-    """)
-)
+_LINEAGE = """
+    SELECT (past.system_identifier, past.database, past.trigger_version)
+               = (present.system_identifier, present.database, present.trigger_version) AS same_database,
+           past.timeline = present.timeline AS same_timeline,
+           coalesce(interruption.lsn, next.began) AS ended,
+           interruption.snapshot
+    FROM {schema}.incarnations past
+    CROSS JOIN {schema}.incarnations present
+    CROSS JOIN LATERAL (SELECT id, began FROM {schema}.incarnations WHERE number > past.number
+                        ORDER BY number LIMIT 1) AS next
+    LEFT JOIN {schema}.interruptions AS interruption ON interruption.incarnation = next.id
+    WHERE past.id = CAST(:past AS bigint) AND present.id = CAST(:present AS bigint)
+"""
 
 
-async def enter_incarnation(connection: "asyncpg.Connection") -> int:
+@functools.cache
+def _lineage_statement(source: Source) -> Statement:
+    return compile_statement(text(_LINEAGE.format(schema=source.schema)))
+
+
+async def enter_incarnation(connection: "asyncpg.Connection", source: Source = LOGS) -> int:
     """Return the present incarnation of the database behind a connection; the first reader begins it.
 
     Every reader calls this before it reads, since it also mends what a restore may have left behind. Raises
     UnfitDatabaseError for a standby, and for a database that lacks what the feed needs.
     """
     try:
-        return await _enter(connection)
+        return await _enter(connection, source)
     except _NOT_MIGRATED as error:
-        raise UnfitDatabaseError("the database lacks the log feed: run `graphql-api migrate`") from error
+        raise UnfitDatabaseError(
+            f"the database lacks the schema {source.schema}: run `graphql-api migrate`"
+        ) from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise UnfitDatabaseError(
-            "the database's role may not use the schema log_feed: serve as the role that migrates"
+            f"the database's role may not use the schema {source.schema}: serve as the role that migrates"
         ) from error
 
 
-async def _enter(connection: "asyncpg.Connection") -> int:
-    identity = await connection.fetchrow(_IDENTITY)
+async def _enter(connection: "asyncpg.Connection", source: Source) -> int:
+    schema = source.schema
+    identity = await connection.fetchrow(_IDENTITY.format(schema=schema))
     assert identity is not None  # noqa: S101 - narrows: the statement always has one row
     if identity["standby"]:
         raise StandbyError
     if identity["trigger_version"] is None:
         raise UnfitDatabaseError(
-            "a trigger of system_logs is missing or disabled, so log lines aren't recorded:"
+            f"a trigger is missing or disabled, so not all {source.rows} are recorded:"
             " run `graphql-api migrate`"
         )
-    await _mend(connection)
+    await _mend(connection, schema)
     key = tuple(identity[name] for name in ("system_identifier", "timeline", "database", "trigger_version"))
-    present: int | None = await connection.fetchval(_PRESENT, *key)
+    present: int | None = await connection.fetchval(_PRESENT.format(schema=schema), *key)
     if present is not None:
         return present
     async with connection.transaction():
         await connection.execute("SET LOCAL synchronous_commit = on")
-        await connection.execute("LOCK TABLE log_feed.incarnation IN SHARE ROW EXCLUSIVE MODE")
-        present = await connection.fetchval(_PRESENT, *key)
+        await connection.execute(f"LOCK TABLE {schema}.incarnation IN SHARE ROW EXCLUSIVE MODE")
+        present = await connection.fetchval(_PRESENT.format(schema=schema), *key)
         if present is None:
             present = secrets.randbits(63)
-            await connection.execute(_NOTE, present)
-            await connection.execute(_BEGIN, *key, present)
+            await connection.execute(_NOTE.format(schema=schema), present)
+            await connection.execute(_BEGIN.format(schema=schema), *key, present)
     return present
 
 
-async def _mend(connection: "asyncpg.Connection") -> None:
+async def _mend(connection: "asyncpg.Connection", schema: str) -> None:
     """Delete entries whose transactions lie in the future: a dump of another server has brought them.
 
     Otherwise their lines would come again as new ones, once the server gives those ids to new transactions.
     """
-    future = await connection.fetchval(_FROM_THE_FUTURE)
+    future = await connection.fetchval(_FROM_THE_FUTURE.format(schema=schema))
     if future is None:
         return
     log.warning("the log feed was restored from another server: its lines become history")
-    await connection.execute(_MEND)
-    await delete_entries_from(connection, future)
+    await connection.execute(_MEND.format(schema=schema))
+    await delete_entries_from(connection, future, schema)
 
 
-async def delete_entries_from(connection: "asyncpg.Connection", xid: int) -> None:
+async def delete_entries_from(connection: "asyncpg.Connection", xid: int, schema: str = LOGS.schema) -> None:
     """Delete entries of `xid` and above that were there before this server gave out `xid`."""
     after = (xid - 1, LOWEST_ID)  # without it, each statement would pass those deleted before
-    while (last := await connection.fetchrow(_MEND_ENTRIES, xid, _MEND_ROWS, *after)) is not None:
+    while (
+        last := await connection.fetchrow(_MEND_ENTRIES.format(schema=schema), xid, _MEND_ROWS, *after)
+    ) is not None:
         after = (last["xid"], last["id"])
 
 
-async def check_lineage(fetch: Fetch, cursor: Cursor, present: int) -> None:
+async def check_lineage(fetch: Fetch, cursor: Cursor, present: int, source: Source = LOGS) -> None:
     """Raise FeedResetError unless what `cursor` has read is part of the past of the incarnation `present`."""
     if cursor.incarnation == present:
         return
-    rows = await fetch(_LINEAGE, past=cursor.incarnation, present=present)
+    rows = await fetch(_lineage_statement(source), past=cursor.incarnation, present=present)
     if not rows or not rows[0]["same_database"] or (rows[0]["ended"] or 0) < cursor.lsn:
         raise FeedResetError("FEED_RESET_RESTORE")
     if not rows[0]["same_timeline"]:

@@ -22,9 +22,10 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from graphql_api.log_feed.errors import FeedError, FeedResetError, FeedUnavailableError
 from graphql_api.log_feed.feed_position import Cursor, CursorAfter
-from graphql_api.log_feed.filter import FilterShape, LogFilter
-from graphql_api.log_feed.hub import Event, EventBatch, Hub
+from graphql_api.log_feed.filter import FilterShape
+from graphql_api.log_feed.hub import Event, EventBatch, Filter, Hub
 from graphql_api.log_feed.incarnation import check_lineage
+from graphql_api.log_feed.source import LOGS, Source
 from graphql_api.log_feed.tail import (
     NEWEST,
     SNAPSHOT,
@@ -84,12 +85,12 @@ _COLUMNS = (
 
 
 @functools.cache
-def _backfill_statement(template: str, shape: FilterShape) -> Statement:
+def _backfill_statement(template: str, shape: FilterShape | None) -> Statement:
     return compile_statement(
         text(
             template.format(
-                snapshot=SNAPSHOT,
-                newest_xid=NEWEST,
+                snapshot=SNAPSHOT.format(schema=LOGS.schema),
+                newest_xid=NEWEST.format(schema=LOGS.schema),
                 columns=_COLUMNS,
                 key=_SORT_KEY,
                 wanted=condition_text(shape),
@@ -174,7 +175,7 @@ class Subscription:
 
     def __init__(
         self,
-        wanted: LogFilter,
+        wanted: Filter,
         hub: Hub,
         tail: Tail,
         fetch: Fetch,
@@ -182,8 +183,10 @@ class Subscription:
         *,
         page_rows: int,
         outage_timeout: float,
+        source: Source = LOGS,
     ) -> None:
         """`fetch` reads from the database; the tail is waited for `outage_timeout` seconds."""
+        self._source = source
         self._filter = wanted
         self._hub = hub
         self._tail = tail
@@ -221,7 +224,7 @@ class Subscription:
         """Read after a cursor, until something is found or the subscription is live."""
         catching_up = self._catch_up_from(after, replayed=True)
         self._enter(catching_up if after.replayed is None else Replaying(after, catching_up))
-        await check_lineage(self._fetch, after, incarnation)
+        await check_lineage(self._fetch, after, incarnation, self._source)
         while self._state.read_up_to is after:
             self._check_open()
             self._pending = await self._read()
@@ -248,24 +251,30 @@ class Subscription:
         before_first = str(UUID(int=max(UUID(rows[0]["id"]).int - 1, 0)))
         self._pending_after = replace(position, replayed=(rows[0]["sort_key"], before_first))
 
-    async def batch(self, timeout: float | None = None, *, progress: bool = False) -> EventBatch:
+    async def batch(
+        self, timeout: float | None = None, *, progress: bool = False, backlog: bool = False
+    ) -> EventBatch:
         """Return the next events, at least one; none after `timeout` seconds without any, or when closed.
 
         With `progress` there are none after a heartbeat or two without any, too: time to tell the client
-        `cursor`. Raises FeedError where the feed can't continue, after the events that it still had.
+        `cursor`. With `backlog` there are none, too, once all that was committed before has been returned:
+        `is_live`. Raises FeedError where the feed can't continue, after the events that it still had.
         """
         if self._pending and not self.closed:
             events, self._pending = self._pending, EventBatch()
         else:
             deadline = None if timeout is None else time.monotonic() + timeout
             events = await self._next(
-                deadline, self._hub.heartbeats + _QUIET_HEARTBEATS if progress else None
+                deadline, self._hub.heartbeats + _QUIET_HEARTBEATS if progress else None, backlog=backlog
             )
         self._hub.stats.deliveries += len(events)
         return events
 
-    async def _next(self, deadline: float | None, heartbeat: int | None) -> EventBatch:
-        """Return the next events; none after `deadline`, at the heartbeat of that number, or when closed."""
+    async def _next(self, deadline: float | None, heartbeat: int | None, *, backlog: bool) -> EventBatch:
+        """Return the next events; none after `deadline`, at the heartbeat of that number, or when closed.
+
+        With `backlog` also none when live.
+        """
         group, hub = self._group, self._hub
         while True:
             state = self._state
@@ -273,6 +282,8 @@ class Subscription:
                 if state.index < group.start:
                     self._fall_behind(state)
                     continue
+                if backlog:
+                    return EventBatch()
                 if events := self._take(state):
                     return events
             elif isinstance(state, Failed):
@@ -381,8 +392,9 @@ class Subscription:
             self._fetch,
             position,
             state.page_rows,
+            source=self._source,
             wanted=self._filter,
-            max_wanted=self._page_rows,
+            max_wanted=state.page_rows if self._filter.shape is None else self._page_rows,
             until=None if target is None else target.position,
         )
         if snapshot.incarnation != hub_cursor.incarnation:  # the tail will find out which server answers now
@@ -442,11 +454,12 @@ class Subscription:
     ) -> EventBatch:
         """Events of those rows that match; the rows of a backfill all do."""
         codec = self._hub.codec
-        return EventBatch(
+        events = [
             Event(row, index, cursor_after, codec, replayed=replayed)
             for index, row in enumerate(rows)
             if row.get("wanted", True)
-        )
+        ]
+        return EventBatch(self._filter.choose(events) if self._filter.shape is None else events)
 
     def _count_page(self, rows: int) -> None:
         self._hub.stats.catch_up_pages += 1
@@ -467,6 +480,11 @@ class Subscription:
             return hub.cursor()
         assert cursor is not None  # noqa: S101 - narrows: a subscription is open before anybody has it
         return cursor.cursor if isinstance(cursor, Event) else hub.codec.encode(cursor)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether all that was committed when it caught up has been returned."""
+        return isinstance(self._state, Live) and not self._pending
 
     @property
     def closed(self) -> bool:

@@ -1,4 +1,4 @@
-"""Reads new lines of the log: the statement that fetches a page of them, and the task that runs it.
+"""Reads what is new: the statement that fetches a page of a source, and the task that runs it.
 
 One task and one connection serve all subscribers of a process. Subscribers that are behind the task fetch
 pages by the same statement, through the pool.
@@ -28,16 +28,17 @@ from graphql_api.log_feed.errors import (
     UnfitDatabaseError,
 )
 from graphql_api.log_feed.feed_position import LOWEST_ID, MAX_IN_PROGRESS, Cursor, LogPage, Position
-from graphql_api.log_feed.filter import EVERYTHING, FilterShape, LogFilter
-from graphql_api.log_feed.hub import Hub
+from graphql_api.log_feed.filter import EVERYTHING, FilterShape
+from graphql_api.log_feed.hub import Filter, Hub
 from graphql_api.log_feed.incarnation import check_lineage, enter_incarnation
+from graphql_api.log_feed.source import LOGS, Source
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.statement import Fetch, Statement, compile_statement
 from graphql_api.postgres.tables import system_logs
 
 log = logging.getLogger(__name__)
 
-# What the trigger on system_logs notifies.
+# What the triggers of all sources notify.
 _CHANNEL = "log_feed"
 
 # The texts of a page; it may be one row larger than this, and has at least one.
@@ -47,37 +48,35 @@ _PAGE_BYTES = 4 * 1024 * 1024
 #
 # On a standby this fails, and must: its snapshots don't list the transactions in progress. What a commit
 # wrote lies before `insert_lsn`, since that is read after the snapshot was taken. The incarnation is null
-# once the trigger that records lines has been off.
+# once a trigger that records has been off.
 SNAPSHOT = """
     SELECT pg_current_snapshot() AS snapshot,
            pg_current_wal_insert_lsn() AS insert_lsn,
            pg_current_wal_flush_lsn() AS flush_lsn,
-           (SELECT id FROM log_feed.incarnation JOIN log_feed.incarnations USING (id)
-            WHERE trigger_version = (SELECT version FROM log_feed.trigger_version)) AS incarnation,
-           (SELECT xid FROM log_feed.horizon) AS horizon
+           (SELECT id FROM {schema}.incarnation JOIN {schema}.incarnations USING (id)
+            WHERE trigger_version = (SELECT version FROM {schema}.trigger_version)) AS incarnation,
+           (SELECT xid FROM {schema}.horizon) AS horizon
 """
 
-# The newest transaction that wrote lines, of those that a snapshot `seen` sees. It is looked for between the
-# transactions in progress, not past them: a writer may have a hundred thousand uncommitted lines.
+# The newest transaction that has entries, of those that a snapshot `seen` sees. It is looked for between the
+# transactions in progress, not past them: a writer may have a hundred thousand uncommitted entries.
 NEWEST = """
     (SELECT entry.xid
      FROM (SELECT xid AS above, lead(xid, 1, pg_snapshot_xmax(seen.snapshot)) OVER (ORDER BY xid) AS below
            FROM unnest(ARRAY(SELECT pg_snapshot_xip(seen.snapshot)) || CAST('0' AS xid8)) AS xid) AS gaps
-     CROSS JOIN LATERAL (SELECT xid FROM log_feed.entries WHERE xid > above AND xid < below
+     CROSS JOIN LATERAL (SELECT xid FROM {schema}.entries WHERE xid > above AND xid < below
                          ORDER BY xid DESC LIMIT 1) AS entry
      ORDER BY entry.xid DESC LIMIT 1) AS newest
 """
 
-_END = compile_statement(
-    text(f"WITH seen AS MATERIALIZED ({SNAPSHOT}) SELECT seen.*, {NEWEST} FROM seen")  # noqa: S608 - our own text
-)
+_END = f"WITH seen AS MATERIALIZED ({SNAPSHOT}) SELECT seen.*, {NEWEST} FROM seen"  # noqa: S608 - our own text
 
-# The next lines after a position, of those that the statement's own snapshot sees or, where `until_xid` is
+# The next rows after a position, of those that the statement's own snapshot sees or, where `until_xid` is
 # given, of those that the reader at that position had read. In this order: the rest of the partly read
 # transaction; the transactions that were in progress before and aren't now; those that are new.
 #
 # The new ones are read between the transactions in progress, not past them: a writer with a hundred thousand
-# uncommitted lines would be looked at entry by entry on every fetch. For the same reason the partly read
+# uncommitted rows would be looked at entry by entry on every fetch. For the same reason the partly read
 # transaction bounds a gap too.
 #
 # Of the `rows` that are looked at, those that are wanted come back until they are `max_wanted` or fill
@@ -97,37 +96,36 @@ _PAGE = """
         WHERE xid >= CAST(:floor AS xid8) AND xid < until
     ),
     page AS (
-        (SELECT true AS continued, xid, id FROM log_feed.entries
+        (SELECT true AS continued, entry.* FROM {schema}.entries AS entry
          WHERE xid = CAST(:partial_xid AS xid8) AND id > CAST(:partial_id AS uuid)
          ORDER BY id LIMIT CAST(:rows AS integer))
         UNION ALL
-        (SELECT false, xid, id FROM log_feed.entries
+        (SELECT false, entry.* FROM {schema}.entries AS entry
          WHERE xid = ANY (ARRAY(
              SELECT xid FROM bounds CROSS JOIN LATERAL unnest(CAST(:in_progress AS xid8[])) AS xid
              WHERE xid <> ALL (unseen)))
          ORDER BY xid, id LIMIT CAST(:rows AS integer))
         UNION ALL
-        (SELECT false, xid, id FROM gaps CROSS JOIN LATERAL (
-             SELECT * FROM log_feed.entries WHERE xid > above AND xid < below
+        (SELECT false, entry.* FROM gaps CROSS JOIN LATERAL (
+             SELECT * FROM {schema}.entries WHERE xid > above AND xid < below
              ORDER BY xid, id LIMIT CAST(:rows AS integer)) AS entry
          ORDER BY xid, id LIMIT CAST(:rows AS integer))
     ),
     looked_at AS (
-        SELECT continued, xid, page.id, log.id IS NULL AS missing, coalesce({wanted}, false) AS wanted,
-               log.timestamp, log.level, log.component, log.message, log.details
+        SELECT page.continued, page.xid, page.id, coalesce({wanted}, false) AS wanted, {selected}
         FROM (SELECT * FROM page ORDER BY continued DESC, xid, id LIMIT CAST(:rows AS integer)) AS page
-        LEFT JOIN LATERAL (SELECT * FROM system_logs WHERE system_logs.id = page.id OFFSET 0) AS log ON true
+        {joins}
     ),
     counted AS (
         SELECT *, row_number() OVER feed AS number, lead(xid) OVER feed AS following_xid,
                count(*) FILTER (WHERE wanted) OVER (feed ROWS UNBOUNDED PRECEDING) AS found,
-               sum(octet_length(message) + coalesce(pg_column_size(details), 0)) FILTER (WHERE wanted)
+               sum(size) FILTER (WHERE wanted)
                    OVER (feed ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before,
                bool_or(missing) OVER () AS some_missing
         FROM looked_at WINDOW feed AS (ORDER BY continued DESC, xid, id)
     )
     SELECT seen.*, line.some_missing, line.number, line.following_xid, line.found, line.wanted,
-           line.xid, line.id, line.timestamp, line.level, line.component, line.message, line.details
+           line.xid, line.id, {columns}
     FROM seen LEFT JOIN counted AS line
         ON line.following_xid IS NULL OR (line.wanted AND line.found <= CAST(:max_wanted AS integer)
                                           AND coalesce(line.bytes_before, 0) < CAST(:bytes AS bigint))
@@ -146,12 +144,27 @@ _FLUSH = compile_statement(
 
 
 @functools.cache
-def _page_statement(shape: FilterShape) -> Statement:
-    return compile_statement(text(_PAGE.format(snapshot=SNAPSHOT, wanted=condition_text(shape))))
+def _end_statement(source: Source) -> Statement:
+    return compile_statement(text(_END.format(schema=source.schema)))
 
 
-def condition_text(shape: FilterShape) -> str:
-    """The filter's condition on the columns of `log`, with named parameters."""
+@functools.cache
+def _page_statement(source: Source, shape: FilterShape | None) -> Statement:
+    statement = _PAGE.format(
+        schema=source.schema,
+        snapshot=SNAPSHOT.format(schema=source.schema),
+        selected=source.selected,
+        joins=source.joins.format(schema=source.schema),
+        columns=", ".join(f"line.{name}" for name in source.columns),
+        wanted=condition_text(shape),
+    )
+    return compile_statement(text(statement))
+
+
+def condition_text(shape: FilterShape | None) -> str:
+    """The filter's condition on the columns of `log`, with named parameters; None lets every row pass."""
+    if shape is None:
+        return "true"
     return str(shape.where(system_logs.alias("log")).compile(dialect=_NAMED))
 
 
@@ -185,7 +198,7 @@ class Snapshot:
         return Position(next_xid, in_progress)
 
     def check_continuity(self, page: LogPage) -> None:
-        """Raise CursorExpiredError where lines that the base of a page had not read have been deleted."""
+        """Raise CursorExpiredError where rows that the base of a page had not read have been deleted."""
         position = page.base
         unread = [position.next_xid, *(xid for xid in position.in_progress if xid not in self.in_progress)]
         if position.partial is not None:
@@ -194,9 +207,9 @@ class Snapshot:
             raise CursorExpiredError
 
 
-async def fetch_end(fetch: Fetch) -> tuple[Position, Snapshot]:
+async def fetch_end(fetch: Fetch, source: Source = LOGS) -> tuple[Position, Snapshot]:
     """Return the position of a reader that has read all that is committed. Raises FeedUnavailableError."""
-    (row,) = await fetch(_END)
+    (row,) = await fetch(_end_statement(source))
     snapshot = Snapshot.of(row)
     return snapshot.end(row["newest"]), snapshot
 
@@ -206,18 +219,19 @@ async def fetch_page(
     base: Position,
     rows: int,
     *,
-    wanted: LogFilter = EVERYTHING,
+    source: Source = LOGS,
+    wanted: Filter = EVERYTHING,
     max_wanted: int | None = None,
     until: Position | None = None,
 ) -> tuple[LogPage, Snapshot]:
-    """Return the next lines after `base` that match, of those that are committed or that `until` has read.
+    """Return the next rows after `base` that match, of those that are committed or that `until` has read.
 
-    At most `rows` are looked at. A page ends earlier once `max_wanted` lines match, or with 4 MiB of text.
+    At most `rows` are looked at. A page ends earlier once `max_wanted` rows match, or with 4 MiB of text.
     """
     partial_xid, partial_id = base.partial or (None, LOWEST_ID)
     max_wanted = rows if max_wanted is None else max_wanted
     found = await fetch(
-        _page_statement(wanted.shape),
+        _page_statement(source, wanted.shape),
         **wanted.values(),
         floor=base.next_xid - 1,
         in_progress=base.in_progress,
@@ -291,10 +305,15 @@ class TailOptions:
 
 
 class Tail:
-    """The task of a process that reads the log while somebody subscribes, and publishes it to the hub."""
+    """The task of a process that reads a source while somebody subscribes, and publishes it to the hub."""
 
     def __init__(
-        self, address: Address, hub: Hub, options: TailOptions, on_failure: Callable[[FeedError], None]
+        self,
+        address: Address,
+        hub: Hub,
+        options: TailOptions,
+        on_failure: Callable[[FeedError], None],
+        source: Source = LOGS,
     ) -> None:
         """`on_failure` is called with what ends every subscription: continuity is lost, or can't be had."""
         self._address = address
@@ -302,6 +321,7 @@ class Tail:
         self._stats = hub.stats
         self._options = options
         self._on_failure = on_failure
+        self._source = source
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._incarnation = 0
@@ -309,7 +329,7 @@ class Tail:
     def start(self) -> None:
         """Begin to read, from where the hub is; nothing happens if it runs."""
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="log feed")
+            self._task = asyncio.create_task(self._run(), name=f"tail of {self._source.schema}")
 
     async def stop(self) -> None:
         """Read no more."""
@@ -337,16 +357,16 @@ class Tail:
                     self._hub.clear()
                     self._on_failure(error)
                     return
-                log.warning("the log feed waits for a primary: %s", error)
+                log.warning("the feed waits for a primary: %s", error)
             except (FeedResetError, CursorExpiredError) as error:
-                log.warning("the log feed starts again, and ends all subscriptions: %s", error)
+                log.warning("the feed starts again, and ends all subscriptions: %s", error)
                 self._stats.resets += 1
                 self._hub.clear()
                 self._on_failure(error)
             except _INTERRUPTIONS as error:
-                log.warning("the log feed has lost its connection: %s: %s", type(error).__name__, error)
+                log.warning("the feed has lost its connection: %s: %s", type(error).__name__, error)
             except Exception:
-                log.exception("the log feed has failed")
+                log.exception("the feed has failed")
                 self._hub.clear()
                 self._on_failure(
                     FeedUnavailableError("the feed has failed: subscribe again, with the last cursor")
@@ -378,17 +398,17 @@ class Tail:
         self._wake.set()
 
     async def _begin(self, connection: "asyncpg.Connection") -> None:
-        incarnation = await enter_incarnation(connection)
+        incarnation = await enter_incarnation(connection, self._source)
         # Before the first fetch: what is committed from here on either is seen or notifies.
         await connection.add_listener(_CHANNEL, self._notified)
         fetch = _fetch_on(connection)
         cursor = self._hub.read_up_to
         if cursor is None:
-            position, snapshot = await fetch_end(fetch)
+            position, snapshot = await fetch_end(fetch, self._source)
             await wait_for_flush(fetch, snapshot, self._options.flush_delay)
             self._hub.move(Cursor(position, incarnation, snapshot.insert_lsn))
         elif cursor.incarnation != incarnation:
-            await check_lineage(fetch, cursor, incarnation)
+            await check_lineage(fetch, cursor, incarnation, self._source)
             # Its past is proved: from here on it is a cursor of the present incarnation.
             self._hub.move(Cursor(cursor.position, incarnation, cursor.lsn))
         self._incarnation = incarnation
@@ -415,7 +435,9 @@ class Tail:
         hub, stats = self._hub, self._stats
         cursor = hub.read_up_to
         assert cursor is not None  # noqa: S101 - narrows: `_begin` has moved the hub
-        page, snapshot = await fetch_page(fetch, cursor.position, self._options.page_rows)
+        page, snapshot = await fetch_page(
+            fetch, cursor.position, self._options.page_rows, source=self._source
+        )
         if snapshot.incarnation != self._incarnation:
             raise FeedUnavailableError("the database's incarnation has changed")
         snapshot.check_continuity(page)

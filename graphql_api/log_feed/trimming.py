@@ -1,66 +1,76 @@
-"""Removes entries past the retention, so that log_feed.entries doesn't grow for ever.
+"""Removes entries past the retention, so that a source's entries don't grow for ever.
 
 Entries have no time of their own. A watermark notes from time to time which transactions had all ended by
 then; entries below a watermark that is older than the retention go, and cursors that have not read them
 expire.
 """
 
+import functools
 from datetime import timedelta
 
 from sqlalchemy import text
 
+from graphql_api.log_feed.source import LOGS, Source
 from graphql_api.postgres.database import Database
-from graphql_api.postgres.statement import compile_statement
+from graphql_api.postgres.statement import Statement, compile_statement
 
-_NOTE = compile_statement(
-    text("""
-        INSERT INTO log_feed.watermarks (xid) SELECT pg_snapshot_xmin(pg_current_snapshot())
-        WHERE NOT EXISTS (SELECT FROM log_feed.watermarks
+_NOTE = """
+        INSERT INTO {schema}.watermarks (xid) SELECT pg_snapshot_xmin(pg_current_snapshot())
+        WHERE NOT EXISTS (SELECT FROM {schema}.watermarks
                           WHERE noted_at > now() - make_interval(secs => CAST(:interval AS float8)))
         ON CONFLICT DO NOTHING
         RETURNING 1 AS noted
-    """)
-)
+"""
 
 # A few entries at a time, and by one process at a time. Readers see the horizon rise in the same snapshot as
 # the entries go.
-_TRIM = compile_statement(
-    text("""
+_TRIM = """
         WITH bound AS MATERIALIZED (
-            SELECT xid FROM log_feed.watermarks
+            SELECT xid FROM {schema}.watermarks
             WHERE noted_at < now() - make_interval(secs => CAST(:retention AS float8))
               AND pg_try_advisory_xact_lock(7813585363)
             ORDER BY xid DESC LIMIT 1
         ),
         lower_watermarks AS (
-            DELETE FROM log_feed.watermarks USING bound WHERE watermarks.xid < bound.xid
+            DELETE FROM {schema}.watermarks USING bound WHERE watermarks.xid < bound.xid
         ),
         batch AS MATERIALIZED (
-            SELECT entries.xid, id FROM bound JOIN log_feed.entries ON entries.xid < bound.xid
+            SELECT entries.xid, id FROM bound JOIN {schema}.entries ON entries.xid < bound.xid
             ORDER BY entries.xid, id LIMIT CAST(:rows AS integer)
         ),
         horizon AS (
-            INSERT INTO log_feed.horizon (xid) SELECT xid FROM batch ORDER BY xid DESC LIMIT 1
+            INSERT INTO {schema}.horizon (xid) SELECT xid FROM batch ORDER BY xid DESC LIMIT 1
             ON CONFLICT (single) DO UPDATE SET xid = excluded.xid
         )
-        DELETE FROM log_feed.entries USING batch
+        DELETE FROM {schema}.entries USING batch
         WHERE (entries.xid, entries.id) = (batch.xid, batch.id)
         RETURNING 1 AS trimmed
-    """)
-)
+"""
+
+
+@functools.cache
+def _statements(source: Source) -> tuple[Statement, Statement]:
+    note, trim = (template.format(schema=source.schema) for template in (_NOTE, _TRIM))
+    return compile_statement(text(note)), compile_statement(text(trim))
 
 
 async def trim_entries(
-    database: Database, retention: timedelta, *, interval: timedelta = timedelta(hours=1), rows: int = 5000
+    database: Database,
+    retention: timedelta,
+    source: Source = LOGS,
+    *,
+    interval: timedelta = timedelta(hours=1),
+    rows: int = 5000,
 ) -> int:
     """Note a watermark unless one is younger than `interval`, and remove what is past the retention.
 
     Returns how many entries were removed, in batches of `rows`. Raises as `Database.change` does.
     """
-    await database.change(_NOTE, interval=interval.total_seconds())
+    note, trim = _statements(source)
+    await database.change(note, interval=interval.total_seconds())
     removed = 0
     while True:
-        batch = await database.change(_TRIM, retention=retention.total_seconds(), rows=rows)
+        batch = await database.change(trim, retention=retention.total_seconds(), rows=rows)
         removed += len(batch)
         if len(batch) < rows:
             return removed

@@ -217,6 +217,9 @@ class Services:
     database: Database
     authenticator: Authenticator
     feed: Feed
+    """New lines of the log."""
+    activity: Feed
+    """Changes of accounts' rows."""
 
 
 @dataclass(slots=True)

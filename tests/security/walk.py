@@ -66,6 +66,8 @@ def every_path(depth: int, ids: Mapping[str, Sequence[str]]) -> Iterator[Questio
     `ids` are those of each type. A type met again on the same path is asked for its leaves only.
     """
     for name, definition in _fields(_SCHEMA.query_type).items():
+        if name == "activityCursor":
+            continue  # a moment, which is another whenever anybody writes
         type_ = get_named_type(definition.type)
         every = [each for known in ids.values() for each in known]
         if isinstance(type_, GraphQLInterfaceType):

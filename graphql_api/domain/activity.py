@@ -1,0 +1,203 @@
+"""What happens on accounts, live: one event for each row that changed, and the cursor to begin after."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, Final, NamedTuple
+
+import strawberry
+
+from graphql_api.domain.account import Account
+from graphql_api.domain.policy import ACCOUNTS, RISK_SETTINGS, SESSIONS, TRADES
+from graphql_api.execution.fields import FromLoader, FromParent, declared, resolved
+from graphql_api.execution.operations import Progress
+from graphql_api.log_feed.changes import Change, ChangeFilter
+from graphql_api.log_feed.errors import FeedError
+from graphql_api.log_feed.feed import Feed
+from graphql_api.relational.context import Context, Row, ViewerDatabase
+from graphql_api.relational.entity import Entity, loader_by_id
+from graphql_api.relational.enums import value
+from graphql_api.relational.errors import BadInputError, FeedEndedError
+from graphql_api.relational.filters import MAX_LISTED
+from graphql_api.relational.node import TYPENAME, Node
+from graphql_api.relational.page_query import ROOT
+from graphql_api.relational.permissions import reads_graph
+from graphql_api.relational.scalars import parse_id
+
+
+@strawberry.enum(description="What an event of an account is about.")
+class ActivityKind(Enum):
+    """The kinds of `activity.entries`, and one that is no row's."""
+
+    TRADE = value("TRADE", "A trade of one of its sessions.")
+    SESSION = value("SESSION", "A session.")
+    RISK_SETTINGS = value("RISK_SETTINGS", "Its limits.")
+    ACCOUNT = value("ACCOUNT", "The account itself.")
+    UP_TO_DATE = value(
+        "UP_TO_DATE",
+        "No row: all that was committed before the subscription has been sent, and what follows is live."
+        " It comes once, whatever kinds are asked for.",
+    )
+
+
+@strawberry.enum(description="What became of a row, for a subscriber who follows some accounts.")
+class ActivityChange(Enum):
+    ADDED = value("ADDED", "It is new, or has come from another account.")
+    CHANGED = value("CHANGED", "It has changed.")
+    REMOVED = value("REMOVED", "It was deleted, or belongs to no account any more that is followed.")
+
+
+KINDS: Final[Mapping[str, Entity]] = {
+    ActivityKind.TRADE.value: TRADES,
+    ActivityKind.SESSION.value: SESSIONS,
+    ActivityKind.RISK_SETTINGS.value: RISK_SETTINGS,
+    ActivityKind.ACCOUNT.value: ACCOUNTS,
+}
+"""By the kind of an entry, the rows that it names."""
+
+
+class UpToDate(NamedTuple):
+    """In place of a `log_feed.Event`, where the backlog ends."""
+
+    cursor: str
+    row: Change = Change(ActivityKind.UP_TO_DATE.value, None, None, None)
+
+
+async def _rows(db: ViewerDatabase, ids: Sequence[str], entity: Entity) -> Mapping[str, Row]:
+    """Returns the rows with these ids that the viewer may see, each with its type's name."""
+    found = await entity.load_by_ids(db, ids)
+    return {id_: {TYPENAME: entity.name, **row} for id_, row in found.items()}
+
+
+def _load_node(context: Context, _: Mapping[str, Any]) -> Any:
+    def load(event: Any) -> Any:
+        change: Change = event.row
+        if change.id is None or change.change == ActivityChange.REMOVED.value:
+            return None
+        return context.loaders.get(_rows, KINDS[change.kind]).load(change.id)
+
+    return load
+
+
+def _load_account(context: Context, _: Mapping[str, Any]) -> Any:
+    accounts = loader_by_id(context, ACCOUNTS)
+    return lambda event: accounts.load(event.row.account_id) if event.row.account_id else None
+
+
+@strawberry.type(description="A row of an account that was added, changed or removed.")
+class AccountActivity:
+    """Read from a `log_feed.Event` whose row is a `Change`, or from UpToDate."""
+
+    cursor: str = declared(
+        "From where to go on after this event: give it as `after`, to any process.",
+        FromParent(lambda event: event.cursor),
+    )
+    kind: ActivityKind = declared(
+        "What the event is about.", FromParent(lambda event: ActivityKind(event.row.kind))
+    )
+    change: ActivityChange | None = declared(
+        "What became of the row; null for UP_TO_DATE.",
+        FromParent(lambda event: event.row.change and ActivityChange(event.row.change)),
+    )
+    id: strawberry.ID | None = declared(
+        "The row's own UUID; null for UP_TO_DATE.", FromParent(lambda event: event.row.id)
+    )
+    account: Account | None = declared(
+        "The account that it belongs to, or has left; null where that is gone too.", FromLoader(_load_account)
+    )
+    node: Node | None = declared(
+        "The row as it stands now, which may be newer than the event, never older; null if it was removed.",
+        FromLoader(_load_node),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """A batch that reads how far a feed has come, for ROOT."""
+
+    feed: Feed
+
+    async def __call__(self, _: ViewerDatabase, __: Sequence[str], ___: None) -> Mapping[str, str]:
+        try:
+            return {ROOT: await self.feed.now()}
+        except FeedError as error:
+            raise FeedEndedError(error) from error
+
+
+def _load_cursor(context: Context, _: Mapping[str, Any] | None = None) -> Any:
+    now = context.loaders.get(_Now(context.services.activity))
+    return lambda _: now.load(ROOT)
+
+
+async def _read_cursor(context: Context) -> None:
+    """Reads the cursor, or finds out why it can't be read: an error is the field's."""
+    cursor = _load_cursor(context)(None)
+    await asyncio.wait([cursor])
+    cursor.exception()  # seen: nobody may come for it
+
+
+@strawberry.type
+class Query:
+    activity_cursor: str = declared(
+        "A moment no later than anything else that this query reads, wherever it stands in it: subscribe to"
+        " accountActivity after it, and nothing that the query doesn't show is missed.",
+        FromLoader(_load_cursor),
+        check=reads_graph,
+        first=_read_cursor,
+    )
+
+
+@strawberry.type
+class Subscription:
+    @resolved(
+        "What happens on the viewer's accounts: an event for each row that was added, changed or removed."
+        " Whoever applies the events to what they read at the cursor's moment holds what the database holds."
+        " Where that can't be kept, it ends with an error whose code says why.",
+        check=reads_graph,
+        subscription=True,
+    )
+    async def account_activity(
+        self,
+        info: strawberry.Info[Context, None],
+        account_ids: Annotated[
+            list[strawberry.ID] | None,
+            strawberry.argument(description=f"Only these accounts, at most {MAX_LISTED}; all without it."),
+        ] = None,
+        kinds: Annotated[
+            list[ActivityKind] | None, strawberry.argument(description="Only these kinds of rows.")
+        ] = None,
+        after: Annotated[
+            str | None, strawberry.argument(description="Go on after this cursor; from now on without it.")
+        ] = None,
+    ) -> AsyncGenerator[AccountActivity, None]:
+        """Events of the process's feed of changes."""
+        wanted = _filter(info.context, account_ids, kinds)
+        try:
+            async with await info.context.services.activity.subscribe(wanted, after=after) as events:
+                last_sent = events.cursor
+                yield Progress(last_sent)  # type: ignore[misc] # not an event
+                backlog = True
+                while not events.closed:
+                    if batch := await events.batch(progress=True, backlog=backlog):
+                        last_sent = batch[-1].cursor
+                        yield batch  # type: ignore[misc] # what each AccountActivity is read from
+                    elif backlog and events.is_live:
+                        backlog, last_sent = False, events.cursor
+                        yield UpToDate(last_sent)  # type: ignore[misc] # as above
+                    elif (cursor := events.cursor) != last_sent:
+                        last_sent = cursor
+                        yield Progress(cursor)  # type: ignore[misc] # as above
+        except FeedError as error:
+            raise FeedEndedError(error) from error
+
+
+def _filter(context: Context, account_ids: list[strawberry.ID] | None, kinds: Any) -> ChangeFilter:
+    """Returns whose changes a subscriber is shown. Raises BadInputError."""
+    if account_ids is not None and len(account_ids) > MAX_LISTED:
+        raise BadInputError("accountIds", f"lists more than {MAX_LISTED} values")
+    ids = None
+    if account_ids is not None:
+        ids = frozenset(parse_id(id_, f"accountIds.{place}") for place, id_ in enumerate(account_ids))
+    wanted = None if kinds is None else frozenset(kind.value for kind in kinds)
+    return ChangeFilter(context.db.tenant, ids, wanted)

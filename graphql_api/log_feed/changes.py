@@ -1,0 +1,136 @@
+"""What happens on accounts: the source of changed rows, and who is shown which change.
+
+A change is shown as it ends: a row that now belongs to an account that a subscriber follows was added to it
+or has changed, whatever came in between; one that doesn't, and has left such an account, was removed.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import asyncpg
+
+from graphql_api.log_feed.source import Source
+
+if TYPE_CHECKING:
+    from graphql_api.log_feed.hub import Event
+
+# Where a row is now: by way of its session and account. Entries of other kinds than the four tables' name the
+# account that they are about.
+_PRESENT = """
+        LEFT JOIN LATERAL (
+            SELECT true AS is_there, session.account_id FROM trades AS trade
+            LEFT JOIN trading_sessions AS session ON session.id = trade.session_id
+            WHERE page.kind = 'TRADE' AND trade.id = page.id
+            UNION ALL
+            SELECT true, account_id FROM trading_sessions AS session
+            WHERE page.kind = 'SESSION' AND session.id = page.row_id
+            UNION ALL
+            SELECT true, account_id FROM risk_settings AS settings
+            WHERE page.kind = 'RISK_SETTINGS' AND settings.id = page.row_id
+            UNION ALL
+            SELECT true, account.id FROM tradelocker_accounts AS account
+            WHERE page.kind = 'ACCOUNT' AND account.id = page.row_id
+            UNION ALL
+            SELECT true, page.account_id
+            WHERE page.kind NOT IN ('TRADE', 'SESSION', 'RISK_SETTINGS', 'ACCOUNT')
+            OFFSET 0
+        ) AS present ON true
+        LEFT JOIN LATERAL (
+            SELECT user_id FROM tradelocker_accounts AS account WHERE account.id = present.account_id OFFSET 0
+        ) AS present_account ON true"""
+
+# What it has left: the account is in the entry, or in that of its session, which left in the same
+# transaction; and its session may have moved since.
+_FORMER = """
+        LEFT JOIN LATERAL (
+            SELECT account_id FROM {schema}.entries AS entry
+            WHERE page.kind = 'TRADE' AND page.account_id IS NULL
+              AND entry.xid = page.xid AND entry.id = CAST(md5('SESSION' || page.session_id) AS uuid) OFFSET 0
+        ) AS gone_session ON true
+        LEFT JOIN LATERAL (
+            SELECT coalesce(page.account_id, gone_session.account_id) AS account_id
+            WHERE page.kind IN ('TRADE', 'SESSION', 'RISK_SETTINGS', 'ACCOUNT') OFFSET 0
+        ) AS former ON true
+        LEFT JOIN LATERAL (
+            SELECT user_id FROM {schema}.entries AS entry
+            WHERE page.user_id IS NULL AND entry.xid = page.xid
+              AND entry.id = CAST(md5('ACCOUNT' || former.account_id) AS uuid)
+            UNION ALL
+            SELECT user_id FROM tradelocker_accounts AS account
+            WHERE page.user_id IS NULL AND account.id = former.account_id LIMIT 1
+        ) AS former_account ON true
+        LEFT JOIN LATERAL (
+            SELECT session.account_id, account.user_id FROM trading_sessions AS session
+            LEFT JOIN tradelocker_accounts AS account ON account.id = session.account_id
+            WHERE session.id = page.session_id OFFSET 0
+        ) AS moved ON true"""
+
+CHANGES = Source(
+    schema="activity",
+    columns=(
+        *("kind", "change", "row_id", "is_there", "account_id", "user_id"),
+        *("former_account_id", "former_user_id", "moved_account_id", "moved_user_id"),
+    ),
+    selected="""
+        false AS missing, 0 AS size, page.kind, page.change, coalesce(page.row_id, page.id) AS row_id,
+        coalesce(present.is_there, false) AS is_there, present.account_id, present_account.user_id,
+        former.account_id AS former_account_id,
+        coalesce(page.user_id, former_account.user_id) AS former_user_id,
+        moved.account_id AS moved_account_id, moved.user_id AS moved_user_id""",
+    joins=_PRESENT + _FORMER,
+    rows="changes",
+)
+
+
+class Change(NamedTuple):
+    """What one subscriber is shown of a row that changed."""
+
+    kind: str
+    change: str | None
+    """ADDED, CHANGED or REMOVED."""
+    id: str | None
+    account_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFilter:
+    """Changes of rows of one user's accounts; None for every user's, or for every account or kind."""
+
+    user_id: str | None = None
+    account_ids: frozenset[str] | None = None
+    kinds: frozenset[str] | None = None
+
+    shape: ClassVar[None] = None
+
+    def values(self) -> Mapping[str, Any]:
+        """Nothing: no statement tests it."""
+        return {}
+
+    def choose(self, events: "Iterable[Event]") -> "list[Event]":
+        """The events to show, as this subscriber sees them: `row` is a `Change`."""
+        show = self._show
+        return [event.view(change) for event in events if (change := show(event.row)) is not None]
+
+    def _show(self, row: asyncpg.Record) -> Change | None:
+        kind, account = row["kind"], row["account_id"]
+        if self.kinds is not None and kind not in self.kinds:
+            return None
+        former = row["former_account_id"]
+        if former is not None and not self._follows(former, row["former_user_id"]):
+            former = None
+        if row["is_there"] and self._follows(account, row["user_id"]):
+            arrived = row["change"] == "ADDED" or (row["former_account_id"] is not None and former is None)
+            return Change(kind, "ADDED" if arrived else "CHANGED", row["row_id"], account)
+        if former is None and self._follows(row["moved_account_id"], row["moved_user_id"]):
+            former = row["moved_account_id"]
+        if former is not None:
+            return Change(kind, "REMOVED", row["row_id"], former)
+        if self == ChangeFilter(kinds=self.kinds) and row["change"] == "REMOVED" and not row["is_there"]:
+            return Change(kind, "REMOVED", row["row_id"], None)
+        return None
+
+    def _follows(self, account_id: str | None, user_id: str | None) -> bool:
+        return (self.user_id is None or self.user_id == user_id) and (
+            self.account_ids is None or account_id in self.account_ids
+        )

@@ -1,0 +1,40 @@
+"""What a feed reads: a schema whose triggers note transactions, and the rows that its entries name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A feed's schema, and how a page of its entries finds their rows.
+
+    A schema has the tables of `log_feed`: entries, watermarks, horizon, incarnations, incarnation and
+    interruptions, and the view trigger_version. Its entries are ordered by their columns xid and id.
+    """
+
+    schema: str
+    columns: Sequence[str]
+    """What a row of a page has besides xid and id."""
+    selected: str
+    """SQL of these columns, of `missing` and of `size`, the bytes of the row; over `page` and `joins`."""
+    joins: str
+    """SQL that joins rows to the entries of a page, which are called `page`."""
+    texts: Sequence[str] = ()
+    """The columns whose texts take up memory."""
+    rows: str = "rows"
+    """What its rows are called in errors."""
+
+
+LOGS = Source(
+    schema="log_feed",
+    columns=("timestamp", "level", "component", "message", "details"),
+    selected="""
+        log.id IS NULL AS missing,
+        octet_length(log.message) + coalesce(pg_column_size(log.details), 0) AS size,
+        log.timestamp, log.level, log.component, log.message, log.details""",
+    joins="""
+        LEFT JOIN LATERAL (SELECT * FROM system_logs WHERE system_logs.id = page.id OFFSET 0) AS log
+            ON true""",
+    texts=("message", "details"),
+    rows="log lines",
+)

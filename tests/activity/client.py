@@ -1,0 +1,188 @@
+"""A client that keeps a copy of what accounts hold: a snapshot, and the events after its cursor."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import asyncpg
+import orjson
+
+from graphql_api.execution.operations import GraphQLRequest
+from graphql_api.relational.context import Context
+from tests.graph import Graph
+
+FIELDS = """
+    fragment TradeFields on Trade { id pnl symbol session { id } }
+    fragment SessionFields on Session { id pnl tradesCount account { id } }
+    fragment AccountFields on Account { id server isActive user { id } }
+    fragment SettingsFields on RiskSettings { id maxDailyLoss account { id } }
+"""
+FOLLOW = (
+    """
+    subscription ($accountIds: [ID!], $kinds: [ActivityKind!], $after: String) {
+      accountActivity(accountIds: $accountIds, kinds: $kinds, after: $after) {
+        cursor kind change id account { id }
+        node {
+          __typename
+          ... on Trade { ...TradeFields } ... on Session { ...SessionFields }
+          ... on Account { ...AccountFields } ... on RiskSettings { ...SettingsFields }
+        }
+      }
+    }
+"""
+    + FIELDS
+)
+ACCOUNTS = """
+    query { accounts(first: 100) { nodes {
+      ...AccountFields riskSettings { ...SettingsFields } sessions(first: 100) { nodes { ...SessionFields } }
+    } } activityCursor }
+""" + FIELDS.replace("fragment TradeFields on Trade { id pnl symbol session { id } }", "")
+TRADES = """
+    query ($after: String, $account: ID!) { account(id: $account) { trades(first: 100, after: $after) {
+      nodes { id pnl symbol session { id } } pageInfo { hasNextPage endCursor } } } }
+"""
+
+RESETS = {"FEED_RESET_RESTORE", "FEED_RESET_FAILOVER", "CURSOR_EXPIRED"}
+
+Copy = dict[str, dict[str, Any]]
+
+
+class FeedEnded(Exception):  # noqa: N818 - not an error of the test
+    """The subscription ended with this code."""
+
+
+@asynccontextmanager
+async def following(graph: Graph, **variables: Any) -> AsyncIterator[AsyncIterator[list[dict[str, Any]]]]:
+    """The events of a subscription, in the lists in which they come; an empty one is progress."""
+    operation = graph.operations.prepare(GraphQLRequest(FOLLOW, None, variables))
+
+    async def events() -> AsyncGenerator[list[dict[str, Any]], None]:
+        results = graph.operations.subscribe(
+            operation, lambda: Context(graph.viewer, graph.services), lambda: graph.viewer.read_access
+        )
+        async with aclosing(results):
+            async for each in results:
+                bodies = [orjson.loads(result.render()) for result in each]
+                if bodies and "errors" in bodies[-1]:
+                    raise FeedEnded(bodies[-1]["errors"][0]["extensions"]["code"])
+                yield [body["data"]["accountActivity"] for body in bodies]
+
+    async with aclosing(events()) as found:
+        yield found
+
+
+async def until_up_to_date(graph: Graph, **variables: Any) -> list[dict[str, Any]]:
+    """The events that come before the one of kind UP_TO_DATE, and that one."""
+    found: list[dict[str, Any]] = []
+    async with following(graph, **variables) as batches:
+        async for batch in batches:
+            found += batch
+            if batch and batch[-1]["kind"] == "UP_TO_DATE":
+                break
+    return found
+
+
+class Client:
+    """Keeps a copy of the rows of some accounts, is cut off at random, and goes on by its cursor."""
+
+    def __init__(self, graphs: list[Graph], accounts: list[str] | None, seed: int) -> None:
+        self._graphs = graphs
+        self._accounts = accounts
+        self._random = random.Random(seed)
+        self.copy: Copy = {}
+        self.cursor: str | None = None
+        self.resets = self.resumes = self.events = 0
+
+    async def snapshot(self) -> None:
+        """Read everything, and the cursor to go on from."""
+        graph = self._random.choice(self._graphs)
+        data = (await graph.ask(ACCOUNTS)).data
+        self.copy, self.cursor = {}, data["activityCursor"]
+        for account in data["accounts"]["nodes"]:
+            if self._accounts is not None and account["id"] not in self._accounts:
+                continue
+            sessions, settings = account.pop("sessions")["nodes"], account.pop("riskSettings")
+            for row in (account, *sessions, *([settings] if settings else ())):
+                self.copy[row["id"]] = row
+            after: str | None = None
+            while True:
+                found = (await graph.ask(TRADES, {"account": account["id"], "after": after})).data["account"]
+                if found is None:
+                    break
+                self.copy.update((row["id"], row) for row in found["trades"]["nodes"])
+                page = found["trades"]["pageInfo"]
+                if not page["hasNextPage"]:
+                    break
+                after = page["endCursor"]
+
+    async def follow(self, *, cut_off: bool) -> None:
+        """Apply events until up to date, or until it is cut off, maybe within a list of events."""
+        if self.cursor is None:
+            await self.snapshot()
+        if cut_off:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._random.random()):
+                    await self._follow(cut_off=True)
+        else:
+            await self._follow(cut_off=False)
+
+    async def _follow(self, *, cut_off: bool) -> None:
+        graph, left = self._random.choice(self._graphs), self._random.randint(1, 30)
+        try:
+            async with following(graph, accountIds=self._accounts, after=self.cursor) as batches:
+                self.resumes += 1
+                async for batch in batches:
+                    for event in batch:
+                        self._apply(event)
+                        left -= 1
+                        if (cut_off and left == 0) or (not cut_off and event["kind"] == "UP_TO_DATE"):
+                            return
+        except FeedEnded as error:
+            if str(error) not in RESETS:
+                raise
+            self.resets += 1
+            self.cursor = None
+            if not cut_off:
+                await self.follow(cut_off=False)
+
+    def _apply(self, event: Mapping[str, Any]) -> None:
+        self.cursor = event["cursor"]
+        if event["kind"] == "UP_TO_DATE":
+            assert event["id"] is event["node"] is event["account"] is event["change"] is None
+            return
+        self.events += 1
+        if event["node"] is None:
+            self.copy.pop(event["id"], None)
+        else:
+            assert event["change"] in ("ADDED", "CHANGED")
+            assert event["node"]["id"] == event["id"]
+            self.copy[event["id"]] = {key: part for key, part in event["node"].items() if key != "__typename"}
+
+
+_TRUTH = """
+    SELECT account.id::text, jsonb_build_object('id', account.id, 'server', server, 'isActive', is_active,
+        'user', CASE WHEN user_id IS NOT NULL THEN jsonb_build_object('id', user_id) END) AS row
+    FROM tradelocker_accounts account WHERE account.id = ANY ($1)
+    UNION ALL
+    SELECT id::text, jsonb_build_object('id', id, 'pnl', pnl::text, 'tradesCount', trades_count,
+                                  'account', jsonb_build_object('id', account_id))
+    FROM trading_sessions WHERE account_id = ANY ($1)
+    UNION ALL
+    SELECT id::text, jsonb_build_object('id', id, 'maxDailyLoss', max_daily_loss::text,
+                                  'account', jsonb_build_object('id', account_id))
+    FROM risk_settings WHERE account_id = ANY ($1)
+    UNION ALL
+    SELECT trade.id::text, jsonb_build_object('id', trade.id, 'pnl', trade.pnl::text, 'symbol', symbol,
+                                        'session', jsonb_build_object('id', session_id))
+    FROM trades trade JOIN trading_sessions session ON session.id = session_id
+    WHERE account_id = ANY ($1)
+"""
+
+
+async def truth(connection: "asyncpg.Connection", accounts: list[str]) -> Copy:
+    """What the database holds of some accounts."""
+    rows = await connection.fetch(_TRUTH, accounts)
+    return {row["id"]: orjson.loads(row["row"]) for row in rows}

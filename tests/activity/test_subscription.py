@@ -1,0 +1,224 @@
+"""What a subscriber of `accountActivity` is shown."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from graphql_api.postgres.address import Address
+from tests import factories
+from tests.activity.client import FeedEnded, following, until_up_to_date
+from tests.graph import Graph, opened, operator, settings_for, trader
+
+
+@pytest.fixture
+async def graph(address: Address, tmp_path: Path) -> AsyncIterator[Graph]:
+    async with opened(settings_for(address, tmp_path)) as graph:
+        yield graph
+
+
+CURSOR = "query { activityCursor }"
+
+
+async def cursor(graph: Graph) -> str:
+    found: str = (await graph.ask(CURSOR)).data["activityCursor"]
+    return found
+
+
+def shown(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [
+        (each["kind"], each["change"], each["id"], (each["account"] or {}).get("id")) for each in events[:-1]
+    ]
+
+
+async def test_each_kind_of_row(graph: Graph, connection: "asyncpg.Connection") -> None:
+    user = await factories.user(connection)
+    graph = graph.as_(trader(user))
+    after = await cursor(graph)
+    account = await factories.account(connection, user)
+    session = await factories.session(connection, account)
+    settings = await factories.risk_settings(connection, account)
+    trade = await factories.trade(connection, session, pnl=3)
+    events = await until_up_to_date(graph, after=after)
+    assert shown(events) == [
+        ("ACCOUNT", "ADDED", account, account),
+        ("SESSION", "ADDED", session, account),
+        ("RISK_SETTINGS", "ADDED", settings, account),
+        ("TRADE", "ADDED", trade, account),
+    ]
+    assert events[3]["node"] == {
+        "__typename": "Trade",
+        "id": trade,
+        "pnl": "3.00000000",
+        "symbol": "EURUSD",
+        "session": {"id": session},
+    }
+    after = events[-1]["cursor"]
+    await connection.execute("UPDATE trades SET pnl = 4")
+    await connection.execute("DELETE FROM risk_settings")
+    events = await until_up_to_date(graph, after=after)
+    assert shown(events) == [
+        ("TRADE", "CHANGED", trade, account),
+        ("RISK_SETTINGS", "REMOVED", settings, account),
+    ]
+    assert events[1]["node"] is None
+    assert shown(await until_up_to_date(graph, after=events[0]["cursor"])) == shown(events)[1:]
+    only = await until_up_to_date(graph, after=after, kinds=["TRADE"])
+    assert [event["kind"] for event in only] == ["TRADE", "UP_TO_DATE"]
+
+
+async def test_events_come_live(graph: Graph, connection: "asyncpg.Connection") -> None:
+    user = await factories.user(connection)
+    session = await factories.session(connection, await factories.account(connection, user))
+    async with following(graph.as_(trader(user))) as batches:
+        assert await anext(batches) == []
+        assert [event["kind"] for event in await anext(batches)] == ["UP_TO_DATE"]
+        trade = await factories.trade(connection, session)
+        (event,) = await anext(batches)
+        assert (event["id"], event["change"]) == (trade, "ADDED")
+        async with connection.transaction():
+            await connection.execute("DELETE FROM trades")
+            await connection.execute("DELETE FROM trading_sessions")
+            await connection.execute("DELETE FROM tradelocker_accounts")
+        found = await anext(batches)
+        assert {(each["kind"], each["change"]) for each in found} == {
+            ("TRADE", "REMOVED"),
+            ("SESSION", "REMOVED"),
+            ("ACCOUNT", "REMOVED"),
+        }
+
+
+async def test_a_row_that_moves_leaves_one_account_and_arrives_at_the_other(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    users = [await factories.user(connection) for _ in range(2)]
+    accounts = [await factories.account(connection, user) for user in (users[0], users[0], users[1])]
+    sessions = [await factories.session(connection, account) for account in accounts]
+    trade = await factories.trade(connection, sessions[0])
+    whole = await factories.session(connection, accounts[0])
+    below = await factories.trade(connection, whole)
+    after = await cursor(graph.as_(operator()))
+    await connection.execute("UPDATE trades SET session_id = $1 WHERE id = $2", sessions[1], trade)
+    await connection.execute("UPDATE trading_sessions SET account_id = $1 WHERE id = $2", accounts[2], whole)
+
+    async def seen(viewer: Any, *ids: str) -> set[tuple[Any, ...]]:
+        chosen = list(ids) or None
+        return set(shown(await until_up_to_date(graph.as_(viewer), after=after, accountIds=chosen)))
+
+    left, right = accounts[0], accounts[2]
+    gone = {("SESSION", "REMOVED", whole, left), ("TRADE", "REMOVED", below, left)}
+    assert await seen(trader(users[0])) == {("TRADE", "CHANGED", trade, accounts[1])} | gone
+    assert await seen(trader(users[0]), left) == {("TRADE", "REMOVED", trade, left)} | gone
+    assert await seen(trader(users[0]), accounts[1]) == {("TRADE", "ADDED", trade, accounts[1])}
+    arrived = {("SESSION", "ADDED", whole, right), ("TRADE", "ADDED", below, right)}
+    assert await seen(trader(users[1])) == arrived
+    assert await seen(operator()) == {
+        ("TRADE", "CHANGED", trade, accounts[1]),
+        ("SESSION", "CHANGED", whole, right),
+        ("TRADE", "CHANGED", below, right),
+    }
+    assert await seen(operator(), right) == arrived
+
+
+async def test_another_tenants_account_is_like_one_that_does_not_exist(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    users = [await factories.user(connection) for _ in range(2)]
+    account = await factories.account(connection, users[1])
+    session = await factories.session(connection, account)
+    after = await cursor(graph.as_(operator()))
+    await factories.trade(connection, session)
+    await connection.execute("DELETE FROM trades")
+    nobody = "00000000-0000-4000-8000-000000000000"
+    for ids in (None, [account], [nobody], []):
+        events = await until_up_to_date(graph.as_(trader(users[0])), after=after, accountIds=ids)
+        assert [event["kind"] for event in events] == ["UP_TO_DATE"]
+
+
+async def test_truncate_ends_subscriptions_and_cursors(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    graph = graph.as_(operator())
+    after = await cursor(graph)
+    async with following(graph) as batches:
+        await anext(batches)
+        await anext(batches)
+        await connection.execute("TRUNCATE trades")
+        with pytest.raises(FeedEnded, match="FEED_RESET_RESTORE"):
+            await anext(batches)
+    with pytest.raises(FeedEnded, match="FEED_RESET_RESTORE"):
+        await until_up_to_date(graph, after=after)
+    assert [event["kind"] for event in await until_up_to_date(graph, after=await cursor(graph))] == [
+        "UP_TO_DATE"
+    ]
+
+
+async def test_a_cursor_past_the_retention(graph: Graph, connection: "asyncpg.Connection") -> None:
+    user = await factories.user(connection)
+    after = await cursor(graph.as_(trader(user)))
+    await factories.account(connection, user)
+    xid = await connection.fetchval("SELECT max(xid) FROM activity.entries")
+    await connection.execute("INSERT INTO activity.horizon (xid) VALUES ($1)", xid)
+    await connection.execute("DELETE FROM activity.entries")
+    with pytest.raises(FeedEnded, match="CURSOR_EXPIRED"):
+        await until_up_to_date(graph.as_(trader(user)), after=after)
+
+
+async def test_a_cursor_of_the_log_is_none_of_activity(graph: Graph) -> None:
+    graph = graph.as_(operator())
+    log_cursor = await graph.services.feed.now()
+    with pytest.raises(FeedEnded, match="INVALID_CURSOR"):
+        await until_up_to_date(graph, after=log_cursor)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "{ activityCursor accounts { nodes { id } } }",
+        "{ accounts { nodes { id } } ...Cursor } fragment Cursor on Query { c: activityCursor }",
+    ],
+)
+async def test_the_cursor_is_read_before_anything_else(
+    graph: Graph, document: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, order = graph.services.database, []
+    fetch = database.fetch
+
+    async def noted(statement: Any, **values: Any) -> Any:
+        order.append("cursor" if "activity.entries" in statement.sql else "rows")
+        found = await fetch(statement, **values)
+        order.append("end")
+        return found
+
+    monkeypatch.setattr(type(database), "fetch", lambda _, statement, **values: noted(statement, **values))
+    answer = await graph.as_(operator()).ask(document)
+    assert answer.data
+    assert "rows" not in order[: order.index("cursor") + 2], order
+
+
+async def test_many_events_are_loaded_by_one_statement_a_kind(
+    graph: Graph, connection: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await factories.user(connection)
+    account = await factories.account(connection, user)
+    sessions = [await factories.session(connection, account) for _ in range(20)]
+    graph = graph.as_(trader(user))
+    after = await cursor(graph)
+    async with connection.transaction():
+        for session in sessions:
+            await factories.trade(connection, session)
+            await connection.execute("UPDATE trading_sessions SET pnl = 1 WHERE id = $1", session)
+    database, count = graph.services.database, 0
+    by_key = type(database).fetch_by_key
+
+    async def counted(self: Any, *arguments: Any, **values: Any) -> Any:
+        nonlocal count
+        count += 1
+        return await by_key(self, *arguments, **values)
+
+    monkeypatch.setattr(type(database), "fetch_by_key", counted)
+    events = await until_up_to_date(graph, after=after)
+    assert len(events) == 41
+    assert count <= 8, count
