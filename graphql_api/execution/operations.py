@@ -243,6 +243,12 @@ class Operations:
                 await first(context)
         return await self._run(invocation)
 
+    def names_a_moment(self, operation: Operation) -> bool:
+        """Whether a root field that is read first is selected: all else must be as new as what that says."""
+        return bool(self._first) and any(
+            node.name.value in self._first for node in operation.parsed.analysis.root_fields
+        )
+
     def check_root_fields(self, operation: Operation, context: OperationContext) -> Result | None:
         """A refusal, if the context's viewer may not ask for the operation's root fields; else None."""
         root = self._schema.get_root_type(operation.type)

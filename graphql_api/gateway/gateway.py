@@ -345,7 +345,11 @@ class Gateway:
                 await self._shares.enter(owner)
                 try:
                     database = None
-                    if self._replica_reads is not None and operation.type is OperationType.QUERY:
+                    if (
+                        self._replica_reads is not None
+                        and operation.type is OperationType.QUERY
+                        and not self._operations.names_a_moment(operation)  # of the primary's
+                    ):
                         database = await self._replica_reads.choose(owner)
                     context = self._make_context(viewer, client=client, database=database)
                     result: Result = await Metered(self._operations.execute(operation, context))

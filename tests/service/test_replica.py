@@ -128,6 +128,23 @@ async def test_who_has_written_reads_their_own_change(
         assert await read(service, writer, account) == "7.00000000"  # from the replica, once it has it
 
 
+async def test_what_is_read_beside_a_cursor_of_activity_is_not_older_than_it(
+    servers: tuple[Server, Server], service: Service, standby_connection: "asyncpg.Connection"
+) -> None:
+    token, account = await trader(service, servers[0])
+    await until(service, usable=True)
+    await standby_connection.execute("SELECT pg_wal_replay_pause()")
+    primary = await servers[0].address.connect_plain()
+    await factories.session(primary, account)
+    await primary.close()
+    before = await number(service, "replica_queries_total")
+    text = "query ($id: ID!) { account(id: $id) { sessions { totalCount } } activityCursor }"
+    response = await service.ask(text, {"id": account}, token=token)
+
+    assert response.json()["data"]["account"]["sessions"]["totalCount"] == 1
+    assert await number(service, "replica_queries_total") == before
+
+
 async def test_a_dead_replica_is_left_out_and_comes_back(
     servers: tuple[Server, Server], service: Service
 ) -> None:
