@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from graphql_api.domain.account_logs import AccountLogs
 from graphql_api.domain.query_costs import BASE_COST, COST_RULES
+from graphql_api.domain.risk.recorder import RiskRecording
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.operations import Operations
 from graphql_api.execution.persisted_documents import (
@@ -36,7 +37,7 @@ from graphql_api.identity.authenticator import Authenticator
 from graphql_api.identity.signing_keys import derive_key, signing_key
 from graphql_api.log_feed.changes import CHANGES
 from graphql_api.log_feed.feed import Feed, FeedOptions
-from graphql_api.log_feed.recorder import Recorder
+from graphql_api.log_feed.recorder import Recorder, Recording
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.replica import Replica, ReplicaDatabase
@@ -227,8 +228,12 @@ def build_services(settings: Settings) -> Services:
 
 def build_recorders(settings: Settings, database: Database) -> list[Recorder]:
     """Returns what records changes, in whichever process comes first."""
-    components = settings.trader_log_components
-    return [Recorder(database, _direct_address(settings), AccountLogs(components))] if components else []
+    recordings: list[Recording] = []
+    if settings.trader_log_components:
+        recordings.append(AccountLogs(settings.trader_log_components))
+    if settings.risk_events:
+        recordings.append(RiskRecording(settings.risk_timezone))
+    return [Recorder(database, _direct_address(settings), recording) for recording in recordings]
 
 
 def _direct_address(settings: Settings) -> Address:

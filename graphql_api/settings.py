@@ -388,6 +388,13 @@ class Settings(BaseSettings):
         description="The IANA name of the time zone at whose midnight the day of maxDailyLoss begins.",
     )
 
+    risk_events: bool = Field(
+        default=True,
+        description="Whether this process may be the one that records when limits are crossed. Where none "
+        "may, only changes of limits are recorded. It looks twice a second, so that a database that stops "
+        "while nobody uses it never does.",
+    )
+
     @model_validator(mode="after")
     def _writers_are_known_to_all_workers(self) -> Self:
         if self.database_replica_url and self.workers > 1 and not self.redis_url:

@@ -22,6 +22,7 @@ from sqlalchemy.types import Text
 from graphql_api.log_feed.errors import CursorExpiredError, FeedUnavailableError
 from graphql_api.log_feed.feed_position import LOWEST_ID, MAX_IN_PROGRESS, Position
 from graphql_api.log_feed.filter import LogFilter
+from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.recorder import Look, fetch_on, load_progress, save_progress
 from graphql_api.log_feed.tail import fetch_end, fetch_page
 from graphql_api.postgres import tables
@@ -71,7 +72,7 @@ account_logs: Any = (
 )
 
 # Records the lines of :ids of which all that they name is known. With :wait, those that name what isn't there
-# are noted, to be tried again.
+# are noted, to be tried again. With :announce, subscribers of changes are shown them.
 _RECORD = compile_statement(
     text("""
         WITH lines AS MATERIALIZED (
@@ -84,15 +85,24 @@ _RECORD = compile_statement(
             INSERT INTO graphql_api.unattributed_logs (id)
             SELECT id FROM lines WHERE CAST(:wait AS boolean) AND array_position(accounts, NULL) IS NOT NULL
             ON CONFLICT DO NOTHING
+        ),
+        recorded AS (
+            INSERT INTO graphql_api.account_logs (account_id, at, id)
+            SELECT account_id, at, id FROM lines CROSS JOIN LATERAL unnest(accounts) AS account_id
+            WHERE array_position(accounts, NULL) IS NULL
+            ON CONFLICT DO NOTHING
+            RETURNING account_id, id
+        ),
+        announced AS (
+            INSERT INTO activity.entries (xid, id, kind, change, row_id, account_id)
+            SELECT pg_current_xact_id(), gen_random_uuid(), 'LOG', 'ADDED', id, account_id FROM recorded
+            WHERE CAST(:announce AS boolean)
         )
-        INSERT INTO graphql_api.account_logs (account_id, at, id)
-        SELECT account_id, at, id FROM lines CROSS JOIN LATERAL unnest(accounts) AS account_id
-        WHERE array_position(accounts, NULL) IS NULL
-        ON CONFLICT DO NOTHING
-        RETURNING id
+        SELECT id FROM recorded
     """)
 )
 
+_NOTIFY = compile_statement(text("SELECT activity.notify_readers()"))
 _DUE = compile_statement(
     text("""
         SELECT id FROM graphql_api.unattributed_logs WHERE retry_at <= statement_timestamp()
@@ -164,11 +174,11 @@ class AccountLogs:
         self._swept_up_to: Mapping[str, Any] = _FIRST
         self._sweep_at = self._save_at = 0.0
 
-    async def begin(self, connection: "asyncpg.Connection", incarnation: int) -> None:
+    async def begin(self, connection: "asyncpg.Connection") -> None:
         """Goes on from the stored position. Components that weren't recorded before have a history."""
         fetch = fetch_on(connection)
-        stored = await load_progress(fetch, _NAME, incarnation)
-        self._incarnation = incarnation
+        self._incarnation = await enter_incarnation(connection)
+        stored = await load_progress(fetch, _NAME, self._incarnation)
         if stored is None:
             await self._start_over(fetch)
             return
@@ -190,7 +200,7 @@ class AccountLogs:
             await self._start_over(fetch)
             return Look(found=True, due=0)
         page.limit_in_progress(MAX_IN_PROGRESS)
-        recorded = await self._record(fetch, [row["id"] for row in page.rows if row["wanted"]], wait=True)
+        recorded = await self._record(fetch, [row["id"] for row in page.rows if row["wanted"]], is_new=True)
         moved = page.end != self._position
         self._position = page.end
         recorded |= await self._try_again(fetch)
@@ -214,19 +224,24 @@ class AccountLogs:
         await save_progress(fetch, _NAME, self._position, self._incarnation, state)
         self._save_at = time.monotonic() + _SAVE_INTERVAL
 
-    async def _record(self, fetch: Fetch, ids: Sequence[str], *, wait: bool) -> bool:
-        """Records some lines. Returns whether any was new."""
+    async def _record(self, fetch: Fetch, ids: Sequence[str], *, is_new: bool) -> bool:
+        """Records some lines, which are new or of the past. Returns whether there were any to record."""
         if not ids:
             return False
-        return bool(await fetch(_RECORD, ids=ids, components=self._components, wait=wait))
+        rows = await fetch(_RECORD, ids=ids, components=self._components, wait=is_new, announce=is_new)
+        if rows and is_new:
+            await fetch(_NOTIFY)
+        return bool(rows)
 
     async def _try_again(self, fetch: Fetch) -> bool:
         """Records lines that have waited for what they name. Returns whether any was recorded."""
         due = [row["id"] for row in await fetch(_DUE, rows=_LINES_AT_ONCE)]
         if not due:
             return False
-        rows = await fetch(_RECORD, ids=due, components=self._components, wait=False)
+        rows = await fetch(_RECORD, ids=due, components=self._components, wait=False, announce=True)
         recorded = [row["id"] for row in rows]
+        if recorded:
+            await fetch(_NOTIFY)
         await fetch(_FORGET, ids=due, recorded=recorded, patience=_PATIENCE.total_seconds())
         await fetch(_POSTPONE, ids=due)
         return bool(recorded)
@@ -235,7 +250,7 @@ class AccountLogs:
         """Records the newest lines before a place in the order of their timestamps."""
         at, id_ = before
         rows = await fetch(_HISTORY, at=at, id=id_)
-        await self._record(fetch, [row["id"] for row in rows], wait=False)
+        await self._record(fetch, [row["id"] for row in rows], is_new=False)
         self._history = (rows[-1]["at"], rows[-1]["id"]) if rows else None
 
     async def _sweep(self, fetch: Fetch) -> None:

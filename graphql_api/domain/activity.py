@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final, NamedTuple
 import strawberry
 
 from graphql_api.domain.account import Account
-from graphql_api.domain.policy import ACCOUNTS, RISK_SETTINGS, SESSIONS, TRADES
+from graphql_api.domain.policy import ACCOUNTS, OWN_LOGS, RISK_EVENTS, RISK_SETTINGS, SESSIONS, TRADES
+from graphql_api.domain.risk.events import RiskEvent
 from graphql_api.execution.fields import FromLoader, FromParent, declared, resolved
 from graphql_api.execution.operations import Progress
 from graphql_api.log_feed.changes import Change, ChangeFilter
@@ -28,12 +29,14 @@ from graphql_api.relational.scalars import parse_id
 
 @strawberry.enum(description="What an event of an account is about.")
 class ActivityKind(Enum):
-    """The kinds of `activity.entries`, and one that is no row's."""
+    """The kinds of `activity.entries`, and one that is no row's. Recorders write the last two."""
 
     TRADE = value("TRADE", "A trade of one of its sessions.")
     SESSION = value("SESSION", "A session.")
     RISK_SETTINGS = value("RISK_SETTINGS", "Its limits.")
     ACCOUNT = value("ACCOUNT", "The account itself.")
+    RISK = value("RISK", "A risk event: a limit was crossed or is kept again, or the limits were changed.")
+    LOG = value("LOG", "A line of the log that is about it, as `Account.logs` has them.")
     UP_TO_DATE = value(
         "UP_TO_DATE",
         "No row: all that was committed before the subscription has been sent, and what follows is live."
@@ -53,6 +56,8 @@ KINDS: Final[Mapping[str, Entity]] = {
     ActivityKind.SESSION.value: SESSIONS,
     ActivityKind.RISK_SETTINGS.value: RISK_SETTINGS,
     ActivityKind.ACCOUNT.value: ACCOUNTS,
+    ActivityKind.RISK.value: RISK_EVENTS,
+    ActivityKind.LOG.value: OWN_LOGS,
 }
 """By the kind of an entry, the rows that it names."""
 
@@ -148,6 +153,38 @@ class Query:
     )
 
 
+def _load_risk_event(context: Context, _: Mapping[str, Any]) -> Any:
+    events = loader_by_id(context, RISK_EVENTS)
+    return lambda event: None if event.row.id is None else events.load(event.row.id)
+
+
+@strawberry.type(description="A risk event on its way to a subscriber.")
+class RiskStatusChange:
+    """Read from what an AccountActivity of the kind RISK is read from, or from UpToDate."""
+
+    cursor: str = declared(
+        "From where to go on after this event: give it as `after`, to any process.",
+        FromParent(lambda event: event.cursor),
+    )
+    event: RiskEvent | None = declared(
+        "What happened; null where `upToDate`, or if the account is no longer the viewer's.",
+        FromLoader(_load_risk_event),
+    )
+    up_to_date: bool = declared(
+        "Whether this is no event: all that was recorded before the subscription has been sent.",
+        FromParent(lambda event: isinstance(event, UpToDate)),
+    )
+
+
+AccountIds = Annotated[
+    list[strawberry.ID] | None,
+    strawberry.argument(description=f"Only these accounts, at most {MAX_LISTED}; all without it."),
+]
+After = Annotated[
+    str | None, strawberry.argument(description="Go on after this cursor; from now on without it.")
+]
+
+
 @strawberry.type
 class Subscription:
     @resolved(
@@ -157,39 +194,59 @@ class Subscription:
         check=reads_graph,
         subscription=True,
     )
-    async def account_activity(
+    def account_activity(
         self,
         info: strawberry.Info[Context, None],
-        account_ids: Annotated[
-            list[strawberry.ID] | None,
-            strawberry.argument(description=f"Only these accounts, at most {MAX_LISTED}; all without it."),
-        ] = None,
+        account_ids: AccountIds = None,
         kinds: Annotated[
             list[ActivityKind] | None, strawberry.argument(description="Only these kinds of rows.")
         ] = None,
-        after: Annotated[
-            str | None, strawberry.argument(description="Go on after this cursor; from now on without it.")
-        ] = None,
+        after: After = None,
     ) -> AsyncGenerator[AccountActivity, None]:
         """Events of the process's feed of changes."""
-        wanted = _filter(info.context, account_ids, kinds)
-        try:
-            async with await info.context.services.activity.subscribe(wanted, after=after) as events:
-                last_sent = events.cursor
-                yield Progress(last_sent)  # type: ignore[misc] # not an event
-                backlog = True
-                while not events.closed:
-                    if batch := await events.batch(progress=True, backlog=backlog):
-                        last_sent = batch[-1].cursor
-                        yield batch  # type: ignore[misc] # what each AccountActivity is read from
-                    elif backlog and events.is_live:
-                        backlog, last_sent = False, events.cursor
-                        yield UpToDate(last_sent)  # type: ignore[misc] # as above
-                    elif (cursor := events.cursor) != last_sent:
-                        last_sent = cursor
-                        yield Progress(cursor)  # type: ignore[misc] # as above
-        except FeedError as error:
-            raise FeedEndedError(error) from error
+        return _follow(info.context, account_ids, kinds, after)
+
+    @resolved(
+        "An event when an account of the viewer's crosses a limit, when it keeps it again, and when its"
+        " limits are changed: each once. Where that can't be kept, it ends with an error that says why.",
+        check=reads_graph,
+        subscription=True,
+    )
+    def risk_status_changed(
+        self, info: strawberry.Info[Context, None], account_ids: AccountIds = None, after: After = None
+    ) -> AsyncGenerator[RiskStatusChange, None]:
+        """Events of the process's feed of changes."""
+        return _follow(info.context, account_ids, [ActivityKind.RISK], after)
+
+
+async def _follow(
+    context: Context,
+    account_ids: list[strawberry.ID] | None,
+    kinds: list[ActivityKind] | None,
+    after: str | None,
+) -> AsyncGenerator[Any, None]:
+    """Yields what a subscriber is sent: batches of events, UpToDate and Progress.
+
+    Raises BadInputError and FeedEndedError.
+    """
+    wanted = _filter(context, account_ids, kinds)
+    try:
+        async with await context.services.activity.subscribe(wanted, after=after) as events:
+            last_sent = events.cursor
+            yield Progress(last_sent)  # not an event
+            backlog = True
+            while not events.closed:
+                if batch := await events.batch(progress=True, backlog=backlog):
+                    last_sent = batch[-1].cursor
+                    yield batch
+                elif backlog and events.is_live:
+                    backlog, last_sent = False, events.cursor
+                    yield UpToDate(last_sent)
+                elif (cursor := events.cursor) != last_sent:
+                    last_sent = cursor
+                    yield Progress(cursor)
+    except FeedError as error:
+        raise FeedEndedError(error) from error
 
 
 def _filter(context: Context, account_ids: list[strawberry.ID] | None, kinds: Any) -> ChangeFilter:

@@ -15,6 +15,7 @@ from graphql_api.execution.costs import PAGE_RULE, BaseCost, CostRule, CostRules
 
 _TOTAL_COUNT = 10
 _MANY_SESSIONS = 400  # a page that is merged from those of many sessions
+_OWN_LOGS = 500  # a page of lines, each of which is asked whose it is
 _STATS = 200
 _STATS_OF_SESSION = 20
 _STATISTIC = 50  # one more statement over the same trades
@@ -32,6 +33,7 @@ COST_RULES: Final[CostRules] = {
     "Query.trades": CostRule(_MANY_SESSIONS, slicing_arguments=PAGE_RULE.slicing_arguments),
     "Account.trades": CostRule(_MANY_SESSIONS, slicing_arguments=PAGE_RULE.slicing_arguments),
     "Strategy.trades": CostRule(_MANY_SESSIONS, slicing_arguments=PAGE_RULE.slicing_arguments),
+    "Account.logs": CostRule(_OWN_LOGS, slicing_arguments=PAGE_RULE.slicing_arguments),
     "Query.activeStrategiesPerformance": CostRule(
         slicing_arguments=("first",), max_size=performance.MAX_ROWS
     ),
@@ -61,6 +63,7 @@ COST_RULES: Final[CostRules] = {
     "Mutation.updateRiskSettings": CostRule(_MUTATION),
     "Mutation.resetRiskSettings": CostRule(_MUTATION),
     "Subscription.accountActivity": CostRule(assumed_size=1),
+    "Subscription.riskStatusChanged": CostRule(assumed_size=1),
     "Subscription.systemLogAdded": CostRule(
         slicing_arguments=("backfill",), assumed_size=1, max_size=MAX_BACKFILL
     ),

@@ -20,7 +20,7 @@ from sqlalchemy import text
 
 from graphql_api.log_feed.errors import FeedError, FeedResetError, InvalidCursorError, UnfitDatabaseError
 from graphql_api.log_feed.feed_position import Cursor, CursorCodec, Position
-from graphql_api.log_feed.incarnation import check_lineage, enter_incarnation
+from graphql_api.log_feed.incarnation import check_lineage
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import DatabaseUnavailableError
@@ -87,7 +87,7 @@ class Recording(Protocol):
     lock: int
     """The key of its advisory lock."""
 
-    async def begin(self, connection: "asyncpg.Connection", incarnation: int) -> None:
+    async def begin(self, connection: "asyncpg.Connection") -> None:
         """Begins where the last process stopped. What is in memory from before doesn't count."""
 
     async def look(self, connection: "asyncpg.Connection") -> Look:
@@ -125,12 +125,14 @@ class Recorder:
         self._direct = direct
         self._recording = recording
         self._options = options or RecorderOptions()
+        self._name = type(recording).__name__
+        self._warned = ""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Records, or waits to, until the recorder is closed."""
-        self._task = asyncio.create_task(self._run(), name=f"recorder of {type(self._recording).__name__}")
+        self._task = asyncio.create_task(self._run(), name=f"recorder of {self._name}")
 
     async def close(self) -> None:
         """Records no more."""
@@ -139,18 +141,21 @@ class Recorder:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        name = type(self._recording).__name__
         while True:
             try:
                 if await self._is_vacant():
                     await self._connect_and_record()
-            except UnfitDatabaseError as error:
-                log.warning("%s does not record: %s", name, error)
             except _INTERRUPTIONS as error:
-                log.warning("%s begins again: %s: %s", name, type(error).__name__, error)
+                self._warn(f"{type(error).__name__}: {error}")
             except Exception:
-                log.exception("%s has failed, and begins again", name)
+                log.exception("%s has failed, and begins again", self._name)
             await asyncio.sleep(self._options.retry_interval * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+
+    def _warn(self, reason: str) -> None:
+        """Logs why nothing is recorded for a while: once, not at every attempt."""
+        if reason != self._warned:
+            log.warning("%s begins again: %s", self._name, reason)
+        self._warned = reason
 
     async def _is_vacant(self) -> bool:
         """Whether no process records. It is asked over the pool: those that wait hold no connection."""
@@ -182,17 +187,17 @@ class Recorder:
             connection.terminate()
 
     async def _record(self, connection: "asyncpg.Connection") -> None:
+        log.info("%s records", self._name)
         options, busy_until = self._options, 0.0
-        incarnation = await enter_incarnation(connection)
         # Before the first look: what is committed from here on either is seen or notifies.
         await connection.add_listener(_CHANNEL, self._notified)
-        await self._recording.begin(connection, incarnation)
+        await self._recording.begin(connection)
         while True:
             self._wake.clear()
             started = time.monotonic()
             async with connection.transaction(isolation="repeatable_read"):
                 look = await self._recording.look(connection)
-            ended = time.monotonic()
+            ended, self._warned = time.monotonic(), ""
             if look.found:
                 busy_until = ended + options.busy_time
             await asyncio.sleep(min(1.0, (ended - started) * options.rest))

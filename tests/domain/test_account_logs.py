@@ -16,7 +16,6 @@ from graphql_api.domain.account_logs import AccountLogs, account_logs
 from graphql_api.domain.policy import ACCOUNT_LOGS, ACCOUNTS
 from graphql_api.domain.system_log import ACCOUNT_LOG_LIST
 from graphql_api.identity.viewer import Scope, ServiceTokenCredential, Viewer
-from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.recorder import Recorder, RecorderOptions
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
@@ -71,7 +70,7 @@ async def recording(
                 return
 
     try:
-        await job.begin(connection, await enter_incarnation(connection))
+        await job.begin(connection)
         yield record
     finally:
         await connection.close()

@@ -18,12 +18,14 @@ from sqlalchemy import (
     ColumnElement,
     Text,
     bindparam,
+    column,
     false,
     func,
     insert,
     literal,
     null,
     select,
+    table,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, UUID
@@ -56,6 +58,10 @@ from graphql_api.relational.scalars import parse_id
 
 _accounts, _risk, _logs = tables.accounts, tables.risk_settings, tables.system_logs
 _uuid = UUID(as_uuid=False)
+# What subscribers follow: the feed of changes.
+_entries = table(
+    "entries", *map(column, ("xid", "id", "kind", "change", "row_id", "account_id")), schema="activity"
+)
 *_own_columns, _has_duplicates = RISK_SETTINGS.columns
 
 Info = strawberry.Info[Context, None]
@@ -335,5 +341,16 @@ def _with_record(written: CTE, limits_before: ColumnElement[Any], *sources: CTE)
     }
     event = select(*values.values()).select_from(written, *sources)
     event = event.where(limits_before.is_distinct_from(limits_after))
-    risk_event = insert(tables.risk_events).from_select(list(values), event).cte("risk_event")
-    return compile_statement(select(written).add_cte(log_line, risk_event))
+    risk_event = insert(tables.risk_events).from_select(list(values), event)
+    events = tables.risk_events.c
+    recorded = risk_event.returning(events.id, events.account_id).cte("risk_event")
+    entry = select(
+        func.pg_current_xact_id(),
+        func.gen_random_uuid(),
+        literal("RISK"),
+        literal("ADDED"),
+        recorded.c.id,
+        recorded.c.account_id,
+    )
+    announced = insert(_entries).from_select([column.name for column in _entries.c], entry).cte("announced")
+    return compile_statement(select(written).add_cte(log_line, recorded, announced))

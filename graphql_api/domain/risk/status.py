@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from datetime import datetime
+from decimal import ROUND_DOWN, Decimal
+from decimal import Context as Precision
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import strawberry
-from sqlalchemy import FromClause, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, FromClause, Select, and_, func, or_, select
 
 from graphql_api.domain.policy import ACCOUNTS, TRADES
 from graphql_api.domain.risk.settings import current_risk_settings
@@ -22,6 +24,7 @@ from graphql_api.relational.relation import RelationLoader, column
 
 _TRADES_OF_ACCOUNT = TradeSet(RelationLoader(TRADES, ACCOUNTS, tables.sessions.c.account_id))
 _ZERO = Decimal("0.00000000")
+_WIDE = Precision(prec=60)
 
 
 @strawberry.enum(description="A limit of RiskSettings.")
@@ -80,8 +83,20 @@ async def risk_status(db: ViewerDatabase, keys: Sequence[str], timezone: str) ->
     return {key: assess(limits.get(key) or {}, sessions[key]) for key in keys}
 
 
-def assess(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> Row:
-    """Returns the fields of RiskStatus.
+class LimitUsage(NamedTuple):
+    """A limit, and what is compared with it."""
+
+    value: Decimal | int | None
+    """The day's loss, the largest open trade, the number of open trades, or the part of its session's balance
+    that the day's worst trade lost, cut to 8 digits. None where there is no such trade; of the last also
+    without a limit."""
+    allowed: Decimal | int | None
+    """None where there is no such limit."""
+    is_exceeded: bool
+
+
+def limit_usage(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> Mapping[RiskLimit, LimitUsage]:
+    """Returns how each limit is used.
 
     `limits` is the row of settings that is in force, or empty; `sessions` are the rows of `_by_session`.
     """
@@ -89,42 +104,78 @@ def assess(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> Row:
         limits.get(name)
         for name in ("max_daily_loss", "max_position_size", "max_open_positions", "risk_per_trade")
     )
-    pnl = sum((Decimal(session["daily_pnl"]) for session in sessions), _ZERO)
-    lost = max(-pnl, _ZERO)
+    lost = max(-sum((Decimal(session["daily_pnl"]) for session in sessions), _ZERO), _ZERO)
     opened = sum(session["open_positions"] for session in sessions)
-    sizes = [Decimal(session["largest_position"]) for session in sessions if session["largest_position"]]
-    exceeded = {
-        RiskLimit.MAX_DAILY_LOSS: max_loss is not None and lost > Decimal(max_loss),
-        RiskLimit.MAX_POSITION_SIZE: max_size is not None and any(size > Decimal(max_size) for size in sizes),
-        RiskLimit.MAX_OPEN_POSITIONS: max_open is not None and opened > max_open,
-        RiskLimit.RISK_PER_TRADE: max_risk is not None
-        and any(_risked_more(session, Decimal(max_risk)) for session in sessions),
-    }
+    sizes = (session["largest_position"] for session in sessions)
+    largest = max((Decimal(size) for size in sizes if size is not None), default=None)
+    max_loss, max_size, max_risk = (
+        None if limit is None else Decimal(limit) for limit in (max_loss, max_size, max_risk)
+    )
+    risks_more = max_risk is not None and any(
+        exceeds_risk(session["worst_pnl"], session["initial_balance"], max_risk) for session in sessions
+    )
     return {
-        "daily_pnl": pnl,
+        RiskLimit.MAX_DAILY_LOSS: LimitUsage(lost, max_loss, max_loss is not None and lost > max_loss),
+        RiskLimit.MAX_POSITION_SIZE: LimitUsage(
+            largest, max_size, max_size is not None and largest is not None and largest > max_size
+        ),
+        RiskLimit.MAX_OPEN_POSITIONS: LimitUsage(
+            opened, max_open, max_open is not None and opened > max_open
+        ),
+        RiskLimit.RISK_PER_TRADE: LimitUsage(
+            None if max_risk is None else _worst_risk(sessions), max_risk, risks_more
+        ),
+    }
+
+
+def assess(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> Row:
+    """Returns the fields of RiskStatus, from what `limit_usage` gets."""
+    usage = limit_usage(limits, sessions)
+    max_loss, max_open = usage[RiskLimit.MAX_DAILY_LOSS].allowed, usage[RiskLimit.MAX_OPEN_POSITIONS].allowed
+    lost, opened = usage[RiskLimit.MAX_DAILY_LOSS].value, usage[RiskLimit.MAX_OPEN_POSITIONS].value
+    assert lost is not None  # noqa: S101 - narrows
+    assert opened is not None  # noqa: S101 - narrows
+    return {
+        "daily_pnl": sum((Decimal(session["daily_pnl"]) for session in sessions), _ZERO),
         "daily_loss_used": None if max_loss is None else lost,
-        "daily_loss_remaining": None if max_loss is None else max(Decimal(max_loss) - lost, _ZERO),
+        "daily_loss_remaining": None if max_loss is None else max(max_loss - lost, _ZERO),
         "open_positions": opened,
         "open_positions_remaining": None if max_open is None else max(max_open - opened, 0),
-        "largest_position": max(sizes, default=None),
-        "breached": [limit for limit, is_exceeded in exceeded.items() if is_exceeded],
+        "largest_position": usage[RiskLimit.MAX_POSITION_SIZE].value,
+        "breached": [limit for limit, used in usage.items() if used.is_exceeded],
     }
 
 
-def _risked_more(session: Row, max_risk: Decimal) -> bool:
-    """Whether today's worst trade lost more than that part of the session's initial balance."""
-    worst, balance = session["worst_pnl"], session["initial_balance"]
-    if worst is None or balance is None or Decimal(balance) <= 0:
+def exceeds_risk(pnl: Any, balance: Any, max_risk: Decimal) -> bool:
+    """Whether a trade lost more than that part of its session's initial balance."""
+    if pnl is None or balance is None or Decimal(balance) <= 0:
         return False
-    return -Decimal(worst) > max_risk * Decimal(balance)
+    return -Decimal(pnl) > max_risk * Decimal(balance)
+
+
+def _worst_risk(sessions: Sequence[Row]) -> Decimal | None:
+    """Returns the largest part of its session's initial balance that a trade of the day lost."""
+    known = [
+        (max(-Decimal(session["worst_pnl"]), _ZERO), Decimal(session["initial_balance"]))
+        for session in sessions
+        if session["worst_pnl"] is not None and session["initial_balance"] is not None
+    ]
+    worst = max((lost / balance for lost, balance in known if balance > 0), default=None)
+    return None if worst is None else worst.quantize(_ZERO, ROUND_DOWN, _WIDE)
+
+
+def counts_today(
+    status: ColumnElement[str], moment: ColumnElement[datetime], now: ColumnElement[datetime]
+) -> ColumnElement[bool]:
+    """Whether a trade closed on the day of `now`. Run the statement with the zone's `zone_parameters`."""
+    return and_(is_status(status, "CLOSED"), moment >= bucket_start(Interval.DAY, now))
 
 
 def _by_session(trades: FromClause) -> Select[Any]:
     """What is open and what closed today, for each session that has either."""
     parent, pnl, sessions = trades.c["_parent"], trades.c.pnl, tables.sessions
-    midnight = bucket_start(Interval.DAY, func.now())
     is_open = is_status(trades.c.status, "OPEN")
-    is_todays = and_(is_status(trades.c.status, "CLOSED"), trades.c.moment >= midnight)
+    is_todays = counts_today(trades.c.status, trades.c.moment, func.now())
     return (
         select(
             parent,

@@ -1,0 +1,525 @@
+"""Records when accounts cross their limits and keep them again, and changes of limits by other programs.
+
+One process of a deployment keeps a book in memory: of every account with limits, the trades that count today.
+Each look at the database brings the book up to date with all that was committed since the last, assesses the
+accounts that this concerns, and records what is different from how they stood, in the same transaction. A
+crossing is what a look shows: looks follow each other within hundredths of a second while something happens,
+and what comes and goes between two of them is not seen. The next process reads the book anew.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import cache, partial
+from typing import Any, Final
+
+import asyncpg
+import orjson
+from sqlalchemy import ColumnElement, any_, bindparam, delete, func, literal_column, or_, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
+
+from graphql_api.domain.risk.events import MAX_TRADES, RiskEventKind, RiskLimitsAuthor
+from graphql_api.domain.risk.settings import limits_as_json
+from graphql_api.domain.risk.status import LimitUsage, RiskLimit, counts_today, exceeds_risk, limit_usage
+from graphql_api.domain.statistics.trade_set import MOMENT, PNL, STATUS, is_status
+from graphql_api.domain.time_buckets import Interval, bucket_start, zone_parameters
+from graphql_api.log_feed.changes import CHANGES
+from graphql_api.log_feed.errors import FeedUnavailableError
+from graphql_api.log_feed.incarnation import enter_incarnation
+from graphql_api.log_feed.recorder import Look, fetch_on
+from graphql_api.postgres import tables
+from graphql_api.postgres.statement import Fetch, Statement, compile_statement
+from graphql_api.postgres.tables import finite, sort_key
+from graphql_api.postgres.tables.base import Timestamp
+from graphql_api.relational.entity import UUIDS
+
+_AT_ONCE: Final = 500  # accounts, sessions or trades in one statement
+_MAX_CHANGES: Final = 20_000  # beyond which the book is read anew
+_LIMITS_OF_A_DAY: Final = frozenset({RiskLimit.MAX_DAILY_LOSS, RiskLimit.RISK_PER_TRADE})
+
+_trades, _sessions, _settings = tables.trades.c, tables.sessions.c, tables.risk_settings.c
+_ids = bindparam("ids", type_=UUIDS)
+_is_open = is_status(STATUS, "OPEN")
+
+_present = bindparam("present", type_=Timestamp)
+_now: ColumnElement[datetime] = func.coalesce(_present, func.now())
+
+_NOW = compile_statement(
+    select(
+        func.coalesce(_present, func.clock_timestamp()).label("now"),
+        bucket_start(Interval.DAY, _now).label("midnight"),
+        func.pg_current_snapshot().label("snapshot"),
+        literal_column("(SELECT id FROM activity.incarnation)").label("incarnation"),
+        literal_column("(SELECT version FROM activity.trigger_version)").label("trigger_version"),
+    )
+)
+
+# What has been committed since a snapshot: by transactions that were in progress and have ended, and by later
+# ones. So it is looked at once, however long a transaction takes.
+_KINDS = "kind IN ('TRADE', 'SESSION', 'RISK_SETTINGS', 'ACCOUNT')"
+_CHANGES = compile_statement(
+    text(f"""
+        WITH entries AS MATERIALIZED (
+            SELECT * FROM activity.entries WHERE {_KINDS} AND xid = ANY (ARRAY(
+                SELECT xid FROM unnest(CAST(:in_progress AS xid8[])) AS xid
+                WHERE pg_visible_in_snapshot(xid, pg_current_snapshot())))
+            UNION ALL
+            SELECT * FROM activity.entries WHERE {_KINDS} AND xid >= CAST(:xmax AS xid8)
+            LIMIT CAST(:rows AS integer)
+        )
+        SELECT kind, coalesce(row_id, entries.id) AS row_id, entries.account_id AS former_account_id,
+               settings.account_id
+        FROM entries
+        LEFT JOIN risk_settings settings ON kind = 'RISK_SETTINGS' AND settings.id = row_id
+    """)  # noqa: S608 - our own text
+)
+
+
+@cache
+def _trades_by(column: ColumnElement[Any]) -> Statement:
+    """Reads the trades that count today, by :ids in a column."""
+    query = (
+        select(
+            _trades.id,
+            _trades.session_id,
+            _sessions.account_id,
+            _sessions.initial_balance,
+            _is_open.label("is_open"),
+            PNL.label("pnl"),
+            finite(_trades.size).label("size"),
+            _trades.entry_time,
+        )
+        .select_from(tables.trades.join(tables.sessions, _sessions.id == _trades.session_id))
+        .where(or_(_is_open, counts_today(STATUS, MOMENT, _now)), column == any_(_ids))
+    )
+    return compile_statement(query)
+
+
+@cache
+def _limits_in_force(*, every: bool) -> Statement:
+    """Reads the limits in force of the accounts :ids, or of every account that has settings."""
+    query = (
+        select(_settings.account_id, limits_as_json(_settings).label("limits"))
+        .ext(distinct_on(_settings.account_id))
+        .where(_settings.account_id.is_not(None) if every else _settings.account_id == any_(_ids))
+        .order_by(_settings.account_id, sort_key(_settings.updated_at).desc(), _settings.id.desc())
+    )
+    return compile_statement(query)
+
+
+_EXISTING_ACCOUNTS = compile_statement(select(tables.accounts.c.id).where(tables.accounts.c.id == any_(_ids)))
+
+# Returns a row the first time that anybody records.
+_BEGIN = compile_statement(
+    text("""
+        INSERT INTO graphql_api.recorders (name, cursor, state) VALUES ('risk_events', '', '{}')
+        ON CONFLICT DO NOTHING RETURNING name
+    """)
+)
+_STANDINGS = compile_statement(text("SELECT account_id, limits, exceeded FROM graphql_api.risk_standings"))
+_LAST_CHANGES = compile_statement(
+    text("""
+        SELECT DISTINCT ON (account_id) account_id, limits_after FROM graphql_api.risk_events
+        WHERE account_id = ANY (CAST(:ids AS uuid[])) AND kind = 'LIMITS_CHANGED'
+        ORDER BY account_id, number DESC
+    """)
+)
+_RECORD = compile_statement(
+    text("""
+        WITH recorded AS (
+            INSERT INTO graphql_api.risk_events
+                (account_id, at, kind, risk_limit, value, allowed, since, trades,
+                 limits_before, limits_after, author)
+            SELECT account_id, at, kind, risk_limit, value, allowed, since, trades,
+                   limits_before, limits_after, author
+            FROM jsonb_populate_recordset(CAST(NULL AS graphql_api.risk_events), CAST(:events AS jsonb))
+            ORDER BY at
+            RETURNING id, account_id
+        ),
+        announced AS (
+            INSERT INTO activity.entries (xid, id, kind, change, row_id, account_id)
+            SELECT pg_current_xact_id(), gen_random_uuid(), 'RISK', 'ADDED', id, account_id FROM recorded
+        )
+        SELECT activity.notify_readers()
+    """)
+)
+_STAND = compile_statement(
+    text("""
+        INSERT INTO graphql_api.risk_standings (account_id, limits, exceeded)
+        SELECT account_id, limits, exceeded
+        FROM jsonb_populate_recordset(CAST(NULL AS graphql_api.risk_standings), CAST(:standings AS jsonb))
+        ON CONFLICT (account_id) DO UPDATE SET limits = excluded.limits, exceeded = excluded.exceeded
+    """)
+)
+_FORGET = tuple(
+    compile_statement(delete(table).where(table.c.account_id == any_(_ids)))
+    for table in (tables.risk_standings, tables.risk_events)
+)
+
+Limits = Mapping[str, Any]
+"""The columns of limits, as `limits_as_json` has them."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What was committed since the last look: which trades and sessions, the settings of which accounts."""
+
+    trades: set[str] = field(default_factory=set)
+    sessions: set[str] = field(default_factory=set)
+    limits: set[str] = field(default_factory=set)
+    """Ids of accounts."""
+    accounts: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, entries: Iterable[asyncpg.Record]) -> "Changes":
+        """From rows of `_CHANGES`."""
+        changes = cls()
+        for entry in entries:
+            match entry["kind"]:
+                case "TRADE":
+                    changes.trades.add(entry["row_id"])
+                case "SESSION":
+                    changes.sessions.add(entry["row_id"])
+                case "RISK_SETTINGS":
+                    changes.limits |= {entry["account_id"], entry["former_account_id"]} - {None}
+                case "ACCOUNT":
+                    changes.accounts.add(entry["row_id"])
+        return changes
+
+
+@dataclass(slots=True)
+class BookedAccount:
+    """An account as the book has it."""
+
+    limits: Limits | None = None
+    """Those in force; None without settings."""
+    trades: dict[str, asyncpg.Record] = field(default_factory=dict)
+    """The trades that count today, by id, if there are limits."""
+
+    @property
+    def has_limits(self) -> bool:
+        return any(limit is not None for limit in _numbers(self.limits).values())
+
+    def by_session(self) -> list[dict[str, Any]]:
+        """Returns what `limit_usage` assesses."""
+        sessions: dict[str, list[asyncpg.Record]] = defaultdict(list)
+        for trade in self.trades.values():
+            sessions[trade["session_id"]].append(trade)
+        return [_sum_up(trades) for trades in sessions.values()]
+
+    def culprits(self, limit: RiskLimit, allowed: Any) -> list[str]:
+        """Returns the ids of the trades by which a limit is exceeded, the foremost first."""
+        opened = [each for each in self.trades.values() if each["is_open"]]
+        closed = [each for each in self.trades.values() if not each["is_open"] and each["pnl"] is not None]
+        losses = [each for each in closed if Decimal(each["pnl"]) < 0]
+        losses.sort(key=lambda each: Decimal(each["pnl"]))
+        match limit:
+            case RiskLimit.MAX_DAILY_LOSS:
+                found = losses
+            case RiskLimit.RISK_PER_TRADE:
+                found = [e for e in losses if exceeds_risk(e["pnl"], e["initial_balance"], allowed)]
+            case RiskLimit.MAX_OPEN_POSITIONS:
+                found = sorted(opened, key=lambda each: str(each["entry_time"]), reverse=True)
+            case RiskLimit.MAX_POSITION_SIZE:
+                found = [e for e in opened if e["size"] is not None and Decimal(e["size"]) > allowed]
+                found.sort(key=lambda each: Decimal(each["size"]), reverse=True)
+        return [each["id"] for each in found[:MAX_TRADES]]
+
+
+def _numbers(limits: Limits | None) -> dict[str, Any]:
+    """Returns limits as `limit_usage` takes them: NaN is no limit."""
+    return {name: None if limit == "NaN" else limit for name, limit in (limits or {}).items()}
+
+
+def _sum_up(trades: Sequence[asyncpg.Record]) -> dict[str, Any]:
+    """Returns what `limit_usage` assesses of a session, from its trades that count today."""
+    pnls = [Decimal(each["pnl"]) for each in trades if not each["is_open"] and each["pnl"] is not None]
+    opened = [each for each in trades if each["is_open"]]
+    sizes = (Decimal(each["size"]) for each in opened if each["size"] is not None)
+    return {
+        "initial_balance": trades[0]["initial_balance"],
+        "daily_pnl": sum(pnls, Decimal(0)),
+        "worst_pnl": min(pnls, default=None),
+        "open_positions": len(opened),
+        "largest_position": max(sizes, default=None),
+    }
+
+
+class Book:
+    """The accounts that have or had settings, and the trades that count today of those that have limits.
+
+    All is as of one snapshot: that of the transaction in which the book was brought up to date.
+    """
+
+    def __init__(self, midnight: str) -> None:
+        """`midnight` is when the day began."""
+        self.accounts: dict[str, BookedAccount] = {}
+        self.midnight = midnight
+        self._account_of_trade: dict[str, str] = {}
+        self._trades_of_session: dict[str, set[str]] = defaultdict(set)
+
+    def limits_of(self, id_: str) -> Limits | None:
+        """Returns the limits in force of an account; None without settings."""
+        account = self.accounts.get(id_)
+        return None if account is None else account.limits
+
+    async def load(self, fetch: Fetch) -> None:
+        """Reads everything."""
+        for row in await fetch(_limits_in_force(every=True)):
+            self.accounts[row["account_id"]] = BookedAccount(orjson.loads(row["limits"]))
+        limited = [id_ for id_, account in self.accounts.items() if account.has_limits]
+        await self._add_trades(fetch, _sessions.account_id, limited)
+
+    async def apply(self, fetch: Fetch, changes: Changes, midnight: str) -> set[str]:
+        """Brings the book up to date. Returns the ids of the accounts that this concerns."""
+        concerned, trades = set(changes.limits), set(changes.trades)
+        if midnight != self.midnight:  # what closed before is yesterday's
+            self.midnight = midnight
+            trades |= self._closed_trades()
+        in_sessions = [self._trades_of_session.get(id_, set()) for id_ in changes.sessions]
+        concerned |= self._drop(trades.union(*in_sessions))
+        concerned |= await self._add_trades(fetch, _trades.id, trades)
+        concerned |= await self._add_trades(fetch, _trades.session_id, changes.sessions)
+        await self._reload_limits(fetch, changes.limits)
+        return concerned
+
+    def forget(self, ids: AbstractSet[str]) -> None:
+        """Removes accounts that are gone."""
+        for id_ in ids & self.accounts.keys():
+            self._drop(set(self.accounts[id_].trades))
+            del self.accounts[id_]
+
+    async def _reload_limits(self, fetch: Fetch, ids: Iterable[str]) -> None:
+        limited = []
+        for chunk in _chunks(ids):
+            rows = await fetch(_limits_in_force(every=False), ids=chunk)
+            in_force = {row["account_id"]: orjson.loads(row["limits"]) for row in rows}
+            for id_ in chunk:
+                account = self.accounts.setdefault(id_, BookedAccount())
+                had_limits, account.limits = account.has_limits, in_force.get(id_)
+                if not account.has_limits:
+                    self._drop(set(account.trades))
+                elif not had_limits:
+                    limited.append(id_)
+        await self._add_trades(fetch, _sessions.account_id, limited)
+
+    async def _add_trades(self, fetch: Fetch, column: ColumnElement[Any], ids: Iterable[str]) -> set[str]:
+        """Adds the trades that count today of accounts with limits. Returns the ids of these."""
+        concerned = set()
+        for chunk in _chunks(ids):
+            for row in await fetch(_trades_by(column), ids=chunk):
+                account = self.accounts.get(row["account_id"])
+                if account is not None and account.has_limits:
+                    account.trades[row["id"]] = row
+                    self._account_of_trade[row["id"]] = row["account_id"]
+                    self._trades_of_session[row["session_id"]].add(row["id"])
+                    concerned.add(row["account_id"])
+        return concerned
+
+    def _drop(self, trades: Iterable[str]) -> set[str]:
+        """Removes trades that are in the book. Returns the ids of their accounts."""
+        concerned = set()
+        for id_ in trades:
+            account_id = self._account_of_trade.pop(id_, None)
+            if account_id is not None:
+                session_id = self.accounts[account_id].trades.pop(id_)["session_id"]
+                self._trades_of_session[session_id].discard(id_)
+                if not self._trades_of_session[session_id]:
+                    del self._trades_of_session[session_id]
+                concerned.add(account_id)
+        return concerned
+
+    def _closed_trades(self) -> set[str]:
+        return {
+            id_
+            for account in self.accounts.values()
+            for id_, trade in account.trades.items()
+            if not trade["is_open"]
+        }
+
+
+def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
+    every = sorted(ids)
+    for first in range(0, len(every), _AT_ONCE):
+        yield every[first : first + _AT_ONCE]
+
+
+@dataclass(slots=True)
+class Standing:
+    """How an account stood when it was assessed last."""
+
+    limits: Limits | None
+    exceeded: dict[str, dict[str, str]]
+    """The limits that were exceeded, each with `since` when, and the `midnight` at which that day began."""
+
+
+class RiskRecording:
+    """The recording of graphql_api.risk_events, from the feed of changes."""
+
+    lock = 7813585365
+
+    def __init__(self, timezone: str) -> None:
+        """`timezone` is where a day begins."""
+        self.present: str | None = None
+        """The moment to take for the present; None for the database's own."""
+        self._zone = zone_parameters(timezone)
+        self._book: Book | None = None
+        self._standings: dict[str, Standing] = {}
+        self._snapshot: Any = None
+        self._continuity: tuple[Any, ...] = ()
+
+    async def begin(self, connection: "asyncpg.Connection") -> None:
+        """Begins without a book: the first look reads it."""
+        await enter_incarnation(connection, CHANGES)
+        self._book = None
+
+    async def look(self, connection: "asyncpg.Connection") -> Look:
+        """Records what has become of the accounts that recent commits, or midnight, concern."""
+        fetch = partial(fetch_on(connection), present=self.present, **self._zone)
+        book, self._book = self._book, None  # a book that a look fails to bring up to date is of no use
+        (now,) = await fetch(_NOW)
+        continuity = (now["incarnation"], now["trigger_version"])
+        if None in continuity or (book is not None and continuity != self._continuity):
+            raise FeedUnavailableError("rows may have changed without entries")  # so that all is read anew
+        changes = None if book is None else await self._read_changes(fetch)
+        is_first = False
+        if book is None or changes is None or now["midnight"] < book.midnight:  # a clock was set back
+            is_first, book = bool(await fetch(_BEGIN)), Book(now["midnight"])
+            await self._read_standings(fetch)
+            await book.load(fetch)
+            concerned = book.accounts.keys() | self._standings.keys()
+        else:
+            concerned = await book.apply(fetch, changes, now["midnight"])
+            await self._forget_accounts(fetch, book, changes.accounts)
+        await self._record(fetch, book, concerned, now["now"], is_first=is_first)
+        self._snapshot, self._continuity = now["snapshot"], continuity
+        self._book = book
+        return Look(found=changes != Changes())
+
+    async def _read_changes(self, fetch: Fetch) -> Changes | None:
+        """Returns all that was committed since the last look; None if it is too much."""
+        _, xmax, in_progress = self._snapshot
+        entries = await fetch(_CHANGES, in_progress=in_progress, xmax=xmax, rows=_MAX_CHANGES + 1)
+        return Changes.of(entries) if len(entries) <= _MAX_CHANGES else None
+
+    async def _read_standings(self, fetch: Fetch) -> None:
+        self._standings = {
+            row["account_id"]: Standing(
+                None if row["limits"] is None else orjson.loads(row["limits"]), orjson.loads(row["exceeded"])
+            )
+            for row in await fetch(_STANDINGS)
+        }
+
+    async def _forget_accounts(self, fetch: Fetch, book: Book, ids: set[str]) -> None:
+        """Deletes what was recorded of accounts that are gone."""
+        if not ids:
+            return
+        gone = ids - {row["id"] for row in await fetch(_EXISTING_ACCOUNTS, ids=list(ids))}
+        book.forget(gone)
+        for id_ in gone:
+            self._standings.pop(id_, None)
+        for statement in _FORGET if gone else ():
+            await fetch(statement, ids=list(gone))
+
+    async def _record(
+        self, fetch: Fetch, book: Book, concerned: Iterable[str], now: str, *, is_first: bool
+    ) -> None:
+        """Records how these accounts differ from their standings, and how they stand now.
+
+        At the first look of all, limits without a standing are no change.
+        """
+        ids = sorted(id_ for id_ in concerned if id_ in book.accounts or id_ in self._standings)
+        events: list[dict[str, Any]] = []
+        standings: list[dict[str, Any]] = []
+        moments = _moments(now)
+        changed = [id_ for id_ in ids if self._limits_of(id_) != book.limits_of(id_)]
+        known = {
+            row["account_id"]: None if row["limits_after"] is None else orjson.loads(row["limits_after"])
+            for row in (await fetch(_LAST_CHANGES, ids=changed) if changed else ())
+        }
+        for id_ in ids:
+            account, standing = book.accounts.get(id_) or BookedAccount(), self._standings.get(id_)
+            if id_ in changed and not (is_first and standing is None):
+                before = known.get(id_, self._limits_of(id_))
+                events += _change(id_, before, account.limits, moments)
+            exceeded = {} if standing is None else dict(standing.exceeded)
+            events += _crossings(id_, account, exceeded, book.midnight, moments)
+            if standing is None or (standing.limits, standing.exceeded) != (account.limits, exceeded):
+                self._standings[id_] = Standing(account.limits, exceeded)
+                standings.append({"account_id": id_, "limits": account.limits, "exceeded": exceeded})
+        if events:
+            await fetch(_RECORD, events=orjson.dumps(events).decode())
+        if standings:
+            await fetch(_STAND, standings=orjson.dumps(standings).decode())
+
+    def _limits_of(self, id_: str) -> Limits | None:
+        """Returns the limits that were in force when an account was assessed last."""
+        standing = self._standings.get(id_)
+        return None if standing is None else standing.limits
+
+
+def _change(
+    id_: str, before: Limits | None, after: Limits | None, moments: Iterator[str]
+) -> Iterator[dict[str, Any]]:
+    """Yields an event for a change of limits that no mutation has recorded."""
+    if before != after:
+        yield {
+            "account_id": id_,
+            "at": next(moments),
+            "kind": RiskEventKind.LIMITS_CHANGED.value,
+            "limits_before": before,
+            "limits_after": after,
+            "author": RiskLimitsAuthor.PROGRAM.value,
+        }
+
+
+def _crossings(
+    id_: str,
+    account: BookedAccount,
+    exceeded: dict[str, dict[str, str]],
+    midnight: str,
+    moments: Iterator[str],
+) -> Iterator[dict[str, Any]]:
+    """Yields an event for each limit that is exceeded or kept unlike before, and updates `exceeded`."""
+
+    def kept(limit: RiskLimit, usage: LimitUsage) -> dict[str, Any]:
+        since = exceeded.pop(limit.value)["since"]
+        return _crossing(id_, RiskEventKind.LIMIT_KEPT, limit, usage, at=next(moments), since=since)
+
+    limits = _numbers(account.limits)
+    without_trades = limit_usage(limits, ())
+    for limit, usage in limit_usage(limits, account.by_session()).items():
+        before = exceeded.get(limit.value)
+        if before is not None and before["midnight"] != midnight and limit in _LIMITS_OF_A_DAY:
+            yield kept(limit, without_trades[limit])  # its day is over; what follows is another's
+        if usage.is_exceeded and limit.value not in exceeded:
+            at = next(moments)
+            exceeded[limit.value] = {"since": at, "midnight": midnight}
+            trades = account.culprits(limit, usage.allowed)
+            yield _crossing(id_, RiskEventKind.LIMIT_CROSSED, limit, usage, at=at, since=at, trades=trades)
+        elif not usage.is_exceeded and limit.value in exceeded:
+            yield kept(limit, usage)
+
+
+def _crossing(
+    id_: str, kind: RiskEventKind, limit: RiskLimit, usage: LimitUsage, **values: Any
+) -> dict[str, Any]:
+    return {
+        "account_id": id_,
+        "kind": kind.value,
+        "risk_limit": limit.value,
+        "value": None if usage.value is None else str(usage.value),
+        "allowed": None if usage.allowed is None else str(usage.allowed),
+        **values,
+    }
+
+
+def _moments(now: str) -> Iterator[str]:
+    """Yields moments from now on, so that the events of one look have an order."""
+    moment = datetime.fromisoformat(now)
+    while True:
+        yield moment.isoformat()
+        moment += timedelta(microseconds=1)
