@@ -82,7 +82,7 @@ docs: $(VENV)/dev.stamp ## Build the documentation as a site, in site/; links th
 lock: $(VENV)/dev.stamp ## Lock what pyproject.toml has gained, by hash; ARGS=--upgrade takes the newest that the bounds allow.
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build --universal --generate-hashes \
 		--no-emit-index-url --no-header --quiet $(ARGS) -o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra redis --extra buckets --group build -c requirements.lock --universal \
+	$(BIN)/uv pip compile pyproject.toml --extra redis --extra buckets --extra tracing --group build -c requirements.lock --universal \
 		--generate-hashes --no-emit-index-url --no-header --quiet $(ARGS) -o deploy/requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build --group dev -c requirements.lock --universal \
 		--generate-hashes --no-emit-index-url --no-header --quiet $(ARGS) -o requirements-dev.lock

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from math import inf
 
 from fastapi import FastAPI
 
@@ -31,8 +32,10 @@ from graphql_api.gateway.metrics import (
     ReplicaCollector,
     VocabularyCollector,
 )
+from graphql_api.gateway.operation_log import OperationLog
 from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.gateway.replica_reads import ReplicaReads
+from graphql_api.gateway.tracing import TracedDatabase, TracedReplica, Tracing
 from graphql_api.identity.authenticator import Authenticator
 from graphql_api.identity.signing_keys import derive_key, signing_key
 from graphql_api.log_feed.changes import CHANGES
@@ -132,6 +135,14 @@ def build_gateway(
         ),
         open_fields=OPEN_MUTATIONS,
         replica_reads=replica_reads,
+        operation_log=partial(
+            OperationLog,
+            services.database,
+            every=settings.log_operations,
+            slow=settings.slow_operation,
+        ),
+        log_from=0 if settings.log_operations else settings.slow_operation or inf,
+        tracing=services.database.tracing if isinstance(services.database, TracedDatabase) else None,
     )
 
 
@@ -139,7 +150,10 @@ def build_replica_reads(settings: Settings, primary: Database) -> ReplicaReads |
     """Returns what sends queries to the replica; None if the settings name none."""
     if settings.database_replica_url is None:
         return None
-    replica = ReplicaDatabase(
+    replica_class: type[ReplicaDatabase] = ReplicaDatabase
+    if isinstance(primary, TracedDatabase):
+        replica_class = TracedReplica
+    replica = replica_class(
         Address.parse(settings.database_replica_url.get_secret_value()),
         primary,
         pool_size=settings.database_pool_size,
@@ -147,6 +161,8 @@ def build_replica_reads(settings: Settings, primary: Database) -> ReplicaReads |
         statement_timeout=settings.statement_timeout,
         prepared_statements=settings.database_prepared_statements,
     )
+    if isinstance(replica, TracedReplica) and isinstance(primary, TracedDatabase):
+        replica.tracing = primary.tracing
     return ReplicaReads(Replica(primary, replica, max_lag=settings.replica_max_lag), settings.redis_url)
 
 
@@ -198,7 +214,8 @@ def build_services(settings: Settings) -> Services:
         raise ValueError("set DATABASE_URL to the database to serve")
     address = Address.parse(settings.database_url.get_secret_value())
     key = signing_key(settings)
-    database = Database(
+    database_class = TracedDatabase if settings.tracing else Database
+    database = database_class(
         address,
         pool_size=settings.database_pool_size,
         pool_timeout=settings.database_pool_timeout,
@@ -206,6 +223,8 @@ def build_services(settings: Settings) -> Services:
         prepared_statements=settings.database_prepared_statements,
         shared_reads=settings.database_shared_reads,
     )
+    if isinstance(database, TracedDatabase):
+        database.tracing = Tracing()
     return Services(
         settings=settings,
         database=database,

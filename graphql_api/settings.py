@@ -105,6 +105,25 @@ class Settings(BaseSettings):
         ("127.0.0.1", "::1"),
         description="Addresses or networks of proxies whose X-Forwarded-For is believed, between commas.",
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="json writes each line of the log as an object, for programs that collect logs."
+    )
+    log_operations: bool = Field(
+        default=False,
+        description="Whether each query and mutation has a line in the log: request id, operation, viewer, "
+        "duration. Never variables.",
+    )
+    slow_operation: float = Field(
+        1.0,
+        ge=0,
+        description="Seconds from which an operation is logged as slow, with the plans of its long "
+        "statements; 0 is never.",
+    )
+    tracing: bool = Field(
+        default=False,
+        description="Whether operations and statements are traced with OpenTelemetry, to where its own "
+        "variables say (OTEL_EXPORTER_OTLP_ENDPOINT).",
+    )
     redis_url: SecretStr | None = Field(
         None,
         description="A Redis or Valkey (redis://, rediss://) in which all processes count failed logins and "

@@ -98,7 +98,7 @@ class Shares:
 class Usage:
     """What one operation has used so far, in all its tasks; and on whose account."""
 
-    __slots__ = ("_began", "_steps", "database", "owner", "rows")
+    __slots__ = ("_began", "_steps", "database", "owner", "rows", "statements")
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
@@ -106,6 +106,8 @@ class Usage:
         """Seconds of statements that took long, as far as nothing else explains them."""
         self.rows = 0
         """Rows that its statements have returned."""
+        self.statements: list[tuple[float, str]] = []
+        """Those that took long: seconds, and their text."""
         self._steps = 0.0
         self._began = thread_time()
 

@@ -4,13 +4,14 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from http import HTTPStatus
-from time import monotonic
+from math import inf
+from time import monotonic, perf_counter
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from graphql import OperationType
 from starlette.types import Receive
@@ -26,8 +27,10 @@ from graphql_api.gateway.errors import (
 )
 from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys
 from graphql_api.gateway.metrics import Metrics
+from graphql_api.gateway.operation_log import OperationLog
 from graphql_api.gateway.rate_limit import RateLimiter, RateLimitExceededError
 from graphql_api.gateway.replica_reads import ReplicaReads
+from graphql_api.gateway.tracing import Tracing
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
 from graphql_api.identity.login_throttle import client_network
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
@@ -99,6 +102,12 @@ class ViewerContext(OperationContext, Protocol):
     """Who asks: afterwards somebody else, if the operation has signed them in."""
 
 
+OperationLogFactory = Callable[[Callable[[Coroutine[Any, Any, Any]], object]], OperationLog]
+"""Makes the log of operations, given what runs a coroutine in the background."""
+_NO_SPAN: Final[AbstractContextManager[object]] = nullcontext()
+_LONGEST_NAME: Final = 100
+
+
 class ContextFactory(Protocol):
     """Makes the context of one operation, or of one event of a subscription."""
 
@@ -125,10 +134,14 @@ class Gateway:
         idempotency_keys: IdempotencyKeys | None = None,
         open_fields: Collection[str] = (),
         replica_reads: ReplicaReads | None = None,
+        operation_log: OperationLogFactory | None = None,
+        log_from: float = inf,
+        tracing: Tracing | None = None,
     ) -> None:
         """`open_fields` at the root may be asked for by anyone, and answer with secrets (tokens).
 
         So a bad token doesn't hinder them, and their answers are never stored under an Idempotency-Key.
+        Operations that take `log_from` seconds or more are written down in `operation_log`.
         """
         self.limits = limits
         self.metrics = metrics or Metrics()
@@ -136,8 +149,11 @@ class Gateway:
         self._authenticator = authenticator
         self._make_context = make_context
         self._replica_reads = replica_reads
+        self._tracing = tracing
+        self._log_from = log_from
         self._rate_limiter = rate_limiter
         self._background = BackgroundTasks()
+        self._operation_log = operation_log(self._background.start) if operation_log else None
         self._idempotency = (
             Idempotency(idempotency_keys, open_fields, self._background.start) if idempotency_keys else None
         )
@@ -259,7 +275,8 @@ class Gateway:
         signs_in = not viewer.is_authenticated and operation.root_fields & self._sign_in_fields
         share = _SIGN_IN if signs_in and operation.root_fields <= self._open_fields else ""
         remaining = await self._take_points(operation.cost, viewer, client, share)
-        with usage_of(owner_of(viewer, client)) as usage:
+        started = perf_counter()
+        with usage_of(owner_of(viewer, client)) as usage, self._span(operation):
             try:
                 if operation.type is not OperationType.MUTATION:
                     result = await self._execute(operation, viewer, client, receive)
@@ -267,11 +284,28 @@ class Gateway:
                     mutation = self._mutate(operation, viewer, client, on_sign_in)
                     result = await asyncio.shield(self._background.start(mutation))
             finally:
+                self._note(operation, viewer, usage, perf_counter() - started)
                 charged = await self._charge(operation, usage, share)
         if (operation.request.extensions or {}).get("cost"):
             cost = self._cost(operation, remaining, usage, charged)
             result.extensions = {**(result.extensions or {}), "cost": cost}
         return result
+
+    def _span(self, operation: Operation) -> AbstractContextManager[object]:
+        return _NO_SPAN if self._tracing is None else self._tracing.operation(operation)
+
+    def _note(self, operation: Operation, viewer: Viewer, usage: Usage, seconds: float) -> None:
+        """Counts what an operation has used, and writes it down if it was slow."""
+        name = operation.parsed.definition.name
+        client = (operation.request.extensions or {}).get("clientName")
+        self.metrics.count_operation(
+            name.value[:_LONGEST_NAME] if name else "",
+            client[:_LONGEST_NAME] if isinstance(client, str) else "",
+            seconds,
+            usage,
+        )
+        if seconds >= self._log_from and self._operation_log is not None:
+            self._operation_log.finished(operation, viewer, usage, seconds)
 
     async def open_subscription(
         self, operation: Operation, viewer: Callable[[], Viewer], client: str

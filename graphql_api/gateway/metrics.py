@@ -3,7 +3,7 @@
 Each process counts for itself. A collector reads the numbers of another part at each scrape.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from graphql import GraphQLError
 from prometheus_client import (
@@ -23,7 +23,9 @@ from graphql_api.gateway.replica_reads import ReplicaReads
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.vocabularies import VOCABULARIES
+from graphql_api.shares import Usage
 
+_MOST_NAMES = 200
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 
 
@@ -47,6 +49,9 @@ class Metrics:
         self.shed = Counter(
             "graphql_operations_shed", "Operations refused because too many were running.", registry=registry
         )
+        self.by_name: dict[tuple[str, str], list[float]] = {}
+        """Of each operation's name and client: times, seconds, those of CPU and of long statements, rows."""
+        registry.register(_NamedOperations(self.by_name))
         self.connections = Gauge(
             "graphql_connections", "Open sockets and event streams.", ("transport",), registry=registry
         )
@@ -72,10 +77,48 @@ class Metrics:
             timer = self._timers[key] = self.operations.labels(*key)
         timer.observe(seconds)
 
+    def count_operation(self, name: str, client: str, seconds: float, usage: Usage) -> None:
+        """Adds what an operation has used to the sums of its name and client: the first 200, and others."""
+        key = (name, client)
+        entry = self.by_name.get(key)
+        if entry is None:
+            if len(self.by_name) >= _MOST_NAMES:
+                key = ("other", "other")
+            entry = self.by_name.setdefault(key, [0.0] * 5)
+        entry[0] += 1
+        entry[1] += seconds
+        entry[2] += usage.cpu
+        entry[3] += usage.database
+        entry[4] += usage.rows
+
     def count_errors(self, errors: Sequence[GraphQLError]) -> None:
         """Counts errors that are sent to a client, by their codes."""
         for error in errors:
             self.errors.labels(str((error.extensions or {}).get("code", "NONE"))).inc()
+
+
+class _NamedOperations(Collector):
+    """What operations used, by the names that clients give them and by the names of clients."""
+
+    def __init__(self, by_name: Mapping[tuple[str, str], Sequence[float]]) -> None:
+        self._by_name = by_name
+
+    def collect(self) -> Iterable[Metric]:
+        """Yields the numbers as they are now."""
+        labels = ("operation", "client")
+        families = (
+            CounterMetricFamily("graphql_named_operations", "Queries and mutations.", labels=labels),
+            CounterMetricFamily("graphql_named_operation_seconds", "Time they took.", labels=labels),
+            CounterMetricFamily("graphql_named_operation_cpu_seconds", "CPU time of it.", labels=labels),
+            CounterMetricFamily(
+                "graphql_named_operation_database_seconds", "Time of long statements.", labels=labels
+            ),
+            CounterMetricFamily("graphql_named_operation_rows", "Rows that were read.", labels=labels),
+        )
+        for key, values in list(self._by_name.items()):
+            for family, value in zip(families, values, strict=True):
+                family.add_metric(key, value)
+        yield from families
 
 
 class FeedCollector(Collector):

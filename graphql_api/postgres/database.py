@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -101,6 +102,10 @@ def beginning_with(first: Work[None]) -> Iterator[None]:
 
 _LONG_STATEMENT = 0.02
 """Seconds from which a statement counts in its operation's usage: a short one may have waited for others."""
+_PARAMETER = re.compile(r"\$(\d+)")
+_EXPLAINED = "graphql_api_explained"
+_MOST_NOTED = 20
+"""Statements that are noted of one operation."""
 _MOST_CANCELLED = 1.0
 """Seconds that a statement counts at most which was cancelled, since PostgreSQL may just have stood still."""
 _CORES = 2
@@ -246,6 +251,20 @@ class Database:
             self._catalog["indexes"] = names
         return names
 
+    async def generic_plan(self, sql: str) -> str:
+        """Returns the plan of a statement for any arguments."""
+        # EXPLAIN's own option GENERIC_PLAN needs the simple protocol, in which asyncpg returns no rows.
+        parameters = max(map(int, _PARAMETER.findall(sql)), default=0)
+        arguments = f"({', '.join(['NULL'] * parameters)})" if parameters else ""
+        async with self._begun() as connection:
+            await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+            await connection.execute(f"PREPARE {_EXPLAINED} AS {sql}")
+            try:
+                rows = await connection.fetch(f"EXPLAIN EXECUTE {_EXPLAINED}{arguments}")
+            finally:
+                await connection.execute(f"DEALLOCATE {_EXPLAINED}")
+        return "\n".join(row[0] for row in rows)
+
     async def ping(self) -> None:
         """Raises DatabaseUnavailableError unless the database answers."""
         await self.fetch(_PING)
@@ -276,6 +295,8 @@ class Database:
             if took > _LONG_STATEMENT:
                 took = min(took - (thread_time() - worked), most)  # without what this process has worked
                 usage.database += max(0.0, took) * min(1.0, _CORES / self._pool.in_use)
+                if usage.owner and len(usage.statements) < _MOST_NOTED:
+                    usage.statements.append((took, sql))
             self._give_back(connection, usage.owner)
 
     async def _take(self, owner: str) -> "asyncpg.Connection":

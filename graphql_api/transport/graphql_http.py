@@ -65,7 +65,14 @@ _SINGLE = (
 )
 # Headers that a page of another origin can't send before its browser has asked us (a CORS preflight).
 _PREFLIGHTED = (b"authorization", b"graphql-require-preflight", b"apollo-require-preflight")
-_EXTENSION_HEADERS = {b"idempotency-key": "idempotencyKey", b"graphql-cost": "cost"}
+_EXTENSION_HEADERS = {
+    b"idempotency-key": "idempotencyKey",
+    b"graphql-cost": "cost",
+    b"graphql-client-name": "clientName",
+    b"apollographql-client-name": "clientName",
+    b"x-request-id": "requestId",
+    b"traceparent": "traceparent",
+}
 _WORTH_ANOTHER_TRY = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 _UTF_8 = {"utf-8", "utf8", "us-ascii", "ascii"}
 _MAX_DIGITS = 18  # of a Content-Length; Python refuses to read thousands

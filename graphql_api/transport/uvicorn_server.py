@@ -13,9 +13,11 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
+import orjson
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import LOGGING_CONFIG
@@ -93,7 +95,7 @@ def configure(app: str | Callable[[], ASGIApp], settings: Settings) -> ServerCon
         timeout_keep_alive=_KEEP_ALIVE,
         backlog=_BACKLOG,
         timeout_graceful_shutdown=limits.shutdown_timeout,
-        log_config=log_config(),
+        log_config=log_config(settings.log_format),
     )
 
 
@@ -117,12 +119,32 @@ class SocketNoiseFilter(logging.Filter):
         return "WebSocket %s" not in str(record.msg) and record.msg != "connection open"
 
 
-def log_config() -> dict[str, Any]:
+class JsonFormatter(logging.Formatter):
+    """Writes a record as one line of JSON, with what it says of an operation beside its text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name in ("operation", "statement", "plan"):
+            if hasattr(record, name):
+                line[name] = getattr(record, name)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+def log_config(log_format: Literal["text", "json"] = "text") -> dict[str, Any]:
     """Returns uvicorn's configuration of logging, with our logger added."""
     config = copy.deepcopy(LOGGING_CONFIG)
     config["filters"] = {"socket_noise": {"()": SocketNoiseFilter}}
     config["loggers"]["uvicorn.error"]["filters"] = ["socket_noise"]
     config["loggers"]["graphql_api"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
+    if log_format == "json":
+        config["formatters"]["default"] = {"()": JsonFormatter}
     return config
 
 

@@ -1,0 +1,114 @@
+"""OpenTelemetry: a span for each operation, and one for each of its statements. None for a field.
+
+Off unless GRAPHQL_API_TRACING is set; where spans go is in OpenTelemetry's own variables.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from graphql_api.execution.operations import Operation
+from graphql_api.postgres.database import Database, Transaction
+from graphql_api.postgres.replica import ReplicaDatabase
+from graphql_api.postgres.statement import Statement
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, Tracer
+
+_LONGEST_SQL = 2000
+
+
+class Tracing:
+    """Makes the spans of one process."""
+
+    def __init__(self, tracer: "Tracer | None" = None) -> None:
+        """Without a tracer, spans go to where OTEL_EXPORTER_OTLP_ENDPOINT and its like say."""
+        from opentelemetry.propagate import extract  # noqa: PLC0415 - an optional dependency
+
+        self.tracer = tracer or _exporting_tracer()
+        self._extract = extract
+
+    @contextmanager
+    def operation(self, operation: Operation) -> Iterator["Span"]:
+        """The span of an operation, below the client's own (W3C traceparent)."""
+        from opentelemetry.trace import SpanKind  # noqa: PLC0415
+
+        extensions = operation.request.extensions or {}
+        parent = extensions.get("traceparent")
+        name = operation.parsed.definition.name
+        attributes = {"graphql.operation.type": operation.type.value}
+        if name is not None:
+            attributes["graphql.operation.name"] = name.value
+        with self.tracer.start_as_current_span(
+            # Of what the client has named it, nothing: names of spans should be few.
+            operation.type.value,
+            context=self._extract({"traceparent": parent}) if isinstance(parent, str) else None,
+            kind=SpanKind.SERVER,
+            attributes=attributes,
+        ) as span:
+            yield span
+
+    @contextmanager
+    def statement(self, sql: str) -> Iterator[None]:
+        """The span of a statement, without its arguments."""
+        from opentelemetry.trace import SpanKind  # noqa: PLC0415
+
+        with self.tracer.start_as_current_span(
+            sql.split(None, 1)[0].upper(),
+            kind=SpanKind.CLIENT,
+            attributes={"db.system.name": "postgresql", "db.query.text": sql[:_LONGEST_SQL]},
+        ):
+            yield
+
+
+class _TracedTransaction(Transaction):
+    def __init__(self, inner: Transaction, tracing: Tracing) -> None:
+        self._inner, self._tracing = inner, tracing
+
+    async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
+        with self._tracing.statement(statement.sql):
+            return await self._inner.fetch(statement, **values)
+
+
+class _Traced(Database):
+    """A database whose statements have spans."""
+
+    tracing: Tracing
+
+    async def _fetch(self, sql: str, arguments: list[Any]) -> list[asyncpg.Record]:
+        with self.tracing.statement(sql):
+            return await super()._fetch(sql, arguments)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with super().transaction() as transaction:
+            yield _TracedTransaction(transaction, self.tracing)
+
+
+class TracedDatabase(_Traced):
+    """The primary, traced."""
+
+
+class TracedReplica(_Traced, ReplicaDatabase):
+    """The replica, traced."""
+
+
+def _exporting_tracer() -> "Tracer":
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+            OTLPSpanExporter,
+        )
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    except ImportError:
+        raise RuntimeError(
+            "GRAPHQL_API_TRACING needs more packages: pip install 'tradingbot-graphql-api[tracing]'"
+        ) from None
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come first.
+    resource = Resource({SERVICE_NAME: "graphql-api"}).merge(Resource.create())
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider.get_tracer("graphql-api")
