@@ -71,8 +71,8 @@ async def test_it_is_read_and_searched_without_any_other_host(address: str) -> N
 
 async def search(page: Page, text: str) -> None:
     await page.locator("label[for=__search]").first.click()
-    await page.locator(".md-search__input").fill(text)
-    await expect(page.locator(".md-search-result__item").first).to_be_visible()
+    await page.locator(".md-search__input").press_sequentially(text)
+    await expect(page.locator(".md-search-result__item").first).to_be_visible(timeout=60_000)
 
 
 def test_every_type_and_root_field_has_its_place_in_the_reference(site: Path) -> None:
