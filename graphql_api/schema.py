@@ -45,7 +45,7 @@ Mutation = merge_types("Mutation", (login.Mutation, mutations.Mutation))
 _DESCRIPTIONS: Final = {
     Query: "What can be read. Lists are connections, newest first unless they say otherwise.",
     Mutation: "What can be changed. Payloads have the rows as they are afterwards, and userErrors.",
-    system_log.Subscription: "What can be followed live.",
+    Subscription: "What can be followed live.",
 }
 for _root, _description in _DESCRIPTIONS.items():
     get_object_definition(_root, strict=True).description = _description
