@@ -43,7 +43,7 @@ async def test_a_tour_asks_no_other_host_and_raises_no_complaint(visit: Visit, s
 
 async def test_a_first_visit_opens_the_starters_in_tabs(visit: Visit) -> None:
     tabs = await visit.page.locator(".graphiql-tab-button").all_text_contents()
-    assert tabs == ["Desk", "Logs", "Paging", "Risk", "Statistics"]
+    assert tabs == ["Desk", "Statistics", "Paging", "Risk", "Activity", "Logs"]
 
 
 @pytest.mark.parametrize("tab", ["Desk", "Paging", "Statistics"])
@@ -81,6 +81,15 @@ async def test_the_events_before_the_last_stay_in_sight(visit: Visit, site: Site
         await factories.system_log(site.connection, message=message)
         await expect(visit.response).to_contain_text(message)
     await expect(visit.page.get_by_role("region", name="Earlier events")).to_contain_text("the first")
+
+
+async def test_a_trader_follows_what_happens_in_their_accounts(visit: Visit, site: Site) -> None:
+    await visit.sign_in(TRADER)
+    await visit.choose_tab("Activity")
+    await visit.run()
+    await expect(visit.response).to_contain_text("UP_TO_DATE")
+    await factories.session(site.connection, site.account_id)
+    await expect(visit.response).to_contain_text('"kind": "SESSION"')
 
 
 async def test_a_subscription_that_is_refused_says_why(visit: Visit) -> None:
