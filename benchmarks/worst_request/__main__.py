@@ -20,6 +20,7 @@ from benchmarks.servers import ServerError, end_of, free_port
 from benchmarks.worst_request.attacks import attacks
 from benchmarks.worst_request.data import OPERATOR, PASSWORD, TENANT, Data, prepare
 from benchmarks.worst_request.drafts import Drafter
+from benchmarks.worst_request.prices import kinds
 from benchmarks.worst_request.search import GOALS, TITLES, Figures, Search, Tried, is_ready, save, shown
 from graphql_api.app import build_operations
 from graphql_api.schema import schema
@@ -38,13 +39,19 @@ def main(
     folder: Annotated[Path, typer.Option(help="Where PostgreSQL keeps its data.")] = Path(".data/benchmarks"),
     found: Annotated[Path, typer.Option(help="Where the worst requests go.")] = Path(".data/worst_request"),
     *,
+    only_prices: Annotated[bool, typer.Option("--prices", help="Only measure what is priced.")] = False,
     write: Annotated[bool, typer.Option("--report", help="Write docs/security.md.")] = False,
 ) -> None:
     """Search for the request that costs most under all limits, and print what it took."""
     with running(folder) as postgres:
         data = asyncio.run(prepare(postgres))
         process = asyncio.run(postgres.process())
-        for each in profile or PROFILES:
+        with served(data, "production") as (client, server):
+            text = prices(Search(client, server, process, tokens(client)), data)
+        print(f"\n{text}\n", flush=True)
+        if write:
+            write_section("prices", text)
+        for each in () if only_prices else profile or PROFILES:
             with served(data, each) as (client, server):
                 search = Search(client, server, process, tokens(client))
                 text = run(search, data, tries, seed)
@@ -92,6 +99,24 @@ def run(search: Search, data: Data, tries: int, seed: int) -> str:
             f"{tries:,} requests were drawn with seed {seed}. A point was worth {search.point * 1e6:.1f} µs.",
         )
     )
+
+
+def prices(search: Search, data: Data) -> str:
+    """Measures each kind of work that has a price, and returns the table, the underpriced first."""
+    search.measure_point()
+    measured = [search.price(kind) for kind in kinds(schema._schema, data.ids)]  # noqa: SLF001 - graphql-core's
+    measured.sort(key=lambda each: -each.ratio)
+    rows = [
+        (
+            each.kind.name,
+            "**" if each.ratio > GOALS.ratio else "",
+            f"{each.price:,.0f}",
+            f"{each.cost:,.0f}",
+            f"{each.ratio:.2f}",
+        )
+        for each in measured
+    ]
+    return table(("kind of work", "off", "price", "cost", "cost ÷ price"), rows)
 
 
 def of(name: str, tried: Tried) -> float:

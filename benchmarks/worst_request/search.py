@@ -1,6 +1,7 @@
 """The search: requests are drawn, sent and measured; those that cost most are varied."""
 
 import json
+import os
 import random
 import time
 from collections import Counter
@@ -14,12 +15,12 @@ from typing import Any, Final, NamedTuple
 import httpx
 import orjson
 
-from benchmarks.cpu import cpu_seconds
 from benchmarks.worst_request.attacks import Attack
 from benchmarks.worst_request.drafts import Drafter, Selection
+from benchmarks.worst_request.prices import Kind, Priced
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.operations import GraphQLRequest
-from graphql_api.gateway.gateway import BYTES_PER_POINT, FREE_SIZE, NEW_DOCUMENT
+from graphql_api.gateway.gateway import NEW_DOCUMENT, price_of_size
 
 _REFERENCE = """{accounts(first: 10) {nodes {sessions(first: 10) {nodes {trades(first: 10) {nodes {
   id symbol direction entryPrice exitPrice size entryTime pnl status}}}}}}}"""
@@ -133,6 +134,27 @@ class Search:
                 draft, request = drafter.draw()
             yield self._try(number, draft, request, self.tokens[chance.random() < 0.2])
 
+    def price(self, kind: Kind) -> Priced:
+        """Measures a kind of work, until it took enough to be sure of it."""
+        token = self.tokens[kind.is_operators]
+        points, cpu, number = 0, 0.0, 0
+        self._send(self._body_of(kind, 0), token)
+        while cpu < _SURE_CPU * 2 and number < _MOST_REPEATS * 5:
+            bodies = [self._body_of(kind, number := number + 1) for _ in range(10)]
+            before = self._cpu()
+            answers = [self._send(body, token) for body in bodies]
+            cpu += self._cpu() - before
+            for body, answer in zip(bodies, answers, strict=True):
+                points += self._price(body, answer, is_new=kind.is_new)
+        return Priced(kind, points / number, cpu / self.point / number)
+
+    @staticmethod
+    def _body_of(kind: Kind, number: int) -> bytes:
+        query = kind.query % random.randrange(10**9) if kind.is_new else kind.query
+        return orjson.dumps(
+            {"query": query, "variables": kind.variables(number), "extensions": {"cost": True}}
+        )
+
     def worst(self, *, drawn: bool = False) -> dict[str, Tried]:
         """Returns the worst try by each figure; only of those that were drawn, if that is asked for."""
         tried = [each for each in self.tried if each.draft is not None or not drawn]
@@ -180,13 +202,15 @@ class Search:
         return self.client.post("/graphql", content=body, headers=headers)
 
     def _cpu(self) -> float:
-        return cpu_seconds(self.process) + cpu_seconds(self.postgres)
+        children = Path(f"/proc/{self.postgres}/task/{self.postgres}/children").read_text().split()
+        ticks = sum(_ticks(each) for each in (str(self.process), str(self.postgres), *children))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
-    def _price(self, body: bytes, answer: httpx.Response) -> int:
+    def _price(self, body: bytes, answer: httpx.Response, *, is_new: bool = True) -> int:
         """What a request has paid that was sent for the first time: its size and its document too."""
-        size = len(body) // BYTES_PER_POINT if len(body) > FREE_SIZE else 0
+        size = price_of_size(body)
         document = NEW_DOCUMENT + min(len(orjson.loads(body)["query"]), RequestLimits().characters)
-        return sum(self._points(answer)) + size + document
+        return sum(self._points(answer)) + size + (document if is_new else 0)
 
     @staticmethod
     def _points(answer: httpx.Response) -> tuple[int, int]:
@@ -199,6 +223,15 @@ class Search:
             return 0, 0
         cost: Mapping[str, Any] = json.loads(tail[start + 7 : tail.index(b"}", start) + 1])
         return cost["requested"], cost.get("charged", 0)
+
+
+def _ticks(process: str) -> int:
+    """The CPU time of a process and of its children that have ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return 0
+    return sum(map(int, fields[11:15]))
 
 
 def _outcome(answer: httpx.Response) -> str:

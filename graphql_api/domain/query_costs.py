@@ -19,12 +19,12 @@ _OWN_LOGS = 500  # a page of lines, each of which is asked whose it is
 _STATS = 200
 _STATS_OF_SESSION = 20
 _STATISTIC = 50  # one more statement over the same trades
-_JSON = 20  # of 2 KB with a secret in it, which has to be parsed
+_JSON = 40  # of 2 KB with a secret in it, which has to be parsed
 _DURATION = 2
 _MUTATION = 10
 _PASSWORD = 1_000  # less than a verification takes, which has a queue of its own
 
-BASE_COST: Final = BaseCost(operation=50, place=15)
+BASE_COST: Final = BaseCost(operation=100, place=60)
 
 COST_RULES: Final[CostRules] = {
     "totalCount": CostRule(_TOTAL_COUNT),

@@ -43,11 +43,12 @@ T = TypeVar("T")
 
 _WATCH_AFTER = 0.05
 """Seconds before a Deadline starts its task: most operations are over by then, and pay for a timer only."""
-FREE_SIZE = 16_384
-"""Bytes of a request that are free: a document of as many characters as may be, and some variables."""
-BYTES_PER_POINT = 200
-"""Bytes of a request's JSON that take as long to parse, validate and drop as a row does to send."""
-NEW_DOCUMENT = 150
+FREE_SIZE = 4_096
+"""Bytes of a request that are free: most requests have fewer."""
+_BYTES_PER_POINT = 2_000
+_VALUES_PER_POINT = 7
+"""Bytes and values of a request's JSON that take as long to parse and to drop as a row does to send."""
+NEW_DOCUMENT = 350
 """Points of a document that is new to the process, beside those of its characters."""
 _OVERRUN = 500
 """Points by which an operation may outrun its cost before it is charged for: the clock isn't exact."""
@@ -232,12 +233,12 @@ class Gateway:
         """Returns the errors of a viewer who may not run an operation (any more); None if they may."""
         return self._operations.check_root_fields(operation, self._make_context(viewer, client=client))
 
-    async def pay_for_size(self, size: int, client: str) -> None:
-        """Takes the points of a request that is larger than FREE_SIZE, before it is parsed.
+    async def pay_for_size(self, body: bytes, client: str) -> None:
+        """Takes the points of a request whose JSON is larger than FREE_SIZE, before it is parsed.
 
         Raises HTTPError (429) if the client's address has too few left.
         """
-        await self._take_points(size // BYTES_PER_POINT, ANONYMOUS, client)
+        await self._take_points(price_of_size(body), ANONYMOUS, client)
 
     async def find_operation(self, request: GraphQLRequest, client: str) -> Operation:
         """Returns the operation that a request names, its document parsed and validated.
@@ -544,6 +545,13 @@ class BackgroundTasks:
                 for task in self._tasks:
                     task.cancel()
                 await asyncio.wait(self._tasks)
+
+
+def price_of_size(body: bytes) -> int:
+    """Returns the points of a request's JSON: for its bytes, and for its values."""
+    if len(body) <= FREE_SIZE:
+        return 0
+    return len(body) // _BYTES_PER_POINT + body.count(b",") // _VALUES_PER_POINT
 
 
 def owner_of(viewer: Viewer, address: str) -> str:

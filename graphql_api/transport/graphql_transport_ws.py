@@ -383,7 +383,7 @@ class GraphQLSocket:
             raise SocketClosed(CloseCode.BAD_REQUEST, "Invalid message received: not a text frame")
         try:
             if len(text) > FREE_SIZE:
-                await self._gateway.pay_for_size(len(text), self._client)
+                await self._gateway.pay_for_size(text.encode(), self._client)
             message = parse_json(text)
         except HTTPError as error:
             raise SocketClosed(CloseCode.TRY_AGAIN_LATER, str(error)) from None

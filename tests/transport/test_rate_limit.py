@@ -96,9 +96,9 @@ async def test_who_doesnt_ask_is_not_told(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("query", [QUERY, "not even GraphQL"])
-async def test_what_is_larger_than_any_document_is_paid_for_by_its_bytes(serve: Serve, query: str) -> None:
-    served = serve(rate_limiter=RateLimiter(400))
-    body = {"query": query, "variables": {"unused": "x" * 2 * FREE_SIZE}}
+async def test_a_large_request_is_paid_for_by_its_values(serve: Serve, query: str) -> None:
+    served = serve(rate_limiter=RateLimiter(NEW_DOCUMENT + 1_400))
+    body = {"query": query, "variables": {"unused": [1] * 2 * FREE_SIZE}}
     async with asking(served, accept=RESPONSE) as client:
         statuses = [(await client.post("/graphql", json=body)).status_code for _ in range(3)]
     assert statuses[-1] == 429
@@ -119,7 +119,7 @@ async def test_an_operation_that_outruns_its_cost_is_charged_for_it(serve: Serve
 
 
 async def test_no_more_is_charged_than_is_left(serve: Serve) -> None:
-    served = serve(rate_limiter=RateLimiter(1_000))
+    served = serve(rate_limiter=RateLimiter(2_000))
     async with asking(served) as client:
         statuses = [(await post(client, "{ busy(seconds: 0.05) }")).status_code for _ in range(2)]
     assert statuses == [200, 429]
