@@ -55,6 +55,9 @@ drill: $(VENV)/dev.stamp ## Run the long drills: crashes, kills, failovers, thou
 recovery: $(VENV)/dev.stamp ## Restore a moment and promote a standby, with real servers, and print what came of it.
 	@$(BIN)/python -m tests.drills.recovery
 
+reliability: $(VENV)/dev.stamp ## Break PostgreSQL and the service under load, and print what clients saw.
+	@$(BIN)/python -m tests.drills.reliability
+
 lint: $(VENV)/dev.stamp ## Check style, types, the direction of imports, and that what is imported is declared.
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
@@ -90,4 +93,4 @@ lock: $(VENV)/dev.stamp ## Lock what pyproject.toml has gained, by hash; ARGS=--
 clean: ## Remove what can be made again; the embedded database in .data stays.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
 
-.PHONY: help serve fast test bench browser drill recovery lint audit check graphiql schema docs lock clean
+.PHONY: help serve fast test bench browser drill recovery reliability lint audit check graphiql schema docs lock clean
