@@ -1,7 +1,7 @@
 """The composition root: makes the application that the settings describe."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -29,6 +29,7 @@ from graphql_api.gateway.metrics import (
     FeedCollector,
     Metrics,
     PoolCollector,
+    RecorderCollector,
     ReplicaCollector,
     VocabularyCollector,
 )
@@ -64,7 +65,8 @@ def create_app(settings: Settings) -> FastAPI:
     """Returns the service over the database that the settings name. Raises ValueError if they name none."""
     services = build_services(settings)
     replica_reads = build_replica_reads(settings, services.database)
-    gateway = build_gateway(settings, services, replica_reads)
+    recorders = build_recorders(settings, services.database)
+    gateway = build_gateway(settings, services, replica_reads, recorders)
     development = settings.profile == "development"
     lame_duck = LameDuck(settings.lame_duck_time)
     workers = WorkerMetrics(gateway.metrics.registry)
@@ -75,7 +77,6 @@ def create_app(settings: Settings) -> FastAPI:
         tune_garbage_collector()
         services.feed.start_trimming()
         services.activity.start_trimming()
-        recorders = build_recorders(settings, services.database)
         for recorder in recorders:
             recorder.start()
         if replica_reads is not None:
@@ -107,7 +108,10 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def build_gateway(
-    settings: Settings, services: Services, replica_reads: ReplicaReads | None = None
+    settings: Settings,
+    services: Services,
+    replica_reads: ReplicaReads | None = None,
+    recorders: Sequence[Recorder] = (),
 ) -> Gateway:
     """Returns what all transports share: operations, authentication, limits and metrics."""
     operations = build_operations(settings)
@@ -121,6 +125,7 @@ def build_gateway(
             (
                 FeedCollector("log_feed", services.feed.stats),
                 FeedCollector("activity", services.activity.stats),
+                RecorderCollector(recorders),
                 PoolCollector(services.database),
                 *([ReplicaCollector(replica_reads)] if replica_reads is not None else []),
                 DocumentCollector(operations),

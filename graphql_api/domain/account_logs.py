@@ -30,7 +30,6 @@ from graphql_api.postgres.statement import Fetch, compile_statement
 from graphql_api.postgres.tables.base import Timestamp
 from graphql_api.relational.context import TRADER_LOG_COMPONENTS
 
-_NAME = "account_logs"
 _LINES_AT_ONCE = 1000
 _HISTORY_AT_ONCE = 2000
 _SAVE_INTERVAL = 5.0
@@ -161,6 +160,7 @@ _FIRST: Final = {"account_id": LOWEST_ID, "at": "-infinity", "id": LOWEST_ID}
 class AccountLogs:
     """The recording of graphql_api.account_logs, from the entries of the log feed."""
 
+    name = "account_logs"
     lock = 7813585364
 
     def __init__(self, components: Sequence[str], sweep_interval: float = 10.0) -> None:
@@ -178,7 +178,7 @@ class AccountLogs:
         """Goes on from the stored position. Components that weren't recorded before have a history."""
         fetch = fetch_on(connection)
         self._incarnation = await enter_incarnation(connection)
-        stored = await load_progress(fetch, _NAME, self._incarnation)
+        stored = await load_progress(fetch, self.name, self._incarnation)
         if stored is None:
             await self._start_over(fetch)
             return
@@ -221,7 +221,7 @@ class AccountLogs:
 
     async def _save(self, fetch: Fetch) -> None:
         state = {"components": self._components, "history": self._history}
-        await save_progress(fetch, _NAME, self._position, self._incarnation, state)
+        await save_progress(fetch, self.name, self._position, self._incarnation, state)
         self._save_at = time.monotonic() + _SAVE_INTERVAL
 
     async def _record(self, fetch: Fetch, ids: Sequence[str], *, is_new: bool) -> bool:

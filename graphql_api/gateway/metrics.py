@@ -3,6 +3,7 @@
 Each process counts for itself. A collector reads the numbers of another part at each scrape.
 """
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from graphql import GraphQLError
@@ -20,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from graphql_api.execution.operations import Operations, Result
 from graphql_api.gateway.replica_reads import ReplicaReads
+from graphql_api.log_feed.recorder import Recorder
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.vocabularies import VOCABULARIES
@@ -173,6 +175,29 @@ class FeedCollector(Collector):
             "Times that all subscriptions were ended, since rows might have been missed.",
             stats.resets,
         )
+
+
+class RecorderCollector(Collector):
+    """The recorders of this process, one of which is active in all of a deployment."""
+
+    def __init__(self, recorders: Sequence[Recorder]) -> None:
+        self._recorders = recorders
+
+    def collect(self) -> Iterable[Metric]:
+        """Yields the numbers as they are now."""
+        active = GaugeMetricFamily(
+            "recorder_active", "1 in the process that records; 0 in those that wait.", labels=("recording",)
+        )
+        age = GaugeMetricFamily(
+            "recorder_look_age_seconds", "Seconds since it looked at the database.", labels=("recording",)
+        )
+        looks = CounterMetricFamily("recorder_looks", "Looks at the database.", labels=("recording",))
+        for recorder in self._recorders:
+            active.add_metric([recorder.name], recorder.is_active)
+            looks.add_metric([recorder.name], recorder.looks)
+            if recorder.is_active:
+                age.add_metric([recorder.name], time.monotonic() - recorder.looked_at)
+        yield from (active, age, looks)
 
 
 class PoolCollector(Collector):

@@ -84,6 +84,8 @@ class Look:
 class Recording(Protocol):
     """What is recorded. One recorder calls it, on one connection after another."""
 
+    name: str
+    """What it records, in metrics, in the log, and in graphql_api.recorders."""
     lock: int
     """The key of its advisory lock."""
 
@@ -125,14 +127,19 @@ class Recorder:
         self._direct = direct
         self._recording = recording
         self._options = options or RecorderOptions()
-        self._name = type(recording).__name__
+        self.name = recording.name
+        self.is_active = False
+        """Whether this is the process that records."""
+        self.looks = 0
+        self.looked_at = 0.0
+        """When the last look ended, on `time.monotonic`'s clock."""
         self._warned = ""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Records, or waits to, until the recorder is closed."""
-        self._task = asyncio.create_task(self._run(), name=f"recorder of {self._name}")
+        self._task = asyncio.create_task(self._run(), name=f"recorder of {self.name}")
 
     async def close(self) -> None:
         """Records no more."""
@@ -148,13 +155,13 @@ class Recorder:
             except _INTERRUPTIONS as error:
                 self._warn(f"{type(error).__name__}: {error}")
             except Exception:
-                log.exception("%s has failed, and begins again", self._name)
+                log.exception("the recorder of %s has failed, and begins again", self.name)
             await asyncio.sleep(self._options.retry_interval * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
 
     def _warn(self, reason: str) -> None:
         """Logs why nothing is recorded for a while: once, not at every attempt."""
         if reason != self._warned:
-            log.warning("%s begins again: %s", self._name, reason)
+            log.warning("the recorder of %s begins again: %s", self.name, reason)
         self._warned = reason
 
     async def _is_vacant(self) -> bool:
@@ -183,11 +190,12 @@ class Recorder:
                 connection.add_termination_listener(self._notified)
                 await self._record(connection)
         finally:
+            self.is_active = False
             # Closing politely would wait for an answer that may never come.
             connection.terminate()
 
     async def _record(self, connection: "asyncpg.Connection") -> None:
-        log.info("%s records", self._name)
+        log.info("this process records %s", self.name)
         options, busy_until = self._options, 0.0
         # Before the first look: what is committed from here on either is seen or notifies.
         await connection.add_listener(_CHANNEL, self._notified)
@@ -198,6 +206,8 @@ class Recorder:
             async with connection.transaction(isolation="repeatable_read"):
                 look = await self._recording.look(connection)
             ended, self._warned = time.monotonic(), ""
+            self.is_active, self.looked_at = True, ended
+            self.looks += 1
             if look.found:
                 busy_until = ended + options.busy_time
             await asyncio.sleep(min(1.0, (ended - started) * options.rest))

@@ -359,6 +359,7 @@ class Standing:
 class RiskRecording:
     """The recording of graphql_api.risk_events, from the feed of changes."""
 
+    name = "risk_events"
     lock = 7813585365
 
     def __init__(self, timezone: str) -> None:
