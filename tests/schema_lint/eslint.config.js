@@ -14,7 +14,7 @@ export default [
         {
           exceptions: {
             // Parts of a list, of an answer or of a stream: no rows, and kept within what has them.
-            suffixes: ["Connection", "Edge", "Payload", "Event", "Activity", "Bucket"],
+            suffixes: ["Connection", "Edge", "Payload", "Event", "Activity", "Change", "Bucket"],
             types: [
               // Computed from rows, anew for each question: an id would say that two answers are one object.
               "EquityPoint", "RiskStatus", "StatusCount", "StrategyStats", "SymbolExposure", "SymbolStats", "TradeStats",

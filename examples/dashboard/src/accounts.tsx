@@ -1,0 +1,102 @@
+import { useQuery, useSubscription } from "@apollo/client/react";
+import { useRef, useState } from "react";
+
+import { Curve } from "./curve.tsx";
+import { graphql } from "./gql";
+import { Risk } from "./risk.tsx";
+
+const ACCOUNTS = graphql(`
+  query Accounts {
+    viewer { user { id accounts(first: 20) { nodes { id accountNumber isActive } } } }
+  }
+`);
+
+const ACCOUNT = graphql(`
+  query Account($id: ID!) {
+    account(id: $id) {
+      id
+      stats { netPnl winRate tradesCount equityCurve(interval: DAY, maxPoints: 200) { time cumulativePnl } }
+      riskSettings { id maxDailyLoss maxOpenPositions riskPerTrade version }
+      riskStatus { dailyLossUsed openPositions breached }
+    }
+    trades(first: 8, filter: { accountId: $id }) {
+      nodes { id symbol direction size pnl status entryTime }
+    }
+  }
+`);
+
+const ACTIVITY = graphql(`
+  subscription Activity($ids: [ID!], $after: String) {
+    accountActivity(accountIds: $ids, kinds: [TRADE, RISK_SETTINGS], after: $after) { kind cursor }
+  }
+`);
+
+/** The viewer's accounts: one is chosen, and shown with what happens in it. */
+export function Accounts() {
+  const { data, error } = useQuery(ACCOUNTS);
+  const accounts = data?.viewer.user?.accounts.nodes ?? [];
+  const [chosen, choose] = useState<string>();
+  const id = chosen ?? accounts[0]?.id;
+  return (
+    <main>
+      {error && accounts.length === 0 && <p role="alert">{error.message}</p>}
+      <nav aria-label="Accounts">
+        {accounts.map((account) => (
+          <button key={account.id} aria-pressed={account.id === id} onClick={() => choose(account.id)}>
+            {account.accountNumber}
+          </button>
+        ))}
+      </nav>
+      {id && <Account key={id} id={id} />}
+    </main>
+  );
+}
+
+function Account({ id }: { id: string }) {
+  const { data, refetch } = useQuery(ACCOUNT, { variables: { id }, fetchPolicy: "cache-and-network" });
+  const due = useRef<ReturnType<typeof setTimeout>>(undefined);
+  // Events may come by the hundred: what they change is read once for all of them.
+  useSubscription(ACTIVITY, {
+    variables: { ids: [id] },
+    ignoreResults: true,
+    onData: () => {
+      due.current ??= setTimeout(() => {
+        due.current = undefined;
+        refetch().catch(() => {}); // offline: what comes with the connection starts it again
+      }, 300);
+    },
+  });
+  const account = data?.account;
+  if (!account) {
+    return null;
+  }
+  const { stats } = account;
+  return (
+    <>
+      <section className="card" aria-label="Equity">
+        <h2>{stats.netPnl} net</h2>
+        <p>
+          {stats.tradesCount} trades closed{stats.winRate && `, ${percent(stats.winRate)} of them won`}
+        </p>
+        <Curve points={stats.equityCurve} />
+      </section>
+      <Risk accountId={id} settings={account.riskSettings} status={account.riskStatus} />
+      <section className="card" aria-label="Trades">
+        <h2>Trades</h2>
+        <ol>
+          {data.trades.nodes.map((trade) => (
+            <li key={trade.id}>
+              <b>{trade.symbol}</b> {trade.direction.toLowerCase()} {trade.size}
+              <span>{trade.pnl ?? trade.status.toLowerCase()}</span>
+            </li>
+          ))}
+        </ol>
+      </section>
+    </>
+  );
+}
+
+/** A ratio in text as a percentage, for eyes only. */
+function percent(ratio: string): string {
+  return `${(Number(ratio) * 100).toFixed(1)} %`;
+}

@@ -1,0 +1,80 @@
+import { useMutation } from "@apollo/client/react";
+import { type FormEvent, useState } from "react";
+
+import { graphql } from "./gql";
+
+const UPDATE = graphql(`
+  mutation UpdateRisk($id: ID!, $input: UpdateRiskSettingsInput!, $version: String) {
+    updateRiskSettings(accountId: $id, input: $input, ifVersion: $version) {
+      riskSettings { id maxDailyLoss maxOpenPositions riskPerTrade version }
+      account { id riskStatus { dailyLossUsed openPositions breached } }
+      userErrors { code message }
+    }
+  }
+`);
+
+interface Props {
+  accountId: string;
+  settings?: {
+    maxDailyLoss?: string | null;
+    maxOpenPositions?: number | null;
+    riskPerTrade?: string | null;
+    version: string;
+  } | null;
+  status: { dailyLossUsed?: string | null; openPositions: number };
+}
+
+/** How much of each limit is used, and the form that changes them. A change made meanwhile isn't overwritten. */
+export function Risk({ accountId, settings, status }: Props) {
+  const [update] = useMutation(UPDATE);
+  const [said, say] = useState("");
+
+  async function submit(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    const fields = new FormData(event.currentTarget);
+    const text = (name: string) => String(fields.get(name)).trim() || null;
+    const positions = text("maxOpenPositions");
+    const input = {
+      maxDailyLoss: text("maxDailyLoss"),
+      maxOpenPositions: positions === null ? null : Number(positions),
+      riskPerTrade: text("riskPerTrade"),
+    };
+    try {
+      const { data } = await update({ variables: { id: accountId, input, version: settings?.version ?? null } });
+      const errors = data?.updateRiskSettings.userErrors ?? [];
+      say(errors.map(({ message }) => message).join("; ") || "Changed.");
+    } catch (error) {
+      say((error as Error).message);
+    }
+  }
+
+  return (
+    <section className="card" aria-label="Risk">
+      <h2>Risk</h2>
+      <Meter name="Daily loss" used={status.dailyLossUsed} limit={settings?.maxDailyLoss} />
+      <Meter name="Open positions" used={String(status.openPositions)} limit={settings?.maxOpenPositions?.toString()} />
+      <form key={settings?.version} onSubmit={submit}>
+        <label>
+          Daily loss <input name="maxDailyLoss" inputMode="decimal" defaultValue={settings?.maxDailyLoss ?? ""} />
+        </label>
+        <label>
+          Positions <input name="maxOpenPositions" inputMode="numeric" defaultValue={settings?.maxOpenPositions ?? ""} />
+        </label>
+        <label>
+          Per trade <input name="riskPerTrade" inputMode="decimal" defaultValue={settings?.riskPerTrade ?? ""} />
+        </label>
+        <button>Change</button>
+      </form>
+      <p role="alert">{said}</p>
+    </section>
+  );
+}
+
+function Meter({ name, used, limit }: { name: string; used?: string | null; limit?: string | null }) {
+  return (
+    <label>
+      {name}: {used ?? "0"} of {limit ?? "no limit"}
+      {limit != null && <meter max={Number(limit)} high={Number(limit) * 0.8} value={Number(used ?? 0)} />}
+    </label>
+  );
+}

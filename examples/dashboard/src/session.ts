@@ -1,0 +1,65 @@
+/** Who is signed in, in this tab of the browser, and tokens that are renewed in time. */
+const api = document.querySelector<HTMLMetaElement>('meta[name="api"]')!.content;
+export const url = new URLSearchParams(location.search).get("api") ?? api;
+
+interface Tokens {
+  accessToken: string;
+  refreshToken: string;
+  expiresAt: string;
+}
+
+const STORED = "dashboard:tokens";
+const LOGIN = `mutation ($email: String!, $password: String!) {
+  login(email: $email, password: $password) { accessToken refreshToken expiresAt userErrors { message } }
+}`;
+const RENEW = `mutation ($token: String!) {
+  refreshToken(refreshToken: $token) { accessToken refreshToken expiresAt userErrors { message } }
+}`;
+
+let tokens: Tokens | null = JSON.parse(sessionStorage.getItem(STORED) ?? "null");
+let renewal: Promise<void> | undefined;
+
+export function isSignedIn(): boolean {
+  return tokens !== null;
+}
+
+export async function signIn(email: string, password: string): Promise<void> {
+  keep(await ask("login", LOGIN, { email, password }));
+}
+
+export function signOut(): void {
+  keep(null);
+  localStorage.clear(); // what one person has read is nobody else's
+  location.reload();
+}
+
+/** Returns a valid access token. Rejects where the login has ended, or the service can't be reached. */
+export async function token(): Promise<string> {
+  if (tokens && Date.parse(tokens.expiresAt) - Date.now() < 60_000) {
+    renewal ??= ask("refreshToken", RENEW, { token: tokens.refreshToken })
+      .then(keep)
+      .finally(() => {
+        renewal = undefined;
+      });
+    await renewal;
+  }
+  return tokens?.accessToken ?? "";
+}
+
+function keep(newer: Tokens | null): void {
+  tokens = newer;
+  sessionStorage.setItem(STORED, JSON.stringify(newer));
+}
+
+async function ask(field: string, query: string, variables: object): Promise<Tokens> {
+  const response = await fetch(url, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ query, variables }),
+  });
+  const answer = (await response.json()).data?.[field];
+  if (!answer?.accessToken) {
+    throw new Error(answer?.userErrors[0]?.message ?? "The service gave no answer.");
+  }
+  return answer;
+}
