@@ -116,7 +116,8 @@ def prices(search: Search, data: Data) -> str:
         )
         for each in measured
     ]
-    return table(("kind of work", "off", "price", "cost", "cost ÷ price"), rows)
+    head = ("kind of work", "off", "price", "cost", "cost ÷ price")
+    return f"{table(head, rows)}\n\nA point was worth {search.point * 1e6:.1f} µs."
 
 
 def of(name: str, tried: Tried) -> float:

@@ -35,7 +35,7 @@ from graphql import (
     is_list_type,
 )
 
-POINT: Final = 6.6e-6
+POINT: Final = 4.5e-6
 """Seconds of processor time that a point is worth: to read a row and send it, PostgreSQL's part included."""
 MAX_SUMS: Final = 16
 """Sums kept of one operation, one for each combination of list sizes."""

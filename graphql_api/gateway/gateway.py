@@ -52,6 +52,11 @@ NEW_DOCUMENT = 350
 """Points of a document that is new to the process, beside those of its characters."""
 _OVERRUN = 500
 """Points by which an operation may outrun its cost before it is charged for: the clock isn't exact."""
+_UNKNOWN_TOKEN = 50
+"""Points of a token that the process has to look up in the database."""
+_NETWORKS = 2
+"""Networks whose points all requests of nobody signed in may spend together, in this process."""
+_TOKENS = "tokens"
 _SIGN_IN = "sign-in"
 _SIGN_IN_DOCUMENTS = "documents of sign-in"
 """The shares of points that nothing else is paid from, so that no flood from beside keeps people out."""
@@ -89,8 +94,10 @@ class TransportLimits:
 class TokenAuthenticator(Protocol):
     """Finds the viewer of a token. Both methods raise InvalidTokenError or DatabaseUnavailableError."""
 
-    async def authenticate(self, token: str) -> Viewer:
-        """Returns the viewer of an access or service token."""
+    async def authenticate(
+        self, token: str, before_lookup: Callable[[], Awaitable[object]] | None = None
+    ) -> Viewer:
+        """Returns the viewer of an access or service token. `before_lookup` comes before a statement."""
 
     async def recheck(self, viewer: Viewer) -> Viewer:
         """Returns the viewer as they are now, read past any cache."""
@@ -175,10 +182,11 @@ class Gateway:
         if self._rate_limiter is not None:
             await self._rate_limiter.close()
 
-    async def authenticate(self, authorization: str | None) -> Viewer:
+    async def authenticate(self, authorization: str | None, client: str) -> Viewer:
         """Returns the viewer of an Authorization header, anonymous without one.
 
-        Raises HTTPError: 401, or 503 while the database can't be reached.
+        A token that the process doesn't know costs the client's address points, of a share of their own.
+        Raises HTTPError: 401, 429, or 503 while the database can't be reached.
         """
         if not authorization:
             return ANONYMOUS
@@ -187,13 +195,17 @@ class Gateway:
         if scheme.lower() != "bearer" or not token:
             raise unauthenticated("Authorization: must be Bearer and an access token")
         try:
-            return await self._authenticator.authenticate(token)
+            return await self._authenticator.authenticate(
+                token, lambda: self._take_points(_UNKNOWN_TOKEN, ANONYMOUS, client, _TOKENS)
+            )
         except InvalidTokenError as error:
             raise unauthenticated(str(error)) from None
         except (DatabaseUnavailableError, TimeoutError) as error:
             raise database_unavailable(error) from None
 
-    async def authenticate_for(self, operation: Operation | Result, authorization: str) -> Viewer:
+    async def authenticate_for(
+        self, operation: Operation | Result, authorization: str, client: str
+    ) -> Viewer:
         """Returns the viewer of an operation, within its time. Raises as `authenticate` does.
 
         A bad token doesn't hinder an operation that is open to anyone: clients send theirs with everything,
@@ -202,7 +214,7 @@ class Gateway:
         left = self._time_left(operation) if isinstance(operation, Operation) else None
         try:
             async with asyncio.timeout(left):
-                return await self.authenticate(authorization)
+                return await self.authenticate(authorization, client)
         except TimeoutError as error:
             raise database_unavailable(error) from None
         except HTTPError as error:
@@ -240,12 +252,14 @@ class Gateway:
         """
         await self._take_points(price_of_size(body), ANONYMOUS, client)
 
-    async def find_operation(self, request: GraphQLRequest, client: str) -> Operation:
+    async def find_operation(
+        self, request: GraphQLRequest, client: str, identify: Callable[[], Awaitable[Viewer]]
+    ) -> Operation:
         """Returns the operation that a request names, its document parsed and validated.
 
         A document that is new to the process costs the client's address NEW_DOCUMENT points, and one for each
-        character, as far as it is read. Raises HTTPError (429) if the address has too few left, and
-        RequestError.
+        character, as far as it is read. If the address has too few left, the viewer that `identify` returns
+        pays. Raises HTTPError (429) if they have too few either, and RequestError.
         """
         text = request.query
         if text and text not in self._operations.documents:
@@ -253,9 +267,12 @@ class Gateway:
             try:
                 await self._take_points(points, ANONYMOUS, client)
             except HTTPError:
-                if not any(field in text for field in self._sign_in_fields):
+                if any(field in text for field in self._sign_in_fields):
+                    await self._take_points(points, ANONYMOUS, client, _SIGN_IN_DOCUMENTS)
+                elif (viewer := await identify()).is_authenticated:
+                    await self._take_points(points, viewer, client)
+                else:
                     raise
-                await self._take_points(points, ANONYMOUS, client, _SIGN_IN_DOCUMENTS)
         return self._operations.prepare(request)
 
     async def run_operation(
@@ -410,6 +427,8 @@ class Gateway:
         if self._rate_limiter is None:
             return None
         try:
+            if not viewer.is_authenticated and not share:
+                self._rate_limiter.take_here("anonymous requests", points // _NETWORKS)
             return await self._rate_limiter.take(owner_of(viewer, client), points, share)
         except RateLimitExceededError as error:
             status = HTTPStatus.TOO_MANY_REQUESTS

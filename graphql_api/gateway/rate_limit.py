@@ -63,6 +63,10 @@ class RateLimiter:
                 log.warning("Redis can't be reached, this process counts points for itself: %s", error)
         return self._buckets.take(owner, points)
 
+    def take_here(self, owner: str, points: int) -> None:
+        """Takes points that this process alone counts. Raises RateLimitExceededError, and takes none."""
+        self._buckets.take(owner, points)
+
     async def charge(self, owner: str, points: int, share: str = "") -> None:
         """Takes points for what was done already: as many as are left, where that is less."""
         try:

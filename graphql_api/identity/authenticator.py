@@ -1,7 +1,7 @@
 """The front door of this package: logs in, renews tokens, logs out, and finds the viewer behind a token."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
@@ -117,16 +117,21 @@ class Authenticator:
             await logins.end(self._database, login_id)
             self._forget_login(login_id)
 
-    async def authenticate(self, token: str) -> Viewer:
+    async def authenticate(
+        self, token: str, before_lookup: Callable[[], Awaitable[object]] | None = None
+    ) -> Viewer:
         """Returns the viewer behind an access or a service token, from the cache or by one statement.
 
-        Raises ExpiredTokenError, or InvalidTokenError for any other token that doesn't count.
+        `before_lookup` is awaited before the statement. Raises what it raises, ExpiredTokenError, or
+        InvalidTokenError for any other token that doesn't count.
         """
         key = digest(token)
         try:
             return _unexpired(self._viewers[key])
         except KeyError:
             pass
+        if before_lookup is not None:
+            await before_lookup()
         if token.startswith(SERVICE_PREFIX):
             viewer = await service_tokens.authenticate(self._database, ServiceTokenCredential(key))
         else:

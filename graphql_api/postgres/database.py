@@ -100,7 +100,7 @@ def beginning_with(first: Work[None]) -> Iterator[None]:
         _first_work.reset(token)
 
 
-_LONG_STATEMENT = 0.02
+_LONG_STATEMENT = 0.01
 """Seconds from which a statement counts in its operation's usage: a short one may have waited for others."""
 _PARAMETER = re.compile(r"\$(\d+)")
 _EXPLAINED = "graphql_api_explained"

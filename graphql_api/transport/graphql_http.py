@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from email.message import Message
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Literal
@@ -112,10 +112,9 @@ class GraphQLEndpoint:
                 media = Media.JSON
             client = client_address(scope)
             request = await self._parse(scope, headers, receive, client)
-            operation = await self._find_operation(scope["method"], request, client)
-            viewer = await self._gateway.authenticate_for(
-                operation, headers.get(b"authorization", b"").decode("latin-1")
-            )
+            authorization = headers.get(b"authorization", b"").decode("latin-1")
+            operation = await self._find_operation(scope["method"], request, client, authorization)
+            viewer = await self._gateway.authenticate_for(operation, authorization, client)
             if media is Media.EVENTS:
                 await EventStream(self._gateway, viewer, client, receive, send).serve(operation)
                 return
@@ -164,9 +163,13 @@ class GraphQLEndpoint:
                 "a GET needs a header that other sites' pages can't send: GraphQL-Require-Preflight",
             )
 
-    async def _find_operation(self, method: str, request: GraphQLRequest, client: str) -> Operation | Result:
+    async def _find_operation(
+        self, method: str, request: GraphQLRequest, client: str, authorization: str
+    ) -> Operation | Result:
         try:
-            operation = await self._gateway.find_operation(request, client)
+            operation = await self._gateway.find_operation(
+                request, client, partial(self._gateway.authenticate, authorization, client)
+            )
         except RequestError as error:
             return errors.error_result(*error.errors)
         if method == "GET" and operation.type is OperationType.MUTATION:

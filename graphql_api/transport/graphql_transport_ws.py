@@ -240,7 +240,7 @@ class GraphQLSocket:
 
     async def _run_operation(self, identifier: str, request: GraphQLRequest) -> None:
         try:
-            operation = await self._gateway.find_operation(request, self._client)
+            operation = await self._gateway.find_operation(request, self._client, self._identify)
             if operation.type is OperationType.SUBSCRIPTION:
                 await self._run_subscription(identifier, operation)
             else:
@@ -253,6 +253,9 @@ class GraphQLSocket:
             raise
         except Exception as error:  # noqa: BLE001 - masked and logged
             await self._send_errors(identifier, masked_result(error))
+
+    async def _identify(self) -> Viewer:
+        return self._viewer
 
     async def _run_once(self, identifier: str, operation: Operation) -> None:
         started = perf_counter()
@@ -301,7 +304,7 @@ class GraphQLSocket:
 
     async def _authenticate(self) -> None:
         try:
-            self._accept_viewer(await self._gateway.authenticate(self._authorization))
+            self._accept_viewer(await self._gateway.authenticate(self._authorization, self._client))
         except HTTPError as error:
             is_invalid = error.status is HTTPStatus.UNAUTHORIZED
             code = CloseCode.FORBIDDEN if is_invalid else CloseCode.TRY_AGAIN_LATER
@@ -313,7 +316,7 @@ class GraphQLSocket:
         A token that isn't taken changes nothing: the socket lives until the former one ends.
         """
         try:
-            viewer = await self._gateway.authenticate(authorization)
+            viewer = await self._gateway.authenticate(authorization, self._client)
             if not self._accept_viewer(viewer):
                 raise unauthenticated("Authorization: the token must be of the user who has signed in here")
         except HTTPError as error:

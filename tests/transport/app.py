@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -48,7 +48,9 @@ class World:
     closed: int = 0
     contexts: int = 0
 
-    async def authenticate(self, token: str) -> Viewer:
+    async def authenticate(
+        self, token: str, before_lookup: Callable[[], Awaitable[object]] | None = None
+    ) -> Viewer:
         if self.broken:
             raise ValueError("the password is hunter2")
         if self.down:
