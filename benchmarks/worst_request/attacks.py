@@ -24,7 +24,7 @@ def attacks(seed: int) -> Iterator[Attack]:
     yield Attack("a text of a megabyte, used 400 times in a list", [_body(text, t="x" * 1_000_000)])
     text = "query($t: String!) {trades(filter: {symbol: {in: [" + "$t " * 1000 + "]}}) {nodes {id}}}"
     yield Attack("a text of 262 characters, used 1,000 times", [_body(text, t="x" * 262)])
-    yield Attack("`parameters` under 30 aliases", [_body(_aliases("parameters", 80))])
+    yield Attack("`parameters` under 30 aliases", [_body(_aliases("parameters", 40))])
     yield Attack("`description` under 30 aliases", [_body(_aliases("description", 5000))])
     aliases = " ".join(f"a{n}: duration" for n in range(30))
     sessions = f"{{accounts(first: 20) {{nodes {{sessions(first: 75) {{nodes {{{aliases}}}}}}}}}}}"
