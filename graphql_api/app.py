@@ -9,6 +9,7 @@ from math import inf
 
 from fastapi import FastAPI
 
+from graphql_api.domain.account_changes import CHANGES
 from graphql_api.domain.account_logs import AccountLogs
 from graphql_api.domain.query_costs import BASE_COST, COST_RULES
 from graphql_api.domain.risk.recorder import RiskRecording
@@ -39,7 +40,6 @@ from graphql_api.gateway.replica_reads import ReplicaReads
 from graphql_api.gateway.tracing import TracedDatabase, TracedReplica, Tracing
 from graphql_api.identity.authenticator import Authenticator
 from graphql_api.identity.signing_keys import derive_key, signing_key
-from graphql_api.log_feed.changes import CHANGES
 from graphql_api.log_feed.feed import Feed, FeedOptions
 from graphql_api.log_feed.recorder import Recorder, Recording
 from graphql_api.postgres.address import Address

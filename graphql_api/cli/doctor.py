@@ -14,9 +14,11 @@ from sqlalchemy import Integer, bindparam, literal_column, select
 from graphql_api.backup.errors import BackupError
 from graphql_api.cli.database import named_or_embedded, opened
 from graphql_api.cli.upkeep import CHECKS, Check, ConcernError, FaultError
+from graphql_api.domain.account_changes import CHANGES
 from graphql_api.identity.signing_keys import SecretKeyError, derive_key, signing_key
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.feed import Feed
+from graphql_api.log_feed.source import LOGS
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.documented_schema import Severity, find_differences
@@ -175,7 +177,8 @@ async def _secret(settings: Settings, _: Address) -> str:
 
 async def _feed(settings: Settings, address: Address) -> str:
     async with opened(address) as database:
-        await Feed(database, address, derive_key(signing_key(settings), "feed")).check()
+        for source in (LOGS, CHANGES):
+            await Feed(database, address, derive_key(signing_key(settings), "feed"), source=source).check()
     return "reads from a primary, without a pooler"
 
 

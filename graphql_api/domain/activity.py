@@ -1,7 +1,8 @@
 """What happens on accounts, live: one event for each row that changed, and the cursor to begin after."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Final, NamedTuple
@@ -9,11 +10,11 @@ from typing import Annotated, Any, Final, NamedTuple
 import strawberry
 
 from graphql_api.domain.account import Account
+from graphql_api.domain.account_changes import Change, ChangeFilter
 from graphql_api.domain.policy import ACCOUNTS, OWN_LOGS, RISK_EVENTS, RISK_SETTINGS, SESSIONS, TRADES
 from graphql_api.domain.risk.events import RiskEvent
 from graphql_api.execution.fields import FromLoader, FromParent, declared, resolved
 from graphql_api.execution.operations import Progress
-from graphql_api.log_feed.changes import Change, ChangeFilter
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.feed import Feed
 from graphql_api.relational.context import Context, Row, ViewerDatabase
@@ -135,11 +136,26 @@ def _load_cursor(context: Context, _: Mapping[str, Any] | None = None) -> Any:
     return lambda _: now.load(ROOT)
 
 
-async def _read_cursor(context: Context) -> None:
-    """Reads the cursor, or finds out why it can't be read: an error is the field's."""
+@asynccontextmanager
+async def _after_cursor(context: Context) -> AsyncIterator[None]:
+    """Reads the cursor, or finds out why it can't be read, which is the field's error; then the rest."""
     cursor = _load_cursor(context)(None)
     await asyncio.wait([cursor])
-    cursor.exception()  # seen: nobody may come for it
+    if cursor.exception() is not None:
+        yield
+        return
+    async with _flushed(context):
+        yield
+
+
+@asynccontextmanager
+async def _flushed(context: Context) -> AsyncIterator[None]:
+    """Shows nothing that a crash of PostgreSQL would undo: no event would tell of that."""
+    yield
+    try:
+        await context.services.activity.flush()
+    except FeedError as error:
+        raise FeedEndedError(error) from error
 
 
 @strawberry.type
@@ -149,7 +165,7 @@ class Query:
         " accountActivity after it, and nothing that the query doesn't show is missed.",
         FromLoader(_load_cursor),
         check=reads_graph,
-        first=_read_cursor,
+        around=_after_cursor,
     )
 
 
@@ -193,6 +209,7 @@ class Subscription:
         " Where that can't be kept, it ends with an error whose code says why.",
         check=reads_graph,
         subscription=True,
+        around=_flushed,
     )
     def account_activity(
         self,
@@ -211,6 +228,7 @@ class Subscription:
         " limits are changed: each once. Where that can't be kept, it ends with an error that says why.",
         check=reads_graph,
         subscription=True,
+        around=_flushed,
     )
     def risk_status_changed(
         self, info: strawberry.Info[Context, None], account_ids: AccountIds = None, after: After = None

@@ -277,12 +277,15 @@ class Subscription:
             feed = info.context.services.feed
             async with await feed.subscribe(log_filter(filter), after=after, backfill=backfill) as events:
                 # At once: whatever is committed after the client has seen this reaches it.
-                last_sent = events.cursor
-                yield Progress(last_sent)  # type: ignore[misc] # not an event
+                last_sent, backlog = events.cursor, not events.is_live
+                yield Progress(last_sent, up_to_date=not backlog)  # type: ignore[misc] # not an event
                 while not events.closed:
-                    if batch := await events.batch(progress=True):
+                    if batch := await events.batch(progress=True, backlog=backlog):
                         last_sent = batch[-1].cursor
                         yield batch  # type: ignore[misc] # what each SystemLogEvent is read from
+                    elif backlog and events.is_live:
+                        backlog, last_sent = False, events.cursor
+                        yield Progress(last_sent, up_to_date=True)  # type: ignore[misc] # as above
                     elif (cursor := events.cursor) != last_sent:
                         last_sent = cursor
                         yield Progress(cursor)  # type: ignore[misc] # as above

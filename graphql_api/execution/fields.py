@@ -6,6 +6,7 @@ instead: a column of a row, a computation from a row, or a load through a batch.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -107,8 +108,8 @@ class FromKey:
 
 
 Source = FromColumn | FromColumns | FromParent | FromLoader | FromKey
-First = Callable[[Any], Awaitable[None]]
-"""Awaited with the context before anything of the operation is read."""
+Around = Callable[[Any], AbstractAsyncContextManager[None]]
+"""Entered with the context before anything is read, and left when all has been read."""
 Check = Callable[[Any], None]
 """Raises if the context's viewer may not ask for the field at all."""
 
@@ -145,9 +146,9 @@ class DeclaredField(StrawberryField):
         return cast("Check | None", self.metadata.get("check"))
 
     @property
-    def first(self) -> First | None:
-        """What a query that selects this root field awaits before it reads anything."""
-        return cast("First | None", self.metadata.get("first"))
+    def around(self) -> Around | None:
+        """What a query that selects this root field, or the results of a subscription, are executed in."""
+        return cast("Around | None", self.metadata.get("around"))
 
     @property
     def is_basic_field(self) -> bool:
@@ -231,14 +232,14 @@ def declared(
     name: str | None = None,
     arguments: list[StrawberryArgument] | None = None,
     check: Check | None = None,
-    first: First | None = None,
+    around: Around | None = None,
     deprecation_reason: str | None = None,
 ) -> Any:
     """A field of an output type, read from `source`. Typed Any, since it stands for the field's value."""
     result = DeclaredField(
         graphql_name=name,
         description=description,
-        metadata={_SOURCE: source, "check": check, "first": first},
+        metadata={_SOURCE: source, "check": check, "around": around},
         deprecation_reason=deprecation_reason,
         default=strawberry.UNSET,
     )
@@ -249,7 +250,9 @@ def declared(
 
 
 def resolved(
-    description: str, *, check: Check, subscription: bool = False
+    description: str, *, check: Check, subscription: bool = False, around: Around | None = None
 ) -> Callable[[Callable[..., Any]], Any]:
     """Decorate a resolver function, for mutations, subscriptions, and what else no source describes."""
-    return DeclaredField(description=description, metadata={"check": check}, is_subscription=subscription)
+    return DeclaredField(
+        description=description, metadata={"check": check, "around": around}, is_subscription=subscription
+    )

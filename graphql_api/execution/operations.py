@@ -6,7 +6,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from inspect import isawaitable
 from time import monotonic
@@ -31,7 +31,7 @@ from graphql_api.execution.errors import (
     RequestError,
 )
 from graphql_api.execution.executor import Execution, OperationPlan, ResponseTooLargeError
-from graphql_api.execution.fields import check_columns, check_of, declaration_of
+from graphql_api.execution.fields import Around, check_columns, check_of, declaration_of
 from graphql_api.execution.inputs import check_reuse, check_size
 from graphql_api.execution.persisted_documents import NoPersistedDocuments, PersistedDocuments, hash_in
 from graphql_api.execution.projection import OperationContext
@@ -102,6 +102,16 @@ class Progress:
 
     cursor: str
     """Where a client that has had every event so far may resume."""
+    up_to_date: bool = False
+    """Whether all that was there before the subscription has been sent."""
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """What clients are sent of it."""
+        message: dict[str, Any] = {"cursor": self.cursor}
+        if self.up_to_date:
+            message["upToDate"] = True
+        return message
 
 
 class Results(list[Result]):
@@ -199,10 +209,11 @@ class Operations:
         )
         """By operation, and the values of the variables that its conditions depend on."""
         self._turns = Turns()
-        self._first = {
-            name: declaration.first
-            for name, field in (self._schema.query_type.fields if self._schema.query_type else {}).items()
-            if (declaration := declaration_of(field)) is not None and declaration.first is not None
+        self._around = {
+            name: declaration.around
+            for root in (self._schema.query_type, self._schema.subscription_type)
+            for name, field in (root.fields if root is not None else {}).items()
+            if (declaration := declaration_of(field)) is not None and declaration.around is not None
         }
         self.compiled = 0
         """Plans compiled so far."""
@@ -236,17 +247,22 @@ class Operations:
         if isinstance(invocation, Result):
             return invocation
         for node in operation.parsed.analysis.root_fields:
-            first = self._first.get(node.name.value)
-            if first is not None and operation.type is OperationType.QUERY:
+            around = self._around.get(node.name.value)
+            if around is not None and operation.type is OperationType.QUERY:
                 if refusal := self.check_root_fields(operation, context):
                     return refusal
-                await first(context)
+                try:
+                    async with around(context):
+                        return await self._run(invocation)
+                except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
+                    key = (node.alias or node.name).value
+                    return self._refusal([located_error(error, [node], [key])])
         return await self._run(invocation)
 
     def names_a_moment(self, operation: Operation) -> bool:
         """Whether a root field that is read first is selected: all else must be as new as what that says."""
-        return bool(self._first) and any(
-            node.name.value in self._first for node in operation.parsed.analysis.root_fields
+        return operation.type is OperationType.QUERY and any(
+            node.name.value in self._around for node in operation.parsed.analysis.root_fields
         )
 
     def check_root_fields(self, operation: Operation, context: OperationContext) -> Result | None:
@@ -310,21 +326,26 @@ class Operations:
             return Results([await self._result(due, key, invocation, new_context)])
         results: Results | None = shared.get(key)
         if results is None:
-            if len(due) > 1 and self._loads(invocation):
+            loading = self._loading(invocation)
+            if loading is None:
+                results = Results([await self._result(event, key, invocation, new_context) for event in due])
+            else:
                 # With one context, so that what they load is loaded together.
                 context = new_context()
-                each = (self._result(event, key, invocation, lambda: context, len(due)) for event in due)
-                results = Results(await asyncio.gather(*each))
-            else:
-                results = Results([await self._result(event, key, invocation, new_context) for event in due])
+                async with loading(context):
+                    each = (self._result(event, key, invocation, lambda: context, len(due)) for event in due)
+                    results = Results(await asyncio.gather(*each))
             if key is not None and not any(result.errors for result in results):
                 _share(shared, key, results)
         return results
 
-    def _loads(self, invocation: Invocation) -> bool:
-        """Whether results may need more than their events."""
+    def _loading(self, invocation: Invocation) -> Around | None:
+        """What the results of events are executed in; None where they need nothing but their events."""
         plan = self._plan(invocation)
-        return plan is None or any(field.completion.may_await for field in plan.root.fields)
+        if plan is not None and not any(field.completion.may_await for field in plan.root.fields):
+            return None
+        node = invocation.operation.analysis.root_fields[0]
+        return self._around.get(node.name.value, nullcontext)
 
     async def _result(
         self,

@@ -21,7 +21,7 @@ from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.source import LOGS, Source
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.log_feed.subscription import NO_ANSWER, Subscription
-from graphql_api.log_feed.tail import Tail, TailOptions, fetch_end, wait_for_flush
+from graphql_api.log_feed.tail import Tail, TailOptions, fetch_end, wait_for_flush, wait_until_flushed
 from graphql_api.log_feed.trimming import trim_entries
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
@@ -92,6 +92,7 @@ class Feed:
         self._reads = asyncio.Semaphore(self.options.max_concurrent_reads)
         self._subscriptions: set[Subscription] = set()
         self._trimming: asyncio.Task[None] | None = None
+        self._flushing: asyncio.Task[None] | None = None
 
     async def check(self) -> None:
         """Raise UnfitDatabaseError where the address can't serve a feed; else OSError or asyncpg's errors."""
@@ -150,6 +151,20 @@ class Feed:
                 await self.check()  # begins the incarnation
             except (OSError, asyncpg.PostgresError) as error:
                 raise FeedUnavailableError(NO_ANSWER) from error
+
+    async def flush(self) -> None:
+        """Return when PostgreSQL has on its disk whatever anybody has read so far. Raises FeedError.
+
+        Those who ask at the same time share the answer.
+        """
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush(), name=f"flush for {self._source.schema}")
+        await asyncio.shield(self._flushing)
+
+    async def _flush(self) -> None:
+        await asyncio.sleep(0)
+        self._flushing = None  # who asks from here on may have read more
+        await wait_until_flushed(self._fetch, self.options.tail.flush_delay)
 
     def _fail(self, error: FeedError) -> None:
         for subscription in self._subscriptions:

@@ -134,6 +134,9 @@ _PAGE = """
 _NAMED = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
 
 _FLUSH_LSN = compile_statement(text("SELECT pg_current_wal_flush_lsn() AS flush_lsn"))
+_LSNS = compile_statement(
+    text("SELECT pg_current_wal_insert_lsn() AS insert_lsn, pg_current_wal_flush_lsn() AS flush_lsn")
+)
 # A commit that waits for the disk of this server, not for those of its standbys; nobody reads the message.
 _FLUSH = compile_statement(
     text(
@@ -261,11 +264,21 @@ async def wait_for_flush(fetch: Fetch, snapshot: Snapshot, delay: float = 0.0) -
     Rows of asynchronous commits show before, and a crash would undo what was delivered. Mostly another commit
     flushes them, if not before then within `delay` seconds; otherwise a commit of ours does.
     """
-    if snapshot.flush_lsn >= snapshot.insert_lsn:
+    await _wait_for_lsn(fetch, snapshot.insert_lsn, snapshot.flush_lsn, delay)
+
+
+async def wait_until_flushed(fetch: Fetch, delay: float = 0.0) -> None:
+    """Return when PostgreSQL has on its disk whatever was seen before this was called."""
+    (lsns,) = await fetch(_LSNS)
+    await _wait_for_lsn(fetch, lsns["insert_lsn"], lsns["flush_lsn"], delay)
+
+
+async def _wait_for_lsn(fetch: Fetch, insert_lsn: int, flush_lsn: int, delay: float) -> None:
+    if flush_lsn >= insert_lsn:
         return
     if delay:
         await asyncio.sleep(delay)
-        if (await fetch(_FLUSH_LSN))[0]["flush_lsn"] >= snapshot.insert_lsn:
+        if (await fetch(_FLUSH_LSN))[0]["flush_lsn"] >= insert_lsn:
             return
     await fetch(_FLUSH)
 

@@ -278,7 +278,7 @@ class GraphQLSocket:
                 sent = 0
                 async for results in subscription:
                     if results.progress is not None:
-                        payload = {"id": identifier, "cursor": results.progress.cursor}
+                        payload = {"id": identifier, **results.progress.message}
                         await self._send_message({"type": "ping", "payload": payload})
                         continue
                     if not results[-1].executed:

@@ -74,7 +74,7 @@ class EventStream:
                 async for results in stream:
                     if results.progress is not None:
                         # A comment: clients refuse events that the protocol doesn't know.
-                        await self._write(b": %b\n\n" % orjson.dumps({"cursor": results.progress.cursor}))
+                        await self._write(b": %b\n\n" % orjson.dumps(results.progress.message))
                     for result in results:
                         await self._send_next(result)
                     # A send to a client that is gone returns at once: without a pause here, a source that is

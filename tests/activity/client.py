@@ -41,8 +41,9 @@ ACCOUNTS = """
     } } activityCursor }
 """ + FIELDS.replace("fragment TradeFields on Trade { id pnl symbol session { id } }", "")
 TRADES = """
-    query ($after: String, $account: ID!) { account(id: $account) { trades(first: 100, after: $after) {
-      nodes { id pnl symbol session { id } } pageInfo { hasNextPage endCursor } } } }
+    query ($after: String, $account: ID!) { activityCursor account(id: $account) {
+      trades(first: 100, after: $after) {
+        nodes { id pnl symbol session { id } } pageInfo { hasNextPage endCursor } } } }
 """
 
 RESETS = {"FEED_RESET_RESTORE", "FEED_RESET_FAILOVER", "CURSOR_EXPIRED"}

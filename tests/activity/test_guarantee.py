@@ -10,8 +10,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from graphql_api.domain.account_changes import CHANGES
 from graphql_api.log_feed import BufferLimits, FeedOptions, TailOptions
-from graphql_api.log_feed.changes import CHANGES
 from graphql_api.log_feed.feed import Feed
 from graphql_api.postgres.address import Address
 from tests import factories

@@ -1,6 +1,7 @@
 """What a subscriber of `accountActivity` is shown."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +223,114 @@ async def test_many_events_are_loaded_by_one_statement_a_kind(
     events = await until_up_to_date(graph, after=after)
     assert len(events) == 41
     assert count <= 8, count
+
+
+@pytest.mark.parametrize("trigger", ["activity_update", "activity_truncate"])
+async def test_a_trigger_that_is_off_ends_subscriptions_and_cursors(
+    graph: Graph, connection: "asyncpg.Connection", trigger: str
+) -> None:
+    graph = graph.as_(operator())
+    after = await cursor(graph)
+    await connection.execute(f"ALTER TABLE risk_settings DISABLE TRIGGER {trigger}")
+    with pytest.raises(FeedEnded, match="FEED_UNFIT_DATABASE"):
+        await until_up_to_date(graph, after=after)
+    assert (await graph.ask(CURSOR)).error["extensions"]["code"] == "FEED_UNFIT_DATABASE"
+    await connection.execute(f"ALTER TABLE risk_settings ENABLE TRIGGER {trigger}")
+    with pytest.raises(FeedEnded, match="FEED_RESET_RESTORE"):
+        await until_up_to_date(graph, after=after)
+
+
+async def test_a_crash_ends_no_cursor(graph: Graph, connection: "asyncpg.Connection") -> None:
+    """What PostgreSQL does to unlogged tables after a crash."""
+    user = await factories.user(connection)
+    graph = graph.as_(trader(user))
+    after = await cursor(graph)
+    await factories.account(connection, user)
+    await connection.execute("TRUNCATE activity.incarnation")
+    await connection.close()
+    events = await until_up_to_date(graph, after=after)
+    assert [event["kind"] for event in events] == ["ACCOUNT", "UP_TO_DATE"]
+
+
+async def test_who_may_not_read_the_graph(graph: Graph) -> None:
+    assert (await graph.ask(CURSOR)).error["extensions"]["code"] == "UNAUTHENTICATED"
+    with pytest.raises(FeedEnded, match="UNAUTHENTICATED"):
+        await until_up_to_date(graph)
+
+
+async def test_arguments_that_break_a_rule(graph: Graph) -> None:
+    graph = graph.as_(operator())
+    for ids in (["no id"], ["00000000-0000-4000-8000-000000000000"] * 1001):
+        with pytest.raises(FeedEnded, match="BAD_USER_INPUT"):
+            await until_up_to_date(graph, accountIds=ids)
+
+
+async def test_subscribers_of_one_account_share_what_is_loaded(
+    graph: Graph, connection: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await factories.user(connection)
+    session = await factories.session(connection, await factories.account(connection, user))
+    graph = graph.as_(trader(user))
+    statements = await statements_for(graph, connection, monkeypatch, session, subscribers=2)
+    assert statements == await statements_for(graph, connection, monkeypatch, session, subscribers=20)
+
+
+async def statements_for(
+    graph: Graph,
+    connection: "asyncpg.Connection",
+    monkeypatch: pytest.MonkeyPatch,
+    session: str,
+    subscribers: int,
+) -> int:
+    """How many statements load what so many subscribers are sent of one change."""
+    database, count = type(graph.services.database), 0
+    by_key = database.fetch_by_key
+
+    async def counted(self: Any, *arguments: Any, **values: Any) -> Any:
+        nonlocal count
+        count += 1
+        return await by_key(self, *arguments, **values)
+
+    async with AsyncExitStack() as subscriptions:
+        batches = [await subscriptions.enter_async_context(following(graph)) for _ in range(subscribers)]
+        for each in batches:
+            await anext(each)
+            await anext(each)
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "fetch_by_key", counted)
+            await factories.trade(connection, session)
+            for each in batches:
+                assert [event["kind"] for event in await anext(each)] == ["TRADE"]
+    return count
+
+
+async def test_rows_that_are_deleted_together_while_what_is_above_changes(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    user = await factories.user(connection)
+    account = await factories.account(connection, user)
+    session = await factories.session(connection, account)
+    trade = await factories.trade(connection, session)
+    graph = graph.as_(trader(user))
+    after = await cursor(graph)
+    async with connection.transaction():
+        await connection.execute("UPDATE trading_sessions SET pnl = 1")
+        await connection.execute("UPDATE tradelocker_accounts SET server = 'another'")
+        await connection.execute("WITH trade AS (DELETE FROM trades) DELETE FROM trading_sessions")
+    assert set(shown(await until_up_to_date(graph, after=after))) == {
+        ("TRADE", "REMOVED", trade, account),
+        ("SESSION", "REMOVED", session, account),
+        ("ACCOUNT", "CHANGED", account, account),
+    }
+    after = await cursor(graph)
+    session = await factories.session(connection, account)
+    trade = await factories.trade(connection, session)
+    await connection.execute("""
+        WITH trade AS (DELETE FROM trades), session AS (DELETE FROM trading_sessions)
+        DELETE FROM tradelocker_accounts
+    """)
+    assert set(shown(await until_up_to_date(graph, after=after))) == {
+        ("TRADE", "REMOVED", trade, None),
+        ("SESSION", "REMOVED", session, None),
+        ("ACCOUNT", "REMOVED", account, None),
+    }

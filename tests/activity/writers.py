@@ -19,7 +19,9 @@ _RACES = (asyncpg.DeadlockDetectedError, asyncpg.ForeignKeyViolationError, async
 class Writer:
     """One program with one connection. What another writer has deleted meanwhile, it lets be."""
 
-    def __init__(self, address: Address, accounts: list[str], seed: int) -> None:
+    def __init__(self, address: Address, accounts: list[str], seed: int, *, wait: bool = True) -> None:
+        """`wait` for the disk at each commit."""
+        self._wait = wait
         self._address = address
         self._accounts = accounts
         self._random = random.Random(seed)
@@ -30,6 +32,7 @@ class Writer:
         connection = await self._address.connect_plain(application="writer")
         try:
             await connection.execute("SET log_feed.notify = off")
+            await connection.execute(f"SET synchronous_commit = {'on' if self._wait else 'off'}")
             for _ in range(transactions):
                 try:
                     await self._transaction(connection)

@@ -21,12 +21,12 @@ import orjson
 from sqlalchemy import ColumnElement, any_, bindparam, delete, func, literal_column, or_, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 
+from graphql_api.domain.account_changes import CHANGES
 from graphql_api.domain.risk.events import MAX_TRADES, RiskEventKind, RiskLimitsAuthor
 from graphql_api.domain.risk.settings import limits_as_json
 from graphql_api.domain.risk.status import LimitUsage, RiskLimit, counts_today, exceeds_risk, limit_usage
 from graphql_api.domain.statistics.trade_set import MOMENT, PNL, STATUS, is_status
 from graphql_api.domain.time_buckets import Interval, bucket_start, zone_parameters
-from graphql_api.log_feed.changes import CHANGES
 from graphql_api.log_feed.errors import FeedUnavailableError
 from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.recorder import Look, fetch_on

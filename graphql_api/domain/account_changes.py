@@ -54,7 +54,7 @@ _FORMER = """
         ) AS former ON true
         LEFT JOIN LATERAL (
             SELECT user_id FROM {schema}.entries AS entry
-            WHERE page.user_id IS NULL AND entry.xid = page.xid
+            WHERE page.user_id IS NULL AND entry.user_id IS NOT NULL AND entry.xid = page.xid
               AND entry.id = CAST(md5('ACCOUNT' || former.account_id) AS uuid)
             UNION ALL
             SELECT user_id FROM tradelocker_accounts AS account
