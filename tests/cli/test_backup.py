@@ -102,8 +102,13 @@ async def test_a_moment_that_cant_be_restored_is_explained(tmp_path: Path, at: s
     assert not (tmp_path / "new").exists()
 
 
-async def test_the_embedded_server_is_backed_up_by_the_process_that_serves_it(scratch: Path) -> None:
+async def test_the_embedded_server_is_backed_up_by_the_same_commands(scratch: Path) -> None:
     shell = Shell(None, scratch)
+    _, err = await shell.run("backup", "now", fails=True)
+    assert "there is no database yet" in err
+    postgres = EmbeddedPostgres(scratch / "data" / "postgres")
+    postgres.start()
+    postgres.stop()
     out, _ = await shell.run("backup", "now")
     assert out.startswith("full backup ")
     out, _ = await shell.run("backup", "now")
