@@ -18,7 +18,7 @@ LOCKS = "nothing: the tables are new"
 # doesn't exist or is no UUID. The names are looked up one by one, since PostgreSQL takes a document for a
 # million of them and would rather read whole tables; a function's cost it takes as it is declared.
 ACCOUNTS_NAMED_IN = r"""
-CREATE FUNCTION graphql_api.accounts_named_in(details jsonb) RETURNS uuid[]
+CREATE OR REPLACE FUNCTION graphql_api.accounts_named_in(details jsonb) RETURNS uuid[]
     LANGUAGE plpgsql STABLE COST 1000 AS $$
 BEGIN
     RETURN ARRAY(
@@ -44,7 +44,7 @@ END $$
 
 # The user who has all these accounts; null if it isn't one user, or if nothing is named.
 OWNER_NAMED_IN = """
-CREATE FUNCTION graphql_api.owner_named_in(details jsonb) RETURNS uuid
+CREATE OR REPLACE FUNCTION graphql_api.owner_named_in(details jsonb) RETURNS uuid
     LANGUAGE plpgsql STABLE COST 1000 AS $$
 DECLARE
     accounts uuid[] := graphql_api.accounts_named_in(details);
@@ -58,6 +58,11 @@ BEGIN
         FROM tradelocker_accounts WHERE id = ANY (accounts));
 END $$
 """
+
+DECLARED_FUNCTIONS = {
+    "graphql_api.accounts_named_in": ACCOUNTS_NAMED_IN,
+    "graphql_api.owner_named_in": OWNER_NAMED_IN,
+}
 
 
 def upgrade() -> None:
@@ -84,12 +89,12 @@ def upgrade() -> None:
         )
     """)
     op.execute("CREATE INDEX unattributed_logs_retry_at_idx ON graphql_api.unattributed_logs (retry_at)")
-    op.execute(ACCOUNTS_NAMED_IN)
-    op.execute(OWNER_NAMED_IN)
+    for statement in DECLARED_FUNCTIONS.values():
+        op.execute(statement)
 
 
 def downgrade() -> None:
-    for function in ("owner_named_in", "accounts_named_in"):
-        op.execute(f"DROP FUNCTION graphql_api.{function}(jsonb)")
+    for function in reversed(DECLARED_FUNCTIONS):
+        op.execute(f"DROP FUNCTION {function}(jsonb)")
     for table in ("unattributed_logs", "account_logs", "recorders"):
         op.execute(f"DROP TABLE graphql_api.{table}")
