@@ -15,7 +15,7 @@ from graphql_api.relational.context import Row
 from graphql_api.relational.eager_joins import EagerJoin
 from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.filters import ALL_ROWS, Filter, is_storable
-from graphql_api.relational.scalars import parse_decimal, parse_id
+from graphql_api.relational.scalars import UnreadableDecimal, parse_decimal, parse_id
 
 DEFAULT_SIZE = 25
 MAX_SIZE = 100
@@ -132,8 +132,7 @@ def _sort_key(value: Any, column: Column[Any]) -> Any:
     match column.type, value:
         case Numeric(), None:
             return "-Infinity"
-        case Numeric(), str():
-            parse_decimal(value)
+        case Numeric(), str() if not isinstance(parse_decimal(value), UnreadableDecimal):
             return value
         case DateTime(), None:
             return "-infinity"

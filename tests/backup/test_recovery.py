@@ -29,7 +29,9 @@ async def write(connection: "asyncpg.Connection", count: int = 1) -> None:
 
 
 async def destroy(connection: "asyncpg.Connection") -> None:
-    await connection.execute("DELETE FROM trades; TRUNCATE system_logs CASCADE; DROP TABLE risk_settings")
+    await connection.execute(
+        "DELETE FROM trades; TRUNCATE system_logs CASCADE; DROP TABLE risk_settings CASCADE"
+    )
 
 
 async def test_a_moment_is_restored_row_by_row(

@@ -45,10 +45,17 @@ ADDED = {
     "trigger system_logs.log_feed_insert",
     "trigger system_logs.log_feed_replica",
     "trigger system_logs.log_feed_truncate",
+    # The feed of what happens on accounts.
+    *(
+        f"trigger {table}.activity_{event}"
+        for table in ("risk_settings", "tradelocker_accounts", "trades", "trading_sessions")
+        for event in ("delete", "insert", "replica", "truncate", "update")
+    ),
     # All else of ours is in schemas of its own.
+    "schema activity",
     "schema log_feed",  # and graphql_api
 }
-OUR_SCHEMAS = re.compile(r"\w+ (graphql_api|log_feed)\.")
+OUR_SCHEMAS = re.compile(r"\w+ (activity|graphql_api|log_feed)\.")
 
 
 @pytest.fixture

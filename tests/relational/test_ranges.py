@@ -15,6 +15,7 @@ from graphql_api.relational.context import Context
 from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.filters import DecimalFilter, check_range
 from graphql_api.schema import schema
+from tests import factories
 from tests.graph import Graph, operator
 
 EIGHT, HALF_PAST_SEVEN = "2026-11-22T08:00:00Z", "2026-11-22T09:30:00+02:00"
@@ -24,6 +25,9 @@ NUMBERS = ({"gt": "2", "lte": "1.99999999"}, "lte", "must not be less than", "gt
 # Every range of every filter: a query to refuse it in.
 RANGES = {
     ("AccountFilter", "lastSync"): "query ($f: AccountFilter) { accounts(filter: $f) { totalCount } }",
+    ("RiskEventFilter", "occurredAt"): (
+        "query ($f: RiskEventFilter) { accounts { nodes { riskEvents(filter: $f) { totalCount } } } }"
+    ),
     ("SessionFilter", "startedAt"): "query ($f: SessionFilter) { sessions(filter: $f) { totalCount } }",
     ("SessionFilter", "endedAt"): "query ($f: SessionFilter) { sessions(filter: $f) { totalCount } }",
     ("SessionFilter", "pnl"): "query ($f: SessionFilter) { sessions(filter: $f) { totalCount } }",
@@ -65,7 +69,8 @@ def test_every_range_of_the_schema_is_among_these() -> None:
 async def test_a_reversed_range_is_refused(
     graph: Graph, connection: "asyncpg.Connection", filter_: str, name: str
 ) -> None:
-    await connection.execute("INSERT INTO ai_strategies (name) VALUES ('one to have performance of')")
+    await factories.strategy(connection)
+    await factories.account(connection, await factories.user(connection))
     bounds, upper, rule, lower = MOMENTS if kind_of(filter_, name).name == "DateTimeFilter" else NUMBERS
     answer = await graph.as_(operator()).ask(RANGES[filter_, name], {"f": {name: bounds}})
 

@@ -135,7 +135,7 @@ async def test_a_failure_is_told_by_an_id_that_the_log_has(
         ('{ trades(filter: {symbol: {eq: "\'; DROP TABLE users; --"}, pnl: {gt: "x"}}) { totalCount } }', {}),
         ('{ viewer { user { stats { equityCurve(timezone: "../etc") { time } } } } }', {}),
         ("query ($id: ID!) { user(id: $id) { id } }", {"id": {"a": 1}}),
-        ('mutation { resetRiskSettings(accountId: "x") { userErrors { code } } }', {}),
+        ('mutation { resetRiskSettings(accountId: "x") { userErrors { message } } }', {}),
         ('mutation { refreshToken(refreshToken: "x") { userErrors { message } } }', {}),
         (
             "query ($d: DateTime) { trades(filter: {entryTime: {gte: $d}}) { totalCount } }",
@@ -157,7 +157,7 @@ async def test_an_error_shows_nothing_of_our_insides(
 async def test_neither_does_the_refusal_of_any_flood(production: App, token: str) -> None:
     for document in DOCUMENTS.values():
         answer = await production.ask(document, token=token, headers={"accept": RESPONSE})
-        assert answer.status_code == 400
+        assert answer.json()["errors"]
         assert INSIDES.findall(answer.text) == []
 
 

@@ -79,7 +79,7 @@ async def test_a_port_has_one_service(service: Service) -> None:
     said, _ = await second.communicate()
 
     assert second.returncode == 1
-    assert said.decode().startswith(f"graphql-api: can't listen on 127.0.0.1:{service.port}")
+    assert said.decode().startswith(f"graphql-api: 127.0.0.1:{service.port} is taken by another program")
 
 
 async def test_a_proxy_that_is_not_trusted_is_named_once(address: Address, tmp_path: Path) -> None:
