@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
@@ -59,7 +60,7 @@ class Tour:
     def here(self, text: str) -> str:
         """What a block says, with this test's port and interpreter."""
         text = text.replace("127.0.0.1:8000", f"127.0.0.1:{self.port}")
-        return text.replace(".venv/bin/python", sys.executable).replace("5173", str(free_port()))
+        return text.replace(".venv/bin/python", shlex.quote(sys.executable)).replace("5173", str(free_port()))
 
     async def token(self, email: str) -> str:
         query = f'mutation {{ login(email: "{email}", password: "demo-password") {{ accessToken }} }}'
@@ -124,7 +125,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_the_tour(data: Path) -> None:
     tried = 0
     tour = Tour(free_port())
-    serve = f"{sys.executable} -m graphql_api serve --port {tour.port}"
+    serve = f"{shlex.quote(sys.executable)} -m graphql_api serve --port {tour.port}"
     async with shell(serve, GRAPHQL_API_DATA_DIR=str(data)) as service:
         await listening(tour.url, service)
         for block in blocks():

@@ -50,14 +50,16 @@ class Finding:
 
 
 def examine(*, as_json: bool) -> int:
-    """Prints what each check found, and returns 0 if all is well, 1 for a fault, 2 for warnings alone."""
+    """Prints what each check found, and returns 1 for a fault, 2 for warnings alone if `as_json`, else 0."""
     settings = Settings()
     with named_or_embedded(settings) as address:
         findings = asyncio.run(_examine(settings, address, quiet=as_json))
     levels = {finding.level for finding in findings}
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
-    return 1 if "fault" in levels else 2 if "warn" in levels else 0
+    if "fault" in levels:
+        return 1
+    return 2 if as_json and "warn" in levels else 0
 
 
 async def _examine(settings: Settings, address: Address, *, quiet: bool) -> list[Finding]:

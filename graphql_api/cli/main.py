@@ -155,7 +155,7 @@ def logs(
 def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="For monitors.")] = False) -> None:
     """Look for what keeps the service from working or will, and say how to mend it.
 
-    The exit status is 0 if all is well, 1 for a fault, 2 for warnings alone.
+    The exit status is 1 for a fault, so that a script goes on over warnings; with --json, they are 2.
     """
     from graphql_api.cli.doctor import examine
 

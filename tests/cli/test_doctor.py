@@ -132,9 +132,11 @@ async def test_an_open_development_profile_is_a_warning(address: Address, tmp_pa
         await CHECKS["profile"](settings(address, tmp_path, host="0.0.0.0"), address)
 
 
-async def test_a_warning_alone_has_a_status_of_its_own(address: Address, tmp_path: Path) -> None:
+async def test_a_warning_alone_fails_monitors_and_no_script(address: Address, tmp_path: Path) -> None:
     shell = Shell(address, tmp_path)
-    out, _ = await shell.run("doctor", fails=True, GRAPHQL_API_HOST="0.0.0.0")
-
+    out, _ = await shell.run("doctor", GRAPHQL_API_HOST="0.0.0.0")
     assert "warn   profile: " in out
     assert "fault" not in out
+
+    out, _ = await shell.run("doctor", "--json", fails=True, GRAPHQL_API_HOST="0.0.0.0")
+    assert {finding["level"] for finding in json.loads(out)} == {"ok", "warn"}
