@@ -8,17 +8,20 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import httpx
 import typer
 
+from benchmarks.postgres import Server as Postgres
 from benchmarks.postgres import running
 from benchmarks.report import surroundings, table
-from benchmarks.servers import ServerError, end_of, free_port
+from benchmarks.servers import OURS, ServerError, end_of, former_build, free_port
+from benchmarks.worst_request import neighbour
 from benchmarks.worst_request.attacks import attacks
-from benchmarks.worst_request.data import OPERATOR, PASSWORD, TENANT, Data, prepare
+from benchmarks.worst_request.data import OPERATOR, PASSWORD, TENANT, Data, fill, prepare
 from benchmarks.worst_request.drafts import Drafter
 from benchmarks.worst_request.prices import kinds
 from benchmarks.worst_request.search import GOALS, TITLES, Figures, Search, Tried, is_ready, save, shown
@@ -39,12 +42,19 @@ def main(
     folder: Annotated[Path, typer.Option(help="Where PostgreSQL keeps its data.")] = Path(".data/benchmarks"),
     found: Annotated[Path, typer.Option(help="Where the worst requests go.")] = Path(".data/worst_request"),
     *,
+    beside: Annotated[
+        str | None, typer.Option(help="Only measure a neighbour's waits, beside this former git revision.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="For which each build serves both tenants.")] = 60.0,
     only_prices: Annotated[bool, typer.Option("--prices", help="Only measure what is priced.")] = False,
     write: Annotated[bool, typer.Option("--report", help="Write docs/security.md.")] = False,
 ) -> None:
     """Search for the request that costs most under all limits, and print what it took."""
     with running(folder) as postgres:
         data = asyncio.run(prepare(postgres))
+        if beside is not None:
+            print(neighbours(postgres, data, beside, seconds, found / "production"))
+            return
         process = asyncio.run(postgres.process())
         with served(data, "production") as (client, server):
             text = prices(Search(client, server, process, tokens(client)), data)
@@ -118,6 +128,34 @@ def prices(search: Search, data: Data) -> str:
     ]
     head = ("kind of work", "off", "price", "cost", "cost ÷ price")
     return f"{table(head, rows)}\n\nA point was worth {search.point * 1e6:.1f} µs."
+
+
+def neighbours(postgres: Postgres, data: Data, revision: str, seconds: float, found: Path) -> str:
+    """Measures a tenant's small queries while another sends its worst, and returns the table."""
+    production = {name: each for name, each in OURS.environment.items() if "POINTS" not in name}
+    ours = replace(OURS, environment=production)
+    former = replace(former_build(revision, Path(".data/builds")), environment=production)
+    former.install()
+    database = f"worst_request_{revision}"
+    address = asyncio.run(postgres.create(database))
+    former.migrate(address)
+    asyncio.run(fill(postgres, database))
+    bodies = [attack.bodies[0] for attack in attacks(1) if not attack.is_anonymous]
+    bodies += [path.read_bytes() for path in sorted(found.glob("*.json"))]
+    databases = {ours.name: data.address, former.name: address}
+    with tempfile.TemporaryDirectory() as logs:
+        waits = asyncio.run(neighbour.measure((ours, former), databases, bodies, seconds, Path(logs)))
+    rows = [
+        (
+            server.title,
+            f"{len(waits[server.name].latencies):,}",
+            *(f"{waits[server.name].percentile(part) * 1e3:.0f} ms" for part in (0.5, 0.95, 0.99)),
+            f"{waits[server.name].answered:,}",
+        )
+        for server in (ours, former)
+    ]
+    head = ("build", "small queries", "median", "95 %", "99 %", "the other's answers")
+    return table(head, rows)
 
 
 def of(name: str, tried: Tried) -> float:

@@ -79,12 +79,17 @@ async def prepare(server: Server) -> Data:
     """Puts the data set into a fresh, migrated database."""
     address = await server.create(DATABASE)
     await migrate(address)
+    return Data(address, await fill(server, DATABASE))
+
+
+async def fill(server: Server, database: str) -> dict[str, list[str]]:
+    """Puts the data set into a migrated database, which any build may have migrated; returns ids by type."""
     passwords = PasswordHasher(threads=1)
     hashed = await passwords.hash(PASSWORD)
     passwords.close()
     emails = [TENANT, OPERATOR, NEIGHBOUR, *(f"other-{n}@worst.example" for n in range(10))]
     values: dict[str, list[Any]] = {"$1": [hashed], "$2": [emails], "$3": [OPERATOR], "$4": [TENANT]}
-    async with server.connection(DATABASE) as connection:
+    async with server.connection(database) as connection:
         for statement in _FILL.split(";\n"):
             used = [name for name in values if name in statement]
             for place, name in enumerate(used, 1):
@@ -93,7 +98,6 @@ async def prepare(server: Server) -> Data:
                 await connection.execute(statement, *(values[name][0] for name in used))
         await connection.execute("VACUUM (ANALYZE)")
         await connection.execute("CHECKPOINT")
-        ids = {
+        return {
             name: [str(row["id"]) for row in await connection.fetch(query)] for name, query in _IDS.items()
         }
-    return Data(address, ids)
