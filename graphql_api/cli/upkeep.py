@@ -14,6 +14,7 @@ from graphql_api.backup.catalog import Catalog, Kind, free_bytes, megabytes
 from graphql_api.backup.recovery import reach
 from graphql_api.cli.backup import bucket_of, catalog_of, dumps
 from graphql_api.postgres.address import Address
+from graphql_api.postgres.replica import UnfitReplicaError, refuse_unfit
 from graphql_api.postgres.tables import DOCUMENTED
 from graphql_api.settings import Settings
 
@@ -49,6 +50,10 @@ _STANDBYS = """
            coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(replay_lsn, flush_lsn)), 0)::bigint
                AS bytes
     FROM pg_stat_replication WHERE state <> 'backup'
+"""
+_REPLICA_LAG = """
+    SELECT CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN interval '0'
+           ELSE coalesce(now() - pg_last_xact_replay_timestamp(), interval '0') END
 """
 _SLOTS = """
     SELECT slot_name, active, wal_status,
@@ -203,6 +208,24 @@ async def replication(_: Settings, address: Address) -> str:
     return f"received by {names}" if standbys else "nobody receives"
 
 
+async def replica(settings: Settings, address: Address) -> str:
+    """The replica that answers queries, if there is one."""
+    if settings.database_replica_url is None:
+        return "none"
+    theirs = Address.parse(settings.database_replica_url.get_secret_value())
+    try:
+        await refuse_unfit(address, theirs)
+    except UnfitReplicaError as error:
+        raise FaultError(str(error)) from None
+    except (OSError, asyncpg.PostgresError) as error:
+        raise ConcernError(f"it can't be reached, so that the primary answers everything: {error}") from None
+    async with _connected(theirs) as connection:
+        lag: timedelta = await connection.fetchval(_REPLICA_LAG)
+    if lag.total_seconds() > settings.replica_max_lag:
+        raise ConcernError(f"it is {lag.total_seconds():.0f} s behind, and left out")
+    return "follows the primary"
+
+
 async def sessions(settings: Settings, address: Address) -> str:
     """Connections that are left, and transactions that hold everybody up."""
     async with _connected(address) as connection:
@@ -260,6 +283,7 @@ CHECKS: dict[str, Check] = {
     "privileges": privileges,
     "backups": backups,
     "replication": replication,
+    "replica": replica,
     "sessions": sessions,
     "tables": tables,
     "index use": index_use,

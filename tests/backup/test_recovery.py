@@ -11,10 +11,12 @@ import pytest
 
 from graphql_api.backup.catalog import Catalog, Kind
 from graphql_api.backup.errors import BackupError
+from graphql_api.backup.receiver import Receiver
 from graphql_api.backup.recovery import Target, choose, recovered
 from graphql_api.backup.take import take
 from graphql_api.backup.verification import verify
 from graphql_api.backup.wal_archive import WalArchive
+from graphql_api.postgres.address import Address
 from tests import factories
 from tests.backup.conftest import Receiving, look, reached, receives, restored
 from tests.drills.servers import DATABASE, Server
@@ -197,6 +199,25 @@ async def test_a_backup_is_verified_while_others_write(
     assert backup.verification == found
     assert backup.verified_at is not None
     assert not list(catalog.folder.glob("restore-*"))
+
+
+async def test_a_role_that_owns_nothing_is_enough(
+    server: Server, catalog: Catalog, connection: "asyncpg.Connection"
+) -> None:
+    """That of deploy/postgres/primary.sh."""
+    await connection.execute(
+        "CREATE ROLE replicator LOGIN REPLICATION IN ROLE pg_read_all_data, pg_maintain, pg_monitor"
+    )
+    address = Address.parse(server.address.dsn.replace("postgres@", "replicator@"))
+    task = asyncio.create_task(Receiver(address, catalog).run())
+    await receives(server)
+    await write(connection)
+    await take(address, catalog)
+    found = await verify(address, catalog)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert found.startswith("restored and compared: ")
 
 
 async def test_rows_that_a_backup_lacks_are_found(

@@ -9,6 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
+from graphql_api.cli.upkeep import CHECKS, ConcernError, FaultError
 from graphql_api.identity import service_tokens
 from graphql_api.identity.viewer import Scope
 from graphql_api.postgres.replica import UnfitReplicaError, refuse_unfit
@@ -178,6 +179,21 @@ async def test_a_lagging_replica_is_left_out_until_it_has_caught_up(
         await until(service, usable=False)
         await standby_connection.execute("SELECT pg_wal_replay_resume()")
         await until(service, usable=True)
+
+
+async def test_doctor_looks_at_the_replica(
+    servers: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary, standby = servers
+    monkeypatch.setenv("DATABASE_REPLICA_URL", standby.address.dsn)
+    assert await CHECKS["replica"](Settings(), primary.address) == "follows the primary"
+    monkeypatch.setenv("DATABASE_REPLICA_URL", primary.address.dsn)
+    with pytest.raises(FaultError, match="it takes changes itself"):
+        await CHECKS["replica"](Settings(), primary.address)
+    standby.crash()
+    monkeypatch.setenv("DATABASE_REPLICA_URL", standby.address.dsn)
+    with pytest.raises(ConcernError, match="can't be reached"):
+        await CHECKS["replica"](Settings(), primary.address)
 
 
 async def test_what_is_no_replica_is_refused(servers: tuple[Server, Server]) -> None:
