@@ -153,7 +153,7 @@ _RECORD = """
 CREATE OR REPLACE FUNCTION activity.record_{table}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    found boolean;
+    is_recorded boolean;
     moved uuid[];
     below bigint;
 BEGIN
@@ -169,7 +169,7 @@ BEGIN
         INSERT INTO activity.entries AS entry (xid, id, kind, change, row_id)
         SELECT pg_current_xact_id(), {entry_id}, '{kind}', 'ADDED', {row_id} FROM added AS row
         {merge};
-        found := FOUND;
+        is_recorded := FOUND;
     ELSIF TG_OP = 'UPDATE' THEN
         WITH changes AS MATERIALIZED (
             SELECT coalesce(before.id, after.id) AS id,
@@ -183,9 +183,9 @@ BEGIN
             SELECT pg_current_xact_id(), {entry_id}, '{kind}', change, {row_id} FROM changes AS row
             {merge}
         )
-        SELECT count(*) > 0, array_agg(id) FILTER (WHERE is_moved) INTO found, moved FROM changes;
+        SELECT count(*) > 0, array_agg(id) FILTER (WHERE is_moved) INTO is_recorded, moved FROM changes;
     ELSE
-        SELECT count(*) > 0, array_agg(id) INTO found, moved FROM removed;
+        SELECT count(*) > 0, array_agg(id) INTO is_recorded, moved FROM removed;
     END IF;
     IF moved IS NOT NULL THEN
         EXECUTE format($query$
@@ -197,7 +197,7 @@ BEGIN
         USING moved, CASE TG_OP WHEN 'DELETE' THEN 'REMOVED' ELSE 'CHANGED' END;
         {move}
     END IF;
-    IF found THEN
+    IF is_recorded THEN
         PERFORM activity.notify_readers();
     END IF;
     RETURN NULL;
@@ -227,18 +227,18 @@ _MOVE_SESSIONS = """
 # Everything of an account that gets another user would move with it.
 _MOVE_ACCOUNTS = """
         IF TG_OP = 'UPDATE' THEN
-            found := NOT activity.lock_rows(TG_RELID, moved);
-            IF NOT found THEN
+            is_recorded := NOT activity.lock_rows(TG_RELID, moved);
+            IF NOT is_recorded THEN
                 EXECUTE format($query$
                     SELECT EXISTS (SELECT FROM %1$I.trading_sessions WHERE account_id = ANY ($1))
                         OR EXISTS (SELECT FROM %1$I.risk_settings WHERE account_id = ANY ($1))
                     $query$, TG_TABLE_SCHEMA)
-                INTO found USING moved;
+                INTO is_recorded USING moved;
             END IF;
-            IF found THEN
+            IF is_recorded THEN
                 PERFORM activity.reset();
             END IF;
-            found := true;
+            is_recorded := true;
         END IF;"""
 
 _ACCOUNT = "LEFT JOIN %1$I.tradelocker_accounts AS account ON account.id = {}.account_id"
