@@ -311,7 +311,10 @@ class Operations:
                         yield Results(progress=event)
                         continue
                     key = None if read_access is None else (shared_by, read_access())
-                    yield await self._results(event, key, invocation, new_context)
+                    results = await self._results(event, key, invocation, new_context)
+                    yield results
+                    if not results[-1].executed:
+                        return
         except Exception as error:  # noqa: BLE001 - whatever ended the source, the subscriber gets an error
             node = operation.parsed.analysis.root_fields[0]
             field = (node.alias or node.name).value
@@ -335,6 +338,10 @@ class Operations:
                 async with loading(context):
                     each = (self._result(event, key, invocation, lambda: context, len(due)) for event in due)
                     results = Results(await asyncio.gather(*each))
+                failed = next((result for result in results if _may_work_later(result)), None)
+                if failed is not None:
+                    # An event without its rows would pass for one whose rows are gone: the client resumes.
+                    return Results([Result(errors=failed.errors, executed=False)])
             if key is not None and not any(result.errors for result in results):
                 _share(shared, key, results)
         return results
@@ -454,6 +461,11 @@ def _result_key(operation: Operation) -> Hashable:
     names = operation.parsed.analysis.result_variables
     values = {name: given[name] for name in names if name in given}
     return operation.parsed, orjson.dumps(values, default=repr, option=orjson.OPT_SORT_KEYS)
+
+
+def _may_work_later(result: Result) -> bool:
+    """Whether something is missing that was out of reach at the moment: its error says when to try again."""
+    return any("retryAfter" in (error.extensions or {}) for error in result.errors)
 
 
 def _shared_results(event: Any) -> dict[Any, Any] | None:

@@ -67,8 +67,9 @@ async def following(graph: Graph, **variables: Any) -> AsyncIterator[AsyncIterat
         async with aclosing(results):
             async for each in results:
                 bodies = [orjson.loads(result.render()) for result in each]
-                if bodies and "errors" in bodies[-1]:
-                    raise FeedEnded(bodies[-1]["errors"][0]["extensions"]["code"])
+                for body in bodies:
+                    if "errors" in body:
+                        raise FeedEnded(body["errors"][0]["extensions"]["code"])
                 yield [body["data"]["accountActivity"] for body in bodies]
 
     async with aclosing(events()) as found:

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from graphql_api.postgres.address import Address
+from graphql_api.postgres.errors import DatabaseUnavailableError
 from tests import factories
 from tests.activity.client import FeedEnded, following, until_up_to_date
 from tests.graph import Graph, opened, operator, settings_for, trader
@@ -334,3 +335,22 @@ async def test_rows_that_are_deleted_together_while_what_is_above_changes(
         ("SESSION", "REMOVED", session, None),
         ("ACCOUNT", "REMOVED", account, None),
     }
+
+
+async def test_no_event_is_sent_without_the_rows_that_cannot_be_read_now(
+    graph: Graph, connection: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await factories.user(connection)
+    session = await factories.session(connection, await factories.account(connection, user))
+    graph = graph.as_(trader(user))
+    after = await cursor(graph)
+    await factories.trade(connection, session)
+
+    async def unreachable(*_: Any, **__: Any) -> Any:
+        raise DatabaseUnavailableError("the database can't be reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(graph.services.database), "fetch_by_key", unreachable)
+        with pytest.raises(FeedEnded, match="SERVICE_UNAVAILABLE"):
+            await until_up_to_date(graph, after=after)
+    assert [event["kind"] for event in await until_up_to_date(graph, after=after)] == ["TRADE", "UP_TO_DATE"]

@@ -1,0 +1,205 @@
+"""Keep a live table of running sessions and open trades, whatever happens to the connection."""
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
+from functools import partial
+from typing import Any
+from urllib.request import Request, urlopen
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+from websockets.typing import Subprotocol
+
+SNAPSHOT = """
+query Snapshot($after: String) {
+  activityCursor
+  sessions(first: 20, after: $after, filter: {isRunning: true}) {
+    nodes { ...SessionRow trades(first: 100) { nodes { ...TradeRow } pageInfo { hasNextPage endCursor } } }
+    pageInfo { hasNextPage endCursor }
+  }
+}
+query MoreTrades($session: ID!, $after: String) {
+  activityCursor
+  session(id: $session) {
+    trades(first: 100, after: $after) { nodes { ...TradeRow } pageInfo { hasNextPage endCursor } }
+  }
+}
+fragment SessionRow on Session { id endedAt initialBalance account { accountNumber } }
+fragment TradeRow on Trade { id symbol direction size pnl status session { id } }
+"""
+FOLLOW = """
+subscription Follow($after: String!) {
+  accountActivity(kinds: [SESSION, TRADE], after: $after) {
+    cursor kind id
+    node {
+      ... on Session { id endedAt initialBalance account { accountNumber } }
+      ... on Trade { id symbol direction size pnl status session { id } }
+    }
+  }
+}
+"""
+LOGIN = """
+mutation Login($email: String!, $password: String!) {
+  login(email: $email, password: $password) { accessToken userErrors { message } }
+}
+"""
+PROTOCOL = Subprotocol("graphql-transport-ws")
+
+# Errors that pass: subscribe again, with the last cursor. After those of RESETS: query again.
+TEMPORARY = {"FEED_UNAVAILABLE", "SERVICE_UNAVAILABLE", "UNAUTHENTICATED"}
+RESETS = {"CURSOR_EXPIRED", "FEED_RESET_FAILOVER", "FEED_RESET_RESTORE"}
+
+Ask = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+
+class Copy:
+    """Running sessions and their trades, as the database holds them at `cursor`."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, dict[str, Any]] = {}
+        self.trades: dict[str, dict[str, Any]] = {}
+        self.cursor: str | None = None
+
+    async def read(self, ask: Ask) -> None:
+        """Query everything. The first cursor counts: no later than anything that was read."""
+        self.sessions, self.trades, self.cursor = {}, {}, None
+        after: str | None = None
+        while True:
+            data = await asyncio.to_thread(ask, "Snapshot", {"after": after})
+            self.cursor = self.cursor or data["activityCursor"]
+            for session in data["sessions"]["nodes"]:
+                self.sessions[session["id"]] = session
+                page = session.pop("trades")
+                while True:
+                    self.trades.update((trade["id"], trade) for trade in page["nodes"])
+                    if not page["pageInfo"]["hasNextPage"]:
+                        break
+                    variables = {"session": session["id"], "after": page["pageInfo"]["endCursor"]}
+                    found = (await asyncio.to_thread(ask, "MoreTrades", variables))["session"]
+                    if found is None:  # its removal is among the events
+                        break
+                    page = found["trades"]
+            if not data["sessions"]["pageInfo"]["hasNextPage"]:
+                return
+            after = data["sessions"]["pageInfo"]["endCursor"]
+
+    def apply(self, event: dict[str, Any]) -> None:
+        """Put a row in the place of the one with its id, or take that away."""
+        rows = {"SESSION": self.sessions, "TRADE": self.trades}.get(event["kind"])
+        if rows is not None:
+            if event["node"] is None:
+                rows.pop(event["id"], None)
+            else:
+                rows[event["id"]] = event["node"]
+        self.cursor = event["cursor"]
+
+    def table(self) -> list[dict[str, Any]]:
+        """A line for each running session: its equity as far as the bot has stored it, and open trades."""
+        lines = []
+        for session in self.sessions.values():
+            if session["endedAt"] is not None:
+                continue
+            trades = [
+                trade for trade in self.trades.values() if (trade["session"] or {}).get("id") == session["id"]
+            ]
+            equity = Decimal(session["initialBalance"] or 0) + sum(
+                Decimal(trade["pnl"] or 0) for trade in trades
+            )
+            lines.append(
+                {
+                    "session": session["id"],
+                    "account": (session["account"] or {}).get("accountNumber"),
+                    "equity": str(equity.normalize() + 0),
+                    "open": sorted(
+                        f"{trade['direction']} {trade['size']} {trade['symbol']}"
+                        for trade in trades
+                        if trade["status"] == "OPEN"
+                    ),
+                }
+            )
+        return sorted(lines, key=lambda line: (str(line["account"]), line["session"]))
+
+
+async def keep(url: str, sign_in: Callable[[], Awaitable[str]]) -> AsyncIterator[Copy]:
+    """Return a copy whenever it has changed and is up to date. Raises RuntimeError for errors that stay."""
+    copy, pause = Copy(), 0.1
+    socket_url = url.replace("http", "ws", 1)
+    while True:
+        try:
+            token = await sign_in()
+            if copy.cursor is None:
+                await copy.read(partial(_ask, url, token))
+            async with connect(socket_url, subprotocols=[PROTOCOL], close_timeout=1) as socket:
+                await _say(socket, type="connection_init", payload={"Authorization": f"Bearer {token}"})
+                async for _ in _follow(socket, copy):
+                    yield copy
+                    pause = 0.1
+        except (OSError, WebSocketException):
+            pass  # the connection broke, and the cursor says where to resume
+        await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+        pause = min(pause * 2, 10)
+
+
+async def _follow(socket: ClientConnection, copy: Copy) -> AsyncIterator[None]:
+    """Apply events to a copy, and yield after each once it is up to date; end where it should resume."""
+    is_up_to_date = False
+    async for text in socket:
+        match json.loads(text):
+            case {"type": "connection_ack"}:
+                payload = {"query": FOLLOW, "variables": {"after": copy.cursor}}
+                await _say(socket, id="follow", type="subscribe", payload=payload)
+            case {"type": "next", "payload": {"errors": errors}} | {"type": "error", "payload": errors}:
+                code = errors[0].get("extensions", {}).get("code")
+                if code in RESETS:
+                    copy.cursor = None
+                elif code not in TEMPORARY:
+                    raise RuntimeError(errors[0]["message"])
+                return
+            case {"type": "next", "payload": {"data": {"accountActivity": event}}}:
+                copy.apply(event)
+                is_up_to_date |= event["kind"] == "UP_TO_DATE"
+                if is_up_to_date:
+                    yield
+            case {"type": "ping", "payload": {"cursor": cursor}}:
+                await _say(socket, type="pong")
+                copy.cursor = cursor
+            case {"type": "ping"}:
+                await _say(socket, type="pong")
+
+
+async def _say(socket: ClientConnection, **message: Any) -> None:
+    await socket.send(json.dumps(message))
+
+
+def _ask(url: str, token: str | None, name: str, variables: dict[str, Any]) -> dict[str, Any]:
+    document = LOGIN if name == "Login" else SNAPSHOT
+    body = json.dumps({"query": document, "operationName": name, "variables": variables}).encode()
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    with urlopen(Request(url, body, headers)) as response:
+        answer: dict[str, Any] = json.load(response)
+    if "errors" in answer:
+        raise RuntimeError(answer["errors"][0]["message"])
+    return dict(answer["data"])
+
+
+async def main(url: str, email: str, password: str) -> None:
+    """Print the table as a line of JSON whenever it has changed."""
+
+    def log_in() -> str:
+        payload = _ask(url, None, "Login", {"email": email, "password": password})["login"]
+        if payload["accessToken"] is None:
+            raise SystemExit(payload["userErrors"][0]["message"])
+        return str(payload["accessToken"])
+
+    async for copy in keep(url, lambda: asyncio.to_thread(log_in)):
+        print(json.dumps(copy.table()), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,61 @@
+"""A process that follows accounts' activity, to be killed: prints a line of JSON for every list of events.
+
+Run with the database's address, a folder, the viewer's user ("operator" for one), accounts as JSON, and, to
+resume, a cursor; without one it queries first, and says what it found.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from graphql_api.domain.account_changes import CHANGES
+from graphql_api.log_feed import BufferLimits, Feed, FeedOptions, TailOptions
+from graphql_api.postgres.address import Address
+from tests.activity.client import Client, FeedEnded, following
+from tests.graph import Graph, opened, operator, settings_for, trader
+
+KEY = b"the key that all processes share"
+OPTIONS = FeedOptions(
+    tail=TailOptions(timeout=2, max_backoff=0.5),
+    buffer=BufferLimits(rows=200),
+    outage_timeout=30,
+    heartbeat=0.2,
+)
+
+
+async def follow(dsn: str, folder: str, user: str, accounts: list[str] | None, after: str | None) -> None:
+    """Print until killed, or until the feed can't go on."""
+    address = Address.parse(dsn)
+    async with opened(settings_for(address, Path(folder))) as process:
+        feed = Feed(process.services.database, address, KEY, OPTIONS, CHANGES)
+        viewer = operator() if user == "operator" else trader(user)
+        graph = Graph(replace(process.services, activity=feed), process.operations, viewer)
+        with contextlib.suppress(FeedEnded):
+            if after is None:
+                client = Client([graph], accounts, 0)
+                await client.snapshot()
+                after = client.cursor
+                say({"copy": client.copy, "cursor": after})
+            try:
+                async with following(graph, accountIds=accounts, after=after) as batches:
+                    async for batch in batches:
+                        for event in batch:
+                            say({"event": event})
+            except FeedEnded as error:
+                say({"error": str(error)})
+        await feed.close()
+
+
+def say(line: dict[str, Any]) -> None:
+    """One line, at once: what a client has read is what it has."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    dsn, folder, user, accounts, *rest = sys.argv[1:]
+    asyncio.run(follow(dsn, folder, user, json.loads(accounts), rest[0] if rest else None))
