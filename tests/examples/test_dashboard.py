@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from playwright.async_api import Page, expect
 
+from graphql_api.identity.viewer import Role
 from graphql_api.postgres.address import Address
 from tests import factories
 from tests.browser import chromium
@@ -75,18 +76,29 @@ async def account(service: Service, connection: "asyncpg.Connection") -> str:
 
 
 @pytest.fixture
-async def page(service: Service, account: str, pages: str) -> AsyncIterator[Page]:
-    """The page on a phone's width, signed in."""
+async def visitor(service: Service, pages: str) -> AsyncIterator[Page]:
+    """The page on a phone's width."""
     async with chromium() as browser:
         context = await browser.new_context(viewport={"width": 390, "height": 844})
         page = await context.new_page()
         page.set_default_timeout(WAIT)
         await page.goto(f"{pages}/?api={service.url}")
-        await page.get_by_label("E-mail").fill(EMAIL)
-        await page.get_by_label("Password").fill(PASSWORD)
-        await page.get_by_role("button", name="Sign in").click()
-        await expect(page.get_by_role("region", name="Trades")).to_contain_text("XAUUSD", timeout=WAIT)
         yield page
+
+
+async def sign_in(page: Page, email: str) -> None:
+    await page.get_by_label("E-mail").fill(email)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("status")).to_have_text("live", timeout=WAIT)
+
+
+@pytest.fixture
+async def page(visitor: Page, account: str) -> Page:
+    """The same, with the trader signed in."""
+    await sign_in(visitor, EMAIL)
+    await expect(visitor.get_by_role("region", name="Trades")).to_contain_text("XAUUSD", timeout=WAIT)
+    return visitor
 
 
 def test_the_first_view_is_small(built: Path) -> None:
@@ -137,3 +149,14 @@ async def test_it_is_read_offline_and_goes_on_when_the_service_is_back(
 
     await service.start()
     await expect(trades).to_contain_text("MEANWHILE", timeout=WAIT)
+
+
+async def test_an_operator_reads_the_log_as_it_is_written(
+    visitor: Page, service: Service, connection: "asyncpg.Connection"
+) -> None:
+    await service.user("operator@example.org", role=Role.OPERATOR)
+    await sign_in(visitor, "operator@example.org")
+    log = visitor.get_by_role("region", name="Log")
+    for number in range(3):
+        await factories.system_log(connection, message=f"line {number}")
+    await expect(log).to_contain_text("line 2", timeout=WAIT)

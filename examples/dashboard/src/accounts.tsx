@@ -1,5 +1,5 @@
 import { useQuery, useSubscription } from "@apollo/client/react";
-import { useRef, useState } from "react";
+import { lazy, Suspense, useRef, useState } from "react";
 
 import { Curve } from "./curve.tsx";
 import { graphql } from "./gql";
@@ -7,7 +7,7 @@ import { Risk } from "./risk.tsx";
 
 const ACCOUNTS = graphql(`
   query Accounts {
-    viewer { user { id accounts(first: 20) { nodes { id accountNumber isActive } } } }
+    viewer { scopes user { id accounts(first: 20) { nodes { id accountNumber isActive } } } }
   }
 `);
 
@@ -31,6 +31,8 @@ const ACTIVITY = graphql(`
   }
 `);
 
+const Log = lazy(() => import("./log.tsx")); // few may read it
+
 /** The viewer's accounts: one is chosen, and shown with what happens in it. */
 export function Accounts() {
   const { data, error } = useQuery(ACCOUNTS);
@@ -48,6 +50,11 @@ export function Accounts() {
         ))}
       </nav>
       {id && <Account key={id} id={id} />}
+      {data?.viewer.scopes.includes("logs:read") && (
+        <Suspense>
+          <Log />
+        </Suspense>
+      )}
     </main>
   );
 }

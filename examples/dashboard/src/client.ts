@@ -71,7 +71,7 @@ function resuming(original: Client): Client {
         next(result) {
           const [event] = Object.values(result.data ?? {}) as { cursor?: string }[];
           if (event?.cursor) {
-            variables.after = event.cursor;
+            Object.assign(variables, { after: event.cursor, backfill: 0 });
           }
           sink.next(result as never);
         },
