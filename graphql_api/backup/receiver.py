@@ -9,6 +9,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import asyncpg
 
@@ -16,7 +17,7 @@ from graphql_api.backup.catalog import Catalog
 from graphql_api.backup.errors import BackupError, reason_of
 from graphql_api.backup.programs import last_lines, launch, programs_of
 from graphql_api.backup.take import APPLICATION, Server, look_at, refuse_pooler
-from graphql_api.backup.wal_archive import WalArchive, parse_lsn
+from graphql_api.backup.wal_archive import WalArchive, parse_lsn, write_status
 from graphql_api.postgres.address import Address
 
 log = logging.getLogger(__name__)
@@ -75,16 +76,16 @@ class Receiver:
         try:
             server = await look_at(connection)
             archive = WalArchive(self._catalog, server.identifier, server.timeline)
-            archive.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            await self._ensure_slot(connection)
+            gap = await self._ensure_slot(connection)
+            folder = await asyncio.to_thread(archive.receiving_folder, after_gap=gap)
             self.tried.set()
             self._expected = None
-            process = await self._launch(server, archive)
+            process = await self._launch(server, folder)
             assert process.stdout is not None  # noqa: S101 - it is a pipe
             printed = asyncio.create_task(process.stdout.read())
             try:
                 while not printed.done():
-                    await self._look(connection, archive)
+                    await self._look(connection, folder)
                     await asyncio.wait((printed,), timeout=_LOOK_AGAIN)
                 status = await process.wait()
                 said = last_lines((await printed).decode(errors="replace"))
@@ -98,17 +99,18 @@ class Receiver:
         finally:
             connection.terminate()
 
-    async def _launch(self, server: Server, archive: WalArchive) -> asyncio.subprocess.Process:
+    async def _launch(self, server: Server, folder: Path) -> asyncio.subprocess.Process:
         return await launch(
             programs_of(server.version),
             "pg_receivewal",
-            *("--directory", archive.folder, f"--slot={SLOT}", "--synchronous", "--no-loop", "--no-password"),
+            *("--directory", folder, f"--slot={SLOT}", "--synchronous", "--no-loop", "--no-password"),
             "--status-interval=1",
             *(("--compress=gzip:1",) if server.version >= 15 else ("--compress=1",)),
             variables=self._address.libpq_environment(APPLICATION),
         )
 
-    async def _ensure_slot(self, connection: "asyncpg.Connection") -> None:
+    async def _ensure_slot(self, connection: "asyncpg.Connection") -> bool:
+        """Makes the slot unless it is there, and returns whether it did: then the log begins anew."""
         slot = await connection.fetchrow(_SLOT, SLOT)
         if slot is not None and slot["wal_status"] == "lost":
             log.warning("the log has a gap, since the server could keep no more of it: a full backup follows")
@@ -117,10 +119,12 @@ class Receiver:
         if slot is None:
             await connection.execute(_MAKE_SLOT, SLOT)
             self.full_backup_needed.set()
-        elif slot["active_pid"] is not None:
+            return True
+        if slot["active_pid"] is not None:
             raise BackupError(f"another program receives through the slot {SLOT}")
+        return False
 
-    async def _look(self, connection: "asyncpg.Connection", archive: WalArchive) -> None:
+    async def _look(self, connection: "asyncpg.Connection", part: Path) -> None:
         """Writes down up to when the log is complete."""
         [row] = await connection.fetch(_POSITIONS, SLOT)
         if row["received"] is None:
@@ -130,7 +134,7 @@ class Receiver:
         # On a busy server it is always a little behind, and so is compared with what there was a while ago.
         for moment, written in (now, self._expected or now):
             if received >= written:
-                archive.complete_until = moment - _COMMIT_LAG
+                write_status(part, moment - _COMMIT_LAG)
                 break
         self._expected = now
 

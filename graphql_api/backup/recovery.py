@@ -86,7 +86,7 @@ def choose(catalog: Catalog, moment: datetime | None) -> tuple[Backup, Target]:
             raise BackupError(f"there is no base backup in {catalog.folder}")
         return backups[-1], Target()
     backup = catalog.newest_before(moment, usable=backups)
-    until = reach(catalog, backup)
+    until = _reach(catalog, backup)
     if moment > until:
         raise BackupError(
             f"the write-ahead log after that backup reaches to {until:%Y-%m-%d %H:%M:%S %Z}: "
@@ -97,7 +97,17 @@ def choose(catalog: Catalog, moment: datetime | None) -> tuple[Backup, Target]:
 
 def reach(catalog: Catalog, backup: Backup) -> datetime:
     """Returns up to which moment the backup and the log after it can restore everything."""
-    received = WalArchive(catalog, backup.server, backup.timeline).complete_until
+    try:
+        return _reach(catalog, backup)
+    except BackupError:  # a segment is missing: a restore names it
+        return backup.finished_at
+
+
+def _reach(catalog: Catalog, backup: Backup) -> datetime:
+    if backup.kind is Kind.DUMP:
+        return backup.finished_at
+    archive = WalArchive(catalog, backup.server, backup.timeline)
+    received = archive.complete_until(backup.first_segment, backup.segment_bytes)
     return max(backup.finished_at, received) if received else backup.finished_at
 
 
@@ -174,7 +184,9 @@ def _log_for(catalog: Catalog, backup: Backup, target: Target) -> list[Path]:
         and (each.server, each.timeline) == (backup.server, backup.timeline)
         and each.finished_at >= target.moment
     ]
-    return archive.contiguous(backup.first_segment, min(later, default=None), backup.segment_bytes)
+    last = min(later, default=None)
+    run = archive.run_from(backup.first_segment, backup.segment_bytes)
+    return [path for path in run if last is None or path.name[: len(last)] <= last]
 
 
 def _size(catalog: Catalog, chain: Sequence[Backup]) -> int:

@@ -1,8 +1,9 @@
 """The write-ahead log of one timeline of one server, as pg_receivewal writes it into a folder.
 
-000000010000000000000003.gz            a whole segment
-000000010000000000000004.gz.partial    the one being written; torn, if its writer was killed
-status.json                            up to which moment the log is complete
+0001/000000010000000000000003.gz            a whole segment
+0001/000000010000000000000004.gz.partial    the one being written; torn, if its writer was killed
+0001/status.json                            up to which moment it is complete
+0002/                                       what was received after a gap
 """
 
 import re
@@ -48,30 +49,40 @@ def segment_after(name: str, segment_bytes: int) -> str:
     return f"{name[:8]}{number // per_file:08X}{number % per_file:08X}"
 
 
+def read_status(part: Path) -> datetime | None:
+    """Returns the moment up to which a part is complete; None if nobody knows."""
+    try:
+        return WalStatus.model_validate_json((part / "status.json").read_bytes()).complete_until
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def write_status(part: Path, moment: datetime) -> None:
+    """Notes up to which moment a part is complete."""
+    half = part / "status.json.new"
+    half.write_text(WalStatus(complete_until=moment).model_dump_json())
+    half.rename(part / "status.json")
+
+
 class WalArchive:
     """The folder of one timeline of one server."""
 
     def __init__(self, catalog: Catalog, server: str, timeline: int) -> None:
         self.folder = catalog.wal_folder / f"{server}-{timeline:08X}"
 
-    @property
-    def complete_until(self) -> datetime | None:
-        """The moment up to which everything that was committed can be restored; None if nothing can."""
-        try:
-            return WalStatus.model_validate_json((self.folder / "status.json").read_bytes()).complete_until
-        except (FileNotFoundError, ValidationError):
-            return None
-
-    @complete_until.setter
-    def complete_until(self, moment: datetime) -> None:
-        half = self.folder / "status.json.new"
-        half.write_text(WalStatus(complete_until=moment).model_dump_json())
-        half.rename(self.folder / "status.json")
+    def receiving_folder(self, *, after_gap: bool) -> Path:
+        """Returns the folder to receive into: pg_receivewal always goes on after the last segment in it."""
+        parts = sorted(self.folder.glob("[0-9]" * 4))
+        if parts and not after_gap:
+            return parts[-1]
+        part = self.folder / f"{len(parts) + 1:04}"
+        part.mkdir(mode=0o700, parents=True)
+        return part
 
     def segments(self) -> dict[str, Path]:
         """Returns the segments by name, in order; of one that is there whole and in part, the whole one."""
         found: dict[str, Path] = {}
-        for path in sorted(self.folder.glob("*")):
+        for path in sorted(self.folder.glob("*/*")):
             match = _SEGMENT.fullmatch(path.name)
             if match and (match["name"] not in found or not match["partial"]):
                 found[match["name"]] = path
@@ -81,23 +92,28 @@ class WalArchive:
         """Returns how much room the log takes."""
         return sum(path.stat().st_size for path in self.segments().values())
 
-    def contiguous(self, first: str, last: str | None, segment_bytes: int) -> list[Path]:
-        """Returns the segments from `first` to `last`, or to the end of the log.
+    def run_from(self, first: str, segment_bytes: int) -> list[Path]:
+        """Returns the segments from `first` on, up to the next gap or the end of the log.
 
-        Raises BackupError where one in between is missing.
+        Raises BackupError where one is missing in the middle of what was received.
         """
         segments = self.segments()
         paths, name = [], first
-        end = max((each for each in segments if last is None or each <= last), default="")
-        while name <= end:
-            if name not in segments:
-                raise BackupError(
-                    f"segment {name} of the write-ahead log is missing in {self.folder}: no moment after it, "
-                    "up to the next backup, can be restored"
-                )
+        while name in segments:
             paths.append(segments[name])
             name = segment_after(name, segment_bytes)
+        part = paths[-1].parent if paths else None
+        if part is not None and any(each > name for each, path in segments.items() if path.parent == part):
+            raise BackupError(
+                f"segment {name} of the write-ahead log is missing in {part}: no moment after the backup "
+                "before it, up to the next backup, can be restored"
+            )
         return paths
+
+    def complete_until(self, first: str, segment_bytes: int) -> datetime | None:
+        """Returns up to when everything that was committed follows on a segment; None if nothing does."""
+        paths = self.run_from(first, segment_bytes)
+        return read_status(paths[-1].parent) if paths else None
 
     def remove(self) -> None:
         """Removes all of it, of a timeline that no backup is of any more."""

@@ -15,12 +15,13 @@ import pytest
 from graphql_api.backup.catalog import Backup, Catalog, Kind
 from graphql_api.backup.errors import BackupError
 from graphql_api.backup.receiver import SLOT, Receiver
+from graphql_api.backup.recovery import reach
 from graphql_api.backup.schedule import Policy, Schedule, remove_expired
 from graphql_api.backup.take import take
 from graphql_api.backup.wal_archive import WalArchive
 from graphql_api.postgres.address import Address
 from tests import factories
-from tests.backup.conftest import Receiving, look, receives, restored
+from tests.backup.conftest import Receiving, look, reached, receives, restored
 from tests.drills.servers import Server
 
 DAY = timedelta(days=1)
@@ -58,11 +59,11 @@ def recorded(catalog: Catalog, day: int, *, timeline: int = 1) -> Backup:
     )
     catalog.finish(folder, backup)
     archive = WalArchive(catalog, "1", timeline)
-    archive.folder.mkdir(parents=True, exist_ok=True)
-    (archive.folder / f"{segment}.gz").touch()
+    (archive.receiving_folder(after_gap=False) / f"{segment}.gz").touch()
     return backup
 
 
+@pytest.mark.slow
 def test_every_moment_of_thirty_days_can_be_restored_and_nothing_more_is_kept(tmp_path: Path) -> None:
     catalog = Catalog(tmp_path)
     for day in range(100):
@@ -145,6 +146,37 @@ async def test_one_process_looks_after_the_backups_of_a_folder(
 
 
 @pytest.mark.slow
+async def test_what_follows_a_gap_can_be_restored_and_what_lies_in_it_is_refused(
+    server: Server, catalog: Catalog, receiving: Receiving, connection: "asyncpg.Connection"
+) -> None:
+    async with receiving():
+        first = await take(server.address, catalog)
+        await factories.trade(connection, None)
+        kept, before = await look(server)
+        await reached(catalog, before)
+    while await connection.fetchval("SELECT count(*) FROM pg_replication_slots WHERE active"):
+        await asyncio.sleep(0.02)
+    await connection.execute("SELECT pg_drop_replication_slot($1)", SLOT)
+    for _ in range(5):
+        await factories.trade(connection, None)
+        await connection.execute("SELECT pg_switch_wal()")
+        await connection.execute("CHECKPOINT")
+    _, meanwhile = await look(server)
+    async with receiving():
+        second = await take(server.address, catalog, full=True)
+        await factories.trade(connection, None)
+        rows, after = await look(server)
+        while reach(catalog, second) < after:
+            await asyncio.sleep(0.05)
+
+    assert first.timeline == second.timeline
+    assert await restored(catalog, before) == kept
+    assert await restored(catalog, after) == rows
+    with pytest.raises(BackupError, match="the write-ahead log after that backup reaches to"):
+        await restored(catalog, meanwhile)
+
+
+@pytest.mark.slow
 async def test_a_lost_slot_is_made_anew_and_asks_for_a_full_backup(
     catalog: Catalog, server: Server, connection: "asyncpg.Connection"
 ) -> None:
@@ -206,10 +238,7 @@ async def test_a_full_disk_is_said_and_nothing_is_lost(
         await asyncio.sleep(0.05)
     before, moment = await look(server)
     filler.unlink()
-    while not WalArchive(catalog, first.server, first.timeline).complete_until or (
-        WalArchive(catalog, first.server, first.timeline).complete_until < moment  # type: ignore[operator]
-    ):
-        await asyncio.sleep(0.05)
+    await reached(catalog, moment)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
