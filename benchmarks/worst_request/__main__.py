@@ -56,11 +56,12 @@ def main(
             print(neighbours(postgres, data, beside, seconds, found / "production"))
             return
         process = asyncio.run(postgres.process())
-        with served(data, "production") as (client, server):
-            text = prices(Search(client, server, process, tokens(client)), data)
-        print(f"\n{text}\n", flush=True)
-        if write:
-            write_section("prices", text)
+        if only_prices or not profile:
+            with served(data, "production") as (client, server):
+                text = prices(Search(client, server, process, tokens(client)), data)
+            print(f"\n{text}\n", flush=True)
+            if write:
+                write_section("prices", text)
         for each in () if only_prices else profile or PROFILES:
             with served(data, each) as (client, server):
                 search = Search(client, server, process, tokens(client))

@@ -30,7 +30,7 @@ _KEPT: Final = 6
 """Requests that are varied, for each figure."""
 _SURE_CPU: Final = 0.08
 """Seconds of CPU from which a ratio is believed: PostgreSQL's is counted in hundredths of a second."""
-_MOST_REPEATS: Final = 20
+_MOST_REPEATS: Final = 150
 _SUSPICIOUS: Final = 1.2
 """The ratio from which a request is repeated, until it took as much."""
 
@@ -139,7 +139,7 @@ class Search:
         token = self.tokens[kind.is_operators]
         points, cpu, number = 0, 0.0, 0
         self._send(self._body_of(kind, 0), token)
-        while cpu < _SURE_CPU * 2 and number < _MOST_REPEATS * 5:
+        while cpu < _SURE_CPU * 2 and number < _MOST_REPEATS:
             bodies = [self._body_of(kind, number := number + 1) for _ in range(10)]
             before = self._cpu()
             answers = [self._send(body, token) for body in bodies]

@@ -138,8 +138,8 @@ class Loader(DataLoader[Any, Any]):
                 future.set_result(values.get(key))
 
 
-_STARTED_AT_ONCE: Final = 3
-"""Loaders that begin in one turn of the event loop: each may have a statement to build, 10 ms at worst."""
+_STARTED_AT_ONCE: Final = 1
+"""Loaders that begin in one turn of the event loop: each may have a statement to build, 20 ms at worst."""
 
 
 class _LoaderQueue:
