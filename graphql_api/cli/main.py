@@ -152,6 +152,22 @@ def logs(
 
 
 @app.command()
+def activity(
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is to come.")] = False,
+    account: Annotated[list[str] | None, typer.Option(help="Only of this id; repeat for more.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Only trade, session, risk_settings, …; repeat for more.")
+    ] = None,
+    after: Annotated[str | None, typer.Option(help="Go on after this cursor.")] = None,
+) -> None:
+    """Print what happens on all tenants' accounts, as JSON lines with cursors."""
+    from graphql_api.cli.activity import show
+
+    show(follow=follow, accounts=account, kinds=kind, after=after)
+
+
+@app.command()
 def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="For monitors.")] = False) -> None:
     """Look for what keeps the service from working or will, and say how to mend it.
 

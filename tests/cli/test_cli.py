@@ -423,6 +423,35 @@ async def test_logs_follow_what_is_written(shell: Shell, connection: "asyncpg.Co
     assert json.loads(line)["message"] == "seen"
 
 
+async def test_activity_is_json_lines_after_a_cursor_and_live(
+    shell: Shell, connection: "asyncpg.Connection"
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "graphql_api", "activity", "--follow"),
+        env=shell.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert await process.stderr.readline() == b"following the accounts\n"
+    account = await factories.account(connection, await factories.user(connection), api_key="theirs")
+    first = json.loads(await process.stdout.readline())
+    session = await factories.session(connection, account)
+    process.kill()
+    await process.communicate()
+    out, _ = await shell.run(
+        "activity", "--after", first["cursor"], "--kind", "session", "--account", account
+    )
+    _, err = await shell.run("activity", "--kind", "order", fails=True)
+
+    assert (first["kind"], first["change"], first["id"]) == ("ACCOUNT", "ADDED", account)
+    assert "theirs" not in str(first)
+    assert [json.loads(line)["id"] for line in out.splitlines()] == [session]
+    assert "ORDER" in err
+
+
 async def test_the_schema_is_printed_or_written(shell: Shell) -> None:
     printed, _ = await shell.run("schema")
     await shell.run("schema", "--output", "out.graphql")
@@ -483,6 +512,7 @@ EMPTY_MACHINE = (
         ("migrate", "--plan"),
         ("demo",),
         ("logs",),
+        ("activity",),
         ("user", "list"),
         ("user", "create", "a@example.com"),
         ("token", "list"),
