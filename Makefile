@@ -18,7 +18,7 @@ help: ## Show this list.
 $(VENV)/serve.stamp: requirements.lock pyproject.toml
 	@$(NEW_ENOUGH)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing some forty packages and PostgreSQL into $(VENV), once: about half a minute."
+	@echo "Installing some forty packages and PostgreSQL into $(VENV), once: about a minute."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
