@@ -49,17 +49,19 @@ class WorkerMetrics:
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:
         """Lets the other workers ask this one during the block."""
-        if self._folder is None or not await asyncio.to_thread(self._folder.is_dir):
+        if self._folder is None:
             yield
             return
+        await asyncio.to_thread(self._folder.mkdir, mode=0o700, exist_ok=True)
         path = self._folder / f"{os.getpid()}.sock"
         server = await asyncio.start_unix_server(self._answer, path)
         try:
             yield
         finally:
             server.close()
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 await asyncio.to_thread(path.unlink)
+                await asyncio.to_thread(self._folder.rmdir)  # by the last one, if the parent was killed
 
     async def text(self) -> bytes:
         """Returns all that is to be told, in Prometheus' text format."""

@@ -70,7 +70,9 @@ async def restore_a_moment(report: Report, trades: int) -> None:
             before = await fingerprints(connection)
             moment = await connection.fetchval("SELECT clock_timestamp()")
             rows = sum(count for count, _ in before.values())
-            await connection.execute("DROP TABLE risk_settings; DELETE FROM trades; TRUNCATE system_logs")
+            await connection.execute(
+                "DROP TABLE risk_settings CASCADE; DELETE FROM trades; TRUNCATE system_logs"
+            )
             while reach(catalog, incremental) < moment:
                 await asyncio.sleep(0.05)
             report.step("200 rows written, a moment noted, three tables destroyed", "the log reaches past it")
