@@ -9,7 +9,7 @@ from playwright.async_api import expect
 
 from tests import factories
 from tests.transport.graphiql.conftest import Open, Site
-from tests.transport.graphiql.visit import OPERATOR
+from tests.transport.graphiql.test_exploring import follow_logs
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
@@ -34,9 +34,7 @@ def size_of(png: bytes) -> tuple[int, int]:
 
 async def test_the_picture_shows_the_live_feed(visit_with: Open, site: Site) -> None:
     visit = await visit_with(width=SIZE[0], height=SIZE[1])
-    await visit.sign_in(OPERATOR)
-    await visit.choose_tab("Logs")
-    await visit.run()
+    await follow_logs(visit, site)
     for level, component, message in LINES:
         await factories.system_log(site.connection, level=level, component=component, message=message)
         await expect(visit.response).to_contain_text(message)
