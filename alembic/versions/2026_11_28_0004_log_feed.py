@@ -234,7 +234,7 @@ DECLARED_TRIGGERS = {
             " EXECUTE FUNCTION log_feed.record_replicated_line()"
         ),
     ),
-    # Its condition is read anew with every line that is logged: a longer one would cost the bot more.
+    # Its condition is evaluated for every line that is logged: a longer one would cost the bot more.
     **{
         (table, "log_feed_own"): (
             "ALWAYS",

@@ -394,7 +394,7 @@ DECLARED_TRIGGERS = (
         )
         for table, (kind, parent) in _KINDS.items()
     }
-    # Its condition is read anew with every change: a longer one would cost the bot more.
+    # Its condition is evaluated for every change: a longer one would cost the bot more.
     | {
         (table, "activity_own"): (
             "ALWAYS",
