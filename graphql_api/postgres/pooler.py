@@ -1,13 +1,16 @@
 """Finds out whether connections go through a pooler in transaction mode, as PgBouncer's usual mode is."""
 
 import asyncio
+import random
 
 import asyncpg
 
 from graphql_api.postgres.address import Address
 
 _PATIENCE = 5.0
-_ROUNDS = 3
+_ROUNDS = 20
+_PAUSE = 0.005
+"""Seconds between two rounds at most, at random: others' transactions may fall into step with ours."""
 
 
 async def is_transaction_pooled(address: Address) -> bool:
@@ -42,6 +45,7 @@ async def _share_processes(first: "asyncpg.Connection", second: "asyncpg.Connect
                 return True
             if await _server_process(first) != before:
                 return True
+        await asyncio.sleep(random.uniform(0, _PAUSE))  # noqa: S311 - a pause
     return False
 
 

@@ -135,6 +135,6 @@ async def test_on_a_phone_everything_is_within_reach(visit_with: Open) -> None:
     visit = await visit_with(width=390, height=844)
     await visit.sign_in(TRADER)
     await visit.run()
-    await expect(visit.response).to_contain_text("XAUUSD")
+    await expect(visit.response).to_contain_text("accountNumber")
     for part in (".graphiql-query-editor", ".graphiql-response", ".graphiql-sidebar", ".who"):
         await expect(visit.page.locator(part)).to_be_in_viewport(ratio=1)
