@@ -169,11 +169,11 @@ class Database:
 
         Each row has its key's NUMBER. Raises as `fetch` does.
         """
-        reads = self.shared_reads
+        reads, tenants = self.shared_reads, [tenant] * len(keys)
         is_small = len(keys) * values.get("fetch", 1) <= _MAX_SHARED_ROWS
         if reads is None or not statement.is_shared or not is_small:
-            return self._fetch_by_key(statement, keys, [tenant] * len(keys), values)
-        return reads.fetch(statement, keys, tenant, values)
+            return self._fetch_by_key(statement, keys, tenants, values)
+        return reads.fetch(statement, keys, tenants, values)
 
     async def _fetch_by_key(
         self,
@@ -360,7 +360,7 @@ class _Waiting:
     """A read that waits for a statement to share."""
 
     keys: Sequence[str]
-    tenant: str | None
+    tenants: Sequence[str | None]
     context: Context
     rows: "asyncio.Future[list[list[asyncpg.Record]] | None]"
     """The rows of each key; None where it has to be read apart."""
@@ -397,27 +397,34 @@ class SharedReads:
         """In how many statements."""
 
     async def fetch(
-        self, statement: Statement, keys: Sequence[str], tenant: str | None, values: Mapping[str, Any]
+        self,
+        statement: Statement,
+        keys: Sequence[str],
+        tenants: Sequence[str | None],
+        values: Mapping[str, Any],
     ) -> list[list[asyncpg.Record]]:
-        """Returns the rows of each key. `values` are hashable, and in the same order for a statement."""
+        """Returns the rows of each key, read for its tenant.
+
+        `values` are hashable, and in the same order for a statement.
+        """
         identity = (statement, *values.values())
         shape = self._shapes.get(identity)
         if shape is not None:
-            rows = await self._wait(identity, shape, keys, tenant)
+            rows = await self._wait(identity, shape, keys, tenants)
             if rows is not None:
                 return rows
-            return await self._fetch_by_key(statement, keys, [tenant] * len(keys), values)
+            return await self._fetch_by_key(statement, keys, tenants, values)
         shape = self._shapes[identity] = _Shape(statement, values)
         try:
-            return await self._fetch_by_key(statement, keys, [tenant] * len(keys), values)
+            return await self._fetch_by_key(statement, keys, tenants, values)
         finally:
             self._return(identity, shape)
 
     async def _wait(
-        self, identity: Hashable, shape: _Shape, keys: Sequence[str], tenant: str | None
+        self, identity: Hashable, shape: _Shape, keys: Sequence[str], tenants: Sequence[str | None]
     ) -> list[list[asyncpg.Record]] | None:
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(keys, tenant, copy_context(), loop.create_future())
+        waiting = _Waiting(keys, tenants, copy_context(), loop.create_future())
         shape.waiting.append(waiting)
         if shape.timer is None:
             shape.timer = loop.call_later(_SHARED_PATIENCE, self._send, identity, shape)
@@ -451,7 +458,7 @@ class SharedReads:
 
     async def _fetch_together(self, identity: Hashable, shape: _Shape, waiting: Sequence[_Waiting]) -> None:
         keys = [key for each in waiting for key in each.keys]
-        tenants = [each.tenant for each in waiting for _ in each.keys]
+        tenants = [tenant for each in waiting for tenant in each.tenants]
         rows: list[list[asyncpg.Record]] | None = None
         self.reads += len(waiting)
         self.statements += 1
