@@ -44,16 +44,6 @@ async def graph(address: Address, tmp_path: Path) -> AsyncIterator[Graph]:
         yield graph
 
 
-@pytest.fixture
-async def user(connection: "asyncpg.Connection") -> str:
-    return await factories.user(connection)
-
-
-@pytest.fixture
-async def account(connection: "asyncpg.Connection", user: str) -> str:
-    return await factories.account(connection, user)
-
-
 @asynccontextmanager
 async def recording(
     address: Address, components: tuple[str, ...] = COMPONENTS, **options: Any

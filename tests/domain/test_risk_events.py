@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
-import pytest
 
 from graphql_api.identity.viewer import Role, Scope, ServiceTokenCredential, Viewer, scopes_of
 from tests import factories
@@ -27,16 +26,6 @@ mutation ($id: ID!, $input: UpdateRiskSettingsInput!) {
   updateRiskSettings(accountId: $id, input: $input) { userErrors { code } }
 }
 """
-
-
-@pytest.fixture
-async def user(connection: "asyncpg.Connection") -> str:
-    return await factories.user(connection)
-
-
-@pytest.fixture
-async def account(connection: "asyncpg.Connection", user: str) -> str:
-    return await factories.account(connection, user)
 
 
 async def event(connection: "asyncpg.Connection", account: str, **values: Any) -> str:

@@ -47,21 +47,6 @@ async def recording(address: Address, zone: str = NOON) -> AsyncIterator[Look]:
 
 
 @pytest.fixture
-async def user(connection: "asyncpg.Connection") -> str:
-    return await factories.user(connection)
-
-
-@pytest.fixture
-async def account(connection: "asyncpg.Connection", user: str) -> str:
-    return await factories.account(connection, user)
-
-
-@pytest.fixture
-async def session(connection: "asyncpg.Connection", account: str) -> str:
-    return await factories.session(connection, account, initial_balance=Decimal(1000))
-
-
-@pytest.fixture
 async def look(address: Address) -> AsyncIterator[Look]:
     """Looks once; the first look of all has been."""
     async with recording(address) as look:

@@ -39,21 +39,6 @@ async def noon(address: Address, tmp_path: Path) -> AsyncIterator[Graph]:
         yield graph
 
 
-@pytest.fixture
-async def user(connection: "asyncpg.Connection") -> str:
-    return await factories.user(connection)
-
-
-@pytest.fixture
-async def account(connection: "asyncpg.Connection", user: str) -> str:
-    return await factories.account(connection, user)
-
-
-@pytest.fixture
-async def session(connection: "asyncpg.Connection", account: str) -> str:
-    return await factories.session(connection, account, initial_balance=Decimal(1000))
-
-
 async def limit(connection: "asyncpg.Connection", account: str, **limits: Any) -> None:
     await factories.risk_settings(connection, account, **NO_LIMITS | limits)
 

@@ -48,16 +48,6 @@ async def graph(address: Address, tmp_path: Path) -> AsyncIterator[Graph]:
 
 
 @pytest.fixture
-async def user(connection: "asyncpg.Connection") -> str:
-    return await factories.user(connection)
-
-
-@pytest.fixture
-async def account(connection: "asyncpg.Connection", user: str) -> str:
-    return await factories.account(connection, user)
-
-
-@pytest.fixture
 async def session(connection: "asyncpg.Connection", account: str) -> str:
     return await factories.session(connection, account)
 

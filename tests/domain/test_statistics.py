@@ -5,7 +5,6 @@ from decimal import Decimal
 from typing import Any
 
 import asyncpg
-import pytest
 
 from tests import factories
 from tests.factories import NOW
@@ -43,21 +42,6 @@ async def closed(connection: "asyncpg.Connection", session: str, pnl: Any, **val
     given = None if pnl is None else Decimal(pnl)
     defaults = {"status": "closed", "exit_time": NOW + timedelta(hours=1)}
     return await factories.trade(connection, session, pnl=given, **defaults | values)
-
-
-@pytest.fixture
-async def user(connection: "asyncpg.Connection") -> str:
-    return await factories.user(connection)
-
-
-@pytest.fixture
-async def account(connection: "asyncpg.Connection", user: str) -> str:
-    return await factories.account(connection, user)
-
-
-@pytest.fixture
-async def session(connection: "asyncpg.Connection", account: str) -> str:
-    return await factories.session(connection, account, initial_balance=Decimal(1000))
 
 
 async def stats(graph: Graph, user: str, selection: str) -> Any:
