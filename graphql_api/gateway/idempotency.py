@@ -5,38 +5,45 @@ request is still running. Keys belong to a viewer. Where HTTP has the header, an
 `extensions.idempotencyKey`.
 
 `Idempotency` is the policy, `IdempotencyKeys` the storage. Running a keyed mutation is an *attempt* with an
-id of its own. Every transaction of the attempt begins by adding one to `effects` in the key's row, under that
-id. So the row says whether anything was changed, whenever the process may have died; and an attempt that was
-taken for dead, and whose key was claimed by another, can't change anything any more.
+id of its own. Every transaction of the attempt begins by writing the key's row, under that id, and by locking
+the key until it ends. So the change itself holds the key: whenever the process or PostgreSQL may die, either
+both are there or neither is, and a key under which nothing was changed is free at once. The row counts the
+transactions as `effects`; the answer is stored after them.
 """
 
 import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Any
+from uuid import uuid4
 
 import orjson
+from graphql import GraphQLError
 from sqlalchemy import (
+    BigInteger,
     Double,
+    Integer,
     Interval,
     LargeBinary,
     Text,
     and_,
     bindparam,
+    case,
     delete,
     func,
     literal_column,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import UUID, insert
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from graphql_api.execution.operations import Operation, Result
 from graphql_api.gateway.errors import TIMEOUT, UNAVAILABLE, HTTPError, database_unavailable
@@ -49,13 +56,18 @@ from graphql_api.postgres.tables import idempotency_keys as _rows
 log = logging.getLogger(__name__)
 
 MAX_EXPIRED = 100
-"""Expired keys that a claim deletes."""
+"""Expired keys that are deleted whenever an answer is stored."""
 
 _KEY = re.compile(r"[!-~]{1,255}")
 _UNKNOWN_OUTCOME = frozenset({UNAVAILABLE, TIMEOUT})
 """Codes of errors that leave open whether the change was made."""
-_ATTEMPTS = 7
-"""Attempts to store an answer while the database is away, over 16 seconds."""
+_MAX_STORING = 16.0
+"""Seconds for which storing an answer is tried again while the database is away."""
+_MAX_PAUSE = 1.0
+"""Seconds between two of these tries, at most."""
+_LOOKED_AGAIN = 2.0
+"""Seconds after which a missing answer is looked for again, whose connection has ended: its process may be
+alive, and storing it over another."""
 _PATIENCE = 1.0
 """Seconds that an answer waits for being stored before it is sent."""
 
@@ -75,18 +87,25 @@ class AnswerLostError(Exception):
     """The change was made under this key, and its answer was never stored."""
 
 
-class ClaimLostError(Exception):
-    """The attempt was taken for dead, and another has claimed its key."""
+class KeyTakenError(GraphQLError):
+    """Another attempt holds the key: the transaction of this one doesn't happen.
+
+    As a GraphQLError it isn't logged as unexpected. No client reads it: `Idempotency.once` answers instead.
+    """
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """An attempt's hold on its key, until the answer is stored or the key is released."""
+@dataclass(slots=True)
+class Attempt:
+    """One run of a keyed mutation."""
 
     principal: str
     """Whose key it is: a user's id, or a service token's digest."""
     key: str
-    attempt: str
+    request: bytes
+    """The digest of the request."""
+    id: str = field(default_factory=lambda: str(uuid4()))
+    is_refused: bool = False
+    """Whether another attempt was found to hold the key."""
 
 
 class Idempotency:
@@ -111,17 +130,23 @@ class Idempotency:
         key = find_key(operation)
         if key is None or viewer.principal is None or not self._takes_key(operation):
             return await run()
-        claim = await self._claim(viewer.principal, key, digest_of(operation), seconds)
-        if isinstance(claim, bytes):
-            return Result.rendered(claim)
+        attempt = Attempt(viewer.principal, key, digest_of(operation))
+        stored = await self._find_answer(attempt, seconds)
+        if stored is not None:
+            return Result.rendered(stored)
         try:
-            with beginning_with(partial(self._keys.count_effect, claim)):
+            with beginning_with(partial(self._keys.count_effect, attempt)):
                 result = await run()
             result.render()
         except BaseException:
-            await self._settle(claim, None)
+            await self._settle(attempt, None)
             raise
-        await self._settle(claim, result)
+        if attempt.is_refused:
+            stored = await self._find_answer(attempt, seconds)
+            if stored is None:
+                raise _in_use()
+            return Result.rendered(stored)
+        await self._settle(attempt, result)
         return result
 
     def _takes_key(self, operation: Operation) -> bool:
@@ -131,10 +156,11 @@ class Idempotency:
             raise _invalid(f"{names} can't be asked for together with other fields under a key")
         return not keyless
 
-    async def _claim(self, principal: str, key: str, request: bytes, seconds: float) -> Claim | bytes:
+    async def _find_answer(self, attempt: Attempt, seconds: float) -> bytes | None:
+        """Returns the answer that is stored under the key, None if the key is free. Raises HTTPError."""
         try:
             async with asyncio.timeout(seconds):
-                return await self._keys.claim(principal, key, request)
+                return await self._keys.find_answer(attempt)
         except KeyReusedError:
             raise HTTPError(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -142,12 +168,7 @@ class Idempotency:
                 "Idempotency-Key: was sent before with another request: use a new one",
             ) from None
         except KeyInUseError:
-            raise HTTPError(
-                HTTPStatus.CONFLICT,
-                "IDEMPOTENCY_KEY_IN_USE",
-                "Idempotency-Key: its request is under way: ask again for the answer",
-                retry_after=SOON,
-            ) from None
+            raise _in_use() from None
         except AnswerLostError:
             raise HTTPError(
                 HTTPStatus.CONFLICT,
@@ -157,30 +178,29 @@ class Idempotency:
         except (DatabaseUnavailableError, TimeoutError) as error:
             raise database_unavailable(error) from None
 
-    async def _settle(self, claim: Claim, result: Result | None) -> None:
-        """Stores an answer or releases the key; while the database is away, goes on trying in a task."""
-        await asyncio.wait([self._start(self._settle_with_retries(claim, result))], timeout=_PATIENCE)
+    async def _settle(self, attempt: Attempt, result: Result | None) -> None:
+        """Stores an answer, or that there is none; while the database is away, tries again in a task."""
+        await asyncio.wait([self._start(self._settle_with_retries(attempt, result))], timeout=_PATIENCE)
 
-    async def _settle_with_retries(self, claim: Claim, result: Result | None) -> None:
+    async def _settle_with_retries(self, attempt: Attempt, result: Result | None) -> None:
         try:
-            async for attempt in AsyncRetrying(
+            async for retry in AsyncRetrying(
                 retry=retry_if_exception_type((DatabaseUnavailableError, TimeoutError)),
-                wait=wait_exponential(multiplier=0.25),
-                stop=stop_after_attempt(_ATTEMPTS),
+                wait=wait_exponential(multiplier=0.25, max=_MAX_PAUSE),
+                stop=stop_after_delay(_MAX_STORING),
                 reraise=True,
             ):
-                with attempt:
-                    await self._store_or_release(claim, result)
+                with retry:
+                    await self._store(attempt, result)
         except Exception:
             # The effects are counted in the key's row: the mutation won't be carried out again.
             log.warning("the answer under an Idempotency-Key couldn't be stored", exc_info=True)
 
-    async def _store_or_release(self, claim: Claim, result: Result | None) -> None:
-        """Stores the answer; but where nothing was changed and something failed, releases the key."""
-        if (result is None or result.errors) and await self._keys.release(claim):
-            return
-        if result is not None and not _is_outcome_unknown(result):
-            await self._keys.store_answer(claim, result.render())
+    async def _store(self, attempt: Attempt, result: Result | None) -> None:
+        if result is None or _is_outcome_unknown(result):
+            await self._keys.give_up_answer(attempt)
+        else:
+            await self._keys.store_answer(attempt, result.render(), only_of_effects=bool(result.errors))
 
 
 def _is_outcome_unknown(result: Result) -> bool:
@@ -205,6 +225,15 @@ def digest_of(operation: Operation) -> bytes:
     return sha256(orjson.dumps(parts, default=repr, option=orjson.OPT_SORT_KEYS)).digest()
 
 
+def _in_use() -> HTTPError:
+    return HTTPError(
+        HTTPStatus.CONFLICT,
+        "IDEMPOTENCY_KEY_IN_USE",
+        "Idempotency-Key: its request is under way: ask again for the answer",
+        retry_after=SOON,
+    )
+
+
 def _invalid(rule: str) -> HTTPError:
     return HTTPError(HTTPStatus.BAD_REQUEST, "IDEMPOTENCY_KEY_INVALID", f"Idempotency-Key: {rule}")
 
@@ -213,59 +242,75 @@ class IdempotencyKeys:
     """The keys of all viewers, in the primary database."""
 
     def __init__(self, database: Database, *, lifetime: float, lease: float) -> None:
-        """`lifetime`: seconds for which answers are kept. `lease`: seconds after which an attempt is dead."""
-        self._database = database
-        self._lifetime = lifetime
-        self._lease = lease
+        """`lifetime`: seconds for which answers are kept.
 
-    async def claim(self, principal: str, key: str, request: bytes) -> Claim | bytes:
-        """Claims a key for a request, given by its digest; or returns the answer that is stored under it.
+        `lease`: seconds after its last transaction for which an attempt may be about to store its answer.
+        """
+        self._database = database
+        self._seconds = {"lifetime": lifetime, "lease": lease}
+
+    async def find_answer(self, attempt: Attempt) -> bytes | None:
+        """Returns the answer to the attempt's request that is stored under its key; None if the key is free.
+
+        A connection that has ended tells of an answer that is lost before the lease does.
 
         Raises KeyReusedError, KeyInUseError, AnswerLostError or DatabaseUnavailableError.
         """
-        row_key = {"viewer": principal, "key": key}
-        seconds = {"lifetime": self._lifetime, "lease": self._lease}
-        claimed = await self._database.run(
-            lambda work: work.fetch(_claim_key(), **row_key, **seconds, request=request)
-        )
-        if claimed:
-            return Claim(principal, key, claimed[0]["attempt"])
-        found = await self._database.fetch(_find(), **row_key)
-        if not found:  # released, or expired, between the two statements
-            raise KeyInUseError
-        (row,) = found
-        if row["request"] != request:
-            raise KeyReusedError
-        if row["answer"] is not None:
-            return bytes(row["answer"])
-        raise KeyInUseError if row["alive"] or not row["effects"] else AnswerLostError
+        is_second_look = False
+        while rows := await self._database.fetch(_find(), viewer=attempt.principal, key=attempt.key):
+            (row,) = rows
+            if row["request"] != attempt.request:
+                raise KeyReusedError
+            if row["answer"] is not None:
+                return bytes(row["answer"])
+            if row["is_leased"] and row["is_connected"]:
+                raise KeyInUseError
+            if is_second_look or not row["is_leased"]:
+                raise AnswerLostError
+            await asyncio.sleep(_LOOKED_AGAIN)
+            is_second_look = True
+        return None
 
-    async def count_effect(self, claim: Claim, transaction: Transaction) -> None:
-        """Adds one to the effects of an attempt, in the transaction that has the effect.
+    async def count_effect(self, attempt: Attempt, transaction: Transaction) -> None:
+        """Counts a transaction under the attempt's key, which is the attempt's from then on.
 
-        Raises ClaimLostError.
+        Does so in the transaction itself, and waits for no other that has the key. Raises KeyTakenError.
         """
-        if not await transaction.fetch(_count_effect(), **_parameters(claim)):
-            raise ClaimLostError
+        if not await transaction.fetch(_count_effect(), **_parameters(attempt), **self._seconds):
+            attempt.is_refused = True
+            raise KeyTakenError("another attempt holds the key")
 
-    async def store_answer(self, claim: Claim, answer: bytes) -> None:
-        """Stores the answer to be sent if the request comes again."""
-        await self._database.run(
-            lambda work: work.fetch(_store_answer(), **_parameters(claim), answer=answer)
-        )
+    async def store_answer(self, attempt: Attempt, answer: bytes, *, only_of_effects: bool = False) -> None:
+        """Stores the answer to be sent if the request comes again, unless another attempt has the key.
 
-    async def release(self, claim: Claim) -> bool:
-        """Deletes the key unless something was changed under it. Returns whether it did."""
-        return bool(await self._database.run(lambda work: work.fetch(_release(), **_parameters(claim))))
+        With `only_of_effects`, an attempt that has changed nothing leaves its key free.
+        """
+        if only_of_effects:
+            await self._database.run(
+                lambda work: work.fetch(_answer_effects(), **_parameters(attempt), answer=answer)
+            )
+        else:
+            values = {**_parameters(attempt), **self._seconds}
+            await self._database.run(lambda work: work.fetch(_store_answer(), **values, answer=answer))
+
+    async def give_up_answer(self, attempt: Attempt) -> None:
+        """Notes that no answer will be stored, if something was changed."""
+        await self._database.run(lambda work: work.fetch(_give_up_answer(), **_parameters(attempt)))
 
 
-def _parameters(claim: Claim) -> dict[str, Any]:
-    return {"viewer": claim.principal, "key": claim.key, "attempt": claim.attempt}
+def _parameters(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "viewer": attempt.principal,
+        "key": attempt.key,
+        "request": attempt.request,
+        "attempt": attempt.id,
+    }
 
 
 _now = func.clock_timestamp()
-_is_key = and_(_rows.c.viewer == bindparam("viewer", type_=Text), _rows.c.key == bindparam("key", type_=Text))
-_is_claim = and_(_is_key, _rows.c.attempt == bindparam("attempt", type_=UUID(as_uuid=False)))
+_viewer, _key = bindparam("viewer", type_=Text), bindparam("key", type_=Text)
+_is_key = and_(_rows.c.viewer == _viewer, _rows.c.key == _key)
+_is_attempt = and_(_is_key, _rows.c.attempt == bindparam("attempt", type_=UUID(as_uuid=False)))
 
 
 def _after(parameter: str) -> Any:
@@ -273,8 +318,55 @@ def _after(parameter: str) -> Any:
     return _now + bindparam(parameter, type_=Double) * literal_column("interval '1 second'", Interval)
 
 
+_new_row: dict[str, Any] = {
+    "viewer": _viewer,
+    "key": _key,
+    "request": bindparam("request", type_=LargeBinary),
+    "attempt": bindparam("attempt", type_=UUID(as_uuid=False)),
+    "leased_until": _after("lease"),
+    "expires_at": _after("lifetime"),
+    "backend": func.pg_backend_pid(type_=Integer),
+    "server_started": func.pg_postmaster_start_time(),
+}
+
+
 @lru_cache
-def _claim_key() -> Statement:
+def _find() -> Statement:
+    # A process's other connections show nothing of it behind a pooler; there the lease alone tells.
+    connected = text("EXISTS (SELECT FROM pg_stat_activity WHERE pid = idempotency_keys.backend)")
+    return compile_statement(
+        select(
+            _rows.c.request,
+            _rows.c.answer,
+            (_rows.c.leased_until > _now).label("is_leased"),
+            and_(_rows.c.server_started == func.pg_postmaster_start_time(), connected).label("is_connected"),
+        ).where(_is_key, _rows.c.expires_at > _now)
+    )
+
+
+@lru_cache
+def _count_effect() -> Statement:
+    # Without the lock, a second attempt would wait for the first one's transaction. An attempt that has the
+    # row doesn't need it: one that is about to be refused may hold it for a moment.
+    lock = func.pg_try_advisory_xact_lock(func.hashtextextended(_viewer + " " + _key, 0, type_=BigInteger))
+    is_free = or_(select(_rows.c.key).where(_is_attempt).exists(), lock)
+    new_row = {**_new_row, "effects": literal_column("1")}
+    statement = insert(_rows).from_select(list(new_row), select(*new_row.values()).where(is_free))
+    new, is_ours = statement.excluded, _rows.c.attempt == statement.excluded.attempt
+    counted = statement.on_conflict_do_update(
+        index_elements=[_rows.c.viewer, _rows.c.key],
+        set_={
+            **{name: new[name] for name in _new_row},
+            "effects": case((is_ours, _rows.c.effects), else_=literal_column("0")) + literal_column("1"),
+            "answer": None,
+        },
+        where=or_(is_ours, _rows.c.expires_at <= _now),
+    )
+    return compile_statement(counted.returning(_rows.c.effects))
+
+
+@lru_cache
+def _store_answer() -> Statement:
     expired = (
         select(_rows.c.viewer, _rows.c.key)
         .where(_rows.c.expires_at <= _now, ~_is_key)
@@ -285,54 +377,22 @@ def _claim_key() -> Statement:
     deleted = (
         delete(_rows).where(_rows.c.viewer == expired.c.viewer, _rows.c.key == expired.c.key).cte("deleted")
     )
-    statement = insert(_rows).values(
-        viewer=bindparam("viewer", type_=Text),
-        key=bindparam("key", type_=Text),
-        request=bindparam("request", type_=LargeBinary),
-        leased_until=_after("lease"),
-        expires_at=_after("lifetime"),
-    )
+    statement = insert(_rows).values(**_new_row, answer=bindparam("answer", type_=LargeBinary))
     new = statement.excluded
-    is_dead = and_(
-        _rows.c.request == new.request,
-        _rows.c.answer.is_(None),
-        _rows.c.effects == literal_column("0"),
-        _rows.c.leased_until <= _now,
-    )
-    upsert = statement.on_conflict_do_update(
+    stored = statement.on_conflict_do_update(
         index_elements=[_rows.c.viewer, _rows.c.key],
-        set_={
-            "request": new.request,
-            "attempt": func.gen_random_uuid(),
-            "effects": literal_column("0"),
-            "answer": None,
-            "leased_until": new.leased_until,
-            "expires_at": new.expires_at,
-        },
-        where=or_(_rows.c.expires_at <= _now, is_dead),
+        set_={**{name: new[name] for name in _new_row}, "answer": new.answer},
+        where=or_(_rows.c.attempt == new.attempt, _rows.c.expires_at <= _now),
     )
-    return compile_statement(upsert.returning(_rows.c.attempt).add_cte(deleted))
+    return compile_statement(stored.add_cte(deleted))
 
 
 @lru_cache
-def _find() -> Statement:
-    alive = (_rows.c.leased_until > _now).label("alive")
-    return compile_statement(select(_rows.c.request, _rows.c.answer, _rows.c.effects, alive).where(_is_key))
+def _answer_effects() -> Statement:
+    answered = update(_rows).where(_is_attempt).values(answer=bindparam("answer", type_=LargeBinary))
+    return compile_statement(answered)
 
 
 @lru_cache
-def _count_effect() -> Statement:
-    counted = update(_rows).where(_is_claim).values(effects=_rows.c.effects + literal_column("1"))
-    return compile_statement(counted.returning(_rows.c.effects))
-
-
-@lru_cache
-def _store_answer() -> Statement:
-    stored = update(_rows).where(_is_claim).values(answer=bindparam("answer", type_=LargeBinary))
-    return compile_statement(stored)
-
-
-@lru_cache
-def _release() -> Statement:
-    deleted = delete(_rows).where(_is_claim, _rows.c.effects == literal_column("0"))
-    return compile_statement(deleted.returning(_rows.c.attempt))
+def _give_up_answer() -> Statement:
+    return compile_statement(update(_rows).where(_is_attempt).values(leased_until=_now))

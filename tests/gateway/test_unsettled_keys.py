@@ -1,6 +1,8 @@
 """Idempotency keys whose database goes away before they are settled."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import Context
 from dataclasses import dataclass
 
 import asyncpg
@@ -10,7 +12,7 @@ from sqlalchemy import text
 from graphql_api.execution.operations import GraphQLRequest, Operations, Result
 from graphql_api.gateway.errors import HTTPError, mask, masked_result
 from graphql_api.gateway.gateway import BackgroundTasks
-from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys
+from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys, KeyTakenError
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import DatabaseUnavailableError
@@ -44,7 +46,7 @@ class Desk:
         async def answer() -> Result:
             try:
                 await run()
-            except DatabaseUnavailableError as error:
+            except (DatabaseUnavailableError, KeyTakenError) as error:
                 return masked_result(error)
             return Result(data={"write": self.made})
 
@@ -94,12 +96,12 @@ async def test_an_answer_doesnt_wait_for_the_database_and_is_stored_when_it_is_b
     assert await desk.changes() == 1
 
 
-async def test_until_it_is_stored_the_key_is_in_use(desk: Desk) -> None:
+async def test_an_answer_that_was_not_stored_is_lost_at_once(desk: Desk) -> None:
     await desk.send(desk.change_and_lose_the_database)
     assert await desk.refusal() == "SERVICE_UNAVAILABLE"
     await desk.background.finish(0)  # as if the process ended
     desk.proxy.away = False
-    assert await desk.refusal() == "IDEMPOTENCY_KEY_IN_USE"
+    assert await desk.refusal() == "IDEMPOTENCY_ANSWER_LOST"
     assert await desk.changes() == 1
 
 
@@ -110,9 +112,29 @@ async def test_a_change_that_was_made_though_it_seemed_to_fail_is_not_made_again
 
     assert [error.message for error in (await desk.send(run)).errors] == [AWAY]
     await desk.come_back()
-    assert await desk.refusal() == "IDEMPOTENCY_KEY_IN_USE"
-    await desk.connection.execute("UPDATE graphql_api.idempotency_keys SET leased_until = now()")
     assert await desk.refusal() == "IDEMPOTENCY_ANSWER_LOST"
+    assert await desk.changes() == 1
+
+
+async def test_while_another_makes_the_change_the_key_is_in_use(desk: Desk) -> None:
+    async def run() -> None:
+        async with desk.database.transaction() as transaction:
+            second = asyncio.create_task(desk.refusal(), context=Context())
+            assert await second == "IDEMPOTENCY_KEY_IN_USE"
+            await transaction.fetch(ADD)
+
+    await desk.send(run)
+    assert await desk.changes() == 1
+
+
+async def test_whoever_was_refused_gets_the_answer_if_it_is_there_by_then(desk: Desk) -> None:
+    first: list[Result] = []
+
+    async def run() -> None:
+        first.append(await asyncio.create_task(desk.send(desk.change), context=Context()))
+        await desk.change()
+
+    assert (await desk.send(run)).render() == first[0].render()
     assert await desk.changes() == 1
 
 

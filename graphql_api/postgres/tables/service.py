@@ -7,6 +7,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     Numeric,
     Table,
@@ -74,7 +75,8 @@ service_tokens = Table(
 )
 
 # One row is a request that must not be carried out twice. `viewer` is a user's id or a service token's
-# digest; `effects` counts the transactions of the attempt that were committed.
+# digest; `effects` counts the transactions of the attempt that were committed, the last one on the connection
+# of `backend`, a process of the PostgreSQL that was `server_started` then.
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -86,6 +88,8 @@ idempotency_keys = Table(
     Column("answer", LargeBinary),
     Column("leased_until", Timestamp, nullable=False),
     Column("expires_at", Timestamp, nullable=False),
+    Column("backend", Integer),
+    Column("server_started", Timestamp),
     Index("idempotency_keys_expires_at_idx", "expires_at"),
     schema=SERVICE_SCHEMA,
 )
