@@ -98,12 +98,14 @@ class Shares:
 class Usage:
     """What one operation has used so far, in all its tasks; and on whose account."""
 
-    __slots__ = ("_began", "_steps", "database", "owner", "rows", "statements")
+    __slots__ = ("_began", "_steps", "database", "other_threads", "owner", "rows", "statements")
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
         self.database = 0.0
         """Seconds of statements that took long, as far as nothing else explains them."""
+        self.other_threads = 0.0
+        """Seconds that threads beside the event loop have worked for it."""
         self.rows = 0
         """Rows that its statements have returned."""
         self.statements: list[tuple[float, str]] = []

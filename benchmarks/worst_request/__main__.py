@@ -1,6 +1,7 @@
 """The command: `python -m benchmarks.worst_request`."""
 
 import asyncio
+import json
 import os
 import random
 import subprocess
@@ -21,9 +22,17 @@ from benchmarks.report import surroundings, table
 from benchmarks.servers import OURS, ServerError, end_of, former_build, free_port
 from benchmarks.worst_request import neighbour
 from benchmarks.worst_request.attacks import attacks
-from benchmarks.worst_request.data import OPERATOR, PASSWORD, TENANT, Data, fill, prepare
+from benchmarks.worst_request.costs import kinds
+from benchmarks.worst_request.data import (
+    OPERATOR,
+    PASSWORD,
+    TENANT,
+    TRADERS_COMPONENT,
+    Data,
+    fill,
+    prepare,
+)
 from benchmarks.worst_request.drafts import Drafter
-from benchmarks.worst_request.prices import kinds
 from benchmarks.worst_request.search import GOALS, TITLES, Figures, Search, Tried, is_ready, save, shown
 from graphql_api.app import build_operations
 from graphql_api.schema import schema
@@ -46,7 +55,7 @@ def main(
         str | None, typer.Option(help="Only measure a neighbour's waits, beside this former git revision.")
     ] = None,
     seconds: Annotated[float, typer.Option(help="For which each build serves both tenants.")] = 60.0,
-    only_prices: Annotated[bool, typer.Option("--prices", help="Only measure what is priced.")] = False,
+    only_costs: Annotated[bool, typer.Option("--costs", help="Only measure each kind of work.")] = False,
     write: Annotated[bool, typer.Option("--report", help="Write docs/security.md.")] = False,
 ) -> None:
     """Search for the request that costs most under all limits, and print what it took."""
@@ -56,13 +65,13 @@ def main(
             print(neighbours(postgres, data, beside, seconds, found / "production"))
             return
         process = asyncio.run(postgres.process())
-        if only_prices or not profile:
+        if only_costs or not profile:
             with served(data, "production") as (client, server):
-                text = prices(Search(client, server, process, tokens(client)), data)
+                text = costs(Search(client, server, process, tokens(client)), data)
             print(f"\n{text}\n", flush=True)
             if write:
-                write_section("prices", text)
-        for each in () if only_prices else profile or PROFILES:
+                write_section("costs", text)
+        for each in () if only_costs else profile or PROFILES:
             with served(data, each) as (client, server):
                 search = Search(client, server, process, tokens(client))
                 text = run(search, data, tries, seed)
@@ -106,28 +115,28 @@ def run(search: Search, data: Data, tries: int, seed: int) -> str:
     return "\n\n".join(
         (
             table(("of all requests", "which", "measured", "of those drawn", "goal"), summary),
-            table(("attack", "outcome", "loop held", "answer", "memory", "cost ÷ price", "points"), rows),
+            table(("attack", "outcome", "loop held", "answer", "memory", "use ÷ points", "points"), rows),
             f"{tries:,} requests were drawn with seed {seed}. A point was worth {search.point * 1e6:.1f} µs.",
         )
     )
 
 
-def prices(search: Search, data: Data) -> str:
-    """Measures each kind of work that has a price, and returns the table, the underpriced first."""
+def costs(search: Search, data: Data) -> str:
+    """Measures each kind of work that has a cost, and returns the table, those that pay too little first."""
     search.measure_point()
-    measured = [search.price(kind) for kind in kinds(schema._schema, data.ids)]  # noqa: SLF001 - graphql-core's
+    measured = [search.measure(kind) for kind in kinds(schema._schema, data.ids)]  # noqa: SLF001 - graphql-core's
     measured.sort(key=lambda each: -each.ratio)
     rows = [
         (
             each.kind.name,
-            "**" if each.ratio > GOALS.ratio else "",
-            f"{each.price:,.0f}",
-            f"{each.cost:,.0f}",
+            "**" if each.ratio > GOALS.ratio else "*" if each.ratio < 1 / GOALS.ratio else "",
+            f"{each.paid:,.0f}",
+            f"{each.used:,.0f}",
             f"{each.ratio:.2f}",
         )
         for each in measured
     ]
-    head = ("kind of work", "off", "price", "cost", "cost ÷ price")
+    head = ("kind of work", "off", "points", "used", "use ÷ points")
     return f"{table(head, rows)}\n\nA point was worth {search.point * 1e6:.1f} µs."
 
 
@@ -177,6 +186,7 @@ def served(data: Data, profile: str) -> Iterator[tuple[httpx.Client, int]]:
         "GRAPHQL_API_ACCESS_TOKEN_LIFETIME": "3600",
         "GRAPHQL_API_POINTS_PER_MINUTE": "1000000000",  # what a minute's points would refuse is tried too
         "GRAPHQL_API_PORT": str(port),
+        "GRAPHQL_API_TRADER_LOG_COMPONENTS": json.dumps([TRADERS_COMPONENT]),
     }
     with tempfile.NamedTemporaryFile() as log:
         command = (sys.executable, "-m", "benchmarks.worst_request.probed_server")

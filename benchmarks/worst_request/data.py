@@ -12,6 +12,8 @@ TENANT = "tenant@worst.example"
 OPERATOR = "operator@worst.example"
 NEIGHBOUR = "neighbour@worst.example"
 PASSWORD = "a password for benchmarks"
+TRADERS_COMPONENT = "trading bot"
+"""Whose lines of the log traders may read."""
 
 _FILL = """
 INSERT INTO users (email, password_hash, is_active, subscription_status)
@@ -56,6 +58,22 @@ SELECT now() - n * interval '1 minute', (ARRAY['INFO', 'warn', 'ERROR', 'debug']
         FROM generate_series(1, 20) m))
 FROM generate_series(1, 20000) n;
 """
+_FILL_OURS = """
+INSERT INTO system_logs (timestamp, level, component, message, details)
+SELECT now() - interval '30 days' - n * interval '1 minute', 'INFO', $1, 'A position was opened - ' || n,
+    jsonb_build_object('account_id', account.id, 'number', n)
+FROM tradelocker_accounts account, generate_series(1, 100) n;
+INSERT INTO graphql_api.account_logs (account_id, at, id)
+SELECT (details->>'account_id')::uuid, timestamp, id FROM system_logs WHERE component = $1;
+INSERT INTO graphql_api.risk_events (account_id, at, kind, author, limits_before, limits_after)
+SELECT id, now() - n * interval '1 hour', 'LIMITS_CHANGED', 'PROGRAM',
+    jsonb_build_object('max_daily_loss', n, 'max_position_size', 2, 'max_open_positions', 5,
+        'risk_per_trade', 0.01),
+    jsonb_build_object('max_daily_loss', n + 1, 'max_position_size', 2, 'max_open_positions', 5,
+        'risk_per_trade', 0.01)
+FROM tradelocker_accounts, generate_series(1, 100) n
+"""
+"""What no former build has a table for."""
 _IDS = {
     "Account": "SELECT id FROM tradelocker_accounts",
     "Session": "SELECT id FROM trading_sessions LIMIT 1000",
@@ -79,7 +97,12 @@ async def prepare(server: Server) -> Data:
     """Puts the data set into a fresh, migrated database."""
     address = await server.create(DATABASE)
     await migrate(address)
-    return Data(address, await fill(server, DATABASE))
+    async with server.connection(DATABASE) as connection:
+        ids = await fill(server, DATABASE)
+        for statement in _FILL_OURS.split(";\n"):
+            await connection.execute(statement, *([TRADERS_COMPONENT] if "$1" in statement else []))
+        await connection.execute("VACUUM (ANALYZE)")
+    return Data(address, ids)
 
 
 async def fill(server: Server, database: str) -> dict[str, list[str]]:

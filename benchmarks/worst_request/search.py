@@ -16,16 +16,18 @@ import httpx
 import orjson
 
 from benchmarks.worst_request.attacks import Attack
+from benchmarks.worst_request.costs import Kind, Measured
 from benchmarks.worst_request.drafts import Drafter, Selection
-from benchmarks.worst_request.prices import Kind, Priced
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.operations import GraphQLRequest
-from graphql_api.gateway.gateway import NEW_DOCUMENT, price_of_size
+from graphql_api.gateway.gateway import NEW_DOCUMENT, points_of_size
 
 _REFERENCE = """{accounts(first: 10) {nodes {sessions(first: 10) {nodes {trades(first: 10) {nodes {
   id symbol direction entryPrice exitPrice size entryTime pnl status}}}}}}}"""
 """A request that costs its rows: what a point is worth is measured by it."""
 _REFERENCE_TIMES: Final = 20
+_MOST_SETTLING: Final = 20.0
+"""Seconds for which a server may read the log's past after its start."""
 _KEPT: Final = 6
 """Requests that are varied, for each figure."""
 _SURE_CPU: Final = 0.08
@@ -45,7 +47,7 @@ class Figures(NamedTuple):
     memory: float
     """Bytes by which the process grew at its peak."""
     ratio: float
-    """What it cost by what it paid."""
+    """What it has used by what it has paid."""
 
 
 GOALS: Final = Figures(0.050, 16 * 2**20, 64 * 2**20, 2.0)
@@ -53,7 +55,7 @@ TITLES: Final = {
     "hold": "longest hold of the event loop",
     "size": "largest answer",
     "memory": "largest growth of memory",
-    "ratio": "worst ratio of cost to price",
+    "ratio": "worst ratio of use to points",
 }
 
 
@@ -97,7 +99,13 @@ class Search:
     _best: dict[str, list[Tried]] = field(default_factory=dict)
 
     def measure_point(self) -> None:
-        """Measures what a point is worth, as the median of some rounds."""
+        """Measures what a point is worth, as the median of some rounds, once the server has settled."""
+        until = time.monotonic() + _MOST_SETTLING
+        while time.monotonic() < until:
+            before = self._cpu()
+            time.sleep(0.5)
+            if self._cpu() - before < 0.05:
+                break
         body = orjson.dumps({"query": _REFERENCE, "extensions": {"cost": True}})
         points, _ = self._points(self._send(body, self.tokens[0]))
         rounds = []
@@ -115,7 +123,7 @@ class Search:
             before = self._cpu()
             answers = [self._send(body, token) for body in attack.bodies]
             cpu = self._cpu() - before
-        points = sum(self._price(body, answer) for body, answer in zip(attack.bodies, answers, strict=True))
+        points = sum(self._paid(body, answer) for body, answer in zip(attack.bodies, answers, strict=True))
         size = max(len(answer.content) for answer in answers)
         ratio = cpu / (points * self.point) if cpu >= _SURE_CPU / 3 else 0.0
         figures = Figures(measured["hold"], size, measured["memory"], ratio)
@@ -134,7 +142,7 @@ class Search:
                 draft, request = drafter.draw()
             yield self._try(number, draft, request, self.tokens[chance.random() < 0.2])
 
-    def price(self, kind: Kind) -> Priced:
+    def measure(self, kind: Kind) -> Measured:
         """Measures a kind of work, until it took enough to be sure of it."""
         token = self.tokens[kind.is_operators]
         points, cpu, number = 0, 0.0, 0
@@ -145,8 +153,8 @@ class Search:
             answers = [self._send(body, token) for body in bodies]
             cpu += self._cpu() - before
             for body, answer in zip(bodies, answers, strict=True):
-                points += self._price(body, answer, is_new=kind.is_new)
-        return Priced(kind, points / number, cpu / self.point / number)
+                points += self._paid(body, answer, is_new=kind.is_new)
+        return Measured(kind, points / number, cpu / self.point / number)
 
     @staticmethod
     def _body_of(kind: Kind, number: int) -> bytes:
@@ -168,7 +176,7 @@ class Search:
             before = self._cpu()
             answer = self._send(body, token)
             cpu = self._cpu() - before
-        points = self._price(body, answer)
+        points = self._paid(body, answer)
         times, repeated = 0, 0.0
         if cpu > _SUSPICIOUS * points * self.point and cpu < _SURE_CPU:
             times = min(_MOST_REPEATS, int(_SURE_CPU / max(cpu, 0.002)) + 1)
@@ -206,9 +214,9 @@ class Search:
         ticks = sum(_ticks(each) for each in (str(self.process), str(self.postgres), *children))
         return ticks / os.sysconf("SC_CLK_TCK")
 
-    def _price(self, body: bytes, answer: httpx.Response, *, is_new: bool = True) -> int:
+    def _paid(self, body: bytes, answer: httpx.Response, *, is_new: bool = True) -> int:
         """What a request has paid that was sent for the first time: its size and its document too."""
-        size = price_of_size(body)
+        size = points_of_size(body)
         document = NEW_DOCUMENT + min(len(orjson.loads(body)["query"]), RequestLimits().characters)
         return sum(self._points(answer)) + size + (document if is_new else 0)
 

@@ -304,9 +304,11 @@ class _Walk:
             size = size._replace(depth=0)
         if definition is not None and parent is not None and not name.startswith("__"):
             rule = self._rules.get(f"{parent.name}.{name}") or self._rules.get(name)
-            own = FieldCost.of(rule, definition, node, below)
+            own = FieldCost.of(rule, definition, node, below, is_repeated=name in cost.leaves)
             if own is not None:
                 cost.fields.append(own)
+                if node.selection_set is None:
+                    cost.leaves.add(name)
                 part.size_variables.update(own.size.variables if own.size else ())
         return size._replace(
             depth=size.depth + (name not in _LIST_FORM),

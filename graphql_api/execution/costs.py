@@ -2,12 +2,13 @@
 
     an object   its weight + what is selected below it
     a list      its weight + size * (1 + what is selected of each item)
-    a leaf      its weight
+    a leaf      its weight, and less for each further alias of it
 
 To the sum of these come an operation's own base, and one for each place at which it selects an object or a
 list, however many parents that has: a statement, as a rule. Where no rule says otherwise, an object weighs 1
-and a leaf nothing. A list in pages (`first`, `last`) passes its size on to its `edges` and `nodes`. The sum
-is an upper bound: lists may turn out shorter, and what two fragments have in common counts twice.
+and a leaf nothing. A list in pages (`first`, `last`) passes its size on to its `edges` and `nodes`, and its
+rows count once where neither is selected. The sum is an upper bound: lists may turn out shorter, and what two
+fragments have in common counts twice.
 
 The words are those of the draft for the @cost and @listSize directives.
 """
@@ -35,7 +36,7 @@ from graphql import (
     is_list_type,
 )
 
-POINT: Final = 4.5e-6
+POINT: Final = 3e-6
 """Seconds of processor time that a point is worth: to read a row and send it, PostgreSQL's part included."""
 MAX_SUMS: Final = 16
 """Sums kept of one operation, one for each combination of list sizes."""
@@ -61,6 +62,12 @@ class CostRule:
     """The size where no argument sets it."""
     max_size: int = 100
     """The largest size; the field itself refuses to be asked for more."""
+    alias_weight: int = 0
+    """Of a leaf, for each parent and each further alias in a selection: its values are converted once."""
+    row_weight: int = 0
+    """Of a list in pages, for each of its rows, whatever is selected of them."""
+    is_read: bool = True
+    """Whether reading it takes a statement, as a rule; False for what comes with its parent."""
 
 
 CostRules = Mapping[str, CostRule]
@@ -168,6 +175,7 @@ class FieldCost(NamedTuple):
     """None for a single object."""
     is_connection: bool = False
     """Whether its size is that of its edges and nodes."""
+    row_weight: int = 0
     is_items: bool = False
     """Whether it is the edges or nodes of a connection."""
     is_place: bool = False
@@ -175,12 +183,23 @@ class FieldCost(NamedTuple):
 
     @classmethod
     def of(
-        cls, rule: CostRule | None, definition: GraphQLField, node: FieldNode, below: "SelectionCost"
+        cls,
+        rule: CostRule | None,
+        definition: GraphQLField,
+        node: FieldNode,
+        below: "SelectionCost",
+        *,
+        is_repeated: bool = False,
     ) -> "FieldCost | None":
-        """The cost of a field, given its rule and the cost of what is selected below; None if it is free."""
-        if not is_composite_type(get_named_type(definition.type)):
-            return None if rule is None else cls(rule.weight)
+        """The cost of a field, given its rule and the cost of what is selected below; None if it is free.
+
+        `is_repeated` if its selection has the same field already.
+        """
         name = node.name.value
+        if not is_composite_type(get_named_type(definition.type)):
+            if rule is None:
+                return None
+            return cls(rule.alias_weight if is_repeated and not node.arguments else rule.weight)
         is_connection = all(argument in definition.args for argument in PAGE_RULE.slicing_arguments)
         is_list = is_list_type(get_nullable_type(definition.type))
         if rule is None and name in _FREE | _ITEMS:
@@ -189,7 +208,7 @@ class FieldCost(NamedTuple):
             rule = PAGE_RULE if is_connection or is_list else CostRule()
         has_size = is_connection or is_list or bool(rule.slicing_arguments)
         size = ListSize(rule, definition, node) if has_size else None
-        return cls(rule.weight, below, size, is_connection, is_place=True)
+        return cls(rule.weight, below, size, is_connection, rule.row_weight, is_place=rule.is_read)
 
 
 @dataclass(slots=True)
@@ -198,6 +217,8 @@ class SelectionCost:
 
     fields: list[FieldCost] = field(default_factory=list)
     spreads: list["SelectionCost"] = field(default_factory=list)
+    leaves: set[str] = field(default_factory=set)
+    """The names of its leaves that have a cost."""
 
 
 class _Sum(NamedTuple):
@@ -257,7 +278,7 @@ def _add(selection: SelectionCost, sizes: Sizes, known: dict[int, _Sum]) -> _Sum
             if cost.size is None:
                 points += below.once + below.each
             elif cost.is_connection:
-                points += below.once + cost.size(sizes) * below.each
+                points += below.once + cost.size(sizes) * (max(1, below.each) + cost.row_weight)
             else:
                 points += cost.size(sizes) * (1 + below.once + below.each)
             if cost.is_items:

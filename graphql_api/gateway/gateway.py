@@ -50,8 +50,10 @@ _VALUES_PER_POINT = 7
 """Bytes and values of a request's JSON that take as long to parse and to drop as a row does to send."""
 NEW_DOCUMENT = 350
 """Points of a document that is new to the process, beside those of its characters."""
-_OVERRUN = 500
+_OVERRUN = 750
 """Points by which an operation may outrun its cost before it is charged for: the clock isn't exact."""
+_MOST_CHARGED = 5
+"""Times the most that an operation may cost: a quarter of a minute's points, as they are by default."""
 _UNKNOWN_TOKEN = 50
 """Points of a token that the process has to look up in the database."""
 _NETWORKS = 2
@@ -250,7 +252,7 @@ class Gateway:
 
         Raises HTTPError (429) if the client's address has too few left.
         """
-        await self._take_points(price_of_size(body), ANONYMOUS, client)
+        await self._take_points(points_of_size(body), ANONYMOUS, client)
 
     async def find_operation(
         self, request: GraphQLRequest, client: str, identify: Callable[[], Awaitable[Viewer]]
@@ -437,13 +439,15 @@ class Gateway:
     async def _charge(self, operation: Operation, usage: Usage, share: str) -> int:
         """Takes the points by which an operation has outrun its cost, if it did by far. Returns them.
 
-        They are as many as an operation may cost at most, and what its owner has left if that is less.
+        They are _MOST_CHARGED times what an operation may cost at most, and what its owner has left if that
+        is less.
         """
-        lacking = math.ceil((usage.cpu + usage.database) / POINT) - operation.cost
+        seconds = usage.cpu + usage.other_threads + usage.database
+        lacking = math.ceil(seconds / POINT) - operation.cost
         if lacking <= max(_OVERRUN, operation.cost):
             return 0
         if self._operations.limits.cost is not None:
-            lacking = min(lacking, self._operations.limits.cost)
+            lacking = min(lacking, _MOST_CHARGED * self._operations.limits.cost)
         if self._rate_limiter is not None:
             await self._rate_limiter.charge(usage.owner, lacking, share)
         return lacking
@@ -566,7 +570,7 @@ class BackgroundTasks:
                 await asyncio.wait(self._tasks)
 
 
-def price_of_size(body: bytes) -> int:
+def points_of_size(body: bytes) -> int:
     """Returns the points of a request's JSON: for its bytes, and for its values."""
     if len(body) <= FREE_SIZE:
         return 0

@@ -100,8 +100,13 @@ def beginning_with(first: Work[None]) -> Iterator[None]:
         _first_work.reset(token)
 
 
-_LONG_STATEMENT = 0.01
-"""Seconds from which a statement counts in its operation's usage: a short one may have waited for others."""
+_LONG_STATEMENT = 0.003
+"""Seconds beyond a round trip from which a statement counts in its operation's usage.
+
+A shorter one may have waited for others.
+"""
+_ROUND_TRIP_GROWS = 1.001
+"""By how much the shortest statement's time is taken to grow with each: servers move."""
 _PARAMETER = re.compile(r"\$(\d+)")
 _EXPLAINED = "graphql_api_explained"
 _MOST_NOTED = 20
@@ -147,6 +152,8 @@ class Database:
         self._pool_timeout = pool_timeout
         # Two at least, since a transaction's owner may read beside it.
         self._shares = Shares(max(2, pool_size // 2), max(2, pool_size - 1))
+        self._round_trip = inf
+        """Seconds that the shortest statement has taken lately."""
         self._catalog: TTLCache[str, frozenset[str]] = TTLCache(1, _CATALOG_REMEMBERED)
         self.shared_reads = SharedReads(self._fetch_by_key) if shared_reads else None
 
@@ -292,6 +299,8 @@ class Database:
             return rows
         finally:
             took = monotonic() - began
+            self._round_trip = min(took, self._round_trip * _ROUND_TRIP_GROWS)
+            took -= self._round_trip
             if took > _LONG_STATEMENT:
                 took = min(took - (thread_time() - worked), most)  # without what this process has worked
                 usage.database += max(0.0, took) * min(1.0, _CORES / self._pool.in_use)

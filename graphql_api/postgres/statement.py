@@ -1,13 +1,24 @@
 """Statements: built once with SQLAlchemy Core, and run as SQL text by asyncpg."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from time import thread_time
+from typing import Any, Final
 
 import asyncpg
+from cachetools import LRUCache
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
+
+from graphql_api.shares import current_usage
+
+MAX_LARGE_MEMORY: Final = 16 * 1024 * 1024
+"""Bytes of large statements that are kept."""
+_MEMORY_OF_CHARACTER = 4
+"""Bytes that a statement takes for each character of its SQL, with its key: as measured, or more."""
 
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
@@ -46,3 +57,31 @@ def compile_statement(query: Executable, *, is_shared: bool = False) -> Statemen
         if not parameter.required
     }
     return Statement(str(compiled), names, constants, is_shared)
+
+
+_large: LRUCache[tuple[Any, ...], Statement] = LRUCache(
+    MAX_LARGE_MEMORY, getsizeof=lambda statement: len(statement.sql) * _MEMORY_OF_CHARACTER
+)
+_builder = ThreadPoolExecutor(1, "statements")
+
+
+async def build_aside(build: Callable[..., Statement], *arguments: Any) -> Statement:
+    """Returns `build(*arguments)`, which may take a tenth of a second, without holding the event loop.
+
+    Statements are built one at a time in a thread of their own. Those that are kept are bounded by their
+    memory. `arguments` are hashable.
+    """
+    key = (build, *arguments)
+    kept = _large.get(key)
+    if kept is not None:
+        return kept
+
+    def work() -> tuple[Statement, float]:
+        began = thread_time()
+        return build(*arguments), thread_time() - began
+
+    usage = current_usage()
+    statement, seconds = await asyncio.get_running_loop().run_in_executor(_builder, work)
+    usage.other_threads += seconds
+    _large[key] = statement
+    return statement

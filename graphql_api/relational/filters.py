@@ -73,10 +73,13 @@ class Filter:
 
     predicate: Predicate = MATCH_ALL
     parameters: Parameters = ()
+    conditions: int = 0
+    """How many comparisons and groups the predicate has, as far as a client has chosen them."""
 
     def narrowed(self, *predicates: Predicate, parameters: Parameters = ()) -> "Filter":
         """The filter of rows for which these predicates hold too."""
-        return Filter(CompoundPredicate("and", (self.predicate, *predicates)), self.parameters + parameters)
+        predicate = CompoundPredicate("and", (self.predicate, *predicates))
+        return Filter(predicate, self.parameters + parameters, self.conditions)
 
 
 ALL_ROWS = Filter()
@@ -161,7 +164,7 @@ def parse_filter(given: Any, argument: str = "filter") -> Filter:
     """
     parser = _FilterParser(argument)
     predicate = parser.parse(given, argument)
-    return Filter(predicate, tuple(parser.parameters))
+    return Filter(predicate, tuple(parser.parameters), parser.conditions)
 
 
 class _FilterParser:
@@ -169,8 +172,8 @@ class _FilterParser:
 
     def __init__(self, argument: str) -> None:
         self.parameters: list[tuple[str, Any]] = []
+        self.conditions = 0
         self._argument = argument
-        self._left = MAX_CONDITIONS
 
     def parse(self, given: Any, path: str, level: int = 1) -> Predicate:
         """The predicate of a filter input and all within it."""
@@ -209,8 +212,8 @@ class _FilterParser:
         return Comparison(expression, operator, parameter)
 
     def _count(self) -> None:
-        self._left -= 1
-        if self._left < 0:
+        self.conditions += 1
+        if self.conditions > MAX_CONDITIONS:
             raise BadInputError(self._argument, f"has more than {MAX_CONDITIONS} conditions")
 
 

@@ -40,7 +40,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import UUID, array
 
 from graphql_api.postgres.database import NUMBER
-from graphql_api.postgres.statement import Statement, compile_statement
+from graphql_api.postgres.statement import Statement, build_aside, compile_statement
 from graphql_api.postgres.tables import sort_key, unbounded
 from graphql_api.postgres.tables.indexes import is_indexed
 from graphql_api.relational.eager_joins import EagerJoin, join, split_tenant_path
@@ -48,6 +48,7 @@ from graphql_api.relational.entity import KEYS, TENANT, Entity, Parent, ReadLimi
 from graphql_api.relational.filters import (
     MATCH_ALL,
     Comparison,
+    Filter,
     Predicate,
     conjuncts,
     tables_in,
@@ -65,6 +66,9 @@ MAX_COUNTED: Final = 1_000_000
 
 MAX_SCANNED: Final = 20_000
 """Rows of everybody's that are looked at for one page of a tenant's, an account's."""
+
+_FEW_CONDITIONS: Final = 12
+"""Conditions of a filter up to which its statements are built at once, within some milliseconds, and kept."""
 
 _root: ColumnElement[Any] = literal_column(f"'{ROOT}'")
 _root_keys = select(_root.label("key")).subquery("keys")
@@ -416,12 +420,18 @@ class PageShape:
     """Whether at most :limit rows are looked at, in the order of an index."""
 
     @classmethod
-    @lru_cache(maxsize=1024)  # of a constant page, all operations have the same
     def of(
         cls, request: PageRequest, eager_joins: tuple[EagerJoin, ...] = (), *, limited: bool = False
     ) -> "PageShape":
         """The shape of a page that is asked for, with those of its eager joins that the viewer may read."""
-        return cls(
+        # Not those with values to compare with, which may be long.
+        of = cls._of.__wrapped__ if request.filter.parameters else cls._of
+        return of(request, eager_joins, limited)
+
+    @staticmethod
+    @lru_cache(maxsize=1024)  # of a constant page, all operations have the same
+    def _of(request: PageRequest, eager_joins: tuple[EagerJoin, ...], limited: bool) -> "PageShape":  # noqa: FBT001
+        return PageShape(
             request.order,
             request.backward,
             request.after is not None,
@@ -461,6 +471,13 @@ class PageShape:
         """The rows from the cursor `before` on, the nearest first."""
         descending = self.order.descending
         return KeysetRange(self.order, descending, (("before", operator.le if descending else operator.ge),))
+
+
+async def built(filter_: Filter, build: Callable[..., Statement], *arguments: Any) -> Statement:
+    """Returns a statement under a filter, `build(*arguments)`; from another thread if that takes long."""
+    if filter_.conditions <= _FEW_CONDITIONS:
+        return build(*arguments)
+    return await build_aside(build.__wrapped__, *arguments)  # type: ignore[attr-defined] # without its cache
 
 
 @lru_cache(maxsize=1024)

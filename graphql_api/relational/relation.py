@@ -41,6 +41,7 @@ from graphql_api.relational.page_query import (
     FilteredRelation,
     KeysetRange,
     PageShape,
+    built,
     count_statement,
     page_statement,
     reading_statement,
@@ -278,7 +279,7 @@ class RelationLoader(ChildRelation):
         range_: KeysetRange | None = None,
     ) -> Mapping[str, int]:
         """How many rows each parent would look at in a range, or sort; `limit` + 1 at most."""
-        statement = reading_statement(self, request.filter.predicate, range_)
+        statement = await built(request.filter, reading_statement, self, request.filter.predicate, range_)
         rows = await db.fetch(statement, keys=keys, **request.parameters(), limit=limit + 1)
         return {row["_parent"]: row["total"] for row in rows}
 
@@ -292,7 +293,7 @@ class RelationLoader(ChildRelation):
         if eager_joins and not are_visible(eager_joins, db):
             eager_joins = ()
         shape = PageShape.of(request, eager_joins, limited=limit is not None)
-        statement = page_statement(self, shape, db.tenant is not None)
+        statement = await built(request.filter, page_statement, self, shape, db.tenant is not None)
         values = request.parameters()
         if limit is not None:
             values["limit"] = limit
@@ -318,7 +319,8 @@ class RelationLoader(ChildRelation):
         """
         if not self.entity.is_visible_to(db):
             return dict.fromkeys(keys, 0)
-        statement = count_statement(self, request.filter.predicate, db.tenant is not None)
+        predicate = request.filter.predicate
+        statement = await built(request.filter, count_statement, self, predicate, db.tenant is not None)
         limit = max(1, page_query.MAX_COUNTED // len(keys))
         rows = await db.fetch(statement, keys=keys, **request.parameters(), count_limit=limit + 1)
         totals = {row["_parent"]: row["total"] for row in rows}

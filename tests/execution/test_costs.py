@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from graphql import build_schema
 
-from graphql_api.execution.costs import MAX_SUMS, CostRule, check_rules
+from graphql_api.execution.costs import MAX_SUMS, BaseCost, CostRule, check_rules
 from graphql_api.execution.documents import Documents
 
 SCHEMA = build_schema("""
@@ -20,8 +20,11 @@ SCHEMA = build_schema("""
       report: String
       friend: User
       friends(first: Int, last: Int): UserConnection!
+      visitors(first: Int, last: Int): UserConnection!
+      address: Address
       scores(top: Int = 7): [Score!]!
     }
+    type Address { street: String }
     type Score { value: Int! }
     type UserConnection { edges: [UserEdge!]! nodes: [User!]! pageInfo: PageInfo! totalCount: Int! }
     type UserEdge { cursor: String! node: User! }
@@ -34,7 +37,9 @@ SCHEMA.type_map["Subscription"].fields["users"].args["backfill"].default_value =
 
 COST_RULES = {
     "totalCount": CostRule(5),
-    "User.report": CostRule(40),
+    "User.report": CostRule(40, alias_weight=3),
+    "User.visitors": CostRule(slicing_arguments=("first", "last"), row_weight=6),
+    "User.address": CostRule(is_read=False),
     "Query.nodes": CostRule(slicing_arguments=("ids",)),
     "Query.latest": CostRule(3, assumed_size=2),
     "User.scores": CostRule(0, slicing_arguments=("top",), max_size=50),
@@ -69,7 +74,7 @@ def shop() -> Shop:
         ("{ __schema { types { fields { name } } } }", 0),
     ],
 )
-def test_an_object_is_a_point_and_a_leaf_has_its_price(shop: Shop, query: str, points: int) -> None:
+def test_an_object_is_a_point_and_a_leaf_has_its_weight(shop: Shop, query: str, points: int) -> None:
     assert shop.cost(query) == points
 
 
@@ -80,16 +85,40 @@ def test_an_object_is_a_point_and_a_leaf_has_its_price(shop: Shop, query: str, p
         ("{ users(first: 10) { nodes { id } } }", 1 + 10),
         ("{ users(last: 10) { nodes { id } } }", 1 + 10),
         ("{ users(first: 10) { edges { cursor node { id } } } }", 1 + 10),
-        ("{ users(first: 10) { edges { cursor } pageInfo { hasNextPage } } }", 1),
+        ("{ users(first: 10) { edges { cursor } pageInfo { hasNextPage } } }", 1 + 10),
+        ("{ users(first: 10) { pageInfo { hasNextPage } } }", 1 + 10),
         ("{ users(first: 10) { nodes { id } edges { node { id } } } }", 1 + 20),
         ("{ users(first: 10) { nodes { id } totalCount } }", 1 + 10 + 5),
         ("{ users(first: 10) { nodes { friends(first: 3) { nodes { id } } } } }", 1 + 10 * (2 + 3)),
-        ("{ users(first: 10) { nodes { friends(first: 3) { totalCount } } } }", 1 + 10 * (2 + 5)),
+        ("{ users(first: 10) { nodes { friends(first: 3) { totalCount } } } }", 1 + 10 * (2 + 3 + 5)),
         ("{ users(first: 4) { nodes { friend { report } } } }", 1 + 4 * (1 + 41)),
     ],
 )
 def test_pages_cost_what_their_rows_do(shop: Shop, query: str, points: int) -> None:
     assert shop.cost(query) == points
+
+
+def test_a_leaf_costs_less_for_each_further_alias_since_its_values_are_converted_once(shop: Shop) -> None:
+    assert shop.cost("{ me { report a: report b: report } }") == 1 + 40 + 2 * 3
+    assert shop.cost("{ me { a: report ... on User { b: report } } }") == 1 + 40 + 3
+    assert shop.cost("{ me { report friend { report } } }") == 1 + 40 + 1 + 40
+
+
+@pytest.mark.parametrize(
+    "rows", ["nodes { id }", "edges { cursor }", "totalCount", "nodes { id } edges { cursor }"]
+)
+def test_a_row_may_have_a_weight_whatever_is_selected_of_it(shop: Shop, rows: str) -> None:
+    total = 5 if rows == "totalCount" else 0
+    assert shop.cost(f"{{ me {{ visitors(first: 10) {{ {rows} }} }} }}") == 1 + 1 + 10 * 7 + total
+
+
+def test_what_comes_with_its_parent_is_no_place() -> None:
+    documents = Documents(SCHEMA, cost_rules=COST_RULES, base_cost=BaseCost(operation=100, place=60))
+    costs = [
+        documents.get(text).operation(None).analysis.cost.constant
+        for text in ("{ me { id } }", "{ me { address { street } } }", "{ me { friend { id } } }")
+    ]
+    assert costs == [161, 162, 222]
 
 
 @pytest.mark.parametrize(

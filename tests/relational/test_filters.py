@@ -1,5 +1,6 @@
 """Filters: every comparison, alone and combined."""
 
+import threading
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from graphql_api.domain.statistics import trade_set
+from graphql_api.postgres.statement import Statement, compile_statement
+from graphql_api.relational import page_query
 from tests import factories
 from tests.factories import NOW
 from tests.graph import Graph, operator, trader
@@ -94,6 +98,29 @@ async def test_a_filter_finds(desk: Graph, given: dict[str, Any], symbols: str) 
 
     assert sorted((row["symbol"] for row in answer["nodes"]), key=str.lower) == symbols.split()
     assert answer["totalCount"] == len(symbols.split())
+
+
+async def test_statements_under_many_conditions_are_built_beside_the_event_loop(
+    desk: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built_in: list[str] = []
+
+    def build(*arguments: Any, **options: Any) -> Statement:
+        built_in.append(threading.current_thread().name)
+        return compile_statement(*arguments, **options)
+
+    for module in (page_query, trade_set):
+        monkeypatch.setattr(module, "compile_statement", build)
+    query = """query ($filter: TradeFilter) {
+      trades(filter: $filter) { totalCount nodes { symbol } stats { tradesCount maxDrawdown } }
+      again: trades(filter: $filter, orderBy: {field: PNL}) { nodes { symbol } }
+    }"""
+    few = {"or": [{"symbol": {"eq": symbol}} for symbol in ("beta", "delta")]}
+    many = {"or": [{"symbol": {"eq": symbol}} for symbol in ("beta", "delta", *["none"] * 40)]}
+    answer = await desk.ask(query, {"filter": many})
+    assert len(built_in) == 4
+    assert threading.current_thread().name not in built_in
+    assert answer.data == (await desk.ask(query, {"filter": few})).data
 
 
 async def test_a_filter_by_account_leaves_out_no_trade_without_one(

@@ -33,7 +33,7 @@ from graphql_api.relational.filters import (
     check_bounds,
     without_index,
 )
-from graphql_api.relational.page_query import FilteredRelation
+from graphql_api.relational.page_query import FilteredRelation, built
 from graphql_api.relational.relation import RelationLoader
 
 _trades = tables.trades.c
@@ -141,7 +141,8 @@ async def aggregate(
     """Returns the rows of `aggregation` over the trades of all parents in `keys`, in one statement."""
     if not trades.relation.entity.is_visible_to(db):
         return []
-    statement = _statement(aggregation, trades.relation, trades.filter.predicate, db.tenant is not None)
+    arguments = (aggregation, trades.relation, trades.filter.predicate, db.tenant is not None)
+    statement = await built(trades.filter, _statement, *arguments)
     return await db.fetch(statement, **dict(trades.filter.parameters), keys=list(keys), **parameters)
 
 

@@ -1,4 +1,4 @@
-"""What each kind of work is priced at, beside what it takes: each field that reads something, and the rest.
+"""The points that each kind of work pays, beside what it uses: each field that reads something, and the rest.
 
 Every field that leads to objects or has a cost rule of its own is asked for where its type is in `SEATS`. So
 a new field is measured by itself, and a new type needs a seat.
@@ -61,23 +61,23 @@ class Kind(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Priced:
-    """What a kind of work was priced at, and what it took, in points."""
+class Measured:
+    """What a kind of work has paid, and what it has used, both in points."""
 
     kind: Kind
-    price: float
-    cost: float
+    paid: float
+    used: float
 
     @property
     def ratio(self) -> float:
-        """The cost by the price."""
-        return self.cost / self.price
+        """What it has used by what it has paid."""
+        return self.used / self.paid
 
 
 def kinds(schema: GraphQLSchema, ids: Mapping[str, list[str]]) -> Iterator[Kind]:
     """Returns all of them."""
     yield Kind("an operation", "{__typename}")
-    for owner, name, field in priced_fields(schema):
+    for owner, name, field in fields_with_cost(schema):
         selection = _selection(schema, owner, name, field, ids)
         yield Kind(f"`{owner}.{name}`", SEATS[owner] % selection, is_operators=_is_operators(owner, name))
     leaves = "id symbol direction entryPrice exitPrice size entryTime pnl status"
@@ -111,7 +111,7 @@ def kinds(schema: GraphQLSchema, ids: Mapping[str, list[str]]) -> Iterator[Kind]
     yield Kind("20,000 numbers in variables", "{__typename}", lambda _: {"unused": [1.5] * 19_000})
 
 
-def priced_fields(schema: GraphQLSchema) -> Iterator[tuple[str, str, GraphQLField]]:
+def fields_with_cost(schema: GraphQLSchema) -> Iterator[tuple[str, str, GraphQLField]]:
     """Returns the fields that lead to objects or have a cost rule, each with its type's name and its own."""
     for type_ in schema.type_map.values():
         if not isinstance(type_, GraphQLObjectType) or type_.name not in SEATS:

@@ -1,8 +1,8 @@
-"""Each kind of work has its price measured: no field of the schema is forgotten."""
+"""The cost of each kind of work is measured: no field of the schema is forgotten."""
 
 import pytest
 
-from benchmarks.worst_request.prices import Kind, kinds, priced_fields, unseated
+from benchmarks.worst_request.costs import Kind, fields_with_cost, kinds, unseated
 from graphql_api.app import build_operations
 from graphql_api.execution.operations import GraphQLRequest
 from graphql_api.schema import schema
@@ -30,7 +30,7 @@ def test_each_type_has_a_place_where_its_fields_are_measured() -> None:
 
 def test_each_field_that_reads_something_is_measured() -> None:
     names = [kind.name for kind in KINDS]
-    fields = [f"`{owner}.{name}`" for owner, name, _ in priced_fields(schema._schema)]
+    fields = [f"`{owner}.{name}`" for owner, name, _ in fields_with_cost(schema._schema)]
     assert len(fields) > 40
     assert set(fields) <= set(names)
     assert len(names) == len(set(names))
