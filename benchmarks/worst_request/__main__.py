@@ -87,7 +87,8 @@ def run(search: Search, data: Data, tries: int, seed: int) -> str:
     """Tries all, and returns the tables."""
     search.measure_point()
     known = [search.attack(attack) for attack in attacks(seed)]
-    drafter = Drafter(schema._schema, build_operations(Settings()), data.ids, seed)  # noqa: SLF001 - graphql-core's
+    operations, cursors = build_operations(Settings()), search.cursors()
+    drafter = Drafter(schema._schema, operations, data.ids, cursors, seed)  # noqa: SLF001 - graphql-core's
     for number, _ in enumerate(search.run(drafter, tries, random.Random(seed)), 1):
         if number % 100 == 0:
             so_far = {name: shown(name, of(name, each)) for name, each in search.worst(drawn=True).items()}

@@ -55,9 +55,16 @@ class Drafter:
     """Draws requests from one random generator."""
 
     def __init__(
-        self, schema: GraphQLSchema, operations: Operations, ids: Mapping[str, list[str]], seed: int
+        self,
+        schema: GraphQLSchema,
+        operations: Operations,
+        ids: Mapping[str, list[str]],
+        cursors: Mapping[str, str],
+        seed: int,
     ) -> None:
+        """`cursors` are of lists in their default order, by the fields' names."""
         self._schema = schema
+        self._cursors = cursors
         self._operations = operations
         self._ids = ids
         self._chance = random.Random(seed)
@@ -161,7 +168,13 @@ class Drafter:
         given: dict[str, Any] = {}
         for key, argument in definition.args.items():
             is_needed = is_non_null_type(argument.type)
-            if key in ("after", "before") or (key == "last" and "first" in given):
+            if key == "last" and "first" in given:
+                continue
+            if key in ("after", "before"):
+                if name in self._cursors and self._chance.random() < 0.2:
+                    given[key] = self._cursors[name]
+                continue
+            if key == "orderBy" and not given.keys().isdisjoint(("after", "before")):
                 continue
             if is_needed or self._chance.random() < (0.85 if key == "first" else 0.4):
                 given[key] = self._value(key, argument.type, self._kind_of_ids(parent, name), 3)

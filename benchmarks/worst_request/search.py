@@ -1,7 +1,6 @@
 """The search: requests are drawn, sent and measured; those that cost most are varied."""
 
 import json
-import os
 import random
 import time
 from collections import Counter
@@ -25,16 +24,25 @@ from graphql_api.gateway.gateway import NEW_DOCUMENT, points_of_size
 _REFERENCE = """{accounts(first: 10) {nodes {sessions(first: 10) {nodes {trades(first: 10) {nodes {
   id symbol direction entryPrice exitPrice size entryTime pnl status}}}}}}}"""
 """A request that costs its rows: what a point is worth is measured by it."""
+_LISTS = """{
+  accounts(first: 9) {pageInfo {endCursor} nodes {
+    trades(first: 9) {pageInfo {endCursor}} riskEvents(first: 9) {pageInfo {endCursor}}
+    logs(first: 9) {pageInfo {endCursor}} sessions(first: 9) {pageInfo {endCursor}}
+  }}
+  strategies(first: 9) {pageInfo {endCursor} nodes {performance(first: 9) {pageInfo {endCursor}}}}
+}"""
+_OPERATORS_LISTS = "{users(first: 9) {pageInfo {endCursor}} systemLogs(first: 9) {pageInfo {endCursor}}}"
 _REFERENCE_TIMES: Final = 20
 _MOST_SETTLING: Final = 20.0
 """Seconds for which a server may read the log's past after its start."""
 _KEPT: Final = 6
 """Requests that are varied, for each figure."""
 _SURE_CPU: Final = 0.08
-"""Seconds of CPU from which a ratio is believed: PostgreSQL's is counted in hundredths of a second."""
+"""Seconds of CPU from which a kind's ratio is believed."""
 _MOST_REPEATS: Final = 150
-_SUSPICIOUS: Final = 1.2
-"""The ratio from which a request is repeated, until it took as much."""
+_SUSPICIOUS: Final = 1.5
+"""The ratio from which a request is sent again, to see whether it was chance."""
+_TIMES_AGAIN: Final = 8
 
 
 class Figures(NamedTuple):
@@ -116,6 +124,26 @@ class Search:
             rounds.append((self._cpu() - before) / _REFERENCE_TIMES / points)
         self.point = median(rounds)
 
+    def cursors(self) -> Mapping[str, str]:
+        """Returns a cursor of each kind of list in its default order, by the field's name."""
+        found: dict[str, str] = {}
+
+        def collect(name: str, value: Any) -> None:
+            match value:
+                case {"pageInfo": {"endCursor": str(cursor)}, **others}:
+                    found[name] = cursor
+                    collect(name, others)
+                case dict():
+                    for key, each in value.items():
+                        collect(key, each)
+                case list():
+                    for each in value:
+                        collect(name, each)
+
+        for query, token in zip((_LISTS, _OPERATORS_LISTS), self.tokens, strict=True):
+            collect("", self._send(orjson.dumps({"query": query}), token).json()["data"])
+        return found
+
     def attack(self, attack: Attack) -> Tried:
         """Tries one of the known attacks."""
         token = "" if attack.is_anonymous else self.tokens[0]
@@ -177,16 +205,11 @@ class Search:
             answer = self._send(body, token)
             cpu = self._cpu() - before
         points = self._paid(body, answer)
-        times, repeated = 0, 0.0
-        if cpu > _SUSPICIOUS * points * self.point and cpu < _SURE_CPU:
-            times = min(_MOST_REPEATS, int(_SURE_CPU / max(cpu, 0.002)) + 1)
-            before = self._cpu()
-            answers = [self._send(body, token) for _ in range(times)]
-            repeated = self._cpu() - before
-            points += sum(sum(self._points(each)) for each in answers)
-        ratio = (cpu + repeated) / (points * self.point)
+        ratio = cpu / (points * self.point)
+        if ratio > _SUSPICIOUS:
+            ratio, points = min((ratio, points), self._again(body, token))
         figures = Figures(measured["hold"], len(answer.content), measured["memory"], ratio)
-        tried = Tried(f"try {number}", figures, points, cpu + repeated, body, draft, _outcome(answer))
+        tried = Tried(f"try {number}", figures, points, cpu, body, draft, _outcome(answer))
         self.outcomes[tried.outcome] += 1
         self.tried.append(tried)
         for name in Figures._fields:
@@ -195,6 +218,19 @@ class Search:
             kept.sort(key=lambda each: -getattr(each.figures, name))
             del kept[_KEPT:]
         return tried
+
+    def _again(self, body: bytes, token: str) -> tuple[float, int]:
+        """Sends a request some times more, its document new each time. Returns the ratio, and points."""
+        request = orjson.loads(body)
+        bodies = [
+            orjson.dumps(request | {"query": f"{request['query']} #{random.randrange(10**6):06}"})
+            for _ in range(_TIMES_AGAIN)
+        ]
+        before = self._cpu()
+        answers = [self._send(each, token) for each in bodies]
+        cpu = self._cpu() - before
+        points = sum(self._paid(each, answer) for each, answer in zip(bodies, answers, strict=True))
+        return cpu / (points * self.point), points // _TIMES_AGAIN
 
     @contextmanager
     def _probed(self) -> Iterator[dict[str, float]]:
@@ -211,8 +247,7 @@ class Search:
 
     def _cpu(self) -> float:
         children = Path(f"/proc/{self.postgres}/task/{self.postgres}/children").read_text().split()
-        ticks = sum(_ticks(each) for each in (str(self.process), str(self.postgres), *children))
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return sum(map(_cpu_seconds, (self.process, self.postgres, *map(int, children))))
 
     def _paid(self, body: bytes, answer: httpx.Response, *, is_new: bool = True) -> int:
         """What a request has paid that was sent for the first time: its size and its document too."""
@@ -233,13 +268,12 @@ class Search:
         return cost["requested"], cost.get("charged", 0)
 
 
-def _ticks(process: str) -> int:
-    """The CPU time of a process and of its children that have ended."""
+def _cpu_seconds(process: int) -> float:
+    """The CPU time of a process, by its own clock: it counts nanoseconds, where /proc has hundredths."""
     try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return 0
-    return sum(map(int, fields[11:15]))
+        return time.clock_gettime((~process << 3) | 2)
+    except OSError:  # it has ended
+        return 0.0
 
 
 def _outcome(answer: httpx.Response) -> str:

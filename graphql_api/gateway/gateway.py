@@ -52,8 +52,6 @@ NEW_DOCUMENT = 350
 """Points of a document that is new to the process, beside those of its characters."""
 _OVERRUN = 750
 """Points by which an operation may outrun its cost before it is charged for: the clock isn't exact."""
-_MOST_CHARGED = 5
-"""Times the most that an operation may cost: a quarter of a minute's points, as they are by default."""
 _UNKNOWN_TOKEN = 50
 """Points of a token that the process has to look up in the database."""
 _NETWORKS = 2
@@ -439,15 +437,12 @@ class Gateway:
     async def _charge(self, operation: Operation, usage: Usage, share: str) -> int:
         """Takes the points by which an operation has outrun its cost, if it did by far. Returns them.
 
-        They are _MOST_CHARGED times what an operation may cost at most, and what its owner has left if that
-        is less.
+        They are what its owner has left, if that is less.
         """
         seconds = usage.cpu + usage.other_threads + usage.database
         lacking = math.ceil(seconds / POINT) - operation.cost
         if lacking <= max(_OVERRUN, operation.cost):
             return 0
-        if self._operations.limits.cost is not None:
-            lacking = min(lacking, _MOST_CHARGED * self._operations.limits.cost)
         if self._rate_limiter is not None:
             await self._rate_limiter.charge(usage.owner, lacking, share)
         return lacking

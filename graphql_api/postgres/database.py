@@ -111,7 +111,7 @@ _PARAMETER = re.compile(r"\$(\d+)")
 _EXPLAINED = "graphql_api_explained"
 _MOST_NOTED = 20
 """Statements that are noted of one operation."""
-_MOST_CANCELLED = 1.0
+_MOST_CANCELLED = 5.0
 """Seconds that a statement counts at most which was cancelled, since PostgreSQL may just have stood still."""
 _CORES = 2
 """Statements that PostgreSQL is taken to work on at once: of more, each counts for a part of its time."""

@@ -6,7 +6,7 @@ import strawberry
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument
 
-from graphql_api.execution.executor import MAX_CONVERSIONS_AT_ONCE
+from graphql_api.execution.executor import MAX_CHARACTERS_AT_ONCE, MAX_CONVERSIONS_AT_ONCE
 from graphql_api.execution.fields import FromColumn, FromLoader, Load, declared, is_any_source
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.turns import Turns
@@ -29,7 +29,8 @@ class Row:
 
 
 def _load_rows(_context: object, arguments: dict[str, int]) -> Load:
-    return lambda _: [{"name": str(number)} for number in range(arguments["count"])]
+    names = (str(number).ljust(arguments["length"]) for number in range(arguments["count"]))
+    return lambda _: [{"name": name} for name in names]
 
 
 @strawberry.type
@@ -37,7 +38,10 @@ class Query:
     rows: list[Row] = declared(
         "As many rows as asked for.",
         FromLoader(_load_rows),
-        arguments=[StrawberryArgument("count", None, StrawberryAnnotation(int))],
+        arguments=[
+            StrawberryArgument("count", None, StrawberryAnnotation(int)),
+            StrawberryArgument("length", None, StrawberryAnnotation(int), default=0),
+        ],
     )
 
 
@@ -67,9 +71,9 @@ async def test_who_is_cancelled_in_a_pause_holds_nobody_up() -> None:
     assert turns.taken == 1
 
 
-async def turns_taken(count: int) -> int:
+async def turns_taken(count: int, length: int = 0) -> int:
     operations = Operations(strawberry.Schema(Query), mask=lambda error: error)
-    text = f"{{ rows(count: {count}) {{ a: name b: name c: __typename number }} }}"
+    text = f"{{ rows(count: {count}, length: {length}) {{ a: name b: name c: __typename number }} }}"
     operation = operations.prepare(GraphQLRequest(text))
     result = await operations.execute(operation, BareContext())
     assert not result.errors
@@ -79,6 +83,11 @@ async def turns_taken(count: int) -> int:
 
 async def test_short_lists_are_made_without_a_pause() -> None:
     assert await turns_taken(MAX_CONVERSIONS_AT_ONCE) == 0
+
+
+async def test_long_texts_are_converted_with_pauses() -> None:
+    assert await turns_taken(MAX_CONVERSIONS_AT_ONCE, length=2_000) >= 6
+    assert await turns_taken(3, length=MAX_CHARACTERS_AT_ONCE) == 3
 
 
 async def test_long_lists_are_made_with_pauses() -> None:
