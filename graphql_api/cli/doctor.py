@@ -21,12 +21,13 @@ from graphql_api.log_feed.feed import Feed
 from graphql_api.log_feed.source import LOGS
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
-from graphql_api.postgres.documented_schema import Severity, find_differences
+from graphql_api.postgres.documented_schema import MISSING, Severity, find_differences
 from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.postgres.indexes import Change
 from graphql_api.postgres.migrate import find_damage, newest_revision, plan, unfit
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import compile_statement
+from graphql_api.postgres.tables import DOCUMENTED
 from graphql_api.settings import Settings
 from graphql_api.time_zones import offset_at
 
@@ -63,14 +64,19 @@ def examine(*, as_json: bool) -> int:
 
 
 async def _examine(settings: Settings, address: Address, *, quiet: bool) -> list[Finding]:
-    findings = []
+    findings: list[Finding] = []
+    skipped: frozenset[str] = frozenset()
     for name, look in {**_CHECKS, **CHECKS}.items():
+        if name in skipped:
+            continue
         finding = await _look(name, look, settings, address)
         findings.append(finding)
         if not quiet:
             typer.echo(f"{finding.level:6} {name}: {finding.text}")
         if name == "database" and finding.level == "fault":
             break  # the rest would only say the same
+        if name == "schema" and finding.level == "fault":
+            skipped = _OF_THE_REVISION
     return findings
 
 
@@ -82,7 +88,9 @@ async def _look(name: str, look: Check, settings: Settings, address: Address) ->
     except (FaultError, BackupError, FeedError, SecretKeyError) as error:
         return Finding(name, "fault", str(error))
     except asyncpg.InsufficientPrivilegeError as error:
-        return Finding(name, "warn", f"can't be looked at: {error}: GRANT pg_monitor to this role")
+        return Finding(
+            name, "warn", f"can't be looked at: {error}: GRANT pg_monitor TO the role of DATABASE_URL"
+        )
     except (OSError, asyncpg.PostgresError, DatabaseUnavailableError) as error:
         return Finding(name, "fault", f"can't connect: {error.__cause__ or error}")
 
@@ -153,9 +161,11 @@ async def _documented_schema(_: Settings, address: Address) -> str:
         differences = await find_differences(connection)
     finally:
         await connection.close()
-    refused = [str(each) for each in differences if each.severity is Severity.REFUSED]
+    refused = [each for each in differences if each.severity is Severity.REFUSED]
+    if {each.place for each in refused if each.difference == MISSING} >= set(DOCUMENTED):
+        raise FaultError("there are none yet: run `graphql-api migrate`")
     if refused:
-        raise FaultError("; ".join(refused))
+        raise FaultError("; ".join(map(str, refused)))
     served = [f"{each} ({each.severity.value})" for each in differences]
     return "; ".join(("served with differences", *served)) if served else "as documented"
 
@@ -216,3 +226,5 @@ _CHECKS: dict[str, Check] = {
     "log feed": _feed,
     "time zone": _time_zone,
 }
+_OF_THE_REVISION = frozenset({"triggers", "indexes", "log feed"})
+"""What isn't as it should be before a migration, and is afterwards."""

@@ -82,6 +82,10 @@ def sentence_of(error: Exception) -> str | None:
             # Its text has the field in quotation marks, between names of pydantic's own.
             field = str(error).split('"')[1]
             return f"{variable(field)}: must be JSON, as docs/settings.md shows"
+        case (
+            DatabaseUnavailableError(__cause__=asyncpg.UndefinedTableError()) | asyncpg.UndefinedTableError()
+        ):
+            return f"the database isn't migrated, {error.__cause__ or error}: run `graphql-api migrate`"
         case DatabaseUnavailableError():
             return f"the database can't be reached: {error.__cause__ or 'no answer'}"
         case OSError() if error.filename is not None:

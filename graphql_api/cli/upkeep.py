@@ -51,6 +51,18 @@ _STANDBYS = """
                AS bytes
     FROM pg_stat_replication WHERE state <> 'backup'
 """
+_COMMITS_WAIT = """
+    SELECT current_setting('synchronous_standby_names') <> ''
+       AND current_setting('synchronous_commit') NOT IN ('off', 'local')
+       AND NOT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum'))
+"""
+_WRITES = """
+    SELECT current_setting('default_transaction_read_only')::boolean AS read_only,
+           array_remove(ARRAY[
+               CASE WHEN NOT current_setting('fsync')::boolean THEN 'fsync' END,
+               CASE WHEN NOT current_setting('full_page_writes')::boolean THEN 'full_page_writes' END
+           ], NULL) AS off
+"""
 _REPLICA_LAG = """
     SELECT CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN interval '0'
            ELSE coalesce(now() - pg_last_xact_replay_timestamp(), interval '0') END
@@ -74,16 +86,21 @@ _LONG = """
     FROM pg_stat_activity WHERE xact_start < now() - $1::interval AND backend_type = 'client backend'
     ORDER BY xact_start LIMIT 1
 """
+_PREPARED = """
+    SELECT quote_literal(gid) AS gid, now() - prepared AS age
+    FROM pg_prepared_xacts WHERE database = current_database() AND prepared < now() - $1::interval
+    ORDER BY prepared LIMIT 1
+"""
 _TABLES = """
-    SELECT relname, n_live_tup AS rows, n_dead_tup AS dead,
+    SELECT relid::regclass::text AS relname, n_live_tup AS rows, n_dead_tup AS dead,
            coalesce(last_analyze, last_autoanalyze) IS NULL AS unknown
     FROM pg_stat_user_tables WHERE n_live_tup + n_dead_tup > $1 ORDER BY relname
 """
 _XIDS = "SELECT age(datfrozenxid) FROM pg_database WHERE datname = current_database()"
 _INDEXES = """
-    SELECT pg_class.relname AS name, indisvalid AS valid, idx_scan, pg_relation_size(indexrelid) AS bytes
+    SELECT indexrelid::regclass::text AS name, indisvalid AS valid, idx_scan,
+           pg_relation_size(indexrelid) AS bytes
     FROM pg_stat_user_indexes JOIN pg_index USING (indexrelid)
-    JOIN pg_class ON pg_class.oid = indexrelid
     WHERE NOT indisvalid
        OR (idx_scan = 0 AND NOT indisunique AND pg_relation_size(indexrelid) > 64 * 1024 * 1024
            AND (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database())
@@ -131,8 +148,31 @@ async def privileges(_: Settings, address: Address) -> str:
         missing = [row[0] for row in await connection.fetch(_MISSING_PRIVILEGES, list(DOCUMENTED))]
         role = await connection.fetchval("SELECT current_user")
     if missing:
-        raise FaultError(f"{role} lacks {', '.join(missing)}: run `graphql-api grants {role}` as the owner")
+        raise FaultError(
+            f"{role} lacks {', '.join(missing)}: as the owner, run what `graphql-api grants {role}` prints"
+        )
     return f"{role} may do all that is needed"
+
+
+async def changes(settings: Settings, address: Address) -> str:
+    """Whether the server takes changes, and keeps them when the machine loses power."""
+    async with _connected(address) as connection:
+        [row] = await connection.fetch(_WRITES)
+        commits_wait = await connection.fetchval(_COMMITS_WAIT)
+    if row["read_only"]:
+        raise FaultError(
+            "default_transaction_read_only is on: ALTER SYSTEM RESET default_transaction_read_only; "
+            "SELECT pg_reload_conf(); or ALTER ROLE or DATABASE … RESET it"
+        )
+    if commits_wait:
+        raise FaultError(
+            "synchronous_standby_names is set and no such standby is connected, so that commits wait: "
+            "start it, or ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf()"
+        )
+    if row["off"] and settings.profile == "production":
+        off = " and ".join(row["off"])
+        raise ConcernError(f"{off} is off, so that a power failure may destroy the database: turn it on")
+    return "taken"
 
 
 async def backups(settings: Settings, address: Address) -> str:
@@ -188,7 +228,10 @@ async def replication(_: Settings, address: Address) -> str:
             )
     for slot in slots:
         if slot["wal_status"] == "lost":
-            raise FaultError(f"slot {slot['slot_name']} is lost: make its standby or its backups anew")
+            raise FaultError(
+                f"slot {slot['slot_name']} is lost: SELECT pg_drop_replication_slot"
+                f"('{slot['slot_name']}'), and make its standby again; backups make theirs themselves"
+            )
         if slot["wal_status"] == "unreserved" or (not slot["active"] and slot["bytes"] > _RETAINED_BYTES):
             raise ConcernError(
                 f"slot {slot['slot_name']} is {'in' if not slot['active'] else ''}active and holds "
@@ -197,7 +240,7 @@ async def replication(_: Settings, address: Address) -> str:
         if slot["bound"] == "-1":
             raise ConcernError(
                 f"what slot {slot['slot_name']} holds has no bound, and may fill the disk: "
-                "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'"
+                "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf()"
             )
     for standby in standbys:
         if standby["seconds"] > _LAG_SECONDS or standby["bytes"] > _LAG_BYTES:
@@ -231,10 +274,16 @@ async def sessions(settings: Settings, address: Address) -> str:
     async with _connected(address) as connection:
         [row] = await connection.fetch(_SESSIONS)
         long = await connection.fetch(_LONG, _LONG_TRANSACTION)
+        prepared = await connection.fetch(_PREPARED, _LONG_TRANSACTION)
     for each in long:
         raise ConcernError(
             f"a transaction of {each['who']} (process {each['pid']}) has been open for {each['age']}, and "
             f"keeps VACUUM and migrations waiting: SELECT pg_terminate_backend({each['pid']})"
+        )
+    for each in prepared:
+        raise ConcernError(
+            f"transaction {each['gid']} was prepared {each['age']} ago, and keeps VACUUM and the feeds "
+            f"waiting: COMMIT PREPARED {each['gid']}, or ROLLBACK PREPARED {each['gid']}"
         )
     needed = settings.workers * (settings.database_pool_size + 1)
     if row["used"] > 0.8 * row["allowed"] or needed > row["allowed"]:
@@ -267,7 +316,7 @@ async def index_use(_: Settings, address: Address) -> str:
         if not row["valid"]:
             raise ConcernError(
                 f"{row['name']} was cut off while it was built, and costs every write: "
-                f"REINDEX INDEX CONCURRENTLY {row['name']}, or DROP INDEX CONCURRENTLY"
+                f"REINDEX INDEX CONCURRENTLY {row['name']}, or DROP INDEX CONCURRENTLY {row['name']}"
             )
         raise ConcernError(
             f"{row['name']} ({megabytes(row['bytes'])}) was not used for a week, and costs every write: "
@@ -281,6 +330,7 @@ CHECKS: dict[str, Check] = {
     "profile": profile,
     "clock": clock,
     "privileges": privileges,
+    "changes": changes,
     "backups": backups,
     "replication": replication,
     "replica": replica,

@@ -29,6 +29,9 @@ _INTERCHANGEABLE = (
     {"boolean"},
     {"timestamp with time zone"},
 )
+MISSING = "is missing"
+"""How a table, view or column differs that isn't there."""
+
 _INSERTED_BY_US = ("risk_settings", "system_logs", "users")
 
 
@@ -81,7 +84,7 @@ async def find_differences(connection: "asyncpg.Connection") -> list[Difference]
 
 def _in_table(table: Table, found: _Found | None) -> Iterator[Difference]:
     if found is None:
-        yield Difference(Severity.REFUSED, table.name, "is missing", "the service reads it; create it")
+        yield Difference(Severity.REFUSED, table.name, MISSING, "the service reads it; create it")
         return
     if found.kind not in ("r", "p"):
         yield Difference(
@@ -102,7 +105,7 @@ def _in_column(table: Table, column: Column[Any], found: _Found) -> Iterator[Dif
     place = f"{table.name}.{column.name}"
     actual = found.columns.get(column.name)
     if actual is None:
-        yield Difference(Severity.REFUSED, place, "is missing", "the service reads it; add it")
+        yield Difference(Severity.REFUSED, place, MISSING, "the service reads it; add it")
         return
     documented = _type_name(column)
     if not _is_interchangeable(actual["type"], documented):
@@ -186,13 +189,13 @@ def _in_indexes(table: Table, found: _Found) -> Iterator[Difference]:
 
 def _in_view(view: Table, found: _Found | None) -> Iterator[Difference]:
     if found is None:
-        yield Difference(Severity.REFUSED, view.name, "is missing", "the service reads it; create it")
+        yield Difference(Severity.REFUSED, view.name, MISSING, "the service reads it; create it")
         return
     for column in view.columns:
         place = f"{view.name}.{column.name}"
         actual = found.columns.get(column.name)
         if actual is None:
-            yield Difference(Severity.REFUSED, place, "is missing", "the service reads it; add it")
+            yield Difference(Severity.REFUSED, place, MISSING, "the service reads it; add it")
         elif not _is_interchangeable(actual["type"], _type_name(column)):
             yield Difference(
                 Severity.REFUSED,

@@ -63,7 +63,7 @@ def shell(address: Address, tmp_path: Path) -> Shell:
 async def test_doctor_finds_nothing_wrong_with_a_migrated_database(shell: Shell) -> None:
     out, _ = await shell.run("doctor")
 
-    assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 18
+    assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 19
 
 
 async def test_doctor_names_the_version_as_postgresql_does(

@@ -1,8 +1,11 @@
 """What doctor says of a server that needs looking after, and of its backups."""
 
+import asyncio
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -13,6 +16,8 @@ from graphql_api.postgres.address import Address
 from graphql_api.settings import Settings
 from tests.cli.test_cli import Shell
 from tests.conftest import AsRole
+from tests.drills import reliability
+from tests.drills.servers import Server
 
 pytestmark = pytest.mark.slow
 
@@ -120,6 +125,96 @@ async def test_dead_rows_and_missing_statistics_are_warnings(
     await connection.execute("SELECT pg_stat_force_next_flush()")
     with pytest.raises(ConcernError, match="dead rows: VACUUM "):
         await CHECKS["tables"](settings(address, tmp_path), address)
+
+
+async def test_what_doctor_tells_to_run_of_other_schemas_can_be_run(
+    address: Address, connection: "asyncpg.Connection", tmp_path: Path
+) -> None:
+    await connection.execute(
+        """
+        CREATE SCHEMA "Bots";
+        CREATE TABLE "Bots"."Ticks" WITH (autovacuum_enabled = off) AS SELECT generate_series(1, 20000) AS n;
+        CREATE INDEX "Ticks n" ON "Bots"."Ticks" (n);
+        UPDATE pg_index SET indisvalid = false WHERE indexrelid = '"Bots"."Ticks n"'::regclass;
+        """
+    )
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    for check in ("tables", "index use"):
+        with pytest.raises(ConcernError) as concern:
+            await CHECKS[check](settings(address, tmp_path), address)
+        statement = re.search(r"(ANALYZE|REINDEX INDEX CONCURRENTLY) [^,]+", str(concern.value))
+        assert statement is not None
+        await connection.execute(statement[0])
+        await CHECKS[check](settings(address, tmp_path), address)
+
+
+async def test_a_transaction_that_was_prepared_and_forgotten_is_a_warning(
+    address: Address, connection: "asyncpg.Connection", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphql_api.cli.upkeep._LONG_TRANSACTION", timedelta(0))
+    gid = f"it's {uuid4()}"
+    await connection.execute(f"BEGIN; TABLE users; PREPARE TRANSACTION '{gid.replace(chr(39), chr(39) * 2)}'")
+    with pytest.raises(ConcernError) as concern:
+        await CHECKS["sessions"](settings(address, tmp_path), address)
+    assert gid.replace("'", "''") in str(concern.value)
+
+    await connection.execute(str(concern.value).rsplit("or ", 1)[1])
+    await CHECKS["sessions"](settings(address, tmp_path), address)
+
+
+async def test_a_database_that_takes_no_changes_is_a_fault(
+    address: Address, connection: "asyncpg.Connection", tmp_path: Path
+) -> None:
+    assert await CHECKS["changes"](settings(address, tmp_path), address) == "taken"
+    name = await connection.fetchval("SELECT current_database()")
+    await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with pytest.raises(FaultError, match="default_transaction_read_only is on"):
+        await CHECKS["changes"](settings(address, tmp_path), address)
+
+
+async def test_a_server_that_a_power_failure_destroys_is_a_warning_in_production(tmp_path: Path) -> None:
+    server = Server()
+    try:
+        await server.make(migrated=False)
+        for profile, expected in (("development", "taken"), ("production", "fsync is off")):
+            finding = await said("changes", settings(server.address, tmp_path, profile=profile))
+            assert expected in finding
+        await reliability.statement(
+            server, "ALTER SYSTEM SET synchronous_standby_names = 'away'", "SELECT pg_reload_conf()"
+        )
+        for _ in range(100):
+            if "commits wait" in (finding := await said("changes", settings(server.address, tmp_path))):
+                break
+            await asyncio.sleep(0.05)
+        assert "ALTER SYSTEM SET synchronous_standby_names = ''" in finding
+    finally:
+        server.remove()
+
+
+async def said(check: str, given: Settings) -> str:
+    """What a check returns or raises."""
+    try:
+        return await CHECKS[check](given, Address.parse(str(given.database_url.get_secret_value())))  # type: ignore[union-attr]
+    except (ConcernError, FaultError) as error:
+        return str(error)
+
+
+async def test_an_empty_database_is_told_to_be_migrated_and_nothing_else(tmp_path: Path) -> None:
+    server = Server()
+    try:
+        await server.make(migrated=False)
+        shell = Shell(server.address, tmp_path)
+        out, _ = await shell.run("doctor", fails=True)
+        faults = [line for line in out.splitlines() if line.startswith("fault")]
+        _, err = await shell.run("user", "list", fails=True)
+    finally:
+        server.remove()
+    assert faults == [
+        "fault  schema: the database is not migrated yet: run `graphql-api migrate`",
+        "fault  documented tables: there are none yet: run `graphql-api migrate`",
+    ]
+    assert "isn't migrated" in err
+    assert "run `graphql-api migrate`" in err
 
 
 async def test_more_connections_than_the_server_has_are_a_warning(address: Address, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """The files of deploy/ name what exists: settings, files, metrics."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import yaml
 from graphql_api.backup.catalog import Catalog
 from graphql_api.backup.metrics import BackupCollector
 from graphql_api.cli.settings_page import variable
+from graphql_api.gateway import errors
 from graphql_api.postgres.address import Address
 from graphql_api.settings import Settings
 from tests.backup.test_schedule import recorded
@@ -90,6 +93,52 @@ async def test_every_metric_that_is_shown_or_alerted_on_is_exported(address: Add
 
     assert used <= exported
     assert len(used) > 20
+
+
+def as_systemd_reads(text: str) -> dict[str, str]:
+    """The variables of an EnvironmentFile: a comment is a line of its own, quotes may enclose a value."""
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    pairs = [line.split("=", 1) for line in lines]
+    return {name: value[1:-1] if value[:1] in "'\"" else value for name, value in pairs}
+
+
+def as_a_shell_reads(text: str, file: Path) -> dict[str, str]:
+    """The variables that `set -a; . FILE` exports."""
+    file.write_text(text)
+    command = ["env", "-i", "/bin/sh", "-c", f"set -a; . '{file}'; set +a; env -0"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    pairs = [entry.split("=", 1) for entry in said.split("\0") if entry]
+    return {name: value for name, value in pairs if name.startswith(("GRAPHQL_API_", "DATABASE_"))}
+
+
+def test_the_settings_of_a_host_are_read_alike_by_systemd_and_by_a_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "deploying.md").read_text()
+    [block] = re.findall(r"(?:^    .*\n)*^    GRAPHQL_API_PROFILE=.*\n(?:^    .*\n)*", page, re.MULTILINE)
+    text = (
+        textwrap.dedent(block)
+        .replace("# DATABASE_DIRECT", "DATABASE_DIRECT")
+        .replace("KEY=…", "KEY=" + "k" * 64)
+    )
+
+    read = as_systemd_reads(text)
+    assert as_a_shell_reads(text, tmp_path / "env") == read
+    for name in set(os.environ):
+        if name.startswith(("GRAPHQL_API_", "DATABASE_")):
+            monkeypatch.delenv(name)
+    for name, value in read.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert settings.allowed_origins == ("https://app.example", "https://admin.example")
+    assert settings.workers == 2
+    assert settings.profile == "production"
+
+
+def test_the_errors_that_are_alerted_on_have_codes_that_clients_get() -> None:
+    alerted = set(re.findall(r'code=~"([^"]*)"', (DEPLOY / "alerts.yml").read_text())[0].split("|"))
+
+    assert alerted == {errors.INTERNAL, errors.UNAVAILABLE, errors.TIMEOUT}
 
 
 @pytest.mark.parametrize("unit", sorted((DEPLOY / "systemd").glob("*.service")), ids=lambda unit: unit.name)

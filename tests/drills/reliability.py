@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 import time
@@ -25,6 +26,7 @@ from graphql_api.postgres.address import Address
 from tests import factories
 from tests.drills.servers import DATABASE, PORT, Server
 from tests.drills.traffic import CHANGE, MADE
+from tests.postgres.pgbouncer import PgBouncer, has_pgbouncer
 from tests.scratch import scratch_folder
 from tests.service.conftest import Service, served_from
 
@@ -145,6 +147,8 @@ class Scene:
     service: Service
     address: Address
     """Whichever of the two is the primary."""
+    pooler: PgBouncer | None
+    """What the service reaches the primary through, where a fault is about it."""
 
 
 Fault = Callable[[Scene], Awaitable[None]]
@@ -155,6 +159,11 @@ async def statement(server: Server, *sql: str) -> None:
     for each in sql:
         await connection.execute(each)
     await connection.close()
+
+
+async def statement_if_possible(server: Server, *sql: str) -> None:
+    with suppress(*AWAY):
+        await statement(server, *sql)
 
 
 async def restart(scene: Scene) -> None:
@@ -215,6 +224,24 @@ async def restart_process(scene: Scene) -> None:
     await scene.service.start()
 
 
+async def restart_pooler(scene: Scene) -> None:
+    assert scene.pooler is not None
+    await scene.pooler.stop()
+    await asyncio.sleep(1)
+    await scene.pooler.start()
+
+
+async def fill_disk(scene: Scene) -> None:
+    """Writing fails from here on, and once the log needs another segment PostgreSQL ends."""
+    scene.primary.fill_disk()
+    await asyncio.sleep(3)
+    await statement_if_possible(scene.primary, "SELECT pg_switch_wal()", "CHECKPOINT")
+    await asyncio.sleep(3)
+    scene.primary.empty_disk()
+    if scene.primary.has_ended:
+        await scene.primary.start()
+
+
 FAULTS: Mapping[str, Fault] = {
     "PostgreSQL restarted": restart,
     "PostgreSQL killed and started": crash,
@@ -222,20 +249,34 @@ FAULTS: Mapping[str, Fault] = {
     "PostgreSQL killed, its standby promoted": promote,
     "all its connections cut": cut,
     "made read-only for 2 s": make_read_only,
+    "its disk full for 6 s": fill_disk,
     "its replica, which answers queries, killed": lose_standby,
+    "PgBouncer, through which it is reached, killed and started": restart_pooler,
     "the only process of the service killed and started": kill_process,
     "the only process of the service restarted": restart_process,
 }
 
 
+DISK = 300  # megabytes of the primary's, where it is to be filled
+
+
+def what_is_missing(fault: Fault) -> str | None:
+    """Why a fault can't be tried on this machine."""
+    if fault is fill_disk and os.geteuid() != 0:
+        return "only root can lay a small file system under a server"
+    return "there is no PgBouncer" if fault is restart_pooler and not has_pgbouncer() else None
+
+
 @asynccontextmanager
-async def scene() -> AsyncIterator[Scene]:
-    """Two servers and a service."""
+async def scene(fault: Fault) -> AsyncIterator[Scene]:
+    """Two servers and a service, for one fault."""
     folder = scratch_folder()
     async with AsyncExitStack() as stack:
         primary, standby = Server(), Server()
         stack.callback(primary.remove)
         stack.callback(standby.remove)
+        if fault is fill_disk:
+            primary.limit_disk(DISK)
         await primary.make()
         standby.copy_of(primary, standby=True)
         await standby.start()
@@ -246,16 +287,23 @@ async def scene() -> AsyncIterator[Scene]:
             f"postgresql://postgres@/{DATABASE}?host={primary.folder},{standby.folder}&port={PORT},{PORT}"
             "&target_session_attrs=read-write"
         )
+        pooler, urls = None, {}
+        if fault is restart_pooler:
+            pooler = PgBouncer(primary.address, folder / "pooler", "transaction", default_pool_size=20)
+            await pooler.start()
+            stack.push_async_callback(pooler.stop)
+            urls = {"DATABASE_URL": pooler.url, "DATABASE_DIRECT_URL": address.dsn}
         service = await stack.enter_async_context(
             served_from(
                 address,
                 folder,
+                **urls,
                 DATABASE_REPLICA_URL=standby.address.dsn,
                 GRAPHQL_API_STATEMENT_TIMEOUT="4",
                 GRAPHQL_API_DRAIN_TIME="0.2",
             )
         )
-        yield Scene(primary, standby, service, address)
+        yield Scene(primary, standby, service, address, pooler)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -319,7 +367,10 @@ async def main(names: list[str]) -> None:
     for name, fault in FAULTS.items():
         if names and name not in names:
             continue
-        async with scene() as set_up:
+        if (reason := what_is_missing(fault)) is not None:
+            sys.stdout.write(f"| {name} | not tried: {reason} | | | | |\n")
+            continue
+        async with scene(fault) as set_up:
             sys.stdout.write(line(name, await measure(fault, set_up)) + "\n")
             sys.stdout.flush()
 

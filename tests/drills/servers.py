@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -26,6 +27,7 @@ SETTINGS = {
     "wal_level": "replica",
     "shared_buffers": "64MB",
     "wal_writer_delay": "200ms",
+    "wal_retrieve_retry_interval": "500ms",  # as deploy/postgres/postgresql.conf has it
     "checkpoint_timeout": "30s",
     "fsync": "off",  # the processes die, the machine doesn't
     "dynamic_shared_memory_type": "mmap",  # in the folder, so that a crash leaves nothing behind
@@ -136,7 +138,31 @@ class Server:
 
     def remove(self) -> None:
         self.stop(signal.SIGQUIT)
+        if self.folder.is_mount():
+            subprocess.run(["umount", str(self.folder)], check=True)
         shutil.rmtree(self.folder)
+
+    def limit_disk(self, megabytes: int) -> None:
+        """Lay a file system of its own under the folder, before `make`. Only root can."""
+        options = f"size={megabytes}m,mode=755"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.folder)], check=True)
+        self.system_user.take_ownership(self.folder)
+
+    def fill_disk(self) -> None:
+        """Leave no room on the server's file system."""
+        with (self.folder / "ballast").open("wb") as ballast, suppress(OSError):
+            while True:
+                ballast.write(bytes(1 << 16))
+                ballast.flush()
+
+    def empty_disk(self) -> None:
+        """Make the room again that `fill_disk` took."""
+        (self.folder / "ballast").unlink()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
 
     def copy_of(self, primary: "Server", *, standby: bool) -> None:
         """Take a base backup of a running server, to follow it or to be restored alone."""

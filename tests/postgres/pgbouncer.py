@@ -23,47 +23,69 @@ def _free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-@asynccontextmanager
-async def pgbouncer(address: Address, folder: Path, mode: str, **settings: Any) -> AsyncIterator[str]:
-    """The URL of the same database through a PgBouncer in `mode`: session, transaction or statement."""
-    if _PROGRAM is None:
-        pytest.skip("there is no pgbouncer (Debian's package pgbouncer)")
-    parts = urlsplit(address.dsn)
-    host = parse_qs(parts.query)["host"][0]
-    port = _free_port()
-    config = {
-        "listen_addr": "127.0.0.1",
-        "listen_port": port,
-        "unix_socket_dir": "",
-        "auth_type": "any",
-        "pool_mode": mode,
-        "default_pool_size": 4,
-        "ignore_startup_parameters": "extra_float_digits",
-        **settings,
-    }
-    folder.mkdir()
-    file = folder / "pgbouncer.ini"
-    file.write_text(
-        f"[databases]\n* = host={host} port=5432 user=postgres\n[pgbouncer]\n"
-        + "".join(f"{name} = {value}\n" for name, value in config.items())
-    )
-    folder.chmod(0o755)
-    # It refuses root, and only the server's user gets at its socket.
-    user = Path(host).stat().st_uid if os.geteuid() == 0 else None
-    process = await asyncio.create_subprocess_exec(
-        _PROGRAM, "-q", str(file), stderr=asyncio.subprocess.DEVNULL, user=user
-    )
-    try:
+def has_pgbouncer() -> bool:
+    """Whether this machine has one."""
+    return _PROGRAM is not None
+
+
+class PgBouncer:
+    """One PgBouncer before a database, in `mode`: session, transaction or statement."""
+
+    def __init__(self, address: Address, folder: Path, mode: str, **settings: Any) -> None:
+        parts = urlsplit(address.dsn)
+        host = parse_qs(parts.query)["host"][0]
+        self._port = _free_port()
+        self.url = f"postgresql://postgres@127.0.0.1:{self._port}{parts.path}"
+        """The database through it."""
+        config = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": self._port,
+            "unix_socket_dir": "",
+            "auth_type": "any",
+            "pool_mode": mode,
+            "default_pool_size": 4,
+            "ignore_startup_parameters": "extra_float_digits",
+            **settings,
+        }
+        folder.mkdir()
+        self._file = folder / "pgbouncer.ini"
+        self._file.write_text(
+            f"[databases]\n* = host={host} port=5432 user=postgres\n[pgbouncer]\n"
+            + "".join(f"{name} = {value}\n" for name, value in config.items())
+        )
+        folder.chmod(0o755)
+        # It refuses root, and only the server's user gets at its socket.
+        self._user = Path(host).stat().st_uid if os.geteuid() == 0 else None
+
+    async def start(self) -> None:
+        """Start, and wait until it takes connections."""
+        if _PROGRAM is None:
+            pytest.skip("there is no pgbouncer (Debian's package pgbouncer)")
+        self._process = await asyncio.create_subprocess_exec(
+            _PROGRAM, "-q", str(self._file), stderr=asyncio.subprocess.DEVNULL, user=self._user
+        )
         while True:
             try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                _, writer = await asyncio.open_connection("127.0.0.1", self._port)
             except ConnectionRefusedError:
-                assert process.returncode is None
+                assert self._process.returncode is None
                 await asyncio.sleep(0.02)
             else:
                 writer.close()
                 break
-        yield f"postgresql://postgres@127.0.0.1:{port}{parts.path}"
+
+    async def stop(self) -> None:
+        """End it at once, and every connection through it."""
+        self._process.kill()
+        await self._process.wait()
+
+
+@asynccontextmanager
+async def pgbouncer(address: Address, folder: Path, mode: str, **settings: Any) -> AsyncIterator[str]:
+    """The URL of the same database through a PgBouncer that runs meanwhile."""
+    pooler = PgBouncer(address, folder, mode, **settings)
+    await pooler.start()
+    try:
+        yield pooler.url
     finally:
-        process.kill()
-        await process.wait()
+        await pooler.stop()
