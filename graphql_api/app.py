@@ -52,7 +52,7 @@ from graphql_api.transport import graphiql
 from graphql_api.transport.application import Application, routes
 from graphql_api.transport.lame_duck import LameDuck
 from graphql_api.transport.origins import Origins
-from graphql_api.transport.uvicorn_server import exit_with_parent, tune_garbage_collector
+from graphql_api.transport.uvicorn_server import exit_with_parent, tune_allocator, tune_garbage_collector
 from graphql_api.transport.worker_metrics import WorkerMetrics
 
 _LEASE_MARGIN = 5.0
@@ -74,6 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         lame_duck.install()
+        tune_allocator()
         tune_garbage_collector()
         services.feed.start_trimming()
         services.activity.start_trimming()

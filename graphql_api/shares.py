@@ -46,6 +46,10 @@ class Shares:
             self._add(owner, 1)
         return is_free
 
+    def enter_anyway(self, owner: str) -> None:
+        """Takes a place whether there is one or not: those who come later wait the longer."""
+        self._add(owner, 1)
+
     async def enter(self, owner: str) -> None:
         """Takes a place, and waits for it if need be; `leave` gives it back. Raises ShareFullError."""
         if self.enter_at_once(owner):

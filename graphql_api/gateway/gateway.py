@@ -43,6 +43,8 @@ T = TypeVar("T")
 
 _WATCH_AFTER = 0.05
 """Seconds before a Deadline starts its task: most operations are over by then, and pay for a timer only."""
+LARGE_ANSWER: Final = 256 * 1024
+"""Bytes from which an answer counts until its client has read it: fewer are in the kernel's hands soon."""
 FREE_SIZE = 4_096
 """Bytes of a request that are free: most requests have fewer."""
 _BYTES_PER_POINT = 2_000
@@ -324,6 +326,19 @@ class Gateway:
         )
         if seconds >= self._log_from and self._operation_log is not None:
             self._operation_log.finished(operation, viewer, usage, seconds)
+
+    @contextmanager
+    def unread(self, viewer: Viewer, client: str) -> Iterator[None]:
+        """Counts a large answer among its viewer's operations until its client has read it.
+
+        So those who read slowly have at most twice as many answers in memory as they may have operations.
+        """
+        owner = owner_of(viewer, client)
+        self._shares.enter_anyway(owner)
+        try:
+            yield
+        finally:
+            self._shares.leave(owner)
 
     async def open_subscription(
         self, operation: Operation, viewer: Callable[[], Viewer], client: str

@@ -7,13 +7,14 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from email.message import Message
 from enum import StrEnum
 from functools import lru_cache, partial
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
 
 import orjson
@@ -25,7 +26,7 @@ from graphql_api.execution.inputs import ExactFloat
 from graphql_api.execution.operations import GraphQLRequest, Operation, Result
 from graphql_api.gateway import errors
 from graphql_api.gateway.errors import HTTPError
-from graphql_api.gateway.gateway import FREE_SIZE, ClientGoneError, Gateway
+from graphql_api.gateway.gateway import FREE_SIZE, LARGE_ANSWER, ClientGoneError, Gateway
 from graphql_api.identity.viewer import Viewer
 from graphql_api.transport import graphiql
 from graphql_api.transport.sse import EventStream
@@ -40,6 +41,7 @@ class Media(StrEnum):
     HTML = "text/html"
 
 
+_NOTHING: Final[AbstractContextManager[None]] = nullcontext()
 GetRequests = Literal["off", "preflight", "open"]
 RawHeaders = Mapping[bytes, bytes]
 
@@ -121,7 +123,9 @@ class GraphQLEndpoint:
             kind, result = await self._run(operation, viewer, client, receive)
             status = status_of(result, strict=media is Media.RESPONSE)
             later = errors.retry_after_headers(result) if status in _WORTH_ANOTHER_TRY else ()
-            await respond(send, status, media, result.render(), *later)
+            body = result.render()
+            with self._gateway.unread(viewer, client) if len(body) >= LARGE_ANSWER else _NOTHING:
+                await respond(send, status, media, body, *later)
             self._gateway.metrics.observe("http", kind, perf_counter() - started, result)
             if result.errors:
                 self._gateway.metrics.count_errors(result.errors)
@@ -495,4 +499,8 @@ async def respond(send: Send, status: int, media: Media, body: bytes, *headers: 
             ],
         }
     )
-    await send({"type": "http.response.body", "body": body})
+    if len(body) < LARGE_ANSWER:
+        await send({"type": "http.response.body", "body": body})
+        return
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})  # once the client has read what was sent before

@@ -259,13 +259,16 @@ class GraphQLSocket:
 
     async def _run_once(self, identifier: str, operation: Operation) -> None:
         started = perf_counter()
+        viewer = self._viewer
         result = await self._gateway.run_operation(
-            operation, self._viewer, self._client, on_sign_in=self._accept_viewer
+            operation, viewer, self._client, on_sign_in=self._accept_viewer
         )
         self._gateway.metrics.observe("websocket", operation.type.value, perf_counter() - started, result)
         if result.executed:
-            await self._send_next(identifier, Results([result]))
-            await self._send_message({"id": identifier, "type": "complete"})
+            with self._gateway.unread(viewer, self._client):
+                await self._send_next(identifier, Results([result]))
+                # Which waits until the client has read what was sent before.
+                await self._send_message({"id": identifier, "type": "complete"})
         else:
             await self._send_errors(identifier, result)
 

@@ -18,7 +18,7 @@ from starlette.types import Receive, Send
 
 from graphql_api.execution.operations import Operation, Result, Results
 from graphql_api.gateway.errors import HTTPError, masked_result
-from graphql_api.gateway.gateway import Gateway
+from graphql_api.gateway.gateway import LARGE_ANSWER, Gateway
 from graphql_api.identity.viewer import Viewer
 
 _HEADERS = [
@@ -26,6 +26,7 @@ _HEADERS = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back to fill its buffer
 ]
+_COMMENT = b":\n\n"
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,10 @@ class EventStream:
             started = perf_counter()
             result = await self._gateway.run_operation(operation, self._viewer, self._client)
             metrics.observe("sse", operation.type.value, perf_counter() - started, result)
-            yield Results([result])
+            with self._gateway.unread(self._viewer, self._client):
+                yield Results([result])
+                if len(result.render()) >= LARGE_ANSWER:
+                    await self._write(_COMMENT)  # once the client has read what was sent before
             return
         subscription = await self._gateway.open_subscription(operation, lambda: self._viewer, self._client)
         with metrics.subscriptions.track_inprogress():
@@ -114,7 +118,7 @@ class EventStream:
     async def _send_heartbeats(self) -> None:
         while True:
             await asyncio.sleep(self._gateway.limits.heartbeat)
-            await self._write(b":\n\n")
+            await self._write(_COMMENT)
 
     async def _recheck_viewer(self, operation: Operation | Result, streaming: asyncio.Task[None]) -> None:
         while True:

@@ -7,7 +7,7 @@ that they refuse, and spread the closing of connections when the process stops.
 import asyncio
 import random
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import httptools
 import uvicorn
@@ -30,6 +30,8 @@ from graphql_api.transport.graphql_transport_ws import FRAMES
 _LINGER = 1.0  # seconds that a connection stays half open after a last answer
 _CONTINUE = b"HTTP/1.1 100"
 _STREAMED = b"\r\ntransfer-encoding: chunked\r\n"
+MAX_UNREAD: Final = 256 * 1024 * 1024
+"""Bytes that all clients of a process may leave unread together: some large answers of several viewers."""
 
 
 class ServerConfig(uvicorn.Config):
@@ -38,6 +40,7 @@ class ServerConfig(uvicorn.Config):
     def __init__(self, *args: Any, limits: TransportLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.limits = limits
+        self.unread = Unread()
 
 
 class Timer:
@@ -69,8 +72,33 @@ class HeadTooLargeError(Exception):
     """The request's line and headers are longer than allowed."""
 
 
+class Unread:
+    """What the clients of a process have left unread: bytes by connection, the oldest first."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[_SendTimeout, int] = {}
+        self.size = 0
+
+    def add(self, connection: "_SendTimeout", size: int) -> None:
+        """Notes what a client hasn't read, and cuts off those who read slowest if it is too much in all."""
+        self.remove(connection)
+        self._sizes[connection] = size
+        self.size += size
+        while self.size > MAX_UNREAD and len(self._sizes) > 1:
+            slowest = next(iter(self._sizes))
+            self.remove(slowest)
+            slowest.cut_off()
+
+    def remove(self, connection: "_SendTimeout") -> None:
+        """Forgets a connection: its client has read all, or is gone."""
+        self.size -= self._sizes.pop(connection, 0)
+
+
 class _SendTimeout(asyncio.Protocol):
-    """A mixin: cuts off a client that leaves unread what it was sent for `send_timeout` seconds."""
+    """A mixin: cuts off a client that leaves unread what it was sent for `send_timeout` seconds.
+
+    The slowest is cut off before if all clients together leave more than MAX_UNREAD.
+    """
 
     config: uvicorn.Config
     transport: asyncio.Transport
@@ -78,9 +106,11 @@ class _SendTimeout(asyncio.Protocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits_of(self.config)
-        self._sending = Timer(self._limits.send_timeout, self._abort)
+        self._unread = cast("ServerConfig", self.config).unread
+        self._sending = Timer(self._limits.send_timeout, self.cut_off)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._unread.remove(self)
         self._sending.stop()
         super().connection_lost(exc)
 
@@ -88,13 +118,16 @@ class _SendTimeout(asyncio.Protocol):
         """Starts the timer: the client reads more slowly than it is written to."""
         super().pause_writing()
         self._sending.start()
+        self._unread.add(self, self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         """Stops the timer: the client has caught up."""
         super().resume_writing()
+        self._unread.remove(self)
         self._sending.stop()
 
-    def _abort(self) -> None:
+    def cut_off(self) -> None:
+        """Ends the connection, whatever hasn't been read."""
         self.transport.abort()
 
 
@@ -432,7 +465,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             max_size=self.config.ws_max_size,
             logger=self.conn.logger,
         )
-        self._opening = Timer(self._limits.receive_timeout, self._abort)
+        self._opening = Timer(self._limits.receive_timeout, self.cut_off)
         self._early = b""
 
     def open(self, request: Request, early: bytes) -> None:

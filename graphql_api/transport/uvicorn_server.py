@@ -1,6 +1,7 @@
 """Serves the application with uvicorn and our protocols, in one process or several."""
 
 import copy
+import ctypes
 import gc
 import itertools
 import logging
@@ -160,6 +161,23 @@ def tune_garbage_collector() -> None:
     gc.set_threshold(5_000, 5, 5)  # some 10 ms each, beside 100 ms with large generations
     if _freeze_survivors not in gc.callbacks:
         gc.callbacks.append(_freeze_survivors)
+
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
+_LARGE = 1024 * 1024
+_MOST_UNUSED = 4 * 1024 * 1024
+
+
+def tune_allocator() -> None:
+    """Lets memory go back to the system after a peak, where the C library is glibc.
+
+    By itself, glibc takes the largest block that was ever freed (an answer of 16 MiB, say) for a usual one,
+    and keeps the memory of such blocks for the next.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGE)
+        mallopt(_TRIM_THRESHOLD, _MOST_UNUSED)
 
 
 _FULL_COLLECTION_EVERY = 512
