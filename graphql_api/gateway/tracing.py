@@ -20,6 +20,24 @@ if TYPE_CHECKING:
 _LONGEST_SQL = 2000
 
 
+@contextmanager
+def _noting_failure(span: "Span") -> Iterator[None]:
+    """Notes on a span that its block raised, and what kind of error.
+
+    Not what the error says, as OpenTelemetry itself would: that may be values of rows and arguments.
+    """
+    from opentelemetry.trace import StatusCode  # noqa: PLC0415 - an optional dependency
+
+    try:
+        yield
+    except Exception as error:
+        span.set_attribute("error.type", type(error).__qualname__)
+        if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
+            span.set_attribute("db.response.status_code", error.sqlstate)
+        span.set_status(StatusCode.ERROR)
+        raise
+
+
 class Tracing:
     """Makes the spans of one process."""
 
@@ -41,13 +59,16 @@ class Tracing:
         attributes = {"graphql.operation.type": operation.type.value}
         if name is not None:
             attributes["graphql.operation.name"] = name.value
-        with self.tracer.start_as_current_span(
+        started = self.tracer.start_as_current_span(
             # Of what the client has named it, nothing: names of spans should be few.
             operation.type.value,
             context=self._extract({"traceparent": parent}) if isinstance(parent, str) else None,
             kind=SpanKind.SERVER,
             attributes=attributes,
-        ) as span:
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        with started as span, _noting_failure(span):
             yield span
 
     @contextmanager
@@ -55,11 +76,14 @@ class Tracing:
         """The span of a statement, without its arguments."""
         from opentelemetry.trace import SpanKind  # noqa: PLC0415
 
-        with self.tracer.start_as_current_span(
+        started = self.tracer.start_as_current_span(
             sql.split(None, 1)[0].upper(),
             kind=SpanKind.CLIENT,
             attributes={"db.system.name": "postgresql", "db.query.text": sql[:_LONGEST_SQL]},
-        ):
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        with started as span, _noting_failure(span):
             yield
 
 

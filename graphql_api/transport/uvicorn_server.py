@@ -1,10 +1,8 @@
 """Serves the application with uvicorn and our protocols, in one process or several."""
 
-import copy
 import ctypes
 import gc
 import itertools
-import logging
 import multiprocessing
 import os
 import resource
@@ -14,18 +12,15 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from types import FrameType
-from typing import Any, Literal
 
-import orjson
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.config import LOGGING_CONFIG
 from uvicorn.supervisors import Multiprocess
 
 from graphql_api.gateway.gateway import TransportLimits
 from graphql_api.settings import Settings
+from graphql_api.transport.log_config import log_config
 from graphql_api.transport.uvicorn_protocols import HTTPProtocol, ServerConfig, WebSocketProtocol
 from graphql_api.transport.worker_metrics import shared_folder
 
@@ -109,44 +104,6 @@ def raise_open_file_limit(wanted: int) -> int:
         allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
     return allowed
-
-
-class SocketNoiseFilter(logging.Filter):
-    """Drops two lines that uvicorn logs for each WebSocket, and the traceback of a client's bad UTF-8."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.exc_info, tuple) and isinstance(record.exc_info[1], UnicodeDecodeError):
-            record.exc_info = None
-        return "WebSocket %s" not in str(record.msg) and record.msg != "connection open"
-
-
-class JsonFormatter(logging.Formatter):
-    """Writes a record as one line of JSON, with what it says of an operation beside its text."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        for name in ("operation", "statement", "plan"):
-            if hasattr(record, name):
-                line[name] = getattr(record, name)
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
-
-
-def log_config(log_format: Literal["text", "json"] = "text") -> dict[str, Any]:
-    """Returns uvicorn's configuration of logging, with our logger added."""
-    config = copy.deepcopy(LOGGING_CONFIG)
-    config["filters"] = {"socket_noise": {"()": SocketNoiseFilter}}
-    config["loggers"]["uvicorn.error"]["filters"] = ["socket_noise"]
-    config["loggers"]["graphql_api"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
-    if log_format == "json":
-        config["formatters"]["default"] = {"()": JsonFormatter}
-    return config
 
 
 def tune_garbage_collector() -> None:

@@ -50,6 +50,8 @@ class Service:
     folder: Path
     python: str = sys.executable
     """The interpreter of the environment that the service is installed in."""
+    module: str = "graphql_api"
+    """What the interpreter runs."""
     process: subprocess.Popen[bytes] = field(init=False)
 
     @property
@@ -60,7 +62,7 @@ class Service:
         """Start the process, and wait until it is ready."""
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [self.python, "-m", "graphql_api", "serve", "--port", str(self.port)],
+                [self.python, "-m", self.module, "serve", "--port", str(self.port)],
                 env=self.environment,
                 stdout=output,
                 stderr=output,
@@ -117,7 +119,12 @@ class Service:
 
 @asynccontextmanager
 async def served_from(
-    address: Address, folder: Path, *, python: str = sys.executable, **settings: str
+    address: Address,
+    folder: Path,
+    *,
+    python: str = sys.executable,
+    module: str = "graphql_api",
+    **settings: str,
 ) -> AsyncIterator[Service]:
     """`graphql-api serve` on a database."""
     environment = {
@@ -127,7 +134,7 @@ async def served_from(
         **settings,
     }
     database = Database(address)
-    service = Service(free_port(), database, environment, folder, python)
+    service = Service(free_port(), database, environment, folder, python, module)
     try:
         await service.start()
         yield service
