@@ -32,7 +32,10 @@ def _own_user(context: Context, _arguments: Any) -> Any:
 class Viewer:
     """Resolved from an `identity.viewer.Viewer`."""
 
-    user: User | None = declared("Their user; null for a service.", FromLoader(_own_user))
+    user: User | None = declared(
+        "Their user; null for a service.",
+        FromLoader(_own_user, row_loader=lambda context: loader_by_id(context, USERS)),
+    )
     roles: list[str] = declared("Their roles.", FromParent(lambda viewer: sorted(viewer.roles)))
     scopes: list[str] = declared(
         "What their roles and token allow.", FromParent(lambda viewer: sorted(viewer.scopes))

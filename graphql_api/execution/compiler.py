@@ -190,6 +190,7 @@ class _Compilation:
         field = FieldPlan(index, key, type_, definition, details, nodes, resolver, completion)
         if isinstance(resolver, LoaderResolver) and resolver.source.parse is not None:
             field.lookahead = lookahead(completion)
+        field.list_below = list_below(completion)
         return field
 
     def _resolver(
@@ -287,6 +288,18 @@ def lookahead(completion: Completion) -> Lookahead | None:
             if inner is not None:
                 below.merge(inner)
     return selected
+
+
+def list_below(completion: Completion) -> FieldPlan | None:
+    """The list that is loaded for objects of one type, if it is all that is loaded for them."""
+    if not isinstance(completion, ObjectCompletion) or len(completion.plan.other_fields) != 1:
+        return None
+    field = completion.plan.other_fields[0]
+    match field.resolver:
+        case LoaderResolver(source=FromKey(load_with_parent=load), check=None) if load is not None:
+            return field
+        case _:
+            return None
 
 
 def is_leaf(type_: GraphQLOutputType) -> bool:

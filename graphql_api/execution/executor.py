@@ -114,6 +114,8 @@ class FieldPlan:
     completion: "Completion"
     lookahead: Lookahead | None = None
     """What is selected below it, for a source that looks ahead."""
+    list_below: "FieldPlan | None" = None
+    """The list that is loaded for its rows, if nothing else is. An only row is loaded together with it."""
 
     @property
     def name(self) -> str:
@@ -461,13 +463,12 @@ class LoaderResolver:
         try:
             if self.check is not None:
                 self.check(execution.context)
-            parsed = self._parsed
-            if parsed is Undefined:
-                parsed = self._parse(execution, field)
-            load = source.prepare(execution.context, parsed)
+            load = self.prepare(execution, field)
         except Exception as error:  # noqa: BLE001 - becomes the field's error
             return [error] * len(parents)
         if isinstance(source, FromLoader):
+            if field.list_below is not None and source.row_loader is not None and len(parents) == 1:
+                _load_list_with_row(execution, source.row_loader(execution.context), field.list_below)
             return call_for_each(load, parents)
         key_of = itemgetter(source.column)
         try:
@@ -479,11 +480,20 @@ class LoaderResolver:
         except Exception:  # noqa: BLE001 - raised again for the parent that it is about
             return call_for_each(partial(_load_by_key, key_of, load), parents)
         different.pop(None, None)
+        if field.list_below is not None and source.reference is not None and len(different) == 1:
+            _load_list_with_row(execution, load, field.list_below)
         load_each = getattr(load, "load_each", None)  # of a KeyLoader
         values = call_for_each(load, different) if load_each is None else load_each(different)
         if len(different) == len(keys):
             return list(values)
         return list(map(dict(zip(different, values, strict=True)).get, keys))
+
+    def prepare(self, execution: Execution, field: FieldPlan) -> Any:
+        """What loads the values, by the arguments of this request. Raises what is wrong with these."""
+        parsed = self._parsed
+        if parsed is Undefined:
+            parsed = self._parse(execution, field)
+        return self.source.prepare(execution.context, parsed)
 
     def _parse(self, execution: Execution, field: FieldPlan) -> Any:
         arguments = self.reader.read(execution.variables)
@@ -495,6 +505,17 @@ class LoaderResolver:
         if self.reader.is_constant:
             self._parsed = parsed
         return parsed
+
+
+def _load_list_with_row(execution: Execution, row_loader: Any, field: FieldPlan) -> None:
+    """Has a list loaded together with the row that it is below, if that is the only one of its loader."""
+    resolver = field.resolver
+    assert isinstance(resolver, LoaderResolver) and isinstance(resolver.source, FromKey)  # noqa: S101, PT018
+    try:
+        page_loader = resolver.prepare(execution, field)
+    except Exception:  # noqa: BLE001 - raised again when the list is resolved
+        return
+    row_loader.load_with_list(page_loader, resolver.source.load_with_parent)
 
 
 def _load_by_key(key_of: Callable[[Any], Any], load: Load, parent: Any) -> Any:

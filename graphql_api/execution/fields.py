@@ -69,6 +69,13 @@ abstract.
 """
 
 
+LoadWithParent = Callable[..., Awaitable[tuple[Any, Any] | None]]
+"""`load(db, id, columns, page)`: a row by its id together with one page of a list below it.
+
+None where that can't be done in one statement, or isn't cheaper.
+"""
+
+
 class KeyLoader(Protocol):
     """A `Load` by keys that takes the keys of all parents in one call."""
 
@@ -90,6 +97,8 @@ class FromLoader:
     parse: Parse | None = None
     convert: Callable[[Any], Any] | None = None
     """What is called with each value once it is there."""
+    row_loader: Callable[[Any], Any] | None = None
+    """Given the context, the loader of its rows by id, where it has one: a list may be loaded with a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,8 @@ class FromKey:
     parse: Parse | None = None
     reference: Reference | None = None
     """The foreign key that the column is, if it is one: the rows may be joined to its target already."""
+    load_with_parent: LoadWithParent | None = None
+    """Loads a page of a list together with the row that it is below."""
 
 
 Source = FromColumn | FromColumns | FromParent | FromLoader | FromKey

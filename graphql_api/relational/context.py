@@ -9,6 +9,7 @@ import asyncpg
 from aiodataloader import DataLoader
 from aiodataloader import Loader as Queued
 
+from graphql_api.execution.fields import LoadWithParent
 from graphql_api.execution.projection import ALL_COLUMNS, Projection
 from graphql_api.identity.authenticator import Authenticator
 from graphql_api.identity.viewer import Viewer
@@ -91,9 +92,10 @@ class Loader(DataLoader[Any, Any]):
         self._cache: dict[Any, asyncio.Future[Any]] = {}
         self._queue: list[Queued] = []
         self._batch = batch
-        self._page = page
+        self.page = page
         self._db = db
         self._loaders = queue
+        self._lists: list[tuple[Loader, LoadWithParent]] = []
 
     def get_cache_key(self, key: Any) -> Any:
         return key
@@ -122,11 +124,20 @@ class Loader(DataLoader[Any, Any]):
         if len(self._queue) == 1:
             self._loaders.add(self)
 
+    def load_with_list(self, pages: "Loader", load: LoadWithParent) -> None:
+        """Load a page of `pages` together with the row that it is below, if there will be one row only."""
+        self._lists.append((pages, load))
+
     async def load_queued(self) -> None:
         """Load all keys that are queued, and give each its value, or the error: none is raised."""
         queue, self._queue = self._queue, []
+        lists, self._lists = self._lists, []
         try:
-            values = await self._batch(self._db, [key for key, _ in queue], self._page)
+            values = None
+            if len(queue) == len(lists) == 1:
+                values = await self._load_with_list(queue[0].key, *lists[0])
+            if values is None:
+                values = await self._batch(self._db, [key for key, _ in queue], self.page)
         except Exception as error:  # noqa: BLE001 - raised again for each who waits
             for key, future in queue:
                 self.clear(key)
@@ -136,6 +147,18 @@ class Loader(DataLoader[Any, Any]):
         for key, future in queue:
             if not future.done():
                 future.set_result(values.get(key))
+
+    async def _load_with_list(
+        self, key: Any, pages: "Loader", load: LoadWithParent
+    ) -> Mapping[Any, Any] | None:
+        """Load an only row, and a page of the list below it for those who will ask for it."""
+        found = await load(self._db, key, self.page, pages.page)
+        if found is None:
+            return None
+        row, page = found
+        if row is not None:
+            pages.prime(key, page)
+        return {key: row}
 
 
 _STARTED_AT_ONCE: Final = 1

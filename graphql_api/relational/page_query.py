@@ -59,6 +59,8 @@ from graphql_api.relational.pagination import PageRequest, SortOrder
 
 ROOT = "root"
 """Stands for the parent's id in a list at the root, which has no parent."""
+PARENT: Final = "_parent."
+"""Precedes the names of a parent's columns where its row is read with a page."""
 MAX_EXAMINED: Final = 50_000
 """Rows of several tenants that are looked at for the pages of one statement."""
 MAX_COUNTED: Final = 1_000_000
@@ -492,22 +494,60 @@ def page_statement(relation: ChildRelation, shape: PageShape, scoped: bool) -> S
     on_path, others = (
         split_tenant_path(rows.entity, shape.eager_joins) if is_joined_to_tenant else ([], shape.eager_joins)
     )
-    is_counted = is_shared = False
+    is_counted = False
     if shape.limited:
         page = _page_of_limited_reading(rows, shape)
     elif _reads_all(rows, shape):
         is_counted = shape.with_total and not shape.range.bounds
         page = _page_of_all_rows(rows, shape, on_path, with_total=is_counted)
     else:
-        # Any other may read more rows than a page has: of many sessions, or until enough fit a filter.
-        is_shared = rows.via_parent_key is None and shape.predicate == MATCH_ALL
         page = _page_from_index(rows, shape, on_path)
     if others:
         page = _joined_to(page, others, shape, scoped=scoped)
     if shape.with_total and not is_counted:
         page = page.add_columns(_total(rows))
     query = rows.per_parent(page, _around_page(rows, shape), label=KEYS.c.number.label(NUMBER))
-    return compile_statement(query, is_shared=is_shared)
+    return compile_statement(query, is_shared=not shape.limited and _reads_few(rows, shape))
+
+
+@lru_cache(maxsize=256)
+def parent_and_page_statement(
+    relation: ChildRelation,
+    shape: PageShape,
+    scoped: bool,  # noqa: FBT001 - part of the cache's key
+    columns: frozenset[str] | None,
+) -> Statement | None:
+    """Returns the statement of a parent's row and the first page below it, for each of KEYS.
+
+    Each row of the page has the parent's columns too, their names behind PARENT; an empty page has a row with
+    a null id. None for a page that goes on from a cursor, or may read more of an index than it has rows.
+    """
+    rows, parent = FilteredRelation(relation, shape.predicate, scoped), relation.parent
+    if parent is None or shape.range.bounds or not _reads_few(rows, shape):
+        return None
+    if _reads_all(rows, shape):
+        page = _page_of_all_rows(rows, shape, (), with_total=False)
+    else:
+        page = _page_from_index(rows, shape, ())
+    own = [column.label(f"{PARENT}{column.name}") for column in parent.projected_columns(columns)]
+    row = parent.restrict_to_tenant(
+        select(*own).where(parent.table.c.id == KEYS.c.key), scoped=scoped, tenant=KEYS.c.tenant
+    )
+    parents, each = row.correlate(KEYS).lateral("parent"), page.correlate(KEYS).lateral("each")
+    query = select(KEYS.c.number.label(NUMBER), *parents.c, *each.c)
+    query = query.select_from(KEYS.join(parents, true()).outerjoin(each, true()))
+    return compile_statement(query, is_shared=True)
+
+
+def _reads_few(rows: FilteredRelation, shape: PageShape) -> bool:
+    """Whether a page is bounded: read from an index in order, or of a tenant's accounts, which are few.
+
+    Any other may read more rows than it has: of many sessions, or until enough fit a filter.
+    """
+    if rows.via_parent_key is not None or shape.predicate != MATCH_ALL:
+        return False
+    key = rows.relation.parent_key
+    return not _reads_all(rows, shape) or (key is not None and key is rows.entity.owner)
 
 
 def _reads_all(rows: FilteredRelation, shape: PageShape) -> bool:

@@ -36,6 +36,7 @@ from graphql_api.relational.entity import Entity, loader_by_id
 from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.filters import ALL_ROWS, Filter, Predicate, parse_filter
 from graphql_api.relational.page_query import (
+    PARENT,
     ROOT,
     ChildRelation,
     FilteredRelation,
@@ -44,6 +45,7 @@ from graphql_api.relational.page_query import (
     built,
     count_statement,
     page_statement,
+    parent_and_page_statement,
     reading_statement,
 )
 from graphql_api.relational.pagination import (
@@ -101,7 +103,8 @@ def root_one(description: str, entity: Entity, *, check: Check) -> Any:
         return lambda _: load(id_)
 
     id_argument = argument("id", strawberry.ID, f"The UUID of the {entity.name}.", required=True)
-    return declared(description, FromLoader(prepare), arguments=[id_argument], check=check)
+    source = FromLoader(prepare, row_loader=lambda context: loader_by_id(context, entity))
+    return declared(description, source, arguments=[id_argument], check=check)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -179,7 +182,8 @@ def many(description: str, spec: ListSpec, *, parent: Entity, parent_key: Column
     def prepare(context: Context, request: PageRequest) -> Any:
         return context.loaders.get(relation.load_pages, request)
 
-    return declared(description, FromKey("id", prepare, spec.page_request), arguments=spec.arguments())
+    source = FromKey("id", prepare, spec.page_request, load_with_parent=relation.load_with_parent)
+    return declared(description, source, arguments=spec.arguments())
 
 
 def root_many(description: str, spec: ListSpec, *, check: Check) -> Any:
@@ -309,6 +313,26 @@ class RelationLoader(ChildRelation):
             key: PageResult.of(Rows(rows, columns, joined), request, self, key)
             for key, rows in zip(keys, found, strict=True)
         }
+
+    async def load_with_parent(
+        self, db: ViewerDatabase, id_: str, columns: frozenset[str] | None, request: PageRequest
+    ) -> "tuple[Row | None, PageResult] | None":
+        """A parent's row with these columns, None for all, and its page: in one statement.
+
+        The row is None if the viewer may see none of this id. None where the page has to be read by itself.
+        """
+        parent = self.parent
+        if parent is None or not (parent.is_visible_to(db) and self.entity.is_visible_to(db)):
+            return None
+        if db.tenant is None and self.entity.read_limit is not None:
+            return None
+        statement = parent_and_page_statement(self, PageShape.of(request), db.tenant is not None, columns)
+        if statement is None:
+            return None
+        (rows,) = await db.fetch_by_key(statement, (id_,), **request.parameters())
+        names = tuple(rows[0].keys()) if rows else ()
+        row = {name.removeprefix(PARENT): rows[0][name] for name in names if name.startswith(PARENT)}
+        return row or None, PageResult.of(Rows(rows, names), request, self, id_)
 
     async def load_totals(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest

@@ -131,7 +131,7 @@ async def test_page_info_is_the_truth(
             page["pageInfo"]["hasNextPage"],
         )
         assert found == expected(whole, lower, upper, first, last), arguments
-        assert answer.statements == 2  # the list's, and its parent's
+        assert answer.statements <= 2  # the list's, and its parent's
 
 
 async def test_what_lies_around_the_pages_of_many_parents_is_one_statement(
