@@ -4,12 +4,11 @@ And what an operation has used of it: `Usage`.
 """
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections import deque
+from collections.abc import Coroutine
+from contextvars import ContextVar, Token
 from time import perf_counter, thread_time
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -30,25 +29,29 @@ class Shares:
         self._own = own
         self._total = total
         self._most_waiting = waiting
-        self._taken: Counter[str] = Counter()
+        self._taken: dict[str, int] = {}
+        """Places that owners have; nobody has none."""
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         """By owner; no queue is empty."""
         self._sum = 0
 
     def taken(self, owner: str) -> int:
         """How many places an owner has."""
-        return self._taken[owner]
+        return self._taken.get(owner, 0)
 
     def enter_at_once(self, owner: str) -> bool:
         """Takes a place if there is one to have. Returns whether there was."""
-        is_free = self._taken[owner] < self._own and (self._total is None or self._sum < self._total)
+        taken = self._taken.get(owner, 0)
+        is_free = taken < self._own and (self._total is None or self._sum < self._total)
         if is_free:
-            self._add(owner, 1)
+            self._taken[owner] = taken + 1
+            self._sum += 1
         return is_free
 
     def enter_anyway(self, owner: str) -> None:
         """Takes a place whether there is one or not: those who come later wait the longer."""
-        self._add(owner, 1)
+        self._sum += 1
+        self._taken[owner] = self.taken(owner) + 1
 
     async def enter(self, owner: str) -> None:
         """Takes a place, and waits for it if need be; `leave` gives it back. Raises ShareFullError."""
@@ -72,24 +75,24 @@ class Shares:
 
     def leave(self, owner: str) -> None:
         """Gives a place back, to whoever may have it next."""
-        self._add(owner, -1)
-        while candidates := [each for each in self._waiting if self._taken[each] < self._own]:
-            following = min(candidates, key=self._taken.__getitem__)
+        self._sum -= 1
+        taken = self._taken.pop(owner) - 1
+        if taken:
+            self._taken[owner] = taken
+        while self._waiting:
+            candidates = [each for each in self._waiting if self.taken(each) < self._own]
+            if not candidates:
+                return
+            following = min(candidates, key=self.taken)
             turn = self._waiting[following][0]
             self._forget(following, turn)
             if turn.done():  # cancelled, and about to find out
                 continue
-            self._add(following, 1)
+            self.enter_anyway(following)
             if following in self._waiting:  # at the end, so that owners with equally many take turns
                 self._waiting[following] = self._waiting.pop(following)
             turn.set_result(None)
             return
-
-    def _add(self, owner: str, places: int) -> None:
-        self._sum += places
-        self._taken[owner] += places
-        if not self._taken[owner]:
-            del self._taken[owner]
 
     def _forget(self, owner: str, turn: asyncio.Future[None]) -> None:
         queue = self._waiting.get(owner)
@@ -100,9 +103,12 @@ class Shares:
 
 
 class Usage:
-    """What one operation has used so far, in all its tasks; and on whose account."""
+    """What one operation has used so far, in all its tasks; and on whose account.
 
-    __slots__ = ("_began", "_steps", "database", "other_threads", "owner", "rows", "statements")
+    A context manager: what is used in the block, and in tasks that begin in it, is counted.
+    """
+
+    __slots__ = ("_began", "_outer", "_steps", "database", "other_threads", "owner", "rows", "statements")
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
@@ -116,6 +122,7 @@ class Usage:
         """Those that took long: seconds, and their text."""
         self._steps = 0.0
         self._began = thread_time()
+        self._outer: Token[Usage]
 
     @property
     def cpu(self) -> float:
@@ -130,6 +137,13 @@ class Usage:
         """Adds a time for which one of its tasks ran."""
         self._steps += seconds
 
+    def __enter__(self) -> Self:
+        self._outer = _usage.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _usage.reset(self._outer)
+
 
 _NOBODYS = Usage("")
 _usage: ContextVar[Usage] = ContextVar("usage", default=_NOBODYS)
@@ -138,17 +152,6 @@ _usage: ContextVar[Usage] = ContextVar("usage", default=_NOBODYS)
 def current_usage() -> Usage:
     """Returns the usage of the operation that the caller works for; one without an owner outside of any."""
     return _usage.get()
-
-
-@contextmanager
-def usage_of(owner: str) -> Iterator[Usage]:
-    """Counts what is used in the block, and in tasks that begin in it, as the owner's."""
-    usage = Usage(owner)
-    token = _usage.set(usage)
-    try:
-        yield usage
-    finally:
-        _usage.reset(token)
 
 
 class Metered(Coroutine[Any, Any, T]):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from graphql_api.shares import Metered, ShareFullError, Shares, current_usage, usage_of
+from graphql_api.shares import Metered, ShareFullError, Shares, Usage, current_usage
 
 
 async def settle() -> None:
@@ -93,7 +93,7 @@ async def work(seconds: float) -> None:
 async def test_an_operation_has_used_what_all_its_tasks_have_worked() -> None:
     nobody = current_usage()
     used_before = nobody.cpu
-    with usage_of("ada") as usage:
+    with Usage("ada") as usage:
         task: asyncio.Task[None] = asyncio.create_task(Metered(work(0.02)))
         await Metered(work(0.02))
         await task
@@ -103,7 +103,7 @@ async def test_an_operation_has_used_what_all_its_tasks_have_worked() -> None:
 
 
 async def test_what_others_have_worked_meanwhile_is_not_its_own() -> None:
-    with usage_of("ada") as usage:
+    with Usage("ada") as usage:
         other = asyncio.create_task(work(0.02))
         await Metered(asyncio.sleep(0))
         await other

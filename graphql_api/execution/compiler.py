@@ -226,7 +226,9 @@ class _Compilation:
                 return AttributeResolver(strawberry_field), None
             case None if strawberry_field.base_resolver is not None:
                 convert = self._compiler.inputs.for_arguments(strawberry_field.arguments)
-                return MethodResolver(strawberry_field, convert, check, self._compiler.info_class), None
+                reader = ArgumentReader(definition, node, convert)
+                info_class = self._compiler.info_class
+                return MethodResolver(strawberry_field, check, convert, reader, info_class), None
             case _:
                 return function, None
 

@@ -201,27 +201,15 @@ class Execution:
         columns: list[ColumnValues] = [()] * len(plan.fields)
         errors: dict[int, FieldError] = {}
         started = []
+        count = len(parents)
         for field in plan.other_fields:
             started.append(self._start(field, parents, paths))
-            await self._pause_after(len(parents))
-        table = parents.table() if plan.reads_table and isinstance(parents, Rows) else {}
-        for plans, resolver, completion in plan.leaf_fields:
-            values = resolver.resolve_table(table) if table else None
-            if values is None:
-                values = resolver.resolve(self, plans[0], parents, paths)
-            if completion.serializer.converts_each and completion.takes_turns(values):
-                await completion.convert_in_turns(self, values)
-            await self._pause_after(len(parents))
-            results = completion.complete_at_once(self, values, len(plans))
-            for field in plans:
-                if results is None:
-                    columns[field.index], failed = await completion.complete(
-                        self, field, values, FieldPaths(paths, field)
-                    )
-                    merge_errors(errors, failed)
-                else:
-                    columns[field.index] = results
-        self.add_size(len(parents) * plan.object_size)
+            self._cells += count
+            if self._cells >= _CELLS_AT_ONCE:
+                await self._pause()
+        if plan.leaf_fields:
+            await self._resolve_leaves(plan, parents, paths, columns, errors)
+        self.add_size(count * plan.object_size)
         deep = [each for each in started if each.field.completion.may_await]
         loading = self._load_queued(started)
         if loading is not None:
@@ -234,15 +222,45 @@ class Execution:
             if not each.field.completion.may_await:
                 columns[each.field.index], failed = await self._finish(each)
                 merge_errors(errors, failed)
-                await self._pause_after(len(parents))
-        return plan.assemble(len(parents), columns), errors or None
+                self._cells += count
+                if self._cells >= _CELLS_AT_ONCE:
+                    await self._pause()
+        return plan.assemble(count, columns), errors or None
 
-    async def _pause_after(self, cells: int) -> None:
-        """Pause if so many values more are enough work for one turn."""
-        self._cells += cells
-        if self._cells >= _CELLS_AT_ONCE:
-            self._cells = 0
-            await self.turns.pause()
+    async def _resolve_leaves(
+        self,
+        plan: ObjectPlan,
+        parents: ColumnValues,
+        paths: "ResponsePaths",
+        columns: list[ColumnValues],
+        errors: dict[int, "FieldError"],
+    ) -> None:
+        """Sets the columns of the fields that are read from the parents alone."""
+        count = len(parents)
+        table = parents.table() if plan.reads_table and isinstance(parents, Rows) else {}
+        for plans, resolver, completion in plan.leaf_fields:
+            values = resolver.resolve_table(table) if table else None
+            if values is None:
+                values = resolver.resolve(self, plans[0], parents, paths)
+            if completion.serializer.converts_each and completion.takes_turns(values):
+                await completion.convert_in_turns(self, values)
+            self._cells += count
+            if self._cells >= _CELLS_AT_ONCE:
+                await self._pause()
+            results = completion.complete_at_once(self, values, len(plans))
+            for field in plans:
+                if results is None:
+                    columns[field.index], failed = await completion.complete(
+                        self, field, values, FieldPaths(paths, field)
+                    )
+                    merge_errors(errors, failed)
+                else:
+                    columns[field.index] = results
+
+    async def _pause(self) -> None:
+        """Pause after so many values that they are enough work for one turn."""
+        self._cells = 0
+        await self.turns.pause()
 
     async def _resolve_serially(
         self, plan: ObjectPlan, parents: ColumnValues, paths: "ResponsePaths"
@@ -565,8 +583,9 @@ class MethodResolver:
     """A Strawberry field's own resolver, called once for each parent."""
 
     declaration: StrawberryField
-    convert: ConvertInput
     check: Check | None
+    convert: ConvertInput
+    reader: ArgumentReader
     make_info: Callable[..., Any]
     """The schema's own class of `info`."""
     may_await = True
@@ -580,16 +599,16 @@ class MethodResolver:
         try:
             if self.check is not None:
                 self.check(execution.context)
-            given = execution.arguments(field)
+            read = self.reader.read(execution.variables)
+            given = self.convert(execution.arguments(field)) if read is None else read
         except Exception as error:  # noqa: BLE001 - becomes the field's error
             return [error] * len(parents)
         resolver = self.declaration.base_resolver
         assert resolver is not None  # noqa: S101 - narrows
 
         def call(index: int) -> Any:
-            parent = parents[index]
+            parent, arguments = parents[index], dict(given)
             info = self.make_info(_raw_info=execution.info(field, paths.path(index)), _field=self.declaration)
-            arguments = self.convert(given)
             for parameter, value in (
                 (resolver.parent_parameter, parent),
                 (resolver.root_parameter, parent),
@@ -598,7 +617,7 @@ class MethodResolver:
                 if parameter is not None:
                     arguments[parameter.name] = value
             own = [parent] if resolver.self_parameter else []
-            return self.declaration.get_result(parent, info, own, arguments)
+            return resolver(*own, **arguments)
 
         return call_for_each(call, range(len(parents)))
 
@@ -741,8 +760,9 @@ class LeafCompletion(Completion):
         serialized = serializer.serialize_column(values, known)
         if serialized is None:
             return None
-        execution.add_size(serialized.size * times)
-        return serialized.results
+        results, size = serialized
+        execution.add_size(size * times)
+        return results
 
     def takes_turns(self, values: ColumnValues) -> bool:
         """Whether converting a column takes so long that others should run in between."""

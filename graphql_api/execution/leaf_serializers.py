@@ -12,7 +12,7 @@ from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
 from types import NoneType
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from graphql import (
     GRAPHQL_MAX_INT,
@@ -45,11 +45,8 @@ Conversions = MutableMapping[Any, Any]
 """JSON by the value that it was made from: of one serializer, in one operation."""
 
 
-class Serialized(NamedTuple):
-    """A column of JSON, and about how many bytes it takes in a response."""
-
-    results: ColumnValues
-    size: int
+Serialized = tuple[ColumnValues, int]
+"""A column of JSON, and about how many bytes it takes in a response."""
 
 
 Serializer = TypeVar("Serializer", bound=Callable[..., Any])
@@ -115,7 +112,7 @@ class LeafSerializer:
             return None
         # What a text becomes is about as long as it was.
         texts = text_size(filter(None, values)) if str in types else None
-        return Serialized(results, len(values) * _VALUE_SIZE + (texts or 0))
+        return results, len(values) * _VALUE_SIZE + (texts or 0)
 
 
 class PassThroughSerializer(LeafSerializer):
@@ -132,7 +129,7 @@ class PassThroughSerializer(LeafSerializer):
         """The column itself, most often."""
         size = text_size(values) if self.passes_strings else None
         if size is not None:
-            return Serialized(values, size + len(values) * _SEPARATORS)
+            return values, size + len(values) * _SEPARATORS
         return super().serialize_column(values, known)
 
     def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
@@ -140,7 +137,7 @@ class PassThroughSerializer(LeafSerializer):
         if not types <= self.types:
             return super().serialize_types(values, types, known)
         texts = text_size(filter(None, values)) if str in types else None
-        return Serialized(values, len(values) * _VALUE_SIZE + (texts or 0))
+        return values, len(values) * _VALUE_SIZE + (texts or 0)
 
 
 class BulkSerializer(LeafSerializer):
@@ -163,10 +160,10 @@ class BulkSerializer(LeafSerializer):
         size = len(values) * _DATE_SIZE
         try:
             if text_size(values) is not None:
-                return Serialized(self.serialize_strings(values), size)
+                return self.serialize_strings(values), size
             if self.nullable and types_of(values) == {str, NoneType}:
                 strings = iter(self.serialize_strings([value for value in values if value is not None]))
-                return Serialized([None if value is None else next(strings) for value in values], size)
+                return [None if value is None else next(strings) for value in values], size
         except Exception:  # noqa: BLE001 - raised again when each value is serialized by itself
             return None
         return super().serialize_column(values, known)
@@ -184,7 +181,7 @@ class IntSerializer(LeafSerializer):
             kinds = types - {NoneType}
             numbers = [value for value in values if value is not None]
         if kinds == {int} and min(numbers) >= GRAPHQL_MIN_INT and max(numbers) <= GRAPHQL_MAX_INT:
-            return Serialized(values, len(values) * _VALUE_SIZE)
+            return values, len(values) * _VALUE_SIZE
         return super().serialize_types(values, types, known)
 
 
@@ -204,7 +201,7 @@ class EnumSerializer(LeafSerializer):
         if types == {self.enum}:
             # By value: looking a member up would call its __hash__, which is written in Python.
             names = list(map(self.names.__getitem__, map(_VALUE, values)))
-            return Serialized(names, len(values) * _VALUE_SIZE)
+            return names, len(values) * _VALUE_SIZE
         return super().serialize_types(values, types, known)
 
 
@@ -227,7 +224,7 @@ class VocabularySerializer(LeafSerializer):
                 return None
             if not self.nullable and None in results:
                 return None
-            return Serialized(results, len(values) * _VALUE_SIZE)
+            return results, len(values) * _VALUE_SIZE
         return super().serialize_column(values, known)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -37,7 +37,7 @@ from graphql_api.identity.viewer import ANONYMOUS, Viewer
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.settings import Settings
-from graphql_api.shares import Metered, ShareFullError, Shares, Usage, usage_of
+from graphql_api.shares import Metered, ShareFullError, Shares, Usage, current_usage
 
 T = TypeVar("T")
 
@@ -94,7 +94,10 @@ class TransportLimits:
 
 
 class TokenAuthenticator(Protocol):
-    """Finds the viewer of a token. Both methods raise InvalidTokenError or DatabaseUnavailableError."""
+    """Finds the viewer of a token. All methods raise InvalidTokenError, or DatabaseUnavailableError."""
+
+    def cached_viewer(self, token: str) -> Viewer | None:
+        """Returns the viewer of a token that was looked up before, without waiting for anything."""
 
     async def authenticate(
         self, token: str, before_lookup: Callable[[], Awaitable[object]] | None = None
@@ -114,7 +117,6 @@ class ViewerContext(OperationContext, Protocol):
 
 OperationLogFactory = Callable[[Callable[[Coroutine[Any, Any, Any]], object]], OperationLog]
 """Makes the log of operations, given what runs a coroutine in the background."""
-_NO_SPAN: Final[AbstractContextManager[object]] = nullcontext()
 _LONGEST_NAME: Final = 100
 
 
@@ -192,10 +194,7 @@ class Gateway:
         """
         if not authorization:
             return ANONYMOUS
-        scheme, _, token = authorization.partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token:
-            raise unauthenticated("Authorization: must be Bearer and an access token")
+        token = bearer_token(authorization)
         try:
             return await self._authenticator.authenticate(
                 token, lambda: self._take_points(_UNKNOWN_TOKEN, ANONYMOUS, client, _TOKENS)
@@ -213,8 +212,12 @@ class Gateway:
         A bad token doesn't hinder an operation that is open to anyone: clients send theirs with everything,
         even with what gets them a new one.
         """
-        left = self._time_left(operation) if isinstance(operation, Operation) else None
+        if not authorization:
+            return ANONYMOUS
         try:
+            if (viewer := self._cached_viewer(authorization)) is not None:
+                return viewer
+            left = self._time_left(operation) if isinstance(operation, Operation) else None
             async with asyncio.timeout(left):
                 return await self.authenticate(authorization, client)
         except TimeoutError as error:
@@ -224,6 +227,12 @@ class Gateway:
             if is_open and error.status is HTTPStatus.UNAUTHORIZED:
                 return ANONYMOUS
             raise
+
+    def _cached_viewer(self, authorization: str) -> Viewer | None:
+        try:
+            return self._authenticator.cached_viewer(bearer_token(authorization))
+        except InvalidTokenError as error:
+            raise unauthenticated(str(error)) from None
 
     async def wait_and_recheck(self, viewer: Viewer) -> Viewer:
         """Waits until the token of a viewer who stays connected is due, checks it, and returns the viewer.
@@ -296,13 +305,13 @@ class Gateway:
         share = _SIGN_IN if signs_in and operation.root_fields <= self._open_fields else ""
         remaining = await self._take_points(operation.cost, viewer, client, share)
         started = perf_counter()
-        with usage_of(owner_of(viewer, client)) as usage, self._span(operation):
+        with Usage(owner_of(viewer, client)) as usage:
             try:
-                if operation.type is not OperationType.MUTATION:
-                    result = await self._execute(operation, viewer, client, receive)
+                if self._tracing is None:
+                    result = await self._run(operation, viewer, client, receive, on_sign_in)
                 else:
-                    mutation = self._mutate(operation, viewer, client, on_sign_in)
-                    result = await asyncio.shield(self._background.start(mutation))
+                    with self._tracing.operation(operation):
+                        result = await self._run(operation, viewer, client, receive, on_sign_in)
             finally:
                 self._note(operation, viewer, usage, perf_counter() - started)
                 charged = await self._charge(operation, usage, share)
@@ -311,8 +320,18 @@ class Gateway:
             result.extensions = {**(result.extensions or {}), "cost": cost}
         return result
 
-    def _span(self, operation: Operation) -> AbstractContextManager[object]:
-        return _NO_SPAN if self._tracing is None else self._tracing.operation(operation)
+    async def _run(
+        self,
+        operation: Operation,
+        viewer: Viewer,
+        client: str,
+        receive: Receive | None,
+        on_sign_in: Callable[[Viewer], object] | None,
+    ) -> Result:
+        if operation.type is not OperationType.MUTATION:
+            return await self._execute(operation, viewer, client, receive)
+        mutation = self._mutate(operation, viewer, client, on_sign_in)
+        return await asyncio.shield(self._background.start(mutation))
 
     def _note(self, operation: Operation, viewer: Viewer, usage: Usage, seconds: float) -> None:
         """Counts what an operation has used, and writes it down if it was slow."""
@@ -406,7 +425,7 @@ class Gateway:
             self.metrics.shed.inc()
             raise unavailable("too many operations are under way: try again")
         self._running += 1
-        owner = owner_of(viewer, client)
+        owner = current_usage().owner
         try:
             async with Deadline(self._time_left(operation), receive):
                 await self._shares.enter(owner)
@@ -493,6 +512,15 @@ class Connection:
             if not self._anonymous[self._network]:
                 del self._anonymous[self._network]
             self._network = None
+
+
+def bearer_token(authorization: str) -> str:
+    """Returns the token of an Authorization header. Raises HTTPError (401)."""
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise unauthenticated("Authorization: must be Bearer and an access token")
+    return token
 
 
 def unauthenticated(message: str) -> HTTPError:

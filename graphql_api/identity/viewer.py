@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 NO_TENANT: Final = "00000000-0000-0000-0000-000000000000"
@@ -70,9 +71,9 @@ class ServiceTokenCredential:
     digest: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Viewer:
-    """Who asks, as of when their token was last checked."""
+    """Who asks, as of when their token was last checked. What follows from it is computed once."""
 
     user_id: str | None = None
     """The id of their row in `users`; None for a service that acts for no user."""
@@ -84,34 +85,34 @@ class Viewer:
     credential: LoginCredential | ServiceTokenCredential | None = None
     """The token that they sent; None for an anonymous viewer."""
 
-    @property
+    @cached_property
     def is_authenticated(self) -> bool:
         """Whether they sent a token that counts."""
         return self.credential is not None
 
-    @property
+    @cached_property
     def valid_until(self) -> datetime | None:
         """When their token stops counting, by whichever host's clock; None for one that doesn't expire."""
         return None if self.expires_at is None else self.expires_at + CLOCK_SKEW
 
-    @property
+    @cached_property
     def principal(self) -> str | None:
         """A user's id or a service token's digest in hexadecimal; None for an anonymous viewer."""
         if isinstance(self.credential, ServiceTokenCredential):
             return self.credential.digest.hex()
         return self.user_id
 
-    @property
+    @cached_property
     def tenant(self) -> str | None:
         """The user whose rows they may read: an id, NO_TENANT, or None for every tenant."""
         return self._tenant(Scope.GRAPH_READ, Scope.GRAPH_READ_ANY)
 
-    @property
+    @cached_property
     def read_access(self) -> tuple[frozenset[Scope], str | None]:
         """Their scopes and tenant: viewers with equal read access read the same values of the same rows."""
         return self.scopes, self.tenant
 
-    @property
+    @cached_property
     def risk_tenant(self) -> str | None:
         """The user whose risk settings they may change: an id, NO_TENANT, or None for every tenant.
 

@@ -120,7 +120,7 @@ _CORES = 2
 class Database:
     """A PostgreSQL behind a pool of connections. Nothing connects before it is used.
 
-    What is used in a block of `usage_of` is its owner's, who may use half of the connections at once. All
+    What is used in the block of a `Usage` is its owner's, who may use half of the connections at once. All
     else is the process's own, for which one connection stays free.
 
     Every read takes a connection, runs one statement and gives the connection back, so concurrent resolvers

@@ -12,7 +12,7 @@ from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import ConnectionLostError, DatabaseUnavailableError
 from graphql_api.postgres.statement import compile_statement
-from graphql_api.shares import usage_of
+from graphql_api.shares import Usage
 
 PID = compile_statement(text("SELECT pg_backend_pid() AS pid"))
 SLEEP = compile_statement(text("SELECT pg_backend_pid() AS pid, pg_sleep(:seconds)"))
@@ -332,7 +332,7 @@ async def test_one_owners_statements_leave_connections_to_others(address: Addres
         done: list[str] = []
 
         async def ask(owner: str, name: str, seconds: float) -> None:
-            with usage_of(owner):
+            with Usage(owner):
                 await database.fetch(SLEEP, seconds=seconds)
             done.append(name)
 
@@ -351,7 +351,7 @@ async def test_owners_leave_one_connection_to_the_process(address: Address) -> N
     async with opened(address, pool_size=4) as database:
 
         async def ask(owner: str) -> None:
-            with usage_of(owner):
+            with Usage(owner):
                 await database.fetch(SLEEP, seconds=0.5)
 
         flood = [asyncio.create_task(ask(owner)) for owner in ("ada", "bob", "eve") for _ in range(3)]

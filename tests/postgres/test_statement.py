@@ -4,7 +4,7 @@ import threading
 
 from graphql_api.postgres import statement
 from graphql_api.postgres.statement import MAX_LARGE_MEMORY, Statement, build_aside
-from graphql_api.shares import usage_of
+from graphql_api.shares import Usage
 
 
 def busy(number: int) -> Statement:
@@ -14,7 +14,7 @@ def busy(number: int) -> Statement:
 
 
 async def test_a_statement_is_built_in_another_thread_once_and_its_time_is_counted() -> None:
-    with usage_of("somebody") as usage:
+    with Usage("somebody") as usage:
         built = await build_aside(busy, 1)
         assert usage.other_threads > 0
         took = usage.other_threads

@@ -48,6 +48,9 @@ class World:
     closed: int = 0
     contexts: int = 0
 
+    def cached_viewer(self, token: str) -> Viewer | None:
+        return None
+
     async def authenticate(
         self, token: str, before_lookup: Callable[[], Awaitable[object]] | None = None
     ) -> Viewer:
