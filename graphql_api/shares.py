@@ -5,8 +5,9 @@ And what an operation has used of it: `Usage`.
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
-from contextvars import ContextVar, Token
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from contextvars import ContextVar, Token, copy_context
 from time import perf_counter, thread_time
 from typing import Any, Self, TypeVar
 
@@ -53,12 +54,15 @@ class Shares:
         self._sum += 1
         self._taken[owner] = self.taken(owner) + 1
 
-    async def enter(self, owner: str) -> None:
-        """Takes a place, and waits for it if need be; `leave` gives it back. Raises ShareFullError."""
+    async def enter(self, owner: str, *, patient: bool = False) -> None:
+        """Takes a place, and waits for it if need be; `leave` gives it back.
+
+        Raises ShareFullError if too many wait for the owner's already, unless `patient`.
+        """
         if self.enter_at_once(owner):
             return
         queue = self._waiting.setdefault(owner, deque())
-        if self._most_waiting is not None and len(queue) >= self._most_waiting:
+        if not patient and self._most_waiting is not None and len(queue) >= self._most_waiting:
             if not queue:
                 del self._waiting[owner]
             raise ShareFullError
@@ -144,6 +148,14 @@ class Usage:
     def __exit__(self, *_: object) -> None:
         _usage.reset(self._outer)
 
+    async def settle(self) -> None:
+        """Waits until its owner has paid for what was used, where that is paid for as it goes on."""
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Does what takes long in the block, when it is its owner's turn."""
+        yield
+
 
 _NOBODYS = Usage("")
 _usage: ContextVar[Usage] = ContextVar("usage", default=_NOBODYS)
@@ -152,6 +164,13 @@ _usage: ContextVar[Usage] = ContextVar("usage", default=_NOBODYS)
 def current_usage() -> Usage:
     """Returns the usage of the operation that the caller works for; one without an owner outside of any."""
     return _usage.get()
+
+
+def create_own_task(work: Coroutine[Any, Any, T], name: str) -> "asyncio.Task[T]":
+    """Starts a task of the process's own, whose usage isn't the caller's."""
+    context = copy_context()
+    context.run(_usage.set, _NOBODYS)
+    return asyncio.get_running_loop().create_task(work, name=name, context=context)
 
 
 class Metered(Coroutine[Any, Any, T]):

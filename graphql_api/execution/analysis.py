@@ -304,6 +304,7 @@ class _Walk:
             size = size._replace(depth=0)
         if definition is not None and parent is not None and not name.startswith("__"):
             rule = self._rules.get(f"{parent.name}.{name}") or self._rules.get(name)
+            cost.leaf_count += node.selection_set is None
             own = FieldCost.of(rule, definition, node, below, is_repeated=name in cost.leaves)
             if own is not None:
                 cost.fields.append(own)

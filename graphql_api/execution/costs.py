@@ -4,6 +4,8 @@
     a list      its weight + size * (1 + what is selected of each item)
     a leaf      its weight, and less for each further alias of it
 
+An object's leaves beyond ten cost a point for each ten.
+
 To the sum of these come an operation's own base, and one for each place at which it selects an object or a
 list, however many parents that has: a statement, as a rule. Where no rule says otherwise, an object weighs 1
 and a leaf nothing. A list in pages (`first`, `last`) passes its size on to its `edges` and `nodes`, and its
@@ -45,6 +47,8 @@ _ITEMS = frozenset({"edges", "nodes"})  # the fields of a connection that hold i
 _FREE = frozenset({"edges", "pageInfo"})  # objects for which nothing is read
 
 _MAX_DIGITS = 18
+_LEAVES = 10
+"""Leaves of an object that cost nothing, and of which so many more cost a point."""
 
 Sizes = Mapping[str, int]
 """The list size that each variable asks for, of those that ask for one."""
@@ -219,6 +223,8 @@ class SelectionCost:
     spreads: list["SelectionCost"] = field(default_factory=list)
     leaves: set[str] = field(default_factory=set)
     """The names of its leaves that have a cost."""
+    leaf_count: int = 0
+    """How many leaves it has, aliases included."""
 
 
 class _Sum(NamedTuple):
@@ -228,9 +234,10 @@ class _Sum(NamedTuple):
     each: int
     places: int
     """Objects and lists that it selects, at all levels; the form of a list (edges, nodes) is none."""
+    leaves: int
 
 
-_NOTHING = _Sum(0, 0, 0)
+_NOTHING = _Sum(0, 0, 0, 0)
 
 
 class OperationCost:
@@ -266,24 +273,27 @@ def _add(selection: SelectionCost, sizes: Sizes, known: dict[int, _Sum]) -> _Sum
     total = known.get(id(selection))
     if total is None:
         once = each = places = 0
+        leaves = selection.leaf_count
         for spread in selection.spreads:
             shared = _add(spread, sizes, known)
             once += shared.once
             each += shared.each
             places += shared.places
+            leaves += shared.leaves
         for cost in selection.fields:
             below = _add(cost.below, sizes, known) if cost.below else _NOTHING
             places += below.places + cost.is_place
             points = cost.weight
+            own = max(0, below.leaves - _LEAVES) // _LEAVES
             if cost.size is None:
-                points += below.once + below.each
+                points += own + below.once + below.each
             elif cost.is_connection:
                 points += below.once + cost.size(sizes) * (max(1, below.each) + cost.row_weight)
             else:
-                points += cost.size(sizes) * (1 + below.once + below.each)
+                points += cost.size(sizes) * (1 + own + below.once + below.each)
             if cost.is_items:
                 each += points
             else:
                 once += points
-        total = known[id(selection)] = _Sum(once, each, places)
+        total = known[id(selection)] = _Sum(once, each, places, leaves)
     return total

@@ -37,6 +37,7 @@ from graphql_api.execution.persisted_documents import NoPersistedDocuments, Pers
 from graphql_api.execution.projection import OperationContext
 from graphql_api.execution.stock_executor import Invocation
 from graphql_api.execution.turns import Turns
+from graphql_api.shares import Metered, current_usage
 
 MAX_PLAN_MEMORY: Final = 64 * 1024 * 1024
 """Bytes of plans that are kept, together: an operation has one for each outcome of its conditions."""
@@ -335,9 +336,9 @@ class Operations:
             else:
                 # With one context, so that what they load is loaded together.
                 context = new_context()
-                async with loading(context):
+                async with current_usage().turn(), loading(context):
                     each = (self._result(event, key, invocation, lambda: context, len(due)) for event in due)
-                    results = Results(await asyncio.gather(*each))
+                    results = Results(await asyncio.gather(*map(Metered, each)))
                 failed = next((result for result in results if _may_work_later(result)), None)
                 if failed is not None:
                     # An event without its rows would pass for one whose rows are gone: the client resumes.

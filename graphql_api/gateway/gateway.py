@@ -3,8 +3,16 @@
 import asyncio
 import math
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterator,
+)
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -50,10 +58,12 @@ FREE_SIZE = 4_096
 _BYTES_PER_POINT = 2_000
 _VALUES_PER_POINT = 7
 """Bytes and values of a request's JSON that take as long to parse and to drop as a row does to send."""
-NEW_DOCUMENT = 350
+NEW_DOCUMENT = 500
 """Points of a document that is new to the process, beside those of its characters."""
 _OVERRUN = 750
 """Points by which an operation may outrun its cost before it is charged for: the clock isn't exact."""
+_DECODING = 1e-6
+"""Seconds that a row takes to be decoded, outside of the operation's tasks."""
 _UNKNOWN_TOKEN = 50
 """Points of a token that the process has to look up in the database."""
 _NETWORKS = 2
@@ -117,6 +127,7 @@ class ViewerContext(OperationContext, Protocol):
 
 OperationLogFactory = Callable[[Callable[[Coroutine[Any, Any, Any]], object]], OperationLog]
 """Makes the log of operations, given what runs a coroutine in the background."""
+_NOTHING: Final[AbstractContextManager[object]] = nullcontext()
 _LONGEST_NAME: Final = 100
 
 
@@ -346,31 +357,41 @@ class Gateway:
         if seconds >= self._log_from and self._operation_log is not None:
             self._operation_log.finished(operation, viewer, usage, seconds)
 
-    @contextmanager
-    def unread(self, viewer: Viewer, client: str) -> Iterator[None]:
-        """Counts a large answer among its viewer's operations until its client has read it.
+    def unread(self, size: int, viewer: Viewer, client: str) -> AbstractContextManager[object]:
+        """Counts an answer of so many bytes among its viewer's operations until its client has read it.
 
         So those who read slowly have at most twice as many answers in memory as they may have operations.
         """
-        owner = owner_of(viewer, client)
+        return _NOTHING if size < LARGE_ANSWER else self._counted(owner_of(viewer, client))
+
+    @contextmanager
+    def _counted(self, owner: str) -> Iterator[None]:
         self._shares.enter_anyway(owner)
         try:
             yield
         finally:
             self._shares.leave(owner)
 
-    async def open_subscription(
+    @asynccontextmanager
+    async def subscription(
         self, operation: Operation, viewer: Callable[[], Viewer], client: str
-    ) -> AsyncGenerator[Results, None]:
-        """Returns the results of a subscription. Close the generator to end it.
+    ) -> AsyncIterator[AsyncGenerator[Results, None]]:
+        """Yields the results of a subscription, which ends with the block.
 
-        `viewer` is called for each event, since permissions may change meanwhile. Its points are taken when
-        it begins. Raises HTTPError (429) if too few are left.
+        `viewer` is called for each event, since permissions may change meanwhile. The cost of the operation
+        is paid when it begins, and what its events take beyond that as they come: a viewer who has no points
+        left gets them later. Raises HTTPError (429) if too few are left for a beginning.
         """
         await self._take_points(operation.cost, viewer(), client)
-        return self._operations.subscribe(
-            operation, lambda: self._make_context(viewer(), client=client), lambda: viewer().read_access
+        usage = SubscriptionUsage(
+            owner_of(viewer(), client), operation.cost, self._shares, self._rate_limiter
         )
+        with usage, self.metrics.subscriptions.track_inprogress():
+            results = self._operations.subscribe(
+                operation, lambda: self._make_context(viewer(), client=client), lambda: viewer().read_access
+            )
+            async with aclosing(results):
+                yield results
 
     @contextmanager
     def connection(self, transport: str, client: str, viewer: Viewer = ANONYMOUS) -> Iterator["Connection"]:
@@ -473,8 +494,7 @@ class Gateway:
 
         They are what its owner has left, if that is less.
         """
-        seconds = usage.cpu + usage.other_threads + usage.database
-        lacking = math.ceil(seconds / POINT) - operation.cost
+        lacking = points_of(usage) - operation.cost
         if lacking <= max(_OVERRUN, operation.cost):
             return 0
         if self._rate_limiter is not None:
@@ -491,6 +511,43 @@ class Gateway:
             cost["remaining"] = max(0, remaining - charged)
         measured = {"milliseconds": round(usage.cpu * 1e3, 1), "rows": usage.rows}
         return {**cost, **measured, "charged": charged}
+
+
+class SubscriptionUsage(Usage):
+    """What a subscription has used: its owner pays for it now and then, and waits for points if need be.
+
+    What takes long is done when its owner has a place for one more operation.
+    """
+
+    __slots__ = ("_paid", "_rate_limiter", "_shares")
+
+    def __init__(self, owner: str, paid: int, shares: Shares, rate_limiter: RateLimiter | None) -> None:
+        """`paid` are the points that it has paid at its beginning."""
+        super().__init__(owner)
+        self._paid = paid
+        self._shares = shares
+        self._rate_limiter = rate_limiter
+
+    async def settle(self) -> None:
+        """Takes the points that are due. Waits until there are some, where the owner has none left."""
+        due = points_of(self) - self._paid
+        if due < _OVERRUN:
+            return
+        self._paid += due
+        if self._rate_limiter is not None:
+            wait = await self._rate_limiter.charge(self.owner, due)
+            if wait:
+                await asyncio.sleep(wait)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Does what takes long in the block: when what was used is paid, and there is a place."""
+        await self.settle()
+        await self._shares.enter(self.owner, patient=True)
+        try:
+            yield
+        finally:
+            self._shares.leave(self.owner)
 
 
 class Connection:
@@ -606,6 +663,12 @@ class BackgroundTasks:
                 for task in self._tasks:
                     task.cancel()
                 await asyncio.wait(self._tasks)
+
+
+def points_of(usage: Usage) -> int:
+    """Returns the points that something was worth, by what it has used."""
+    seconds = usage.cpu + usage.other_threads + usage.database + usage.rows * _DECODING
+    return math.ceil(seconds / POINT)
 
 
 def points_of_size(body: bytes) -> int:

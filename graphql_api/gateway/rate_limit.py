@@ -67,14 +67,19 @@ class RateLimiter:
         """Takes points that this process alone counts. Raises RateLimitExceededError, and takes none."""
         self._buckets.take(owner, points)
 
-    async def charge(self, owner: str, points: int, share: str = "") -> None:
-        """Takes points for what was done already: as many as are left, where that is less."""
+    async def charge(self, owner: str, points: int, share: str = "") -> int:
+        """Takes points for what was done already: as many as are left, where that is less.
+
+        Returns the seconds until the rest of them has come back, a minute at most.
+        """
         try:
             await self.take(owner, points, share)
         except RateLimitExceededError as error:
             if error.remaining > 0:
                 with suppress(RateLimitExceededError):
                     await self.take(owner, error.remaining, share)
+            return min(error.retry_after, int(_MINUTE))
+        return 0
 
     async def close(self) -> None:
         """Closes the connections to Redis."""

@@ -28,6 +28,7 @@ from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import Statement
+from graphql_api.shares import create_own_task
 
 # The last two are how a standby answers: it may be about to become the primary.
 _POOLED = (
@@ -158,7 +159,7 @@ class Feed:
         Those who ask at the same time share the answer.
         """
         if self._flushing is None:
-            self._flushing = asyncio.create_task(self._flush(), name=f"flush for {self._source.schema}")
+            self._flushing = create_own_task(self._flush(), f"flush for {self._source.schema}")
         await asyncio.shield(self._flushing)
 
     async def _flush(self) -> None:

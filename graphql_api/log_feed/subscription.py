@@ -37,6 +37,7 @@ from graphql_api.log_feed.tail import (
 )
 from graphql_api.postgres.statement import Fetch, Statement, compile_statement
 from graphql_api.postgres.tables import sort_key, system_logs
+from graphql_api.shares import current_usage
 
 NO_ANSWER = "the database doesn't answer: subscribe again after a pause, with the last cursor"
 
@@ -97,6 +98,10 @@ def _backfill_statement(template: str, shape: FilterShape | None) -> Statement:
             )
         )
     )
+
+
+_ROW_SECONDS = 2e-6
+"""What it takes to make an event of a row and to choose it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -326,6 +331,7 @@ class Subscription:
 
     async def _read(self) -> EventBatch:
         """Read the next page from the database, and return what matches. Raises FeedError."""
+        await current_usage().settle()
         state = self._state
         try:
             if isinstance(state, Replaying):
@@ -464,6 +470,7 @@ class Subscription:
     def _count_page(self, rows: int) -> None:
         self._hub.stats.catch_up_pages += 1
         self._hub.stats.catch_up_rows += rows
+        current_usage().add_step(rows * _ROW_SECONDS)
 
     def _enter(self, state: State) -> None:
         reading = (CatchingUp, Replaying)

@@ -35,6 +35,7 @@ from graphql_api.log_feed.source import LOGS, Source
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.statement import Fetch, Statement, compile_statement
 from graphql_api.postgres.tables import system_logs
+from graphql_api.shares import create_own_task
 
 log = logging.getLogger(__name__)
 
@@ -342,7 +343,7 @@ class Tail:
     def start(self) -> None:
         """Begin to read, from where the hub is; nothing happens if it runs."""
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name=f"tail of {self._source.schema}")
+            self._task = create_own_task(self._run(), f"tail of {self._source.schema}")
 
     async def stop(self) -> None:
         """Read no more."""

@@ -7,14 +7,13 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from email.message import Message
 from enum import StrEnum
 from functools import lru_cache, partial
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any, Final, Literal
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import orjson
@@ -41,7 +40,6 @@ class Media(StrEnum):
     HTML = "text/html"
 
 
-_NOTHING: Final[AbstractContextManager[None]] = nullcontext()
 GetRequests = Literal["off", "preflight", "open"]
 RawHeaders = Mapping[bytes, bytes]
 
@@ -124,7 +122,7 @@ class GraphQLEndpoint:
             status = status_of(result, strict=media is Media.RESPONSE)
             later = errors.retry_after_headers(result) if status in _WORTH_ANOTHER_TRY else ()
             body = result.render()
-            with self._gateway.unread(viewer, client) if len(body) >= LARGE_ANSWER else _NOTHING:
+            with self._gateway.unread(len(body), viewer, client):
                 await respond(send, status, media, body, *later)
             self._gateway.metrics.observe("http", kind, perf_counter() - started, result)
             if result.errors:

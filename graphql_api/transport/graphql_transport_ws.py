@@ -5,7 +5,6 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from time import perf_counter
@@ -20,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from graphql_api.execution.errors import RequestError
 from graphql_api.execution.operations import MAX_SHARED_RESULTS, GraphQLRequest, Operation, Result, Results
 from graphql_api.gateway.errors import HTTPError, error_result, masked_result, unavailable
-from graphql_api.gateway.gateway import FREE_SIZE, Connection, Gateway, unauthenticated
+from graphql_api.gateway.gateway import FREE_SIZE, LARGE_ANSWER, Connection, Gateway, unauthenticated
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
 from graphql_api.relational.scalars import serialize_datetime
 from graphql_api.transport.close_codes import CloseCode, ServerCloseCode
@@ -48,6 +47,7 @@ _LONGEST_ID = 256
 _BYTES_AT_A_TIME = 64 * 1024  # after which a slow client is waited for
 _EVENTS_AT_A_TIME = 32  # after which a source that is always ready lets other tasks run
 _SERVER_CODES = frozenset(ServerCloseCode)
+_NO_FRAMES: Final = {"type": FRAMES, "frames": b""}
 
 
 class SocketClosed(Exception):  # noqa: N818 - an end, and not always an error
@@ -259,40 +259,35 @@ class GraphQLSocket:
 
     async def _run_once(self, identifier: str, operation: Operation) -> None:
         started = perf_counter()
-        viewer = self._viewer
         result = await self._gateway.run_operation(
-            operation, viewer, self._client, on_sign_in=self._accept_viewer
+            operation, self._viewer, self._client, on_sign_in=self._accept_viewer
         )
         self._gateway.metrics.observe("websocket", operation.type.value, perf_counter() - started, result)
         if result.executed:
-            with self._gateway.unread(viewer, self._client):
-                await self._send_next(identifier, Results([result]))
-                # Which waits until the client has read what was sent before.
-                await self._send_message({"id": identifier, "type": "complete"})
+            await self._send_next(identifier, Results([result]))
+            await self._send_message({"id": identifier, "type": "complete"})
         else:
             await self._send_errors(identifier, result)
 
     async def _run_subscription(self, identifier: str, operation: Operation) -> None:
         self._subscriptions[identifier] = operation
         metrics = self._gateway.metrics
-        subscription = await self._gateway.open_subscription(operation, lambda: self._viewer, self._client)
-        with metrics.subscriptions.track_inprogress():
-            async with aclosing(subscription):
-                sent = 0
-                async for results in subscription:
-                    if results.progress is not None:
-                        payload = {"id": identifier, **results.progress.message}
-                        await self._send_message({"type": "ping", "payload": payload})
-                        continue
-                    if not results[-1].executed:
-                        await self._send_errors(identifier, results[-1])
-                        return
-                    await self._send_next(identifier, results)
-                    metrics.events.inc(len(results))
-                    sent += len(results)
-                    if sent >= _EVENTS_AT_A_TIME:
-                        sent = 0
-                        await asyncio.sleep(0)
+        async with self._gateway.subscription(operation, lambda: self._viewer, self._client) as subscription:
+            sent = 0
+            async for results in subscription:
+                if results.progress is not None:
+                    payload = {"id": identifier, **results.progress.message}
+                    await self._send_message({"type": "ping", "payload": payload})
+                    continue
+                if not results[-1].executed:
+                    await self._send_errors(identifier, results[-1])
+                    return
+                await self._send_next(identifier, results)
+                metrics.events.inc(len(results))
+                sent += len(results)
+                if sent >= _EVENTS_AT_A_TIME:
+                    sent = 0
+                    await asyncio.sleep(0)
         await self._send_message({"id": identifier, "type": "complete"})
 
     async def _send_heartbeats(self) -> None:
@@ -409,13 +404,18 @@ class GraphQLSocket:
             for result in results:
                 await self._send_text((prefix + result.render() + b"}").decode())
             return
-        writes = results.encoded.get(len(prefix))
-        if writes is None:
-            writes = frames_around(len(prefix), [result.render() + b"}" for result in results])
+        encoded = results.encoded.get(len(prefix))
+        if encoded is None:
+            bodies = [result.render() + b"}" for result in results]
+            encoded = frames_around(len(prefix), bodies), sum(map(len, bodies))
             if len(results.encoded) < MAX_SHARED_RESULTS:
-                results.encoded[len(prefix)] = writes
-        for pieces in writes:
-            await self._send_event({"type": FRAMES, "frames": prefix.join(pieces)})
+                results.encoded[len(prefix)] = encoded
+        writes, size = encoded
+        with self._gateway.unread(size, self._viewer, self._client):
+            for pieces in writes:
+                await self._send_event({"type": FRAMES, "frames": prefix.join(pieces)})
+            if size >= LARGE_ANSWER:
+                await self._send_event(_NO_FRAMES)  # once the client has read what was sent before
 
     async def _send_errors(self, identifier: str, result: Result) -> None:
         errors = [error.formatted for error in result.errors]

@@ -98,17 +98,16 @@ class EventStream:
             started = perf_counter()
             result = await self._gateway.run_operation(operation, self._viewer, self._client)
             metrics.observe("sse", operation.type.value, perf_counter() - started, result)
-            with self._gateway.unread(self._viewer, self._client):
+            size = len(result.render())
+            with self._gateway.unread(size, self._viewer, self._client):
                 yield Results([result])
-                if len(result.render()) >= LARGE_ANSWER:
+                if size >= LARGE_ANSWER:
                     await self._write(_COMMENT)  # once the client has read what was sent before
             return
-        subscription = await self._gateway.open_subscription(operation, lambda: self._viewer, self._client)
-        with metrics.subscriptions.track_inprogress():
-            async with aclosing(subscription):
-                async for results in subscription:
-                    yield results
-                    metrics.events.inc(len(results))
+        async with self._gateway.subscription(operation, lambda: self._viewer, self._client) as subscription:
+            async for results in subscription:
+                yield results
+                metrics.events.inc(len(results))
 
     async def _until_hangup(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

@@ -98,6 +98,18 @@ def test_pages_cost_what_their_rows_do(shop: Shop, query: str, points: int) -> N
     assert shop.cost(query) == points
 
 
+def test_many_leaves_of_an_object_cost_a_point_for_each_ten(shop: Shop) -> None:
+    leaves = " ".join(f"a{number}: id" for number in range(30))
+    assert shop.cost(f"{{ me {{ {leaves} }} }}") == 1 + 2
+    assert shop.cost(f"{{ users(first: 10) {{ nodes {{ {leaves} }} }} }}") == 1 + 10 * (1 + 2)
+    assert (
+        shop.cost(
+            f"{{ users(first: 10) {{ edges {{ node {{ ...F }} }} }} }} fragment F on User {{ {leaves} }}"
+        )
+        == 31
+    )
+
+
 def test_a_leaf_costs_less_for_each_further_alias_since_its_values_are_converted_once(shop: Shop) -> None:
     assert shop.cost("{ me { report a: report b: report } }") == 1 + 40 + 2 * 3
     assert shop.cost("{ me { a: report ... on User { b: report } } }") == 1 + 40 + 3
