@@ -4,6 +4,7 @@ And what an operation has used of it: `Usage`.
 """
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -106,6 +107,29 @@ class Shares:
                 del self._waiting[owner]
 
 
+_CLOCK_AGE = 0.001
+"""Seconds for which a reading of the thread's own clock is good enough."""
+
+
+class _ThreadClock(threading.local):
+    """The seconds that the thread has worked, as of a millisecond ago at most.
+
+    Reading them takes a system call, and an operation would make several.
+    """
+
+    read_at = -1.0
+    worked = 0.0
+
+    def read(self) -> float:
+        now = perf_counter()
+        if now - self.read_at > _CLOCK_AGE:
+            self.read_at, self.worked = now, thread_time()
+        return self.worked
+
+
+recent_thread_time = _ThreadClock().read
+
+
 class Usage:
     """What one operation has used so far, in all its tasks; and on whose account.
 
@@ -125,7 +149,7 @@ class Usage:
         self.statements: list[tuple[float, str]] = []
         """Those that took long: seconds, and their text."""
         self._steps = 0.0
-        self._began = thread_time()
+        self._began = recent_thread_time()
         self._outer: Token[Usage]
 
     @property
@@ -135,6 +159,8 @@ class Usage:
         They are counted by the clock, which is quick to read. What the thread hasn't worked in that time was
         another program's.
         """
+        if self._steps <= _CLOCK_AGE:
+            return self._steps
         return min(self._steps, thread_time() - self._began)
 
     def add_step(self, seconds: float) -> None:

@@ -30,7 +30,7 @@ from graphql_api.postgres.errors import (
 )
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import Statement, compile_statement
-from graphql_api.shares import Shares, current_usage
+from graphql_api.shares import Shares, current_usage, recent_thread_time
 
 log = logging.getLogger(__name__)
 
@@ -285,7 +285,7 @@ class Database:
     async def _fetch(self, sql: str, arguments: list[Any]) -> list[asyncpg.Record]:
         usage = current_usage()
         connection = await self._take(usage.owner)
-        began, worked, most = monotonic(), thread_time(), _MOST_CANCELLED
+        began, worked, most = monotonic(), recent_thread_time(), _MOST_CANCELLED
         try:
             # A cancelled statement is cancelled at the server too: asyncpg sees to it before the
             # connection's next use, so the connection goes back as it is.
