@@ -58,6 +58,11 @@ SELECT now() - n * interval '1 minute', (ARRAY['INFO', 'warn', 'ERROR', 'debug']
         FROM generate_series(1, 20) m))
 FROM generate_series(1, 20000) n;
 """
+_USER_ROLES = """
+SELECT relnamespace::regnamespace || '.' || relname FROM pg_class
+WHERE relname = 'user_roles' AND relkind = 'r'
+"""
+"""Former builds have it in another schema."""
 _FILL_OURS = """
 INSERT INTO system_logs (timestamp, level, component, message, details)
 SELECT now() - interval '30 days' - n * interval '1 minute', 'INFO', $1, 'A position was opened - ' || n,
@@ -113,7 +118,8 @@ async def fill(server: Server, database: str) -> dict[str, list[str]]:
     emails = [TENANT, OPERATOR, NEIGHBOUR, *(f"other-{n}@worst.example" for n in range(10))]
     values: dict[str, list[Any]] = {"$1": [hashed], "$2": [emails], "$3": [OPERATOR], "$4": [TENANT]}
     async with server.connection(database) as connection:
-        for statement in _FILL.split(";\n"):
+        fill = _FILL.replace("graphql_api.user_roles", await connection.fetchval(_USER_ROLES))
+        for statement in fill.split(";\n"):
             used = [name for name in values if name in statement]
             for place, name in enumerate(used, 1):
                 statement = statement.replace(name, f"${place}")  # noqa: PLW2901 - its own numbering
