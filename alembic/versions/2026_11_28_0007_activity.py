@@ -5,6 +5,10 @@ Triggers write them, one for each row and transaction however often it changes, 
 insert or update doesn't have at hand. Where a row is now is looked up when an entry is read; an entry says
 which session, account and user a row has left, by being deleted or moved.
 
+A plain insert or update looks for an entry before it writes one: a transaction's entries are its own, and
+ON CONFLICT would write a fifth more WAL. Once it has deleted or moved a row (`activity.departed`), entries
+merge.
+
 The rows below one that moves move with it. Where those can't be known, because somebody is writing more of
 them, because there are very many, or because a table was truncated, all cursors end: `activity.reset()`.
 
@@ -138,6 +142,11 @@ BEGIN
 END $$
 """
 
+_DEPARTED = "coalesce(current_setting('activity.departed', true) = 'on', false)"
+_IS_NEW = """NOT EXISTS (
+                    SELECT FROM activity.entries AS entry
+                    WHERE entry.xid = pg_current_xact_id() AND entry.id = {entry_id})"""
+
 # What others know of a row is how it was before the transaction, so the first that it leaves counts.
 _MERGE = """ON CONFLICT (xid, id) DO UPDATE SET
     change = CASE WHEN entry.change IN ('ADDED', 'NONE')
@@ -153,6 +162,7 @@ _RECORD = """
 CREATE OR REPLACE FUNCTION activity.record_{table}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    departed boolean := {departed};
     is_recorded boolean;
     moved uuid[];
     below bigint;
@@ -165,7 +175,28 @@ BEGIN
     IF current_setting('activity.looked', true) IS DISTINCT FROM 'on' THEN
         PERFORM activity.note_interruption();
     END IF;
-    IF TG_OP = 'INSERT' THEN
+    -- Most often the transaction has deleted and moved nothing: then a row that has an entry needs no other.
+    IF NOT departed AND TG_OP = 'INSERT' THEN
+        INSERT INTO activity.entries (xid, id, kind, change, row_id)
+        SELECT pg_current_xact_id(), {entry_id}, '{kind}', 'ADDED', {row_id} FROM added AS row
+        WHERE {is_new};
+        is_recorded := FOUND;
+    ELSIF NOT departed AND TG_OP = 'UPDATE' THEN
+        INSERT INTO activity.entries (xid, id, kind, change, row_id)
+        SELECT pg_current_xact_id(), {entry_id}, '{kind}', 'CHANGED', {row_id}
+        FROM added AS row LEFT JOIN removed AS before ON before.id = row.id
+        WHERE CASE WHEN before.id IS NULL OR before.{parent} IS DISTINCT FROM row.{parent}
+                   THEN set_config('activity.departed', 'on', true) IS NULL  -- false: it is recorded below
+                   ELSE (before *<> row) AND {is_new} END;
+        is_recorded := FOUND;
+        departed := {departed};
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        SELECT count(*) > 0, array_agg(id) INTO is_recorded, moved FROM removed;
+        PERFORM set_config('activity.departed', 'on', true);
+    ELSIF NOT departed THEN
+        NULL;
+    ELSIF TG_OP = 'INSERT' THEN
         INSERT INTO activity.entries AS entry (xid, id, kind, change, row_id)
         SELECT pg_current_xact_id(), {entry_id}, '{kind}', 'ADDED', {row_id} FROM added AS row
         {merge};
@@ -184,8 +215,6 @@ BEGIN
             {merge}
         )
         SELECT count(*) > 0, array_agg(id) FILTER (WHERE is_moved) INTO is_recorded, moved FROM changes;
-    ELSE
-        SELECT count(*) > 0, array_agg(id) INTO is_recorded, moved FROM removed;
     END IF;
     IF moved IS NOT NULL THEN
         EXECUTE format($query$
@@ -197,7 +226,8 @@ BEGIN
         USING moved, CASE TG_OP WHEN 'DELETE' THEN 'REMOVED' ELSE 'CHANGED' END;
         {move}
     END IF;
-    IF is_recorded THEN
+    IF is_recorded AND current_setting('log_feed.notify', true) IS DISTINCT FROM
+            (date_part('epoch', clock_timestamp()) * 100)::bigint::text THEN  -- it would do nothing
         PERFORM activity.notify_readers();
     END IF;
     RETURN NULL;
@@ -246,6 +276,7 @@ _ACCOUNT = "LEFT JOIN %1$I.tradelocker_accounts AS account ON account.id = {}.ac
 
 def _recording(table: str, kind: str, parent: str, left: str, ancestors: str = "", move: str = "") -> str:
     own = kind == "TRADE"
+    entry_id = "row.id" if own else f"md5('{kind}' || row.id)::uuid"
     return _RECORD.format(
         table=table,
         kind=kind,
@@ -254,7 +285,9 @@ def _recording(table: str, kind: str, parent: str, left: str, ancestors: str = "
         ancestors=ancestors,
         move=move.replace("{merge}", _MERGE).strip(),
         merge=_MERGE,
-        entry_id="row.id" if own else f"md5('{kind}' || row.id)::uuid",
+        entry_id=entry_id,
+        departed=_DEPARTED,
+        is_new=_IS_NEW.format(entry_id=entry_id),
         row_id="NULL::uuid" if own else "row.id",
     )
 

@@ -204,6 +204,49 @@ async def test_a_trade_that_moves_says_what_it_left_first(
     assert await left(connection, "TRADE") == [(rows.session, rows.account, rows.user)]
 
 
+async def test_a_trade_that_changed_before_it_moves_says_what_it_left(
+    connection: "asyncpg.Connection", rows: Rows
+) -> None:
+    async with connection.transaction():
+        await connection.execute("UPDATE trades SET pnl = 1 WHERE id = $1", rows.trades[0])
+        await connection.execute(
+            "UPDATE trades SET session_id = $1 WHERE id = $2", rows.other_session, rows.trades[0]
+        )
+    assert await recorded(connection) == [("TRADE", "CHANGED", rows.trades[0])]
+    assert await left(connection, "TRADE") == [(rows.session, rows.account, rows.user)]
+
+
+async def test_one_statement_moves_a_trade_and_changes_others(
+    connection: "asyncpg.Connection", rows: Rows
+) -> None:
+    third = await factories.trade(connection, rows.session, pnl=1)
+    await connection.execute("DELETE FROM activity.entries")
+    await connection.execute(
+        "UPDATE trades SET pnl = 1, session_id = CASE id WHEN $1 THEN $2 ELSE session_id END",
+        rows.trades[0],
+        rows.other_session,
+    )
+    assert set(await recorded(connection)) == {("TRADE", "CHANGED", trade) for trade in rows.trades}
+    assert third not in {id_ for _, _, id_ in await recorded(connection)}
+    assert set(await left(connection, "TRADE")) == {
+        (rows.session, rows.account, rows.user),
+        (None, None, None),
+    }
+
+
+async def test_a_move_that_is_rolled_back_leaves_later_changes_alone(
+    connection: "asyncpg.Connection", rows: Rows
+) -> None:
+    async with connection.transaction():
+        undone = connection.transaction()
+        await undone.start()
+        await connection.execute("UPDATE trades SET session_id = $1", rows.other_session)
+        await undone.rollback()
+        await connection.execute("UPDATE trades SET pnl = 1 WHERE id = $1", rows.trades[0])
+    assert await recorded(connection) == [("TRADE", "CHANGED", rows.trades[0])]
+    assert await left(connection, "TRADE") == [(None, None, None)]
+
+
 async def test_a_row_that_gets_another_id_is_another_row(
     connection: "asyncpg.Connection", rows: Rows
 ) -> None:
