@@ -5,9 +5,8 @@ Triggers write them, one for each row and transaction however often it changes, 
 insert or update doesn't have at hand. Where a row is now is looked up when an entry is read; an entry says
 which session, account and user a row has left, by being deleted or moved.
 
-A plain insert or update looks for an entry before it writes one: a transaction's entries are its own, and
-ON CONFLICT would write a fifth more WAL. Once it has deleted or moved a row (`activity.departed`), entries
-merge.
+Until a transaction has deleted or moved a row (`activity.departed`), a row that has an entry needs no other.
+After that, entries merge.
 
 The rows below one that moves move with it. Where those can't be known, because somebody is writing more of
 them, because there are very many, or because a table was truncated, all cursors end: `activity.reset()`.
@@ -143,9 +142,6 @@ END $$
 """
 
 _DEPARTED = "coalesce(current_setting('activity.departed', true) = 'on', false)"
-_IS_NEW = """NOT EXISTS (
-                    SELECT FROM activity.entries AS entry
-                    WHERE entry.xid = pg_current_xact_id() AND entry.id = {entry_id})"""
 
 # What others know of a row is how it was before the transaction, so the first that it leaves counts.
 _MERGE = """ON CONFLICT (xid, id) DO UPDATE SET
@@ -179,15 +175,17 @@ BEGIN
     IF NOT departed AND TG_OP = 'INSERT' THEN
         INSERT INTO activity.entries (xid, id, kind, change, row_id)
         SELECT pg_current_xact_id(), {entry_id}, '{kind}', 'ADDED', {row_id} FROM added AS row
-        WHERE {is_new};
+        ON CONFLICT DO NOTHING;
         is_recorded := FOUND;
     ELSIF NOT departed AND TG_OP = 'UPDATE' THEN
         INSERT INTO activity.entries (xid, id, kind, change, row_id)
         SELECT pg_current_xact_id(), {entry_id}, '{kind}', 'CHANGED', {row_id}
-        FROM added AS row LEFT JOIN removed AS before ON before.id = row.id
-        WHERE CASE WHEN before.id IS NULL OR before.{parent} IS DISTINCT FROM row.{parent}
+        -- FULL, since a plan that was made for one row may join no other way than by loops within loops.
+        FROM added AS row FULL JOIN removed AS before ON before.id = row.id
+        WHERE CASE WHEN before.id IS NULL OR row.id IS NULL OR before.{parent} IS DISTINCT FROM row.{parent}
                    THEN set_config('activity.departed', 'on', true) IS NULL  -- false: it is recorded below
-                   ELSE (before *<> row) AND {is_new} END;
+                   ELSE before *<> row END
+        ON CONFLICT DO NOTHING;
         is_recorded := FOUND;
         departed := {departed};
     END IF;
@@ -287,7 +285,6 @@ def _recording(table: str, kind: str, parent: str, left: str, ancestors: str = "
         merge=_MERGE,
         entry_id=entry_id,
         departed=_DEPARTED,
-        is_new=_IS_NEW.format(entry_id=entry_id),
         row_id="NULL::uuid" if own else "row.id",
     )
 
