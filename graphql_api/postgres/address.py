@@ -212,7 +212,9 @@ class Address:
                 server_settings=settings,
                 # A pooler hands each transaction another backend, which has not prepared our statements.
                 statement_cache_size=_PREPARED_STATEMENTS if keep else 0,
-                ssl=_system_tls(self.dsn) if self.system_certificates else None,
+                ssl=_system_tls(self.dsn, _certificate_versions(self.dsn))
+                if self.system_certificates
+                else None,
             )
             return connection
 
@@ -328,9 +330,19 @@ def _hosts(parts: SplitResult, query: dict[str, str]) -> list[tuple[str, str]]:
     return hosts
 
 
-@lru_cache
-def _system_tls(dsn: str) -> ssl.SSLContext:
-    """Verifies the server, its name included, with the operating system's certificates."""
+def _certificate_versions(dsn: str) -> tuple[int, ...]:
+    """Returns when each file of certificates was changed: they are renewed while the process runs."""
+    query = dict(parse_qsl(urlsplit(dsn).query))
+    files = (ssl.get_default_verify_paths().cafile, query.get("sslcert"), query.get("sslkey"))
+    return tuple(Path(file).stat().st_mtime_ns for file in files if file)
+
+
+@lru_cache(maxsize=4)
+def _system_tls(dsn: str, _versions: tuple[int, ...]) -> ssl.SSLContext:
+    """Verifies the server, its name included, with the operating system's certificates.
+
+    Reading these takes 15 ms, in which nothing else runs.
+    """
     context = ssl.create_default_context()
     context.set_alpn_protocols(["postgresql"])
     query = dict(parse_qsl(urlsplit(dsn).query))

@@ -27,6 +27,7 @@ class Proxy:
     """Where it listens."""
 
     port: int
+    host: str = "127.0.0.1"
     connections: list[asyncio.StreamWriter] = field(default_factory=list)
     """The clients' ends, those that are closed too."""
     silence: Silence | None = None
@@ -42,7 +43,7 @@ class Proxy:
     def url(self, address: Address, parameters: str = "") -> str:
         """The address of the same database through the proxy."""
         database = urlsplit(address.dsn).path
-        return f"postgresql://postgres:secret@127.0.0.1:{self.port}{database}{parameters}"
+        return f"postgresql://postgres:secret@{self.host}:{self.port}{database}{parameters}"
 
 
 @asynccontextmanager
@@ -50,6 +51,9 @@ async def proxy_to(
     address: Address,
     refuse: Callable[[bytes], bytes | None] = lambda _: None,
     tls: ssl.SSLContext | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> AsyncIterator[Proxy]:
     """A proxy, without TLS unless given. `refuse` sees a start-up message, and may answer for the server."""
     socket = parse_qs(urlsplit(address.dsn).query)["host"][0] + "/.s.PGSQL.5432"
@@ -82,8 +86,8 @@ async def proxy_to(
                 )
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        proxy = Proxy(server.sockets[0].getsockname()[1])
+    async with await asyncio.start_server(serve, host, port) as server:
+        proxy = Proxy(server.sockets[0].getsockname()[1], host)
         yield proxy
         for client in proxy.connections:
             client.close()

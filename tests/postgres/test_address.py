@@ -240,14 +240,19 @@ def certificate(tmp_path: Path) -> Path:
     if (openssl := shutil.which("openssl")) is None:
         pytest.skip("there is no openssl to make a certificate with")
     path = tmp_path / "server.pem"
+    make_certificate(openssl, path)
+    return path
+
+
+def make_certificate(openssl: str, path: Path) -> None:
+    root = path.with_name("root.pem")
     command = (
         *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-        *("-keyout", path, "-out", tmp_path / "root.pem", "-days", "2", "-subj", "/CN=localhost"),
+        *("-keyout", path, "-out", root, "-days", "2", "-subj", "/CN=localhost"),
         *("-addext", "subjectAltName=DNS:localhost"),
     )
     subprocess.run(command, check=True, capture_output=True)
-    path.write_text(path.read_text() + (tmp_path / "root.pem").read_text())
-    return path
+    path.write_text(path.read_text() + root.read_text())
 
 
 @pytest.mark.parametrize(
@@ -273,6 +278,24 @@ async def test_a_server_with_a_trusted_certificate_is_reached(
         connection = await Address.parse(url).connect()
         assert await connection.fetchval("SELECT 1") == 1
         await connection.close()
+
+
+@pytest.mark.parametrize("query", ["?sslrootcert=system", "?sslmode=verify-full&sslrootcert={root}"])
+async def test_a_certificate_that_is_renewed_needs_no_restart(
+    server: Address, certificate: Path, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = certificate.with_name("root.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(root))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    async with proxy_to(server, tls=tls) as proxy:
+        url = proxy.url(server, query.format(root=root)).replace("127.0.0.1", "localhost")
+        address = Address.parse(url)
+        for _ in range(2):
+            connection = await address.connect()
+            await connection.close()
+            make_certificate(str(shutil.which("openssl")), certificate)
+            tls.load_cert_chain(certificate)
 
 
 @pytest.mark.parametrize("query", ["?sslrootcert=system", "?sslmode=verify-full"])

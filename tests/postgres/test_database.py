@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import ConnectionLostError, DatabaseUnavailableError
 from graphql_api.postgres.statement import compile_statement
 from graphql_api.shares import Usage
+from tests.postgres.proxy import proxy_to
+
 
 PID = compile_statement(text("SELECT pg_backend_pid() AS pid"))
 SLEEP = compile_statement(text("SELECT pg_backend_pid() AS pid, pg_sleep(:seconds)"))
@@ -362,3 +365,26 @@ async def test_owners_leave_one_connection_to_the_process(address: Address) -> N
         for task in flood:
             task.cancel()
         await asyncio.gather(*flood, return_exceptions=True)
+
+
+async def test_a_host_that_has_moved_is_looked_up_again(
+    address: Address, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a failover by DNS: no answer of the resolver outlives a connection."""
+    resolve, names = socket.getaddrinfo, {"db.internal": "127.0.0.1"}
+
+    def resolved(host: object, *arguments: object, **options: object) -> object:
+        return resolve(names.get(str(host), host), *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    async with (
+        proxy_to(address) as former,
+        proxy_to(address, host="127.0.0.2", port=former.port) as present,
+        opened(Address.parse(former.url(address).replace("127.0.0.1", "db.internal"))) as database,
+    ):
+        await database.ping()
+        names["db.internal"] = "127.0.0.2"
+        former.cut()
+        await asyncio.sleep(0.1)
+        await database.ping()
+        assert len(present.connections) == 1
