@@ -16,6 +16,7 @@ from graphql_api.postgres.database import Database
 from graphql_api.postgres.migrate import migrate
 from tests.app import App, served
 from tests.graph import Graph, opened, settings_for
+from tests.postgres.partitioned import make_partitioned
 from tests.scratch import remove_abandoned_folders, scratch_folder
 
 SERVER_FOLDER = "TEST_DATABASE_SERVER"
@@ -35,6 +36,7 @@ SETTINGS = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--drill", action="store_true", help="also run what needs minutes or several servers")
+    parser.addoption("--partitioned", action="store_true", help="partition trades and system_logs")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -79,14 +81,19 @@ def database_of(server: Address, name: str) -> Address:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def template(server: Address) -> str:
+async def template(server: Address, pytestconfig: pytest.Config) -> str:
     """The name of a database that Alembic has migrated; the first worker to come makes it."""
     connection = await server.connect_plain()
     try:
         await connection.execute("SELECT pg_advisory_lock(1)")
         if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", TEMPLATE):
             await connection.execute("CREATE DATABASE half_migrated")
-            await migrate(database_of(server, "half_migrated"))
+            address = database_of(server, "half_migrated")
+            if pytestconfig.getoption("--partitioned"):
+                given = await address.connect_plain()
+                await make_partitioned(given)
+                await given.close()
+            await migrate(address)
             await connection.execute(f"ALTER DATABASE half_migrated RENAME TO {TEMPLATE}")
     finally:
         await connection.close()
