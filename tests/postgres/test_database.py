@@ -16,7 +16,6 @@ from graphql_api.postgres.statement import compile_statement
 from graphql_api.shares import Usage
 from tests.postgres.proxy import proxy_to
 
-
 PID = compile_statement(text("SELECT pg_backend_pid() AS pid"))
 SLEEP = compile_statement(text("SELECT pg_backend_pid() AS pid, pg_sleep(:seconds)"))
 NUMBER = compile_statement(text("SELECT CAST(:n AS integer) AS n"))
