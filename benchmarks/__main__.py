@@ -22,6 +22,7 @@ class Part(StrEnum):
     WORKLOADS = "workloads"
     FEED = "feed"
     FANOUT = "fanout"
+    DASHBOARDS = "dashboards"
     INSERTING = "inserting"
     SCALE = "scale"
 
@@ -50,7 +51,7 @@ def main(
     servers += [former_build(revision, Path(".data/builds")) for revision in former or ()]
     chosen = [each for each in WORKLOADS if not workload or each.name in workload]
     parts = part or _USUAL
-    if set(parts) & {Part.WORKLOADS, Part.FEED}:
+    if set(parts) & {Part.WORKLOADS, Part.FEED, Part.DASHBOARDS}:
         for server in servers:
             server.install()
     with tempfile.TemporaryDirectory() as logs, running(folder) as postgres:
@@ -66,6 +67,8 @@ async def _measure(run: Run, parts: Sequence[Part], chosen: Sequence[Workload], 
         await run.feed()
     if Part.FANOUT in parts:
         await run.fanout()
+    if Part.DASHBOARDS in parts:
+        await run.dashboards()
     if Part.INSERTING in parts:
         await run.inserting()
     if set(parts) & set(_USUAL):

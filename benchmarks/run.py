@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import chart, data, fanout, feed, inserting, measure, report
+from benchmarks import chart, dashboards, data, fanout, feed, inserting, measure, report
 from benchmarks.postgres import Server as Postgres
 from benchmarks.scale import measure as scale
 from benchmarks.scale.data import SMALL
@@ -82,6 +82,20 @@ class Run:
             for crowd in fanout.CROWDS
         ]
         self._show("fan-out", fanout.fanout_table(await fanout.measure(address, crowds)))
+
+    async def dashboards(self) -> None:
+        """Dashboards that follow accounts."""
+        crowds = [
+            replace(
+                crowd,
+                dashboards=max(round(crowd.dashboards * self.size), 1),
+                seconds=max(round(crowd.seconds * self.size), 2),
+            )
+            for crowd in dashboards.CROWDS
+        ]
+        servers = [server for server in self.servers if server.name in ("ours", "mercurius")]
+        runs = await dashboards.measure(self.postgres, servers, crowds)
+        self._show("dashboards", dashboards.dashboards_table(runs))
 
     async def inserting(self) -> None:
         """The feed's cost to those who write."""

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import chart, data, fanout, feed, measure, report
+from benchmarks import chart, dashboards, data, fanout, feed, measure, report
 from benchmarks.postgres import Server as Postgres
 from benchmarks.run import MUTATION
 from benchmarks.scale import measure as scale
@@ -57,6 +57,16 @@ async def test_ours_answers_every_workload_and_the_tables_have_it_all(
     server: Address, tmp_path: Path
 ) -> None:
     await run(server, "bench_ours", [OURS], tmp_path)
+
+
+@pytest.mark.timeout(240)
+async def test_dashboards_get_every_change_of_their_accounts(server: Address) -> None:
+    crowd = dashboards.Crowd(6, 3, changes=5, seconds=2)
+
+    runs = await dashboards.measure(Postgres(server.dsn), [OURS], [crowd], others=1)
+
+    assert [one.deliveries > 0 for one in runs] == [True]
+    assert dashboards.dashboards_table(runs).count("\n") == 2
 
 
 @pytest.mark.timeout(240)

@@ -63,5 +63,6 @@ export const resolvers = {
   Mutation: { updateRiskSettings },
   Subscription: {
     systemLogAdded: { subscribe: (_, __, { pubsub }) => pubsub.subscribe("SYSTEM_LOG_ADDED") },
+    tradeChanged: { subscribe: (_, { accountId }, { pubsub }) => pubsub.subscribe(`TRADE_CHANGED ${accountId}`) },
   },
 };

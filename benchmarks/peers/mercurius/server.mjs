@@ -19,4 +19,7 @@ const { pubsub } = app.graphql;
 await listen("log_added", (systemLogAdded) =>
   pubsub.publish({ topic: "SYSTEM_LOG_ADDED", payload: { systemLogAdded } }),
 );
+await listen("trade_changed", ({ accountId, tradeChanged }) =>
+  pubsub.publish({ topic: `TRADE_CHANGED ${accountId}`, payload: { tradeChanged } }),
+);
 await app.listen({ host: "127.0.0.1", port: Number(process.env.PORT) });
