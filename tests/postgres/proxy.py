@@ -33,6 +33,8 @@ class Proxy:
     silence: Silence | None = None
     away: bool = False
     """Whether it closes every new connection."""
+    thawed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Unset while nothing is answered on any connection, as if PostgreSQL had been frozen."""
 
     def cut(self) -> None:
         """End every connection, and take no more until `away` is unset."""
@@ -88,7 +90,9 @@ async def proxy_to(
 
     async with await asyncio.start_server(serve, host, port) as server:
         proxy = Proxy(server.sockets[0].getsockname()[1], host)
+        proxy.thawed.set()
         yield proxy
+        proxy.thawed.set()
         for client in proxy.connections:
             client.close()
         await asyncio.gather(*serving)
@@ -130,6 +134,7 @@ async def _answer(
         while data := await reader.read(65536):
             if proxy.silence is not None and heard.is_set():
                 await proxy.silence.over.wait()
+            await proxy.thawed.wait()
             writer.write(data)
             await writer.drain()
     writer.close()
