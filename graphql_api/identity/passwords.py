@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
@@ -111,13 +112,18 @@ class PasswordHasher:
         if before > 0 and before * self._takes / self._threads >= _PATIENCE:
             raise RateLimitedError(retry_after=1)
         self._waiting += 1
+        started = self._pool.submit(partial(_timed, work, *arguments))
         try:
-            loop = asyncio.get_running_loop()
-            result, took = await loop.run_in_executor(self._pool, _timed, work, *arguments)
+            result = asyncio.wrap_future(started)
+            await asyncio.wait((result,), timeout=_PATIENCE)
+            if not result.done() and started.cancel():  # others took longer than was thought
+                raise RateLimitedError(retry_after=1)
+            done, took = await result
         finally:
+            started.cancel()
             self._waiting -= 1
         self._takes += (took - self._takes) * _NEWEST_PART
-        return result
+        return done
 
 
 def _timed(work: Callable[[*Arguments], T], *arguments: *Arguments) -> tuple[T, float]:

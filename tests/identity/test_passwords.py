@@ -148,6 +148,27 @@ async def test_more_than_can_be_served_soon_are_sent_away() -> None:
     passwords.close()
 
 
+async def test_who_has_waited_too_long_is_sent_away_however_short_it_should_have_been(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("graphql_api.identity.passwords._PATIENCE", 0.2)
+    goes_on = threading.Event()
+
+    class Slow(Argon2Hasher):
+        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+            goes_on.wait(10)
+            return super().hash(password, salt=salt)
+
+    passwords = PasswordHasher(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
+    first, second = (asyncio.create_task(passwords.verify(PASSWORD, None)) for _ in range(2))
+    with pytest.raises(RateLimitedError):
+        await second
+    assert not first.done()
+    goes_on.set()
+    assert not (await first).matches
+    passwords.close()
+
+
 async def test_a_cancelled_verification_makes_room_for_another() -> None:
     gate = threading.Event()
 

@@ -3,15 +3,18 @@
 import asyncio
 import json
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from graphql_api.identity.viewer import Role
-from tests.service.conftest import Service
+from graphql_api.postgres.address import Address
+from tests.service.conftest import LOGIN, PASSWORD, Service, served_from
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +50,27 @@ async def initialised(socket: ClientConnection, token: str) -> None:
 
 async def is_served(service: Service) -> bool:
     return bool((await service.ask("{ __typename }")).json() == {"data": {"__typename": "Query"}})
+
+
+async def test_a_flood_of_passwords_is_answered_and_leaves_others_what_they_need(
+    address: Address, tmp_path: Path
+) -> None:
+    async with served_from(address, tmp_path, GRAPHQL_API_TRUSTED_PROXIES='["127.0.0.1"]') as service:
+        token = await service.user("ada@example.org")
+
+        async def guess(client: httpx.AsyncClient, number: int) -> str:
+            body = {"query": LOGIN, "variables": {"email": f"{number}@example.org", "password": "wrong"}}
+            headers = {"x-forwarded-for": f"203.0.113.{number}"}
+            answer = await client.post(service.url, json=body, headers=headers)
+            return str(answer.json()["data"]["login"]["userErrors"][0]["code"])
+
+        async with httpx.AsyncClient(timeout=60) as client:
+            guesses = [asyncio.create_task(guess(client, number)) for number in range(100)]
+            while not all(each.done() for each in guesses):
+                assert "errors" not in (await service.ask("{ viewer { roles } }", token=token)).json()
+            assert {each.result() for each in guesses} == {"INVALID_CREDENTIALS", "RATE_LIMITED"}
+        answer = await service.ask(LOGIN, {"email": "ada@example.org", "password": PASSWORD})
+        assert answer.json()["data"]["login"]["accessToken"]
 
 
 async def test_sockets_that_say_nothing_are_closed(service: Service) -> None:
