@@ -26,6 +26,7 @@ from graphql_api.execution.documents import Documents, ParsedOperation
 from graphql_api.execution.errors import (
     BAD_USER_INPUT,
     LIMIT_EXCEEDED,
+    PERMISSIONS_CHANGED,
     ArgumentError,
     LimitError,
     RequestError,
@@ -290,8 +291,10 @@ class Operations:
         Events that are due at the same time have their results yielded together. Subscribers of equal
         `read_access` share the results of a `SharedEvent`. For a source's `Progress`, an empty list is
         yielded that has it. A result that wasn't executed is the last one: the subscription was refused, or
-        its source failed. Close the generator to end the subscription.
+        its source failed. It ends too once `read_access` is another than at first, before anything more is
+        yielded: its source may have chosen its events by that. Close the generator to end the subscription.
         """
+        granted = None if read_access is None else read_access()
         context = new_context()
         refusal = self.check_root_fields(operation, context)
         invocation = refusal or self._invocation(operation, context)
@@ -308,10 +311,13 @@ class Operations:
         try:
             async with aclosing(cast("AsyncGenerator[Any, None]", source)) as events:
                 async for event in events:
+                    if read_access is not None and read_access() != granted:
+                        yield Results([self._refusal([_permissions_changed(operation)])])
+                        return
                     if isinstance(event, Progress):
                         yield Results(progress=event)
                         continue
-                    key = None if read_access is None else (shared_by, read_access())
+                    key = None if read_access is None else (shared_by, granted)
                     results = await self._results(event, key, invocation, new_context)
                     yield results
                     if not results[-1].executed:
@@ -462,6 +468,14 @@ def _result_key(operation: Operation) -> Hashable:
     names = operation.parsed.analysis.result_variables
     values = {name: given[name] for name in names if name in given}
     return operation.parsed, orjson.dumps(values, default=repr, option=orjson.OPT_SORT_KEYS)
+
+
+def _permissions_changed(operation: Operation) -> GraphQLError:
+    return GraphQLError(
+        "what the viewer may read has changed: subscribe again, after the last cursor",
+        operation.parsed.definition,
+        extensions={"code": PERMISSIONS_CHANGED},
+    )
 
 
 def _may_work_later(result: Result) -> bool:

@@ -71,6 +71,34 @@ async def test_each_kind_of_row(graph: Graph, connection: "asyncpg.Connection") 
     assert [event["kind"] for event in only] == ["TRADE", "UP_TO_DATE"]
 
 
+async def next_or_end(batches: AsyncIterator[list[dict[str, Any]]]) -> list[dict[str, Any]] | str:
+    """The next events, or the code with which the subscription has ended."""
+    try:
+        return await anext(batches)
+    except FeedEnded as end:
+        return str(end)
+
+
+async def test_who_may_read_less_is_sent_nothing_more(graph: Graph, connection: "asyncpg.Connection") -> None:
+    mine, theirs = [
+        await factories.session(
+            connection, await factories.account(connection, await factories.user(connection))
+        )
+        for _ in range(2)
+    ]
+    graph = graph.as_(operator())
+    async with following(graph) as batches:
+        assert await anext(batches) == []
+        await factories.trade(connection, mine)
+        while not any(event["kind"] == "TRADE" for event in await anext(batches)):
+            pass
+        graph.viewer = trader(await factories.user(connection))
+        await factories.trade(connection, theirs)
+        while (ended := await next_or_end(batches)) == []:
+            pass
+        assert ended == "PERMISSIONS_CHANGED"
+
+
 async def test_events_come_live(graph: Graph, connection: "asyncpg.Connection") -> None:
     user = await factories.user(connection)
     session = await factories.session(connection, await factories.account(connection, user))
