@@ -315,34 +315,35 @@ class Gateway:
         signs_in = not viewer.is_authenticated and operation.root_fields & self._sign_in_fields
         share = _SIGN_IN if signs_in and operation.root_fields <= self._open_fields else ""
         remaining = await self._take_points(operation.cost, viewer, client, share)
-        started = perf_counter()
         with Usage(owner_of(viewer, client)) as usage:
-            try:
-                if self._tracing is None:
-                    result = await self._run(operation, viewer, client, receive, on_sign_in)
-                else:
-                    with self._tracing.operation(operation):
-                        result = await self._run(operation, viewer, client, receive, on_sign_in)
-            finally:
-                self._note(operation, viewer, usage, perf_counter() - started)
-                charged = await self._charge(operation, usage, share)
+            if operation.type is OperationType.MUTATION:
+                mutation = self._charged(
+                    operation, viewer, share, self._mutate(operation, viewer, client, on_sign_in)
+                )
+                result, charged = await asyncio.shield(self._background.start(mutation))
+            else:
+                query = self._execute(operation, viewer, client, receive)
+                result, charged = await self._charged(operation, viewer, share, query)
         if (operation.request.extensions or {}).get("cost"):
             cost = self._cost(operation, remaining, usage, charged)
             result.extensions = {**(result.extensions or {}), "cost": cost}
         return result
 
-    async def _run(
-        self,
-        operation: Operation,
-        viewer: Viewer,
-        client: str,
-        receive: Receive | None,
-        on_sign_in: Callable[[Viewer], object] | None,
-    ) -> Result:
-        if operation.type is not OperationType.MUTATION:
-            return await self._execute(operation, viewer, client, receive)
-        mutation = self._mutate(operation, viewer, client, on_sign_in)
-        return await asyncio.shield(self._background.start(mutation))
+    async def _charged(
+        self, operation: Operation, viewer: Viewer, share: str, running: Awaitable[Result]
+    ) -> tuple[Result, int]:
+        """Returns the result of an operation, and the points that it was charged afterwards."""
+        usage, started = current_usage(), perf_counter()
+        try:
+            if self._tracing is None:
+                result = await running
+            else:
+                with self._tracing.operation(operation):
+                    result = await running
+        finally:
+            self._note(operation, viewer, usage, perf_counter() - started)
+            charged = await self._charge(operation, usage, share)
+        return result, charged
 
     def _note(self, operation: Operation, viewer: Viewer, usage: Usage, seconds: float) -> None:
         """Counts what an operation has used, and writes it down if it was slow."""
@@ -423,8 +424,21 @@ class Gateway:
         client: str,
         on_sign_in: Callable[[Viewer], object] | None,
     ) -> Result:
-        def run() -> Awaitable[Result]:
-            return self._execute(operation, viewer, client, None, on_sign_in)
+        owners = {current_usage().owner}
+
+        def signed_in(viewer: Viewer) -> None:
+            owners.add(owner_of(viewer, client))
+            if on_sign_in is not None:
+                on_sign_in(viewer)
+
+        async def run() -> Result:
+            try:
+                return await self._execute(operation, viewer, client, None, signed_in)
+            finally:
+                # Whatever came of it: what ran out of time may have been committed.
+                if self._replica_reads is not None:
+                    for owner in owners:
+                        await self._replica_reads.note_change(owner)
 
         if self._idempotency is None or "idempotencyKey" not in (operation.request.extensions or {}):
             return await run()
@@ -460,8 +474,6 @@ class Gateway:
                         database = await self._replica_reads.choose(owner)
                     context = self._make_context(viewer, client=client, database=database)
                     result: Result = await Metered(self._operations.execute(operation, context))
-                    if self._replica_reads is not None and operation.type is OperationType.MUTATION:
-                        await self._replica_reads.note_change(owner_of(context.viewer, client))
                     if on_sign_in is not None and context.viewer is not viewer:
                         on_sign_in(context.viewer)
                     return result
