@@ -32,7 +32,7 @@ LONGEST = 8.0  # seconds: the first outage; others are shorter
 SETTINGS = {
     "GRAPHQL_API_IDENTITY_CACHE": "0.5",  # so that telling who asks needs the database too
     "GRAPHQL_API_STATEMENT_TIMEOUT": "4",
-    "GRAPHQL_API_OPERATION_TIMEOUT": "5",  # and five more until an attempt under a key is thought dead
+    "GRAPHQL_API_OPERATION_TIMEOUT": "5",
 }
 
 
@@ -66,4 +66,5 @@ async def test_no_acknowledged_write_is_lost(server: Server, service: Service, k
     assert sum(client.refused for client in everybody.clients) > 0
     assert set(everybody.probe.lives) == {200}
     assert set(everybody.probe.ready) == {200, 503}
-    assert "incident" not in service.log.read_text()
+    # The server's states are warnings; an error would be one that nobody expected.
+    assert "ERROR" not in service.log.read_text()
