@@ -92,6 +92,8 @@ def sentence_of(error: Exception) -> str | None:
             return f"{error.filename}: {error.strerror}"
         case OSError():
             return f"the database can't be reached: {error or 'no answer'}"
+        case asyncpg.InterfaceError() if "connection is closed" in str(error):
+            return f"the database can't be reached: {error.__context__ or 'the connection was lost'}"
         case asyncpg.PostgresError():
             return f"the database can't be used: {error}"
         case _ if isinstance(error, speaking):

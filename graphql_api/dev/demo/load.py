@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from graphql_api.dev.demo.copying import copy_records
 from graphql_api.dev.demo.desk import EMAILS, OPERATOR
 from graphql_api.dev.demo.sample import make
 from graphql_api.postgres.address import Address
@@ -48,7 +49,7 @@ async def load(
                 raise OtherUsersError
             sample = make(seed=seed, now=now or datetime.now(UTC), trades=trades, password_hash=password_hash)
             for table, records in sample.tables():
-                await connection.copy_records_to_table(table, columns=records[0]._fields, records=records)
+                await copy_records(connection, table, records)
             await connection.execute(_GRANT, OPERATOR)
         await connection.execute("ANALYZE")
         return True

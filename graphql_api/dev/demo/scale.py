@@ -4,10 +4,11 @@ import random
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from graphql_api.dev.demo.bulk import Progress, without_indexes
+from graphql_api.dev.demo.copying import copy_records, end_with_connection
 from graphql_api.dev.demo.desk import TRADER, AccountProfile, profiles, user
 from graphql_api.dev.demo.load import SEED
 from graphql_api.dev.demo.rows import DAY, Session, Trade, User, chance
@@ -73,19 +74,16 @@ async def _grow(
     first = now - DAYS * DAY
     rng = chance(seed, f"scale {known}")
     users, desk = _newcomers(rng, known, count, password_hash, strategies, first, now)
-    await _copy(connection, "users", users)
-    await _copy(connection, "tradelocker_accounts", [profile.account for profile in desk])
+    await copy_records(connection, "users", users)
+    await copy_records(connection, "tradelocker_accounts", [profile.account for profile in desk])
     async with without_indexes(connection, "trades", progress):
         # The trades' keys are off, so they may come before their sessions, whose totals follow from them.
         plans = _plans(rng, desk, count, f"trades {known}", Market(seed, first, now))
         sessions: list[Session] = []
         async with aclosing(drawn(plans, count, sessions, progress)) as rows:
-            await connection.copy_to_table("trades", columns=Trade._fields, source=rows, format="csv")
-        await _copy(connection, "trading_sessions", sessions)
-
-
-async def _copy(connection: "asyncpg.Connection", table: str, records: Sequence[Any]) -> None:
-    await connection.copy_records_to_table(table, columns=records[0]._fields, records=records)
+            copying = connection.copy_to_table("trades", columns=Trade._fields, source=rows, format="csv")
+            await end_with_connection(connection, copying)
+        await copy_records(connection, "trading_sessions", sessions)
 
 
 def _newcomers(
