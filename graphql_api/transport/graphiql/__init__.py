@@ -14,8 +14,17 @@ _HERE = Path(__file__).parent
 _STATIC = _HERE / "static"
 """What source/build.mjs makes."""
 
-_STARTERS = ("desk", "statistics", "paging", "risk", "activity", "logs")
-"""The tabs of a first visit, in their order."""
+_STARTERS = {
+    "desk": "trader",
+    "statistics": "trader",
+    "paging": None,
+    "risk": "trader",
+    "activity": "trader",
+    "logs": "operator",
+    "warnings": "operator",
+    "users": "operator",
+}
+"""The tabs of a first visit, in their order, and whom each fits; None is everybody."""
 
 _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; "
@@ -69,10 +78,14 @@ def files() -> BaseRoute:
 
 def _starters() -> list[dict[str, str | None]]:
     """Returns the operations that a first visit opens, one a tab."""
-    paths = [_HERE / "starters" / f"{name}.graphql" for name in _STARTERS]
+    folder = _HERE / "starters"
     return [
-        {"query": path.read_text("utf-8").strip(), "variables": _read(path.with_suffix(".json"))}
-        for path in paths
+        {
+            "query": (folder / f"{name}.graphql").read_text("utf-8").strip(),
+            "variables": _read(folder / f"{name}.json"),
+            "audience": audience,
+        }
+        for name, audience in _STARTERS.items()
     ]
 
 

@@ -38,7 +38,7 @@ async def test_no_view_has_a_serious_fault(visit_with: Open, site: Site, dark: b
     await follow_logs(visit, site)
     await write(visit, site, "one line", "two lines")
     seen["live lines"] = await faults(visit)
-    await visit.choose_tab("Desk")
+    await visit.choose_tab("Users")
     await visit.run()
     await expect(visit.response).to_contain_text(OPERATOR)
     seen["response"] = await faults(visit)

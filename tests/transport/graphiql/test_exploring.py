@@ -25,9 +25,11 @@ async def follow_logs(visit: Visit, site: Site) -> None:
 
 async def test_a_tour_asks_no_other_host_and_raises_no_complaint(visit: Visit, site: Site) -> None:
     await follow_logs(visit, site)
-    await visit.choose_tab("Desk")
+    await visit.choose_tab("Users")
     await visit.run()
     await expect(visit.response).to_contain_text(OPERATOR)
+    await visit.button("Show Query Builder").click()
+    await visit.write("Query", "{ viewer { roles } }")
     await visit.page.locator(".graphiql-query-editor .cm-property", has_text="viewer").hover()
     await expect(visit.page.locator(".CodeMirror-info")).to_contain_text(DESCRIPTION)
     await visit.button("Show Documentation Explorer").click()
@@ -41,14 +43,51 @@ async def test_a_tour_asks_no_other_host_and_raises_no_complaint(visit: Visit, s
     assert visit.complaints == []
 
 
+async def tabs(visit: Visit) -> list[str]:
+    return await visit.page.locator(".graphiql-tab-button").all_text_contents()
+
+
+FOR_TRADERS = ["Desk", "Statistics", "Paging", "Risk", "Activity"]
+FOR_OPERATORS = ["Paging", "Logs", "Warnings", "Users"]
+
+
 async def test_a_first_visit_opens_the_starters_in_tabs(visit: Visit) -> None:
-    tabs = await visit.page.locator(".graphiql-tab-button").all_text_contents()
-    assert tabs == ["Desk", "Statistics", "Paging", "Risk", "Activity", "Logs"]
+    assert set(await tabs(visit)) == {*FOR_TRADERS, *FOR_OPERATORS}
 
 
-@pytest.mark.parametrize("tab", ["Desk", "Paging", "Statistics"])
-async def test_a_starter_runs_as_it_stands(visit: Visit, tab: str) -> None:
+async def test_the_starters_fit_who_signed_in(visit: Visit) -> None:
     await visit.sign_in(TRADER)
+    await expect(visit.page.locator(".graphiql-tab-button")).to_have_text(FOR_TRADERS)
+    await visit.choose_tab("Risk")
+    await visit.write("Query", "query Mine { viewer { roles } }")
+    await visit.button("Sign out").click()
+    await visit.sign_in(OPERATOR)
+    await expect(visit.page.locator(".graphiql-tab-button")).to_have_text(
+        ["Paging", "Mine", "Logs", "Warnings", "Users"]  # what somebody wrote is nobody's starter
+    )
+    await visit.page.wait_for_function(
+        """() => {
+            const stored = localStorage['graphiql:tabState'];
+            return stored.includes('query Users') && !stored.includes('query Desk');
+        }"""
+    )
+    await visit.button("Sign out").click()
+    await visit.open()  # the tabs, and those put away, outlive the visit
+    await visit.sign_in(TRADER)
+    await expect(visit.page.locator(".graphiql-tab-button")).to_have_text(
+        ["Paging", "Mine", "Desk", "Statistics", "Activity"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("email", "tab"),
+    [
+        *((TRADER, tab) for tab in ("Desk", "Statistics", "Paging")),
+        *((OPERATOR, tab) for tab in ("Paging", "Warnings", "Users")),
+    ],
+)
+async def test_a_starter_runs_as_it_stands(visit: Visit, email: str, tab: str) -> None:
+    await visit.sign_in(email)
     await visit.choose_tab(tab)
     await visit.run()
     await expect(visit.response).to_contain_text('"data"')
@@ -94,7 +133,7 @@ async def test_a_trader_follows_what_happens_in_their_accounts(visit: Visit, sit
 
 async def test_a_subscription_that_is_refused_says_why(visit: Visit) -> None:
     await visit.sign_in(TRADER)
-    await visit.choose_tab("Logs")
+    await visit.write("Query", "subscription { systemLogAdded { cursor } }")
     await visit.run()
     await expect(visit.response).to_contain_text("FORBIDDEN")
 

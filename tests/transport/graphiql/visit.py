@@ -88,7 +88,11 @@ class Visit:
         )
 
     async def choose_tab(self, name: str) -> None:
-        await self.page.locator(".graphiql-tab-button", has_text=name).click()
+        """Click until the tab is chosen: while GraphiQL moves its tabs, it takes no clicks."""
+        tab = self.page.locator(".graphiql-tab-button", has_text=name)
+        while await tab.get_attribute("aria-current") != "true":
+            await tab.click()
+            await self.page.wait_for_timeout(100)
 
     async def run(self) -> None:
         await self.button("Execute query (Ctrl-Enter)").click()

@@ -2,8 +2,8 @@
 export interface Config {
   /** Demo logins, offered as buttons. */
   logins: { email: string; password: string }[];
-  /** The operations that a first visit opens, one a tab. */
-  tabs: { query: string; variables: string | null }[];
+  /** The operations that a first visit opens, one a tab; without an audience it is for everybody. */
+  tabs: { query: string; variables: string | null; audience: "trader" | "operator" | null }[];
 }
 
 export const config = JSON.parse(document.getElementById("config")!.textContent!) as Config;

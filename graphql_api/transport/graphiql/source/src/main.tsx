@@ -5,6 +5,7 @@ import { GraphiQL } from "graphiql";
 import { createRoot } from "react-dom/client";
 
 import { makeAccessible } from "./accessible.ts";
+import { QUERY_BUILDER } from "./builder.tsx";
 import { config, NARROW } from "./config.ts";
 import { EarlierEvents } from "./earlier.tsx";
 import { fetcher } from "./fetcher.ts";
@@ -29,7 +30,7 @@ function Page() {
   );
 }
 
-const PLUGINS = [SIGN_IN];
+const PLUGINS = [SIGN_IN, QUERY_BUILDER];
 
 const root = document.getElementById("graphiql")!;
 createRoot(root).render(<Page />);

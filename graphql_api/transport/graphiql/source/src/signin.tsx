@@ -3,6 +3,7 @@ import { type FormEvent, useEffect, useState } from "react";
 
 import { config, NARROW } from "./config.ts";
 import { login, logout, type Person, useSession } from "./session.ts";
+import { useFittingStarters } from "./starters.ts";
 
 export const SIGN_IN: GraphiQLPlugin = {
   title: "Sign in",
@@ -21,6 +22,7 @@ export const SIGN_IN: GraphiQLPlugin = {
 /** At the top right: who is signed in, and the way to change it. */
 export function Who() {
   const email = useSession((session) => session.person?.user.email);
+  useFittingStarters();
   const ready = usePluginStore(({ plugins }) => plugins.includes(SIGN_IN));
   useEffect(() => {
     if (ready && !useSession.getState().person) {
