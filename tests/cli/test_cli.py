@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from tests import factories
 from tests.postgres.pgbouncer import pgbouncer
 
 pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
 
 
 class Shell:
@@ -564,6 +567,45 @@ def test_who_stops_reading_is_told_nothing(shell: Shell) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+def test_windows_is_refused_at_once() -> None:
+    """What only Unix has can't be imported, as it is there, and the sentence comes nevertheless."""
+    program = """
+import sys, typer
+for name in ("fcntl", "grp", "pwd", "resource", "termios", "uvloop"):
+    sys.modules[name] = None
+sys.platform = "win32"
+from graphql_api.cli import main
+main()
+"""
+    done = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True)
+
+    assert done.stderr == "graphql-api: Windows isn't supported: use its Subsystem for Linux\n"
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+OLD_PYTHON = f"""#!/bin/sh
+exec {shlex.quote(sys.executable)} -c 'import sys; sys.version_info = (3, 10, 4); exec(sys.argv[1])' "$2"
+"""
+
+
+MISSING = "there is no no-such-python here: install Python 3.11 or newer"
+OLD = "Python 3.11 or newer is needed, and ./old-python is 3.10: name another, as in make PYTHON=python3.12"
+
+
+@pytest.mark.parametrize(("python", "sentence"), [("no-such-python", MISSING), ("./old-python", OLD)])
+def test_a_python_that_is_missing_or_too_old_is_named(tmp_path: Path, python: str, sentence: str) -> None:
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "old-python").write_text(OLD_PYTHON)
+    (tmp_path / "old-python").chmod(0o755)
+    command = ("make", "serve", f"PYTHON={python}")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == sentence
+    assert not (tmp_path / ".venv").exists()
 
 
 def test_a_shell_completes_commands(shell: Shell) -> None:
