@@ -1,6 +1,7 @@
 import { useQuery, useSubscription } from "@apollo/client/react";
 import { lazy, Suspense, useRef, useState } from "react";
 
+import { Calendar, SINCE, ZONE } from "./calendar.tsx";
 import { Curve } from "./curve.tsx";
 import { graphql } from "./gql";
 import { Risk } from "./risk.tsx";
@@ -12,10 +13,14 @@ const ACCOUNTS = graphql(`
 `);
 
 const ACCOUNT = graphql(`
-  query Account($id: ID!) {
+  query Account($id: ID!, $since: DateTime!, $zone: String!) {
+    activityCursor
     account(id: $id) {
       id
       stats { netPnl winRate tradesCount equityCurve(interval: DAY, maxPoints: 200) { time cumulativePnl } }
+      lately: stats(range: { from: $since }) {
+        equityCurve(interval: DAY, timezone: $zone, maxPoints: 200) { time netPnl tradesCount }
+      }
       riskSettings { id maxDailyLoss maxOpenPositions riskPerTrade version }
       riskStatus { dailyLossUsed openPositions breached }
     }
@@ -60,12 +65,19 @@ export function Accounts() {
 }
 
 function Account({ id }: { id: string }) {
-  const { data, refetch } = useQuery(ACCOUNT, { variables: { id }, fetchPolicy: "cache-and-network" });
+  const variables = { id, since: SINCE.toISOString(), zone: ZONE };
+  const { data, loading, refetch } = useQuery(ACCOUNT, { variables, fetchPolicy: "cache-and-network" });
+  const [after, setAfter] = useState<string | null>();
+  if (after === undefined && data && !loading) {
+    setAfter(data.activityCursor); // what happens from here on isn't in what has been read
+  }
   const due = useRef<ReturnType<typeof setTimeout>>(undefined);
   // Events may come by the hundred: what they change is read once for all of them.
   useSubscription(ACTIVITY, {
-    variables: { ids: [id] },
+    variables: { ids: [id], after },
+    skip: after === undefined,
     ignoreResults: true,
+    onError: () => setAfter(null), // a cursor from long ago is refused: begin with what happens now
     onData: () => {
       due.current ??= setTimeout(() => {
         due.current = undefined;
@@ -87,6 +99,7 @@ function Account({ id }: { id: string }) {
         </p>
         <Curve points={stats.equityCurve} />
       </section>
+      <Calendar days={account.lately.equityCurve} />
       <Risk accountId={id} settings={account.riskSettings} status={account.riskStatus} />
       <section className="card" aria-label="Trades">
         <h2>Trades</h2>

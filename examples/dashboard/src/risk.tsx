@@ -21,7 +21,7 @@ interface Props {
     riskPerTrade?: string | null;
     version: string;
   } | null;
-  status: { dailyLossUsed?: string | null; openPositions: number };
+  status: { dailyLossUsed?: string | null; openPositions: number; breached: string[] };
 }
 
 /** How much of each limit is used, and the form that changes them. A change made meanwhile isn't overwritten. */
@@ -53,6 +53,9 @@ export function Risk({ accountId, settings, status }: Props) {
       <h2>Risk</h2>
       <Meter name="Daily loss" used={status.dailyLossUsed} limit={settings?.maxDailyLoss} />
       <Meter name="Open positions" used={String(status.openPositions)} limit={settings?.maxOpenPositions?.toString()} />
+      {status.breached.length > 0 && (
+        <p>Exceeded: {status.breached.join(", ").toLowerCase().replaceAll("_", " ")}</p>
+      )}
       <form key={settings?.version} onSubmit={submit}>
         <label>
           Daily loss <input name="maxDailyLoss" inputMode="decimal" defaultValue={settings?.maxDailyLoss ?? ""} />
