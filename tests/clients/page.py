@@ -1,14 +1,20 @@
-"""The modules that docs/clients.md shows, and Node.js with the packages that they import."""
+"""The modules that docs/clients.md shows, and what runs them: Node.js and Python, with their packages."""
 
+import fcntl
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from tests.node import node_with
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "clients.md"
 FOLDER = Path(__file__).parent / "javascript"
+PYTHON_FOLDER = Path(__file__).parent / "python"
 _BLOCK = re.compile(r"^```\w+ ([\w.]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -29,3 +35,23 @@ def prepared_node() -> str:
             half.write_text(text, "utf-8")
             half.replace(written)
     return node
+
+
+def python_packages() -> Path:
+    """The folder with the packages that `python/requirements.lock` names. Skips where they can't be had.
+
+    They are older than the project's own, so they are installed apart.
+    """
+    locked, packages = PYTHON_FOLDER / "requirements.lock", PYTHON_FOLDER / ".packages"
+    packages.mkdir(exist_ok=True)
+    with locked.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # pytest-xdist's workers come here together
+        installed = packages / ".installed-from"
+        if not installed.exists() or installed.read_bytes() != locked.read_bytes():
+            pip = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+            command = (*pip, "--upgrade", "--require-hashes", "--target", str(packages), "-r", str(locked))
+            result = subprocess.run(command, capture_output=True, text=True)
+            if result.returncode:
+                pytest.skip(f"needs packages that pip can't install here: {result.stderr[-300:]}")
+            installed.write_bytes(locked.read_bytes())
+    return packages

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.clients.page import FOLDER, PAGE, ROOT
+from tests.clients.page import FOLDER, PAGE, PYTHON_FOLDER, ROOT
 
 _TABLE = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- end of table -->)", re.DOTALL)
 
@@ -23,12 +23,14 @@ class Row:
     what: str
     tests: tuple[str, ...]
     folder: Path | None = FOLDER
-    """Of the lock file that has the packages; None for Python's."""
+    """Of the lock file that has the packages; None for that of the project's own environment."""
 
 
 _SOCKET = "query, renewal of a socket's token, resume after a crash"
 _FOLLOWING, _CACHES = "tests/clients/test_following.py", "tests/clients/test_caches.py"
 _EXAMPLES, _TRANSPORT = "tests/examples/test_log_feeds.py", "tests/transport/test_clients.py"
+_PAGE = "tests/clients/test_page.py"
+_NOT_RUN = "not run, for want of its compiler; the scalars and keys it is told exist"
 ROWS = (
     Row("Apollo Client", ("@apollo/client",), f"{_SOCKET}, cache", (_FOLLOWING, _CACHES)),
     Row("urql", ("@urql/core", "@urql/exchange-graphcache"), f"{_SOCKET}, cache", (_FOLLOWING, _CACHES)),
@@ -53,6 +55,13 @@ ROWS = (
         ("tests/clients/test_generators.py",),
     ),
     Row(
+        "ariadne-codegen (Python)",
+        ("ariadne-codegen",),
+        "a generated client's query, with its scalars",
+        ("tests/clients/test_generators.py",),
+        PYTHON_FOLDER,
+    ),
+    Row(
         "gql (Python)",
         ("gql",),
         "query, subscription, renewal of a socket's token",
@@ -60,6 +69,14 @@ ROWS = (
         None,
     ),
     Row("websockets (Python)", ("websockets",), "subscription, resume after a crash", (_EXAMPLES,), None),
+    Row("Apollo iOS", (), _NOT_RUN, (_PAGE,), None),
+    Row(
+        "Apollo Kotlin",
+        (),
+        "not run: no compiler here; the scalars and keys it is told exist",
+        (_PAGE,),
+        None,
+    ),
     Row(
         "Chromium, without a library",
         (),
@@ -84,8 +101,11 @@ def version_of(package: str, folder: Path | None) -> str:
     """Returns the locked version of a package."""
     if folder is None:
         return version(package)
-    locked = json.loads((folder / "package-lock.json").read_text("utf-8"))["packages"]
-    return str(locked[f"node_modules/{package}"]["version"])
+    if folder == PYTHON_FOLDER:
+        [locked] = re.findall(rf"^{package}==(\S+)", (folder / "requirements.lock").read_text(), re.MULTILINE)
+        return str(locked)
+    packages = json.loads((folder / "package-lock.json").read_text("utf-8"))["packages"]
+    return str(packages[f"node_modules/{package}"]["version"])
 
 
 def with_table(page: str) -> str:

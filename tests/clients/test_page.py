@@ -1,5 +1,11 @@
 """The page tells of what is tested, and of nothing else."""
 
+import re
+
+from graphql import build_schema, parse
+from graphql.type import is_scalar_type
+
+from graphql_api.schema import schema_text
 from tests.clients.page import PAGE, ROOT, modules
 from tests.clients.table import ROWS, with_table
 
@@ -25,3 +31,17 @@ def test_every_module_of_the_page_is_imported_by_a_test() -> None:
     assert modules()
     for name in modules():
         assert name in sources, name
+
+
+def test_what_phones_are_told_is_in_the_schema() -> None:
+    """Their generators aren't run here, but the names that they are given exist."""
+    text = schema_text()
+    schema, page = build_schema(text), PAGE.read_text("utf-8")
+    mapped = set(re.findall(r'mapScalar\("(\w+)"', page)) | set(re.findall(r"`(\w+)` as `String`", page))
+    assert mapped
+    for name in mapped:
+        assert is_scalar_type(schema.get_type(name)), name
+    [extension] = re.findall(r"`(extend interface \w+) @typePolicy\(keyFields: \"id\"\)`", page)
+    directive = "directive @typePolicy(keyFields: String!) on INTERFACE | OBJECT"
+    assert parse(f'{directive} {extension} @typePolicy(keyFields: "id")')
+    assert "id" in schema.type_map[extension.split()[-1]].fields  # type: ignore[attr-defined]
