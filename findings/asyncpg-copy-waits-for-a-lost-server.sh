@@ -33,6 +33,7 @@ as "$bin/pg_ctl" -D "$work/pg/data" -l "$work/pg/log" -o "-h '' -k $work/pg" -w 
 HOST="$work/pg" "$work/venv/bin/python" - <<'PYTHON'
 import asyncio
 import os
+from collections.abc import AsyncIterator
 
 import asyncpg
 
@@ -41,12 +42,16 @@ async def connect() -> asyncpg.Connection:
     return await asyncpg.connect(host=os.environ["HOST"], user="postgres", database="postgres")
 
 
+async def lines() -> AsyncIterator[bytes]:
+    for _ in range(1000):
+        yield b"x" * 100_000 + b"\n"
+
+
 async def main() -> None:
     copying, other = await connect(), await connect()
     await other.execute("CREATE TABLE lines (line text)")
     await other.execute("BEGIN; LOCK TABLE lines")
-    rows = (("x" * 1000,) for _ in range(100_000))
-    copy = asyncio.create_task(copying.copy_records_to_table("lines", records=rows, timeout=2))
+    copy = asyncio.create_task(copying.copy_to_table("lines", source=lines(), timeout=2))
     await asyncio.sleep(1)
     await other.execute("SELECT pg_terminate_backend($1)", copying.get_server_pid())
     await asyncio.wait((copy,), timeout=10)
