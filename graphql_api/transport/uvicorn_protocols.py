@@ -12,16 +12,19 @@ from typing import Any, Final, cast
 import httptools
 import uvicorn
 from starlette.responses import Response as ASGIResponse
-from uvicorn._types import ASGI3Application, ASGISendEvent
+from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHeader
+from websockets.frames import CloseCode as FrameCloseCode
+from websockets.frames import Frame
 from websockets.http11 import Request, Response
 from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
 
+from graphql_api.execution.turns import Turns
 from graphql_api.gateway.errors import HTTPError
 from graphql_api.gateway.gateway import TransportLimits
 from graphql_api.transport.close_codes import ServerCloseCode
@@ -29,6 +32,12 @@ from graphql_api.transport.graphql_transport_ws import FRAMES
 
 _LINGER = 1.0  # seconds that a connection stays half open after a last answer
 _CONTINUE = b"HTTP/1.1 100"
+_PARSED_AT_ONCE = 4_096
+"""Bytes of frames that are parsed in one turn of the event loop: at most some 700 frames, 7 ms."""
+_LITTLE = 1_024
+"""Bytes that are parsed as they come."""
+_MAX_FRAGMENTS = 1_000
+"""Frames of one message: an empty one takes ten times its size in memory."""
 _STREAMED = b"\r\ntransfer-encoding: chunked\r\n"
 MAX_UNREAD: Final = 256 * 1024 * 1024
 """Bytes that all clients of a process may leave unread together: some large answers of several viewers."""
@@ -41,6 +50,7 @@ class ServerConfig(uvicorn.Config):
         super().__init__(*args, **kwargs)
         self.limits = limits
         self.unread = Unread()
+        self.turns = Turns()
 
 
 class Timer:
@@ -467,6 +477,9 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         )
         self._opening = Timer(self._limits.receive_timeout, self.cut_off)
         self._early = b""
+        self._unparsed = bytearray()
+        self._turns = cast("ServerConfig", self.config).turns
+        self._parsing: asyncio.Task[None] | None = None
 
     def open(self, request: Request, early: bytes) -> None:
         """Starts the application, which has `receive_timeout` seconds to answer the handshake.
@@ -490,6 +503,8 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._opening.stop()
+        if self._parsing is not None:
+            self._parsing.cancel()
         super().connection_lost(exc)
 
     def handle_connect(self, event: Request) -> None:
@@ -514,9 +529,61 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         self.transport.write(frames)
 
     def data_received(self, data: bytes) -> None:
-        """Parses what came, unless the connection has failed."""
-        if self.conn.parser_exc is None:
+        """Parses what came, unless the connection has failed.
+
+        What is more than a little has its turns, between which others run: a client can send tens of
+        thousands of frames at once, on many sockets. Meanwhile no more is read.
+        """
+        if self._unparsed or len(data) > _LITTLE:
+            self._unparsed += data
+            if not self.read_paused:
+                self.read_paused = True
+                self.transport.pause_reading()
+            self._read_on()
+        elif self.conn.parser_exc is None:
             super().data_received(data)
+
+    def _read_on(self) -> None:
+        """Goes on to parse, or to read, once the application has taken what came before."""
+        if not self.read_paused or not (self.queue.empty() or self.close_sent):
+            return
+        if not self._unparsed:
+            self.read_paused = False
+            self.transport.resume_reading()
+        elif self._parsing is None:
+            self._parsing = self.loop.create_task(self._parse_some())
+
+    async def _parse_some(self) -> None:
+        await self._turns.pause()
+        self._parsing = None
+        some = bytes(self._unparsed[:_PARSED_AT_ONCE])
+        del self._unparsed[:_PARSED_AT_ONCE]
+        if self.conn.parser_exc is None:
+            super().data_received(some)
+            self._read_on()
+        else:
+            self._unparsed.clear()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """Returns what the client has sent next, and reads on behind it."""
+        message: ASGIReceiveEvent = await self.queue.get()
+        self._read_on()
+        return message
+
+    def handle_cont(self, event: Frame) -> None:
+        """Takes a fragment of a message, of which there may be no more than _MAX_FRAGMENTS."""
+        if len(self.frames) < _MAX_FRAGMENTS:
+            super().handle_cont(event)
+        elif not self.close_sent:
+            self.conn.fail(FrameCloseCode.MESSAGE_TOO_BIG, f"over {_MAX_FRAGMENTS} fragments")
+            self.handle_parser_exception()
+
+    def handle_ping(self) -> None:
+        """Answers a ping; not a client's that reads nothing, which may be told of its latest ping alone."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
 
     def keepalive_timeout(self) -> None:
         """Closes the socket of a client that doesn't answer pings.

@@ -291,3 +291,51 @@ async def test_the_head_of_a_stream_does_not_wait_for_its_first_event(wire: Wire
     assert wire.read() == STREAM
     wire.response.write(b"an event")
     assert wire.read() == b"an event"
+
+
+Dialled = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def masked(opcode: int, payload: bytes = b"") -> bytes:
+    """A frame of a client, of less than 126 bytes, under a mask of zeros."""
+    return bytes((opcode, 0x80 | len(payload))) + bytes(4) + payload
+
+
+@pytest.fixture
+async def upgraded(served: Served) -> AsyncIterator[Dialled]:
+    async with dialled(served) as (reader, writer):
+        writer.write(HANDSHAKE + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(masked(0x81, b'{"type": "connection_init"}'))
+        assert b"connection_ack" in await reader.read(100)
+        yield reader, writer
+
+
+@pytest.mark.parametrize(
+    ("frame", "answer"),
+    [(masked(0x89), b"\x8a\x00"), (masked(0x81, b'{"type":"ping"}'), b'\x81\x0f{"type":"pong"}')],
+    ids=["control frames", "messages"],
+)
+async def test_frames_that_come_at_once_are_answered_in_turns(
+    served: Served, upgraded: Dialled, frame: bytes, answer: bytes
+) -> None:
+    reader, writer = upgraded
+    turns = served.server.config.turns  # type: ignore[attr-defined]
+    before = turns.taken
+    writer.write(frame * 5_000)
+    assert await reader.readexactly(len(answer) * 5_000) == answer * 5_000
+    assert turns.taken - before >= len(frame) * 5_000 / 4_096 - 1
+
+
+async def test_a_long_message_comes_whole_through_its_turns(upgraded: Dialled) -> None:
+    reader, writer = upgraded
+    text = b'{"type":"ping","payload":{"x":"' + b"y" * 500_000 + b'"}}'
+    writer.write(b"\x81\xff" + len(text).to_bytes(8, "big") + bytes(4) + text)
+    answer = await reader.readexactly(10 + len(text))
+    assert answer.endswith(text.replace(b"ping", b"pong"))
+
+
+async def test_a_message_of_endless_fragments_ends_the_socket(upgraded: Dialled) -> None:
+    reader, writer = upgraded
+    writer.write(masked(0x01) + masked(0x00) * 100_000)
+    assert (1009).to_bytes(2, "big") in await whole(reader)
