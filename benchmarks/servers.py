@@ -103,6 +103,8 @@ OURS = Server(
         "GRAPHQL_API_SECRET_KEY": "benchmarks" * 4,
         "GRAPHQL_API_ACCESS_TOKEN_LIFETIME": "3600",
         "GRAPHQL_API_POINTS_PER_MINUTE": "1000000000",  # one user asks more here than any should
+        "GRAPHQL_API_MAX_SOCKETS": "20000",
+        "GRAPHQL_API_MAX_VIEWER_SOCKETS": "10000",
     },
     signs_in=True,
 )

@@ -283,6 +283,9 @@ class Settings(BaseSettings):
         description="Those from one network address on which nobody has signed in; a quarter of max_sockets "
         "at most.",
     )
+    max_viewer_sockets: int = Field(
+        1_000, gt=0, description="Those of one viewer; half of max_sockets at most."
+    )
     max_socket_subscriptions: int = Field(100, gt=0, description="Operations at once on one WebSocket.")
     receive_timeout: float = Field(
         20.0, gt=0, description="Seconds that a client may take to send a request, headers and body."

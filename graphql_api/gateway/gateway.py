@@ -86,6 +86,7 @@ class TransportLimits:
     max_connections: int
     max_sockets: int
     max_anonymous_sockets: int
+    max_viewer_sockets: int
     max_socket_subscriptions: int
     receive_timeout: float
     send_timeout: float
@@ -187,9 +188,10 @@ class Gateway:
         self._running = 0
         self.metrics.running.set_function(lambda: self._running)
         self._connections = 0
-        self._anonymous: Counter[str] = Counter()
-        """Connections of nobody signed in, by network."""
-        self._most_anonymous = min(limits.max_anonymous_sockets, max(1, limits.max_sockets // 4))
+        self._owned: Counter[str] = Counter()
+        """Connections by whom they are counted for: the viewer, or the network of nobody signed in."""
+        self._most_of_network = min(limits.max_anonymous_sockets, max(1, limits.max_sockets // 4))
+        self._most_of_viewer = min(limits.max_viewer_sockets, max(1, limits.max_sockets // 2))
 
     async def close(self, patience: float) -> None:
         """Waits for mutations whose clients have gone, `patience` seconds at most, and lets go of Redis."""
@@ -239,6 +241,13 @@ class Gateway:
                 return ANONYMOUS
             raise
 
+    def known_viewer(self, authorization: str) -> Viewer:
+        """Returns the viewer of an Authorization header that was looked up before; anonymous for others."""
+        try:
+            return (authorization and self._cached_viewer(authorization)) or ANONYMOUS
+        except HTTPError:
+            return ANONYMOUS
+
     def _cached_viewer(self, authorization: str) -> Viewer | None:
         try:
             return self._authenticator.cached_viewer(bearer_token(authorization))
@@ -267,12 +276,12 @@ class Gateway:
         """Returns the errors of a viewer who may not run an operation (any more); None if they may."""
         return self._operations.check_root_fields(operation, self._make_context(viewer, client=client))
 
-    async def pay_for_size(self, body: bytes, client: str) -> None:
+    async def pay_for_size(self, body: bytes, client: str, viewer: Viewer = ANONYMOUS) -> None:
         """Takes the points of a request whose JSON is larger than FREE_SIZE, before it is parsed.
 
-        Raises HTTPError (429) if the client's address has too few left.
+        Raises HTTPError (429) if the viewer has too few left; the client's address, if nobody is known yet.
         """
-        await self._take_points(points_of_size(body), ANONYMOUS, client)
+        await self._take_points(points_of_size(body), viewer, client)
 
     async def find_operation(
         self, request: GraphQLRequest, client: str, identify: Callable[[], Awaitable[Viewer]]
@@ -398,24 +407,33 @@ class Gateway:
     def connection(self, transport: str, client: str, viewer: Viewer = ANONYMOUS) -> Iterator["Connection"]:
         """Counts an open socket or event stream. Raises HTTPError (503) if there are too many.
 
-        Those of nobody signed in are counted by network address besides, until they sign in: one address
-        can't take the places of all.
+        They are counted by viewer besides, and those of nobody signed in by network address: nobody can take
+        the places of all.
         """
         if self._connections >= self.limits.max_sockets:
             raise unavailable("too many connections are open: try again")
-        network = None if viewer.is_authenticated else owner_of(ANONYMOUS, client)
-        if network is not None and self._anonymous[network] >= self._most_anonymous:
-            raise unavailable("too many connections of nobody signed in are open from your address")
-        connection = Connection(self._anonymous, network)
+        connection = Connection(self._count_connection)
+        connection.count_for(viewer, client)
         self._connections += 1
         gauge = self.metrics.connections.labels(transport)
         gauge.inc()
         try:
             yield connection
         finally:
-            connection.signed_in()
+            connection.end()
             self._connections -= 1
             gauge.dec()
+
+    def _count_connection(self, viewer: Viewer, owner: str, change: int) -> None:
+        """Counts a connection more or less of an owner. Raises HTTPError (503) if there are too many."""
+        count = self._owned[owner] + change
+        if change > 0 and viewer.is_authenticated and count > self._most_of_viewer:
+            raise unavailable("too many connections of yours are open")
+        if change > 0 and not viewer.is_authenticated and count > self._most_of_network:
+            raise unavailable("too many connections of nobody signed in are open from your address")
+        self._owned[owner] = count
+        if not count:
+            del self._owned[owner]
 
     async def _mutate(
         self,
@@ -479,7 +497,7 @@ class Gateway:
                     return result
                 finally:
                     self._shares.leave(owner)
-        except ClientGoneError:
+        except (ClientGoneError, HTTPError):
             raise
         except ShareFullError:
             self.metrics.shed.inc()
@@ -494,12 +512,14 @@ class Gateway:
         if self._rate_limiter is None:
             return None
         try:
+            remaining = await self._rate_limiter.take(owner_of(viewer, client), points, share)
+            # Only then: what is refused to one network is nothing that all of them have spent.
             if not viewer.is_authenticated and not share:
                 self._rate_limiter.take_here("anonymous requests", points // _NETWORKS)
-            return await self._rate_limiter.take(owner_of(viewer, client), points, share)
         except RateLimitExceededError as error:
             status = HTTPStatus.TOO_MANY_REQUESTS
             raise HTTPError(status, "RATE_LIMITED", str(error), retry_after=error.retry_after) from None
+        return remaining
 
     async def _charge(self, operation: Operation, usage: Usage, share: str) -> int:
         """Takes the points by which an operation has outrun its cost, if it did by far. Returns them.
@@ -563,24 +583,28 @@ class SubscriptionUsage(Usage):
 
 
 class Connection:
-    """An open socket or event stream, counted for its network until somebody signs in on it."""
+    """An open socket or event stream, counted for its viewer; for its network while nobody has signed in."""
 
-    __slots__ = ("_anonymous", "_network")
+    __slots__ = ("_count", "_counted")
 
-    def __init__(self, anonymous: Counter[str], network: str | None) -> None:
-        """`network` is None where somebody has signed in already."""
-        self._anonymous = anonymous
-        self._network = network
-        if network is not None:
-            anonymous[network] += 1
+    def __init__(self, count: Callable[[Viewer, str, int], None]) -> None:
+        """`count` counts one more or less of an owner. It raises HTTPError (503) if there are too many."""
+        self._count = count
+        self._counted: tuple[Viewer, str] | None = None
 
-    def signed_in(self) -> None:
+    def count_for(self, viewer: Viewer, client: str) -> None:
+        """Counts it for another viewer than before. Raises HTTPError (503), and nothing has changed then."""
+        owner = owner_of(viewer, client)
+        if self._counted is None or self._counted[1] != owner:
+            self._count(viewer, owner, 1)
+            self.end()
+            self._counted = (viewer, owner)
+
+    def end(self) -> None:
         """Counts it no longer."""
-        if self._network is not None:
-            self._anonymous[self._network] -= 1
-            if not self._anonymous[self._network]:
-                del self._anonymous[self._network]
-            self._network = None
+        if self._counted is not None:
+            self._count(*self._counted, -1)
+            self._counted = None
 
 
 def bearer_token(authorization: str) -> str:

@@ -147,7 +147,8 @@ class GraphQLEndpoint:
                 check_body_headers(headers)
                 body = await receive_body(headers, receive, self._gateway.limits.max_body_size)
                 if len(body) > FREE_SIZE:
-                    await self._gateway.pay_for_size(body, client)
+                    authorization = headers.get(b"authorization", b"").decode("latin-1")
+                    await self._gateway.pay_for_size(body, client, self._gateway.known_viewer(authorization))
                 return with_extension_headers(parse_parameters(parse_json(body)), headers)
             self._check_get(scope["method"], headers)
             return with_extension_headers(parse_query_string(scope["query_string"]), headers)

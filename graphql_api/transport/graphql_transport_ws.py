@@ -325,12 +325,14 @@ class GraphQLSocket:
         await self._end_forbidden()
 
     def _accept_viewer(self, viewer: Viewer) -> bool:
-        """Goes on as a viewer who has signed in. Returns False if the socket is another user's."""
+        """Goes on as a viewer who has signed in. Returns False if the socket is another user's.
+
+        Raises HTTPError (503) if too many connections of theirs are open.
+        """
         if self._viewer.is_authenticated and viewer.user_id != self._viewer.user_id:
             return False
+        self._connection.count_for(viewer, self._client)
         self._viewer = viewer
-        if viewer.is_authenticated:
-            self._connection.signed_in()
         return True
 
     async def _watch_viewer(self) -> None:
@@ -384,7 +386,7 @@ class GraphQLSocket:
             raise SocketClosed(CloseCode.BAD_REQUEST, "Invalid message received: not a text frame")
         try:
             if len(text) > FREE_SIZE:
-                await self._gateway.pay_for_size(text.encode(), self._client)
+                await self._gateway.pay_for_size(text.encode(), self._client, self._viewer)
             message = parse_json(text)
         except HTTPError as error:
             raise SocketClosed(CloseCode.TRY_AGAIN_LATER, str(error)) from None

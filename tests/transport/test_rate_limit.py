@@ -105,6 +105,20 @@ async def test_a_large_request_is_paid_for_by_its_values(serve: Serve, query: st
     assert statuses[0] != 429
 
 
+async def test_what_is_refused_to_one_network_is_not_taken_from_all(serve: Serve) -> None:
+    points = 10 * NEW_DOCUMENT
+    served = serve(rate_limiter=RateLimiter(points))
+    body = {"query": QUERY, "variables": {"unused": [1] * 2 * FREE_SIZE}}
+    async with httpx.AsyncClient() as client:
+        greedy = {"X-Forwarded-For": "192.0.2.1"}
+        refused = [await client.post(served.url, json=body, headers=greedy) for _ in range(30)]
+        assert refused[-1].status_code == 429
+        other = await client.post(
+            served.url, json={"query": "{ address }"}, headers={"X-Forwarded-For": "198.51.100.1"}
+        )
+    assert other.json() == {"data": {"address": "198.51.100.1"}}
+
+
 async def test_an_operation_that_outruns_its_cost_is_charged_for_it(serve: Serve) -> None:
     served = serve(rate_limiter=RateLimiter(1_000_000))
     async with asking(served) as client:

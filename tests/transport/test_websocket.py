@@ -1,3 +1,5 @@
+from contextlib import AsyncExitStack
+
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -5,7 +7,7 @@ from websockets.typing import Subprotocol
 
 from graphql_api.transport.origins import Origins
 from tests.transport.conftest import Serve, Served, until
-from tests.transport.sockets import ask, close_of, connected, hear, opened
+from tests.transport.sockets import ask, close_of, connected, hear, opened, say
 
 
 async def test_sockets_beyond_the_limit_are_closed_with_a_code_to_come_back_after(serve: Serve) -> None:
@@ -34,6 +36,18 @@ async def test_who_has_signed_in_on_a_socket_makes_room_for_another(serve: Serve
     signed_in, nobody = connected(served, ADA), connected(served)
     async with signed_in, nobody, opened(served) as refused:
         assert (await close_of(refused))[0] == 1013
+
+
+async def test_one_viewer_cannot_take_the_sockets_of_all(serve: Serve) -> None:
+    served = serve(settings={"max_sockets": 8})
+    async with AsyncExitStack() as open_ones:
+        for _ in range(4):
+            await open_ones.enter_async_context(connected(served, ADA))
+        async with opened(served) as fifth:
+            await say(fifth, type="connection_init", payload=ADA)
+            assert await close_of(fifth) == (1013, "too many connections of yours are open")
+        async with connected(served, {"authorization": "Bearer bob"}):
+            pass
 
 
 async def test_a_socket_that_nobody_uses_is_closed(serve: Serve) -> None:
