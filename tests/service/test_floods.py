@@ -103,7 +103,11 @@ async def test_of_a_flood_of_subscriptions_a_hundred_are_served(service: Service
         await initialised(socket, token)
         for number in range(1_000):
             await say(socket, id=str(number), type="subscribe", payload=FOLLOW)
-        refused = [await hear(socket) for _ in range(900)]
+        refused: list[Any] = []
+        while len(refused) < 900:
+            message = await hear(socket)
+            if message["type"] != "ping":  # how far those that are served have come
+                refused.append(message)
         assert {message["type"] for message in refused} == {"error"}
         assert {message["payload"][0]["extensions"]["code"] for message in refused} == {"SERVICE_UNAVAILABLE"}
         assert await is_served(service)
