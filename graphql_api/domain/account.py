@@ -105,7 +105,7 @@ class Account(Node, rows_of=ACCOUNTS):
     current_session: Session | None = one("The running session that started last.", current_session, key="id")
 
 
-@strawberry.input(description="Which accounts.")
+@strawberry.input(description="Conditions on accounts; all that are given must hold.")
 class AccountFilter:
     account_number: StringFilter | None = compares("By number.", _accounts.account_number)
     server: StringFilter | None = compares("By the broker's server.", _accounts.server)
@@ -121,7 +121,7 @@ class AccountOrderField(Enum):
 
 @strawberry.input(description="How to sort accounts.")
 class AccountOrder:
-    field: AccountOrderField = strawberry.field(description="By what.")
+    field: AccountOrderField = strawberry.field(description="What to sort by.")
     direction: OrderDirection = strawberry.field(
         default=OrderDirection.DESC, description="Which end comes first."
     )
@@ -178,7 +178,11 @@ def _account_sessions(scoped: bool) -> Statement:  # noqa: FBT001
 
 @strawberry.type
 class Query:
-    account: Account | None = root_one("The account with this id.", ACCOUNTS, check=reads_graph)
+    account: Account | None = root_one(
+        "The account with this id; null if there is none that the viewer may see.",
+        ACCOUNTS,
+        check=reads_graph,
+    )
     accounts: AccountConnection = root_many("The viewer's accounts.", ACCOUNT_LIST, check=reads_graph)
     account_performance: list[AccountPerformance] = root_rows(
         "Sessions of the viewer's accounts, by account number. It has no pages: for more rows, ask accounts"

@@ -36,9 +36,12 @@ class Viewer:
         "Their user; null for a service.",
         FromLoader(_own_user, row_loader=lambda context: loader_by_id(context, USERS)),
     )
-    roles: list[str] = declared("Their roles.", FromParent(lambda viewer: sorted(viewer.roles)))
+    roles: list[str] = declared(
+        "Their roles: user, operator or admin.", FromParent(lambda viewer: sorted(viewer.roles))
+    )
     scopes: list[str] = declared(
-        "What their roles and token allow.", FromParent(lambda viewer: sorted(viewer.scopes))
+        "What their roles and token allow, as graph:read or logs:read.",
+        FromParent(lambda viewer: sorted(viewer.scopes)),
     )
 
 

@@ -46,7 +46,7 @@ class StrategyPerformance(Node, rows_of=STRATEGY_PERFORMANCE):
     )
 
 
-@strawberry.input(description="Which performance records.")
+@strawberry.input(description="Conditions on performance records; all that are given must hold.")
 class StrategyPerformanceFilter:
     timestamp: DateTimeFilter | None = compares("By when it was measured.", _performance.timestamp)
 

@@ -68,7 +68,7 @@ class Session(Node, rows_of=SESSIONS):
     )
 
 
-@strawberry.input(description="Which sessions.")
+@strawberry.input(description="Conditions on sessions; all that are given must hold.")
 class SessionFilter:
     account_id: strawberry.ID | None = compares("Of this account.", _sessions.account_id)
     is_running: bool | None = missing("Whether it has no end yet.", _sessions.ended_at)
@@ -87,7 +87,7 @@ class SessionOrderField(Enum):
 
 @strawberry.input(description="How to sort sessions.")
 class SessionOrder:
-    field: SessionOrderField = strawberry.field(description="By what.")
+    field: SessionOrderField = strawberry.field(description="What to sort by.")
     direction: OrderDirection = strawberry.field(
         default=OrderDirection.DESC, description="Which end comes first."
     )
@@ -111,7 +111,11 @@ SessionConnection = Connection[Session]
 
 @strawberry.type
 class Query:
-    session: Session | None = root_one("The session with this id.", SESSIONS, check=reads_graph)
+    session: Session | None = root_one(
+        "The session with this id; null if there is none that the viewer may see.",
+        SESSIONS,
+        check=reads_graph,
+    )
     sessions: SessionConnection = root_many(
         "Sessions of all the viewer's accounts.", SESSION_LIST, check=reads_graph
     )

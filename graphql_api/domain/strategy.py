@@ -75,7 +75,7 @@ class Strategy(Node, rows_of=STRATEGIES):
     )
 
 
-@strawberry.input(description="Which strategies.")
+@strawberry.input(description="Conditions on strategies; all that are given must hold.")
 class StrategyFilter:
     name: StringFilter | None = compares("By name.", _strategies.name)
     is_active: bool | None = compares("Whether it is in use.", _strategies.is_active)
@@ -94,7 +94,7 @@ class StrategyOrderField(Enum):
 
 @strawberry.input(description="How to sort strategies.")
 class StrategyOrder:
-    field: StrategyOrderField = strawberry.field(description="By what.")
+    field: StrategyOrderField = strawberry.field(description="What to sort by.")
     direction: OrderDirection = strawberry.field(
         default=OrderDirection.DESC, description="Which end comes first."
     )
@@ -118,5 +118,9 @@ StrategyConnection = Connection[Strategy]
 
 @strawberry.type
 class Query:
-    strategy: Strategy | None = root_one("The strategy with this id.", STRATEGIES, check=reads_graph)
+    strategy: Strategy | None = root_one(
+        "The strategy with this id; null if there is none that the viewer may see.",
+        STRATEGIES,
+        check=reads_graph,
+    )
     strategies: StrategyConnection = root_many("All strategies.", STRATEGY_LIST, check=reads_graph)

@@ -76,7 +76,9 @@ class SystemLog(Node, rows_of=SYSTEM_LOGS):
     )
 
 
-@strawberry.input(description="Which log lines. It means the same for history, for backfill and live.")
+@strawberry.input(
+    description="Conditions on log lines, the same for history, backfill and live; all given must hold."
+)
 class SystemLogFilter:
     levels: list[LogLevel] | None = strawberry.field(
         default=strawberry.UNSET, description="With one of these levels."
@@ -144,7 +146,7 @@ class SystemLogOrderField(Enum):
 
 @strawberry.input(description="How to sort log lines.")
 class SystemLogOrder:
-    field: SystemLogOrderField = strawberry.field(description="By what.")
+    field: SystemLogOrderField = strawberry.field(description="What to sort by.")
     direction: OrderDirection = strawberry.field(
         default=OrderDirection.DESC, description="Which end comes first."
     )

@@ -130,7 +130,7 @@ class Trade(Node, rows_of=TRADES):
     )
 
 
-@strawberry.input(description="Which trades.")
+@strawberry.input(description="Conditions on trades; all that are given must hold.")
 class TradeFilter:
     account_id: strawberry.ID | None = compares("Of this account.", tables.sessions.c.account_id)
     session_id: strawberry.ID | None = compares("Of this session.", _trades.session_id)
@@ -167,7 +167,7 @@ class TradeOrderField(Enum):
 
 @strawberry.input(description="How to sort trades.")
 class TradeOrder:
-    field: TradeOrderField = strawberry.field(description="By what.")
+    field: TradeOrderField = strawberry.field(description="What to sort by.")
     direction: OrderDirection = strawberry.field(
         default=OrderDirection.DESC, description="Which end comes first."
     )
@@ -198,7 +198,9 @@ class TradeConnection(Connection[Trade]):
 
 @strawberry.type
 class Query:
-    trade: Trade | None = root_one("The trade with this id.", TRADES, check=reads_graph)
+    trade: Trade | None = root_one(
+        "The trade with this id; null if there is none that the viewer may see.", TRADES, check=reads_graph
+    )
     trades: TradeConnection = root_many(
         "Trades of all the viewer's accounts; all users' for an operator. Of all users', at most"
         f" {MAX_EXAMINED:,} are looked at for a page and {MAX_COUNTED:,} for totalCount. Where that isn't"

@@ -58,7 +58,7 @@ class User(Node, rows_of=USERS):
     )
 
 
-@strawberry.input(description="Which users.")
+@strawberry.input(description="Conditions on users; all that are given must hold.")
 class UserFilter:
     email: StringFilter | None = compares("By address.", _users.email)
     is_active: bool | None = compares("Whether they may sign in.", _users.is_active)
@@ -76,7 +76,7 @@ class UserOrderField(Enum):
 
 @strawberry.input(description="How to sort users.")
 class UserOrder:
-    field: UserOrderField = strawberry.field(description="By what.")
+    field: UserOrderField = strawberry.field(description="What to sort by.")
     direction: OrderDirection = strawberry.field(
         default=OrderDirection.DESC, description="Which end comes first."
     )
@@ -99,7 +99,9 @@ UserConnection = Connection[User]
 
 @strawberry.type
 class Query:
-    user: User | None = root_one("The user with this id.", USERS, check=reads_graph)
+    user: User | None = root_one(
+        "The user with this id; null if there is none that the viewer may see.", USERS, check=reads_graph
+    )
     users: UserConnection = root_many(
         "Every user, for operators; for others, themselves alone.", USER_LIST, check=reads_graph
     )

@@ -110,7 +110,7 @@ class RiskEvent(Node, rows_of=RISK_EVENTS):
     )
 
 
-@strawberry.input(description="Which risk events.")
+@strawberry.input(description="Conditions on risk events; all that are given must hold.")
 class RiskEventFilter:
     kinds: list[RiskEventKind] | None = compares("Of one of these kinds.", _events.kind)
     limits: list[RiskLimit] | None = compares("About one of these limits.", _events.risk_limit)
