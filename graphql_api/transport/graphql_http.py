@@ -100,8 +100,7 @@ class GraphQLEndpoint:
         self._graphiql_html = graphiql_html
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = perf_counter()
-        media = Media.JSON
+        started, media, has_answered = perf_counter(), Media.JSON, False
         try:
             headers = combined_headers(scope["headers"])
             media = negotiate(headers.get(b"accept", b"").decode("latin-1"))
@@ -122,6 +121,7 @@ class GraphQLEndpoint:
             status = status_of(result, strict=media is Media.RESPONSE)
             later = errors.retry_after_headers(result) if status in _WORTH_ANOTHER_TRY else ()
             body = result.render()
+            has_answered = True
             with self._gateway.unread(len(body), viewer, client):
                 await respond(send, status, media, body, *later)
             self._gateway.metrics.observe("http", kind, perf_counter() - started, result)
@@ -132,7 +132,7 @@ class GraphQLEndpoint:
         except HTTPError as error:
             await self._refuse(error, media, send, started)
         except asyncio.CancelledError:
-            if media is Media.EVENTS:
+            if has_answered or media is Media.EVENTS:
                 raise
             stopping = errors.unavailable("this process is stopping: try again")
             await self._refuse(stopping, media, send, started)
