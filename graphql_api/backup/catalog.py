@@ -43,6 +43,8 @@ class Backup(BaseModel):
     parent: str | None = None
     """The backup that an incremental one goes on from."""
     started_at: datetime
+    copied_from: datetime | None = None
+    """When the copy of a base backup began, by the server's clock: its log has all commits before that."""
     finished_at: datetime
     """By the server's clock: every moment after it can be restored, if the write-ahead log is there."""
     server: str

@@ -1,8 +1,25 @@
 """What keeps a backup or a restore from being made."""
 
+from typing import Final
+
+import asyncpg
+
+from graphql_api.dev.embedded.programs import EmbeddedPostgresError
+
 
 class BackupError(Exception):
     """A backup or a restore that can't be made or trusted; the message says why and what to do."""
+
+
+FAILURES: Final = (
+    BackupError,
+    EmbeddedPostgresError,
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    TimeoutError,
+)
+"""What taking a backup or receiving the log fails of that may be better later."""
 
 
 def reason_of(error: Exception) -> str:

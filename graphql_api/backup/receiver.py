@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from graphql_api.backup.catalog import Catalog
-from graphql_api.backup.errors import BackupError, reason_of
+from graphql_api.backup.errors import FAILURES, BackupError, reason_of
 from graphql_api.backup.programs import last_lines, launch, programs_of
 from graphql_api.backup.take import APPLICATION, Server, look_at, refuse_pooler
 from graphql_api.backup.wal_archive import WalArchive, parse_lsn, write_status
@@ -60,7 +60,7 @@ class Receiver:
             began = asyncio.get_running_loop().time()
             try:
                 reason = await self._receive()
-            except (BackupError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except FAILURES as error:
                 reason = reason_of(error)
             self.tried.set()
             if asyncio.get_running_loop().time() - began > _LONGEST_PAUSE:
@@ -76,8 +76,12 @@ class Receiver:
         try:
             server = await look_at(connection)
             archive = WalArchive(self._catalog, server.identifier, server.timeline)
-            gap = await self._ensure_slot(connection)
+            gap = await self._is_gap(connection)
+            # Before the slot, which says that what follows goes on in the folder that is there.
             folder = await asyncio.to_thread(archive.receiving_folder, after_gap=gap)
+            if gap:
+                await connection.execute(_MAKE_SLOT, SLOT)
+                self.full_backup_needed.set()
             self.tried.set()
             self._expected = None
             process = await self._launch(server, folder)
@@ -109,20 +113,16 @@ class Receiver:
             variables=self._address.libpq_environment(APPLICATION),
         )
 
-    async def _ensure_slot(self, connection: "asyncpg.Connection") -> bool:
-        """Makes the slot unless it is there, and returns whether it did: then the log begins anew."""
+    async def _is_gap(self, connection: "asyncpg.Connection") -> bool:
+        """Returns whether there is no slot that has kept what is missing; one that is lost is dropped."""
         slot = await connection.fetchrow(_SLOT, SLOT)
         if slot is not None and slot["wal_status"] == "lost":
             log.warning("the log has a gap, since the server could keep no more of it: a full backup follows")
             await connection.execute(_DROP_SLOT, SLOT)
-            slot = None
-        if slot is None:
-            await connection.execute(_MAKE_SLOT, SLOT)
-            self.full_backup_needed.set()
             return True
-        if slot["active_pid"] is not None:
+        if slot is not None and slot["active_pid"] is not None:
             raise BackupError(f"another program receives through the slot {SLOT}")
-        return False
+        return slot is None
 
     async def _look(self, connection: "asyncpg.Connection", part: Path) -> None:
         """Writes down up to when the log is complete."""

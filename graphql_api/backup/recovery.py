@@ -131,7 +131,7 @@ async def recovered(
     try:
         programs = Programs.find(SystemUser.for_data(into / "data"), backup.version)
         _refuse_inaccessible(into, programs.system_user)
-        refuse_full_disk(into, _size(catalog, chain) + len(wal) * backup.segment_bytes, "the restored server")
+        refuse_full_disk(into, _size(chain) + len(wal) * backup.segment_bytes, "the restored server")
         await asyncio.to_thread(check_files, catalog, chain, progress)
         await _combine(catalog, chain, into, programs, progress)
         if wal:
@@ -175,21 +175,25 @@ async def check_pages(programs: Programs, data: Path) -> None:
 
 
 def _log_for(catalog: Catalog, backup: Backup, target: Target) -> list[Path]:
-    """Returns the segments that recovery may read: up to those of the next backup after a moment."""
+    """Returns the segments that recovery may read: up to those of the next backup that began after a moment.
+
+    When a backup had finished says less: its log ends before its files are on disk.
+    """
     archive = WalArchive(catalog, backup.server, backup.timeline)
     later = [
         each.last_segment
         for each in catalog.backups()
         if target.moment is not None
         and (each.server, each.timeline) == (backup.server, backup.timeline)
-        and each.finished_at >= target.moment
+        and each.copied_from is not None
+        and each.copied_from >= target.moment
     ]
     last = min(later, default=None)
     run = archive.run_from(backup.first_segment, backup.segment_bytes)
     return [path for path in run if last is None or path.name[: len(last)] <= last]
 
 
-def _size(catalog: Catalog, chain: Sequence[Backup]) -> int:
+def _size(chain: Sequence[Backup]) -> int:
     """Returns about how large the combined backup will be."""
     return sum(backup.bytes for backup in chain)
 
@@ -288,7 +292,8 @@ class _Recovery:
         try:
             self._prepare()
             if not await self._start(self._target):
-                # Nothing was committed after the target, or it would have been found: the end is the same.
+                # Nothing was committed after the target, or it would have been found, since the log that is
+                # here reaches beyond it (see `choose` and `_log_for`): the end is the same.
                 await self._start(Target())
         except BaseException:
             await self._stop(signal.SIGQUIT)

@@ -7,31 +7,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
-
 from graphql_api.backup.bucket import Bucket
 from graphql_api.backup.catalog import Backup, Catalog, Kind
 from graphql_api.backup.dump import take_dump, verify_dump
-from graphql_api.backup.errors import BackupError, reason_of
+from graphql_api.backup.errors import FAILURES, reason_of
 from graphql_api.backup.programs import Progress, quiet
 from graphql_api.backup.receiver import Receiver
 from graphql_api.backup.take import APPLICATION, look_at, take
 from graphql_api.backup.verification import verify
 from graphql_api.backup.wal_archive import WalArchive
-from graphql_api.dev.embedded.programs import EmbeddedPostgresError
 from graphql_api.postgres.address import Address
 
 log = logging.getLogger(__name__)
-
-FAILURES = (
-    BackupError,
-    EmbeddedPostgresError,
-    OSError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    TimeoutError,
-)
-"""What a backup fails of that may be better later."""
 
 _INTERVAL = timedelta(days=1)
 _LOOK_AGAIN = 30.0  # seconds between two looks at whether something is due
@@ -174,6 +161,8 @@ class DumpSchedule(Schedule):
             await self._bucket.records(self._catalog)
         dumps = [backup for backup in self._catalog.backups() if backup.kind is Kind.DUMP]
         if dumps and now - dumps[-1].started_at < _INTERVAL:
+            if await finish_dump(self._catalog, dumps[-1], bucket=self._bucket, now=now):
+                self._note(failed_at=None, failure="")
             return
         backup = await dump_verified(self._address, self._catalog, bucket=self._bucket, now=now)
         log.info("dump %s: %s", backup.id, backup.verification)
@@ -193,11 +182,28 @@ async def dump_verified(
 ) -> Backup:
     """Dumps the database, restores and compares the dump, puts it in the bucket, and returns the backup."""
     backup = await take_dump(address, catalog, progress=progress, now=now)
-    await verify_dump(catalog, backup, progress=progress, now=now)
-    backup = next(each for each in catalog.backups() if each.id == backup.id)
+    await finish_dump(catalog, backup, bucket=bucket, progress=progress, now=now)
+    return next(each for each in catalog.backups() if each.id == backup.id)
+
+
+async def finish_dump(
+    catalog: Catalog,
+    backup: Backup,
+    *,
+    bucket: Bucket | None = None,
+    progress: Progress = quiet,
+    now: datetime | None = None,
+) -> bool:
+    """Verifies a dump and puts it in the bucket, as far as that was not done; returns whether it was not."""
+    is_here = (catalog.path(backup) / "dump").exists()
+    if backup.verified_at is not None and (bucket is None or not is_here):
+        return False
+    if backup.verified_at is None:
+        await verify_dump(catalog, backup, progress=progress, now=now)
+        backup = next(each for each in catalog.backups() if each.id == backup.id)
     if bucket is not None:
         await bucket.put(catalog, backup, progress=progress)
-    return backup
+    return True
 
 
 def remove_expired(catalog: Catalog, retention: timedelta, now: datetime) -> list[Backup]:

@@ -107,6 +107,7 @@ async def take(
         refuse_full_disk(_existing(catalog.folder), (0 if parent else server.bytes) + _MARGIN, "a backup")
         folder = catalog.begin(now)
         try:
+            copied_from = await connection.fetchval("SELECT clock_timestamp()")
             try:
                 await _copy(address, connection, server, folder, catalog, parent, progress)
             except BackupError:
@@ -118,7 +119,7 @@ async def take(
                 refuse_full_disk(catalog.folder, server.bytes + _MARGIN, "a full backup")
                 await _copy(address, connection, server, folder, catalog, parent, progress)
             finished_at = await connection.fetchval("SELECT clock_timestamp()")
-            backup = _describe(folder, server, parent, now, finished_at)
+            backup = _describe(folder, server, parent, now, copied_from, finished_at)
             catalog.finish(folder, backup)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -182,7 +183,12 @@ async def _watch(connection: "asyncpg.Connection", progress: Progress, kind: str
 
 
 def _describe(
-    folder: Path, server: Server, parent: Backup | None, started_at: datetime, finished_at: datetime
+    folder: Path,
+    server: Server,
+    parent: Backup | None,
+    started_at: datetime,
+    copied_from: datetime,
+    finished_at: datetime,
 ) -> Backup:
     manifest = json.loads((folder / "data" / "backup_manifest").read_bytes())
     (wal,) = manifest["WAL-Ranges"]
@@ -191,6 +197,7 @@ def _describe(
         kind=Kind.INCREMENTAL if parent else Kind.FULL,
         parent=parent.id if parent else None,
         started_at=started_at,
+        copied_from=copied_from,
         finished_at=finished_at,
         server=server.identifier,
         timeline=wal["Timeline"],

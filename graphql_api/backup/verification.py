@@ -147,9 +147,14 @@ async def _moment(address: Address, progress: Progress) -> _Moment | None:
         await holder.execute("SELECT pg_current_xact_id()")  # something after it, to wait for
         moment = _Moment(lsn, await fingerprints(reader))
         await reader.execute("COMMIT")
-        async with asyncio.timeout(_RECEIVED_WITHIN):
-            while not await holder.fetchval(_RECEIVED, SLOT, lsn):  # noqa: ASYNC110 - PostgreSQL can't call
-                await asyncio.sleep(_PAUSE)
+        try:
+            async with asyncio.timeout(_RECEIVED_WITHIN):
+                while not await holder.fetchval(_RECEIVED, SLOT, lsn):  # noqa: ASYNC110 - PostgreSQL can't call
+                    await asyncio.sleep(_PAUSE)
+        except TimeoutError:
+            raise BackupError(
+                f"the log hasn't arrived within {_RECEIVED_WITHIN:.0f} s: its receiver stands still"
+            ) from None
     return moment
 
 

@@ -141,6 +141,31 @@ async def test_dumps_are_kept_in_a_bucket(
     assert [backup.id for backup in catalog.backups()] == [second.id]
 
 
+async def test_a_dump_that_did_not_reach_its_bucket_is_put_there_later(
+    address: Address, catalog: Catalog, bucket: Bucket
+) -> None:
+    clock = Clock(datetime.now(UTC))
+    await DumpSchedule(address, catalog, Policy(), clock=clock).do_what_is_due()
+    (dump,) = catalog.backups()
+    assert (catalog.path(dump) / "dump").exists()
+
+    await DumpSchedule(address, catalog, Policy(), bucket=bucket, clock=clock).do_what_is_due()
+
+    assert [each.id for each in catalog.backups()] == [dump.id]
+    assert not (catalog.path(dump) / "dump").exists()
+    await bucket.get(catalog, dump)
+
+
+async def test_a_dump_that_was_not_verified_is_verified_later(address: Address, catalog: Catalog) -> None:
+    clock = Clock(datetime.now(UTC))
+    dump = await take_dump(address, catalog, now=clock.now)
+
+    await DumpSchedule(address, catalog, Policy(), clock=clock).do_what_is_due()
+
+    (verified,) = catalog.backups()
+    assert (verified.id, verified.verified_at is not None) == (dump.id, True)
+
+
 async def test_a_bucket_that_cant_be_used_is_named(bucket: Bucket, catalog: Catalog) -> None:
     with pytest.raises(BackupError, match="the bucket s3://missing/x can't be used"):
         await Bucket("s3://missing/x").records(catalog)

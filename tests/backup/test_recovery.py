@@ -82,6 +82,24 @@ async def test_a_moment_before_an_incremental_backup_needs_only_the_full_one(
     assert await restored(catalog, moment) == before
 
 
+async def test_what_is_committed_while_a_later_backup_reaches_the_disk_is_restored(
+    server: Server, catalog: Catalog, receiving: Receiving, connection: "asyncpg.Connection"
+) -> None:
+    async with receiving():
+        await take(server.address, catalog)
+        await write(connection)
+        later = await take(server.address, catalog, full=True)
+        await write(connection, 20)
+        await connection.execute("SELECT pg_switch_wal()")
+        before, moment = await look(server)
+        await destroy(connection)
+        await reached(catalog, moment)
+    # As if its last files had taken until then to be written.
+    catalog.update(later.model_copy(update={"finished_at": moment + timedelta(seconds=1)}))
+
+    assert await restored(catalog, moment) == before
+
+
 async def test_a_receiver_that_was_killed_loses_nothing(
     server: Server, catalog: Catalog, receiving: Receiving, connection: "asyncpg.Connection"
 ) -> None:
