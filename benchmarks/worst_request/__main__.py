@@ -62,7 +62,10 @@ def main(
     with running(folder) as postgres:
         data = asyncio.run(prepare(postgres))
         if beside is not None:
-            print(neighbours(postgres, data, beside, seconds, found / "production"))
+            text = neighbours(postgres, data, beside, seconds, found / "production")
+            print(text)
+            if write:
+                write_section("neighbour", text)
             return
         process = asyncio.run(postgres.process())
         if only_costs or not profile:
@@ -81,6 +84,8 @@ def main(
                 write_section(each, text)
         where = surroundings(asyncio.run(postgres.version()))
         print(where)
+        if write:
+            write_section("machine", where)
 
 
 def run(search: Search, data: Data, tries: int, seed: int) -> str:
@@ -160,7 +165,7 @@ def neighbours(postgres: Postgres, data: Data, revision: str, seconds: float, fo
         (
             server.title,
             f"{len(waits[server.name].latencies):,}",
-            *(f"{waits[server.name].percentile(part) * 1e3:.0f} ms" for part in (0.5, 0.95, 0.99)),
+            *(f"{waits[server.name].percentile(part) * 1e3:,.0f} ms" for part in (0.5, 0.95, 0.99)),
             f"{waits[server.name].answered:,}",
         )
         for server in (ours, former)
