@@ -190,7 +190,7 @@ async def test_builds_are_swapped_under_requests_and_feeds(
 ) -> None:
     """Deployed and rolled back: no request fails, no change is lost, each line comes once."""
     connection = await server.address.connect_plain()
-    await connection.execute("DROP SCHEMA graphql_api, log_feed CASCADE")
+    await connection.execute("DROP SCHEMA graphql_api, log_feed, activity CASCADE")
     await run(former, server, "migrate")
     before = await current_revision(server.address)
     assert before != newest_revision()
