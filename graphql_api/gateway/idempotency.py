@@ -125,13 +125,14 @@ class Idempotency:
     ) -> Result:
         """Returns what `run` returns, or the answer stored under the operation's key. Raises HTTPError.
 
-        Claiming the key takes no longer than `seconds`.
+        Looking for an answer takes no longer than until `seconds` from now.
         """
+        until = asyncio.get_running_loop().time() + seconds
         key = find_key(operation)
         if key is None or viewer.principal is None or not self._takes_key(operation):
             return await run()
         attempt = Attempt(viewer.principal, key, digest_of(operation))
-        stored = await self._find_answer(attempt, seconds)
+        stored = await self._find_answer(attempt, until)
         if stored is not None:
             return Result.rendered(stored)
         try:
@@ -142,7 +143,7 @@ class Idempotency:
             await self._settle(attempt, None)
             raise
         if attempt.is_refused:
-            stored = await self._find_answer(attempt, seconds)
+            stored = await self._find_answer(attempt, until)
             if stored is None:
                 raise _in_use()
             return Result.rendered(stored)
@@ -156,10 +157,10 @@ class Idempotency:
             raise _invalid(f"{names} can't be asked for together with other fields under a key")
         return not keyless
 
-    async def _find_answer(self, attempt: Attempt, seconds: float) -> bytes | None:
+    async def _find_answer(self, attempt: Attempt, until: float) -> bytes | None:
         """Returns the answer that is stored under the key, None if the key is free. Raises HTTPError."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(until):
                 return await self._keys.find_answer(attempt)
         except KeyReusedError:
             raise HTTPError(
