@@ -340,11 +340,17 @@ class Operations:
             if loading is None:
                 results = Results([await self._result(event, key, invocation, new_context) for event in due])
             else:
-                # With one context, so that what they load is loaded together.
-                context = new_context()
-                async with current_usage().turn(), loading(context):
-                    each = (self._result(event, key, invocation, lambda: context, len(due)) for event in due)
-                    results = Results(await asyncio.gather(*map(Metered, each)))
+                async with current_usage().turn():
+                    known: Results | None = shared.get(key)  # another's, computed while this one waited
+                    if known is not None:
+                        return known
+                    # With one context, so that what they load is loaded together.
+                    context = new_context()
+                    async with loading(context):
+                        each = (
+                            self._result(event, key, invocation, lambda: context, len(due)) for event in due
+                        )
+                        results = Results(await asyncio.gather(*map(Metered, each)))
                 failed = next((result for result in results if _may_work_later(result)), None)
                 if failed is not None:
                     # An event without its rows would pass for one whose rows are gone: the client resumes.

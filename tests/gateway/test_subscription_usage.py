@@ -12,7 +12,7 @@ from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.postgres.address import Address
 from graphql_api.shares import Metered, Shares, create_own_task, current_usage
 from tests import factories
-from tests.activity.client import until_up_to_date
+from tests.activity.client import following, until_up_to_date
 from tests.graph import opened, settings_for, trader
 
 
@@ -93,3 +93,31 @@ async def test_rows_that_are_read_for_events_count(
     # The entries, and the rows that they name.
     assert usage.rows >= 2 * 21
     assert points_of(usage) > 0
+
+
+async def test_what_one_subscriber_has_had_read_others_who_wait_for_their_turn_share(
+    address: Address, tmp_path: Path, connection: "asyncpg.Connection"
+) -> None:
+    user = await factories.user(connection)
+    session = await factories.session(connection, await factories.account(connection, user))
+    shares = Shares(1)
+    usages = [usage_with(1_000_000, shares=shares) for _ in range(6)]
+    live = asyncio.Barrier(len(usages) + 1)
+
+    async with opened(settings_for(address, tmp_path)) as anonymous:
+        graph = anonymous.as_(trader(user))
+
+        async def follow(usage: SubscriptionUsage) -> str:
+            with usage:
+                async with following(graph) as batches:
+                    await anext(batches), await anext(batches)  # progress, and UP_TO_DATE
+                    await live.wait()
+                    (event,) = await anext(batches)
+                    return str(event["node"]["id"])
+
+        followers = [asyncio.create_task(follow(usage)) for usage in usages]
+        await live.wait()
+        before = [usage.rows for usage in usages]
+        trade = await factories.trade(connection, session)
+        assert set(await asyncio.gather(*followers)) == {trade}
+    assert sum(usage.rows > rows for usage, rows in zip(usages, before, strict=True)) == 1
