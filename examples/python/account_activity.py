@@ -34,7 +34,7 @@ fragment TradeRow on Trade { id symbol direction size pnl status session { id } 
 FOLLOW = """
 subscription Follow($after: String!) {
   accountActivity(kinds: [SESSION, TRADE], after: $after) {
-    cursor kind id
+    cursor kind rowId
     node {
       ... on Session { id endedAt initialBalance account { accountNumber } }
       ... on Trade { id symbol direction size pnl status session { id } }
@@ -92,9 +92,9 @@ class Copy:
         rows = {"SESSION": self.sessions, "TRADE": self.trades}.get(event["kind"])
         if rows is not None:
             if event["node"] is None:
-                rows.pop(event["id"], None)
+                rows.pop(event["rowId"], None)
             else:
-                rows[event["id"]] = event["node"]
+                rows[event["rowId"]] = event["node"]
         self.cursor = event["cursor"]
 
     def table(self) -> list[dict[str, Any]]:

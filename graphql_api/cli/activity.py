@@ -20,7 +20,7 @@ from graphql_api.settings import Settings
 _FOLLOW = """
 subscription ($accountIds: [ID!], $kinds: [ActivityKind!], $after: String) {
   accountActivity(accountIds: $accountIds, kinds: $kinds, after: $after) {
-    cursor kind change id account { id accountNumber }
+    cursor kind change rowId account { id accountNumber }
     node {
       ... on Trade { symbol direction size entryPrice exitPrice pnl status session { id } }
       ... on Session { startedAt endedAt initialBalance finalBalance pnl tradesCount }

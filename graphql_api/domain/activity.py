@@ -106,8 +106,8 @@ class AccountActivity:
         "What became of the row; null for UP_TO_DATE.",
         FromParent(lambda event: event.row.change and ActivityChange(event.row.change)),
     )
-    id: strawberry.ID | None = declared(
-        "The row's own UUID; null for UP_TO_DATE.", FromParent(lambda event: event.row.id)
+    row_id: strawberry.ID | None = declared(
+        "The row's UUID; null for UP_TO_DATE.", FromParent(lambda event: event.row.id)
     )
     account: Account | None = declared(
         "The account that it belongs to, or has left; null where that is gone too.", FromLoader(_load_account)

@@ -24,7 +24,7 @@ FOLLOW = (
     """
     subscription ($accountIds: [ID!], $kinds: [ActivityKind!], $after: String) {
       accountActivity(accountIds: $accountIds, kinds: $kinds, after: $after) {
-        cursor kind change id account { id }
+        cursor kind change rowId account { id }
         node {
           __typename
           ... on Trade { ...TradeFields } ... on Session { ...SessionFields }
@@ -153,15 +153,16 @@ class Client:
     def _apply(self, event: Mapping[str, Any]) -> None:
         self.cursor = event["cursor"]
         if event["kind"] == "UP_TO_DATE":
-            assert event["id"] is event["node"] is event["account"] is event["change"] is None
+            assert event["rowId"] is event["node"] is event["account"] is event["change"] is None
             return
         self.events += 1
         if event["node"] is None:
-            self.copy.pop(event["id"], None)
+            self.copy.pop(event["rowId"], None)
         else:
             assert event["change"] in ("ADDED", "CHANGED")
-            assert event["node"]["id"] == event["id"]
-            self.copy[event["id"]] = {key: part for key, part in event["node"].items() if key != "__typename"}
+            assert event["node"]["id"] == event["rowId"]
+            row = {key: part for key, part in event["node"].items() if key != "__typename"}
+            self.copy[event["rowId"]] = row
 
 
 _TRUTH = """

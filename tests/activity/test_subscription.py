@@ -31,7 +31,8 @@ async def cursor(graph: Graph) -> str:
 
 def shown(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return [
-        (each["kind"], each["change"], each["id"], (each["account"] or {}).get("id")) for each in events[:-1]
+        (each["kind"], each["change"], each["rowId"], (each["account"] or {}).get("id"))
+        for each in events[:-1]
     ]
 
 
@@ -107,7 +108,7 @@ async def test_events_come_live(graph: Graph, connection: "asyncpg.Connection") 
         assert [event["kind"] for event in await anext(batches)] == ["UP_TO_DATE"]
         trade = await factories.trade(connection, session)
         (event,) = await anext(batches)
-        assert (event["id"], event["change"]) == (trade, "ADDED")
+        assert (event["rowId"], event["change"]) == (trade, "ADDED")
         async with connection.transaction():
             await connection.execute("DELETE FROM trades")
             await connection.execute("DELETE FROM trading_sessions")

@@ -449,9 +449,9 @@ async def test_activity_is_json_lines_after_a_cursor_and_live(
     )
     _, err = await shell.run("activity", "--kind", "order", fails=True)
 
-    assert (first["kind"], first["change"], first["id"]) == ("ACCOUNT", "ADDED", account)
+    assert (first["kind"], first["change"], first["rowId"]) == ("ACCOUNT", "ADDED", account)
     assert "theirs" not in str(first)
-    assert [json.loads(line)["id"] for line in out.splitlines()] == [session]
+    assert [json.loads(line)["rowId"] for line in out.splitlines()] == [session]
     assert "ORDER" in err
 
 

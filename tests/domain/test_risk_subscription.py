@@ -31,7 +31,7 @@ subscription ($accountIds: [ID!], $after: String) {
 ACTIVITY = """
 subscription ($kinds: [ActivityKind!], $after: String) {
   accountActivity(kinds: $kinds, after: $after) {
-    cursor kind change id account { id }
+    cursor kind change rowId account { id }
     node { __typename ... on SystemLog { message } ... on RiskEvent { kind limit } }
   }
 }
@@ -182,7 +182,7 @@ async def test_own_log_lines_and_risk_events_are_activity(
             connection, message="mine", details=json.dumps({"session_id": session})
         )
         event = await following_event()
-        assert (event["kind"], event["change"], event["id"]) == ("LOG", "ADDED", line)
+        assert (event["kind"], event["change"], event["rowId"]) == ("LOG", "ADDED", line)
         assert event["account"] == {"id": account}
         assert event["node"] == {"__typename": "SystemLog", "message": "mine"}
 

@@ -89,10 +89,10 @@ class Copier:
             return
         self.counts["events"] += 1
         if event["node"] is None:
-            self.copy.pop(event["id"], None)
+            self.copy.pop(event["rowId"], None)
         else:
             event["node"].pop("__typename")
-            self.copy[event["id"]] = event["node"]
+            self.copy[event["rowId"]] = event["node"]
 
 
 async def write(server: Server, accounts: list[str], chance: random.Random, counts: Counter[str]) -> None:

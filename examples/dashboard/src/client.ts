@@ -16,7 +16,6 @@ const cache = new InMemoryCache({
   possibleTypes: { Node: ["Account", "RiskSettings", "Session", "Trade"] },
   typePolicies: {
     Viewer: { keyFields: [] },
-    AccountActivity: { keyFields: false },
     ...Object.fromEntries(MERGED.map((type) => [type, { merge: true }])),
   },
 });
