@@ -175,8 +175,8 @@ def said(day: date) -> str:
 
 async def test_results_are_seen_by_day_and_by_keyboard(days: Days, page: Page) -> None:
     grid = page.get_by_role("grid", name="Results by day")
-    gain = grid.get_by_role("gridcell", name=f"{said(days.gain)}: 42.00000000 from 2 trades")
-    loss = grid.get_by_role("gridcell", name=f"{said(days.loss)}: -20.00000000 from 1 trades")
+    gain = grid.get_by_role("gridcell", name=f"{said(days.gain)}: 42.00 from 2 trades")
+    loss = grid.get_by_role("gridcell", name=f"{said(days.loss)}: -20.00 from 1 trade")
     await expect(gain).to_have_attribute("data-sign", "1", timeout=WAIT)
     await expect(loss).to_have_attribute("data-sign", "-1")
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390

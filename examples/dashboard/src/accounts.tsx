@@ -1,6 +1,7 @@
 import { useQuery, useSubscription } from "@apollo/client/react";
 import { lazy, Suspense, useRef, useState } from "react";
 
+import { amount } from "./amount.ts";
 import { Calendar, SINCE, ZONE } from "./calendar.tsx";
 import { Curve } from "./curve.tsx";
 import { graphql } from "./gql";
@@ -93,7 +94,7 @@ function Account({ id }: { id: string }) {
   return (
     <>
       <section className="card" aria-label="Equity">
-        <h2>{stats.netPnl} net</h2>
+        <h2>{amount(stats.netPnl)} net</h2>
         <p>
           {stats.tradesCount} trades closed{stats.winRate && `, ${percent(stats.winRate)} of them won`}
         </p>
@@ -106,8 +107,8 @@ function Account({ id }: { id: string }) {
         <ol>
           {data.trades.nodes.map((trade) => (
             <li key={trade.id}>
-              <b>{trade.symbol}</b> {trade.direction.toLowerCase()} {trade.size}
-              <span>{trade.pnl ?? trade.status.toLowerCase()}</span>
+              <b>{trade.symbol}</b> {trade.direction.toLowerCase()} {amount(trade.size ?? "")}
+              <span>{trade.pnl ? amount(trade.pnl) : trade.status.toLowerCase()}</span>
             </li>
           ))}
         </ol>

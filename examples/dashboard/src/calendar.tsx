@@ -1,5 +1,7 @@
 import { type KeyboardEvent, useRef, useState } from "react";
 
+import { amount } from "./amount.ts";
+
 export const WEEKS = 18;
 const DAY = 24 * 60 * 60 * 1000; // milliseconds
 
@@ -78,7 +80,11 @@ export function Calendar({ days }: { days: Day[] }) {
 
 function inWords(date: Date, day: Day | undefined): string {
   const name = date.toLocaleDateString("en-GB", { weekday: "short", day: "numeric", month: "short", year: "numeric" });
-  return `${name}: ${day ? `${day.netPnl} from ${day.tradesCount} trades` : "nothing closed"}`;
+  return `${name}: ${day ? `${amount(day.netPnl)} from ${trades(day.tradesCount)}` : "nothing closed"}`;
+}
+
+function trades(count: number): string {
+  return count === 1 ? "1 trade" : `${count} trades`;
 }
 
 function monday(date: Date, weeksBefore: number): Date {

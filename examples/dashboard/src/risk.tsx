@@ -1,6 +1,7 @@
 import { useMutation } from "@apollo/client/react";
 import { type FormEvent, useState } from "react";
 
+import { amount } from "./amount.ts";
 import { graphql } from "./gql";
 
 const UPDATE = graphql(`
@@ -75,8 +76,8 @@ export function Risk({ accountId, settings, status }: Props) {
 
 function Meter({ name, used, limit }: { name: string; used?: string | null; limit?: string | null }) {
   return (
-    <label>
-      {name}: {used ?? "0"} of {limit ?? "no limit"}
+    <label className="meter">
+      {name}: {amount(used ?? "0")} of {limit == null ? "no limit" : amount(limit)}
       {limit != null && <meter max={Number(limit)} high={Number(limit) * 0.8} value={Number(used ?? 0)} />}
     </label>
   );

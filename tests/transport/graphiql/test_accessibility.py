@@ -84,5 +84,6 @@ async def test_the_documentation_is_searched_by_the_keys_that_it_names(visit: Vi
     await visit.button("Show Documentation Explorer").click()
     await expect(visit.panel).to_contain_text("Query")
     await visit.page.keyboard.press("Control+k")
+    await expect(visit.page.get_by_role("combobox").and_(visit.page.locator("input"))).to_be_focused()
     await visit.page.keyboard.type("riskStatus")
     await expect(visit.page.get_by_role("option").first).to_contain_text("RiskStatus")
