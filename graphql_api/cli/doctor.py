@@ -3,7 +3,8 @@
 import asyncio
 import json
 import re
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
@@ -66,6 +67,7 @@ def examine(*, as_json: bool) -> int:
 async def _examine(settings: Settings, address: Address, *, quiet: bool) -> list[Finding]:
     findings: list[Finding] = []
     skipped: frozenset[str] = frozenset()
+    address = await _with_pooler_noted(address)
     for name, look in {**_CHECKS, **CHECKS}.items():
         if name in skipped:
             continue
@@ -78,6 +80,14 @@ async def _examine(settings: Settings, address: Address, *, quiet: bool) -> list
         if name == "schema" and finding.level == "fault":
             skipped = _OF_THE_REVISION
     return findings
+
+
+async def _with_pooler_noted(address: Address) -> Address:
+    """Returns an address that says so if it leads through a transaction pooler, which its name may not."""
+    with suppress(OSError, asyncpg.PostgresError, DatabaseUnavailableError):  # the first check says it
+        if await is_transaction_pooled(address):
+            return replace(address, pooled=True)
+    return address
 
 
 async def _look(name: str, look: Check, settings: Settings, address: Address) -> Finding:
