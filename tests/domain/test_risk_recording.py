@@ -217,6 +217,29 @@ async def test_a_change_by_a_mutation_is_no_other_programs(
     assert [row["author"] for row in rows] == ["USER", "USER", "USER", "PROGRAM"]
 
 
+async def test_a_program_that_undoes_a_mutation_before_a_look_has_changed_the_limits(
+    graph: Graph, connection: "asyncpg.Connection", look: Look, user: str, account: str
+) -> None:
+    await limit(connection, account, max_open_positions=2)
+    await look()
+    mutation = """mutation ($id: ID!) {
+        updateRiskSettings(accountId: $id, input: {maxOpenPositions: 5}) { userErrors { code } } }"""
+    await graph.as_(trader(user)).ask(mutation, {"id": account})
+    await connection.execute("UPDATE risk_settings SET max_open_positions = 2")
+    for _ in range(2):
+        await look()
+
+    rows = await connection.fetch(
+        "SELECT author, limits_after -> 'max_open_positions' AS most FROM graphql_api.risk_events"
+        " ORDER BY number"
+    )
+    assert [(row["author"], int(row["most"])) for row in rows] == [
+        ("PROGRAM", 2),
+        ("USER", 5),
+        ("PROGRAM", 2),
+    ]
+
+
 async def test_limits_that_were_there_before_anybody_recorded_are_no_change(
     address: Address, connection: "asyncpg.Connection", account: str, session: str
 ) -> None:

@@ -395,7 +395,8 @@ class RiskRecording:
         else:
             concerned = await book.apply(fetch, changes, now["midnight"])
             await self._forget_accounts(fetch, book, changes.accounts)
-        await self._record(fetch, book, concerned, now["now"], is_first=is_first)
+        touched = set() if changes is None else changes.limits
+        await self._record(fetch, book, concerned, touched, now["now"], is_first=is_first)
         self._snapshot, self._continuity = now["snapshot"], continuity
         self._book = book
         return Look(found=changes != Changes())
@@ -426,17 +427,26 @@ class RiskRecording:
             await fetch(statement, ids=list(gone))
 
     async def _record(
-        self, fetch: Fetch, book: Book, concerned: Iterable[str], now: str, *, is_first: bool
+        self,
+        fetch: Fetch,
+        book: Book,
+        concerned: Iterable[str],
+        touched: AbstractSet[str],
+        now: str,
+        *,
+        is_first: bool,
     ) -> None:
         """Records how these accounts differ from their standings, and how they stand now.
 
-        At the first look of all, limits without a standing are no change.
+        Limits that were `touched` are compared with the last event too: a mutation records its own change at
+        once, and a program may have undone it before this look. At the first look of all, limits without a
+        standing are no change.
         """
         ids = sorted(id_ for id_ in concerned if id_ in book.accounts or id_ in self._standings)
         events: list[dict[str, Any]] = []
         standings: list[dict[str, Any]] = []
         moments = _moments(now)
-        changed = [id_ for id_ in ids if self._limits_of(id_) != book.limits_of(id_)]
+        changed = [id_ for id_ in ids if id_ in touched or self._limits_of(id_) != book.limits_of(id_)]
         known = {
             row["account_id"]: None if row["limits_after"] is None else orjson.loads(row["limits_after"])
             for row in (await fetch(_LAST_CHANGES, ids=changed) if changed else ())
