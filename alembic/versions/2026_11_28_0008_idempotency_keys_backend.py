@@ -1,7 +1,6 @@
 """Which connection wrote an idempotency key last: that it has ended tells that an answer is lost.
 
-Keys under which nothing was changed are no longer stored. Those that there are would be in use until they
-expire.
+Processes of the former version go on meanwhile, and store keys without it.
 """
 
 from alembic import op
@@ -20,7 +19,6 @@ def upgrade() -> None:
             ADD COLUMN backend INTEGER,
             ADD COLUMN server_started TIMESTAMP WITH TIME ZONE
     """)
-    op.execute("DELETE FROM graphql_api.idempotency_keys WHERE effects = 0 AND answer IS NULL")
 
 
 def downgrade() -> None:

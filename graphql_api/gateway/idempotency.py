@@ -319,6 +319,11 @@ def _after(parameter: str) -> Any:
     return _now + bindparam(parameter, type_=Double) * literal_column("interval '1 second'", Interval)
 
 
+# Expired, or claimed for a change that was never made by a process of a version before revision 0008.
+_is_over = or_(
+    _rows.c.expires_at <= _now,
+    and_(_rows.c.effects == literal_column("0"), _rows.c.answer.is_(None), _rows.c.leased_until <= _now),
+)
 _new_row: dict[str, Any] = {
     "viewer": _viewer,
     "key": _key,
@@ -340,8 +345,11 @@ def _find() -> Statement:
             _rows.c.request,
             _rows.c.answer,
             (_rows.c.leased_until > _now).label("is_leased"),
-            and_(_rows.c.server_started == func.pg_postmaster_start_time(), connected).label("is_connected"),
-        ).where(_is_key, _rows.c.expires_at > _now)
+            or_(
+                _rows.c.server_started.is_(None),
+                and_(_rows.c.server_started == func.pg_postmaster_start_time(), connected),
+            ).label("is_connected"),
+        ).where(_is_key, ~_is_over)
     )
 
 
@@ -361,7 +369,7 @@ def _count_effect() -> Statement:
             "effects": case((is_ours, _rows.c.effects), else_=literal_column("0")) + literal_column("1"),
             "answer": None,
         },
-        where=or_(is_ours, _rows.c.expires_at <= _now),
+        where=or_(is_ours, _is_over),
     )
     return compile_statement(counted.returning(_rows.c.effects))
 
@@ -383,7 +391,7 @@ def _store_answer() -> Statement:
     stored = statement.on_conflict_do_update(
         index_elements=[_rows.c.viewer, _rows.c.key],
         set_={**{name: new[name] for name in _new_row}, "answer": new.answer},
-        where=or_(_rows.c.attempt == new.attempt, _rows.c.expires_at <= _now),
+        where=or_(_rows.c.attempt == new.attempt, _is_over),
     )
     return compile_statement(stored.add_cte(deleted))
 

@@ -239,6 +239,24 @@ async def test_an_expired_key_is_free_for_anything(
     assert [tuple(row) for row in rows] == [(OTHER, None, 1)]
 
 
+async def test_a_claim_of_a_former_version_holds_its_key_for_its_lease(
+    database: Database, keys: IdempotencyKeys, connection: "asyncpg.Connection"
+) -> None:
+    await connection.execute(
+        "INSERT INTO graphql_api.idempotency_keys (viewer, key, request, leased_until, expires_at)"
+        " VALUES ('ada', 'key', $1, now() + interval '1 h', now() + interval '1 h')",
+        REQUEST,
+    )
+    with pytest.raises(KeyInUseError):
+        await keys.find_answer(attempt())
+    with pytest.raises(KeyTakenError):
+        await change(database, keys, attempt())
+
+    await connection.execute("UPDATE graphql_api.idempotency_keys SET leased_until = now()")
+    assert await keys.find_answer(attempt()) is None
+    await change(database, keys, attempt())
+
+
 async def test_expired_keys_are_removed_with_later_answers(
     database: Database, keys: IdempotencyKeys, connection: "asyncpg.Connection"
 ) -> None:
