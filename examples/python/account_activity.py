@@ -51,7 +51,7 @@ PROTOCOL = Subprotocol("graphql-transport-ws")
 
 # Errors that pass: subscribe again, with the last cursor. After those of RESETS: query again.
 TEMPORARY = {"FEED_UNAVAILABLE", "SERVICE_UNAVAILABLE", "UNAUTHENTICATED"}
-RESETS = {"CURSOR_EXPIRED", "FEED_RESET_FAILOVER", "FEED_RESET_RESTORE"}
+RESETS = {"CURSOR_EXPIRED", "FEED_RESET_FAILOVER", "FEED_RESET_RESTORE", "PERMISSIONS_CHANGED"}
 
 Ask = Callable[[str, dict[str, Any]], dict[str, Any]]
 

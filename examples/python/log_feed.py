@@ -29,7 +29,7 @@ mutation Login($email: String!, $password: String!) {
 PROTOCOL = Subprotocol("graphql-transport-ws")
 
 # Errors that pass: subscribe again, with the last cursor.
-TEMPORARY = {"FEED_UNAVAILABLE", "SERVICE_UNAVAILABLE", "UNAUTHENTICATED"}
+TEMPORARY = {"FEED_UNAVAILABLE", "PERMISSIONS_CHANGED", "SERVICE_UNAVAILABLE", "UNAUTHENTICATED"}
 
 
 class FeedEndedError(Exception):

@@ -13,6 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
+from graphql_api.identity import users
 from graphql_api.identity.signing_keys import derive_key
 from graphql_api.identity.viewer import Role
 from graphql_api.log_feed.feed_position import CursorCodec
@@ -87,6 +88,27 @@ async def test_a_client_goes_on_when_its_server_is_killed(
         await process.wait()
 
     assert seen == expected
+
+
+@pytest.mark.parametrize("example", [python, typescript], ids=lambda example: example.__name__)
+async def test_a_client_goes_on_when_what_it_may_read_changes(
+    address: Address, tmp_path: Path, connection: "asyncpg.Connection", example: Callable[[], list[str]]
+) -> None:
+    async with served_from(address, tmp_path, GRAPHQL_API_IDENTITY_RECHECK="0.2") as service:
+        await service.user(EMAIL, role=Role.OPERATOR)
+        process = await asyncio.create_subprocess_exec(*example(), service.url, EMAIL, PASSWORD, stdout=PIPE)
+        try:
+            await listening(process)
+            user_id = await connection.fetchval("SELECT id::text FROM users WHERE email = $1", EMAIL)
+            await users.grant_role(service.database, user_id, Role.ADMIN)
+            expected = [str(number) for number in range(20)]
+            for message in expected:  # for ten times as long as it takes the service to notice
+                await factories.system_log(connection, message=message)
+                await asyncio.sleep(0.1)
+            assert await read(process, expected[-1]) == expected
+        finally:
+            process.kill()
+            await process.wait()
 
 
 @pytest.mark.parametrize("example", [python, typescript], ids=lambda example: example.__name__)

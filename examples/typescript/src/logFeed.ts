@@ -40,7 +40,7 @@ const FOLLOW = `
 `;
 
 // Errors that pass: subscribe again, with the last cursor.
-const TEMPORARY = new Set(['FEED_UNAVAILABLE', 'SERVICE_UNAVAILABLE', 'UNAUTHENTICATED']);
+const TEMPORARY = new Set(['FEED_UNAVAILABLE', 'PERMISSIONS_CHANGED', 'SERVICE_UNAVAILABLE', 'UNAUTHENTICATED']);
 
 /** The feed can't continue without a gap; `code` says why. */
 export class FeedEnded extends Error {
