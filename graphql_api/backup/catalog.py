@@ -62,6 +62,10 @@ class Backup(BaseModel):
     """What the last verification found."""
 
 
+_RECEIVER_SEEN = timedelta(minutes=1)
+"""Within which a receiver that runs looks at itself many times."""
+
+
 class State(BaseModel):
     """What the schedule did last, for monitors."""
 
@@ -72,6 +76,11 @@ class State(BaseModel):
     """Why no write-ahead log is being received; empty while it is."""
     checked_at: datetime | None = None
     """When the receiver was last looked at."""
+
+    def is_received(self, now: datetime) -> bool:
+        """Returns whether the log is being received: a receiver that was killed leaves no reason behind."""
+        checked = self.checked_at
+        return not self.receiver and checked is not None and now - checked < _RECEIVER_SEEN
 
 
 class Catalog:

@@ -77,7 +77,7 @@ def now(*, full: bool | None) -> None:
     typer.echo(f"{backup.kind.value} backup {backup.id}: {megabytes(backup.bytes)} in {place}")
     if backup.verified_at:
         typer.echo(backup.verification)
-    elif reach(catalog, backup) == backup.finished_at:
+    elif not catalog.state().is_received(datetime.now(UTC)):
         typer.echo(
             "No write-ahead log is received: only this moment can be restored. "
             "`graphql-api backup run` receives it.",

@@ -4,7 +4,7 @@ Each check returns what it found, or raises FaultError for what loses data or en
 for what will one day. Limits are those at which an operator would want to know.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -221,34 +221,49 @@ async def replication(_: Settings, address: Address) -> str:
             raise FaultError("this is a standby: set DATABASE_URL to the primary")
         standbys, slots = await connection.fetch(_STANDBYS), await connection.fetch(_SLOTS)
         archiver = await connection.fetch(_ARCHIVER)
-    for row in archiver:
-        if row["fails"]:
-            raise FaultError(
-                f"archive_command fails since {row['last_failed_wal']}: look in PostgreSQL's log"
-            )
-    for slot in slots:
-        if slot["wal_status"] == "lost":
-            raise FaultError(
-                f"slot {slot['slot_name']} is lost: SELECT pg_drop_replication_slot"
-                f"('{slot['slot_name']}'), and make its standby again; backups make theirs themselves"
-            )
-        if slot["wal_status"] == "unreserved" or (not slot["active"] and slot["bytes"] > _RETAINED_BYTES):
-            raise ConcernError(
-                f"slot {slot['slot_name']} is {'in' if not slot['active'] else ''}active and holds "
-                f"{megabytes(slot['bytes'])} of log: start what reads it, or drop it"
-            )
-        if slot["bound"] == "-1":
-            raise ConcernError(
-                f"what slot {slot['slot_name']} holds has no bound, and may fill the disk: "
-                "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf()"
-            )
-    for standby in standbys:
-        if standby["seconds"] > _LAG_SECONDS or standby["bytes"] > _LAG_BYTES:
-            raise ConcernError(
-                f"{standby['name']} is {standby['seconds']:.0f} s and {megabytes(standby['bytes'])} behind"
-            )
+    faults = [
+        f"archive_command fails since {row['last_failed_wal']}: look in PostgreSQL's log"
+        for row in archiver
+        if row["fails"]
+    ]
+    faults += [
+        f"slot {slot['slot_name']} is lost: SELECT pg_drop_replication_slot('{slot['slot_name']}'), and make"
+        " its standby again; backups make theirs themselves"
+        for slot in slots
+        if slot["wal_status"] == "lost"
+    ]
+    _raise(faults, [*filter(None, map(_slot_concern, slots)), *filter(None, map(_lag_concern, standbys))])
     names = ", ".join(f"{row['name']} ({row['sync_state']})" for row in standbys)
     return f"received by {names}" if standbys else "nobody receives"
+
+
+def _slot_concern(slot: asyncpg.Record) -> str:
+    if slot["wal_status"] == "unreserved" or (not slot["active"] and slot["bytes"] > _RETAINED_BYTES):
+        return (
+            f"slot {slot['slot_name']} is {'in' if not slot['active'] else ''}active and holds "
+            f"{megabytes(slot['bytes'])} of log: start what reads it, or drop it"
+        )
+    if slot["bound"] == "-1":
+        return (
+            f"what slot {slot['slot_name']} holds has no bound, and may fill the disk: "
+            "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf()"
+        )
+    return ""
+
+
+def _lag_concern(standby: asyncpg.Record) -> str:
+    if standby["seconds"] > _LAG_SECONDS or standby["bytes"] > _LAG_BYTES:
+        return f"{standby['name']} is {standby['seconds']:.0f} s and {megabytes(standby['bytes'])} behind"
+    return ""
+
+
+def _raise(faults: Sequence[str], concerns: Sequence[str]) -> None:
+    """Raises FaultError with all that was found if there is a fault among it, else ConcernError."""
+    found = "; ".join((*faults, *concerns))
+    if faults:
+        raise FaultError(found)
+    if concerns:
+        raise ConcernError(found)
 
 
 async def replica(settings: Settings, address: Address) -> str:
@@ -275,22 +290,23 @@ async def sessions(settings: Settings, address: Address) -> str:
         [row] = await connection.fetch(_SESSIONS)
         long = await connection.fetch(_LONG, _LONG_TRANSACTION)
         prepared = await connection.fetch(_PREPARED, _LONG_TRANSACTION)
-    for each in long:
-        raise ConcernError(
-            f"a transaction of {each['who']} (process {each['pid']}) has been open for {each['age']}, and "
-            f"keeps VACUUM and migrations waiting: SELECT pg_terminate_backend({each['pid']})"
-        )
-    for each in prepared:
-        raise ConcernError(
-            f"transaction {each['gid']} was prepared {each['age']} ago, and keeps VACUUM and the feeds "
-            f"waiting: COMMIT PREPARED {each['gid']}, or ROLLBACK PREPARED {each['gid']}"
-        )
+    concerns = [
+        f"a transaction of {each['who']} (process {each['pid']}) has been open for {each['age']}, and "
+        f"keeps VACUUM and migrations waiting: SELECT pg_terminate_backend({each['pid']})"
+        for each in long
+    ]
+    concerns += [
+        f"transaction {each['gid']} was prepared {each['age']} ago, and keeps VACUUM and the feeds "
+        f"waiting: COMMIT PREPARED {each['gid']}, or ROLLBACK PREPARED {each['gid']}"
+        for each in prepared
+    ]
     needed = settings.workers * (settings.database_pool_size + 1)
     if row["used"] > 0.8 * row["allowed"] or needed > row["allowed"]:
-        raise ConcernError(
+        concerns.append(
             f"{row['used']} of max_connections = {row['allowed']} are used, and this service may open "
             f"{needed}: raise it, or put a pooler in front"
         )
+    _raise((), concerns)
     return f"{row['used']} of {row['allowed']} connections"
 
 
@@ -298,13 +314,15 @@ async def tables(_: Settings, address: Address) -> str:
     """Dead rows, missing statistics, and the age of transaction ids."""
     async with _connected(address) as connection:
         rows, age = await connection.fetch(_TABLES, _FEW_ROWS), await connection.fetchval(_XIDS)
+    faults, concerns = [], []
     if age > _XID_AGE:
-        raise FaultError(f"transaction ids are {age:,} old: find what stops autovacuum, and VACUUM FREEZE")
+        faults.append(f"transaction ids are {age:,} old: find what stops autovacuum, and VACUUM FREEZE")
     for row in rows:
         if row["dead"] > max(_FEW_ROWS, 0.3 * row["rows"]):
-            raise ConcernError(f"{row['relname']} has {row['dead']:,} dead rows: VACUUM {row['relname']}")
+            concerns.append(f"{row['relname']} has {row['dead']:,} dead rows: VACUUM {row['relname']}")
         if row["unknown"]:
-            raise ConcernError(f"{row['relname']} has no statistics: ANALYZE {row['relname']}")
+            concerns.append(f"{row['relname']} has no statistics: ANALYZE {row['relname']}")
+    _raise(faults, concerns)
     return "vacuumed and analysed"
 
 
@@ -312,16 +330,15 @@ async def index_use(_: Settings, address: Address) -> str:
     """Indexes that can't be used, and large ones that nobody uses."""
     async with _connected(address) as connection:
         rows = await connection.fetch(_INDEXES)
-    for row in rows:
-        if not row["valid"]:
-            raise ConcernError(
-                f"{row['name']} was cut off while it was built, and costs every write: "
-                f"REINDEX INDEX CONCURRENTLY {row['name']}, or DROP INDEX CONCURRENTLY {row['name']}"
-            )
-        raise ConcernError(
-            f"{row['name']} ({megabytes(row['bytes'])}) was not used for a week, and costs every write: "
-            "drop it if nothing needs it"
-        )
+    concerns = [
+        f"{row['name']} ({megabytes(row['bytes'])}) was not used for a week, and costs every write: "
+        "drop it if nothing needs it"
+        if row["valid"]
+        else f"{row['name']} was cut off while it was built, and costs every write: "
+        f"REINDEX INDEX CONCURRENTLY {row['name']}, or DROP INDEX CONCURRENTLY {row['name']}"
+        for row in rows
+    ]
+    _raise((), concerns)
     return "all used or small"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from graphql_api.backup.catalog import Backup, Catalog, Kind
+from graphql_api.backup.catalog import Backup, Catalog, Kind, State
 from graphql_api.backup.errors import BackupError
 from graphql_api.backup.receiver import SLOT, Receiver
 from graphql_api.backup.recovery import reach
@@ -99,6 +99,14 @@ def test_a_backup_that_was_cut_off_is_no_backup_and_goes_with_the_next(tmp_path:
     assert catalog.backups() == []
     recorded(catalog, 7)
     assert not cut_off.exists()
+
+
+def test_a_receiver_that_was_killed_receives_nothing() -> None:
+    checked = datetime(2026, 11, 22, tzinfo=UTC)
+    assert State(checked_at=checked).is_received(checked + timedelta(seconds=10))
+    assert not State(checked_at=checked).is_received(checked + timedelta(minutes=5))
+    assert not State(checked_at=checked, receiver="no slot").is_received(checked)
+    assert not State().is_received(checked)
 
 
 def test_a_gap_in_a_chain_is_named(tmp_path: Path) -> None:

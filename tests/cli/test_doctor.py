@@ -110,6 +110,20 @@ async def test_a_slot_that_nobody_reads_without_a_bound_is_a_warning(
         await connection.execute("SELECT pg_drop_replication_slot('forgotten')")
 
 
+async def test_all_that_is_found_is_named_not_the_first_alone(
+    address: Address, connection: "asyncpg.Connection", tmp_path: Path
+) -> None:
+    names = ("first_forgotten", "second_forgotten")
+    for name in names:
+        await connection.execute("SELECT pg_create_physical_replication_slot($1, true)", name)
+    try:
+        with pytest.raises(ConcernError, match=r"slot first_forgotten.*; .*slot second_forgotten"):
+            await CHECKS["replication"](settings(address, tmp_path), address)
+    finally:
+        for name in names:
+            await connection.execute("SELECT pg_drop_replication_slot($1)", name)
+
+
 async def test_dead_rows_and_missing_statistics_are_warnings(
     address: Address, connection: "asyncpg.Connection", tmp_path: Path
 ) -> None:

@@ -98,7 +98,7 @@ async def test_activity_follows_trades_into_every_partition(
 
     async def seen(after: str) -> tuple[list[tuple[str, str]], str]:
         events = await until_up_to_date(graph, after=after)
-        return [(each["change"], each["id"]) for each in events[:-1]], events[-1]["cursor"]
+        return [(each["change"], each["rowId"]) for each in events[:-1]], events[-1]["cursor"]
 
     cursor = (await graph.ask(PAGES, {"account": account})).data["activityCursor"]
     trades = [
