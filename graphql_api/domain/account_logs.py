@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.types import Text
 
 from graphql_api.log_feed.errors import CursorExpiredError, FeedUnavailableError
-from graphql_api.log_feed.feed_position import LOWEST_ID, MAX_IN_PROGRESS, Position
+from graphql_api.log_feed.feed_offset import LOWEST_ID, MAX_IN_PROGRESS, FeedOffset
 from graphql_api.log_feed.filter import LogFilter
 from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.recorder import Look, fetch_on, load_progress, save_progress
@@ -168,21 +168,21 @@ class AccountLogs:
         self._components = sorted(set(components))
         self._sweep_interval = sweep_interval
         self._wanted = LogFilter(components=frozenset(components))
-        self._position = Position(0)
+        self._offset = FeedOffset(0)
         self._incarnation = 0
         self._history: Sequence[str] | None = None
         self._swept_up_to: Mapping[str, Any] = _FIRST
         self._sweep_at = self._save_at = 0.0
 
     async def begin(self, connection: "asyncpg.Connection") -> None:
-        """Goes on from the stored position. Components that weren't recorded before have a history."""
+        """Goes on from the stored offset. Components that weren't recorded before have a history."""
         fetch = fetch_on(connection)
         self._incarnation = await enter_incarnation(connection)
         stored = await load_progress(fetch, self.name, self._incarnation)
         if stored is None:
             await self._start_over(fetch)
             return
-        self._position, state = stored
+        self._offset, state = stored
         is_new = not set(self._components) <= set(state["components"])
         self._history = _NEWEST if is_new else state["history"]
         await self._save(fetch)
@@ -190,7 +190,7 @@ class AccountLogs:
     async def look(self, connection: "asyncpg.Connection") -> Look:
         """Records new lines, those that have waited, and a piece of the history."""
         fetch = fetch_on(connection)
-        page, snapshot = await fetch_page(fetch, self._position, _LINES_AT_ONCE, wanted=self._wanted)
+        page, snapshot = await fetch_page(fetch, self._offset, _LINES_AT_ONCE, wanted=self._wanted)
         if snapshot.incarnation != self._incarnation:
             raise FeedUnavailableError("the database's incarnation has changed")
         page.missing = False  # lines that are gone are nobody's
@@ -201,8 +201,8 @@ class AccountLogs:
             return Look(found=True, due=0)
         page.limit_in_progress(MAX_IN_PROGRESS)
         recorded = await self._record(fetch, [row["id"] for row in page.rows if row["wanted"]], is_new=True)
-        moved = page.end != self._position
-        self._position = page.end
+        moved = page.end != self._offset
+        self._offset = page.end
         recorded |= await self._try_again(fetch)
         if page.complete and self._history is not None:
             await self._record_history(fetch, self._history)
@@ -215,13 +215,13 @@ class AccountLogs:
         return Look(found=bool(page.rows), due=None if page.complete and self._history is None else 0)
 
     async def _start_over(self, fetch: Fetch) -> None:
-        self._position, _ = await fetch_end(fetch)
+        self._offset, _ = await fetch_end(fetch)
         self._history = _NEWEST
         await self._save(fetch)
 
     async def _save(self, fetch: Fetch) -> None:
         state = {"components": self._components, "history": self._history}
-        await save_progress(fetch, self.name, self._position, self._incarnation, state)
+        await save_progress(fetch, self.name, self._offset, self._incarnation, state)
         self._save_at = time.monotonic() + _SAVE_INTERVAL
 
     async def _record(self, fetch: Fetch, ids: Sequence[str], *, is_new: bool) -> bool:

@@ -1,7 +1,7 @@
 """Which queries a replica answers: those of viewers who have written nothing that it lacks.
 
-The position of a viewer's last change is kept for as long as a replica may lag: in this process, or in Redis
-for all of them, since a viewer's next request may come to another.
+The LSN of a viewer's last change is kept for as long as a replica may lag: in this process, or in Redis for
+all of them, since a viewer's next request may come to another.
 """
 
 import logging
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 KEPT: Final = 300
 """Seconds for which a change is remembered: longer than a replica may lag."""
 _OWNERS: Final = 100_000
-_EVERYTHING: Final = 2**63 - 1
-"""A position that no replica has passed."""
+_HIGHEST_LSN: Final = 2**63 - 1
+"""An LSN that no replica replays: the primary is read."""
 _TIMEOUT: Final = 0.5  # seconds for Redis; then the primary is read
 
 
@@ -33,7 +33,7 @@ class ReplicaReads:
 
     def __init__(self, replica: Replica, redis_url: SecretStr | None = None) -> None:
         self.replica = replica
-        self._positions: TTLCache[str, int] = TTLCache(_OWNERS, KEPT)
+        self._lsns: TTLCache[str, int] = TTLCache(_OWNERS, KEPT)
         self._redis = _redis(redis_url.get_secret_value()) if redis_url else None
         self.chosen = 0
         """Queries that were sent to the replica."""
@@ -42,14 +42,14 @@ class ReplicaReads:
         """Returns the replica if it has all that the owner has written; else None, for the primary."""
         if not self.replica.is_usable():
             return None
-        position = self._positions.get(owner, 0)
-        if self._redis is not None and position != _EVERYTHING:
+        lsn = self._lsns.get(owner, 0)
+        if self._redis is not None and lsn != _HIGHEST_LSN:
             try:
-                position = max(position, int(await self._redis.get(_key(owner)) or 0))
+                lsn = max(lsn, int(await self._redis.get(_key(owner)) or 0))
             except Exception as error:  # noqa: BLE001 - whatever it is, the primary is right
                 log.debug("Redis doesn't answer, so the primary is read: %r", error)
                 return None
-        if not self.replica.is_usable(position):
+        if not self.replica.is_usable(lsn):
             return None
         self.chosen += 1
         return self.replica.database
@@ -57,13 +57,13 @@ class ReplicaReads:
     async def note_change(self, owner: str) -> None:
         """Remembers that the owner has changed something. To be called before they are answered."""
         try:
-            position = await self.replica.position()
+            lsn = await self.replica.primary_lsn()
         except (DatabaseUnavailableError, TimeoutError):
-            position = _EVERYTHING
-        self._positions[owner] = position
+            lsn = _HIGHEST_LSN
+        self._lsns[owner] = lsn
         if self._redis is not None:
             try:
-                await self._redis.set(_key(owner), position, ex=KEPT)
+                await self._redis.set(_key(owner), lsn, ex=KEPT)
             except Exception as error:  # noqa: BLE001 - others may read an older state until it answers
                 log.warning("a change isn't told to other processes, since Redis doesn't answer: %r", error)
 

@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 
 from graphql_api.log_feed.errors import FeedError, FeedUnavailableError, UnfitDatabaseError
-from graphql_api.log_feed.feed_position import Cursor, CursorCodec
+from graphql_api.log_feed.feed_offset import Cursor, CursorCodec
 from graphql_api.log_feed.hub import BufferLimits, Filter, Hub
 from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.source import LOGS, Source
@@ -143,10 +143,10 @@ class Feed:
     async def now(self) -> str:
         """Return the cursor of a reader that has read all that is committed. Raises FeedError."""
         while True:
-            position, snapshot = await fetch_end(self._fetch, self._source)
+            offset, snapshot = await fetch_end(self._fetch, self._source)
             if snapshot.incarnation is not None:
                 await wait_for_flush(self._fetch, snapshot)
-                cursor = Cursor(position, snapshot.incarnation, snapshot.insert_lsn)
+                cursor = Cursor(offset, snapshot.incarnation, snapshot.insert_lsn)
                 return self.hub.codec.encode(cursor)
             try:
                 await self.check()  # begins the incarnation

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import asyncpg
 
-from graphql_api.log_feed.feed_position import Cursor, CursorAfter, CursorCodec, LogPage
+from graphql_api.log_feed.feed_offset import Cursor, CursorAfter, CursorCodec, LogPage
 from graphql_api.log_feed.filter import FilterShape
 from graphql_api.log_feed.source import LOGS, Source
 from graphql_api.log_feed.stats import FeedStats
@@ -268,7 +268,7 @@ class Hub:
         if page.rows:
 
             def cursor_after(index: int) -> Cursor:
-                return Cursor(page.position_after(index), incarnation, lsn)
+                return Cursor(page.offset_after(index), incarnation, lsn)
 
             events = [
                 Event(row, index, cursor_after, self.codec, replayed=False)
@@ -323,7 +323,7 @@ class Hub:
         self.stats.groups = len(self._groups)
 
     def clear(self) -> None:
-        """Forget the position, the pages and the groups; a subscriber still gets what its group holds."""
+        """Forget the offset, the pages and the groups; a subscriber still gets what its group holds."""
         self._groups = {}
         self._pages.clear()
         self.complete = False

@@ -1,6 +1,6 @@
-"""Which incarnation of which database a position belongs to.
+"""Which incarnation of which database an offset belongs to.
 
-A position is made of transaction ids, and they continue only while the server's history does. The time
+An offset is made of transaction ids, and they continue only while the server's history does. The time
 between two interruptions is an incarnation, and has a random number. Interruptions are a crash, a promotion,
 a restore, and an absence of the trigger that records lines. The unlogged table log_feed.incarnation holds the
 present one, and PostgreSQL empties it with a crash, a promotion or a restore; the ordinary table
@@ -16,7 +16,7 @@ import asyncpg
 from sqlalchemy import text
 
 from graphql_api.log_feed.errors import FeedResetError, StandbyError, UnfitDatabaseError
-from graphql_api.log_feed.feed_position import LOWEST_ID, Cursor, Position
+from graphql_api.log_feed.feed_offset import LOWEST_ID, Cursor, FeedOffset
 from graphql_api.log_feed.source import LOGS, Source
 from graphql_api.postgres.statement import Fetch, Statement, compile_statement
 
@@ -191,13 +191,13 @@ async def check_lineage(fetch: Fetch, cursor: Cursor, present: int, source: Sour
         raise FeedResetError("FEED_RESET_RESTORE")
     if not rows[0]["same_timeline"]:
         raise FeedResetError("FEED_RESET_FAILOVER")
-    if rows[0]["snapshot"] is not None and not _is_before(cursor.position, rows[0]["snapshot"]):
+    if rows[0]["snapshot"] is not None and not _is_before(cursor.offset, rows[0]["snapshot"]):
         raise FeedResetError("FEED_RESET_RESTORE")
 
 
-def _is_before(position: Position, snapshot: tuple[int, int, Sequence[int]]) -> bool:
-    """Returns whether all transactions that end after a snapshot are yet to be read at a position."""
+def _is_before(offset: FeedOffset, snapshot: tuple[int, int, Sequence[int]]) -> bool:
+    """Returns whether all transactions that end after a snapshot are yet to be read at an offset."""
     _, xmax, in_progress = snapshot
-    return position.next_xid <= xmax and all(
-        xid in position.in_progress for xid in in_progress if xid < position.next_xid
+    return offset.next_xid <= xmax and all(
+        xid in offset.in_progress for xid in in_progress if xid < offset.next_xid
     )

@@ -1,6 +1,6 @@
 """Records what follows from committed changes, in one process of a deployment at a time.
 
-A recording reads a feed from a position that it stores in the transaction in which it records what it has
+A recording reads a feed from an offset that it stores in the transaction in which it records what it has
 found. So each change counts once, whichever process reads it and however that ends. The recorder chooses the
 process by an advisory lock: the connection that holds it is the one on which everything is read and written,
 so that who loses the lock can't have written since.
@@ -19,7 +19,7 @@ import orjson
 from sqlalchemy import text
 
 from graphql_api.log_feed.errors import FeedError, FeedResetError, InvalidCursorError, UnfitDatabaseError
-from graphql_api.log_feed.feed_position import Cursor, CursorCodec, Position
+from graphql_api.log_feed.feed_offset import Cursor, CursorCodec, FeedOffset
 from graphql_api.log_feed.incarnation import check_lineage
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
@@ -231,10 +231,10 @@ def fetch_on(connection: "asyncpg.Connection") -> Fetch:
     return fetch
 
 
-async def load_progress(fetch: Fetch, name: str, incarnation: int) -> tuple[Position, Any] | None:
-    """Returns the position and the state that the recording `name` stored last.
+async def load_progress(fetch: Fetch, name: str, incarnation: int) -> tuple[FeedOffset, Any] | None:
+    """Returns the offset and the state that the recording `name` stored last.
 
-    None where nothing is stored, or what was stored is no position in this database: it was restored from a
+    None where nothing is stored, or what was stored is no offset in this database: it was restored from a
     dump. After a crash, a failover or a backup's restore it is one, since these bring it back with the rest.
     """
     rows = await fetch(_LOAD, name=name)
@@ -242,16 +242,16 @@ async def load_progress(fetch: Fetch, name: str, incarnation: int) -> tuple[Posi
         return None
     try:
         cursor = _CODEC.decode(rows[0]["cursor"])
-        await check_lineage(fetch, Cursor(cursor.position, cursor.incarnation, 0), incarnation)
+        await check_lineage(fetch, Cursor(cursor.offset, cursor.incarnation, 0), incarnation)
     except InvalidCursorError:
         return None
     except FeedResetError as error:
         if error.code != "FEED_RESET_FAILOVER":
             return None
-    return cursor.position, orjson.loads(rows[0]["state"])
+    return cursor.offset, orjson.loads(rows[0]["state"])
 
 
-async def save_progress(fetch: Fetch, name: str, position: Position, incarnation: int, state: Any) -> None:
-    """Stores the position and the state of the recording `name`."""
-    cursor = _CODEC.encode(Cursor(position, incarnation, 0))
+async def save_progress(fetch: Fetch, name: str, offset: FeedOffset, incarnation: int, state: Any) -> None:
+    """Stores the offset and the state of the recording `name`."""
+    cursor = _CODEC.encode(Cursor(offset, incarnation, 0))
     await fetch(_SAVE, name=name, cursor=cursor, state=orjson.dumps(state).decode())

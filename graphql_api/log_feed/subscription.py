@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from graphql_api.log_feed.errors import FeedError, FeedResetError, FeedUnavailableError
-from graphql_api.log_feed.feed_position import Cursor, CursorAfter
+from graphql_api.log_feed.feed_offset import Cursor, CursorAfter
 from graphql_api.log_feed.filter import FilterShape
 from graphql_api.log_feed.hub import Event, EventBatch, Filter, Hub
 from graphql_api.log_feed.incarnation import check_lineage
@@ -56,15 +56,15 @@ _SORT_KEY = sort_key(system_logs.alias("log").c.timestamp).compile(dialect=PGDia
 # The newest lines of those that the statement's snapshot sees, the oldest first.
 _BACKFILL = """
     WITH seen AS MATERIALIZED ({snapshot}),
-    position AS MATERIALIZED (SELECT seen.*, {newest_xid} FROM seen)
-    SELECT position.*, line.*
-    FROM position LEFT JOIN (
+    feed_end AS MATERIALIZED (SELECT seen.*, {newest_xid} FROM seen)
+    SELECT feed_end.*, line.*
+    FROM feed_end LEFT JOIN (
         SELECT {columns} FROM system_logs log WHERE {wanted}
         ORDER BY {key} DESC, id DESC LIMIT CAST(:rows AS integer)) AS line ON true
     ORDER BY line.sort_key, line.id
 """
 
-# The lines that follow one of those in the same order, of those that a position had read. Lines that it had
+# The lines that follow one of those in the same order, of those that an offset had read. Lines that it had
 # not read may stand between them, so that many more have to be looked at.
 _REST_OF_BACKFILL = """
     WITH unread AS MATERIALIZED (
@@ -106,7 +106,7 @@ _ROW_SECONDS = 2e-6
 
 @dataclass(slots=True, eq=False)
 class Opening:
-    """The tail has not begun yet, so there is no position to start from."""
+    """The tail has not begun yet, so there is no offset to start from."""
 
     read_up_to: None = None
 
@@ -206,18 +206,18 @@ class Subscription:
         self._pending_after: Cursor | None = None
 
     async def open(self, after: Cursor | None, backfill: int) -> None:
-        """Find the position to start from, which is fixed when this returns. Raises FeedError."""
+        """Find the cursor to start from, which is fixed when this returns. Raises FeedError."""
         begun = time.monotonic()
-        while (position := self._hub.read_up_to) is None:
+        while (hub_cursor := self._hub.read_up_to) is None:
             self._check_open()
             await self._wait_for_tail(begun)
         self._check_open()
         if after is not None:
-            await self._resume(after, position.incarnation)
+            await self._resume(after, hub_cursor.incarnation)
         elif backfill:
             await self._backfill(backfill, begun)
         else:
-            self._enter(Live(position, self._group.end))
+            self._enter(Live(hub_cursor, self._group.end))
 
     def _check_open(self) -> None:
         if isinstance(self._state, Failed):
@@ -236,7 +236,7 @@ class Subscription:
         self._pending_after = after
 
     async def _backfill(self, count: int, begun: float) -> None:
-        """Read the newest lines; the position to start from is where the snapshot that saw them ends."""
+        """Read the newest lines; the cursor to start from is where the snapshot that saw them ends."""
         statement = _backfill_statement(_BACKFILL, self._filter.shape)
         while True:
             rows = await self._fetch(statement, **self._filter.values(), rows=count)
@@ -246,15 +246,15 @@ class Subscription:
             await self._wait_for_tail(begun)
         await wait_for_flush(self._fetch, snapshot)
         self._check_open()
-        position = Cursor(snapshot.end(rows[0]["newest"]), snapshot.incarnation, snapshot.insert_lsn)
-        catching_up = self._catch_up_from(position, replayed=False)
+        start = Cursor(snapshot.end(rows[0]["newest"]), snapshot.incarnation, snapshot.insert_lsn)
+        catching_up = self._catch_up_from(start, replayed=False)
         if rows[0]["id"] is None:
             self._enter(catching_up)
             return
-        self._enter(Replaying(position, catching_up))
-        self._pending = self._backfill_events(rows, position)
+        self._enter(Replaying(start, catching_up))
+        self._pending = self._backfill_events(rows, start)
         before_first = str(UUID(int=max(UUID(rows[0]["id"]).int - 1, 0)))
-        self._pending_after = replace(position, replayed=(rows[0]["sort_key"], before_first))
+        self._pending_after = replace(start, replayed=(rows[0]["sort_key"], before_first))
 
     async def batch(
         self, timeout: float | None = None, *, progress: bool = False, backlog: bool = False
@@ -326,8 +326,8 @@ class Subscription:
 
     def _catch_up_from(self, cursor: Cursor, *, replayed: bool) -> CatchingUp:
         self._hub.stats.catch_ups += 1
-        position = cursor if cursor.replayed is None else replace(cursor, replayed=None)
-        return CatchingUp(position, self._page_rows, replayed)
+        start = cursor if cursor.replayed is None else replace(cursor, replayed=None)
+        return CatchingUp(start, self._page_rows, replayed)
 
     async def _read(self) -> EventBatch:
         """Read the next page from the database, and return what matches. Raises FeedError."""
@@ -353,8 +353,8 @@ class Subscription:
         rows = await self._fetch(
             _backfill_statement(_REST_OF_BACKFILL, self._filter.shape),
             **self._filter.values(),
-            next_xid=cursor.position.next_xid,
-            in_progress=cursor.position.in_progress,
+            next_xid=cursor.offset.next_xid,
+            in_progress=cursor.offset.in_progress,
             after_key=after_key,
             after_id=after_id,
             rows=self._page_rows,
@@ -383,25 +383,25 @@ class Subscription:
         until there is nothing left.
         """
         hub_cursor = self._hub.read_up_to
-        position = state.read_up_to.position
-        if state.target is None and hub_cursor is not None and hub_cursor.position.covers(position):
+        offset = state.read_up_to.offset
+        if state.target is None and hub_cursor is not None and hub_cursor.offset.covers(offset):
             state.target, state.index = hub_cursor, self._group.end
-            if position == hub_cursor.position:
+            if offset == hub_cursor.offset:
                 self._enter(Live(hub_cursor, state.index))
                 return EventBatch()
         target = state.target
-        inside = hub_cursor is not None and hub_cursor.position.partial is not None
+        inside = hub_cursor is not None and hub_cursor.offset.partial is not None
         if hub_cursor is None or (target is None and (state.exhausted or not inside)):
             await self._wait_to_be_covered(state)
             return EventBatch()
         page, snapshot = await fetch_page(
             self._fetch,
-            position,
+            offset,
             state.page_rows,
             source=self._source,
             wanted=self._filter,
             max_wanted=state.page_rows if self._filter.shape is None else self._page_rows,
-            until=None if target is None else target.position,
+            until=None if target is None else target.offset,
         )
         if snapshot.incarnation != hub_cursor.incarnation:  # the tail will find out which server answers now
             await self._wait_to_be_covered(state)
@@ -422,7 +422,7 @@ class Subscription:
             state.read_up_to = Cursor(page.end, incarnation, lsn)
         events = self._events(
             page.rows,
-            lambda index: Cursor(page.position_after(index), incarnation, lsn),
+            lambda index: Cursor(page.offset_after(index), incarnation, lsn),
             replayed=state.replayed,
         )
         few = len(events) * 4 < self._page_rows
@@ -443,8 +443,8 @@ class Subscription:
         await self._wait_for_tail(state.waiting_since)
         if hub.read_up_to is not None and hub.complete:
             state.tail_fetches += 1
-            if state.tail_fetches > _FETCHES_TO_MEET_A_CURSOR and not hub.read_up_to.position.covers(
-                state.read_up_to.position
+            if state.tail_fetches > _FETCHES_TO_MEET_A_CURSOR and not hub.read_up_to.offset.covers(
+                state.read_up_to.offset
             ):
                 raise FeedResetError("FEED_RESET_RESTORE")
 

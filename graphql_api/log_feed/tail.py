@@ -27,7 +27,7 @@ from graphql_api.log_feed.errors import (
     StandbyError,
     UnfitDatabaseError,
 )
-from graphql_api.log_feed.feed_position import LOWEST_ID, MAX_IN_PROGRESS, Cursor, LogPage, Position
+from graphql_api.log_feed.feed_offset import LOWEST_ID, MAX_IN_PROGRESS, Cursor, FeedOffset, LogPage
 from graphql_api.log_feed.filter import EVERYTHING, FilterShape
 from graphql_api.log_feed.hub import Filter, Hub
 from graphql_api.log_feed.incarnation import check_lineage, enter_incarnation
@@ -72,8 +72,8 @@ NEWEST = """
 
 _END = f"WITH seen AS MATERIALIZED ({SNAPSHOT}) SELECT seen.*, {NEWEST} FROM seen"  # noqa: S608 - our own text
 
-# The next rows after a position, of those that the statement's own snapshot sees or, where `until_xid` is
-# given, of those that the reader at that position had read. In this order: the rest of the partly read
+# The next rows after an offset, of those that the statement's own snapshot sees or, where `until_xid` is
+# given, of those that the reader at that offset had read. In this order: the rest of the partly read
 # transaction; the transactions that were in progress before and aren't now; those that are new.
 #
 # The new ones are read between the transactions in progress, not past them: a writer with a hundred thousand
@@ -81,7 +81,7 @@ _END = f"WITH seen AS MATERIALIZED ({SNAPSHOT}) SELECT seen.*, {NEWEST} FROM see
 # transaction bounds a gap too.
 #
 # Of the `rows` that are looked at, those that are wanted come back until they are `max_wanted` or fill
-# `bytes`; and the last one, so that the position behind a page is known whatever matched. OFFSET keeps the
+# `bytes`; and the last one, so that the offset behind a page is known whatever matched. OFFSET keeps the
 # planner from reading the whole table for them.
 _PAGE = """
     WITH seen AS MATERIALIZED ({snapshot}),
@@ -190,8 +190,8 @@ class Snapshot:
         in_progress = tuple(sorted(row["snapshot"][2]))
         return cls(in_progress, row["insert_lsn"], row["flush_lsn"], row["incarnation"], row["horizon"])
 
-    def end(self, newest: int | None) -> Position:
-        """Return the position of a reader that has read all that the snapshot sees, up to `newest`.
+    def end(self, newest: int | None) -> FeedOffset:
+        """Return the offset of a reader that has read all that the snapshot sees, up to `newest`.
 
         Raises FeedUnavailableError.
         """
@@ -199,20 +199,20 @@ class Snapshot:
         in_progress = tuple(xid for xid in self.in_progress if xid < next_xid)
         if len(in_progress) > MAX_IN_PROGRESS:
             raise FeedUnavailableError("too many transactions are in progress")
-        return Position(next_xid, in_progress)
+        return FeedOffset(next_xid, in_progress)
 
     def check_continuity(self, page: LogPage) -> None:
         """Raise CursorExpiredError where rows that the base of a page had not read have been deleted."""
-        position = page.base
-        unread = [position.next_xid, *(xid for xid in position.in_progress if xid not in self.in_progress)]
-        if position.partial is not None:
-            unread.append(position.partial[0])
+        offset = page.base
+        unread = [offset.next_xid, *(xid for xid in offset.in_progress if xid not in self.in_progress)]
+        if offset.partial is not None:
+            unread.append(offset.partial[0])
         if page.missing or min(unread) <= (self.horizon or 0):
             raise CursorExpiredError
 
 
-async def fetch_end(fetch: Fetch, source: Source = LOGS) -> tuple[Position, Snapshot]:
-    """Return the position of a reader that has read all that is committed. Raises FeedUnavailableError."""
+async def fetch_end(fetch: Fetch, source: Source = LOGS) -> tuple[FeedOffset, Snapshot]:
+    """Return the offset of a reader that has read all that is committed. Raises FeedUnavailableError."""
     (row,) = await fetch(_end_statement(source))
     snapshot = Snapshot.of(row)
     return snapshot.end(row["newest"]), snapshot
@@ -220,13 +220,13 @@ async def fetch_end(fetch: Fetch, source: Source = LOGS) -> tuple[Position, Snap
 
 async def fetch_page(
     fetch: Fetch,
-    base: Position,
+    base: FeedOffset,
     rows: int,
     *,
     source: Source = LOGS,
     wanted: Filter = EVERYTHING,
     max_wanted: int | None = None,
-    until: Position | None = None,
+    until: FeedOffset | None = None,
 ) -> tuple[LogPage, Snapshot]:
     """Return the next rows after `base` that match, of those that are committed or that `until` has read.
 
@@ -418,13 +418,13 @@ class Tail:
         fetch = _fetch_on(connection)
         cursor = self._hub.read_up_to
         if cursor is None:
-            position, snapshot = await fetch_end(fetch, self._source)
+            offset, snapshot = await fetch_end(fetch, self._source)
             await wait_for_flush(fetch, snapshot, self._options.flush_delay)
-            self._hub.move(Cursor(position, incarnation, snapshot.insert_lsn))
+            self._hub.move(Cursor(offset, incarnation, snapshot.insert_lsn))
         elif cursor.incarnation != incarnation:
             await check_lineage(fetch, cursor, incarnation, self._source)
             # Its past is proved: from here on it is a cursor of the present incarnation.
-            self._hub.move(Cursor(cursor.position, incarnation, cursor.lsn))
+            self._hub.move(Cursor(cursor.offset, incarnation, cursor.lsn))
         self._incarnation = incarnation
 
     async def _follow(self, connection: "asyncpg.Connection") -> None:
@@ -449,9 +449,7 @@ class Tail:
         hub, stats = self._hub, self._stats
         cursor = hub.read_up_to
         assert cursor is not None  # noqa: S101 - narrows: `_begin` has moved the hub
-        page, snapshot = await fetch_page(
-            fetch, cursor.position, self._options.page_rows, source=self._source
-        )
+        page, snapshot = await fetch_page(fetch, cursor.offset, self._options.page_rows, source=self._source)
         if snapshot.incarnation != self._incarnation:
             raise FeedUnavailableError("the database's incarnation has changed")
         snapshot.check_continuity(page)

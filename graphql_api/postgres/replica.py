@@ -1,7 +1,7 @@
 """A streaming replica that takes reads off the primary, while it is there and not too far behind.
 
-How far it is, is asked every half second: its position in the write-ahead log, beside the primary's. So
-somebody who has written is known to be on it once it has passed the position of their change.
+Its LSN, how far it has replayed the write-ahead log, is compared with the primary's every half second. So a
+viewer's change is known to be on it once it has replayed up to the LSN of that change.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from graphql_api.postgres.statement import compile_statement
 
 log = logging.getLogger(__name__)
 
-_INTERVAL = 0.5  # seconds between two looks
+_INTERVAL = 0.5  # seconds between two checks
 _TIMEOUT = 2.0  # seconds for an answer; then the replica is left out
 _UNFIT = (DatabaseUnavailableError, asyncpg.SerializationError, asyncpg.InvalidCatalogNameError)
 """What a replica fails of that the primary may not: it is away, or replaying what a read is looking at."""
@@ -29,11 +29,11 @@ _UNFIT = (DatabaseUnavailableError, asyncpg.SerializationError, asyncpg.InvalidC
 _STATE = """
     SELECT pg_is_in_recovery() AS standby, (SELECT system_identifier FROM pg_control_system()) AS server,
            CASE WHEN pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')
-           ELSE pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0') END::bigint AS position
+           ELSE pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0') END::bigint AS lsn
 """
 
-_POSITION = compile_statement(
-    select(literal_column("pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint").label("position"))
+_PRIMARY_LSN = compile_statement(
+    select(literal_column("pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint").label("lsn"))
 )
 
 
@@ -60,21 +60,21 @@ class ReplicaDatabase(Database):
 
 
 class Replica:
-    """Knows whether the replica may be read, and what it has replayed."""
+    """Checks whether the replica may be read, and what it has replayed."""
 
     def __init__(self, primary: Database, database: ReplicaDatabase, *, max_lag: float) -> None:
         self.database = database
         self._primary = primary
         self._max_lag = max_lag
-        self._positions: deque[tuple[float, int]] = deque(maxlen=1000)
-        """The primary's positions, oldest first; the replica has passed the first, and none of the others."""
+        self._lsns: deque[tuple[float, int]] = deque(maxlen=1000)
+        """Times and the primary's LSN then, oldest first. Only the first has been replayed."""
         self._replayed = -1
-        self._looked_at = 0.0
-        self._said = "it has not been looked at yet"
+        self._checked_at = 0.0
+        self._unfit_because = "it has not been looked at yet"
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to look at it."""
+        """Begins to check it."""
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -86,19 +86,17 @@ class Replica:
 
     @property
     def lag(self) -> float:
-        """Returns how many seconds ago the primary was where the replica is; infinite if nobody knows."""
-        return (
-            monotonic() - self._positions[0][0] if self._replayed >= 0 and self._positions else float("inf")
-        )
+        """Returns how many seconds ago the primary was where the replica is; infinite if that isn't known."""
+        return monotonic() - self._lsns[0][0] if self._replayed >= 0 and self._lsns else float("inf")
 
-    def is_usable(self, position: int = 0) -> bool:
-        """Whether it may be read, by somebody whose last change is at `position`."""
-        fresh = monotonic() - self._looked_at < _INTERVAL + 2 * _TIMEOUT
-        return fresh and not self._said and position <= self._replayed
+    def is_usable(self, lsn: int = 0) -> bool:
+        """Whether it may be read by a viewer whose last change is at `lsn`."""
+        fresh = monotonic() - self._checked_at < _INTERVAL + 2 * _TIMEOUT
+        return fresh and not self._unfit_because and lsn <= self._replayed
 
-    async def position(self) -> int:
-        """Returns the primary's position: at or after every change that has been acknowledged."""
-        return int((await self._primary.fetch(_POSITION))[0]["position"])
+    async def primary_lsn(self) -> int:
+        """Returns the primary's LSN: at or after every change that has been acknowledged."""
+        return int((await self._primary.fetch(_PRIMARY_LSN))[0]["lsn"])
 
     async def _run(self) -> None:
         while True:
@@ -110,42 +108,42 @@ class Replica:
                     )
                     connections.append(connection)
                 while True:
-                    await self._look(*connections)
+                    await self._check(*connections)
                     await asyncio.sleep(_INTERVAL)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                self._say(f"it can't be looked at: {error or type(error).__name__}")
+                self._set_unfit(f"it can't be looked at: {error or type(error).__name__}")
             finally:
                 for connection in connections:
                     with suppress(Exception):
                         connection.terminate()
             await asyncio.sleep(_INTERVAL)
 
-    async def _look(self, primary: "asyncpg.Connection", replica: "asyncpg.Connection") -> None:
-        [theirs] = await primary.fetch(_STATE)
-        [ours] = await replica.fetch(_STATE)
-        if fault := unfit(theirs, ours):
-            self._say(fault)
+    async def _check(self, primary: "asyncpg.Connection", replica: "asyncpg.Connection") -> None:
+        [primary_state] = await primary.fetch(_STATE)
+        [replica_state] = await replica.fetch(_STATE)
+        if fault := unfit(primary_state, replica_state):
+            self._set_unfit(fault)
             return
         now = monotonic()
-        self._positions.append((now, theirs["position"]))
-        while len(self._positions) > 1 and self._positions[1][1] <= ours["position"]:
-            self._positions.popleft()
-        self._replayed, self._looked_at = ours["position"], now
-        if self._positions[0][1] > ours["position"]:
-            self._say("it has not caught up yet")
+        self._lsns.append((now, primary_state["lsn"]))
+        while len(self._lsns) > 1 and self._lsns[1][1] <= replica_state["lsn"]:
+            self._lsns.popleft()
+        self._replayed, self._checked_at = replica_state["lsn"], now
+        if self._lsns[0][1] > replica_state["lsn"]:
+            self._set_unfit("it has not caught up yet")
         elif self.lag > self._max_lag:
-            self._say(f"it is more than {self._max_lag:g} s behind")
+            self._set_unfit(f"it is more than {self._max_lag:g} s behind")
         else:
-            self._say("")
+            self._set_unfit("")
 
-    def _say(self, reason: str) -> None:
-        """Notes why it isn't read, and logs what has changed."""
-        if bool(reason) != bool(self._said):
+    def _set_unfit(self, reason: str) -> None:
+        """Keeps why it isn't read, empty if it is; logs when that changes."""
+        if bool(reason) != bool(self._unfit_because):
             if reason:
                 log.warning("the replica is left out: %s", reason)
             else:
                 log.info("the replica takes reads")
-        self._said = reason
+        self._unfit_because = reason
 
 
 def unfit(primary: Any, replica: Any) -> str:

@@ -16,7 +16,7 @@ import pytest
 from graphql_api.identity import users
 from graphql_api.identity.signing_keys import derive_key
 from graphql_api.identity.viewer import Role
-from graphql_api.log_feed.feed_position import CursorCodec
+from graphql_api.log_feed.feed_offset import CursorCodec
 from graphql_api.postgres.address import Address
 from tests import factories
 from tests.node import node_with
@@ -149,8 +149,8 @@ async def test_a_client_behind_a_filter_that_matches_nothing_resumes_without_rea
 
 def is_beyond(line: dict[str, Any], transaction: int) -> bool:
     """Whether a cursor has everything up to a transaction."""
-    position = CursorCodec(derive_key(KEY.encode(), "feed")).decode(line["cursor"]).position
-    return position.next_xid > transaction and position.partial is None
+    offset = CursorCodec(derive_key(KEY.encode(), "feed")).decode(line["cursor"]).offset
+    return offset.next_xid > transaction and offset.partial is None
 
 
 async def measured(service: Service, name: str) -> float:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphql_api.log_feed import InvalidCursorError
-from graphql_api.log_feed.feed_position import MAX_IN_PROGRESS, Cursor, CursorCodec, Position
+from graphql_api.log_feed.feed_offset import MAX_IN_PROGRESS, Cursor, CursorCodec, FeedOffset
 
 CODEC = CursorCodec(b"a key of the tests")
 XIDS = st.integers(1, 2**63)
@@ -17,22 +17,22 @@ IDS = st.uuids().map(str)
 
 
 @st.composite
-def positions(draw: st.DrawFn) -> Position:
+def offsets(draw: st.DrawFn) -> FeedOffset:
     next_xid = draw(XIDS)
     in_progress = draw(st.sets(st.integers(0, next_xid - 1), max_size=20))
     partial = draw(st.none() | st.tuples(st.integers(0, next_xid - 1), IDS))
-    return Position(next_xid, tuple(sorted(in_progress)), partial)
+    return FeedOffset(next_xid, tuple(sorted(in_progress)), partial)
 
 
 cursors = st.builds(
     Cursor,
-    position=positions(),
+    offset=offsets(),
     incarnation=st.integers(0, 2**63 - 1),
     lsn=st.integers(0, 2**64 - 1),
     replayed=st.none() | st.tuples(st.sampled_from(("-infinity", "2026-11-22 09:00:00.000001+00")), IDS),
 )
 
-SOME = Cursor(Position(1_000_000, (999_998,), (999_999, str(UUID(int=7)))), 2**62 + 5, 2**40)
+SOME = Cursor(FeedOffset(1_000_000, (999_998,), (999_999, str(UUID(int=7)))), 2**62 + 5, 2**40)
 
 
 @given(cursors)
@@ -51,7 +51,7 @@ def test_a_usual_cursor_is_short() -> None:
 
 def test_the_longest_cursor_can_be_read() -> None:
     in_progress = tuple(range(2**60, 2**60 + MAX_IN_PROGRESS * 10**6, 10**6))
-    cursor = Cursor(Position(2**61, in_progress), SOME.incarnation, SOME.lsn)
+    cursor = Cursor(FeedOffset(2**61, in_progress), SOME.incarnation, SOME.lsn)
     assert CODEC.decode(CODEC.encode(cursor)) == cursor
 
 

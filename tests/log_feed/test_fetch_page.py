@@ -1,4 +1,4 @@
-"""The statement that reads pages, compared with what it should find: over made-up ids and positions."""
+"""The statement that reads pages, compared with what it should find: over made-up ids and offsets."""
 
 import itertools
 import random
@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from graphql_api.log_feed import LogFilter
-from graphql_api.log_feed.feed_position import LOWEST_ID, LogPage, Position
+from graphql_api.log_feed.feed_offset import LOWEST_ID, FeedOffset, LogPage
 from graphql_api.log_feed.tail import fetch_page
 from graphql_api.postgres.database import Database
 
@@ -38,24 +38,24 @@ async def fill(connection: "asyncpg.Connection", chance: random.Random) -> list[
     return rows
 
 
-def some_position(chance: random.Random, rows: list[Row]) -> Position:
+def some_offset(chance: random.Random, rows: list[Row]) -> FeedOffset:
     following = chance.choice((*XIDS, 90, 120))
     below = [xid for xid in XIDS if xid < following]
     running = sorted(chance.sample(below, chance.randint(0, len(below) // 2)))
     others = [row for row in rows if row["xid"] < following and row["xid"] not in running]
     half = chance.choice([None, *((row["xid"], row["id"]) for row in others)])
-    return Position(following, tuple(running), half)
+    return FeedOffset(following, tuple(running), half)
 
 
-def some_way(chance: random.Random, rows: list[Row]) -> tuple[Position, Position]:
+def some_way(chance: random.Random, rows: list[Row]) -> tuple[FeedOffset, FeedOffset]:
     """Where a reader is, and where it is to stop."""
     while True:
-        base, until = some_position(chance, rows), some_position(chance, rows)
+        base, until = some_offset(chance, rows), some_offset(chance, rows)
         if until.next_xid >= base.next_xid:
-            return base, Position(until.next_xid, until.in_progress)
+            return base, FeedOffset(until.next_xid, until.in_progress)
 
 
-def expected(rows: list[Row], base: Position, until: Position) -> list[Row]:
+def expected(rows: list[Row], base: FeedOffset, until: FeedOffset) -> list[Row]:
     """What `until` has read and `base` has not, in the feed's order."""
     half, half_id = base.partial or (None, LOWEST_ID)
 
@@ -113,19 +113,19 @@ async def test_whoever_reads_page_after_page_reads_everything_once(
         base, until = some_way(chance, rows)
         if not until.covers(base):
             continue
-        position, received = base, []
+        offset, received = base, []
         complete = False
         while not complete:
             size = chance.randint(1, 12)
             page, _ = await fetch_page(
-                database.fetch, position, size, max_wanted=chance.randint(1, size), until=until
+                database.fetch, offset, size, max_wanted=chance.randint(1, size), until=until
             )
             taken = chance.randint(0, len(page.rows))
             received += shown(page)[:taken]
             complete = taken == len(page.rows) and page.complete
             if taken == len(page.rows):
-                position = page.end
+                offset = page.end
             elif taken:
-                position = page.position_after(taken - 1)
+                offset = page.offset_after(taken - 1)
         wanted = [(row["xid"], row["id"]) for row in expected(rows, base, until)]
         assert sorted(received) == sorted(wanted), f"seed {seed}: {base} until {until}"

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from graphql_api.log_feed import Feed, FeedResetError, LogFilter, UnfitDatabaseError
-from graphql_api.log_feed.feed_position import Cursor, CursorCodec, Position
+from graphql_api.log_feed.feed_offset import Cursor, CursorCodec, FeedOffset
 from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.postgres.address import Address
 from tests.conftest import database_of
@@ -93,8 +93,8 @@ async def test_a_cursor_that_is_ahead_of_its_own_life_ends(
 ) -> None:
     """A snapshot of the disks, rolled back while the server was down, leaves the incarnation as it was."""
     cursor = await cursor_after_a_row(make_feed(), connection)
-    position = Position(cursor.position.next_xid + 10**6)
-    ahead = CODEC.encode(replace(cursor, position=position))
+    offset = FeedOffset(cursor.offset.next_xid + 10**6)
+    ahead = CODEC.encode(replace(cursor, offset=offset))
     assert await code(make_feed(), ahead) == "FEED_RESET_RESTORE"
 
 
@@ -213,11 +213,11 @@ async def test_a_cursor_ends_where_its_transactions_are_those_of_another_server(
     program = await address.connect_plain()
     await write(program, "by the copy")
     await program.close()
-    position = Position(await connection.fetchval("SELECT pg_current_xact_id()") + 100)
+    offset = FeedOffset(await connection.fetchval("SELECT pg_current_xact_id()") + 100)
     await connection.execute(
         "DO $$ BEGIN FOR n IN 1..200 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$"
     )
-    assert await code(make_feed(), CODEC.encode(replace(cursor, position=position))) == "FEED_RESET_RESTORE"
+    assert await code(make_feed(), CODEC.encode(replace(cursor, offset=offset))) == "FEED_RESET_RESTORE"
 
 
 async def test_a_cursor_survives_where_lines_were_written_before_anybody_followed_again(

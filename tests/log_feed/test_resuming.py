@@ -146,7 +146,7 @@ async def test_who_resumes_while_the_process_is_inside_a_transaction_need_not_wa
         async with await feed.subscribe(EVERYTHING, after=cursor) as resumed:
             assert len(set(await messages(resumed, 2000))) == 2000
             assert feed.hub.read_up_to is not None
-            assert feed.hub.read_up_to.position.partial is not None
+            assert feed.hub.read_up_to.offset.partial is not None
             assert await messages(resumed, 1) == ["last"]
             await nothing_more(resumed)
 

@@ -1,4 +1,4 @@
-"""Positions, against a model of PostgreSQL's transaction ids.
+"""Offsets, against a model of PostgreSQL's transaction ids.
 
 The model's `fetch` finds what `tail.fetch_page` finds; test_lossless compares the two on a real server. Here
 a history of a thousand transactions takes no time, so that every interleaving gets its turn.
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from graphql_api.log_feed.feed_position import LOWEST_ID, LogPage, Position
+from graphql_api.log_feed.feed_offset import LOWEST_ID, FeedOffset, LogPage
 
 Row = dict[str, object]
 
@@ -20,7 +20,7 @@ def wanted(row: Mapping[str, object] | asyncpg.Record) -> bool:
     return bool(row["wanted"])
 
 
-def page_of(rows: list[Row], base: Position, in_progress: tuple[int, ...], *, complete: bool) -> LogPage:
+def page_of(rows: list[Row], base: FeedOffset, in_progress: tuple[int, ...], *, complete: bool) -> LogPage:
     following = [*(row["xid"] for row in rows[1:]), None]
     found = [{**row, "following_xid": xid} for row, xid in zip(rows, following, strict=True)] if rows else []
     return LogPage(base, found, in_progress, complete=complete)  # type: ignore[arg-type]
@@ -72,7 +72,7 @@ class Model:
                 case "abort":
                     del self.open[xid]
 
-    def fetch(self, base: Position, rows: int, until: Position | None = None) -> LogPage:
+    def fetch(self, base: FeedOffset, rows: int, until: FeedOffset | None = None) -> LogPage:
         in_progress = tuple(sorted(self.open)) if until is None else until.in_progress
         limit = self.following if until is None else until.next_xid
         partial, partial_id = base.partial or (None, LOWEST_ID)
@@ -90,25 +90,25 @@ class Model:
         page.rows = [row for row in page.rows if wanted(row) or row["following_xid"] is None]
         return page
 
-    def newest(self) -> Position:
+    def newest(self) -> FeedOffset:
         following = max((int(str(row["xid"])) for row in self.rows), default=0) + 1
-        return Position(following, tuple(xid for xid in sorted(self.open) if xid < following))
+        return FeedOffset(following, tuple(xid for xid in sorted(self.open) if xid < following))
 
 
 class Client:
     """Reads pages, from where it was cut off, and keeps what it gets."""
 
-    def __init__(self, position: Position) -> None:
-        self.position = position
+    def __init__(self, offset: FeedOffset) -> None:
+        self.offset = offset
         self.received: list[object] = []
 
     def take(self, page: LogPage, rows: int) -> None:
         """Read the first rows of a page, and how it ends where there are no more."""
         self.received += [row["number"] for row in page.rows[:rows] if wanted(row)]
         if rows >= len(page.rows):
-            self.position = page.end
+            self.offset = page.end
         elif rows:
-            self.position = page.position_after(rows - 1)
+            self.offset = page.offset_after(rows - 1)
 
 
 # Of a hundred steps, about how many are of each kind.
@@ -129,23 +129,23 @@ def run(seed: int) -> tuple[Model, list[Client]]:
         client = clients[which % 2]
         match name:
             case "fetch":
-                client.take(model.fetch(client.position, rows), taken)
+                client.take(model.fetch(client.offset, rows), taken)
             case "hub":
                 page = model.fetch(hub, rows)
                 page.drop_partial_transaction()
                 page.limit_in_progress(4)
                 hub = page.end
-            case "join" if hub.partial is None and hub.covers(client.position):
-                client.take(page := model.fetch(client.position, rows, hub), taken)
-                if page.complete and client.position == page.end:
-                    client.position = hub
+            case "join" if hub.partial is None and hub.covers(client.offset):
+                client.take(page := model.fetch(client.offset, rows, hub), taken)
+                if page.complete and client.offset == page.end:
+                    client.offset = hub
             case _:
                 model.step(name, which, taken)
     for client in clients:
         for xid in sorted(model.open):
             model.commit(xid)
         for _ in range(2 * len(model.rows) + 2):
-            client.take(model.fetch(client.position, 3), 3)
+            client.take(model.fetch(client.offset, 3), 3)
     return model, clients
 
 
@@ -162,53 +162,53 @@ def rows_of(*xids: int) -> list[Row]:
     return [{"xid": xid, "id": f"{number:08d}"} for number, xid in enumerate(xids)]
 
 
-def page(base: Position, *xids: int, in_progress: tuple[int, ...] = (), complete: bool = True) -> LogPage:
+def page(base: FeedOffset, *xids: int, in_progress: tuple[int, ...] = (), complete: bool = True) -> LogPage:
     return page_of(rows_of(*xids), base, in_progress, complete=complete)
 
 
-def test_a_position_stays_at_what_was_read_though_the_server_has_given_out_more() -> None:
-    assert page(Position(10), 12, in_progress=(11, 15)).end == Position(13, (11,))
+def test_an_offset_stays_at_what_was_read_though_the_server_has_given_out_more() -> None:
+    assert page(FeedOffset(10), 12, in_progress=(11, 15)).end == FeedOffset(13, (11,))
 
 
-def test_a_position_inside_a_transaction_names_its_last_row() -> None:
-    assert page(Position(10), 12, 12).position_after(0) == Position(13, (), (12, "00000000"))
+def test_an_offset_inside_a_transaction_names_its_last_row() -> None:
+    assert page(FeedOffset(10), 12, 12).offset_after(0) == FeedOffset(13, (), (12, "00000000"))
 
 
 def test_a_full_page_may_leave_its_last_transaction_to_the_next() -> None:
-    full = page(Position(10), 11, 12, 12, complete=False)
-    assert full.end == Position(13, (), (12, "00000002"))
+    full = page(FeedOffset(10), 11, 12, 12, complete=False)
+    assert full.end == FeedOffset(13, (), (12, "00000002"))
     full.drop_partial_transaction()
     assert len(full.rows) == 1
-    assert full.end == Position(12)
+    assert full.end == FeedOffset(12)
 
 
 def test_a_page_within_one_transaction_is_read_in_part() -> None:
-    full = page(Position(10), 12, 12, complete=False)
+    full = page(FeedOffset(10), 12, 12, complete=False)
     full.drop_partial_transaction()
-    assert full.end == Position(13, (), (12, "00000001"))
+    assert full.end == FeedOffset(13, (), (12, "00000001"))
 
 
 def test_an_open_transaction_is_remembered_until_its_rows_are_read() -> None:
-    base = Position(13, (11,))
-    assert page(base, 14, in_progress=(11,)).end == Position(15, (11,))
-    assert page(base, 11).end == Position(13)
+    base = FeedOffset(13, (11,))
+    assert page(base, 14, in_progress=(11,)).end == FeedOffset(15, (11,))
+    assert page(base, 11).end == FeedOffset(13)
 
 
 def test_an_open_transaction_that_ends_without_rows_is_forgotten() -> None:
-    assert page(Position(13, (11,))).end == Position(13)
+    assert page(FeedOffset(13, (11,))).end == FeedOffset(13)
 
 
 def test_a_page_ends_before_it_would_remember_too_many_open_transactions() -> None:
-    cut = page(Position(10), 13, 15, in_progress=(11, 12, 14))
+    cut = page(FeedOffset(10), 13, 15, in_progress=(11, 12, 14))
     cut.limit_in_progress(2)
     assert [row["xid"] for row in cut.rows] == [13]
-    assert cut.end == Position(14, (11, 12))
+    assert cut.end == FeedOffset(14, (11, 12))
     assert not cut.complete
 
 
-def test_a_position_covers_what_it_has_read_and_no_more() -> None:
-    assert Position(20, (15,)).covers(Position(18, (15, 16)))
-    assert not Position(20, (15,)).covers(Position(18))
-    assert not Position(20).covers(Position(21))
-    assert Position(20).covers(Position(15, (), (15, "00000001")))
-    assert not Position(20, (15,)).covers(Position(17, (), (15, "00000001")))
+def test_an_offset_covers_what_it_has_read_and_no_more() -> None:
+    assert FeedOffset(20, (15,)).covers(FeedOffset(18, (15, 16)))
+    assert not FeedOffset(20, (15,)).covers(FeedOffset(18))
+    assert not FeedOffset(20).covers(FeedOffset(21))
+    assert FeedOffset(20).covers(FeedOffset(15, (), (15, "00000001")))
+    assert not FeedOffset(20, (15,)).covers(FeedOffset(17, (), (15, "00000001")))

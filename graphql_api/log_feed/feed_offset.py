@@ -1,13 +1,13 @@
-"""Where a reader stands in the log: a position in transaction ids, and the cursor that clients keep of it.
+"""Where a reader stands in the log: an offset in transaction ids, and the cursor that clients keep of it.
 
-Rows commit out of order, so neither a time nor a sequence says what has been read. A position does: every
+Rows commit out of order, so neither a time nor a sequence says what has been read. An offset does: every
 row that a transaction below `next_xid` has committed is read, except the rows of the transactions that were
 `in_progress` then; of the transaction `partial`, if any, only the rows up to an id are read.
 
 `next_xid` follows what was read, never what PostgreSQL has handed out: after a crash the server gives the ids
 of transactions that left no trace on disk to new ones.
 
-A cursor adds in which incarnation of which database the position was read (`log_feed.incarnation`), since
+A cursor adds in which incarnation of which database the offset was read (`log_feed.incarnation`), since
 transaction ids mean nothing elsewhere. Its text is compact, safe in a URL, and signed.
 """
 
@@ -23,7 +23,7 @@ import asyncpg
 
 from graphql_api.log_feed.errors import InvalidCursorError
 
-# How many transactions in progress a position may remember. The text of a cursor stays below 4 kB.
+# How many transactions in progress an offset may remember. The text of a cursor stays below 4 kB.
 MAX_IN_PROGRESS = 1000
 
 LOWEST_ID = "00000000-0000-0000-0000-000000000000"
@@ -35,7 +35,7 @@ _HAS_PARTIAL, _HAS_REPLAYED = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class FeedOffset:
     """The rows that have been read: see the module.
 
     `in_progress` is ascending and below `next_xid`; so is the transaction of `partial`, which is not in it.
@@ -46,7 +46,7 @@ class Position:
     partial: tuple[int, str] | None = None
     """A transaction and the id of its last row that was read; its rows are read in the order of their ids."""
 
-    def covers(self, other: "Position") -> bool:
+    def covers(self, other: "FeedOffset") -> bool:
         """Whether everything that `other` has read is read here too; False inside a transaction."""
         if (
             self.partial is not None
@@ -60,7 +60,7 @@ class Position:
 
 
 class LogPage:
-    """Consecutive rows after the position `base`, and the position behind each of them.
+    """Consecutive rows after the offset `base`, and the offset behind each of them.
 
     A row has its transaction, `xid`, and that of the row after it, `following_xid`, which a filter may have
     left out of the page. `in_progress` are the transactions that the page's snapshot did not see, ascending.
@@ -71,7 +71,7 @@ class LogPage:
 
     def __init__(
         self,
-        base: Position,
+        base: FeedOffset,
         rows: Sequence[asyncpg.Record],
         in_progress: tuple[int, ...],
         *,
@@ -90,7 +90,7 @@ class LogPage:
             self._drop_last_transaction()
 
     def limit_in_progress(self, limit: int) -> None:
-        """End the page before its position would remember more than `limit` transactions in progress."""
+        """End the page before its offset would remember more than `limit` transactions in progress."""
         while self.rows and len(self.end.in_progress) > max(limit, len(self.base.in_progress)):
             self._drop_last_transaction()
 
@@ -102,39 +102,39 @@ class LogPage:
         self.rows = self.rows[:end]
         self.complete = False
 
-    def position_after(self, index: int) -> Position:
-        """The position of a reader that has read the rows up to `index`."""
+    def offset_after(self, index: int) -> FeedOffset:
+        """The offset of a reader that has read the rows up to `index`."""
         base, row = self.base, self.rows[index]
         xid: int = row["xid"]
         following: int | None = row["following_xid"]
         ended = self.complete if following is None else following != xid
         partial = None if ended else (xid, row["id"])
         if base.partial is not None and xid == base.partial[0]:
-            return Position(base.next_xid, base.in_progress, partial)
+            return FeedOffset(base.next_xid, base.in_progress, partial)
         if xid < base.next_xid:  # the rows of lower ones come before it
             left = tuple(t for t in base.in_progress if t > xid or t in self.in_progress)
-            return Position(base.next_xid, left, partial)
+            return FeedOffset(base.next_xid, left, partial)
         still = [t for t in base.in_progress if t in self.in_progress]
         since = [t for t in self.in_progress if base.next_xid <= t < xid]
-        return Position(xid + 1, (*still, *since), partial)
+        return FeedOffset(xid + 1, (*still, *since), partial)
 
     @property
-    def end(self) -> Position:
-        """The position of a reader that has read the whole page."""
-        end = self.position_after(len(self.rows) - 1) if self.rows else self.base
+    def end(self) -> FeedOffset:
+        """The offset of a reader that has read the whole page."""
+        end = self.offset_after(len(self.rows) - 1) if self.rows else self.base
         if not self.complete:
             return end
-        return Position(end.next_xid, tuple(t for t in end.in_progress if t in self.in_progress))
+        return FeedOffset(end.next_xid, tuple(t for t in end.in_progress if t in self.in_progress))
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A position, and where it was read."""
+    """An offset, and where it was read."""
 
-    position: Position
+    offset: FeedOffset
     incarnation: int
     lsn: int
-    """How far PostgreSQL's write-ahead log had come when the position was read: the rows lie before."""
+    """How far PostgreSQL's write-ahead log had come when the offset was read: the rows lie before."""
     replayed: tuple[str, str] | None = None
     """The sort key and the id of the last row that was read of a backfill, while more of it follow."""
 
@@ -151,17 +151,17 @@ class CursorCodec:
 
     def encode(self, cursor: Cursor) -> str:
         """The cursor as URL-safe text, about 80 characters."""
-        position = cursor.position
-        flags = (_HAS_PARTIAL if position.partial else 0) | (_HAS_REPLAYED if cursor.replayed else 0)
+        offset = cursor.offset
+        flags = (_HAS_PARTIAL if offset.partial else 0) | (_HAS_REPLAYED if cursor.replayed else 0)
         body = bytearray((_FORMAT, flags))
         body += cursor.incarnation.to_bytes(8, "big")
-        _write(body, cursor.lsn, position.next_xid, len(position.in_progress))
-        above = position.next_xid
-        for xid in reversed(position.in_progress):
+        _write(body, cursor.lsn, offset.next_xid, len(offset.in_progress))
+        above = offset.next_xid
+        for xid in reversed(offset.in_progress):
             _write(body, above - xid)
             above = xid
-        if position.partial:
-            xid, row_id = position.partial
+        if offset.partial:
+            xid, row_id = offset.partial
             _write(body, xid)
             body += UUID(row_id).bytes
         if cursor.replayed:
@@ -248,5 +248,5 @@ def _read_cursor(body: _BodyReader) -> Cursor:
         partial = (body.number(), str(UUID(bytes=body.take(16))))
     if flags & _HAS_REPLAYED:
         replayed = (body.take(body.number()).decode(), str(UUID(bytes=body.take(16))))
-    position = Position(next_xid, tuple(reversed(in_progress)), partial)
-    return Cursor(position, incarnation, lsn, replayed)
+    offset = FeedOffset(next_xid, tuple(reversed(in_progress)), partial)
+    return Cursor(offset, incarnation, lsn, replayed)
