@@ -10,9 +10,9 @@ from math import inf
 from fastapi import FastAPI
 
 from graphql_api.domain.account_changes import CHANGES
-from graphql_api.domain.account_logs import AccountLogs
+from graphql_api.domain.account_logs import AccountLogRecording
 from graphql_api.domain.query_costs import BASE_COST, COST_RULES
-from graphql_api.domain.risk.recorder import RiskRecording
+from graphql_api.domain.risk.event_recording import RiskEventRecording
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.operations import Operations
 from graphql_api.execution.persisted_documents import (
@@ -255,9 +255,9 @@ def build_recorders(settings: Settings, database: Database) -> list[Recorder]:
     """Returns what records changes, in whichever process comes first."""
     recordings: list[Recording] = []
     if settings.trader_log_components:
-        recordings.append(AccountLogs(settings.trader_log_components))
+        recordings.append(AccountLogRecording(settings.trader_log_components))
     if settings.risk_events:
-        recordings.append(RiskRecording(settings.risk_timezone))
+        recordings.append(RiskEventRecording(settings.risk_timezone))
     return [Recorder(database, _direct_address(settings), recording) for recording in recordings]
 
 

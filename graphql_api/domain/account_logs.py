@@ -23,7 +23,7 @@ from graphql_api.log_feed.errors import CursorExpiredError, FeedUnavailableError
 from graphql_api.log_feed.feed_offset import LOWEST_ID, MAX_IN_PROGRESS, FeedOffset
 from graphql_api.log_feed.filter import LogFilter
 from graphql_api.log_feed.incarnation import enter_incarnation
-from graphql_api.log_feed.recorder import Look, fetch_on, load_progress, save_progress
+from graphql_api.log_feed.recorder import PollResult, fetch_on, load_progress, save_progress
 from graphql_api.log_feed.tail import fetch_end, fetch_page
 from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Fetch, compile_statement
@@ -137,7 +137,8 @@ _HISTORY = compile_statement(
 )
 _NEWEST: Final = ("infinity", "ffffffff-ffff-ffff-ffff-ffffffffffff")
 
-# Deletes rows of some lines that are gone, which any program may delete. Returns the last that was looked at.
+# Deletes rows of some lines that are gone, which any program may delete. Returns the last of those that were
+# checked.
 _SWEEP = compile_statement(
     text("""
         WITH chunk AS MATERIALIZED (
@@ -157,7 +158,7 @@ _SWEEP = compile_statement(
 _FIRST: Final = {"account_id": LOWEST_ID, "at": "-infinity", "id": LOWEST_ID}
 
 
-class AccountLogs:
+class AccountLogRecording:
     """The recording of graphql_api.account_logs, from the entries of the log feed."""
 
     name = "account_logs"
@@ -187,7 +188,7 @@ class AccountLogs:
         self._history = _NEWEST if is_new else state["history"]
         await self._save(fetch)
 
-    async def look(self, connection: "asyncpg.Connection") -> Look:
+    async def poll(self, connection: "asyncpg.Connection") -> PollResult:
         """Records new lines, those that have waited, and a piece of the history."""
         fetch = fetch_on(connection)
         page, snapshot = await fetch_page(fetch, self._offset, _LINES_AT_ONCE, wanted=self._wanted)
@@ -198,7 +199,7 @@ class AccountLogs:
             snapshot.check_continuity(page)
         except CursorExpiredError:
             await self._start_over(fetch)
-            return Look(found=True, due=0)
+            return PollResult(found=True, due=0)
         page.limit_in_progress(MAX_IN_PROGRESS)
         recorded = await self._record(fetch, [row["id"] for row in page.rows if row["wanted"]], is_new=True)
         moved = page.end != self._offset
@@ -212,7 +213,7 @@ class AccountLogs:
         # What was read without being recorded may be read again.
         if recorded or (moved and time.monotonic() > self._save_at):
             await self._save(fetch)
-        return Look(found=bool(page.rows), due=None if page.complete and self._history is None else 0)
+        return PollResult(found=bool(page.rows), due=None if page.complete and self._history is None else 0)
 
     async def _start_over(self, fetch: Fetch) -> None:
         self._offset, _ = await fetch_end(fetch)

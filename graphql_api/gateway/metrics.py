@@ -191,13 +191,13 @@ class RecorderCollector(Collector):
         age = GaugeMetricFamily(
             "recorder_look_age_seconds", "Seconds since it looked at the database.", labels=("recording",)
         )
-        looks = CounterMetricFamily("recorder_looks", "Looks at the database.", labels=("recording",))
+        polls = CounterMetricFamily("recorder_looks", "Looks at the database.", labels=("recording",))
         for recorder in self._recorders:
             active.add_metric([recorder.name], recorder.is_active)
-            looks.add_metric([recorder.name], recorder.looks)
+            polls.add_metric([recorder.name], recorder.polls)
             if recorder.is_active:
-                age.add_metric([recorder.name], time.monotonic() - recorder.looked_at)
-        yield from (active, age, looks)
+                age.add_metric([recorder.name], time.monotonic() - recorder.polled_at)
+        yield from (active, age, polls)
 
 
 class PoolCollector(Collector):

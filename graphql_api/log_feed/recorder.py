@@ -2,8 +2,8 @@
 
 A recording reads a feed from an offset that it stores in the transaction in which it records what it has
 found. So each change counts once, whichever process reads it and however that ends. The recorder chooses the
-process by an advisory lock: the connection that holds it is the one on which everything is read and written,
-so that who loses the lock can't have written since.
+process by an advisory lock. All is read and written on the connection that holds the lock: a process that has
+lost it has lost that connection, and can't write any more.
 """
 
 import asyncio
@@ -72,13 +72,13 @@ _INTERRUPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What came of a look at the database."""
+class PollResult:
+    """What a poll of the database has found."""
 
     found: bool
-    """Whether there was anything new: more is likely to follow."""
+    """Whether there was anything new: more is likely to follow soon."""
     due: float | None = None
-    """Seconds until the next look, if nothing happens before; 0 if there is more to be looked at."""
+    """Seconds until the next poll at the latest; 0 if there is more to read."""
 
 
 class Recording(Protocol):
@@ -92,22 +92,22 @@ class Recording(Protocol):
     async def begin(self, connection: "asyncpg.Connection") -> None:
         """Begins where the last process stopped. What is in memory from before doesn't count."""
 
-    async def look(self, connection: "asyncpg.Connection") -> Look:
+    async def poll(self, connection: "asyncpg.Connection") -> PollResult:
         """Reads what is new and records what follows, in one repeatable-read transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecorderOptions:
-    """How often to look, in seconds."""
+    """How often to poll, in seconds."""
 
     idle_interval: float = 0.5
-    """Between two looks while nothing comes, unless there is a notification."""
+    """Between two polls while nothing comes, unless there is a notification."""
     busy_interval: float = 0.025
-    """Between two looks while something comes."""
+    """Between two polls while something comes."""
     busy_time: float = 1.0
     """How long after the last find `busy_interval` applies."""
-    rest: float = 2.0
-    """How many times as long as a look took there is a pause behind it, of at most a second."""
+    pause_factor: float = 2.0
+    """After a poll there is a pause of so many times its duration, at most a second."""
     retry_interval: float = 1.0
     """Between two attempts to take the place of a process that has stopped."""
 
@@ -130,9 +130,9 @@ class Recorder:
         self.name = recording.name
         self.is_active = False
         """Whether this is the process that records."""
-        self.looks = 0
-        self.looked_at = 0.0
-        """When the last look ended, on `time.monotonic`'s clock."""
+        self.polls = 0
+        self.polled_at = 0.0
+        """When the last poll ended, on `time.monotonic`'s clock."""
         self._warned = ""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -197,23 +197,23 @@ class Recorder:
     async def _record(self, connection: "asyncpg.Connection") -> None:
         log.info("this process records %s", self.name)
         options, busy_until = self._options, 0.0
-        # Before the first look: what is committed from here on either is seen or notifies.
+        # Before the first poll: what is committed from here on either is seen or notifies.
         await connection.add_listener(_CHANNEL, self._notified)
         await self._recording.begin(connection)
         while True:
             self._wake.clear()
             started = time.monotonic()
             async with connection.transaction(isolation="repeatable_read"):
-                look = await self._recording.look(connection)
+                result = await self._recording.poll(connection)
             ended, self._warned = time.monotonic(), ""
-            self.is_active, self.looked_at = True, ended
-            self.looks += 1
-            if look.found:
+            self.is_active, self.polled_at = True, ended
+            self.polls += 1
+            if result.found:
                 busy_until = ended + options.busy_time
-            await asyncio.sleep(min(1.0, (ended - started) * options.rest))
+            await asyncio.sleep(min(1.0, (ended - started) * options.pause_factor))
             interval = options.busy_interval if ended < busy_until else options.idle_interval
-            if look.due is not None:
-                interval = min(interval, look.due)
+            if result.due is not None:
+                interval = min(interval, result.due)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(interval):
                     await self._wake.wait()

@@ -12,7 +12,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from graphql_api.domain.account_logs import AccountLogs, account_logs
+from graphql_api.domain.account_logs import AccountLogRecording, account_logs
 from graphql_api.domain.policy import ACCOUNT_LOGS, ACCOUNTS
 from graphql_api.domain.system_log import ACCOUNT_LOG_LIST
 from graphql_api.identity.viewer import Scope, ServiceTokenCredential, Viewer
@@ -49,14 +49,14 @@ async def recording(
     address: Address, components: tuple[str, ...] = COMPONENTS, **options: Any
 ) -> AsyncIterator[Callable[[], Any]]:
     """A recording over a connection of its own; what this yields records all that is committed."""
-    job = AccountLogs(components, **options)
+    job = AccountLogRecording(components, **options)
     connection = await address.connect()
 
     async def record() -> None:
         while True:
             async with connection.transaction(isolation="repeatable_read"):
-                look = await job.look(connection)
-            if not look.found and look.due is None:
+                result = await job.poll(connection)
+            if not result.found and result.due is None:
                 return
 
     try:
@@ -318,7 +318,7 @@ async def test_each_line_is_recorded_once_whichever_process_records(
     address: Address, database: Database, connection: "asyncpg.Connection", account: str
 ) -> None:
     quick = RecorderOptions(idle_interval=0.02, retry_interval=0.02)
-    recorders = [Recorder(database, address, AccountLogs(COMPONENTS), quick) for _ in range(3)]
+    recorders = [Recorder(database, address, AccountLogRecording(COMPONENTS), quick) for _ in range(3)]
     for recorder in recorders:
         recorder.start()
     try:
@@ -337,7 +337,7 @@ async def test_each_line_is_recorded_once_whichever_process_records(
         sessions = await connection.fetchval(
             "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND granted"
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-            AccountLogs.lock % 2**32,
+            AccountLogRecording.lock % 2**32,
         )
         assert sessions <= 1
     finally:

@@ -1,6 +1,6 @@
 """Every crossing of limits over generated days: each once, none false, by a model in SQL of its own.
 
-The recorder looks after some commits, and is killed in between. Time is the test's own, so that the days are
+The recorder polls after some commits, and is killed in between. Time is the test's own, so that the days are
 those on which clocks change too.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from graphql_api.domain.risk.recorder import RiskRecording
+from graphql_api.domain.risk.event_recording import RiskEventRecording
 from graphql_api.postgres.address import Address
 from tests import factories
 from tests.domain.clock_model import bucket_start
@@ -151,7 +151,7 @@ class Desk:
 
 
 def expected(before: Crossed, after: Crossed, *, is_new_day: bool) -> Iterator[tuple[str, str, str]]:
-    """The events between two looks."""
+    """The events between two polls."""
     for account, limit in before | after:
         ended = is_new_day and limit in OF_A_DAY
         if (account, limit) in before and (ended or (account, limit) not in after):
@@ -181,23 +181,23 @@ async def test_every_crossing_is_recorded_once_and_none_is_false(
     await desk.open()
     exceeded: Crossed = set()
     midnight, seen, total = bucket_start(start, "DAY", zone), 0, 0
-    job, reader = RiskRecording(zone), await address.connect()
+    job, reader = RiskEventRecording(zone), await address.connect()
     await job.begin(reader)
 
     for _ in range(200):
         for _ in range(desk.rng.choice((0, 1, 1, 2))):
             await desk.act()
         job.present = desk.now.isoformat()
-        if desk.rng.randrange(8) == 0:  # killed between a look and its commit
+        if desk.rng.randrange(8) == 0:  # killed between a poll and its commit
             transaction = reader.transaction(isolation="repeatable_read")
             await transaction.start()
-            await job.look(reader)
+            await job.poll(reader)
             await reader.close()
-            job, reader = RiskRecording(zone), await address.connect()
+            job, reader = RiskEventRecording(zone), await address.connect()
             job.present = desk.now.isoformat()
             await job.begin(reader)
         async with reader.transaction(isolation="repeatable_read"):
-            await job.look(reader)
+            await job.poll(reader)
 
         today = bucket_start(desk.now, "DAY", zone)
         exceeds = {(row["account"], row["name"]) for row in await connection.fetch(MODEL, today)}

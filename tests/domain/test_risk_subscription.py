@@ -11,8 +11,8 @@ import asyncpg
 import orjson
 import pytest
 
-from graphql_api.domain.account_logs import AccountLogs
-from graphql_api.domain.risk.recorder import RiskRecording
+from graphql_api.domain.account_logs import AccountLogRecording
+from graphql_api.domain.risk.event_recording import RiskEventRecording
 from graphql_api.execution.operations import GraphQLRequest
 from graphql_api.identity.viewer import Viewer
 from graphql_api.log_feed.recorder import Recorder, RecorderOptions
@@ -54,12 +54,12 @@ async def session(connection: "asyncpg.Connection", account: str) -> str:
 
 @pytest.fixture
 async def recorders(graph: Graph, address: Address, connection: "asyncpg.Connection") -> AsyncIterator[None]:
-    """Both recorders, as a process has them; each has looked."""
+    """Both recorders, as a process has them; each has polled."""
     options = RecorderOptions(idle_interval=0.05, retry_interval=0.05)
     database = graph.services.database
     running = [
         Recorder(database, address, recording, options)
-        for recording in (RiskRecording("UTC"), AccountLogs(("bot",)))
+        for recording in (RiskEventRecording("UTC"), AccountLogRecording(("bot",)))
     ]
     for recorder in running:
         recorder.start()
@@ -126,7 +126,7 @@ async def test_a_crossing_arrives_and_a_client_resumes_after_any_event(
     async with following(viewer, CHANGED, after=changed["cursor"], accountIds=[account]) as following_event:
         assert (await following_event())["event"]["id"] == crossed["id"]
         event = await following_event()
-        if event["upToDate"]:  # before the recorder has looked
+        if event["upToDate"]:  # before the recorder has polled
             event = await following_event()
         assert event["event"]["kind"] == "LIMIT_KEPT"
 
@@ -199,7 +199,7 @@ async def test_lines_of_the_past_are_no_activity(
     graph: Graph, address: Address, connection: "asyncpg.Connection", user: str, account: str
 ) -> None:
     await factories.system_log(connection, details=json.dumps({"account_id": account}))
-    recorder = Recorder(graph.services.database, address, AccountLogs(("bot",)))
+    recorder = Recorder(graph.services.database, address, AccountLogRecording(("bot",)))
     recorder.start()
     try:
         async with asyncio.timeout(TIMEOUT):

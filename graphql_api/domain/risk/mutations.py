@@ -32,7 +32,7 @@ from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 from graphql_api.domain.policy import ACCOUNTS, RISK_SETTINGS
 from graphql_api.domain.risk.settings import (
-    LIMITS,
+    LIMIT_COLUMNS,
     LIMITS_CHANGED,
     RiskSettingsPayload,
     SetRiskSettingsInput,
@@ -135,7 +135,7 @@ class Mutation:
     ) -> RiskSettingsPayload:
         defaults = {
             limit.column: getattr(info.context.services.settings, f"default_{limit.column}")
-            for limit in LIMITS
+            for limit in LIMIT_COLUMNS
         }
         return await _change(info.context, account_id, Change("reset", defaults, if_version))
 

@@ -84,7 +84,7 @@ class RiskSettingsPayload:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class LimitColumn:
     """A column of risk_settings and the values that it may have: 0 to `maximum`.
 
     PostgreSQL would round what has too many digits, and store NaN without a word, so that each value is
@@ -132,11 +132,11 @@ def _fraction_digits(value: Decimal) -> int:
     return len(format(value, "f").partition(".")[2].rstrip("0"))
 
 
-LIMITS = (
-    Limit("max_daily_loss", "maxDailyLoss", _largest("max_daily_loss"), 8),
-    Limit("max_position_size", "maxPositionSize", _largest("max_position_size"), 8),
-    Limit("max_open_positions", "maxOpenPositions", Decimal(2**31 - 1), 0),
-    Limit("risk_per_trade", "riskPerTrade", Decimal(1), 4),
+LIMIT_COLUMNS = (
+    LimitColumn("max_daily_loss", "maxDailyLoss", _largest("max_daily_loss"), 8),
+    LimitColumn("max_position_size", "maxPositionSize", _largest("max_position_size"), 8),
+    LimitColumn("max_open_positions", "maxOpenPositions", Decimal(2**31 - 1), 0),
+    LimitColumn("risk_per_trade", "riskPerTrade", Decimal(1), 4),
 )
 
 
@@ -146,7 +146,8 @@ def limits_as_json(row: Any) -> ColumnElement[Any]:
     `row` are the columns of risk_settings, or of a query over it.
     """
     return func.jsonb_build_object(
-        *(part for limit in LIMITS for part in (limit.column, _as_json(row[limit.column]))), type_=JSONB
+        *(part for limit in LIMIT_COLUMNS for part in (limit.column, _as_json(row[limit.column]))),
+        type_=JSONB,
     )
 
 
@@ -158,7 +159,7 @@ def check_limits(values: Mapping[str, Any]) -> list[UserError]:
     """Returns everything that is wrong with new values, given by column. None, no limit, is never wrong."""
     return [
         error
-        for limit in LIMITS
+        for limit in LIMIT_COLUMNS
         if values.get(limit.column) is not None
         for error in limit.check(values[limit.column])
     ]
@@ -198,10 +199,10 @@ class UpdateRiskSettingsInput:
 
 def all_limits(given: SetRiskSettingsInput) -> dict[str, Any]:
     """Returns the new value of every limit, by column."""
-    return {limit.column: getattr(given, limit.column) for limit in LIMITS}
+    return {limit.column: getattr(given, limit.column) for limit in LIMIT_COLUMNS}
 
 
 def given_limits(given: UpdateRiskSettingsInput) -> dict[str, Any]:
     """Returns the new values of the limits that the input names, by column."""
-    fields = {limit.column: getattr(given, limit.column) for limit in LIMITS}
+    fields = {limit.column: getattr(given, limit.column) for limit in LIMIT_COLUMNS}
     return {column: maybe.value for column, maybe in fields.items() if maybe is not None}

@@ -80,7 +80,7 @@ async def risk_status(db: ViewerDatabase, keys: Sequence[str], timezone: str) ->
         current_risk_settings(db, keys),
         aggregate_lists(db, _by_session, keys, _TRADES_OF_ACCOUNT, **zone_parameters(timezone)),
     )
-    return {key: assess(limits.get(key) or {}, sessions[key]) for key in keys}
+    return {key: risk_status_of(limits.get(key) or {}, sessions[key]) for key in keys}
 
 
 class LimitUsage(NamedTuple):
@@ -128,7 +128,7 @@ def limit_usage(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> Map
     }
 
 
-def assess(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> Row:
+def risk_status_of(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> Row:
     """Returns the fields of RiskStatus, from what `limit_usage` gets."""
     usage = limit_usage(limits, sessions)
     max_loss, max_open = usage[RiskLimit.MAX_DAILY_LOSS].allowed, usage[RiskLimit.MAX_OPEN_POSITIONS].allowed

@@ -150,8 +150,8 @@ risk_events = Table(
     schema=SERVICE_SCHEMA,
 )
 
-# How accounts stood when the recorder of risk events looked last: the limits in force, and since when which
-# of them is exceeded.
+# How accounts stood at the last poll of the recorder of risk events: the limits in force, and since when
+# which of them is exceeded.
 risk_standings = Table(
     "risk_standings",
     metadata,

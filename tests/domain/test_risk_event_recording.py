@@ -11,7 +11,7 @@ import asyncpg
 import orjson
 import pytest
 
-from graphql_api.domain.risk.recorder import RiskRecording
+from graphql_api.domain.risk.event_recording import RiskEventRecording
 from graphql_api.log_feed.errors import FeedUnavailableError
 from graphql_api.log_feed.recorder import Recorder, RecorderOptions
 from graphql_api.postgres.address import Address
@@ -26,32 +26,32 @@ NOON = f"Etc/GMT{-OFFSET:+d}" if OFFSET else "Etc/GMT"
 YESTERDAY = NOW - timedelta(hours=13)
 NO_LIMITS = dict.fromkeys(("max_daily_loss", "max_position_size", "max_open_positions", "risk_per_trade"))
 
-Look = Callable[[], Awaitable[None]]
+Poll = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
-async def recording(address: Address, zone: str = NOON) -> AsyncIterator[Look]:
-    """A recording over a connection of its own; what this yields looks once."""
-    job = RiskRecording(zone)
+async def recording(address: Address, zone: str = NOON) -> AsyncIterator[Poll]:
+    """A recording over a connection of its own; what this yields polls once."""
+    job = RiskEventRecording(zone)
     connection = await address.connect()
 
-    async def look() -> None:
+    async def poll() -> None:
         async with connection.transaction(isolation="repeatable_read"):
-            await job.look(connection)
+            await job.poll(connection)
 
     try:
         await job.begin(connection)
-        yield look
+        yield poll
     finally:
         await connection.close()
 
 
 @pytest.fixture
-async def look(address: Address) -> AsyncIterator[Look]:
-    """Looks once; the first look of all has been."""
-    async with recording(address) as look:
-        await look()
-        yield look
+async def poll(address: Address) -> AsyncIterator[Poll]:
+    """Polls once; the very first poll has been."""
+    async with recording(address) as poll:
+        await poll()
+        yield poll
 
 
 async def limit(connection: "asyncpg.Connection", account: str, **limits: Any) -> str:
@@ -73,18 +73,18 @@ async def crossings(connection: "asyncpg.Connection") -> list[Any]:
 
 
 async def test_a_days_losses_cross_the_limit_once_and_a_profit_keeps_it_again(
-    connection: "asyncpg.Connection", look: Look, account: str, session: str
+    connection: "asyncpg.Connection", poll: Poll, account: str, session: str
 ) -> None:
     await limit(connection, account, max_daily_loss=Decimal(100))
     await closed(connection, session, -1000, at=YESTERDAY)
     first = await closed(connection, session, -60)
-    await look()
+    await poll()
     assert await crossings(connection) == []
 
     second = await closed(connection, session, -70)
-    await look()
+    await poll()
     await closed(connection, session, -10)
-    await look()
+    await poll()
     assert await crossings(connection) == [("LIMIT_CROSSED", "MAX_DAILY_LOSS", Decimal(130), Decimal(100))]
     trades = await connection.fetchval(
         "SELECT trades::text[] FROM graphql_api.risk_events WHERE kind = 'LIMIT_CROSSED'"
@@ -92,7 +92,7 @@ async def test_a_days_losses_cross_the_limit_once_and_a_profit_keeps_it_again(
     assert trades == [second, first]
 
     await closed(connection, session, 50)
-    await look()
+    await poll()
     kept = (await crossings(connection))[1:]
     assert kept == [("LIMIT_KEPT", "MAX_DAILY_LOSS", Decimal(90), Decimal(100))]
     since = await connection.fetch(
@@ -102,12 +102,12 @@ async def test_a_days_losses_cross_the_limit_once_and_a_profit_keeps_it_again(
 
 
 async def test_positions_cross_limits_of_size_and_number(
-    connection: "asyncpg.Connection", look: Look, account: str, session: str
+    connection: "asyncpg.Connection", poll: Poll, account: str, session: str
 ) -> None:
     await limit(connection, account, max_position_size=Decimal(2), max_open_positions=1)
     small = await factories.trade(connection, session, size=Decimal(2))
     large = await factories.trade(connection, session, size=Decimal(3))
-    await look()
+    await poll()
     assert await crossings(connection) == [
         ("LIMIT_CROSSED", "MAX_POSITION_SIZE", Decimal(3), Decimal(2)),
         ("LIMIT_CROSSED", "MAX_OPEN_POSITIONS", Decimal(2), Decimal(1)),
@@ -118,7 +118,7 @@ async def test_positions_cross_limits_of_size_and_number(
     assert [sorted(row["trades"]) for row in rows] == [[large], sorted([large, small])]
 
     await connection.execute("DELETE FROM trades WHERE id = $1", large)
-    await look()
+    await poll()
     assert (await crossings(connection))[2:] == [
         ("LIMIT_KEPT", "MAX_POSITION_SIZE", Decimal(2), Decimal(2)),
         ("LIMIT_KEPT", "MAX_OPEN_POSITIONS", Decimal(1), Decimal(1)),
@@ -126,13 +126,13 @@ async def test_positions_cross_limits_of_size_and_number(
 
 
 async def test_a_trade_risks_more_than_its_part_of_the_balance(
-    connection: "asyncpg.Connection", look: Look, account: str, session: str
+    connection: "asyncpg.Connection", poll: Poll, account: str, session: str
 ) -> None:
     await limit(connection, account, risk_per_trade=Decimal("0.02"))
     await closed(connection, session, "-20.5")
-    await look()
+    await poll()
     await connection.execute("UPDATE trading_sessions SET initial_balance = 2000 WHERE id = $1", session)
-    await look()
+    await poll()
     assert await crossings(connection) == [
         ("LIMIT_CROSSED", "RISK_PER_TRADE", Decimal("0.02050000"), Decimal("0.02")),
         ("LIMIT_KEPT", "RISK_PER_TRADE", Decimal("0.01025000"), Decimal("0.02")),
@@ -140,14 +140,14 @@ async def test_a_trade_risks_more_than_its_part_of_the_balance(
 
 
 async def test_rows_that_move_to_another_account_leave_one_and_arrive_at_the_other(
-    connection: "asyncpg.Connection", look: Look, user: str, account: str, session: str
+    connection: "asyncpg.Connection", poll: Poll, user: str, account: str, session: str
 ) -> None:
     other = await factories.account(connection, user)
     other_session = await factories.session(connection, other)
     for each in (account, other):
         await limit(connection, each, max_open_positions=0)
     trade = await factories.trade(connection, session)
-    await look()
+    await poll()
 
     async def exceeded() -> list[str]:
         rows = await connection.fetch(
@@ -157,29 +157,29 @@ async def test_rows_that_move_to_another_account_leave_one_and_arrive_at_the_oth
 
     assert await exceeded() == [account]
     await connection.execute("UPDATE trades SET session_id = $1 WHERE id = $2", other_session, trade)
-    await look()
+    await poll()
     assert await exceeded() == [other]
     await connection.execute(
         "UPDATE trading_sessions SET account_id = $1 WHERE id = $2", account, other_session
     )
-    await look()
+    await poll()
     assert await exceeded() == [account]
     assert len(await crossings(connection)) == 5
 
 
 async def test_limits_cross_what_is_there_when_they_are_lowered_and_keep_it_when_they_go(
-    connection: "asyncpg.Connection", look: Look, account: str, session: str
+    connection: "asyncpg.Connection", poll: Poll, account: str, session: str
 ) -> None:
     await factories.trade(connection, session, size=Decimal(5))
-    await look()
+    await poll()
     settings = await limit(connection, account, max_position_size=Decimal(1))
-    await look()
+    await poll()
     await connection.execute("UPDATE risk_settings SET max_position_size = 'NaN' WHERE id = $1", settings)
-    await look()
+    await poll()
     await connection.execute("UPDATE risk_settings SET max_position_size = 4 WHERE id = $1", settings)
-    await look()
+    await poll()
     await connection.execute("DELETE FROM risk_settings WHERE id = $1", settings)
-    await look()
+    await poll()
 
     assert [(kind, allowed) for kind, _, _, allowed in await crossings(connection)] == [
         ("LIMIT_CROSSED", Decimal(1)),
@@ -200,34 +200,34 @@ async def test_limits_cross_what_is_there_when_they_are_lowered_and_keep_it_when
 
 
 async def test_a_change_by_a_mutation_is_no_other_programs(
-    graph: Graph, connection: "asyncpg.Connection", look: Look, user: str, account: str
+    graph: Graph, connection: "asyncpg.Connection", poll: Poll, user: str, account: str
 ) -> None:
     mutation = """mutation ($id: ID!, $most: Int) {
         updateRiskSettings(accountId: $id, input: {maxOpenPositions: $most}) { userErrors { code } } }"""
     for most in (3, 2):
         await graph.as_(trader(user)).ask(mutation, {"id": account, "most": most})
-        await look()
+        await poll()
     await connection.execute("UPDATE risk_settings SET max_open_positions = 1")
     await graph.as_(trader(user)).ask(mutation, {"id": account, "most": 5})
-    await look()
+    await poll()
     await connection.execute("UPDATE risk_settings SET max_open_positions = 2")
-    await look()
+    await poll()
 
     rows = await connection.fetch("SELECT author FROM graphql_api.risk_events ORDER BY number")
     assert [row["author"] for row in rows] == ["USER", "USER", "USER", "PROGRAM"]
 
 
 async def test_a_program_that_undoes_a_mutation_before_a_look_has_changed_the_limits(
-    graph: Graph, connection: "asyncpg.Connection", look: Look, user: str, account: str
+    graph: Graph, connection: "asyncpg.Connection", poll: Poll, user: str, account: str
 ) -> None:
     await limit(connection, account, max_open_positions=2)
-    await look()
+    await poll()
     mutation = """mutation ($id: ID!) {
         updateRiskSettings(accountId: $id, input: {maxOpenPositions: 5}) { userErrors { code } } }"""
     await graph.as_(trader(user)).ask(mutation, {"id": account})
     await connection.execute("UPDATE risk_settings SET max_open_positions = 2")
     for _ in range(2):
-        await look()
+        await poll()
 
     rows = await connection.fetch(
         "SELECT author, limits_after -> 'max_open_positions' AS most FROM graphql_api.risk_events"
@@ -245,63 +245,63 @@ async def test_limits_that_were_there_before_anybody_recorded_are_no_change(
 ) -> None:
     await limit(connection, account, max_open_positions=0)
     await factories.trade(connection, session)
-    async with recording(address) as look:
-        await look()
+    async with recording(address) as poll:
+        await poll()
     kinds = [row["kind"] for row in await connection.fetch("SELECT kind FROM graphql_api.risk_events")]
     assert kinds == ["LIMIT_CROSSED"]
 
     await connection.execute("UPDATE risk_settings SET max_open_positions = 7")
-    async with recording(address) as look:
-        await look()
+    async with recording(address) as poll:
+        await poll()
     rows = await connection.fetch("SELECT kind FROM graphql_api.risk_events ORDER BY number")
     assert [row["kind"] for row in rows] == ["LIMIT_CROSSED", "LIMITS_CHANGED", "LIMIT_KEPT"]
 
 
 async def test_an_account_that_is_gone_takes_its_events_along(
-    connection: "asyncpg.Connection", look: Look, account: str, session: str
+    connection: "asyncpg.Connection", poll: Poll, account: str, session: str
 ) -> None:
     await limit(connection, account, max_open_positions=0)
     await factories.trade(connection, session)
-    await look()
+    await poll()
     await connection.execute(
         "DELETE FROM trades; DELETE FROM trading_sessions; DELETE FROM risk_settings;"
         " DELETE FROM tradelocker_accounts"
     )
-    await look()
+    await poll()
 
     assert await connection.fetchval("SELECT count(*) FROM graphql_api.risk_events") == 0
     assert await connection.fetchval("SELECT count(*) FROM graphql_api.risk_standings") == 0
-    await look()
+    await poll()
 
 
 async def test_tables_that_are_truncated_keep_every_limit(
-    address: Address, connection: "asyncpg.Connection", look: Look, account: str, session: str
+    address: Address, connection: "asyncpg.Connection", poll: Poll, account: str, session: str
 ) -> None:
     await limit(connection, account, max_open_positions=0)
     await factories.trade(connection, session)
-    await look()
+    await poll()
     for _ in range(2):  # the second time, no reader has been there since the first
         await connection.execute("TRUNCATE trades")
         with pytest.raises(FeedUnavailableError):
-            await look()
-    async with recording(address) as look_anew:
-        await look_anew()
+            await poll()
+    async with recording(address) as poll_again:
+        await poll_again()
     assert [kind for kind, *_ in await crossings(connection)] == ["LIMIT_CROSSED", "LIMIT_KEPT"]
 
 
 async def test_more_changes_than_are_read_one_by_one_are_read_anew(
-    connection: "asyncpg.Connection", look: Look, account: str, session: str, monkeypatch: pytest.MonkeyPatch
+    connection: "asyncpg.Connection", poll: Poll, account: str, session: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graphql_api.domain.risk.recorder._MAX_CHANGES", 3)
+    monkeypatch.setattr("graphql_api.domain.risk.event_recording._MAX_CHANGES", 3)
     await limit(connection, account, max_open_positions=5)
     for _ in range(7):
         await factories.trade(connection, session)
-    await look()
+    await poll()
     assert await crossings(connection) == [("LIMIT_CROSSED", "MAX_OPEN_POSITIONS", 7, 5)]
 
 
 async def test_a_transaction_that_takes_long_is_seen_when_it_commits_and_no_part_of_it_before(
-    address: Address, connection: "asyncpg.Connection", look: Look, account: str, session: str
+    address: Address, connection: "asyncpg.Connection", poll: Poll, account: str, session: str
 ) -> None:
     await limit(connection, account, max_daily_loss=Decimal(100), max_open_positions=1)
     slow = await address.connect_plain()
@@ -310,15 +310,15 @@ async def test_a_transaction_that_takes_long_is_seen_when_it_commits_and_no_part
         await transaction.start()
         await closed(slow, session, -500)
         await factories.trade(connection, session)
-        await look()
+        await poll()
         await factories.trade(slow, session)
         await closed(slow, session, 450)
-        await look()
+        await poll()
         assert await crossings(connection) == []
         await transaction.commit()
     finally:
         await slow.close()
-    await look()
+    await poll()
     assert await crossings(connection) == [("LIMIT_CROSSED", "MAX_OPEN_POSITIONS", 2, 1)]
 
 
@@ -326,10 +326,10 @@ async def test_looks_at_fifty_accounts_take_as_many_statements_as_at_one(
     address: Address, connection: "asyncpg.Connection", user: str
 ) -> None:
     counts = []
-    job, reader = RiskRecording(NOON), await address.connect()
+    job, reader = RiskEventRecording(NOON), await address.connect()
     await job.begin(reader)
 
-    async def look() -> int:
+    async def poll() -> int:
         statements = 0
 
         def count(_: Any) -> None:
@@ -338,17 +338,17 @@ async def test_looks_at_fifty_accounts_take_as_many_statements_as_at_one(
 
         reader.add_query_logger(count)
         async with reader.transaction(isolation="repeatable_read"):
-            await job.look(reader)
+            await job.poll(reader)
         reader.remove_query_logger(count)
         return statements
 
-    await look()
+    await poll()
     for accounts in (1, 1, 50):  # the first time, the driver asks for types too
         for _ in range(accounts):
             account = await factories.account(connection, user)
             await limit(connection, account, max_open_positions=0)
             await factories.trade(connection, await factories.session(connection, account))
-        counts.append(await look())
+        counts.append(await poll())
     await reader.close()
 
     assert len(await crossings(connection)) == 52
@@ -359,7 +359,7 @@ async def test_each_crossing_is_recorded_once_by_whichever_process_records(
     address: Address, database: Database, connection: "asyncpg.Connection", account: str, session: str
 ) -> None:
     quick = RecorderOptions(idle_interval=0.02, retry_interval=0.02)
-    recorders = [Recorder(database, address, RiskRecording(NOON), quick) for _ in range(3)]
+    recorders = [Recorder(database, address, RiskEventRecording(NOON), quick) for _ in range(3)]
     await limit(connection, account, max_open_positions=0)
     for recorder in recorders:
         recorder.start()
@@ -390,17 +390,17 @@ async def test_each_crossing_is_recorded_once_by_whichever_process_records(
 async def test_a_look_that_fails_records_nothing_and_the_next_one_all(
     address: Address, connection: "asyncpg.Connection", account: str, session: str
 ) -> None:
-    job, reader = RiskRecording(NOON), await address.connect()
+    job, reader = RiskEventRecording(NOON), await address.connect()
     await job.begin(reader)
     await limit(connection, account, max_open_positions=0)
     await factories.trade(connection, session)
     transaction = reader.transaction(isolation="repeatable_read")
     await transaction.start()
-    await job.look(reader)
+    await job.poll(reader)
     await reader.close()  # before its commit
     assert await crossings(connection) == []
 
-    async with recording(address) as look:
-        await look()
-        await look()
+    async with recording(address) as poll:
+        await poll()
+        await poll()
     assert len(await crossings(connection)) == 1

@@ -1,10 +1,10 @@
 """Records when accounts cross their limits and keep them again, and changes of limits by other programs.
 
-One process of a deployment keeps a book in memory: of every account with limits, the trades that count today.
-Each look at the database brings the book up to date with all that was committed since the last, assesses the
-accounts that this concerns, and records what is different from how they stood, in the same transaction. A
-crossing is what a look shows: looks follow each other within hundredths of a second while something happens,
-and what comes and goes between two of them is not seen. The next process reads the book anew.
+One process of a deployment keeps the risk state in memory: of every account with limits, the trades that
+count today. Each poll updates it with all that was committed since the last one, compares the affected
+accounts with their limits, and records in the same transaction which limits are newly exceeded or kept
+again. Polls follow each other within hundredths of a second while something happens; what happens and is
+undone between two of them is not seen. The process that records next loads the state from the tables.
 """
 
 from collections import defaultdict
@@ -29,7 +29,7 @@ from graphql_api.domain.statistics.trade_set import MOMENT, PNL, STATUS, is_stat
 from graphql_api.domain.time_buckets import Interval, bucket_start, zone_parameters
 from graphql_api.log_feed.errors import FeedUnavailableError
 from graphql_api.log_feed.incarnation import enter_incarnation
-from graphql_api.log_feed.recorder import Look, fetch_on
+from graphql_api.log_feed.recorder import PollResult, fetch_on
 from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Fetch, Statement, compile_statement
 from graphql_api.postgres.tables import finite, sort_key
@@ -37,7 +37,7 @@ from graphql_api.postgres.tables.base import Timestamp
 from graphql_api.relational.entity import UUIDS
 
 _AT_ONCE: Final = 500  # accounts, sessions or trades in one statement
-_MAX_CHANGES: Final = 20_000  # beyond which the book is read anew
+_MAX_CHANGES: Final = 20_000  # beyond which the state is loaded again
 _LIMITS_OF_A_DAY: Final = frozenset({RiskLimit.MAX_DAILY_LOSS, RiskLimit.RISK_PER_TRADE})
 
 _trades, _sessions, _settings = tables.trades.c, tables.sessions.c, tables.risk_settings.c
@@ -58,7 +58,7 @@ _NOW = compile_statement(
 )
 
 # What has been committed since a snapshot: by transactions that were in progress and have ended, and by later
-# ones. So it is looked at once, however long a transaction takes.
+# ones. So each is read once, however long a transaction takes.
 _KINDS = "kind IN ('TRADE', 'SESSION', 'RISK_SETTINGS', 'ACCOUNT')"
 _CHANGES = compile_statement(
     text(f"""
@@ -119,7 +119,7 @@ _BEGIN = compile_statement(
         ON CONFLICT DO NOTHING RETURNING name
     """)
 )
-_STANDINGS = compile_statement(text("SELECT account_id, limits, exceeded FROM graphql_api.risk_standings"))
+_LIMIT_STATES = compile_statement(text("SELECT account_id, limits, exceeded FROM graphql_api.risk_standings"))
 _LAST_CHANGES = compile_statement(
     text("""
         SELECT DISTINCT ON (account_id) account_id, limits_after FROM graphql_api.risk_events
@@ -146,11 +146,11 @@ _RECORD = compile_statement(
         SELECT activity.notify_readers()
     """)
 )
-_STAND = compile_statement(
+_SAVE_LIMIT_STATES = compile_statement(
     text("""
         INSERT INTO graphql_api.risk_standings (account_id, limits, exceeded)
         SELECT account_id, limits, exceeded
-        FROM jsonb_populate_recordset(CAST(NULL AS graphql_api.risk_standings), CAST(:standings AS jsonb))
+        FROM jsonb_populate_recordset(CAST(NULL AS graphql_api.risk_standings), CAST(:states AS jsonb))
         ON CONFLICT (account_id) DO UPDATE SET limits = excluded.limits, exceeded = excluded.exceeded
     """)
 )
@@ -159,13 +159,13 @@ _FORGET = tuple(
     for table in (tables.risk_standings, tables.risk_events)
 )
 
-Limits = Mapping[str, Any]
+LimitValues = Mapping[str, Any]
 """The columns of limits, as `limits_as_json` has them."""
 
 
 @dataclass(slots=True)
-class Changes:
-    """What was committed since the last look: which trades and sessions, the settings of which accounts."""
+class CommittedChanges:
+    """What was committed since the last poll: ids of the rows, and of accounts with other settings."""
 
     trades: set[str] = field(default_factory=set)
     sessions: set[str] = field(default_factory=set)
@@ -174,7 +174,7 @@ class Changes:
     accounts: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, entries: Iterable[asyncpg.Record]) -> "Changes":
+    def of(cls, entries: Iterable[asyncpg.Record]) -> "CommittedChanges":
         """From rows of `_CHANGES`."""
         changes = cls()
         for entry in entries:
@@ -191,10 +191,10 @@ class Changes:
 
 
 @dataclass(slots=True)
-class BookedAccount:
-    """An account as the book has it."""
+class TrackedAccount:
+    """An account, its limits and the trades that may exceed them."""
 
-    limits: Limits | None = None
+    limits: LimitValues | None = None
     """Those in force; None without settings."""
     trades: dict[str, asyncpg.Record] = field(default_factory=dict)
     """The trades that count today, by id, if there are limits."""
@@ -210,8 +210,8 @@ class BookedAccount:
             sessions[trade["session_id"]].append(trade)
         return [_sum_up(trades) for trades in sessions.values()]
 
-    def culprits(self, limit: RiskLimit, allowed: Any) -> list[str]:
-        """Returns the ids of the trades by which a limit is exceeded, the foremost first."""
+    def offending_trades(self, limit: RiskLimit, allowed: Any) -> list[str]:
+        """Returns the ids of the trades that exceed a limit, the largest or the newest first."""
         opened = [each for each in self.trades.values() if each["is_open"]]
         closed = [each for each in self.trades.values() if not each["is_open"] and each["pnl"] is not None]
         losses = [each for each in closed if Decimal(each["pnl"]) < 0]
@@ -229,7 +229,7 @@ class BookedAccount:
         return [each["id"] for each in found[:MAX_TRADES]]
 
 
-def _numbers(limits: Limits | None) -> dict[str, Any]:
+def _numbers(limits: LimitValues | None) -> dict[str, Any]:
     """Returns limits as `limit_usage` takes them: NaN is no limit."""
     return {name: None if limit == "NaN" else limit for name, limit in (limits or {}).items()}
 
@@ -248,20 +248,20 @@ def _sum_up(trades: Sequence[asyncpg.Record]) -> dict[str, Any]:
     }
 
 
-class Book:
+class RiskState:
     """The accounts that have or had settings, and the trades that count today of those that have limits.
 
-    All is as of one snapshot: that of the transaction in which the book was brought up to date.
+    All is as of one snapshot: that of the transaction in which the state was updated.
     """
 
     def __init__(self, midnight: str) -> None:
         """`midnight` is when the day began."""
-        self.accounts: dict[str, BookedAccount] = {}
+        self.accounts: dict[str, TrackedAccount] = {}
         self.midnight = midnight
         self._account_of_trade: dict[str, str] = {}
         self._trades_of_session: dict[str, set[str]] = defaultdict(set)
 
-    def limits_of(self, id_: str) -> Limits | None:
+    def limits_of(self, id_: str) -> LimitValues | None:
         """Returns the limits in force of an account; None without settings."""
         account = self.accounts.get(id_)
         return None if account is None else account.limits
@@ -269,22 +269,22 @@ class Book:
     async def load(self, fetch: Fetch) -> None:
         """Reads everything."""
         for row in await fetch(_limits_in_force(every=True)):
-            self.accounts[row["account_id"]] = BookedAccount(orjson.loads(row["limits"]))
+            self.accounts[row["account_id"]] = TrackedAccount(orjson.loads(row["limits"]))
         limited = [id_ for id_, account in self.accounts.items() if account.has_limits]
         await self._add_trades(fetch, _sessions.account_id, limited)
 
-    async def apply(self, fetch: Fetch, changes: Changes, midnight: str) -> set[str]:
-        """Brings the book up to date. Returns the ids of the accounts that this concerns."""
-        concerned, trades = set(changes.limits), set(changes.trades)
+    async def apply(self, fetch: Fetch, changes: CommittedChanges, midnight: str) -> set[str]:
+        """Updates the state. Returns the ids of the affected accounts."""
+        affected, trades = set(changes.limits), set(changes.trades)
         if midnight != self.midnight:  # what closed before is yesterday's
             self.midnight = midnight
             trades |= self._closed_trades()
         in_sessions = [self._trades_of_session.get(id_, set()) for id_ in changes.sessions]
-        concerned |= self._drop(trades.union(*in_sessions))
-        concerned |= await self._add_trades(fetch, _trades.id, trades)
-        concerned |= await self._add_trades(fetch, _trades.session_id, changes.sessions)
+        affected |= self._drop(trades.union(*in_sessions))
+        affected |= await self._add_trades(fetch, _trades.id, trades)
+        affected |= await self._add_trades(fetch, _trades.session_id, changes.sessions)
         await self._reload_limits(fetch, changes.limits)
-        return concerned
+        return affected
 
     def forget(self, ids: AbstractSet[str]) -> None:
         """Removes accounts that are gone."""
@@ -298,7 +298,7 @@ class Book:
             rows = await fetch(_limits_in_force(every=False), ids=chunk)
             in_force = {row["account_id"]: orjson.loads(row["limits"]) for row in rows}
             for id_ in chunk:
-                account = self.accounts.setdefault(id_, BookedAccount())
+                account = self.accounts.setdefault(id_, TrackedAccount())
                 had_limits, account.limits = account.has_limits, in_force.get(id_)
                 if not account.has_limits:
                     self._drop(set(account.trades))
@@ -308,7 +308,7 @@ class Book:
 
     async def _add_trades(self, fetch: Fetch, column: ColumnElement[Any], ids: Iterable[str]) -> set[str]:
         """Adds the trades that count today of accounts with limits. Returns the ids of these."""
-        concerned = set()
+        affected = set()
         for chunk in _chunks(ids):
             for row in await fetch(_trades_by(column), ids=chunk):
                 account = self.accounts.get(row["account_id"])
@@ -316,12 +316,12 @@ class Book:
                     account.trades[row["id"]] = row
                     self._account_of_trade[row["id"]] = row["account_id"]
                     self._trades_of_session[row["session_id"]].add(row["id"])
-                    concerned.add(row["account_id"])
-        return concerned
+                    affected.add(row["account_id"])
+        return affected
 
     def _drop(self, trades: Iterable[str]) -> set[str]:
-        """Removes trades that are in the book. Returns the ids of their accounts."""
-        concerned = set()
+        """Removes trades. Returns the ids of their accounts."""
+        affected = set()
         for id_ in trades:
             account_id = self._account_of_trade.pop(id_, None)
             if account_id is not None:
@@ -329,8 +329,8 @@ class Book:
                 self._trades_of_session[session_id].discard(id_)
                 if not self._trades_of_session[session_id]:
                     del self._trades_of_session[session_id]
-                concerned.add(account_id)
-        return concerned
+                affected.add(account_id)
+        return affected
 
     def _closed_trades(self) -> set[str]:
         return {
@@ -348,15 +348,15 @@ def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
 
 
 @dataclass(slots=True)
-class Standing:
-    """How an account stood when it was assessed last."""
+class LimitState:
+    """The limits of an account at the last poll that concerned it, and which of them were exceeded."""
 
-    limits: Limits | None
+    limits: LimitValues | None
     exceeded: dict[str, dict[str, str]]
     """The limits that were exceeded, each with `since` when, and the `midnight` at which that day began."""
 
 
-class RiskRecording:
+class RiskEventRecording:
     """The recording of graphql_api.risk_events, from the feed of changes."""
 
     name = "risk_events"
@@ -367,113 +367,114 @@ class RiskRecording:
         self.present: str | None = None
         """The moment to take for the present; None for the database's own."""
         self._zone = zone_parameters(timezone)
-        self._book: Book | None = None
-        self._standings: dict[str, Standing] = {}
+        self._state: RiskState | None = None
+        self._limit_states: dict[str, LimitState] = {}
         self._snapshot: Any = None
         self._continuity: tuple[Any, ...] = ()
 
     async def begin(self, connection: "asyncpg.Connection") -> None:
-        """Begins without a book: the first look reads it."""
+        """Begins without a state: the first poll loads it."""
         await enter_incarnation(connection, CHANGES)
-        self._book = None
+        self._state = None
 
-    async def look(self, connection: "asyncpg.Connection") -> Look:
-        """Records what has become of the accounts that recent commits, or midnight, concern."""
+    async def poll(self, connection: "asyncpg.Connection") -> PollResult:
+        """Records events of the accounts that are affected by recent commits, or by midnight."""
         fetch = partial(fetch_on(connection), present=self.present, **self._zone)
-        book, self._book = self._book, None  # a book that a look fails to bring up to date is of no use
+        state, self._state = self._state, None  # a poll that fails leaves it half updated
         (now,) = await fetch(_NOW)
         continuity = (now["incarnation"], now["trigger_version"])
-        if None in continuity or (book is not None and continuity != self._continuity):
-            raise FeedUnavailableError("rows may have changed without entries")  # so that all is read anew
-        changes = None if book is None else await self._read_changes(fetch)
+        if None in continuity or (state is not None and continuity != self._continuity):
+            # So that `begin` is called, and the next poll loads the state.
+            raise FeedUnavailableError("rows may have changed without entries")
+        changes = None if state is None else await self._read_changes(fetch)
         is_first = False
-        if book is None or changes is None or now["midnight"] < book.midnight:  # a clock was set back
-            is_first, book = bool(await fetch(_BEGIN)), Book(now["midnight"])
-            await self._read_standings(fetch)
-            await book.load(fetch)
-            concerned = book.accounts.keys() | self._standings.keys()
+        if state is None or changes is None or now["midnight"] < state.midnight:  # a clock was set back
+            is_first, state = bool(await fetch(_BEGIN)), RiskState(now["midnight"])
+            await self._read_limit_states(fetch)
+            await state.load(fetch)
+            affected = state.accounts.keys() | self._limit_states.keys()
         else:
-            concerned = await book.apply(fetch, changes, now["midnight"])
-            await self._forget_accounts(fetch, book, changes.accounts)
-        touched = set() if changes is None else changes.limits
-        await self._record(fetch, book, concerned, touched, now["now"], is_first=is_first)
+            affected = await state.apply(fetch, changes, now["midnight"])
+            await self._forget_accounts(fetch, state, changes.accounts)
+        new_settings = set() if changes is None else changes.limits
+        await self._record(fetch, state, affected, new_settings, now["now"], is_first=is_first)
         self._snapshot, self._continuity = now["snapshot"], continuity
-        self._book = book
-        return Look(found=changes != Changes())
+        self._state = state
+        return PollResult(found=changes != CommittedChanges())
 
-    async def _read_changes(self, fetch: Fetch) -> Changes | None:
-        """Returns all that was committed since the last look; None if it is too much."""
+    async def _read_changes(self, fetch: Fetch) -> CommittedChanges | None:
+        """Returns all that was committed since the last poll; None if it is too much."""
         _, xmax, in_progress = self._snapshot
         entries = await fetch(_CHANGES, in_progress=in_progress, xmax=xmax, rows=_MAX_CHANGES + 1)
-        return Changes.of(entries) if len(entries) <= _MAX_CHANGES else None
+        return CommittedChanges.of(entries) if len(entries) <= _MAX_CHANGES else None
 
-    async def _read_standings(self, fetch: Fetch) -> None:
-        self._standings = {
-            row["account_id"]: Standing(
+    async def _read_limit_states(self, fetch: Fetch) -> None:
+        self._limit_states = {
+            row["account_id"]: LimitState(
                 None if row["limits"] is None else orjson.loads(row["limits"]), orjson.loads(row["exceeded"])
             )
-            for row in await fetch(_STANDINGS)
+            for row in await fetch(_LIMIT_STATES)
         }
 
-    async def _forget_accounts(self, fetch: Fetch, book: Book, ids: set[str]) -> None:
+    async def _forget_accounts(self, fetch: Fetch, state: RiskState, ids: set[str]) -> None:
         """Deletes what was recorded of accounts that are gone."""
         if not ids:
             return
         gone = ids - {row["id"] for row in await fetch(_EXISTING_ACCOUNTS, ids=list(ids))}
-        book.forget(gone)
+        state.forget(gone)
         for id_ in gone:
-            self._standings.pop(id_, None)
+            self._limit_states.pop(id_, None)
         for statement in _FORGET if gone else ():
             await fetch(statement, ids=list(gone))
 
     async def _record(
         self,
         fetch: Fetch,
-        book: Book,
-        concerned: Iterable[str],
-        touched: AbstractSet[str],
+        state: RiskState,
+        affected: Iterable[str],
+        new_settings: AbstractSet[str],
         now: str,
         *,
         is_first: bool,
     ) -> None:
-        """Records how these accounts differ from their standings, and how they stand now.
+        """Records events of the affected accounts, and saves their new limit states.
 
-        Limits that were `touched` are compared with the last event too: a mutation records its own change at
-        once, and a program may have undone it before this look. At the first look of all, limits without a
-        standing are no change.
+        The limits of accounts in `new_settings` are compared with their last event too: a mutation
+        records its own change at once, and a program may have undone it before this poll. At the very first
+        poll, limits of an account without a saved state are no change.
         """
-        ids = sorted(id_ for id_ in concerned if id_ in book.accounts or id_ in self._standings)
+        ids = sorted(id_ for id_ in affected if id_ in state.accounts or id_ in self._limit_states)
         events: list[dict[str, Any]] = []
-        standings: list[dict[str, Any]] = []
+        changed_states: list[dict[str, Any]] = []
         moments = _moments(now)
-        changed = [id_ for id_ in ids if id_ in touched or self._limits_of(id_) != book.limits_of(id_)]
-        known = {
+        changed = [id_ for id_ in ids if id_ in new_settings or self._limits_of(id_) != state.limits_of(id_)]
+        last_recorded = {
             row["account_id"]: None if row["limits_after"] is None else orjson.loads(row["limits_after"])
             for row in (await fetch(_LAST_CHANGES, ids=changed) if changed else ())
         }
         for id_ in ids:
-            account, standing = book.accounts.get(id_) or BookedAccount(), self._standings.get(id_)
-            if id_ in changed and not (is_first and standing is None):
-                before = known.get(id_, self._limits_of(id_))
+            account, former = state.accounts.get(id_) or TrackedAccount(), self._limit_states.get(id_)
+            if id_ in changed and not (is_first and former is None):
+                before = last_recorded.get(id_, self._limits_of(id_))
                 events += _change(id_, before, account.limits, moments)
-            exceeded = {} if standing is None else dict(standing.exceeded)
-            events += _crossings(id_, account, exceeded, book.midnight, moments)
-            if standing is None or (standing.limits, standing.exceeded) != (account.limits, exceeded):
-                self._standings[id_] = Standing(account.limits, exceeded)
-                standings.append({"account_id": id_, "limits": account.limits, "exceeded": exceeded})
+            exceeded = {} if former is None else dict(former.exceeded)
+            events += _crossings(id_, account, exceeded, state.midnight, moments)
+            if former is None or (former.limits, former.exceeded) != (account.limits, exceeded):
+                self._limit_states[id_] = LimitState(account.limits, exceeded)
+                changed_states.append({"account_id": id_, "limits": account.limits, "exceeded": exceeded})
         if events:
             await fetch(_RECORD, events=orjson.dumps(events).decode())
-        if standings:
-            await fetch(_STAND, standings=orjson.dumps(standings).decode())
+        if changed_states:
+            await fetch(_SAVE_LIMIT_STATES, states=orjson.dumps(changed_states).decode())
 
-    def _limits_of(self, id_: str) -> Limits | None:
-        """Returns the limits that were in force when an account was assessed last."""
-        standing = self._standings.get(id_)
-        return None if standing is None else standing.limits
+    def _limits_of(self, id_: str) -> LimitValues | None:
+        """Returns the limits that an account had at the last poll."""
+        former = self._limit_states.get(id_)
+        return None if former is None else former.limits
 
 
 def _change(
-    id_: str, before: Limits | None, after: Limits | None, moments: Iterator[str]
+    id_: str, before: LimitValues | None, after: LimitValues | None, moments: Iterator[str]
 ) -> Iterator[dict[str, Any]]:
     """Yields an event for a change of limits that no mutation has recorded."""
     if before != after:
@@ -489,12 +490,12 @@ def _change(
 
 def _crossings(
     id_: str,
-    account: BookedAccount,
+    account: TrackedAccount,
     exceeded: dict[str, dict[str, str]],
     midnight: str,
     moments: Iterator[str],
 ) -> Iterator[dict[str, Any]]:
-    """Yields an event for each limit that is exceeded or kept unlike before, and updates `exceeded`."""
+    """Yields an event for each limit that is newly exceeded or kept again, and updates `exceeded`."""
 
     def kept(limit: RiskLimit, usage: LimitUsage) -> dict[str, Any]:
         since = exceeded.pop(limit.value)["since"]
@@ -509,7 +510,7 @@ def _crossings(
         if usage.is_exceeded and limit.value not in exceeded:
             at = next(moments)
             exceeded[limit.value] = {"since": at, "midnight": midnight}
-            trades = account.culprits(limit, usage.allowed)
+            trades = account.offending_trades(limit, usage.allowed)
             yield _crossing(id_, RiskEventKind.LIMIT_CROSSED, limit, usage, at=at, since=at, trades=trades)
         elif not usage.is_exceeded and limit.value in exceeded:
             yield kept(limit, usage)
@@ -529,7 +530,7 @@ def _crossing(
 
 
 def _moments(now: str) -> Iterator[str]:
-    """Yields moments from now on, so that the events of one look have an order."""
+    """Yields moments from now on, so that the events of one poll have an order."""
     moment = datetime.fromisoformat(now)
     while True:
         yield moment.isoformat()
