@@ -227,8 +227,12 @@ class Settings(BaseSettings):
     identity_recheck: float = Field(
         30.0, gt=0, description="Seconds after which the token of an open socket is checked again."
     )
-    password_threads: int = Field(
-        4, ge=1, le=64, description="Passwords that a process verifies at once, 64 MiB each; others wait."
+    password_threads: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Passwords that a process verifies at once, 64 MiB each; others wait. By default one for "
+        "each processor, and four at most.",
     )
     login_failures_per_email_and_address: int = Field(
         10,
@@ -263,13 +267,15 @@ class Settings(BaseSettings):
     max_concurrent_operations: int = Field(
         256,
         gt=0,
-        description="Queries and mutations that a process runs at once; others get SERVICE_UNAVAILABLE.",
+        description="Queries and mutations that a process runs at once, and half as many sign-ins; "
+        "others get SERVICE_UNAVAILABLE.",
     )
     max_viewer_operations: int = Field(
         8,
         gt=0,
-        description="Queries and mutations of one viewer that a process runs at once; others of theirs wait "
-        "for their turn, within operation_timeout.",
+        description="Queries and mutations of one viewer that a process runs at once. Others of theirs wait "
+        "for their turn, within operation_timeout: a quarter of max_concurrent_operations at most, and half "
+        "of them for all viewers.",
     )
     max_connections: int = Field(
         20_000, gt=0, description="Connections that a process holds open; fewer if it may open fewer files."

@@ -26,16 +26,29 @@ class Shares:
     one owner's thousand don't hold up another's one.
     """
 
-    def __init__(self, own: int, total: int | None = None, waiting: int | None = None) -> None:
-        """`waiting` is how many may wait for one owner."""
+    def __init__(
+        self,
+        own: int,
+        total: int | None = None,
+        *,
+        waiting: int | None = None,
+        all_waiting: int | None = None,
+    ) -> None:
+        """`waiting` is how many may wait for one owner, and `all_waiting` how many in all.
+
+        Those who wait patiently are not counted.
+        """
         self._own = own
         self._total = total
         self._most_waiting = waiting
+        self._most_waiting_of_all = all_waiting
         self._taken: dict[str, int] = {}
         """Places that owners have; nobody has none."""
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         """By owner; no queue is empty."""
         self._sum = 0
+        self._impatient = 0
+        """How many wait that could have been refused."""
 
     def taken(self, owner: str) -> int:
         """How many places an owner has."""
@@ -58,17 +71,27 @@ class Shares:
     async def enter(self, owner: str, *, patient: bool = False) -> None:
         """Takes a place, and waits for it if need be; `leave` gives it back.
 
-        Raises ShareFullError if too many wait for the owner's already, unless `patient`.
+        Raises ShareFullError if too many wait already, unless `patient`.
         """
         if self.enter_at_once(owner):
             return
-        queue = self._waiting.setdefault(owner, deque())
-        if not patient and self._most_waiting is not None and len(queue) >= self._most_waiting:
-            if not queue:
-                del self._waiting[owner]
+        if patient:
+            await self._wait(owner)
+            return
+        queued = len(self._waiting.get(owner, ()))
+        if (self._most_waiting is not None and queued >= self._most_waiting) or (
+            self._most_waiting_of_all is not None and self._impatient >= self._most_waiting_of_all
+        ):
             raise ShareFullError
+        self._impatient += 1
+        try:
+            await self._wait(owner)
+        finally:
+            self._impatient -= 1
+
+    async def _wait(self, owner: str) -> None:
         turn = asyncio.get_running_loop().create_future()
-        queue.append(turn)
+        self._waiting.setdefault(owner, deque()).append(turn)
         try:
             await turn
         except asyncio.CancelledError:

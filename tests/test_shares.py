@@ -63,6 +63,25 @@ async def test_no_more_wait_than_may() -> None:
         await Shares(0, waiting=0).enter("a")
 
 
+async def test_no_more_wait_in_all_than_may_and_the_patient_are_not_counted() -> None:
+    shares = Shares(1, waiting=2, all_waiting=3)
+    desk = Desk(shares)
+    patient = asyncio.create_task(shares.enter("z"))
+    patient_too = asyncio.create_task(shares.enter("z", patient=True))
+    await desk.enter("a1", "a2", "a3", "b1", "b2")
+    assert desk.entered == ["a1", "b1"]
+    with pytest.raises(ShareFullError):
+        await shares.enter("b")
+    await desk.leave("a")
+    await desk.enter("b3")
+    assert desk.entered == ["a1", "b1", "a2"]
+    for _ in range(2):
+        await desk.leave("b")
+    assert desk.entered == ["a1", "b1", "a2", "b2", "b3"]
+    await desk.leave("z")
+    await asyncio.gather(patient, patient_too)
+
+
 @pytest.mark.parametrize("moment", ["before its turn", "at its turn"])
 async def test_who_is_cancelled_leaves_its_place_to_the_next(moment: str) -> None:
     desk = Desk(Shares(1))

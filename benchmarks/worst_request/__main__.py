@@ -20,12 +20,11 @@ from benchmarks.postgres import Server as Postgres
 from benchmarks.postgres import running
 from benchmarks.report import surroundings, table
 from benchmarks.servers import OURS, ServerError, end_of, former_build, free_port
-from benchmarks.worst_request import neighbour
+from benchmarks.worst_request import neighbour, password_flood
 from benchmarks.worst_request.attacks import attacks
 from benchmarks.worst_request.costs import kinds
 from benchmarks.worst_request.data import (
     OPERATOR,
-    PASSWORD,
     TENANT,
     TRADERS_COMPONENT,
     Data,
@@ -41,8 +40,6 @@ from graphql_api.settings import Settings
 PROFILES = ("development", "production")
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 
-_LOGIN = 'mutation($email: String!) {login(email: $email, password: "' + PASSWORD + '") {accessToken}}'
-
 
 def main(
     tries: Annotated[int, typer.Option(min=1, help="Requests that are drawn or varied.")] = 2_000,
@@ -54,7 +51,8 @@ def main(
     beside: Annotated[
         str | None, typer.Option(help="Only measure a neighbour's waits, beside this former git revision.")
     ] = None,
-    seconds: Annotated[float, typer.Option(help="For which each build serves both tenants.")] = 60.0,
+    seconds: Annotated[float, typer.Option(help="For which others are measured beside.")] = 60.0,
+    passwords: Annotated[bool, typer.Option("--passwords", help="Only flood it with passwords.")] = False,
     only_costs: Annotated[bool, typer.Option("--costs", help="Only measure each kind of work.")] = False,
     write: Annotated[bool, typer.Option("--report", help="Write docs/security.md.")] = False,
 ) -> None:
@@ -66,6 +64,13 @@ def main(
             print(text)
             if write:
                 write_section("neighbour", text)
+            return
+        if passwords:
+            with tempfile.TemporaryDirectory() as logs:
+                text = password_flood.measure(data.address, seconds, Path(logs))
+            print(text)
+            if write:
+                write_section("passwords", text)
             return
         process = asyncio.run(postgres.process())
         if only_costs or not profile:
@@ -210,7 +215,7 @@ def served(data: Data, profile: str) -> Iterator[tuple[httpx.Client, int]]:
 def tokens(client: httpx.Client) -> list[str]:
     """Tokens of the tenant and of an operator."""
     answers = [
-        client.post("/graphql", json={"query": _LOGIN, "variables": {"email": email}})
+        client.post("/graphql", json={"query": neighbour.LOGIN, "variables": {"email": email}})
         for email in (TENANT, OPERATOR)
     ]
     return [answer.json()["data"]["login"]["accessToken"] for answer in answers]

@@ -18,8 +18,8 @@ from benchmarks.servers import Server, running
 from benchmarks.worst_request.data import NEIGHBOUR, PASSWORD, TENANT
 from graphql_api.postgres.address import Address
 
-_SMALL = "{viewer {user {id accounts(first: 3) {nodes {id accountNumber}}}}}"
-_LOGIN = 'mutation($email: String!) {login(email: $email, password: "' + PASSWORD + '") {accessToken}}'
+SMALL = "{viewer {user {id accounts(first: 3) {nodes {id accountNumber}}}}}"
+LOGIN = 'mutation($email: String!) {login(email: $email, password: "' + PASSWORD + '") {accessToken}}'
 _AT_ONCE = 40
 _PAUSE = 0.05
 _LEAD = 2.0
@@ -68,7 +68,7 @@ async def _measure(
             await asyncio.sleep(_LEAD)
             latencies = []
             until = perf_counter() + seconds
-            body = json.dumps({"query": _SMALL}).encode()
+            body = json.dumps({"query": SMALL}).encode()
             while perf_counter() < until:
                 began = perf_counter()
                 answer = await client.post("/graphql", content=body, headers=_headers(own))
@@ -120,7 +120,7 @@ async def _send(port: int, request: bytes) -> int:
 
 
 async def _token(client: httpx.AsyncClient, email: str) -> str:
-    answer = await client.post("/graphql", json={"query": _LOGIN, "variables": {"email": email}})
+    answer = await client.post("/graphql", json={"query": LOGIN, "variables": {"email": email}})
     token: str = answer.json()["data"]["login"]["accessToken"]
     return token
 

@@ -71,7 +71,10 @@ _NETWORKS = 2
 _TOKENS = "tokens"
 _SIGN_IN = "sign-in"
 _SIGN_IN_DOCUMENTS = "documents of sign-in"
-"""The shares of points that nothing else is paid from, so that no flood from beside keeps people out."""
+"""The shares of points that nothing else is paid from, so that no flood of other requests empties them.
+
+Sign-ins have a share of what runs at once, too: neither they nor other operations can take all places.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +186,12 @@ class Gateway:
         )
         self._sign_in_fields = frozenset(open_fields)
         self._open_fields = self._sign_in_fields | {"__typename"}
-        own, everybody = limits.max_viewer_operations, limits.max_concurrent_operations
-        self._shares = Shares(own, waiting=max(0, everybody // 2 - own))
-        self._running = 0
-        self.metrics.running.set_function(lambda: self._running)
+        total = limits.max_concurrent_operations
+        self._shares = Shares(limits.max_viewer_operations, waiting=total // 4, all_waiting=total // 2)
+        self._running = Counter[str]()
+        """Operations under way, by share."""
+        self._most_running = {"": total, _SIGN_IN: max(1, total // 2)}
+        self.metrics.running.set_function(self._running.total)
         self._connections = 0
         self._owned: Counter[str] = Counter()
         """Connections by whom they are counted for: the viewer, or the network of nobody signed in."""
@@ -327,11 +332,11 @@ class Gateway:
         with Usage(owner_of(viewer, client)) as usage:
             if operation.type is OperationType.MUTATION:
                 mutation = self._charged(
-                    operation, viewer, share, self._mutate(operation, viewer, client, on_sign_in)
+                    operation, viewer, share, self._mutate(operation, viewer, client, share, on_sign_in)
                 )
                 result, charged = await asyncio.shield(self._background.start(mutation))
             else:
-                query = self._execute(operation, viewer, client, receive)
+                query = self._execute(operation, viewer, client, share, receive)
                 result, charged = await self._charged(operation, viewer, share, query)
         if (operation.request.extensions or {}).get("cost"):
             cost = self._cost(operation, remaining, usage, charged)
@@ -440,6 +445,7 @@ class Gateway:
         operation: Operation,
         viewer: Viewer,
         client: str,
+        share: str,
         on_sign_in: Callable[[Viewer], object] | None,
     ) -> Result:
         owners = {current_usage().owner}
@@ -451,7 +457,7 @@ class Gateway:
 
         async def run() -> Result:
             try:
-                return await self._execute(operation, viewer, client, None, signed_in)
+                return await self._execute(operation, viewer, client, share, None, signed_in)
             finally:
                 # Whatever came of it: what ran out of time may have been committed.
                 if self._replica_reads is not None:
@@ -471,13 +477,14 @@ class Gateway:
         operation: Operation,
         viewer: Viewer,
         client: str,
+        share: str,
         receive: Receive | None,
         on_sign_in: Callable[[Viewer], object] | None = None,
     ) -> Result:
-        if self._running >= self.limits.max_concurrent_operations:
+        if self._running[share] >= self._most_running[share]:
             self.metrics.shed.inc()
             raise unavailable("too many operations are under way: try again")
-        self._running += 1
+        self._running[share] += 1
         owner = current_usage().owner
         try:
             async with Deadline(self._time_left(operation), receive):
@@ -501,11 +508,11 @@ class Gateway:
             raise
         except ShareFullError:
             self.metrics.shed.inc()
-            raise unavailable("too many operations of yours are under way: try again") from None
+            raise unavailable("too many operations are waiting, of yours or in all: try again") from None
         except Exception as error:  # noqa: BLE001 - masked and logged
             return masked_result(error)
         finally:
-            self._running -= 1
+            self._running[share] -= 1
 
     async def _take_points(self, points: int, viewer: Viewer, client: str, share: str = "") -> int | None:
         """Takes points from the viewer, and returns how many are left; None where there is no rate limit."""

@@ -60,12 +60,12 @@ class Authenticator:
         Raises InvalidCredentialsError for a wrong password, an unknown e-mail and an inactive user, after the
         same work, so that nobody can tell them apart; and RateLimitedError.
         """
-        async with self._throttle.attempt(email.strip().casefold(), address):
+        async with self._throttle.attempt(email.strip().casefold(), address) as unfailed:
             # Twice, since another process may just have upgraded the user's hash.
             for _ in range(2):
                 user = await users.find(self._database, email)
                 stored = user["password_hash"] if user is not None and user["active"] else None
-                verified = await self.passwords.verify(password, stored)
+                verified = await self.passwords.verify(password, stored, doubtful=not unfailed)
                 if user is None or not verified.matches:
                     break
                 login = await logins.create(

@@ -7,8 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from typing import TypeVar
-from weakref import WeakValueDictionary
+from typing import Final, TypeVar
 
 from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
@@ -19,8 +18,14 @@ from graphql_api.identity.errors import InvalidCredentialsError, RateLimitedErro
 from graphql_api.identity.redis_limiter import RedisLimiter
 from graphql_api.identity.tokens import digest
 from graphql_api.settings import Settings
+from graphql_api.shares import ShareFullError, Shares
 
 log = logging.getLogger(__name__)
+
+MAX_WAITING: Final = 5
+"""Attempts at one e-mail that may wait for each other; others are refused at once."""
+_MAX_WAIT = 0.3
+"""Seconds for which an attempt waits at most for others at the same e-mail."""
 
 T = TypeVar("T")
 Count = tuple[RateLimitItem, str]
@@ -47,40 +52,52 @@ class LoginThrottle:
         )
         self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared = RedisLimiter(settings.redis_url) if settings.redis_url is not None else None
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = Shares(1, waiting=MAX_WAITING)
+        """One attempt at a time for each e-mail."""
 
     @asynccontextmanager
-    async def attempt(self, email: str, address: str) -> AsyncIterator[None]:
+    async def attempt(self, email: str, address: str) -> AsyncIterator[bool]:
         """Allows one attempt to log in, made within the block; InvalidCredentialsError counts as a failure.
 
+        Yields whether none has failed lately, of those for the e-mail and those from the address.
+
         Attempts at one e-mail take turns, so that guesses sent together can't all pass before the first has
-        failed. `address` is the client's, or empty where it isn't known. Raises RateLimitedError.
+        failed. `address` is the client's, or empty where it isn't known. Raises RateLimitedError, also if
+        others at the same e-mail take too long: those who wait hold an operation's place.
         """
         who = digest(email).hex()
         network = client_network(address) if address else ""
         counts = [(self._per_pair, f"{who}/{network}"), (self._per_email, who)]
         if network:
             counts.append((self._per_address, network))
-        async with self._turns.setdefault(who, asyncio.Lock()):
-            for count in counts:
-                await self._check(count)
+        try:
+            async with asyncio.timeout(_MAX_WAIT):
+                await self._turns.enter(who)
+        except (ShareFullError, TimeoutError):
+            raise RateLimitedError(retry_after=1) from None
+        try:
+            unfailed = [await self._check(count) for count in counts]
             try:
-                yield
+                yield all(unfailed)
             except InvalidCredentialsError:
                 for count in counts:
                     await self._add(count)
                 raise
+        finally:
+            self._turns.leave(who)
 
     async def close(self) -> None:
         """Close the connections to Redis."""
         if self._shared is not None:
             await self._shared.close()
 
-    async def _check(self, count: Count) -> None:
+    async def _check(self, count: Count) -> bool:
+        """Returns whether none has failed lately. Raises RateLimitedError if too many have."""
         item, who = count
-        if not await self._ask(lambda limiter: limiter.test(item, who)):
-            window = await self._ask(lambda limiter: limiter.get_window_stats(item, who))
+        window = await self._ask(lambda limiter: limiter.get_window_stats(item, who))
+        if window.remaining < 1:
             raise RateLimitedError(max(1, math.ceil(window.reset_time - time.time())))
+        return window.remaining >= item.amount
 
     async def _add(self, count: Count) -> None:
         item, who = count

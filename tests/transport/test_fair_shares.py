@@ -8,7 +8,7 @@ from tests.transport.conftest import Serve, until
 
 
 async def test_one_viewers_operations_wait_for_each_other_and_not_others_for_them(serve: Serve) -> None:
-    served = serve(settings={"max_viewer_operations": 2, "max_concurrent_operations": 10})
+    served = serve(settings={"max_viewer_operations": 2, "max_concurrent_operations": 12})
     slow = {"query": "{ slow(seconds: 0.7) }"}
     ada, bob = ({"authorization": f"Bearer {name}"} for name in ("ada", "bob"))
     async with httpx.AsyncClient() as client:
