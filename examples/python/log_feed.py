@@ -5,6 +5,7 @@ import json
 import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from http.client import HTTPException
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -96,7 +97,7 @@ async def follow(
                             after = cursor
                         case {"type": "ping"}:
                             await _say(socket, type="pong")
-        except (OSError, WebSocketException):
+        except (OSError, HTTPException, WebSocketException):
             pass  # the connection broke, and the cursor says where to resume
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))
         pause = min(pause * 2, 10)
@@ -119,7 +120,11 @@ async def main(url: str, email: str, password: str, filter: str = "null", after:
         body = {"query": LOGIN, "variables": {"email": email, "password": password}}
         request = Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
         with urlopen(request) as response:
-            payload = json.load(response)["data"]["login"]
+            answer = json.load(response)
+        if "errors" in answer:
+            _raise_unless_temporary(answer["errors"])
+            raise ConnectionError(answer["errors"][0]["message"])
+        payload = answer["data"]["login"]
         if payload["accessToken"] is None:
             raise SystemExit(payload["userErrors"][0]["message"])
         return str(payload["accessToken"])

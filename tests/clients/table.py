@@ -28,7 +28,8 @@ class Row:
 
 _SOCKET = "query, renewal of a socket's token, resume after a crash"
 _FOLLOWING, _CACHES = "tests/clients/test_following.py", "tests/clients/test_caches.py"
-_EXAMPLES, _TRANSPORT = "tests/examples/test_log_feeds.py", "tests/transport/test_clients.py"
+_LOG, _ACTIVITY = "tests/examples/test_log_feeds.py", "tests/examples/test_account_activity.py"
+_TRANSPORT = "tests/transport/test_clients.py"
 _PAGE = "tests/clients/test_page.py"
 _NOT_RUN = "not run: no compiler here; the scalars and keys of its settings exist in the schema"
 ROWS = (
@@ -38,8 +39,8 @@ ROWS = (
     Row(
         "graphql-ws",
         ("graphql-ws",),
-        f"{_SOCKET}, every close code",
-        (_FOLLOWING, _EXAMPLES, "tests/transport/test_close_codes.py"),
+        f"{_SOCKET}, a live copy of trades, every close code",
+        (_FOLLOWING, _LOG, _ACTIVITY, "tests/transport/test_close_codes.py"),
     ),
     Row(
         "graphql-sse",
@@ -68,7 +69,13 @@ ROWS = (
         (_FOLLOWING, _TRANSPORT),
         None,
     ),
-    Row("websockets (Python)", ("websockets",), "subscription, resume after a crash", (_EXAMPLES,), None),
+    Row(
+        "websockets (Python)",
+        ("websockets",),
+        "subscription, resume after a crash, a live copy of trades",
+        (_LOG, _ACTIVITY),
+        None,
+    ),
     Row("Apollo iOS", (), _NOT_RUN, (_PAGE,), None),
     Row("Apollo Kotlin", (), _NOT_RUN, (_PAGE,), None),
     Row(

@@ -2,45 +2,29 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import asyncpg
-import httpx
 import pytest
 
 from graphql_api.identity import users
-from graphql_api.identity.signing_keys import derive_key
 from graphql_api.identity.viewer import Role
-from graphql_api.log_feed.feed_offset import CursorCodec
 from graphql_api.postgres.address import Address
 from tests import factories
-from tests.node import node_with
-from tests.service.conftest import PASSWORD, Service, served_from, service
+from tests.examples.conftest import KEY, is_beyond, measured, python, typescript
+from tests.service.conftest import PASSWORD, Service, served_from
 
 pytestmark = pytest.mark.slow
 
-__all__ = ["service"]
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 EMAIL = "operator@example.org"
-KEY = "the key that all processes of the test share"
-
-
-def python() -> list[str]:
-    return [sys.executable, str(EXAMPLES / "python" / "log_feed.py")]
-
-
-def typescript() -> list[str]:
-    folder = EXAMPLES / "typescript"
-    node = node_with(folder)
-    compiler = folder / "node_modules" / "typescript" / "bin" / "tsc"
-    subprocess.run([node, str(compiler)], cwd=folder, check=True)
-    return [node, str(folder / "dist" / "follow.js")]
+EXAMPLES = [
+    pytest.param(partial(python, "log_feed"), id="python"),
+    pytest.param(partial(typescript, "follow"), id="typescript"),
+]
 
 
 async def line_of(process: Process) -> dict[str, Any]:
@@ -66,7 +50,7 @@ async def listening(process: Process) -> None:
     assert set(await line_of(process)) == {"cursor"}
 
 
-@pytest.mark.parametrize("example", [python, typescript], ids=lambda example: example.__name__)
+@pytest.mark.parametrize("example", EXAMPLES)
 async def test_a_client_goes_on_when_its_server_is_killed(
     service: Service, connection: "asyncpg.Connection", example: Callable[[], list[str]]
 ) -> None:
@@ -90,7 +74,7 @@ async def test_a_client_goes_on_when_its_server_is_killed(
     assert seen == expected
 
 
-@pytest.mark.parametrize("example", [python, typescript], ids=lambda example: example.__name__)
+@pytest.mark.parametrize("example", EXAMPLES)
 async def test_a_client_goes_on_when_what_it_may_read_changes(
     address: Address, tmp_path: Path, connection: "asyncpg.Connection", example: Callable[[], list[str]]
 ) -> None:
@@ -111,7 +95,7 @@ async def test_a_client_goes_on_when_what_it_may_read_changes(
             await process.wait()
 
 
-@pytest.mark.parametrize("example", [python, typescript], ids=lambda example: example.__name__)
+@pytest.mark.parametrize("example", EXAMPLES)
 @pytest.mark.parametrize("engine", ["compiled", "stock"])
 async def test_a_client_behind_a_filter_that_matches_nothing_resumes_without_reading_anything_again(
     address: Address,
@@ -132,7 +116,7 @@ async def test_a_client_behind_a_filter_that_matches_nothing_resumes_without_rea
                 " SELECT 'info', 'usual', n::text FROM generate_series(1, 5000) n"
             )
             last = await connection.fetchval("SELECT max(xid)::text::bigint FROM log_feed.entries")
-            while not is_beyond(await line_of(process), last):
+            while not is_beyond((await line_of(process))["cursor"], last, "feed"):
                 pass
             service.kill()
             await service.start()
@@ -145,16 +129,3 @@ async def test_a_client_behind_a_filter_that_matches_nothing_resumes_without_rea
             process.kill()
             await process.wait()
     assert looked_at <= 1  # the last line, where it was written before the client had resumed
-
-
-def is_beyond(line: dict[str, Any], transaction: int) -> bool:
-    """Whether a cursor has everything up to a transaction."""
-    offset = CursorCodec(derive_key(KEY.encode(), "feed")).decode(line["cursor"]).offset
-    return offset.next_xid > transaction and offset.partial is None
-
-
-async def measured(service: Service, name: str) -> float:
-    """A number of /metrics."""
-    async with httpx.AsyncClient() as client:
-        text = (await client.get(service.url.replace("/graphql", "/metrics"))).text
-    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
