@@ -57,7 +57,7 @@ from graphql_api.transport.worker_metrics import WorkerMetrics
 
 _LEASE_MARGIN = 5.0
 """Seconds beyond the operation timeout after which a mutation is surely over, or its process dead."""
-_SHUTDOWN_PATIENCE = 5.0
+_SHUTDOWN_GRACE_PERIOD = 5.0
 """Seconds that a stopping process gives to mutations whose clients have hung up."""
 
 
@@ -86,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
             async with workers.shared():
                 yield
         finally:
-            await gateway.close(_SHUTDOWN_PATIENCE)
+            await gateway.close(_SHUTDOWN_GRACE_PERIOD)
             await asyncio.gather(*(recorder.close() for recorder in recorders))
             if replica_reads is not None:
                 await replica_reads.close()

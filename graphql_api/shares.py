@@ -36,7 +36,7 @@ class Shares:
     ) -> None:
         """`waiting` is how many may wait for one owner, and `all_waiting` how many in all.
 
-        Those who wait patiently are not counted.
+        Those who can not be refused are not counted.
         """
         self._own = own
         self._total = total
@@ -47,7 +47,7 @@ class Shares:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         """By owner; no queue is empty."""
         self._sum = 0
-        self._impatient = 0
+        self._refusable_waiting = 0
         """How many wait that could have been refused."""
 
     def taken(self, owner: str) -> int:
@@ -68,26 +68,26 @@ class Shares:
         self._sum += 1
         self._taken[owner] = self.taken(owner) + 1
 
-    async def enter(self, owner: str, *, patient: bool = False) -> None:
+    async def enter(self, owner: str, *, refusable: bool = True) -> None:
         """Takes a place, and waits for it if need be; `leave` gives it back.
 
-        Raises ShareFullError if too many wait already, unless `patient`.
+        Raises ShareFullError if too many wait already, if `refusable`.
         """
         if self.enter_at_once(owner):
             return
-        if patient:
+        if not refusable:
             await self._wait(owner)
             return
         queued = len(self._waiting.get(owner, ()))
         if (self._most_waiting is not None and queued >= self._most_waiting) or (
-            self._most_waiting_of_all is not None and self._impatient >= self._most_waiting_of_all
+            self._most_waiting_of_all is not None and self._refusable_waiting >= self._most_waiting_of_all
         ):
             raise ShareFullError
-        self._impatient += 1
+        self._refusable_waiting += 1
         try:
             await self._wait(owner)
         finally:
-            self._impatient -= 1
+            self._refusable_waiting -= 1
 
     async def _wait(self, owner: str) -> None:
         turn = asyncio.get_running_loop().create_future()

@@ -63,11 +63,11 @@ async def test_no_more_wait_than_may() -> None:
         await Shares(0, waiting=0).enter("a")
 
 
-async def test_no_more_wait_in_all_than_may_and_the_patient_are_not_counted() -> None:
+async def test_no_more_wait_in_all_than_may_and_who_cant_be_refused_is_not_counted() -> None:
     shares = Shares(1, waiting=2, all_waiting=3)
     desk = Desk(shares)
-    patient = asyncio.create_task(shares.enter("z"))
-    patient_too = asyncio.create_task(shares.enter("z", patient=True))
+    refusable = asyncio.create_task(shares.enter("z"))
+    unrefusable = asyncio.create_task(shares.enter("z", refusable=False))
     await desk.enter("a1", "a2", "a3", "b1", "b2")
     assert desk.entered == ["a1", "b1"]
     with pytest.raises(ShareFullError):
@@ -79,7 +79,7 @@ async def test_no_more_wait_in_all_than_may_and_the_patient_are_not_counted() ->
         await desk.leave("b")
     assert desk.entered == ["a1", "b1", "a2", "b2", "b3"]
     await desk.leave("z")
-    await asyncio.gather(patient, patient_too)
+    await asyncio.gather(refusable, unrefusable)
 
 
 @pytest.mark.parametrize("moment", ["before its turn", "at its turn"])

@@ -68,12 +68,12 @@ class Bucket:
     async def _get(self, catalog: Catalog, backup_id: str, name: str) -> None:
         folder = catalog.folder / backup_id
         await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
-        half = folder / f"{name}.new"
-        with _explained(self._url), half.open("wb") as file:
+        temporary = folder / f"{name}.new"
+        with _explained(self._url), temporary.open("wb") as file:
             answer = await self._store.get_async(f"{backup_id}/{name}")
             async for piece in answer.stream(min_chunk_size=_PIECE):
                 await asyncio.to_thread(file.write, piece)
-        half.rename(folder / name)
+        temporary.rename(folder / name)
 
 
 def _open(url: str) -> "ObjectStore":

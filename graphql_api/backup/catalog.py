@@ -63,7 +63,7 @@ class Backup(BaseModel):
 
 
 _RECEIVER_SEEN = timedelta(minutes=1)
-"""Within which a receiver that runs looks at itself many times."""
+"""A receiver that runs notes how far it is more often than this."""
 
 
 class State(BaseModel):
@@ -75,7 +75,7 @@ class State(BaseModel):
     receiver: str = ""
     """Why no write-ahead log is being received; empty while it is."""
     checked_at: datetime | None = None
-    """When the receiver was last looked at."""
+    """When the receiver last noted how far it is."""
 
     def is_received(self, now: datetime) -> bool:
         """Returns whether the log is being received: a receiver that was killed leaves no reason behind."""
@@ -148,23 +148,23 @@ class Catalog:
         horizon = now - retention
         needed: set[str] = set()
         for group in ((Kind.DUMP,), (Kind.FULL, Kind.INCREMENTAL)):
-            ours = [backup for backup in backups if backup.kind in group]
-            before = [backup for backup in ours if backup.finished_at < horizon]
-            for backup in (*before[-1:], *(backup for backup in ours if backup.finished_at >= horizon)):
+            same_kind = [backup for backup in backups if backup.kind in group]
+            before = [backup for backup in same_kind if backup.finished_at < horizon]
+            for backup in (*before[-1:], *(backup for backup in same_kind if backup.finished_at >= horizon)):
                 needed.update(each.id for each in self.chain(backup))
         return [backup for backup in backups if backup.id not in needed]
 
     def remove(self, backup: Backup) -> None:
         """Removes a backup. Interrupted, it leaves an unfinished one."""
-        doomed = self.path(backup).with_name(backup.id + _UNFINISHED)
-        self.path(backup).rename(doomed)
-        shutil.rmtree(doomed)
+        unfinished = self.path(backup).with_name(backup.id + _UNFINISHED)
+        self.path(backup).rename(unfinished)
+        shutil.rmtree(unfinished)
 
     def begin(self, moment: datetime) -> Path:
         """Returns a new folder for a backup that begins at `moment`, and removes those that were cut off."""
         self.make()
-        for left in self.folder.glob(f"*{_UNFINISHED}"):
-            shutil.rmtree(left)
+        for leftover in self.folder.glob(f"*{_UNFINISHED}"):
+            shutil.rmtree(leftover)
         folder = self.folder / f"{moment.astimezone(UTC):%Y%m%dT%H%M%S%fZ}{_UNFINISHED}"
         folder.mkdir(mode=0o700)
         return folder
@@ -230,12 +230,12 @@ def megabytes(size: int) -> str:
 
 def _write(file: Path, text: str) -> None:
     """Writes a file that is there as a whole or not at all, whatever happens."""
-    half = file.with_name(file.name + ".new")
-    with half.open("w") as opened:
+    temporary = file.with_name(file.name + ".new")
+    with temporary.open("w") as opened:
         opened.write(text)
         opened.flush()
         os.fsync(opened.fileno())
-    half.rename(file)
+    temporary.rename(file)
 
 
 def _sync(folder: Path) -> None:

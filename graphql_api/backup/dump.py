@@ -28,7 +28,7 @@ from graphql_api.postgres.address import Address
 _FINGERPRINTS: TypeAdapter[dict[str, tuple[int, str]]] = TypeAdapter(dict[str, tuple[int, str]])
 _EXTENSION = re.compile(r"EXTENSION - (?:\"?)([\w-]+)")
 _EXTENSION_SCHEMA = re.compile(r"CREATE EXTENSION IF NOT EXISTS \"?uuid-ossp\"? WITH SCHEMA (\"?\w+\"?)")
-_LOOK_AGAIN = 0.5  # seconds between two looks at how far it is
+_POLL_INTERVAL = 0.5  # seconds between two reports of progress
 _DATABASE = "restored"
 # uuid-ossp is often all that a database of ours has of extensions, and all that it uses of it is this.
 _UUID_GENERATE_V4 = """
@@ -182,7 +182,7 @@ async def _watch(file: Path, total: int, progress: Progress) -> None:
     while True:
         if await asyncio.to_thread(file.exists):
             progress("dumping", (await asyncio.to_thread(file.stat)).st_size, total)
-        await asyncio.sleep(_LOOK_AGAIN)
+        await asyncio.sleep(_POLL_INTERVAL)
 
 
 async def _read(address: Address) -> Fingerprints:

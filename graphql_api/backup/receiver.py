@@ -1,8 +1,8 @@
-"""Keeps pg_receivewal running, and knows how far the log that it has written is complete.
+"""Keeps pg_receivewal running, and notes how far the log that it has written is complete.
 
 The server keeps what has not been received, in a replication slot, while nobody receives: for as much as its
-`max_slot_wal_keep_size` allows. Beyond it the slot is lost. That is found out here: a new one is made, and a
-full backup asked for, since the log has a gap.
+`max_slot_wal_keep_size` allows. Beyond it the slot is lost. Then a new one is
+made, and a full backup is asked for, since the log has a gap.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import asyncpg
 from graphql_api.backup.catalog import Catalog
 from graphql_api.backup.errors import FAILURES, BackupError, reason_of
 from graphql_api.backup.programs import last_lines, launch, programs_of
-from graphql_api.backup.take import APPLICATION, Server, look_at, refuse_pooler
+from graphql_api.backup.take import APPLICATION, Server, inspect_server, refuse_pooler
 from graphql_api.backup.wal_archive import WalArchive, parse_lsn, write_status
 from graphql_api.postgres.address import Address
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 SLOT = "graphql_api_backup"
 
-_LOOK_AGAIN = 2.0  # seconds between two looks at how far the log is received
+_POLL_INTERVAL = 2.0  # seconds between two checks of how far the log is received
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before a receiver that has failed is started again
 # A commit's time is taken just before it is written.
 _COMMIT_LAG = timedelta(seconds=1)
@@ -32,7 +32,7 @@ _COMMIT_LAG = timedelta(seconds=1)
 _SLOT = "SELECT wal_status, active_pid FROM pg_replication_slots WHERE slot_name = $1"
 _MAKE_SLOT = "SELECT pg_create_physical_replication_slot($1, true)"
 _DROP_SLOT = "SELECT pg_drop_replication_slot($1)"
-_POSITIONS = """
+_LSNS = """
     SELECT pg_current_wal_flush_lsn()::text AS written, clock_timestamp() AS moment,
            (SELECT flush_lsn::text FROM pg_stat_replication JOIN pg_replication_slots ON active_pid = pid
             WHERE slot_name = $1) AS received
@@ -45,11 +45,11 @@ class Receiver:
     def __init__(self, address: Address, catalog: Catalog) -> None:
         self._address = address
         self._catalog = catalog
-        self._said = ""
+        self._reason = ""
         self._expected: tuple[datetime, int] | None = None
         """A moment, and how much log there was then."""
         self.tried = asyncio.Event()
-        """Set when it is known whether the log has a gap, or that nobody can say."""
+        """Set when the first attempt has found whether the log has a gap, or has failed."""
         self.full_backup_needed = asyncio.Event()
         """Set when the log has a gap, or another timeline has begun."""
 
@@ -74,7 +74,7 @@ class Receiver:
         refuse_pooler(self._address)
         connection = await self._address.connect_plain(application=APPLICATION)
         try:
-            server = await look_at(connection)
+            server = await inspect_server(connection)
             archive = WalArchive(self._catalog, server.identifier, server.timeline)
             gap = await self._is_gap(connection)
             # Before the slot, which says that what follows goes on in the folder that is there.
@@ -89,11 +89,11 @@ class Receiver:
             printed = asyncio.create_task(process.stdout.read())
             try:
                 while not printed.done():
-                    await self._look(connection, folder)
-                    await asyncio.wait((printed,), timeout=_LOOK_AGAIN)
+                    await self._note_received(connection, folder)
+                    await asyncio.wait((printed,), timeout=_POLL_INTERVAL)
                 status = await process.wait()
-                said = last_lines((await printed).decode(errors="replace"))
-                return f"pg_receivewal has ended with status {status}: {said}"
+                output = last_lines((await printed).decode(errors="replace"))
+                return f"pg_receivewal has ended with status {status}: {output}"
             finally:
                 if process.returncode is None:
                     with suppress(ProcessLookupError):
@@ -124,9 +124,9 @@ class Receiver:
             raise BackupError(f"another program receives through the slot {SLOT}")
         return slot is None
 
-    async def _look(self, connection: "asyncpg.Connection", part: Path) -> None:
+    async def _note_received(self, connection: "asyncpg.Connection", part: Path) -> None:
         """Writes down up to when the log is complete."""
-        [row] = await connection.fetch(_POSITIONS, SLOT)
+        [row] = await connection.fetch(_LSNS, SLOT)
         if row["received"] is None:
             return
         self._report("")
@@ -140,11 +140,11 @@ class Receiver:
 
     def _report(self, reason: str) -> None:
         """Writes down and logs why nothing is received, or that it is again."""
-        if reason != self._said:
+        if reason != self._reason:
             if reason:
                 log.error("no log is received, so that the newest changes are in no backup: %s", reason)
             else:
                 log.warning("the write-ahead log is received again")
-            self._said = reason
+            self._reason = reason
         with suppress(OSError):  # a full disk, which the receiver finds as well
             self._catalog.write_state(receiver=reason, checked_at=datetime.now(UTC))

@@ -26,7 +26,7 @@ from graphql_api.dev.embedded.programs import Programs, SystemUser
 from graphql_api.postgres.address import Address
 
 _PIECE = 1 << 20
-_PATIENCE = 30.0  # seconds for a shutdown in good order
+_SHUTDOWN_TIMEOUT = 30.0  # seconds for a shutdown in good order
 _STOPPED_EARLY = "recovery ended before configured recovery target was reached"
 _REPLAYED = re.compile(r"(?:current LSN: |redo done at |redo starts at )([0-9A-F]+/[0-9A-F]+)")
 _LAST_CHANGE = re.compile(r"last completed transaction was at log time (.+)")
@@ -42,7 +42,7 @@ _AT_LEAST = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Up to where to recover: a moment, a position in the log, or as far as the log goes."""
+    """Up to where to recover: a moment, an LSN, or as far as the log goes."""
 
     moment: datetime | None = None
     lsn: str | None = None
@@ -147,7 +147,7 @@ async def recovered(
 def check_files(catalog: Catalog, chain: Sequence[Backup], progress: Progress = quiet) -> None:
     """Compares every file of the backups with the manifest. Raises BackupError for one that differs.
 
-    pg_combinebackup doesn't look: what is damaged in a backup, it passes on.
+    pg_combinebackup does not: it copies a damaged file as it is.
     """
     total, done = sum(backup.bytes for backup in chain), 0
     for backup in chain:
@@ -270,7 +270,7 @@ def _bytes_in(folder: Path) -> int:
 
 
 class _Recovery:
-    """Runs the server of a data folder until recovery has ended, and while it is looked at."""
+    """Runs the server of a data folder until recovery has ended, and during the block."""
 
     def __init__(
         self,
@@ -373,7 +373,7 @@ class _Recovery:
         if process is not None and process.returncode is None:
             process.send_signal(number)
             try:
-                await asyncio.wait_for(process.wait(), _PATIENCE)
+                await asyncio.wait_for(process.wait(), _SHUTDOWN_TIMEOUT)
             except TimeoutError:
                 process.send_signal(signal.SIGQUIT)
                 await process.wait()

@@ -13,7 +13,7 @@ from graphql_api.backup.dump import take_dump, verify_dump
 from graphql_api.backup.errors import FAILURES, reason_of
 from graphql_api.backup.programs import Progress, quiet
 from graphql_api.backup.receiver import Receiver
-from graphql_api.backup.take import APPLICATION, look_at, take
+from graphql_api.backup.take import APPLICATION, inspect_server, take
 from graphql_api.backup.verification import verify
 from graphql_api.backup.wal_archive import WalArchive
 from graphql_api.postgres.address import Address
@@ -21,7 +21,7 @@ from graphql_api.postgres.address import Address
 log = logging.getLogger(__name__)
 
 _INTERVAL = timedelta(days=1)
-_LOOK_AGAIN = 30.0  # seconds between two looks at whether something is due
+_POLL_INTERVAL = 30.0  # seconds between two checks of what is due
 _AFTER_FAILURE = timedelta(minutes=10)
 
 
@@ -52,10 +52,10 @@ class Schedule:
         """Works until cancelled; begins after `delay` seconds. Waits while another process does it."""
         await asyncio.sleep(delay)
         while True:
-            with self._catalog.lock("schedule") as ours:
-                if ours:
+            with self._catalog.lock("schedule") as acquired:
+                if acquired:
                     await self._work()
-            await asyncio.sleep(_LOOK_AGAIN)
+            await asyncio.sleep(_POLL_INTERVAL)
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -65,9 +65,9 @@ class Schedule:
                 await self.do_what_is_due()
                 needed = self._receiver.full_backup_needed
                 if needed.is_set():  # and could not be taken
-                    await asyncio.sleep(_LOOK_AGAIN)
+                    await asyncio.sleep(_POLL_INTERVAL)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_AGAIN):
+                    async with asyncio.timeout(_POLL_INTERVAL):
                         await needed.wait()
 
     async def do_what_is_due(self) -> None:
@@ -76,8 +76,8 @@ class Schedule:
         if self._not_before is not None and now < self._not_before:
             return
         try:
-            with self._catalog.lock("work") as ours:
-                if not ours:
+            with self._catalog.lock("work") as acquired:
+                if not acquired:
                     return  # somebody runs `graphql-api backup now`, or verifies
                 await self._do(now)
         except FAILURES as error:
@@ -106,16 +106,16 @@ class Schedule:
         """Returns the newest base backup of this server's present timeline."""
         connection = await self._address.connect_plain(application=APPLICATION)
         try:
-            server = await look_at(connection)
+            server = await inspect_server(connection)
         finally:
             await connection.close()
-        ours = [
+        same_timeline = [
             backup
             for backup in self._catalog.backups()
             if backup.kind is not Kind.DUMP
             and (backup.server, backup.timeline) == (server.identifier, server.timeline)
         ]
-        return ours[-1] if ours else None
+        return same_timeline[-1] if same_timeline else None
 
     async def _verify_if_due(self, now: datetime) -> None:
         verified = [
@@ -153,7 +153,7 @@ class DumpSchedule(Schedule):
     async def _work(self) -> None:
         while True:
             await self.do_what_is_due()
-            await asyncio.sleep(_LOOK_AGAIN)
+            await asyncio.sleep(_POLL_INTERVAL)
 
     async def _do(self, now: datetime) -> None:
         """Dumps daily, and restores each dump at once: there is no other way to know that it can be."""

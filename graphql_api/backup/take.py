@@ -22,7 +22,7 @@ CHAIN = timedelta(days=7)
 
 _OLDEST_INCREMENTAL = 17
 _MARGIN = 64 * 2**20  # bytes that a backup may need beyond the server's data: its own write-ahead log
-_LOOK_AGAIN = 0.5  # seconds between two looks at how far it is
+_POLL_INTERVAL = 0.5  # seconds between two reports of progress
 
 _FACTS = """
     SELECT (SELECT system_identifier FROM pg_control_system())::text AS server,
@@ -54,7 +54,7 @@ class Server:
     """Whether it keeps summaries of its write-ahead log, which incremental backups are made of."""
 
 
-async def look_at(connection: "asyncpg.Connection") -> Server:
+async def inspect_server(connection: "asyncpg.Connection") -> Server:
     """Returns what a base backup has to know. Raises BackupError for a server of which none can be taken."""
     [facts] = await connection.fetch(_FACTS)
     if facts["standby"]:
@@ -100,7 +100,7 @@ async def take(
     now = now or datetime.now(UTC)
     connection = await address.connect_plain(application=APPLICATION)
     try:
-        server = await look_at(connection)
+        server = await inspect_server(connection)
         parent = None if full else parent_for(catalog, server, now)
         if full is False and parent is None:
             raise BackupError("there is nothing that an incremental backup could go on from: take a full one")
@@ -133,20 +133,20 @@ def parent_for(catalog: Catalog, server: Server, now: datetime) -> Backup | None
     """Returns the backup that an incremental one would go on from; None where it has to be a full one."""
     if not server.summarizes or server.version < _OLDEST_INCREMENTAL:
         return None
-    ours = [
+    candidates = [
         backup
         for backup in catalog.backups()
         if backup.kind is not Kind.DUMP
         and (backup.server, backup.timeline, backup.version)
         == (server.identifier, server.timeline, server.version)
     ]
-    if not ours:
+    if not candidates:
         return None
     try:
-        first = catalog.chain(ours[-1])[0]
+        first = catalog.chain(candidates[-1])[0]
     except BackupError:
         return None
-    return ours[-1] if now - first.started_at < CHAIN else None
+    return candidates[-1] if now - first.started_at < CHAIN else None
 
 
 async def _copy(
@@ -179,7 +179,7 @@ async def _watch(connection: "asyncpg.Connection", progress: Progress, kind: str
     while True:
         for row in await connection.fetch(_PROGRESS):
             progress(f"{kind}: {row['phase']}", row["backup_streamed"] or 0, row["backup_total"] or 0)
-        await asyncio.sleep(_LOOK_AGAIN)
+        await asyncio.sleep(_POLL_INTERVAL)
 
 
 def _describe(

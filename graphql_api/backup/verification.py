@@ -1,6 +1,6 @@
 """Proves a backup: restores it, and compares every row of every table with the live database.
 
-Both have to be looked at as of one moment. For an instant, in which nobody is writing, the tables are locked:
+Both have to be read as of one moment. For an instant, in which nobody is writing, the tables are locked:
 long enough to take a snapshot, and to note the position in the write-ahead log that belongs to it. Writers
 wait for milliseconds at most, since the lock never queues: it is tried again until it is free.
 """
@@ -101,7 +101,7 @@ def scratch_folder(catalog: Catalog) -> Iterator[Path]:
 
 
 async def fingerprints(connection: "asyncpg.Connection") -> Fingerprints:
-    """Returns what every table holds. Views, sequences and unlogged tables aren't looked at."""
+    """Returns what every table holds. Views, sequences and unlogged tables are left out."""
     tables = [row["name"] for row in await connection.fetch(_TABLES)]
     found = {}
     for table in tables:

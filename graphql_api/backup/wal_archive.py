@@ -59,9 +59,9 @@ def read_status(part: Path) -> datetime | None:
 
 def write_status(part: Path, moment: datetime) -> None:
     """Notes up to which moment a part is complete."""
-    half = part / "status.json.new"
-    half.write_text(WalStatus(complete_until=moment).model_dump_json())
-    half.rename(part / "status.json")
+    temporary = part / "status.json.new"
+    temporary.write_text(WalStatus(complete_until=moment).model_dump_json())
+    temporary.rename(part / "status.json")
 
 
 class WalArchive:

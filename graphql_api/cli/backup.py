@@ -35,7 +35,7 @@ from graphql_api.settings import Settings
 
 EMBEDDED_DELAY = 60.0
 """Seconds after its start at which the embedded server's backups begin, so that they don't slow it."""
-_JOIN_PATIENCE = 10.0
+_JOIN_TIMEOUT = 10.0
 _DUMPED_HOSTS = (".neon.tech",)
 """The ends of host names of those who let nobody copy a server's files."""
 _ROW = "{:23}  {:11}  {:20}  {:20}  {:>10}  {}"
@@ -255,7 +255,7 @@ def backed_up(settings: Settings, address: Address) -> Iterator[None]:
     finally:
         with suppress(RuntimeError):  # it has ended by itself
             loop.call_soon_threadsafe(task.cancel)
-        thread.join(_JOIN_PATIENCE)
+        thread.join(_JOIN_TIMEOUT)
 
 
 def parse_moment(text: str) -> datetime:
@@ -282,8 +282,8 @@ def _time(moment: datetime | None) -> str:
 
 @contextmanager
 def _work(catalog: Catalog) -> Iterator[None]:
-    with catalog.lock("work") as ours:
-        if not ours:
+    with catalog.lock("work") as acquired:
+        if not acquired:
             raise BackupError("another backup or verification is under way: try again when it has ended")
         yield
 

@@ -33,7 +33,7 @@ from graphql_api.relational.context import TRADER_LOG_COMPONENTS
 _LINES_AT_ONCE = 1000
 _HISTORY_AT_ONCE = 2000
 _SAVE_INTERVAL = 5.0
-_PATIENCE = timedelta(minutes=10)
+_MAX_WAIT = timedelta(minutes=10)
 """For how long rows that a line names are waited for: a writer's transaction may take long."""
 
 _readable = bindparam(TRADER_LOG_COMPONENTS, type_=ARRAY(Text))
@@ -113,7 +113,7 @@ _FORGET = compile_statement(
         DELETE FROM graphql_api.unattributed_logs
         WHERE id = ANY (CAST(:ids AS uuid[]))
           AND (id = ANY (CAST(:recorded AS uuid[]))
-               OR noted_at < statement_timestamp() - make_interval(secs => CAST(:patience AS float8)))
+               OR noted_at < statement_timestamp() - make_interval(secs => CAST(:max_wait AS float8)))
     """)
 )
 # The longer a line has waited, the longer until it is tried again.
@@ -243,7 +243,7 @@ class AccountLogRecording:
         recorded = [row["id"] for row in rows]
         if recorded:
             await fetch(_NOTIFY)
-        await fetch(_FORGET, ids=due, recorded=recorded, patience=_PATIENCE.total_seconds())
+        await fetch(_FORGET, ids=due, recorded=recorded, max_wait=_MAX_WAIT.total_seconds())
         await fetch(_POSTPONE, ids=due)
         return bool(recorded)
 

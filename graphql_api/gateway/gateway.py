@@ -198,9 +198,9 @@ class Gateway:
         self._most_of_network = min(limits.max_anonymous_sockets, max(1, limits.max_sockets // 4))
         self._most_of_viewer = min(limits.max_viewer_sockets, max(1, limits.max_sockets // 2))
 
-    async def close(self, patience: float) -> None:
-        """Waits for mutations whose clients have gone, `patience` seconds at most, and lets go of Redis."""
-        await self._background.finish(patience)
+    async def close(self, grace_period: float) -> None:
+        """Waits `grace_period` seconds at most for mutations whose clients have gone, and closes Redis."""
+        await self._background.finish(grace_period)
         if self._rate_limiter is not None:
             await self._rate_limiter.close()
 
@@ -582,7 +582,7 @@ class SubscriptionUsage(Usage):
     async def turn(self) -> AsyncIterator[None]:
         """Does what takes long in the block: when what was used is paid, and there is a place."""
         await self.settle()
-        await self._shares.enter(self.owner, patient=True)
+        await self._shares.enter(self.owner, refusable=False)
         try:
             yield
         finally:
@@ -695,10 +695,10 @@ class BackgroundTasks:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def finish(self, patience: float) -> None:
-        """Waits until all tasks are done, and cancels those that aren't after `patience` seconds."""
+    async def finish(self, grace_period: float) -> None:
+        """Waits until all tasks are done, and cancels those that aren't after `grace_period` seconds."""
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(grace_period):
                 while self._tasks:
                     await asyncio.wait(self._tasks)
         except TimeoutError:

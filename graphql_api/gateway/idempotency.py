@@ -68,7 +68,7 @@ _MAX_PAUSE = 1.0
 _LOOKED_AGAIN = 2.0
 """Seconds after which a missing answer is looked for again, whose connection has ended: its process may be
 alive, and storing it over another."""
-_PATIENCE = 1.0
+_SETTLE_TIMEOUT = 1.0
 """Seconds that an answer waits for being stored before it is sent."""
 
 StartTask = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -181,7 +181,7 @@ class Idempotency:
 
     async def _settle(self, attempt: Attempt, result: Result | None) -> None:
         """Stores an answer, or that there is none; while the database is away, tries again in a task."""
-        await asyncio.wait([self._start(self._settle_with_retries(attempt, result))], timeout=_PATIENCE)
+        await asyncio.wait([self._start(self._settle_with_retries(attempt, result))], timeout=_SETTLE_TIMEOUT)
 
     async def _settle_with_retries(self, attempt: Attempt, result: Result | None) -> None:
         try:

@@ -60,7 +60,7 @@ _MAX_ATTEMPTS = 5
 
 _MAX_SHARED_ROWS = 200
 """Rows that a read may ask for that shares a statement; a larger one goes out by itself."""
-_SHARED_PATIENCE = 0.01
+_BATCH_MAX_WAIT = 0.01
 """Seconds that a read waits for another of its shape to return before it goes out beside that one."""
 _SHARED_TIMEOUT = 2.0
 """Seconds after which a shared statement is given up, and repeated apart."""
@@ -390,7 +390,7 @@ class _Shape:
 class SharedReads:
     """Lets reads of one shape that are made at the same time share a statement, whoever makes them.
 
-    The first goes out at once. What comes while it is out waits until it returns, `_SHARED_PATIENCE` at most,
+    The first goes out at once. What comes while it is out waits until it returns, `_BATCH_MAX_WAIT` at most,
     and goes out together: never with a statement that was out before, so that it sees all that was committed
     when it was asked for. Each key carries the tenant of the viewer who asks, and the statement compares them
     key by key. A shared statement that fails is repeated apart for each who waits.
@@ -436,7 +436,7 @@ class SharedReads:
         waiting = _Waiting(keys, tenants, copy_context(), loop.create_future())
         shape.waiting.append(waiting)
         if shape.timer is None:
-            shape.timer = loop.call_later(_SHARED_PATIENCE, self._send, identity, shape)
+            shape.timer = loop.call_later(_BATCH_MAX_WAIT, self._send, identity, shape)
         return await waiting.rows
 
     def _return(self, identity: Hashable, shape: _Shape) -> None:

@@ -92,7 +92,7 @@ class Options:
 
     operator_indexes: bool = False
     """Whether to build the indexes for operators' orders over everybody's trades."""
-    patience: float = 600.0
+    max_wait: float = 600.0
     """Seconds for which a revision tries to get its locks."""
 
 
@@ -315,7 +315,7 @@ class _Migration:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)),
             wait=wait_random(*_PAUSE),
-            stop=stop_after_delay(self._options.patience),
+            stop=stop_after_delay(self._options.max_wait),
             before_sleep=blocked,
             reraise=True,
         )
@@ -323,7 +323,7 @@ class _Migration:
             await retrying(self._try, step)
         except asyncpg.LockNotAvailableError as error:
             raise MigrationBlockedError(
-                f"{step}: other programs held locks that it needs for {self._options.patience:.0f} s"
+                f"{step}: other programs held locks that it needs for {self._options.max_wait:.0f} s"
                 f" ({await self._describe_lock_holders()}); what was done before stays, run `migrate` again"
             ) from error
         self._reporter.finished(step)

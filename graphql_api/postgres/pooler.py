@@ -7,7 +7,7 @@ import asyncpg
 
 from graphql_api.postgres.address import Address
 
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 _ROUNDS = 20
 _PAUSE = 0.005
 """Seconds between two rounds at most, at random: others' transactions may fall into step with ours."""
@@ -26,7 +26,7 @@ async def is_transaction_pooled(address: Address) -> bool:
             return False
         second = await address.connect_plain(prepared_statements=False)
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT):
                 return await _share_processes(first, second)
         except (TimeoutError, asyncpg.PostgresError):
             return True  # a pool of one connection, or a mode without transactions

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "GRAPHQL_API_WORKER_SOCKETS"
 """The environment variable with which the parent process tells its workers where the sockets are."""
-_PATIENCE = 2.0  # seconds for the answer of another worker
+_TIMEOUT = 2.0  # seconds for the answer of another worker
 
 
 @contextmanager
@@ -111,7 +111,7 @@ class _Merged(Collector):
 async def _ask(path: Path) -> str | None:
     """Returns what a worker tells; None if it has ended, or is too busy."""
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             reader, writer = await asyncio.open_unix_connection(path)
             try:
                 return (await reader.read()).decode()

@@ -26,7 +26,7 @@ MADE = """
 SELECT (details -> 'after' ->> 'max_daily_loss')::numeric::int AS number FROM system_logs
 WHERE component = 'risk' AND details ->> 'account_id' = $1
 """
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds after which a client takes an answer for one that never comes."""
 AWAY = {"SERVICE_UNAVAILABLE", "TIMEOUT"}
 """Codes of what is said while the database is away."""
@@ -149,7 +149,7 @@ class Traffic:
 async def traffic(service: Service, connection: "asyncpg.Connection", clients: int) -> AsyncIterator[Traffic]:
     """Clients, every second one with keys, each with a user and an account of its own."""
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(timeout=PATIENCE, limits=limits) as http:
+    async with httpx.AsyncClient(timeout=TIMEOUT, limits=limits) as http:
         asking = [await _client(service, connection, http, keyed=bool(n % 2)) for n in range(clients)]
         probe = Probe(http, service.url.removesuffix("/graphql"))
         tasks = [asyncio.create_task(client.run()) for client in asking]

@@ -203,10 +203,10 @@ async def test_a_cancelled_verification_makes_room_for_another() -> None:
     await asyncio.sleep(0)
     waiting[-1].cancel()
     await asyncio.wait(waiting[-1:])
-    patient = asyncio.create_task(passwords.hash(PASSWORD))
+    last = asyncio.create_task(passwords.hash(PASSWORD))
     await asyncio.sleep(0)
     gate.set()
-    assert await patient
+    assert await last
     passwords.close()
 
 

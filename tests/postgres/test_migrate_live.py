@@ -122,7 +122,7 @@ async def test_a_revision_that_gets_no_locks_says_who_holds_them(
         await other.execute(LOG_LINE)
 
         with pytest.raises(MigrationBlockedError, match=r"process \d+, the bot, in a transaction for"):
-            await migrate(empty, options=Options(patience=0.1))
+            await migrate(empty, options=Options(max_wait=0.1))
 
     assert await current_revision(empty) == "0003"
     await migrate(empty)

@@ -7,8 +7,8 @@ from typing import Any
 
 import asyncpg
 
-_PATIENCE = 1.0
-"""Seconds in which COPY may say itself why its connection has ended."""
+_CLOSE_TIMEOUT = 1.0
+"""Seconds for COPY to raise what its connection has ended with."""
 
 
 async def copy_records(connection: "asyncpg.Connection", table: str, records: Sequence[Any]) -> None:
@@ -32,7 +32,7 @@ async def end_with_connection(connection: "asyncpg.Connection", copying: Awaitab
     try:
         await asyncio.wait((task, ending), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            await asyncio.wait((task,), timeout=_PATIENCE)
+            await asyncio.wait((task,), timeout=_CLOSE_TIMEOUT)
         if not task.done():
             task.cancel()
             with suppress(asyncio.CancelledError, asyncpg.PostgresError, asyncpg.InterfaceError):

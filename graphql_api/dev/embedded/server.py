@@ -24,8 +24,8 @@ from graphql_api.dev.embedded import supervisor
 from graphql_api.dev.embedded.cluster import PORT, SOCKET, Cluster
 from graphql_api.dev.embedded.programs import EmbeddedPostgresError, environment
 
-_START_PATIENCE = 120.0  # seconds; a server that was killed replays its log first
-_SHUTDOWN_PATIENCE = 30.0  # seconds; then the supervisor forces it
+_START_TIMEOUT = 120.0  # seconds; a server that was killed replays its log first
+_SHUTDOWN_TIMEOUT = 30.0  # seconds; then the supervisor forces it
 _PAUSE = 0.01
 
 
@@ -99,7 +99,7 @@ class EmbeddedPostgres:
         log.touch(mode=0o600)
         before = log.stat().st_size
         launched = False
-        deadline = time.monotonic() + _START_PATIENCE
+        deadline = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < deadline:
             with self._lock_if_free("supervisor.lock") as lock:
                 if lock is None:
@@ -144,7 +144,7 @@ class EmbeddedPostgres:
         if self._cluster is None or not self._server_runs():
             return
         self._cluster.shut_down()
-        deadline = time.monotonic() + _SHUTDOWN_PATIENCE
+        deadline = time.monotonic() + _SHUTDOWN_TIMEOUT
         while self._server_runs() and time.monotonic() < deadline:
             time.sleep(_PAUSE)
 

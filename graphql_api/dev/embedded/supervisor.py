@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 _PAUSE = 0.1  # seconds between two checks of the server and its clients
-_PATIENCE = 30.0  # seconds for a fast shutdown, before an immediate one
+_FAST_SHUTDOWN_TIMEOUT = 30.0  # seconds for a fast shutdown, before an immediate one
 _PR_SET_PDEATHSIG = 1
 
 
@@ -97,7 +97,7 @@ def _locked(lock: IO[str]) -> bool:
 def _shut_down(process: "subprocess.Popen[bytes]") -> None:
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(_PATIENCE)
+        process.wait(_FAST_SHUTDOWN_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGQUIT)  # nothing is lost: the next start replays the log
         process.wait()
