@@ -79,6 +79,14 @@ CHANGES = Source(
         coalesce(page.user_id, former_account.user_id) AS former_user_id,
         moved.account_id AS moved_account_id, moved.user_id AS moved_user_id""",
     joins=_PRESENT + _FORMER,
+    keys=(
+        "account_id",
+        "user_id",
+        "former_account_id",
+        "former_user_id",
+        "moved_account_id",
+        "moved_user_id",
+    ),
     rows="changes",
 )
 
@@ -103,11 +111,18 @@ class ChangeFilter:
 
     shape: ClassVar[None] = None
 
+    @property
+    def keys(self) -> frozenset[str] | None:
+        """The accounts or the user, one of which a row names that is shown; None where all rows are."""
+        if self.account_ids is None and self.user_id is not None:
+            return frozenset((self.user_id,))
+        return self.account_ids
+
     def values(self) -> Mapping[str, Any]:
         """Nothing: no statement tests it."""
         return {}
 
-    def choose(self, events: "Iterable[Event]") -> "list[Event]":
+    def choose(self, events: "Iterable[Event]", cache: dict[Any, Any]) -> "list[Event]":
         """The events to show, as this subscriber sees them: `row` is a `Change`."""
         show = self._show
         return [event.view(change) for event in events if (change := show(event.row)) is not None]

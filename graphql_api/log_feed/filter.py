@@ -114,6 +114,11 @@ class LogFilter:
         severe = frozenset(_BY_SEVERITY[_BY_SEVERITY.index(self.minimum_level) :])
         return severe if self.levels is None else severe & self.levels
 
+    @property
+    def keys(self) -> frozenset[str] | None:
+        """The components, by one of which every row that matches is found."""
+        return self.components
+
     def where(self, table: FromClause) -> ColumnElement[bool]:
         """The condition on a table with the columns of system_logs; `values` has its parameters."""
         return self.shape.where(table)
@@ -130,11 +135,13 @@ class LogFilter:
 
     def matches(self, row: "Mapping[str, Any] | asyncpg.Record") -> bool:
         """Whether a row, in the types of `type_codecs`, is wanted."""
+        return self._fits(row) and (self._needle is None or self._needle in _folded(row["message"]))
+
+    def _fits(self, row: "Mapping[str, Any] | asyncpg.Record") -> bool:
+        """Whether all conditions hold but that on the message."""
         if self._accepted is not None and LEVELS.canonical(row["level"]) not in self._accepted:
             return False
         if self.components is not None and row["component"] not in self.components:
-            return False
-        if self._needle is not None and self._needle not in row["message"].encode().lower():
             return False
         if self.since is None and self.until is None and self.dated is None:
             return True
@@ -145,10 +152,25 @@ class LogFilter:
             return False
         return self.until is None or instant < self.until
 
-    def choose(self, events: Iterable[HasRow]) -> list[HasRow]:
-        """The events whose rows match."""
-        matches = self.matches
-        return [event for event in events if matches(event.row)]
+    def choose(self, events: Iterable[HasRow], cache: dict[Any, Any]) -> list[HasRow]:
+        """The events whose rows match; `cache` keeps messages as `search` compares them, by their events."""
+        fits, needle = self._fits, self._needle
+        if needle is None:
+            return [event for event in events if fits(event.row)]
+        chosen = []
+        for event in events:
+            if fits(event.row):
+                message = cache.get(event)
+                if message is None:
+                    message = cache[event] = _folded(event.row["message"])
+                if needle in message:
+                    chosen.append(event)
+        return chosen
+
+
+def _folded(message: str) -> bytes:
+    """A message as `search` compares it: without the case of ASCII letters."""
+    return message.encode().lower()
 
 
 def _check(name: str, values: Iterable[str | None], rule: Callable[[str], str | None]) -> None:

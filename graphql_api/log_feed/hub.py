@@ -1,8 +1,9 @@
 """The fan-out of one process: rows are kept once, whatever the number of subscribers.
 
 The tail publishes each page of rows here. The last pages are kept for subscribers that are late. Subscribers
-with equal filters form a group: a row is matched once for each group, a page wakes only the groups in which
-it matched, and a subscriber is no more than a number, how many events of its group it has had.
+with equal filters form a group: a row is matched at most once for each group, and an index leaves out most
+groups that it can't match. A page wakes only the groups in which it matched, and a subscriber is no more than
+a number, how many events of its group it has had.
 """
 
 import asyncio
@@ -31,6 +32,9 @@ _KEPT_BATCHES = 4
 
 # Waiters that are woken in one turn of the event loop.
 _WOKEN_AT_ONCE = 200
+
+# Seconds for which groups choose among the rows of a page before other tasks run.
+_TURN = 0.005
 
 
 class Event:
@@ -92,11 +96,18 @@ class Filter(Protocol):
     def shape(self) -> FilterShape | None:
         """What of it a page's statement tests; None if nothing."""
 
+    @property
+    def keys(self) -> frozenset[str] | None:
+        """Values of which a row that is wanted has one in a column of `Source.keys`; None if it needn't."""
+
     def values(self) -> Mapping[str, Any]:
         """The parameters of that test."""
 
-    def choose(self, events: Iterable[Event]) -> list[Event]:
-        """The events that are wanted, or views of them."""
+    def choose(self, events: Iterable[Event], cache: dict[Any, Any]) -> list[Event]:
+        """The events that are wanted, or views of them.
+
+        `cache` is for what filters compute of an event, shared by all that choose among the same ones.
+        """
 
 
 class EventBatch(list[Event]):
@@ -112,18 +123,42 @@ class EventBatch(list[Event]):
         self.rendered: dict[Any, Any] = {}
 
 
-class Broadcast:
-    """Wakes all tasks that wait: a condition without a lock. A task that waits later gets the next one."""
+class WakeQueue:
+    """Wakes tasks, a few in each turn of the event loop, so that other tasks run in between."""
 
     __slots__ = ("_waiters",)
 
     def __init__(self) -> None:
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    def add(self, waiters: "Iterable[asyncio.Future[None]]") -> None:
+        """Wake the tasks that await these futures, behind those that were added before."""
+        idle = not self._waiters
+        self._waiters.extend(waiters)
+        if idle and self._waiters:
+            asyncio.get_running_loop().call_soon(self._wake)
+
+    def _wake(self) -> None:
+        waiters = self._waiters
+        for _ in range(min(_WOKEN_AT_ONCE, len(waiters))):
+            _resolve(waiters.popleft())
+        if waiters:
+            asyncio.get_running_loop().call_soon(self._wake)
+
+
+class Broadcast:
+    """Wakes all tasks that wait: a condition without a lock. A task that waits later gets the next one."""
+
+    __slots__ = ("_queue", "_waiters")
+
+    def __init__(self, queue: WakeQueue) -> None:
+        self._queue = queue
         self._waiters: set[asyncio.Future[None]] = set()
 
     def notify_all(self) -> None:
-        """Wake all who wait, some in each turn of the event loop, so that other tasks run in between."""
+        """Wake all who wait, in the turns of the queue."""
         waiters, self._waiters = self._waiters, set()
-        _wake(list(waiters))
+        self._queue.add(waiters)
 
     async def wait(self, timeout: float | None = None) -> None:
         """Return at the next `notify_all`, or after `timeout` seconds."""
@@ -139,14 +174,6 @@ class Broadcast:
                 timer.cancel()
 
 
-def _wake(waiters: "list[asyncio.Future[None]]") -> None:
-    for waiter in waiters[-_WOKEN_AT_ONCE:]:
-        _resolve(waiter)
-    del waiters[-_WOKEN_AT_ONCE:]
-    if waiters:
-        asyncio.get_running_loop().call_soon(_wake, waiters)
-
-
 def _resolve(waiter: "asyncio.Future[None]") -> None:
     if not waiter.done():
         waiter.set_result(None)
@@ -157,9 +184,9 @@ class FilterGroup:
 
     __slots__ = ("_batches", "_pages", "arrival", "events", "filter", "members", "start")
 
-    def __init__(self, wanted: Filter) -> None:
+    def __init__(self, wanted: Filter, queue: WakeQueue) -> None:
         self.filter = wanted
-        self.arrival = Broadcast()
+        self.arrival = Broadcast(queue)
         """Notified when events have come, and when a member should look at its own state."""
         self.members = 0
         self.events: list[Event] = []
@@ -174,12 +201,10 @@ class FilterGroup:
         return self.start + len(self.events)
 
     def add(self, page_number: int, events: Sequence[Event]) -> None:
-        """Keep the events of a page that match, and wake the subscribers that wait for them."""
-        matching = self.filter.choose(events)
-        if matching:
-            self.events += matching
-            self._pages.append((page_number, len(matching)))
-            self.arrival.notify_all()
+        """Keep events of a page, which match, and wake the subscribers that wait for them."""
+        self.events += events
+        self._pages.append((page_number, len(events)))
+        self.arrival.notify_all()
 
     def take(self, index: int) -> EventBatch:
         """Return the events from the number `index` on, at most a batch of them.
@@ -215,6 +240,31 @@ class BufferLimits:
     bytes: int = 16 * 1024 * 1024
 
 
+class _PageEvents:
+    """The events of a page, and which of them a filter may want."""
+
+    def __init__(self, events: Sequence[Event], columns: Sequence[str]) -> None:
+        self._events = events
+        self._by_key: dict[str, list[int]] = {}
+        for index, event in enumerate(events) if columns else ():
+            for key in {event.row[column] for column in columns}:
+                self._by_key.setdefault(key, []).append(index)
+
+    @property
+    def keys(self) -> Iterable[str]:
+        """The values that rows have in the columns by which groups are found."""
+        return self._by_key.keys()
+
+    def candidates(self, keys: frozenset[str] | None) -> Sequence[Event]:
+        """Events that have one of a filter's keys, in order; all of them for a filter without keys."""
+        if keys is None:
+            return self._events
+        found = keys & self._by_key.keys()
+        indexes = [self._by_key[key] for key in found]
+        in_order = indexes[0] if len(indexes) == 1 else sorted(set().union(*indexes))
+        return [self._events[index] for index in in_order]
+
+
 class Hub:
     """How far the process has read, the last pages, and the groups of subscribers."""
 
@@ -228,18 +278,24 @@ class Hub:
     ) -> None:
         self.codec = codec
         self._texts = source.texts
+        self._key_columns = source.keys
         self.stats = stats
         self._limits = limits
         self._heartbeat_interval = heartbeat
         self._next_heartbeat = 0.0
         self._groups: dict[Filter, FilterGroup] = {}
+        self._keyed: dict[str, set[FilterGroup]] = {}
+        self._unkeyed: set[FilterGroup] = set()
+        self._joined: set[FilterGroup] = set()
+        """Groups that were made since the tail began to publish a page."""
+        self._queue = WakeQueue()
         self._pages: deque[tuple[int, int, int]] = deque()
         self._page_number = 0
         self._read_up_to: Cursor | None = None
         self._cursor: str | None = None
         self.complete = False
         """Whether the last page left nothing unread."""
-        self.moved = Broadcast()
+        self.moved = Broadcast(self._queue)
         """Notified whenever the tail has fetched a page, be it empty."""
         self.heartbeats = 0
         """How many heartbeats there were: one clock for all who wait, so that none needs a timer."""
@@ -263,8 +319,12 @@ class Hub:
         self.moved.notify_all()
         self._beat()
 
-    def publish(self, page: LogPage, incarnation: int, lsn: int) -> None:
-        """Give the rows of a page to the groups, and move behind it."""
+    async def publish(self, page: LogPage, incarnation: int, lsn: int) -> None:
+        """Give the rows of a page to the groups, and move behind it.
+
+        Other tasks run while the groups choose. They see the new events and the new offset at the same time:
+        a subscriber that joins in between would else miss events, or have them twice.
+        """
         if page.rows:
 
             def cursor_after(index: int) -> Cursor:
@@ -274,12 +334,30 @@ class Hub:
                 Event(row, index, cursor_after, self.codec, replayed=False)
                 for index, row in enumerate(page.rows)
             ]
+            chosen = await self._choose(_PageEvents(events, self._key_columns))
             self._page_number += 1
             self._keep(page.rows)
-            for group in self._groups.values():
-                group.add(self._page_number, events)
+            for group, matching in chosen:
+                group.add(self._page_number, matching)
         self.complete = page.complete
         self.move(Cursor(page.end, incarnation, lsn))
+
+    async def _choose(self, page: _PageEvents) -> list[tuple[FilterGroup, list[Event]]]:
+        """Returns what each group wants of a page, if anything."""
+        chosen = []
+        cache: dict[Any, Any] = {}
+        self._joined = set()
+        groups = self._unkeyed.union(*(self._keyed.get(key, ()) for key in page.keys))
+        turn_ends = time.monotonic() + _TURN
+        while groups:
+            for group in groups:
+                if matching := group.filter.choose(page.candidates(group.filter.keys), cache):
+                    chosen.append((group, matching))
+                if time.monotonic() > turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = time.monotonic() + _TURN
+            groups, self._joined = self._joined, set()
+        return chosen
 
     def _beat(self) -> None:
         now = time.monotonic()
@@ -310,7 +388,12 @@ class Hub:
         """Return the group of a filter, with one member more."""
         group = self._groups.get(wanted)
         if group is None:
-            group = self._groups[wanted] = FilterGroup(wanted)
+            group = self._groups[wanted] = FilterGroup(wanted, self._queue)
+            self._joined.add(group)
+            if wanted.keys is None:
+                self._unkeyed.add(group)
+            for key in wanted.keys or ():
+                self._keyed.setdefault(key, set()).add(group)
         group.members += 1
         self.stats.groups = len(self._groups)
         return group
@@ -320,11 +403,18 @@ class Hub:
         group.members -= 1
         if not group.members and self._groups.get(group.filter) is group:
             del self._groups[group.filter]
+            self._unkeyed.discard(group)
+            self._joined.discard(group)
+            for key in group.filter.keys or ():
+                self._keyed[key].discard(group)
+                if not self._keyed[key]:
+                    del self._keyed[key]
         self.stats.groups = len(self._groups)
 
     def clear(self) -> None:
         """Forget the offset, the pages and the groups; a subscriber still gets what its group holds."""
-        self._groups = {}
+        self._groups, self._keyed = {}, {}
+        self._unkeyed, self._joined = set(), set()
         self._pages.clear()
         self.complete = False
         self._read_up_to = self._cursor = None

@@ -19,6 +19,8 @@ class Source:
     """SQL of these columns, of `missing` and of `size`, the bytes of the row; over `page` and `joins`."""
     joins: str
     """SQL that joins rows to the entries of a page, which are called `page`."""
+    keys: Sequence[str] = ()
+    """The columns by which a row is given to the filters that can match it: those of `Filter.keys`."""
     texts: Sequence[str] = ()
     """The columns whose texts take up memory."""
     rows: str = "rows"
@@ -35,6 +37,7 @@ LOGS = Source(
     joins="""
         LEFT JOIN LATERAL (SELECT * FROM system_logs WHERE system_logs.id = page.id OFFSET 0) AS log
             ON true""",
+    keys=("component",),
     texts=("message", "details"),
     rows="log lines",
 )

@@ -465,7 +465,7 @@ class Subscription:
             for index, row in enumerate(rows)
             if row.get("wanted", True)
         ]
-        return EventBatch(self._filter.choose(events) if self._filter.shape is None else events)
+        return EventBatch(self._filter.choose(events, {}) if self._filter.shape is None else events)
 
     def _count_page(self, rows: int) -> None:
         self._hub.stats.catch_up_pages += 1

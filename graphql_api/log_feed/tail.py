@@ -459,7 +459,7 @@ class Tail:
         stats.rows += len(page.rows)
         if page.rows:
             await wait_for_flush(fetch, snapshot, self._options.flush_delay)
-        hub.publish(page, self._incarnation, snapshot.insert_lsn if page.rows else cursor.lsn)
+        await hub.publish(page, self._incarnation, snapshot.insert_lsn if page.rows else cursor.lsn)
         if page.complete:
             stats.current_at = time.monotonic()
         return page.complete or not page.rows, bool(page.rows)

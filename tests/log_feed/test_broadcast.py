@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from graphql_api.log_feed.hub import Broadcast
+from graphql_api.log_feed.hub import Broadcast, WakeQueue
 
 
 async def test_a_notification_wakes_all_who_wait() -> None:
-    broadcast = Broadcast()
+    broadcast = Broadcast(WakeQueue())
     waiting = [asyncio.create_task(broadcast.wait()) for _ in range(3)]
     await asyncio.sleep(0)
     broadcast.notify_all()
@@ -16,7 +16,7 @@ async def test_a_notification_wakes_all_who_wait() -> None:
 
 
 async def test_a_notification_is_not_remembered() -> None:
-    broadcast = Broadcast()
+    broadcast = Broadcast(WakeQueue())
     broadcast.notify_all()
     waiting = asyncio.create_task(broadcast.wait())
     await asyncio.sleep(0)
@@ -26,11 +26,11 @@ async def test_a_notification_is_not_remembered() -> None:
 
 
 async def test_a_wait_ends_after_its_timeout() -> None:
-    await Broadcast().wait(timeout=0.001)
+    await Broadcast(WakeQueue()).wait(timeout=0.001)
 
 
 async def test_a_cancelled_wait_disturbs_no_other() -> None:
-    broadcast = Broadcast()
+    broadcast = Broadcast(WakeQueue())
     first, second = (asyncio.create_task(broadcast.wait()) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
@@ -41,7 +41,7 @@ async def test_a_cancelled_wait_disturbs_no_other() -> None:
 
 
 async def test_a_thousand_are_woken_over_several_turns_of_the_loop() -> None:
-    broadcast = Broadcast()
+    broadcast = Broadcast(WakeQueue())
     waiting = [asyncio.create_task(broadcast.wait()) for _ in range(1000)]
     await asyncio.sleep(0)
     broadcast.notify_all()

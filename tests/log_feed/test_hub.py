@@ -1,12 +1,21 @@
 """What a process keeps, and whom it wakes."""
 
 import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
 import asyncpg
 import pytest
 
-from graphql_api.log_feed import BufferLimits, Feed, FeedOptions, LogFilter
-from tests.log_feed.conftest import MakeFeed, events, write, write_many
+from graphql_api.domain.account_changes import CHANGES, ChangeFilter
+from graphql_api.log_feed import BufferLimits, Event, Feed, FeedOptions, LogFilter
+from graphql_api.log_feed.feed_offset import Cursor, CursorCodec, FeedOffset, LogPage
+from graphql_api.log_feed.hub import Hub
+from graphql_api.log_feed.source import LOGS, Source
+from graphql_api.log_feed.stats import FeedStats
+from tests.log_feed.conftest import KEY, MakeFeed, events, write, write_many
 
 EVERYTHING = LogFilter()
 
@@ -96,3 +105,159 @@ async def test_the_numbers_of_an_idle_feed_are_those_of_no_feed(
     assert (stats.subscribers, stats.buffered_rows, stats.buffered_bytes, stats.groups) == (0, 0, 0, 0)
     assert (stats.connected, stats.lag()) == (False, 0.0)
     assert (stats.rows, stats.deliveries) == (1, 1)
+
+
+def hub_of(source: Source = LOGS) -> Hub:
+    """A hub whose tail has begun, as that of an idle feed."""
+    hub = Hub(CursorCodec(KEY), FeedStats(), BufferLimits(), heartbeat=20.0, source=source)
+    hub.move(Cursor(FeedOffset(1, ()), 1, 1))
+    return hub
+
+
+async def publish(hub: Hub, *rows: dict[str, Any]) -> None:
+    """Publish rows of one transaction each, as the tail does."""
+    cursor = hub.read_up_to
+    assert cursor is not None
+    first = cursor.offset.next_xid
+    page: Any = [
+        {"xid": xid, "following_xid": None, "id": f"{xid:032x}", **row} for xid, row in enumerate(rows, first)
+    ]
+    await hub.publish(LogPage(cursor.offset, page, (), complete=True), 1, 1)
+
+
+def change(user: int, row_id: str = "x") -> dict[str, Any]:
+    """A changed row of an account that has its user's number."""
+    present = {"account_id": f"account {user}", "user_id": f"user {user}"}
+    former = dict.fromkeys(("former_account_id", "former_user_id", "moved_account_id", "moved_user_id"))
+    return {"kind": "TRADE", "change": "ADDED", "row_id": row_id, "is_there": True, **present, **former}
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A filter that counts the events that it has to look at."""
+
+    filter: ChangeFilter
+    seen: list[Event] = field(default_factory=list, compare=False)
+
+    shape = None
+
+    @property
+    def keys(self) -> frozenset[str] | None:
+        return self.filter.keys
+
+    def values(self) -> dict[str, Any]:
+        return {}
+
+    def choose(self, events: Iterable[Event], cache: dict[Any, Any]) -> list[Event]:
+        looked_at = list(events)
+        self.seen.extend(looked_at)
+        return self.filter.choose(looked_at, cache)
+
+
+async def test_a_row_is_given_only_to_filters_that_it_can_match() -> None:
+    hub, rows = hub_of(CHANGES), [change(number % 10, f"row {number}") for number in range(100)]
+    wanted = [Counted(ChangeFilter(user_id=f"user {user}")) for user in range(300)]
+    wanted += [Counted(ChangeFilter(account_ids=frozenset({f"account {user}"}))) for user in range(300)]
+    some = Counted(ChangeFilter("user 3", frozenset({"account 3", "account 4", "account 1000"})))
+    groups = {each: hub.join(each) for each in [*wanted, some]}
+    await publish(hub, *rows)
+    assert sum(len(each.seen) for each in wanted) == 200
+    assert [event.row.id for event in groups[wanted[3]].events] == [f"row {n}" for n in range(3, 100, 10)]
+    assert [event.row.id for event in groups[wanted[304]].events] == [f"row {n}" for n in range(4, 100, 10)]
+    assert [event.row.id for event in groups[some].events] == [f"row {n}" for n in range(3, 100, 10)]
+    for group in groups.values():
+        hub.leave(group)
+    await publish(hub, *rows)
+    assert sum(len(each.seen) for each in wanted) == 200
+
+
+async def test_filters_without_accounts_are_given_every_row() -> None:
+    hub = hub_of(CHANGES)
+    everything, trades, nothing = (
+        hub.join(wanted)
+        for wanted in (
+            ChangeFilter(),
+            ChangeFilter(kinds=frozenset({"TRADE"})),
+            ChangeFilter(account_ids=frozenset()),
+        )
+    )
+    await publish(hub, change(1), change(2))
+    assert [len(group.events) for group in (everything, trades, nothing)] == [2, 2, 0]
+
+
+async def test_a_row_that_changes_hands_is_given_to_all_whom_it_concerns() -> None:
+    hub = hub_of(CHANGES)
+    moved = {**change(1), "former_account_id": "account 2", "former_user_id": "user 2"}
+    moved |= {"change": "CHANGED", "moved_account_id": "account 3", "moved_user_id": "user 3"}
+    groups = [hub.join(ChangeFilter(user_id=f"user {user}")) for user in range(1, 5)]
+    await publish(hub, moved)
+    shown = [[event.row.change for event in group.events] for group in groups]
+    assert shown == [["ADDED"], ["REMOVED"], ["REMOVED"], []]
+
+
+class Message(str):
+    """A message that counts how often it is made ready for the search."""
+
+    __slots__ = ("encoded",)
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        self.encoded = getattr(self, "encoded", 0) + 1
+        return super().encode(encoding, errors)
+
+
+async def test_a_message_is_folded_once_for_all_who_search() -> None:
+    hub, message = hub_of(), Message("Filled at 42")
+    groups = [hub.join(LogFilter(search=text)) for text in ("filled", "FILLED", "42", "else")]
+    others = hub.join(LogFilter(search="filled", components=frozenset({"other"})))
+    row = {"timestamp": None, "level": "info", "component": "api", "message": message, "details": None}
+    await publish(hub, row)
+    assert [len(group.events) for group in (*groups, others)] == [1, 1, 1, 0, 0]
+    assert message.encoded == 1
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A filter that takes its time."""
+
+    number: int
+
+    shape = keys = None
+
+    def values(self) -> dict[str, Any]:
+        return {}
+
+    def choose(self, events: Iterable[Event], cache: dict[Any, Any]) -> list[Event]:
+        time.sleep(0.006)
+        return list(events)
+
+
+async def test_other_tasks_run_while_groups_choose_and_see_a_page_as_a_whole() -> None:
+    hub = hub_of()
+    groups = [hub.join(Slow(number)) for number in range(10)]
+    before = hub.read_up_to
+    row = {"timestamp": None, "level": "info", "component": "api", "message": "m", "details": None}
+    publishing = asyncio.create_task(publish(hub, row))
+    await asyncio.sleep(0)
+    turns = 0
+    while not publishing.done():
+        if turns == 3:
+            late = hub.join(Slow(10))
+        assert all(group.end == 0 for group in groups) or hub.read_up_to != before
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= len(groups)
+    assert hub.read_up_to != before
+    assert [group.end for group in (*groups, late)] == [1] * 11
+
+
+async def test_subscribers_of_many_filters_are_woken_over_several_turns_of_the_loop() -> None:
+    hub = hub_of(CHANGES)
+    groups = [hub.join(ChangeFilter(user_id=f"user {user}")) for user in range(1000)]
+    waiting = [asyncio.create_task(group.arrival.wait()) for group in groups]
+    await asyncio.sleep(0)
+    await publish(hub, *(change(user) for user in range(1000)))
+    woken = []
+    while not all(task.done() for task in waiting):
+        await asyncio.sleep(0)
+        woken.append(sum(task.done() for task in waiting))
+    assert len(set(woken)) > 4
