@@ -129,7 +129,13 @@ MAX_CONVERSIONS_AT_ONCE: Final = 100
 """Values converted one by one without a pause."""
 MAX_CHARACTERS_AT_ONCE: Final = 30_000
 """Characters of such values, which may take 0.15 µs each."""
-_CELLS_AT_ONCE: Final = 5_000
+MAX_WORK_AT_ONCE: Final = 20_000
+"""Values completed without a pause, within some two milliseconds.
+
+In shorter turns, the rows of all operations under way go through the processor's caches again and again.
+"""
+WORK_OF_A_CALL: Final = 10
+"""As how many values one counts for which a function is called."""
 
 
 class ResponseTooLargeError(Exception):
@@ -162,7 +168,8 @@ class Execution:
         """What leaf values were converted to so far."""
         self._size = 0
         self._max_size = max_size
-        self._cells = 0
+        self._work = 0
+        """Done since the last pause."""
         self.context: Any = invocation.context
         self.errors = ErrorCollector()
         self._invocation = invocation
@@ -204,8 +211,8 @@ class Execution:
         count = len(parents)
         for field in plan.other_fields:
             started.append(self._start(field, parents, paths))
-            self._cells += count
-            if self._cells >= _CELLS_AT_ONCE:
+            self._work += count * WORK_OF_A_CALL
+            if self._work >= MAX_WORK_AT_ONCE:
                 await self._pause()
         if plan.leaf_fields:
             await self._resolve_leaves(plan, parents, paths, columns, errors)
@@ -222,8 +229,8 @@ class Execution:
             if not each.field.completion.may_await:
                 columns[each.field.index], failed = await self._finish(each)
                 merge_errors(errors, failed)
-                self._cells += count
-                if self._cells >= _CELLS_AT_ONCE:
+                self._work += count * WORK_OF_A_CALL
+                if self._work >= MAX_WORK_AT_ONCE:
                     await self._pause()
         return plan.assemble(count, columns), errors or None
 
@@ -240,12 +247,13 @@ class Execution:
         table = parents.table() if plan.reads_table and isinstance(parents, Rows) else {}
         for plans, resolver, completion in plan.leaf_fields:
             values = resolver.resolve_table(table) if table else None
+            is_column = values is not None and resolver.compute is None
             if values is None:
                 values = resolver.resolve(self, plans[0], parents, paths)
             if completion.serializer.converts_each and completion.takes_turns(values):
                 await completion.convert_in_turns(self, values)
-            self._cells += count
-            if self._cells >= _CELLS_AT_ONCE:
+            self._work += count if is_column else count * WORK_OF_A_CALL
+            if self._work >= MAX_WORK_AT_ONCE:
                 await self._pause()
             results = completion.complete_at_once(self, values, len(plans))
             for field in plans:
@@ -258,8 +266,8 @@ class Execution:
                     columns[field.index] = results
 
     async def _pause(self) -> None:
-        """Pause after so many values that they are enough work for one turn."""
-        self._cells = 0
+        """Pause after enough work for one turn."""
+        self._work = 0
         await self.turns.pause()
 
     async def _resolve_serially(

@@ -6,7 +6,13 @@ import strawberry
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument
 
-from graphql_api.execution.executor import MAX_CHARACTERS_AT_ONCE, MAX_CONVERSIONS_AT_ONCE
+from graphql_api.execution.columns import Rows
+from graphql_api.execution.executor import (
+    MAX_CHARACTERS_AT_ONCE,
+    MAX_CONVERSIONS_AT_ONCE,
+    MAX_WORK_AT_ONCE,
+    WORK_OF_A_CALL,
+)
 from graphql_api.execution.fields import FromColumn, FromLoader, Load, declared, is_any_source
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.turns import Turns
@@ -34,7 +40,25 @@ def _load_rows(_context: object, arguments: dict[str, int]) -> Load:
 
 
 @strawberry.type
+class TableRow:
+    is_type_of = is_any_source
+    a: str = declared("A text.", FromColumn(None))
+    b: str = declared("A text.", FromColumn(None))
+    c: str = declared("A text.", FromColumn(None))
+    d: str = declared("A text.", FromColumn(None))
+
+
+def _load_table(_context: object, arguments: dict[str, int]) -> Load:
+    return lambda _: Rows([("a", "b", "c", "d")] * arguments["count"], ("a", "b", "c", "d"))
+
+
+@strawberry.type
 class Query:
+    table: list[TableRow] = declared(
+        "As many rows as asked for, which are taken apart into columns.",
+        FromLoader(_load_table),
+        arguments=[StrawberryArgument("count", None, StrawberryAnnotation(int))],
+    )
     rows: list[Row] = declared(
         "As many rows as asked for.",
         FromLoader(_load_rows),
@@ -72,12 +96,17 @@ async def test_who_is_cancelled_in_a_pause_holds_nobody_up() -> None:
 
 
 async def turns_taken(count: int, length: int = 0) -> int:
+    return await turns_of(
+        f"rows(count: {count}, length: {length}) {{ a: name b: name c: __typename number }}"
+    )
+
+
+async def turns_of(field: str) -> int:
     operations = Operations(strawberry.Schema(Query), mask=lambda error: error)
-    text = f"{{ rows(count: {count}, length: {length}) {{ a: name b: name c: __typename number }} }}"
-    operation = operations.prepare(GraphQLRequest(text))
+    operation = operations.prepare(GraphQLRequest(f"{{ {field} }}"))
     result = await operations.execute(operation, BareContext())
     assert not result.errors
-    assert len(result.data["rows"]) == count
+    assert all(result.data.values())
     return operations._turns.taken
 
 
@@ -92,6 +121,15 @@ async def test_long_texts_are_converted_with_pauses() -> None:
 
 async def test_long_lists_are_made_with_pauses() -> None:
     assert await turns_taken(20_000) >= 3
+
+
+async def test_columns_of_rows_are_made_without_a_pause_for_longer_than_calls() -> None:
+    most = MAX_WORK_AT_ONCE // 4
+    assert await turns_of(f"table(count: {most - WORK_OF_A_CALL}) {{ a b c d }}") == 0
+    assert await turns_of(f"table(count: {most}) {{ a b c d }}") == 1
+    most_calls = MAX_WORK_AT_ONCE // WORK_OF_A_CALL
+    assert await turns_of(f"rows(count: {most_calls // 2}) {{ name }}") == 0
+    assert await turns_of(f"rows(count: {most_calls}) {{ name }}") == 1
 
 
 async def test_loaded_values_of_many_rows_and_aliases_take_turns() -> None:
