@@ -52,7 +52,7 @@ Copy = dict[str, dict[str, Any]]
 
 
 class FeedEnded(Exception):  # noqa: N818 - not an error of the test
-    """The subscription ended with this code."""
+    """The subscription ended with this code, or a query was refused with it."""
 
 
 @asynccontextmanager
@@ -87,6 +87,15 @@ async def until_up_to_date(graph: Graph, **variables: Any) -> list[dict[str, Any
     return found
 
 
+async def read(graph: Graph, query: str, **variables: Any) -> dict[str, Any]:
+    """The data of a query. Raises FeedEnded where it has errors."""
+    answer = await graph.ask(query, variables)
+    if answer.errors:
+        raise FeedEnded(answer.errors[0]["extensions"]["code"])
+    data: dict[str, Any] = answer.data
+    return data
+
+
 class Client:
     """Keeps a copy of the rows of some accounts, is cut off at random, and goes on by its cursor."""
 
@@ -101,7 +110,7 @@ class Client:
     async def snapshot(self) -> None:
         """Read everything, and the cursor to go on from."""
         graph = self._random.choice(self._graphs)
-        data = (await graph.ask(ACCOUNTS)).data
+        data = await read(graph, ACCOUNTS)
         self.copy, self.cursor = {}, data["activityCursor"]
         for account in data["accounts"]["nodes"]:
             if self._accounts is not None and account["id"] not in self._accounts:
@@ -111,7 +120,7 @@ class Client:
                 self.copy[row["id"]] = row
             after: str | None = None
             while True:
-                found = (await graph.ask(TRADES, {"account": account["id"], "after": after})).data["account"]
+                found = (await read(graph, TRADES, account=account["id"], after=after))["account"]
                 if found is None:
                     break
                 self.copy.update((row["id"], row) for row in found["trades"]["nodes"])

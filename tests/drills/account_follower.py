@@ -5,7 +5,6 @@ resume, a cursor; without one it queries first, and says what it found.
 """
 
 import asyncio
-import contextlib
 import json
 import sys
 from dataclasses import replace
@@ -34,19 +33,18 @@ async def follow(dsn: str, folder: str, user: str, accounts: list[str] | None, a
         feed = Feed(process.services.database, address, KEY, OPTIONS, CHANGES)
         viewer = operator() if user == "operator" else trader(user)
         graph = Graph(replace(process.services, activity=feed), process.operations, viewer)
-        with contextlib.suppress(FeedEnded):
+        try:
             if after is None:
                 client = Client([graph], accounts, 0)
                 await client.snapshot()
                 after = client.cursor
                 say({"copy": client.copy, "cursor": after})
-            try:
-                async with following(graph, accountIds=accounts, after=after) as batches:
-                    async for batch in batches:
-                        for event in batch:
-                            say({"event": event})
-            except FeedEnded as error:
-                say({"error": str(error)})
+            async with following(graph, accountIds=accounts, after=after) as batches:
+                async for batch in batches:
+                    for event in batch:
+                        say({"event": event})
+        except FeedEnded as error:
+            say({"error": str(error)})
         await feed.close()
 
 

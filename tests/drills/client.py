@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 
@@ -33,18 +32,21 @@ class Client:
         """Follow until cancelled; no process serves longer than `lifetime` seconds."""
         while True:
             process = await self._process(server)
+            ended = False
             try:
                 await self._line(process)  # it takes its time to begin
                 async with asyncio.timeout(self._chance.random() * lifetime):
                     while await self._line(process):
                         pass
+                ended = True
             except TimeoutError:
                 self.kills += 1
             finally:
-                if process.returncode is None:
+                # asyncio says 255 of a process that ended just before it was killed.
+                if not ended and process.returncode is None:
                     process.kill()
                 await self._rest(process)
-            if process.returncode not in (0, -signal.SIGKILL):
+            if ended and process.returncode:
                 self.errors.append(f"a process ended by itself: {process.returncode}")
 
     async def _process(self, server: Server) -> Process:

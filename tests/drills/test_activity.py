@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import random
-import signal
 import sys
 import time
 from asyncio.subprocess import PIPE
@@ -33,6 +32,7 @@ class Copier:
 
     def __init__(self, folder: Path, user: str, accounts: list[str] | None, seed: int) -> None:
         self._arguments = (str(folder), user, json.dumps(accounts))
+        self._log = folder / f"{user}.log"
         self._chance = random.Random(seed)
         self.copy: Copy = {}
         self.cursor: str | None = None
@@ -43,28 +43,34 @@ class Copier:
         """Follow until cancelled; no process serves longer than `lifetime` seconds."""
         while True:
             after = () if self.cursor is None else (self.cursor,)
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.drills.account_follower", server.address.dsn),
-                *(*self._arguments, *after),
-                stdout=PIPE,
-                limit=2**24,
-            )
+            with self._log.open("wb") as log:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "tests.drills.account_follower", server.address.dsn),
+                    *(*self._arguments, *after),
+                    stdout=PIPE,
+                    stderr=log,
+                    limit=2**24,
+                )
             assert process.stdout is not None
+            ended = False
             try:
                 self._take(await process.stdout.readline())
                 async with asyncio.timeout(self._chance.random() * lifetime):
                     while line := await process.stdout.readline():
                         self._take(line)
+                ended = True
             except TimeoutError:
                 self.counts["processes killed"] += 1
             finally:
-                if process.returncode is None:
+                # asyncio says 255 of a process that ended just before it was killed.
+                if not ended and process.returncode is None:
                     process.kill()
                 rest, _ = await process.communicate()
                 for line in rest.splitlines(keepends=True):
                     self._take(line)
-            if process.returncode not in (0, -signal.SIGKILL):
-                self.counts["processes that gave up"] += 1
+            if ended and process.returncode:
+                end_of_log = self._log.read_text()[-2000:]
+                self.errors.append(f"a process ended with {process.returncode}: {end_of_log}")
 
     def _take(self, line: bytes) -> None:
         if not line.endswith(b"\n"):
