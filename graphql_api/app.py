@@ -227,7 +227,7 @@ def build_services(settings: Settings) -> Services:
         pool_timeout=settings.database_pool_timeout,
         statement_timeout=settings.statement_timeout,
         prepared_statements=settings.database_prepared_statements,
-        shared_reads=settings.database_shared_reads,
+        batched_reads=settings.database_shared_reads,
     )
     if isinstance(database, TracedDatabase):
         database.tracing = Tracing()

@@ -19,7 +19,7 @@ from graphql_api.domain.account_changes import CHANGES
 from graphql_api.identity.signing_keys import SecretKeyError, derive_key, signing_key
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.feed import Feed
-from graphql_api.log_feed.source import LOGS
+from graphql_api.log_feed.feed_schema import LOGS
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.documented_schema import MISSING, Severity, find_differences
@@ -199,8 +199,8 @@ async def _secret(settings: Settings, _: Address) -> str:
 
 async def _feed(settings: Settings, address: Address) -> str:
     async with opened(address) as database:
-        for source in (LOGS, CHANGES):
-            await Feed(database, address, derive_key(signing_key(settings), "feed"), source=source).check()
+        for schema in (LOGS, CHANGES):
+            await Feed(database, address, derive_key(signing_key(settings), "feed"), schema=schema).check()
     return "reads from a primary, without a pooler"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import asyncpg
 
-from graphql_api.log_feed.source import Source
+from graphql_api.log_feed.feed_schema import FeedSchema
 
 if TYPE_CHECKING:
     from graphql_api.log_feed.hub import Event
@@ -66,8 +66,8 @@ _FORMER = """
             WHERE session.id = page.session_id OFFSET 0
         ) AS moved ON true"""
 
-CHANGES = Source(
-    schema="activity",
+CHANGES = FeedSchema(
+    name="activity",
     columns=(
         *("kind", "change", "row_id", "is_there", "account_id", "user_id"),
         *("former_account_id", "former_user_id", "moved_account_id", "moved_user_id"),

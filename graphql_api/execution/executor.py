@@ -54,8 +54,8 @@ from graphql_api.execution.inputs import ArgumentReader, ConvertInput
 from graphql_api.execution.leaf_serializers import KEPT_TYPES, LeafSerializer
 from graphql_api.execution.projection import Lookahead, Projection
 from graphql_api.execution.stock_executor import Invocation, StockExecutor
-from graphql_api.execution.turns import Turns
-from graphql_api.shares import Metered
+from graphql_api.execution.yielding import YieldScheduler
+from graphql_api.quotas import Metered
 
 # The plan
 
@@ -132,7 +132,7 @@ MAX_CHARACTERS_AT_ONCE: Final = 30_000
 MAX_WORK_AT_ONCE: Final = 20_000
 """Values completed without a pause, within some two milliseconds.
 
-In shorter turns, the rows of all operations under way go through the processor's caches again and again.
+In shorter pieces, the rows of all operations under way go through the processor's caches again and again.
 """
 WORK_OF_A_CALL: Final = 10
 """As how many values one counts for which a function is called."""
@@ -157,13 +157,13 @@ class Execution:
         self,
         plan: OperationPlan,
         invocation: Invocation,
-        turns: Turns,
+        scheduler: YieldScheduler,
         max_size: int | None = None,
         branches: int = 1,
     ) -> None:
         """`max_size` is the most bytes that the response may have; `branches` executions share a context."""
         self.plan = plan
-        self.turns = turns
+        self.scheduler = scheduler
         self.conversions: defaultdict[LeafSerializer, dict[Any, Any]] = defaultdict(dict)
         """What leaf values were converted to so far."""
         self._size = 0
@@ -250,8 +250,8 @@ class Execution:
             is_column = values is not None and resolver.compute is None
             if values is None:
                 values = resolver.resolve(self, plans[0], parents, paths)
-            if completion.serializer.converts_each and completion.takes_turns(values):
-                await completion.convert_in_turns(self, values)
+            if completion.serializer.converts_each and completion.yields_between(values):
+                await completion.convert_in_pieces(self, values)
             self._work += count if is_column else count * WORK_OF_A_CALL
             if self._work >= MAX_WORK_AT_ONCE:
                 await self._pause()
@@ -266,9 +266,9 @@ class Execution:
                     columns[field.index] = results
 
     async def _pause(self) -> None:
-        """Pause after enough work for one turn."""
+        """Pause, after so much work that other tasks should run."""
         self._work = 0
-        await self.turns.pause()
+        await self.scheduler.pause()
 
     async def _resolve_serially(
         self, plan: ObjectPlan, parents: ColumnValues, paths: "ResponsePaths"
@@ -772,13 +772,13 @@ class LeafCompletion(Completion):
         execution.add_size(size * times)
         return results
 
-    def takes_turns(self, values: ColumnValues) -> bool:
+    def yields_between(self, values: ColumnValues) -> bool:
         """Whether converting a column takes so long that others should run in between."""
         if len(values) > MAX_CONVERSIONS_AT_ONCE:
             return True
         return (text_size(filter(None, values)) or 0) > MAX_CHARACTERS_AT_ONCE
 
-    async def convert_in_turns(self, execution: Execution, values: ColumnValues) -> None:
+    async def convert_in_pieces(self, execution: Execution, values: ColumnValues) -> None:
         """Convert the distinct values of a column ahead, with pauses. Errors will be met again."""
         serializer = self.serializer
         if types_of(values) not in KEPT_TYPES:
@@ -786,14 +786,14 @@ class LeafCompletion(Completion):
         known = execution.conversions[serializer]
         distinct = deque(set(values).difference(known))
         while distinct:
-            turn: list[Any] = []
+            piece: list[Any] = []
             characters = 0
-            while distinct and len(turn) < MAX_CONVERSIONS_AT_ONCE and characters < MAX_CHARACTERS_AT_ONCE:
-                turn.append(distinct.pop())
-                characters += len(turn[-1]) if isinstance(turn[-1], str) else 0
-            if serializer.serialize_column(turn, known) is None:
+            while distinct and len(piece) < MAX_CONVERSIONS_AT_ONCE and characters < MAX_CHARACTERS_AT_ONCE:
+                piece.append(distinct.pop())
+                characters += len(piece[-1]) if isinstance(piece[-1], str) else 0
+            if serializer.serialize_column(piece, known) is None:
                 return
-            await execution.turns.pause()
+            await execution.scheduler.pause()
 
     async def complete(
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"

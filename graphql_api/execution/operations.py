@@ -37,8 +37,8 @@ from graphql_api.execution.inputs import check_reuse, check_size
 from graphql_api.execution.persisted_documents import NoPersistedDocuments, PersistedDocuments, hash_in
 from graphql_api.execution.projection import OperationContext
 from graphql_api.execution.stock_executor import Invocation
-from graphql_api.execution.turns import Turns
-from graphql_api.shares import Metered, current_usage
+from graphql_api.execution.yielding import YieldScheduler
+from graphql_api.quotas import Metered, current_usage
 
 MAX_PLAN_MEMORY: Final = 64 * 1024 * 1024
 """Bytes of plans that are kept, together: an operation has one for each outcome of its conditions."""
@@ -210,7 +210,7 @@ class Operations:
             MAX_PLAN_MEMORY, getsizeof=lambda plan: plan.memory
         )
         """By operation, and the values of the variables that its conditions depend on."""
-        self._turns = Turns()
+        self._scheduler = YieldScheduler()
         self._around = {
             name: declaration.around
             for root in (self._schema.query_type, self._schema.subscription_type)
@@ -340,7 +340,7 @@ class Operations:
             if loading is None:
                 results = Results([await self._result(event, key, invocation, new_context) for event in due])
             else:
-                async with current_usage().turn():
+                async with current_usage().reserve():
                     known: Results | None = shared.get(key)  # another's, computed while this one waited
                     if known is not None:
                         return known
@@ -356,7 +356,7 @@ class Operations:
                     # An event without its rows would pass for one whose rows are gone: the client resumes.
                     return Results([Result(errors=failed.errors, executed=False)])
             if key is not None and not any(result.errors for result in results):
-                _share(shared, key, results)
+                _cache(shared, key, results)
         return results
 
     def _loading(self, invocation: Invocation) -> Around | None:
@@ -382,7 +382,7 @@ class Operations:
         if shared is not None and key is not None and not result.errors:
             # As bytes: the data itself would hold more than they do.
             result = Result.rendered(result.render())
-            _share(shared, key, result)
+            _cache(shared, key, result)
         return result
 
     def _invocation(self, operation: Operation, context: OperationContext) -> Invocation | Result:
@@ -403,7 +403,7 @@ class Operations:
             else:
                 invocation.context.projection = plan.projection
                 result = await Execution(
-                    plan, invocation, self._turns, self.limits.response_size, branches
+                    plan, invocation, self._scheduler, self.limits.response_size, branches
                 ).run()
         except ResponseTooLargeError:
             return self._too_large(invocation)
@@ -494,6 +494,6 @@ def _shared_results(event: Any) -> dict[Any, Any] | None:
     return getattr(event, "rendered", None)
 
 
-def _share(results: dict[Any, Any], key: Hashable, value: Any) -> None:
+def _cache(results: dict[Any, Any], key: Hashable, value: Any) -> None:
     if len(results) < MAX_SHARED_RESULTS:
         results[key] = value

@@ -44,8 +44,8 @@ from graphql_api.identity.login_throttle import client_network
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import DatabaseUnavailableError
+from graphql_api.quotas import ConcurrencyQuota, Metered, QuotaFullError, Usage, current_usage
 from graphql_api.settings import Settings
-from graphql_api.shares import Metered, ShareFullError, Shares, Usage, current_usage
 
 T = TypeVar("T")
 
@@ -71,9 +71,9 @@ _NETWORKS = 2
 _TOKENS = "tokens"
 _SIGN_IN = "sign-in"
 _SIGN_IN_DOCUMENTS = "documents of sign-in"
-"""The shares of points that nothing else is paid from, so that no flood of other requests empties them.
+"""The budgets of points that nothing else is paid from, so that no flood of other requests empties them.
 
-Sign-ins have a share of what runs at once, too: neither they nor other operations can take all places.
+Sign-ins have a budget of what runs at once, too: neither they nor other operations can take all places.
 """
 
 
@@ -187,9 +187,11 @@ class Gateway:
         self._sign_in_fields = frozenset(open_fields)
         self._open_fields = self._sign_in_fields | {"__typename"}
         total = limits.max_concurrent_operations
-        self._shares = Shares(limits.max_viewer_operations, waiting=total // 4, all_waiting=total // 2)
+        self._quota = ConcurrencyQuota(
+            limits.max_viewer_operations, waiting=total // 4, all_waiting=total // 2
+        )
         self._running = Counter[str]()
-        """Operations under way, by share."""
+        """Operations under way, by budget."""
         self._most_running = {"": total, _SIGN_IN: max(1, total // 2)}
         self.metrics.running.set_function(self._running.total)
         self._connections = 0
@@ -207,7 +209,7 @@ class Gateway:
     async def authenticate(self, authorization: str | None, client: str) -> Viewer:
         """Returns the viewer of an Authorization header, anonymous without one.
 
-        A token that the process doesn't know costs the client's address points, of a share of their own.
+        A token that the process doesn't know costs the client's address points, from a budget of their own.
         Raises HTTPError: 401, 429, or 503 while the database can't be reached.
         """
         if not authorization:
@@ -327,24 +329,24 @@ class Gateway:
         hung up. A mutation that has begun runs to its end all the same.
         """
         signs_in = not viewer.is_authenticated and operation.root_fields & self._sign_in_fields
-        share = _SIGN_IN if signs_in and operation.root_fields <= self._open_fields else ""
-        remaining = await self._take_points(operation.cost, viewer, client, share)
+        budget = _SIGN_IN if signs_in and operation.root_fields <= self._open_fields else ""
+        remaining = await self._take_points(operation.cost, viewer, client, budget)
         with Usage(owner_of(viewer, client)) as usage:
             if operation.type is OperationType.MUTATION:
                 mutation = self._charged(
-                    operation, viewer, share, self._mutate(operation, viewer, client, share, on_sign_in)
+                    operation, viewer, budget, self._mutate(operation, viewer, client, budget, on_sign_in)
                 )
                 result, charged = await asyncio.shield(self._background.start(mutation))
             else:
-                query = self._execute(operation, viewer, client, share, receive)
-                result, charged = await self._charged(operation, viewer, share, query)
+                query = self._execute(operation, viewer, client, budget, receive)
+                result, charged = await self._charged(operation, viewer, budget, query)
         if (operation.request.extensions or {}).get("cost"):
             cost = self._cost(operation, remaining, usage, charged)
             result.extensions = {**(result.extensions or {}), "cost": cost}
         return result
 
     async def _charged(
-        self, operation: Operation, viewer: Viewer, share: str, running: Awaitable[Result]
+        self, operation: Operation, viewer: Viewer, budget: str, running: Awaitable[Result]
     ) -> tuple[Result, int]:
         """Returns the result of an operation, and the points that it was charged afterwards."""
         usage, started = current_usage(), perf_counter()
@@ -356,7 +358,7 @@ class Gateway:
                     result = await running
         finally:
             self._note(operation, viewer, usage, perf_counter() - started)
-            charged = await self._charge(operation, usage, share)
+            charged = await self._charge(operation, usage, budget)
         return result, charged
 
     def _note(self, operation: Operation, viewer: Viewer, usage: Usage, seconds: float) -> None:
@@ -381,11 +383,11 @@ class Gateway:
 
     @contextmanager
     def _counted(self, owner: str) -> Iterator[None]:
-        self._shares.enter_anyway(owner)
+        self._quota.enter_anyway(owner)
         try:
             yield
         finally:
-            self._shares.leave(owner)
+            self._quota.leave(owner)
 
     @asynccontextmanager
     async def subscription(
@@ -398,9 +400,7 @@ class Gateway:
         left gets them later. Raises HTTPError (429) if too few are left for a beginning.
         """
         await self._take_points(operation.cost, viewer(), client)
-        usage = SubscriptionUsage(
-            owner_of(viewer(), client), operation.cost, self._shares, self._rate_limiter
-        )
+        usage = SubscriptionUsage(owner_of(viewer(), client), operation.cost, self._quota, self._rate_limiter)
         with usage, self.metrics.subscriptions.track_inprogress():
             results = self._operations.subscribe(
                 operation, lambda: self._make_context(viewer(), client=client), lambda: viewer().read_access
@@ -445,7 +445,7 @@ class Gateway:
         operation: Operation,
         viewer: Viewer,
         client: str,
-        share: str,
+        budget: str,
         on_sign_in: Callable[[Viewer], object] | None,
     ) -> Result:
         owners = {current_usage().owner}
@@ -457,7 +457,7 @@ class Gateway:
 
         async def run() -> Result:
             try:
-                return await self._execute(operation, viewer, client, share, None, signed_in)
+                return await self._execute(operation, viewer, client, budget, None, signed_in)
             finally:
                 # Whatever came of it: what ran out of time may have been committed.
                 if self._replica_reads is not None:
@@ -477,18 +477,18 @@ class Gateway:
         operation: Operation,
         viewer: Viewer,
         client: str,
-        share: str,
+        budget: str,
         receive: Receive | None,
         on_sign_in: Callable[[Viewer], object] | None = None,
     ) -> Result:
-        if self._running[share] >= self._most_running[share]:
+        if self._running[budget] >= self._most_running[budget]:
             self.metrics.shed.inc()
             raise unavailable("too many operations are under way: try again")
-        self._running[share] += 1
+        self._running[budget] += 1
         owner = current_usage().owner
         try:
             async with Deadline(self._time_left(operation), receive):
-                await self._shares.enter(owner)
+                await self._quota.enter(owner)
                 try:
                     database = None
                     if (
@@ -503,32 +503,32 @@ class Gateway:
                         on_sign_in(context.viewer)
                     return result
                 finally:
-                    self._shares.leave(owner)
+                    self._quota.leave(owner)
         except (ClientGoneError, HTTPError):
             raise
-        except ShareFullError:
+        except QuotaFullError:
             self.metrics.shed.inc()
             raise unavailable("too many operations are waiting, of yours or in all: try again") from None
         except Exception as error:  # noqa: BLE001 - masked and logged
             return masked_result(error)
         finally:
-            self._running[share] -= 1
+            self._running[budget] -= 1
 
-    async def _take_points(self, points: int, viewer: Viewer, client: str, share: str = "") -> int | None:
+    async def _take_points(self, points: int, viewer: Viewer, client: str, budget: str = "") -> int | None:
         """Takes points from the viewer, and returns how many are left; None where there is no rate limit."""
         if self._rate_limiter is None:
             return None
         try:
-            remaining = await self._rate_limiter.take(owner_of(viewer, client), points, share)
+            remaining = await self._rate_limiter.take(owner_of(viewer, client), points, budget)
             # Only then: what is refused to one network is nothing that all of them have spent.
-            if not viewer.is_authenticated and not share:
+            if not viewer.is_authenticated and not budget:
                 self._rate_limiter.take_here("anonymous requests", points // _NETWORKS)
         except RateLimitExceededError as error:
             status = HTTPStatus.TOO_MANY_REQUESTS
             raise HTTPError(status, "RATE_LIMITED", str(error), retry_after=error.retry_after) from None
         return remaining
 
-    async def _charge(self, operation: Operation, usage: Usage, share: str) -> int:
+    async def _charge(self, operation: Operation, usage: Usage, budget: str) -> int:
         """Takes the points by which an operation has outrun its cost, if it did by far. Returns them.
 
         They are what its owner has left, if that is less.
@@ -537,7 +537,7 @@ class Gateway:
         if lacking <= max(_OVERRUN, operation.cost):
             return 0
         if self._rate_limiter is not None:
-            await self._rate_limiter.charge(usage.owner, lacking, share)
+            await self._rate_limiter.charge(usage.owner, lacking, budget)
         return lacking
 
     def _cost(
@@ -558,13 +558,15 @@ class SubscriptionUsage(Usage):
     What takes long is done when its owner has a place for one more operation.
     """
 
-    __slots__ = ("_paid", "_rate_limiter", "_shares")
+    __slots__ = ("_paid", "_quota", "_rate_limiter")
 
-    def __init__(self, owner: str, paid: int, shares: Shares, rate_limiter: RateLimiter | None) -> None:
+    def __init__(
+        self, owner: str, paid: int, quota: ConcurrencyQuota, rate_limiter: RateLimiter | None
+    ) -> None:
         """`paid` are the points that it has paid at its beginning."""
         super().__init__(owner)
         self._paid = paid
-        self._shares = shares
+        self._quota = quota
         self._rate_limiter = rate_limiter
 
     async def settle(self) -> None:
@@ -579,14 +581,14 @@ class SubscriptionUsage(Usage):
                 await asyncio.sleep(wait)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Does what takes long in the block: when what was used is paid, and there is a place."""
+    async def reserve(self) -> AsyncIterator[None]:
+        """Waits until what was used is paid and a place is free. In the block, does what takes long."""
         await self.settle()
-        await self._shares.enter(self.owner, refusable=False)
+        await self._quota.enter(self.owner, refusable=False)
         try:
             yield
         finally:
-            self._shares.leave(self.owner)
+            self._quota.leave(self.owner)
 
 
 class Connection:

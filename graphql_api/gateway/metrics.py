@@ -25,7 +25,7 @@ from graphql_api.log_feed.recorder import Recorder
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.vocabularies import VOCABULARIES
-from graphql_api.shares import Usage
+from graphql_api.quotas import Usage
 
 _MOST_NAMES = 200
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)

@@ -14,7 +14,7 @@ from cachetools import TTLCache
 from graphql_api.execution.operations import Operation
 from graphql_api.identity.viewer import Viewer
 from graphql_api.postgres.database import Database
-from graphql_api.shares import Usage
+from graphql_api.quotas import Usage
 
 log = logging.getLogger(__name__)
 

@@ -47,13 +47,13 @@ class RateLimiter:
         self._item = RateLimitItemPerMinute(points_per_minute, 1, "points")
         self._ask_redis_from = 0.0
 
-    async def take(self, owner: str, points: int, share: str = "") -> int:
+    async def take(self, owner: str, points: int, budget: str = "") -> int:
         """Takes points, one at least, and returns how many are left.
 
-        Each `share` has a minute's worth of its own. Raises RateLimitExceededError, and takes none.
+        Each `budget` has a minute's worth of its own. Raises RateLimitExceededError, and takes none.
         """
-        if share:
-            owner = f"{share} of {owner}"
+        if budget:
+            owner = f"{budget} of {owner}"
         points = max(points, 1)
         if self._redis is not None and time.monotonic() >= self._ask_redis_from:
             try:
@@ -67,17 +67,17 @@ class RateLimiter:
         """Takes points that this process alone counts. Raises RateLimitExceededError, and takes none."""
         self._buckets.take(owner, points)
 
-    async def charge(self, owner: str, points: int, share: str = "") -> int:
+    async def charge(self, owner: str, points: int, budget: str = "") -> int:
         """Takes points for what was done already: as many as are left, where that is less.
 
         Returns the seconds until the rest of them has come back, a minute at most.
         """
         try:
-            await self.take(owner, points, share)
+            await self.take(owner, points, budget)
         except RateLimitExceededError as error:
             if error.remaining > 0:
                 with suppress(RateLimitExceededError):
-                    await self.take(owner, error.remaining, share)
+                    await self.take(owner, error.remaining, budget)
             return min(error.retry_after, int(_MINUTE))
         return 0
 

@@ -17,8 +17,8 @@ from limits.errors import StorageError
 from graphql_api.identity.errors import InvalidCredentialsError, RateLimitedError
 from graphql_api.identity.redis_limiter import RedisLimiter
 from graphql_api.identity.tokens import digest
+from graphql_api.quotas import ConcurrencyQuota, QuotaFullError
 from graphql_api.settings import Settings
-from graphql_api.shares import ShareFullError, Shares
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class LoginThrottle:
         )
         self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared = RedisLimiter(settings.redis_url) if settings.redis_url is not None else None
-        self._turns = Shares(1, waiting=MAX_WAITING)
+        self._quota = ConcurrencyQuota(1, waiting=MAX_WAITING)
         """One attempt at a time for each e-mail."""
 
     @asynccontextmanager
@@ -61,9 +61,9 @@ class LoginThrottle:
 
         Yields whether none has failed lately, of those for the e-mail and those from the address.
 
-        Attempts at one e-mail take turns, so that guesses sent together can't all pass before the first has
-        failed. `address` is the client's, or empty where it isn't known. Raises RateLimitedError, also if
-        others at the same e-mail take too long: those who wait hold an operation's place.
+        Attempts at one e-mail wait for each other, so that guesses sent together can't all pass before the
+        first has failed. `address` is the client's, or empty where it isn't known. Raises RateLimitedError,
+        also if others at the same e-mail take too long: those who wait hold an operation's place.
         """
         who = digest(email).hex()
         network = client_network(address) if address else ""
@@ -72,8 +72,8 @@ class LoginThrottle:
             counts.append((self._per_address, network))
         try:
             async with asyncio.timeout(_MAX_WAIT):
-                await self._turns.enter(who)
-        except (ShareFullError, TimeoutError):
+                await self._quota.enter(who)
+        except (QuotaFullError, TimeoutError):
             raise RateLimitedError(retry_after=1) from None
         try:
             unfailed = [await self._check(count) for count in counts]
@@ -84,7 +84,7 @@ class LoginThrottle:
                     await self._add(count)
                 raise
         finally:
-            self._turns.leave(who)
+            self._quota.leave(who)
 
     async def close(self) -> None:
         """Close the connections to Redis."""

@@ -16,9 +16,9 @@ import asyncpg
 
 from graphql_api.log_feed.errors import FeedError, FeedUnavailableError, UnfitDatabaseError
 from graphql_api.log_feed.feed_offset import Cursor, CursorCodec
+from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.hub import BufferLimits, Filter, Hub
 from graphql_api.log_feed.incarnation import enter_incarnation
-from graphql_api.log_feed.source import LOGS, Source
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.log_feed.subscription import NO_ANSWER, Subscription
 from graphql_api.log_feed.tail import Tail, TailOptions, fetch_end, wait_for_flush, wait_until_flushed
@@ -28,7 +28,7 @@ from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import Statement
-from graphql_api.shares import create_own_task
+from graphql_api.quotas import create_own_task
 
 # The last two are how a standby answers: it may be about to become the primary.
 _POOLED = (
@@ -81,15 +81,15 @@ class Feed:
         direct: Address,
         key: bytes,
         options: FeedOptions | None = None,
-        source: Source = LOGS,
+        schema: FeedSchema = LOGS,
     ) -> None:
-        self._source = source
+        self._schema = schema
         self.database = database
         self.options = options or FeedOptions()
         self.stats = FeedStats()
-        self.hub = Hub(CursorCodec(key), self.stats, self.options.buffer, self.options.heartbeat, source)
+        self.hub = Hub(CursorCodec(key), self.stats, self.options.buffer, self.options.heartbeat, schema)
         self._direct = direct
-        self._tail = Tail(direct, self.hub, self.options.tail, self._fail, source)
+        self._tail = Tail(direct, self.hub, self.options.tail, self._fail, schema)
         self._reads = asyncio.Semaphore(self.options.max_concurrent_reads)
         self._subscriptions: set[Subscription] = set()
         self._trimming: asyncio.Task[None] | None = None
@@ -102,7 +102,7 @@ class Feed:
             raise UnfitDatabaseError(_POOLED)
         connection = await self._direct.connect(application="graphql-api feed")
         try:
-            await enter_incarnation(connection, self._source)
+            await enter_incarnation(connection, self._schema)
         finally:
             await connection.close()
 
@@ -128,7 +128,7 @@ class Feed:
             self._leave,
             page_rows=self.options.catch_up_rows,
             outage_timeout=self.options.outage_timeout,
-            source=self._source,
+            schema=self._schema,
         )
         self._subscriptions.add(subscription)
         self.stats.subscribers = len(self._subscriptions)
@@ -143,7 +143,7 @@ class Feed:
     async def now(self) -> str:
         """Return the cursor of a reader that has read all that is committed. Raises FeedError."""
         while True:
-            offset, snapshot = await fetch_end(self._fetch, self._source)
+            offset, snapshot = await fetch_end(self._fetch, self._schema)
             if snapshot.incarnation is not None:
                 await wait_for_flush(self._fetch, snapshot)
                 cursor = Cursor(offset, snapshot.incarnation, snapshot.insert_lsn)
@@ -159,7 +159,7 @@ class Feed:
         Those who ask at the same time share the answer.
         """
         if self._flushing is None:
-            self._flushing = create_own_task(self._flush(), f"flush for {self._source.schema}")
+            self._flushing = create_own_task(self._flush(), f"flush for {self._schema.name}")
         await asyncio.shield(self._flushing)
 
     async def _flush(self) -> None:
@@ -200,16 +200,16 @@ class Feed:
 
     def start_trimming(self) -> None:
         """Remove entries past the retention, from time to time until the feed is closed."""
-        self._trimming = asyncio.create_task(self._trim(), name=f"trimming of {self._source.schema}")
+        self._trimming = asyncio.create_task(self._trim(), name=f"trimming of {self._schema.name}")
 
     async def _trim(self) -> None:
         while True:
             await asyncio.sleep(random.uniform(0, _TRIM_INTERVAL))  # noqa: S311 - processes take turns
             try:
-                await trim_entries(self.database, self.options.retention, self._source)
+                await trim_entries(self.database, self.options.retention, self._schema)
             except (DatabaseUnavailableError, TimeoutError, asyncpg.PostgresError) as error:
                 log.warning(
-                    "entries of %s were not trimmed: %s: %s", self._source.schema, type(error).__name__, error
+                    "entries of %s were not trimmed: %s: %s", self._schema.name, type(error).__name__, error
                 )
 
     async def close(self) -> None:

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import asyncpg
 
 from graphql_api.log_feed.feed_offset import Cursor, CursorAfter, CursorCodec, LogPage
+from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.filter import FilterShape
-from graphql_api.log_feed.source import LOGS, Source
 from graphql_api.log_feed.stats import FeedStats
 
 # What a kept row costs besides its texts, roughly: the record, its event, and entries in lists.
@@ -30,17 +30,17 @@ _MAX_BATCH = 100
 # subscribers take them with the last.
 _KEPT_BATCHES = 4
 
-# Waiters that are woken in one turn of the event loop.
+# Waiters that are woken in one iteration of the event loop.
 _WOKEN_AT_ONCE = 200
 
 # Seconds for which groups choose among the rows of a page before other tasks run.
-_TURN = 0.005
+_CHOOSING_TIME = 0.005
 
 
 class Event:
-    """One row of the feed's source, for one or more subscribers.
+    """One row of the feed, for one or more subscribers.
 
-    `row` has the source's columns in the types of `postgres.type_codecs`. `replayed`: the row was
+    `row` has the columns of the feed's schema in the types of `postgres.type_codecs`. `replayed`: the row was
     committed before the subscription began. `rendered` is a cache for callers: what they made of the event,
     by a key of theirs, shared by all subscribers who get this same object.
     """
@@ -98,7 +98,7 @@ class Filter(Protocol):
 
     @property
     def keys(self) -> frozenset[str] | None:
-        """Values of which a row that is wanted has one in a column of `Source.keys`; None if it needn't."""
+        """Values of which a wanted row has one in a column of `FeedSchema.keys`; None if it needn't."""
 
     def values(self) -> Mapping[str, Any]:
         """The parameters of that test."""
@@ -124,7 +124,7 @@ class EventBatch(list[Event]):
 
 
 class WakeQueue:
-    """Wakes tasks, a few in each turn of the event loop, so that other tasks run in between."""
+    """Wakes tasks, a few in each iteration of the event loop, so that other tasks run in between."""
 
     __slots__ = ("_waiters",)
 
@@ -156,7 +156,7 @@ class Broadcast:
         self._waiters: set[asyncio.Future[None]] = set()
 
     def notify_all(self) -> None:
-        """Wake all who wait, in the turns of the queue."""
+        """Wake all who wait, in their order."""
         waiters, self._waiters = self._waiters, set()
         self._queue.add(waiters)
 
@@ -274,11 +274,11 @@ class Hub:
         stats: FeedStats,
         limits: BufferLimits,
         heartbeat: float,
-        source: Source = LOGS,
+        schema: FeedSchema = LOGS,
     ) -> None:
         self.codec = codec
-        self._texts = source.texts
-        self._key_columns = source.keys
+        self._texts = schema.texts
+        self._key_columns = schema.keys
         self.stats = stats
         self._limits = limits
         self._heartbeat_interval = heartbeat
@@ -348,14 +348,14 @@ class Hub:
         cache: dict[Any, Any] = {}
         self._joined = set()
         groups = self._unkeyed.union(*(self._keyed.get(key, ()) for key in page.keys))
-        turn_ends = time.monotonic() + _TURN
+        turn_ends = time.monotonic() + _CHOOSING_TIME
         while groups:
             for group in groups:
                 if matching := group.filter.choose(page.candidates(group.filter.keys), cache):
                     chosen.append((group, matching))
                 if time.monotonic() > turn_ends:
                     await asyncio.sleep(0)
-                    turn_ends = time.monotonic() + _TURN
+                    turn_ends = time.monotonic() + _CHOOSING_TIME
             groups, self._joined = self._joined, set()
         return chosen
 

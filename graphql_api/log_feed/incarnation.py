@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from graphql_api.log_feed.errors import FeedResetError, StandbyError, UnfitDatabaseError
 from graphql_api.log_feed.feed_offset import LOWEST_ID, Cursor, FeedOffset
-from graphql_api.log_feed.source import LOGS, Source
+from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.postgres.statement import Fetch, Statement, compile_statement
 
 log = logging.getLogger(__name__)
@@ -111,52 +111,52 @@ _LINEAGE = """
 
 
 @functools.cache
-def _lineage_statement(source: Source) -> Statement:
-    return compile_statement(text(_LINEAGE.format(schema=source.schema)))
+def _lineage_statement(schema: FeedSchema) -> Statement:
+    return compile_statement(text(_LINEAGE.format(schema=schema.name)))
 
 
-async def enter_incarnation(connection: "asyncpg.Connection", source: Source = LOGS) -> int:
+async def enter_incarnation(connection: "asyncpg.Connection", schema: FeedSchema = LOGS) -> int:
     """Return the present incarnation of the database behind a connection; the first reader begins it.
 
     Every reader calls this before it reads, since it also mends what a restore may have left behind. Raises
     UnfitDatabaseError for a standby, and for a database that lacks what the feed needs.
     """
     try:
-        return await _enter(connection, source)
+        return await _enter(connection, schema)
     except _NOT_MIGRATED as error:
         raise UnfitDatabaseError(
-            f"the database lacks the schema {source.schema}: run `graphql-api migrate`"
+            f"the database lacks the schema {schema.name}: run `graphql-api migrate`"
         ) from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise UnfitDatabaseError(
-            f"the database's role may not use the schema {source.schema}: serve as the role that migrates"
+            f"the database's role may not use the schema {schema.name}: serve as the role that migrates"
         ) from error
 
 
-async def _enter(connection: "asyncpg.Connection", source: Source) -> int:
-    schema = source.schema
-    identity = await connection.fetchrow(_IDENTITY.format(schema=schema))
+async def _enter(connection: "asyncpg.Connection", schema: FeedSchema) -> int:
+    name = schema.name
+    identity = await connection.fetchrow(_IDENTITY.format(schema=name))
     assert identity is not None  # noqa: S101 - narrows: the statement always has one row
     if identity["standby"]:
         raise StandbyError
     if identity["trigger_version"] is None:
         raise UnfitDatabaseError(
-            f"a trigger is missing or disabled, so not all {source.rows} are recorded:"
+            f"a trigger is missing or disabled, so not all {schema.rows} are recorded:"
             " run `graphql-api migrate`"
         )
-    await _mend(connection, schema)
+    await _mend(connection, name)
     key = tuple(identity[name] for name in ("system_identifier", "timeline", "database", "trigger_version"))
-    present: int | None = await connection.fetchval(_PRESENT.format(schema=schema), *key)
+    present: int | None = await connection.fetchval(_PRESENT.format(schema=name), *key)
     if present is not None:
         return present
     async with connection.transaction():
         await connection.execute("SET LOCAL synchronous_commit = on")
-        await connection.execute(f"LOCK TABLE {schema}.incarnation IN SHARE ROW EXCLUSIVE MODE")
-        present = await connection.fetchval(_PRESENT.format(schema=schema), *key)
+        await connection.execute(f"LOCK TABLE {name}.incarnation IN SHARE ROW EXCLUSIVE MODE")
+        present = await connection.fetchval(_PRESENT.format(schema=name), *key)
         if present is None:
             present = secrets.randbits(63)
-            await connection.execute(_NOTE.format(schema=schema), present)
-            await connection.execute(_BEGIN.format(schema=schema), *key, present)
+            await connection.execute(_NOTE.format(schema=name), present)
+            await connection.execute(_BEGIN.format(schema=name), *key, present)
     return present
 
 
@@ -173,7 +173,7 @@ async def _mend(connection: "asyncpg.Connection", schema: str) -> None:
     await delete_entries_from(connection, future, schema)
 
 
-async def delete_entries_from(connection: "asyncpg.Connection", xid: int, schema: str = LOGS.schema) -> None:
+async def delete_entries_from(connection: "asyncpg.Connection", xid: int, schema: str = LOGS.name) -> None:
     """Delete entries of `xid` and above that were there before this server gave out `xid`."""
     after = (xid - 1, LOWEST_ID)  # without it, each statement would pass those deleted before
     while (
@@ -182,11 +182,11 @@ async def delete_entries_from(connection: "asyncpg.Connection", xid: int, schema
         after = (last["xid"], last["id"])
 
 
-async def check_lineage(fetch: Fetch, cursor: Cursor, present: int, source: Source = LOGS) -> None:
+async def check_lineage(fetch: Fetch, cursor: Cursor, present: int, schema: FeedSchema = LOGS) -> None:
     """Raise FeedResetError unless what `cursor` has read is part of the past of the incarnation `present`."""
     if cursor.incarnation == present:
         return
-    rows = await fetch(_lineage_statement(source), past=cursor.incarnation, present=present)
+    rows = await fetch(_lineage_statement(schema), past=cursor.incarnation, present=present)
     if not rows or not rows[0]["same_database"] or (rows[0]["ended"] or 0) < cursor.lsn:
         raise FeedResetError("FEED_RESET_RESTORE")
     if not rows[0]["same_timeline"]:

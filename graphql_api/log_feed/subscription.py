@@ -22,10 +22,10 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from graphql_api.log_feed.errors import FeedError, FeedResetError, FeedUnavailableError
 from graphql_api.log_feed.feed_offset import Cursor, CursorAfter
+from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.filter import FilterShape
 from graphql_api.log_feed.hub import Event, EventBatch, Filter, Hub
 from graphql_api.log_feed.incarnation import check_lineage
-from graphql_api.log_feed.source import LOGS, Source
 from graphql_api.log_feed.tail import (
     NEWEST,
     SNAPSHOT,
@@ -37,7 +37,7 @@ from graphql_api.log_feed.tail import (
 )
 from graphql_api.postgres.statement import Fetch, Statement, compile_statement
 from graphql_api.postgres.tables import sort_key, system_logs
-from graphql_api.shares import current_usage
+from graphql_api.quotas import current_usage
 
 NO_ANSWER = "the database doesn't answer: subscribe again after a pause, with the last cursor"
 
@@ -90,8 +90,8 @@ def _backfill_statement(template: str, shape: FilterShape | None) -> Statement:
     return compile_statement(
         text(
             template.format(
-                snapshot=SNAPSHOT.format(schema=LOGS.schema),
-                newest_xid=NEWEST.format(schema=LOGS.schema),
+                snapshot=SNAPSHOT.format(schema=LOGS.name),
+                newest_xid=NEWEST.format(schema=LOGS.name),
                 columns=_COLUMNS,
                 key=_SORT_KEY,
                 wanted=condition_text(shape),
@@ -188,10 +188,10 @@ class Subscription:
         *,
         page_rows: int,
         outage_timeout: float,
-        source: Source = LOGS,
+        schema: FeedSchema = LOGS,
     ) -> None:
         """`fetch` reads from the database; the tail is waited for `outage_timeout` seconds."""
-        self._source = source
+        self._schema = schema
         self._filter = wanted
         self._hub = hub
         self._tail = tail
@@ -229,7 +229,7 @@ class Subscription:
         """Read after a cursor, until something is found or the subscription is live."""
         catching_up = self._catch_up_from(after, replayed=True)
         self._enter(catching_up if after.replayed is None else Replaying(after, catching_up))
-        await check_lineage(self._fetch, after, incarnation, self._source)
+        await check_lineage(self._fetch, after, incarnation, self._schema)
         while self._state.read_up_to is after:
             self._check_open()
             self._pending = await self._read()
@@ -398,7 +398,7 @@ class Subscription:
             self._fetch,
             offset,
             state.page_rows,
-            source=self._source,
+            schema=self._schema,
             wanted=self._filter,
             max_wanted=state.page_rows if self._filter.shape is None else self._page_rows,
             until=None if target is None else target.offset,

@@ -28,14 +28,14 @@ from graphql_api.log_feed.errors import (
     UnfitDatabaseError,
 )
 from graphql_api.log_feed.feed_offset import LOWEST_ID, MAX_IN_PROGRESS, Cursor, FeedOffset, LogPage
+from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.filter import EVERYTHING, FilterShape
 from graphql_api.log_feed.hub import Filter, Hub
 from graphql_api.log_feed.incarnation import check_lineage, enter_incarnation
-from graphql_api.log_feed.source import LOGS, Source
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.statement import Fetch, Statement, compile_statement
 from graphql_api.postgres.tables import system_logs
-from graphql_api.shares import create_own_task
+from graphql_api.quotas import create_own_task
 
 log = logging.getLogger(__name__)
 
@@ -148,18 +148,18 @@ _FLUSH = compile_statement(
 
 
 @functools.cache
-def _end_statement(source: Source) -> Statement:
-    return compile_statement(text(_END.format(schema=source.schema)))
+def _end_statement(schema: FeedSchema) -> Statement:
+    return compile_statement(text(_END.format(schema=schema.name)))
 
 
 @functools.cache
-def _page_statement(source: Source, shape: FilterShape | None) -> Statement:
+def _page_statement(schema: FeedSchema, shape: FilterShape | None) -> Statement:
     statement = _PAGE.format(
-        schema=source.schema,
-        snapshot=SNAPSHOT.format(schema=source.schema),
-        selected=source.selected,
-        joins=source.joins.format(schema=source.schema),
-        columns=", ".join(f"line.{name}" for name in source.columns),
+        schema=schema.name,
+        snapshot=SNAPSHOT.format(schema=schema.name),
+        selected=schema.selected,
+        joins=schema.joins.format(schema=schema.name),
+        columns=", ".join(f"line.{name}" for name in schema.columns),
         wanted=condition_text(shape),
     )
     return compile_statement(text(statement))
@@ -211,9 +211,9 @@ class Snapshot:
             raise CursorExpiredError
 
 
-async def fetch_end(fetch: Fetch, source: Source = LOGS) -> tuple[FeedOffset, Snapshot]:
+async def fetch_end(fetch: Fetch, schema: FeedSchema = LOGS) -> tuple[FeedOffset, Snapshot]:
     """Return the offset of a reader that has read all that is committed. Raises FeedUnavailableError."""
-    (row,) = await fetch(_end_statement(source))
+    (row,) = await fetch(_end_statement(schema))
     snapshot = Snapshot.of(row)
     return snapshot.end(row["newest"]), snapshot
 
@@ -223,7 +223,7 @@ async def fetch_page(
     base: FeedOffset,
     rows: int,
     *,
-    source: Source = LOGS,
+    schema: FeedSchema = LOGS,
     wanted: Filter = EVERYTHING,
     max_wanted: int | None = None,
     until: FeedOffset | None = None,
@@ -235,7 +235,7 @@ async def fetch_page(
     partial_xid, partial_id = base.partial or (None, LOWEST_ID)
     max_wanted = rows if max_wanted is None else max_wanted
     found = await fetch(
-        _page_statement(source, wanted.shape),
+        _page_statement(schema, wanted.shape),
         **wanted.values(),
         floor=base.next_xid - 1,
         in_progress=base.in_progress,
@@ -327,7 +327,7 @@ class Tail:
         hub: Hub,
         options: TailOptions,
         on_failure: Callable[[FeedError], None],
-        source: Source = LOGS,
+        schema: FeedSchema = LOGS,
     ) -> None:
         """`on_failure` is called with what ends every subscription: continuity is lost, or can't be had."""
         self._address = address
@@ -335,7 +335,7 @@ class Tail:
         self._stats = hub.stats
         self._options = options
         self._on_failure = on_failure
-        self._source = source
+        self._schema = schema
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._incarnation = 0
@@ -343,7 +343,7 @@ class Tail:
     def start(self) -> None:
         """Begin to read, from where the hub is; nothing happens if it runs."""
         if self._task is None or self._task.done():
-            self._task = create_own_task(self._run(), f"tail of {self._source.schema}")
+            self._task = create_own_task(self._run(), f"tail of {self._schema.name}")
 
     async def stop(self) -> None:
         """Read no more."""
@@ -412,17 +412,17 @@ class Tail:
         self._wake.set()
 
     async def _begin(self, connection: "asyncpg.Connection") -> None:
-        incarnation = await enter_incarnation(connection, self._source)
+        incarnation = await enter_incarnation(connection, self._schema)
         # Before the first fetch: what is committed from here on either is seen or notifies.
         await connection.add_listener(_CHANNEL, self._notified)
         fetch = _fetch_on(connection)
         cursor = self._hub.read_up_to
         if cursor is None:
-            offset, snapshot = await fetch_end(fetch, self._source)
+            offset, snapshot = await fetch_end(fetch, self._schema)
             await wait_for_flush(fetch, snapshot, self._options.flush_delay)
             self._hub.move(Cursor(offset, incarnation, snapshot.insert_lsn))
         elif cursor.incarnation != incarnation:
-            await check_lineage(fetch, cursor, incarnation, self._source)
+            await check_lineage(fetch, cursor, incarnation, self._schema)
             # Its past is proved: from here on it is a cursor of the present incarnation.
             self._hub.move(Cursor(cursor.offset, incarnation, cursor.lsn))
         self._incarnation = incarnation
@@ -449,7 +449,7 @@ class Tail:
         hub, stats = self._hub, self._stats
         cursor = hub.read_up_to
         assert cursor is not None  # noqa: S101 - narrows: `_begin` has moved the hub
-        page, snapshot = await fetch_page(fetch, cursor.offset, self._options.page_rows, source=self._source)
+        page, snapshot = await fetch_page(fetch, cursor.offset, self._options.page_rows, schema=self._schema)
         if snapshot.incarnation != self._incarnation:
             raise FeedUnavailableError("the database's incarnation has changed")
         snapshot.check_continuity(page)

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from graphql_api.log_feed.source import LOGS, Source
+from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.statement import Statement, compile_statement
 
@@ -49,15 +49,15 @@ _TRIM = """
 
 
 @functools.cache
-def _statements(source: Source) -> tuple[Statement, Statement]:
-    note, trim = (template.format(schema=source.schema) for template in (_NOTE, _TRIM))
+def _statements(schema: FeedSchema) -> tuple[Statement, Statement]:
+    note, trim = (template.format(schema=schema.name) for template in (_NOTE, _TRIM))
     return compile_statement(text(note)), compile_statement(text(trim))
 
 
 async def trim_entries(
     database: Database,
     retention: timedelta,
-    source: Source = LOGS,
+    schema: FeedSchema = LOGS,
     *,
     interval: timedelta = timedelta(hours=1),
     rows: int = 5000,
@@ -66,7 +66,7 @@ async def trim_entries(
 
     Returns how many entries were removed, in batches of `rows`. Raises as `Database.change` does.
     """
-    note, trim = _statements(source)
+    note, trim = _statements(schema)
     await database.change(note, interval=interval.total_seconds())
     removed = 0
     while True:

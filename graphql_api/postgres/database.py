@@ -30,7 +30,7 @@ from graphql_api.postgres.errors import (
 )
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import Statement, compile_statement
-from graphql_api.shares import Shares, current_usage, recent_thread_time
+from graphql_api.quotas import ConcurrencyQuota, current_usage, recent_thread_time
 
 log = logging.getLogger(__name__)
 
@@ -136,11 +136,11 @@ class Database:
         pool_timeout: float = 8.0,
         statement_timeout: float = 10.0,
         prepared_statements: bool | None = None,
-        shared_reads: bool = True,
+        batched_reads: bool = True,
     ) -> None:
         """Times are in seconds. `prepared_statements` None finds out whether connections may keep them.
 
-        `shared_reads` lets reads of few rows that are made at the same time share a statement.
+        `batched_reads` lets reads of few rows that are made at the same time share a statement.
         """
         self.address = address
         self._statement_timeout = statement_timeout
@@ -151,11 +151,11 @@ class Database:
         self._pool = _Pool(self._connect, pool_size, pool_timeout)
         self._pool_timeout = pool_timeout
         # Two at least, since a transaction's owner may read beside it.
-        self._shares = Shares(max(2, pool_size // 2), max(2, pool_size - 1))
+        self._quota = ConcurrencyQuota(max(2, pool_size // 2), max(2, pool_size - 1))
         self._round_trip = inf
         """Seconds that the shortest statement has taken lately."""
         self._catalog: TTLCache[str, frozenset[str]] = TTLCache(1, _CATALOG_REMEMBERED)
-        self.shared_reads = SharedReads(self._fetch_by_key) if shared_reads else None
+        self.batched_reads = BatchedReads(self._fetch_by_key) if batched_reads else None
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
         """Runs one read and returns its rows, in the types of `postgres.type_codecs`.
@@ -176,9 +176,9 @@ class Database:
 
         Each row has its key's NUMBER. Raises as `fetch` does.
         """
-        reads, tenants = self.shared_reads, [tenant] * len(keys)
+        reads, tenants = self.batched_reads, [tenant] * len(keys)
         is_small = len(keys) * values.get("fetch", 1) <= _MAX_SHARED_ROWS
-        if reads is None or not statement.is_shared or not is_small:
+        if reads is None or not statement.may_batch or not is_small:
             return self._fetch_by_key(statement, keys, tenants, values)
         return reads.fetch(statement, keys, tenants, values)
 
@@ -309,23 +309,23 @@ class Database:
             self._give_back(connection, usage.owner)
 
     async def _take(self, owner: str) -> "asyncpg.Connection":
-        if owner and not self._shares.enter_at_once(owner):
+        if owner and not self._quota.enter_at_once(owner):
             try:
                 async with asyncio.timeout(self._pool_timeout):
-                    await self._shares.enter(owner)
+                    await self._quota.enter(owner)
             except TimeoutError as error:
                 raise DatabaseUnavailableError from error
         try:
             return self._pool.take_idle() or await self._pool.take()
         except BaseException:
             if owner:
-                self._shares.leave(owner)
+                self._quota.leave(owner)
             raise
 
     def _give_back(self, connection: "asyncpg.Connection", owner: str) -> None:
         self._pool.give_back(connection)
         if owner:
-            self._shares.leave(owner)
+            self._quota.leave(owner)
 
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator["asyncpg.Connection"]:
@@ -387,7 +387,7 @@ class _Shape:
     timer: asyncio.TimerHandle | None = None
 
 
-class SharedReads:
+class BatchedReads:
     """Lets reads of one shape that are made at the same time share a statement, whoever makes them.
 
     The first goes out at once. What comes while it is out waits until it returns, `_BATCH_MAX_WAIT` at most,

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from graphql_api.shares import current_usage
+from graphql_api.quotas import current_usage
 
 MAX_LARGE_MEMORY: Final = 16 * 1024 * 1024
 """Bytes of large statements that are kept."""
@@ -30,7 +30,7 @@ class Statement:
     sql: str
     names: tuple[str, ...]
     constants: Mapping[str, Any]
-    is_shared: bool = False
+    may_batch: bool = False
     """Whether reads of it for several viewers may go out as one: it reads few rows for each key."""
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
@@ -43,7 +43,7 @@ Fetch = Callable[..., Awaitable[list[asyncpg.Record]]]
 """Runs a Statement with named values: a Database's `fetch`, or one over a single connection."""
 
 
-def compile_statement(query: Executable, *, is_shared: bool = False) -> Statement:
+def compile_statement(query: Executable, *, may_batch: bool = False) -> Statement:
     """Compiles a SQLAlchemy Core statement. Takes up to a millisecond: do it once and keep the result.
 
     Parameters that have a value in the query are constants; a `bindparam(name)` gets its value at each run.
@@ -56,7 +56,7 @@ def compile_statement(query: Executable, *, is_shared: bool = False) -> Statemen
         for name, parameter in ((n, compiled.binds[n]) for n in names)
         if not parameter.required
     }
-    return Statement(str(compiled), names, constants, is_shared)
+    return Statement(str(compiled), names, constants, may_batch)
 
 
 _large: LRUCache[tuple[Any, ...], Statement] = LRUCache(

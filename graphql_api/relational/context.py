@@ -16,8 +16,8 @@ from graphql_api.identity.viewer import Viewer
 from graphql_api.log_feed.feed import Feed
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.statement import Statement
+from graphql_api.quotas import Metered
 from graphql_api.settings import Settings
-from graphql_api.shares import Metered
 
 TRADER_LOG_COMPONENTS: Final = "trader_log_components"
 """The parameter with the components of which traders may read the lines that are about them."""
@@ -116,9 +116,9 @@ class Loader(DataLoader[Any, Any]):
         return futures
 
     def do_resolve_reject(self, key: Any, future: "asyncio.Future[Any]") -> None:
-        """Queue a key. Its batch begins with the event loop's next turn, unless the executor runs it before.
+        """Queue a key. Its batch begins in the event loop's next iteration, or when the executor runs it.
 
-        aiodataloader would start a task for that, which begins a turn later.
+        aiodataloader would start a task for that, which begins an iteration later.
         """
         self._queue.append(Queued(key, future))
         if len(self._queue) == 1:
@@ -162,7 +162,7 @@ class Loader(DataLoader[Any, Any]):
 
 
 _STARTED_AT_ONCE: Final = 1
-"""Loaders that begin in one turn of the event loop: each may have a statement to build, 20 ms at worst."""
+"""Loaders that begin in one iteration of the event loop: each may build a statement, 20 ms at worst."""
 
 
 class _LoaderQueue:
@@ -177,7 +177,7 @@ class _LoaderQueue:
         self._timer: asyncio.Handle | None = None
 
     def add(self, loader: Loader) -> None:
-        """Let a loader begin with the event loop's next turn."""
+        """Let a loader begin with the next iteration of the event loop."""
         self._waiting.append(loader)
         if self._timer is None:
             self._timer = self.loop.call_soon(self._start)

@@ -157,5 +157,5 @@ def _by_id(
         entity.table.c.id == KEYS.c.key
     )
     return compile_statement(
-        entity.restrict_to_tenant(query, scoped=scoped, tenant=KEYS.c.tenant), is_shared=True
+        entity.restrict_to_tenant(query, scoped=scoped, tenant=KEYS.c.tenant), may_batch=True
     )

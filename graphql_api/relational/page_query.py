@@ -507,7 +507,7 @@ def page_statement(relation: ChildRelation, shape: PageShape, scoped: bool) -> S
     if shape.with_total and not is_counted:
         page = page.add_columns(_total(rows))
     query = rows.per_parent(page, _around_page(rows, shape), label=KEYS.c.number.label(NUMBER))
-    return compile_statement(query, is_shared=not shape.limited and _reads_few(rows, shape))
+    return compile_statement(query, may_batch=not shape.limited and _reads_few(rows, shape))
 
 
 @lru_cache(maxsize=256)
@@ -536,7 +536,7 @@ def parent_and_page_statement(
     parents, each = row.correlate(KEYS).lateral("parent"), page.correlate(KEYS).lateral("each")
     query = select(KEYS.c.number.label(NUMBER), *parents.c, *each.c)
     query = query.select_from(KEYS.join(parents, true()).outerjoin(each, true()))
-    return compile_statement(query, is_shared=True)
+    return compile_statement(query, may_batch=True)
 
 
 def _reads_few(rows: FilteredRelation, shape: PageShape) -> bool:

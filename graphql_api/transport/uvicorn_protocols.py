@@ -24,7 +24,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
 
-from graphql_api.execution.turns import Turns
+from graphql_api.execution.yielding import YieldScheduler
 from graphql_api.gateway.errors import HTTPError
 from graphql_api.gateway.gateway import TransportLimits
 from graphql_api.transport.close_codes import ServerCloseCode
@@ -33,7 +33,7 @@ from graphql_api.transport.graphql_transport_ws import FRAMES
 _LINGER = 1.0  # seconds that a connection stays half open after a last answer
 _CONTINUE = b"HTTP/1.1 100"
 _PARSED_AT_ONCE = 4_096
-"""Bytes of frames that are parsed in one turn of the event loop: at most some 700 frames, 7 ms."""
+"""Bytes of frames that are parsed in one iteration of the event loop: at most some 700 frames, 7 ms."""
 _LITTLE = 1_024
 """Bytes that are parsed as they come."""
 _MAX_FRAGMENTS = 1_000
@@ -50,7 +50,7 @@ class ServerConfig(uvicorn.Config):
         super().__init__(*args, **kwargs)
         self.limits = limits
         self.unread = Unread()
-        self.turns = Turns()
+        self.scheduler = YieldScheduler()
 
 
 class Timer:
@@ -478,7 +478,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         self._opening = Timer(self._limits.receive_timeout, self.cut_off)
         self._early = b""
         self._unparsed = bytearray()
-        self._turns = cast("ServerConfig", self.config).turns
+        self._scheduler = cast("ServerConfig", self.config).scheduler
         self._parsing: asyncio.Task[None] | None = None
 
     def open(self, request: Request, early: bytes) -> None:
@@ -531,8 +531,8 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         """Parses what came, unless the connection has failed.
 
-        What is more than a little has its turns, between which others run: a client can send tens of
-        thousands of frames at once, on many sockets. Meanwhile no more is read.
+        What is more than a little is parsed in pieces, between which other tasks run: a client can send tens
+        of thousands of frames at once, on many sockets. Meanwhile no more is read.
         """
         if self._unparsed or len(data) > _LITTLE:
             self._unparsed += data
@@ -554,7 +554,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             self._parsing = self.loop.create_task(self._parse_some())
 
     async def _parse_some(self) -> None:
-        await self._turns.pause()
+        await self._scheduler.pause()
         self._parsing = None
         some = bytes(self._unparsed[:_PARSED_AT_ONCE])
         del self._unparsed[:_PARSED_AT_ONCE]

@@ -1,7 +1,7 @@
 """Values on which as much as possible goes wrong.
 
 What a value is follows from its id, so two runs of one document see the same world. In a context that is
-`later`, resolvers and loaders answer with awaitables, after more or fewer turns of the event loop.
+`later`, resolvers and loaders answer with awaitables, after more or fewer iterations of the event loop.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ def dice(id_: str, sides: int) -> int:
 
 
 async def wait_for(id_: str, value: Any) -> Any:
-    """The value, some turns of the event loop later; an exception is raised."""
+    """The value, some iterations of the event loop later; an exception is raised."""
     for _ in range(dice(id_, 4)):
         await asyncio.sleep(0)
     if isinstance(value, Exception):

@@ -10,14 +10,16 @@ import pytest
 from graphql_api.gateway.gateway import SubscriptionUsage, points_of
 from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.postgres.address import Address
-from graphql_api.shares import Metered, Shares, create_own_task, current_usage
+from graphql_api.quotas import ConcurrencyQuota, Metered, create_own_task, current_usage
 from tests import factories
 from tests.activity.client import following, until_up_to_date
 from tests.graph import opened, settings_for, trader
 
 
-def usage_with(points_per_minute: int, *, paid: int = 0, shares: Shares | None = None) -> SubscriptionUsage:
-    return SubscriptionUsage("user ada", paid, shares or Shares(1), RateLimiter(points_per_minute))
+def usage_with(
+    points_per_minute: int, *, paid: int = 0, quota: ConcurrencyQuota | None = None
+) -> SubscriptionUsage:
+    return SubscriptionUsage("user ada", paid, quota or ConcurrencyQuota(1), RateLimiter(points_per_minute))
 
 
 async def work(seconds: float = 0.02) -> None:
@@ -54,16 +56,16 @@ async def test_what_was_paid_at_the_beginning_counts() -> None:
 
 
 async def test_what_takes_long_needs_a_place_among_its_owners_operations() -> None:
-    shares = Shares(1, waiting=0)
-    usage = usage_with(1_000_000, shares=shares)
-    await shares.enter(usage.owner)
+    quota = ConcurrencyQuota(1, waiting=0)
+    usage = usage_with(1_000_000, quota=quota)
+    await quota.enter(usage.owner)
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1), usage.turn():
+        async with asyncio.timeout(0.1), usage.reserve():
             pass
-    shares.leave(usage.owner)
-    async with usage.turn():
-        assert shares.taken(usage.owner) == 1
-    assert shares.taken(usage.owner) == 0
+    quota.leave(usage.owner)
+    async with usage.reserve():
+        assert quota.taken(usage.owner) == 1
+    assert quota.taken(usage.owner) == 0
 
 
 async def test_a_task_of_the_process_is_nobodys() -> None:
@@ -100,8 +102,8 @@ async def test_what_one_subscriber_has_had_read_others_who_wait_for_their_turn_s
 ) -> None:
     user = await factories.user(connection)
     session = await factories.session(connection, await factories.account(connection, user))
-    shares = Shares(1)
-    usages = [usage_with(1_000_000, shares=shares) for _ in range(6)]
+    quota = ConcurrencyQuota(1)
+    usages = [usage_with(1_000_000, quota=quota) for _ in range(6)]
     live = asyncio.Barrier(len(usages) + 1)
 
     async with opened(settings_for(address, tmp_path)) as anonymous:

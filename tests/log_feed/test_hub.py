@@ -12,8 +12,8 @@ import pytest
 from graphql_api.domain.account_changes import CHANGES, ChangeFilter
 from graphql_api.log_feed import BufferLimits, Event, Feed, FeedOptions, LogFilter
 from graphql_api.log_feed.feed_offset import Cursor, CursorCodec, FeedOffset, LogPage
+from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.hub import Hub
-from graphql_api.log_feed.source import LOGS, Source
 from graphql_api.log_feed.stats import FeedStats
 from tests.log_feed.conftest import KEY, MakeFeed, events, write, write_many
 
@@ -107,9 +107,9 @@ async def test_the_numbers_of_an_idle_feed_are_those_of_no_feed(
     assert (stats.rows, stats.deliveries) == (1, 1)
 
 
-def hub_of(source: Source = LOGS) -> Hub:
+def hub_of(schema: FeedSchema = LOGS) -> Hub:
     """A hub whose tail has begun, as that of an idle feed."""
-    hub = Hub(CursorCodec(KEY), FeedStats(), BufferLimits(), heartbeat=20.0, source=source)
+    hub = Hub(CursorCodec(KEY), FeedStats(), BufferLimits(), heartbeat=20.0, schema=schema)
     hub.move(Cursor(FeedOffset(1, ()), 1, 1))
     return hub
 

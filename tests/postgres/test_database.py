@@ -13,7 +13,7 @@ from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import ConnectionLostError, DatabaseUnavailableError
 from graphql_api.postgres.statement import compile_statement
-from graphql_api.shares import Usage
+from graphql_api.quotas import Usage
 from tests.postgres.proxy import proxy_to
 
 PID = compile_statement(text("SELECT pg_backend_pid() AS pid"))
@@ -346,7 +346,7 @@ async def test_one_owners_statements_leave_connections_to_others(address: Addres
         for task in flood:
             task.cancel()
         await asyncio.gather(*flood, return_exceptions=True)
-        assert [database._shares.taken(owner) for owner in ("ada", "bob", "")] == [0, 0, 0]
+        assert [database._quota.taken(owner) for owner in ("ada", "bob", "")] == [0, 0, 0]
 
 
 async def test_owners_leave_one_connection_to_the_process(address: Address) -> None:

@@ -4,7 +4,7 @@ import threading
 
 from graphql_api.postgres import statement
 from graphql_api.postgres.statement import MAX_LARGE_MEMORY, Statement, build_aside
-from graphql_api.shares import Usage
+from graphql_api.quotas import Usage
 
 
 def busy(number: int) -> Statement:

@@ -173,14 +173,14 @@ async def answered_differently(world: World) -> set[str]:
 async def test_tenants_whose_reads_share_a_statement_learn_nothing_of_each_other(world: World) -> None:
     await world.other.insert(world.connection)
     assert await answered_differently(world) == set()
-    shared = world.graph.services.database.shared_reads
+    shared = world.graph.services.database.batched_reads
     assert shared is not None
     assert shared.reads > 100
 
 
 async def test_the_walk_notices_tenants_that_are_mixed_up_by_one(world: World) -> None:
     await world.other.insert(world.connection)
-    shared = world.graph.services.database.shared_reads
+    shared = world.graph.services.database.batched_reads
     assert shared is not None
     fetch = shared._fetch_by_key
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
+class FeedSchema:
     """A feed's schema, and how a page of its entries finds their rows.
 
     A schema has the tables of `log_feed`: entries, watermarks, horizon, incarnations, incarnation and
     interruptions, and the view trigger_version. Its entries are ordered by their columns xid and id.
     """
 
-    schema: str
+    name: str
     columns: Sequence[str]
     """What a row of a page has besides xid and id."""
     selected: str
@@ -27,8 +27,8 @@ class Source:
     """What its rows are called in errors."""
 
 
-LOGS = Source(
-    schema="log_feed",
+LOGS = FeedSchema(
+    name="log_feed",
     columns=("timestamp", "level", "component", "message", "details"),
     selected="""
         log.id IS NULL AS missing,

@@ -1,7 +1,4 @@
-"""Shares of something that a process has little of, such as turns to run or connections to the database.
-
-And what an operation has used of it: `Usage`.
-"""
+"""Concurrency quotas, of operations under way or of connections, and what an operation uses."""
 
 import asyncio
 import threading
@@ -15,15 +12,15 @@ from typing import Any, Self, TypeVar
 T = TypeVar("T")
 
 
-class ShareFullError(Exception):
-    """As many wait for one owner's share as may."""
+class QuotaFullError(Exception):
+    """Too many wait for a place already."""
 
 
-class Shares:
+class ConcurrencyQuota:
     """Gives each owner at most `own` places at once, and all owners at most `total`; others wait.
 
-    A place that becomes free goes to the owner who has the fewest, and of theirs to who has waited longest:
-    one owner's thousand don't hold up another's one.
+    A place that becomes free goes to the owner who has the fewest, and of theirs to the one that has waited
+    longest: an owner's thousand don't hold up another owner's one.
     """
 
     def __init__(
@@ -36,7 +33,7 @@ class Shares:
     ) -> None:
         """`waiting` is how many may wait for one owner, and `all_waiting` how many in all.
 
-        Those who can not be refused are not counted.
+        Those that enter with `refusable=False` are not counted.
         """
         self._own = own
         self._total = total
@@ -48,7 +45,7 @@ class Shares:
         """By owner; no queue is empty."""
         self._sum = 0
         self._refusable_waiting = 0
-        """How many wait that could have been refused."""
+        """How many of those wait that entered with `refusable`."""
 
     def taken(self, owner: str) -> int:
         """How many places an owner has."""
@@ -71,7 +68,7 @@ class Shares:
     async def enter(self, owner: str, *, refusable: bool = True) -> None:
         """Takes a place, and waits for it if need be; `leave` gives it back.
 
-        Raises ShareFullError if too many wait already, if `refusable`.
+        With `refusable`, raises QuotaFullError if too many wait already.
         """
         if self.enter_at_once(owner):
             return
@@ -82,7 +79,7 @@ class Shares:
         if (self._most_waiting is not None and queued >= self._most_waiting) or (
             self._most_waiting_of_all is not None and self._refusable_waiting >= self._most_waiting_of_all
         ):
-            raise ShareFullError
+            raise QuotaFullError
         self._refusable_waiting += 1
         try:
             await self._wait(owner)
@@ -90,13 +87,13 @@ class Shares:
             self._refusable_waiting -= 1
 
     async def _wait(self, owner: str) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(owner, deque()).append(turn)
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owner, deque()).append(waiter)
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._forget(owner, turn)
+            if waiter.cancelled():
+                self._forget(owner, waiter)
             else:  # it came just now, for another then
                 self.leave(owner)
             raise
@@ -112,20 +109,20 @@ class Shares:
             if not candidates:
                 return
             following = min(candidates, key=self.taken)
-            turn = self._waiting[following][0]
-            self._forget(following, turn)
-            if turn.done():  # cancelled, and about to find out
+            waiter = self._waiting[following][0]
+            self._forget(following, waiter)
+            if waiter.done():  # cancelled, and about to find out
                 continue
             self.enter_anyway(following)
-            if following in self._waiting:  # at the end, so that owners with equally many take turns
+            if following in self._waiting:  # at the end, so that owners with equally many alternate
                 self._waiting[following] = self._waiting.pop(following)
-            turn.set_result(None)
+            waiter.set_result(None)
             return
 
-    def _forget(self, owner: str, turn: asyncio.Future[None]) -> None:
+    def _forget(self, owner: str, waiter: asyncio.Future[None]) -> None:
         queue = self._waiting.get(owner)
-        if queue is not None and turn in queue:
-            queue.remove(turn)
+        if queue is not None and waiter in queue:
+            queue.remove(waiter)
             if not queue:
                 del self._waiting[owner]
 
@@ -201,8 +198,8 @@ class Usage:
         """Waits until its owner has paid for what was used, where that is paid for as it goes on."""
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Does what takes long in the block, when it is its owner's turn."""
+    async def reserve(self) -> AsyncIterator[None]:
+        """Waits until the owner may do what takes long. In the block, does that."""
         yield
 
 

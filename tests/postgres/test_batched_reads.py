@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.database import Database, SharedReads
+from graphql_api.postgres.database import BatchedReads, Database
 from graphql_api.postgres.statement import Statement, compile_statement
 
 _IDS = (str(UUID(int=number)) for number in count(1))
@@ -22,14 +22,14 @@ READ = compile_statement(
                pg_sleep(CAST(:seconds AS float8))
         FROM {KEYS}
     """),
-    is_shared=True,
+    may_batch=True,
 )
 LOCK = compile_statement(
     text(f"""
         SELECT keys.number AS _number, key, tenant, pg_advisory_xact_lock_shared(CAST(:seconds AS integer))
         FROM {KEYS}
     """),
-    is_shared=True,
+    may_batch=True,
 )
 LOCKED = """
     SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
@@ -46,9 +46,9 @@ async def database(address: Address) -> AsyncIterator[Database]:
     await database.close()
 
 
-def reads(database: Database) -> SharedReads:
-    assert database.shared_reads is not None
-    return database.shared_reads
+def reads(database: Database) -> BatchedReads:
+    assert database.batched_reads is not None
+    return database.batched_reads
 
 
 async def read(database: Database, seconds: float = 0.1, statement: Statement = READ) -> list[asyncpg.Record]:
@@ -147,7 +147,7 @@ async def test_nothing_is_kept_of_reads_that_are_over(database: Database) -> Non
 
 
 async def test_sharing_can_be_turned_off(address: Address) -> None:
-    database = Database(address, shared_reads=False)
+    database = Database(address, batched_reads=False)
     await asyncio.gather(*(read(database, 0.01) for _ in range(8)))
-    assert database.shared_reads is None
+    assert database.batched_reads is None
     await database.close()

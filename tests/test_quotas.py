@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from graphql_api.shares import Metered, ShareFullError, Shares, Usage, current_usage
+from graphql_api.quotas import ConcurrencyQuota, Metered, QuotaFullError, Usage, current_usage
 
 
 async def settle() -> None:
@@ -16,12 +16,12 @@ async def settle() -> None:
 class Desk:
     """Owners who enter, and the order in which they got in."""
 
-    def __init__(self, shares: Shares) -> None:
-        self.shares = shares
+    def __init__(self, quota: ConcurrencyQuota) -> None:
+        self.quota = quota
         self.entered: list[str] = []
 
     async def _enter(self, name: str) -> None:
-        await self.shares.enter(name[0])
+        await self.quota.enter(name[0])
         self.entered.append(name)
 
     async def enter(self, *names: str) -> list[asyncio.Task[None]]:
@@ -30,12 +30,12 @@ class Desk:
         return tasks
 
     async def leave(self, owner: str) -> None:
-        self.shares.leave(owner)
+        self.quota.leave(owner)
         await settle()
 
 
 async def test_each_owner_has_a_share_and_waits_for_more_in_order() -> None:
-    desk = Desk(Shares(2))
+    desk = Desk(ConcurrencyQuota(2))
     await desk.enter("a1", "a2", "a3", "a4", "b1")
     assert desk.entered == ["a1", "a2", "b1"]
     await desk.leave("a")
@@ -45,7 +45,7 @@ async def test_each_owner_has_a_share_and_waits_for_more_in_order() -> None:
 
 
 async def test_a_free_place_goes_to_the_owner_who_has_the_fewest() -> None:
-    desk = Desk(Shares(3, total=3))
+    desk = Desk(ConcurrencyQuota(3, total=3))
     await desk.enter("a1", "a2", "a3", "a4", "a5", "b1", "c1", "b2")
     for _ in range(3):
         await desk.leave("a")
@@ -53,25 +53,25 @@ async def test_a_free_place_goes_to_the_owner_who_has_the_fewest() -> None:
 
 
 async def test_no_more_wait_than_may() -> None:
-    shares = Shares(1, waiting=1)
-    desk = Desk(shares)
+    quota = ConcurrencyQuota(1, waiting=1)
+    desk = Desk(quota)
     await desk.enter("a1", "a2")
-    with pytest.raises(ShareFullError):
-        await shares.enter("a")
-    await shares.enter("b")
-    with pytest.raises(ShareFullError):
-        await Shares(0, waiting=0).enter("a")
+    with pytest.raises(QuotaFullError):
+        await quota.enter("a")
+    await quota.enter("b")
+    with pytest.raises(QuotaFullError):
+        await ConcurrencyQuota(0, waiting=0).enter("a")
 
 
 async def test_no_more_wait_in_all_than_may_and_who_cant_be_refused_is_not_counted() -> None:
-    shares = Shares(1, waiting=2, all_waiting=3)
-    desk = Desk(shares)
-    refusable = asyncio.create_task(shares.enter("z"))
-    unrefusable = asyncio.create_task(shares.enter("z", refusable=False))
+    quota = ConcurrencyQuota(1, waiting=2, all_waiting=3)
+    desk = Desk(quota)
+    refusable = asyncio.create_task(quota.enter("z"))
+    unrefusable = asyncio.create_task(quota.enter("z", refusable=False))
     await desk.enter("a1", "a2", "a3", "b1", "b2")
     assert desk.entered == ["a1", "b1"]
-    with pytest.raises(ShareFullError):
-        await shares.enter("b")
+    with pytest.raises(QuotaFullError):
+        await quota.enter("b")
     await desk.leave("a")
     await desk.enter("b3")
     assert desk.entered == ["a1", "b1", "a2"]
@@ -84,10 +84,10 @@ async def test_no_more_wait_in_all_than_may_and_who_cant_be_refused_is_not_count
 
 @pytest.mark.parametrize("moment", ["before its turn", "at its turn"])
 async def test_who_is_cancelled_leaves_its_place_to_the_next(moment: str) -> None:
-    desk = Desk(Shares(1))
+    desk = Desk(ConcurrencyQuota(1))
     _, second, third = await desk.enter("a1", "a2", "a3")
     if moment == "at its turn":
-        desk.shares.leave("a")
+        desk.quota.leave("a")
         second.cancel()
         await settle()
     else:
@@ -96,8 +96,8 @@ async def test_who_is_cancelled_leaves_its_place_to_the_next(moment: str) -> Non
     assert desk.entered == ["a1", "a3"]
     assert third.done()
     await desk.leave("a")
-    assert desk.shares.taken("a") == 0
-    assert desk.shares.enter_at_once("a")
+    assert desk.quota.taken("a") == 0
+    assert desk.quota.enter_at_once("a")
 
 
 async def work(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Long work lets others run in between, one turn at a time."""
+"""Long work lets others run in between, one task at a time."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from graphql_api.execution.executor import (
 )
 from graphql_api.execution.fields import FromColumn, FromLoader, Load, declared, is_any_source
 from graphql_api.execution.operations import GraphQLRequest, Operations
-from graphql_api.execution.turns import Turns
+from graphql_api.execution.yielding import YieldScheduler
 from tests.execution.contexts import BareContext
 
 
@@ -70,12 +70,12 @@ class Query:
 
 
 async def test_those_who_have_paused_go_on_one_in_each_round_of_the_loop() -> None:
-    turns = Turns()
+    scheduler = YieldScheduler()
     rounds: list[list[str]] = [[]]
 
     async def work(name: str) -> None:
         for _ in range(2):
-            await turns.pause()
+            await scheduler.pause()
             rounds[-1].append(name)
 
     tasks = [asyncio.create_task(work(name)) for name in "abc"]
@@ -86,50 +86,50 @@ async def test_those_who_have_paused_go_on_one_in_each_round_of_the_loop() -> No
 
 
 async def test_who_is_cancelled_in_a_pause_holds_nobody_up() -> None:
-    turns = Turns()
-    first, second = (asyncio.create_task(turns.pause()) for _ in range(2))
+    scheduler = YieldScheduler()
+    first, second = (asyncio.create_task(scheduler.pause()) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     await second
     assert first.cancelled()
-    assert turns.taken == 1
+    assert scheduler.pauses == 1
 
 
-async def turns_taken(count: int, length: int = 0) -> int:
-    return await turns_of(
+async def pauses_of_rows(count: int, length: int = 0) -> int:
+    return await pauses_of(
         f"rows(count: {count}, length: {length}) {{ a: name b: name c: __typename number }}"
     )
 
 
-async def turns_of(field: str) -> int:
+async def pauses_of(field: str) -> int:
     operations = Operations(strawberry.Schema(Query), mask=lambda error: error)
     operation = operations.prepare(GraphQLRequest(f"{{ {field} }}"))
     result = await operations.execute(operation, BareContext())
     assert not result.errors
     assert all(result.data.values())
-    return operations._turns.taken
+    return operations._scheduler.pauses
 
 
 async def test_short_lists_are_made_without_a_pause() -> None:
-    assert await turns_taken(MAX_CONVERSIONS_AT_ONCE) == 0
+    assert await pauses_of_rows(MAX_CONVERSIONS_AT_ONCE) == 0
 
 
 async def test_long_texts_are_converted_with_pauses() -> None:
-    assert await turns_taken(MAX_CONVERSIONS_AT_ONCE, length=2_000) >= 6
-    assert await turns_taken(3, length=MAX_CHARACTERS_AT_ONCE) == 3
+    assert await pauses_of_rows(MAX_CONVERSIONS_AT_ONCE, length=2_000) >= 6
+    assert await pauses_of_rows(3, length=MAX_CHARACTERS_AT_ONCE) == 3
 
 
 async def test_long_lists_are_made_with_pauses() -> None:
-    assert await turns_taken(20_000) >= 3
+    assert await pauses_of_rows(20_000) >= 3
 
 
 async def test_columns_of_rows_are_made_without_a_pause_for_longer_than_calls() -> None:
     most = MAX_WORK_AT_ONCE // 4
-    assert await turns_of(f"table(count: {most - WORK_OF_A_CALL}) {{ a b c d }}") == 0
-    assert await turns_of(f"table(count: {most}) {{ a b c d }}") == 1
+    assert await pauses_of(f"table(count: {most - WORK_OF_A_CALL}) {{ a b c d }}") == 0
+    assert await pauses_of(f"table(count: {most}) {{ a b c d }}") == 1
     most_calls = MAX_WORK_AT_ONCE // WORK_OF_A_CALL
-    assert await turns_of(f"rows(count: {most_calls // 2}) {{ name }}") == 0
-    assert await turns_of(f"rows(count: {most_calls}) {{ name }}") == 1
+    assert await pauses_of(f"rows(count: {most_calls // 2}) {{ name }}") == 0
+    assert await pauses_of(f"rows(count: {most_calls}) {{ name }}") == 1
 
 
 async def test_loaded_values_of_many_rows_and_aliases_take_turns() -> None:
@@ -141,4 +141,4 @@ async def test_loaded_values_of_many_rows_and_aliases_take_turns() -> None:
     assert not result.errors
     assert result.data["rows"][10] == {f"a{number}": 2 for number in range(20)}
     # Twice for each field: when all are asked for, and when all are there.
-    assert operations._turns.taken >= 6
+    assert operations._scheduler.pauses >= 6
