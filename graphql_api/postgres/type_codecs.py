@@ -23,7 +23,7 @@ CONNECTION_SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"}
 
 # `2026-11-22 09:00:00.500000+00`.
 _WHOLE = 29
-_MANY = 8
+_MANY = 12
 """From how many texts on replacing their separators at once is faster."""
 _SEPARATORS = ((10, " "), (19, "."), (26, "+"), (27, "0"), (28, "0"))
 
@@ -60,15 +60,28 @@ def rfc3339_all(texts: Sequence[str]) -> list[str]:
     """Does what `rfc3339` does, for many. If all have the usual form, replaces their separators at once."""
     if len(texts) < _MANY:
         return list(map(rfc3339, texts))
-    whole = [text if len(text) == _WHOLE else _padded(text) for text in texts]
-    count = len(whole)
-    lines = "\n".join(whole)
-    common = len(lines) == (_WHOLE + 1) * count - 1 and all(
-        lines[place :: _WHOLE + 1] == character * count for place, character in _SEPARATORS
-    )
-    if common and lines[_WHOLE :: _WHOLE + 1] == "\n" * (count - 1):
-        return lines.replace(" ", "T").replace("+00", "Z").split("\n")
-    return list(map(rfc3339, whole))
+    whole = _replace_separators(texts)
+    if whole is None:
+        padded = [text if len(text) == _WHOLE else _padded(text) for text in texts]
+        whole = _replace_separators(padded) or list(map(rfc3339, padded))
+    return whole
+
+
+def _replace_separators(texts: Sequence[str]) -> list[str] | None:
+    """Converts texts of the usual form with all digits, as one block; None if any has another form."""
+    count, width = len(texts), _WHOLE + 1
+    block = "\n".join(texts)
+    if len(block) != width * count - 1 or not block.isascii() or block[_WHOLE::width] != "\n" * (count - 1):
+        return None
+    if any(block[place::width] != character * count for place, character in _SEPARATORS):
+        return None
+    # Columns of bytes, since searching text for its separators takes twice as long as all the rest.
+    columns = bytearray(block, "ascii")
+    columns[10::width] = b"T" * count
+    columns[26::width] = b"Z" * count
+    del columns[27::width]
+    del columns[27 :: width - 1]
+    return columns.decode().split("\n")
 
 
 def _padded(text: str) -> str:
