@@ -19,6 +19,7 @@ _NODE = 400  # a row that is looked for in every table
 _OWN_LOG = 6  # a line that is asked whose it is
 _STATS = 300
 _STATS_OF_SESSION = 20
+_STATEMENTS_OF_STATS = 8  # PostgreSQL's planning of a long statement, which may be about a single session
 _STATISTIC = 50  # one more statement over the same trades
 _CURVE = 200  # a statement that sorts the trades, and sums them up
 _JSON = 80  # of 2 KB with a secret in it, which has to be parsed
@@ -28,11 +29,11 @@ _DURATION = 1
 _MUTATION = 10
 _PASSWORD = 1_000  # less than a verification takes, which has a queue of its own
 
-BASE_COST: Final = BaseCost(operation=100, place=60)
+BASE_COST: Final = BaseCost(operation=100, statement=60)
 
 COST_RULES: Final[CostRules] = {
     "totalCount": CostRule(_TOTAL_COUNT),
-    "Query.viewer": CostRule(is_read=False),
+    "Query.viewer": CostRule(statements=0),
     "Query.node": CostRule(_NODE),
     "Query.nodes": CostRule(_NODE, slicing_arguments=("ids",)),
     "Query.trades": CostRule(_MANY_SESSIONS, slicing_arguments=PAGE_RULE.slicing_arguments),
@@ -49,7 +50,7 @@ COST_RULES: Final[CostRules] = {
     "duration": CostRule(_DURATION),
     "durationSeconds": CostRule(_DURATION),
     "stats": CostRule(_STATS),
-    "Session.stats": CostRule(_STATS_OF_SESSION),
+    "Session.stats": CostRule(_STATS_OF_SESSION, statements=_STATEMENTS_OF_STATS),
     "TradeStats.countByStatus": CostRule(_STATISTIC, assumed_size=6),
     "TradeStats.bestTrade": CostRule(_STATISTIC),
     "TradeStats.worstTrade": CostRule(_STATISTIC),
@@ -60,8 +61,8 @@ COST_RULES: Final[CostRules] = {
     "TradeStats.maxDrawdown": CostRule(_STATISTIC),
     "TradeStats.maxDrawdownPct": CostRule(_STATISTIC),
     "Account.riskStatus": CostRule(_STATS),
-    "RiskEvent.before": CostRule(is_read=False),
-    "RiskEvent.after": CostRule(is_read=False),
+    "RiskEvent.before": CostRule(statements=0),
+    "RiskEvent.after": CostRule(statements=0),
     "RiskEvent.trades": CostRule(assumed_size=10, max_size=MAX_TRADES),
     "Mutation.login": CostRule(_PASSWORD),
     "Mutation.refreshToken": CostRule(_MUTATION),

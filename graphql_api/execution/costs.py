@@ -6,11 +6,11 @@
 
 An object's leaves beyond ten cost a point for each ten.
 
-To the sum of these come an operation's own base, and one for each place at which it selects an object or a
-list, however many parents that has: a statement, as a rule. Where no rule says otherwise, an object weighs 1
-and a leaf nothing. A list in pages (`first`, `last`) passes its size on to its `edges` and `nodes`, and its
-rows count once where neither is selected. The sum is an upper bound: lists may turn out shorter, and what two
-fragments have in common counts twice.
+To the sum of these come an operation's own base, and one for each statement: each place at which it selects
+an object or a list has one, as a rule, however many parents that has. Where no rule says otherwise, an object
+weighs 1 and a leaf nothing. A list in pages (`first`, `last`) passes its size on to its `edges` and `nodes`,
+and its rows count once where neither is selected. The sum is an upper bound: lists may turn out shorter, and
+what two fragments have in common counts twice.
 
 The words are those of the draft for the @cost and @listSize directives.
 """
@@ -70,8 +70,11 @@ class CostRule:
     """Of a leaf, for each parent and each further alias in a selection: its values are converted once."""
     row_weight: int = 0
     """Of a list in pages, for each of its rows, whatever is selected of them."""
-    is_read: bool = True
-    """Whether reading it takes a statement, as a rule; False for what comes with its parent."""
+    statements: int = 1
+    """For each place at which it is selected, as many usual statements as it takes to prepare its own.
+
+    None for what comes with its parent.
+    """
 
 
 CostRules = Mapping[str, CostRule]
@@ -84,8 +87,8 @@ class BaseCost:
 
     operation: int = 0
     """For the request."""
-    place: int = 0
-    """For each place at which it selects an object or a list."""
+    statement: int = 0
+    """For each place at which it selects an object or a list: a statement, as a rule."""
 
 
 NO_BASE: Final = BaseCost()
@@ -182,8 +185,8 @@ class FieldCost(NamedTuple):
     row_weight: int = 0
     is_items: bool = False
     """Whether it is the edges or nodes of a connection."""
-    is_place: bool = False
-    """Whether it is an object or a list that is read by itself."""
+    statements: int = 0
+    """Those of an object or a list that is read by itself."""
 
     @classmethod
     def of(
@@ -212,7 +215,7 @@ class FieldCost(NamedTuple):
             rule = PAGE_RULE if is_connection or is_list else CostRule()
         has_size = is_connection or is_list or bool(rule.slicing_arguments)
         size = ListSize(rule, definition, node) if has_size else None
-        return cls(rule.weight, below, size, is_connection, rule.row_weight, is_place=rule.is_read)
+        return cls(rule.weight, below, size, is_connection, rule.row_weight, statements=rule.statements)
 
 
 @dataclass(slots=True)
@@ -232,8 +235,8 @@ class _Sum(NamedTuple):
 
     once: int
     each: int
-    places: int
-    """Objects and lists that it selects, at all levels; the form of a list (edges, nodes) is none."""
+    statements: int
+    """Of the objects and lists that it selects, at all levels; the form of a list (edges, nodes) has none."""
     leaves: int
 
 
@@ -265,24 +268,24 @@ class OperationCost:
 
     def _sum(self, sizes: Sizes) -> int:
         total = _add(self._selection, sizes, {})
-        return self._base.operation + self._base.place * total.places + total.once
+        return self._base.operation + self._base.statement * total.statements + total.once
 
 
 def _add(selection: SelectionCost, sizes: Sizes, known: dict[int, _Sum]) -> _Sum:
     """Adds up a selection set, each fragment once, so that the time is linear in the document."""
     total = known.get(id(selection))
     if total is None:
-        once = each = places = 0
+        once = each = statements = 0
         leaves = selection.leaf_count
         for spread in selection.spreads:
             shared = _add(spread, sizes, known)
             once += shared.once
             each += shared.each
-            places += shared.places
+            statements += shared.statements
             leaves += shared.leaves
         for cost in selection.fields:
             below = _add(cost.below, sizes, known) if cost.below else _NOTHING
-            places += below.places + cost.is_place
+            statements += below.statements + cost.statements
             points = cost.weight
             own = max(0, below.leaves - _LEAVES) // _LEAVES
             if cost.size is None:
@@ -295,5 +298,5 @@ def _add(selection: SelectionCost, sizes: Sizes, known: dict[int, _Sum]) -> _Sum
                 each += points
             else:
                 once += points
-        total = known[id(selection)] = _Sum(once, each, places, leaves)
+        total = known[id(selection)] = _Sum(once, each, statements, leaves)
     return total

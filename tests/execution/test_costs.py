@@ -19,6 +19,7 @@ SCHEMA = build_schema("""
       id: ID!
       report: String
       friend: User
+      boss: User
       friends(first: Int, last: Int): UserConnection!
       visitors(first: Int, last: Int): UserConnection!
       address: Address
@@ -39,7 +40,8 @@ COST_RULES = {
     "totalCount": CostRule(5),
     "User.report": CostRule(40, alias_weight=3),
     "User.visitors": CostRule(slicing_arguments=("first", "last"), row_weight=6),
-    "User.address": CostRule(is_read=False),
+    "User.address": CostRule(statements=0),
+    "User.boss": CostRule(statements=3),
     "Query.nodes": CostRule(slicing_arguments=("ids",)),
     "Query.latest": CostRule(3, assumed_size=2),
     "User.scores": CostRule(0, slicing_arguments=("top",), max_size=50),
@@ -124,13 +126,18 @@ def test_a_row_may_have_a_weight_whatever_is_selected_of_it(shop: Shop, rows: st
     assert shop.cost(f"{{ me {{ visitors(first: 10) {{ {rows} }} }} }}") == 1 + 1 + 10 * 7 + total
 
 
-def test_what_comes_with_its_parent_is_no_place() -> None:
-    documents = Documents(SCHEMA, cost_rules=COST_RULES, base_cost=BaseCost(operation=100, place=60))
+def test_a_place_costs_as_many_statements_as_it_takes_and_none_with_its_parent() -> None:
+    documents = Documents(SCHEMA, cost_rules=COST_RULES, base_cost=BaseCost(operation=100, statement=60))
     costs = [
         documents.get(text).operation(None).analysis.cost.constant
-        for text in ("{ me { id } }", "{ me { address { street } } }", "{ me { friend { id } } }")
+        for text in (
+            "{ me { id } }",
+            "{ me { address { street } } }",
+            "{ me { friend { id } } }",
+            "{ me { boss { id } } }",
+        )
     ]
-    assert costs == [161, 162, 222]
+    assert costs == [161, 162, 222, 342]
 
 
 @pytest.mark.parametrize(
