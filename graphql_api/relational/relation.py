@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import strawberry
-from sqlalchemy import Column
+from sqlalchemy import Column, ColumnElement, Select
 from strawberry.annotation import StrawberryAnnotation
 from strawberry.types.arguments import StrawberryArgument
 
@@ -386,6 +386,15 @@ class LatestRelated:
         request = PageRequest(self.order, size=1, filter=Filter(self.predicate))
         pages = await self.relation.read_pages(db, keys, request)
         return {key: result.nodes[0] for key, result in pages.items() if result.nodes}
+
+    def query(self, *columns: ColumnElement[Any], scoped: bool) -> Select[Any]:
+        """Returns these columns of the first row of each of KEYS, with its `_parent`: a part of a statement.
+
+        `scoped`: of those parents alone that the tenant of the key may see.
+        """
+        rows = FilteredRelation(self.relation, self.predicate, scoped)
+        range_ = KeysetRange(self.order, self.order.descending)
+        return rows.per_parent(range_.sort(rows.select(*columns), range_.keys(rows.entity.table.c)).limit(1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """How an account stands against its limits today."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from graphql_api.postgres.address import Address
+from graphql_api.relational.context import ViewerDatabase
 from tests import factories
 from tests.graph import Graph, opened, operator, settings_for, trader
 
@@ -219,7 +221,41 @@ async def test_fifty_accounts_cost_as_many_statements_as_one(
 
     remaining = [node["riskStatus"]["openPositionsRemaining"] for node in fifty.data["accounts"]["nodes"]]
     assert remaining == [2] * 50
-    assert one.statements == fifty.statements == 3
+    assert one.statements == fifty.statements == 2
+
+
+async def test_a_limit_is_compared_with_what_was_there_beside_it(
+    noon: Graph,
+    connection: "asyncpg.Connection",
+    user: str,
+    account: str,
+    session: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The limit and a trade that uses it up come in one transaction, between any two reads."""
+    await limit(connection, account, max_open_positions=0)
+    one_at_a_time = asyncio.Lock()
+
+    async def open_another() -> None:
+        async with connection.transaction():
+            await connection.execute("UPDATE risk_settings SET max_open_positions = max_open_positions + 1")
+            await factories.trade(connection, session)
+
+    def followed_by_a_change(read: Any) -> Any:
+        async def changed(*arguments: Any, **values: Any) -> Any:
+            async with one_at_a_time:
+                found = await read(*arguments, **values)
+                await open_another()
+            return found
+
+        return changed
+
+    for name in ("fetch", "fetch_by_key"):
+        monkeypatch.setattr(ViewerDatabase, name, followed_by_a_change(getattr(ViewerDatabase, name)))
+    for _ in range(3):
+        found = await status(noon, user, account)
+        assert (found["openPositionsRemaining"], found["breached"]) == (0, [])
+    assert await connection.fetchval("SELECT count(*) FROM trades") >= 6
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus_Mons", "localtime"])

@@ -1,20 +1,21 @@
 """Risk status: how an account stands against its limits now."""
 
-import asyncio
+import operator
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from decimal import Context as Precision
 from enum import Enum
+from functools import cache
 from typing import Any, NamedTuple
 
 import strawberry
 from sqlalchemy import ColumnElement, FromClause, Select, and_, func, or_, select
 
 from graphql_api.domain.policy import ACCOUNTS, TRADES
-from graphql_api.domain.risk.settings import current_risk_settings
+from graphql_api.domain.risk.settings import LIMIT_COLUMNS, current_risk_settings
 from graphql_api.domain.statistics.arithmetic import or_zero
-from graphql_api.domain.statistics.trade_set import TradeSet, aggregate_lists, is_status
+from graphql_api.domain.statistics.trade_set import Aggregation, TradeSet, aggregate_lists, is_status
 from graphql_api.domain.time_buckets import Interval, bucket_start, zone_parameters
 from graphql_api.execution.fields import FromLoader, declared
 from graphql_api.postgres import tables
@@ -76,11 +77,10 @@ def risk_status_of_account(description: str) -> Any:
 
 async def risk_status(db: ViewerDatabase, keys: Sequence[str], timezone: str) -> Mapping[str, Row]:
     """Returns how each account stands, of which the day begins at midnight in `timezone`."""
-    limits, sessions = await asyncio.gather(
-        current_risk_settings(db, keys),
-        aggregate_lists(db, _by_session, keys, _TRADES_OF_ACCOUNT, **zone_parameters(timezone)),
-    )
-    return {key: risk_status_of(limits.get(key) or {}, sessions[key]) for key in keys}
+    query = _limits_and_sessions(scoped=db.tenant is not None)
+    found = await aggregate_lists(db, query, keys, _TRADES_OF_ACCOUNT, **zone_parameters(timezone))
+    with_trades = {key: [row for row in found[key] if row["open_positions"] is not None] for key in keys}
+    return {key: risk_status_of(found[key][0] if found[key] else {}, with_trades[key]) for key in keys}
 
 
 class LimitUsage(NamedTuple):
@@ -169,6 +169,26 @@ def counts_today(
 ) -> ColumnElement[bool]:
     """Whether a trade closed on the day of `now`. Run the statement with the zone's `zone_parameters`."""
     return and_(is_status(status, "CLOSED"), moment >= bucket_start(Interval.DAY, now))
+
+
+@cache
+def _limits_and_sessions(*, scoped: bool) -> Aggregation:
+    """Returns the query of the limits in force, beside each row of `_by_session`.
+
+    One statement has one snapshot: a limit and what is compared with it were in force together.
+    """
+
+    def query(trades: FromClause) -> Select[Any]:
+        columns = (tables.risk_settings.c[limit.column] for limit in LIMIT_COLUMNS)
+        limits = current_risk_settings.query(*columns, scoped=scoped).subquery("limits")
+        sessions = _by_session(trades).subquery("sessions")
+        parents = limits.c["_parent"], sessions.c["_parent"]
+        return select(
+            func.coalesce(*parents).label("_parent"),
+            *(column for side in (limits, sessions) for column in side.c if column not in parents),
+        ).select_from(limits.join(sessions, operator.eq(*parents), full=True))
+
+    return query
 
 
 def _by_session(trades: FromClause) -> Select[Any]:
