@@ -24,7 +24,7 @@ from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.documented_schema import MISSING, Severity, find_differences
 from graphql_api.postgres.errors import DatabaseUnavailableError
-from graphql_api.postgres.indexes import Change
+from graphql_api.postgres.indexes import IndexChange
 from graphql_api.postgres.migrate import find_damage, newest_revision, plan, unfit
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import compile_statement
@@ -187,7 +187,7 @@ async def _triggers(_: Settings, address: Address) -> str:
 
 
 async def _indexes(_: Settings, address: Address) -> str:
-    if changes := [step for step in await plan(address) if isinstance(step, Change)]:
+    if changes := [step for step in await plan(address) if isinstance(step, IndexChange)]:
         raise FaultError(f"{'; '.join(map(str, changes))}: run `graphql-api migrate`")
     return "as declared"
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.documented_schema import Difference
-from graphql_api.postgres.indexes import BuildProgress, Change
+from graphql_api.postgres.indexes import BuildProgress, IndexChange
 from graphql_api.postgres.migrate import Options, Reporter, Step, current_revision, migrate, plan
 
 _REPEAT = 10.0
@@ -35,7 +35,7 @@ def run(address: Address, revision: str, options: Options) -> None:
 
 def _size(step: Step) -> str:
     """Returns how large the table is that a build reads."""
-    size = step.table_bytes if isinstance(step, Change) and step.action != "drop" else 0
+    size = step.table_bytes if isinstance(step, IndexChange) and step.action != "drop" else 0
     return f", {size / 2**20:,.0f} MiB" if size else ""
 
 

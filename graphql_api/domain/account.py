@@ -23,7 +23,7 @@ from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.relational.context import Row, ViewerDatabase
 from graphql_api.relational.enums import OrderDirection, value
-from graphql_api.relational.filters import Comparison, DateTimeFilter, StringFilter, compares
+from graphql_api.relational.filters import Comparison, DateTimeFilter, StringFilter, compare_filter
 from graphql_api.relational.node import Node
 from graphql_api.relational.page_query import ROOT
 from graphql_api.relational.pagination import SortOrder
@@ -107,10 +107,10 @@ class Account(Node, rows_of=ACCOUNTS):
 
 @strawberry.input(description="Conditions on accounts; all that are given must hold.")
 class AccountFilter:
-    account_number: StringFilter | None = compares("By number.", _accounts.account_number)
-    server: StringFilter | None = compares("By the broker's server.", _accounts.server)
-    is_active: bool | None = compares("Whether the bot may trade on it.", _accounts.is_active)
-    last_sync: DateTimeFilter | None = compares("By last synchronisation.", _accounts.last_sync)
+    account_number: StringFilter | None = compare_filter("By number.", _accounts.account_number)
+    server: StringFilter | None = compare_filter("By the broker's server.", _accounts.server)
+    is_active: bool | None = compare_filter("Whether the bot may trade on it.", _accounts.is_active)
+    last_sync: DateTimeFilter | None = compare_filter("By last synchronisation.", _accounts.last_sync)
 
 
 @strawberry.enum(description="What accounts can be sorted by.")

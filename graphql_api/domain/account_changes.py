@@ -91,7 +91,7 @@ CHANGES = FeedSchema(
 )
 
 
-class Change(NamedTuple):
+class AccountChange(NamedTuple):
     """What one subscriber is shown of a row that changed."""
 
     kind: str
@@ -123,11 +123,11 @@ class ChangeFilter:
         return {}
 
     def choose(self, events: "Iterable[Event]", cache: dict[Any, Any]) -> "list[Event]":
-        """The events to show, as this subscriber sees them: `row` is a `Change`."""
+        """The events to show, as this subscriber sees them: `row` is an `AccountChange`."""
         show = self._show
         return [event.view(change) for event in events if (change := show(event.row)) is not None]
 
-    def _show(self, row: asyncpg.Record) -> Change | None:
+    def _show(self, row: asyncpg.Record) -> AccountChange | None:
         kind, account = row["kind"], row["account_id"]
         if self.kinds is not None and kind not in self.kinds:
             return None
@@ -136,13 +136,13 @@ class ChangeFilter:
             former = None
         if row["is_there"] and self._follows(account, row["user_id"]):
             arrived = row["change"] == "ADDED" or (row["former_account_id"] is not None and former is None)
-            return Change(kind, "ADDED" if arrived else "CHANGED", row["row_id"], account)
+            return AccountChange(kind, "ADDED" if arrived else "CHANGED", row["row_id"], account)
         if former is None and self._follows(row["moved_account_id"], row["moved_user_id"]):
             former = row["moved_account_id"]
         if former is not None:
-            return Change(kind, "REMOVED", row["row_id"], former)
+            return AccountChange(kind, "REMOVED", row["row_id"], former)
         if self == ChangeFilter(kinds=self.kinds) and row["change"] == "REMOVED" and not row["is_there"]:
-            return Change(kind, "REMOVED", row["row_id"], None)
+            return AccountChange(kind, "REMOVED", row["row_id"], None)
         return None
 
     def _follows(self, account_id: str | None, user_id: str | None) -> bool:

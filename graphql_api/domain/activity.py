@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import strawberry
 
 from graphql_api.domain.account import Account
-from graphql_api.domain.account_changes import Change, ChangeFilter
+from graphql_api.domain.account_changes import AccountChange, ChangeFilter
 from graphql_api.domain.policy import ACCOUNTS, OWN_LOGS, RISK_EVENTS, RISK_SETTINGS, SESSIONS, TRADES
 from graphql_api.domain.risk.events import RiskEvent
 from graphql_api.execution.fields import FromLoader, FromParent, declared, resolved
@@ -67,7 +67,7 @@ class UpToDate(NamedTuple):
     """In place of a `log_feed.Event`, where the backlog ends."""
 
     cursor: str
-    row: Change = Change(ActivityKind.UP_TO_DATE.value, None, None, None)
+    row: AccountChange = AccountChange(ActivityKind.UP_TO_DATE.value, None, None, None)
 
 
 async def _rows(db: ViewerDatabase, ids: Sequence[str], entity: Entity) -> Mapping[str, Row]:
@@ -78,7 +78,7 @@ async def _rows(db: ViewerDatabase, ids: Sequence[str], entity: Entity) -> Mappi
 
 def _load_node(context: Context, _: Mapping[str, Any]) -> Any:
     def load(event: Any) -> Any:
-        change: Change = event.row
+        change: AccountChange = event.row
         if change.id is None or change.change == ActivityChange.REMOVED.value:
             return None
         return context.loaders.get(_rows, KINDS[change.kind]).load(change.id)
@@ -93,7 +93,7 @@ def _load_account(context: Context, _: Mapping[str, Any]) -> Any:
 
 @strawberry.type(description="A row of an account that was added, changed or removed.")
 class AccountActivity:
-    """Read from a `log_feed.Event` whose row is a `Change`, or from UpToDate."""
+    """Read from a `log_feed.Event` whose row is an `AccountChange`, or from UpToDate."""
 
     cursor: str = declared(
         "From where to go on after this event: give it as `after`, to any process.",
@@ -165,7 +165,7 @@ class Query:
         " accountActivity after it, and nothing that the query doesn't show is missed.",
         FromLoader(_load_cursor),
         check=reads_graph,
-        around=_after_cursor,
+        scope=_after_cursor,
     )
 
 
@@ -209,7 +209,7 @@ class Subscription:
         " Where that can't be kept, it ends with an error whose code says why.",
         check=reads_graph,
         subscription=True,
-        around=_flushed,
+        scope=_flushed,
     )
     def account_activity(
         self,
@@ -228,7 +228,7 @@ class Subscription:
         " limits are changed: each once. Where that can't be kept, it ends with an error that says why.",
         check=reads_graph,
         subscription=True,
-        around=_flushed,
+        scope=_flushed,
     )
     def risk_status_changed(
         self, info: strawberry.Info[Context, None], account_ids: AccountIds = None, after: After = None

@@ -14,7 +14,7 @@ from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.postgres.tables import sort_key
 from graphql_api.relational.context import Row, ViewerDatabase
-from graphql_api.relational.filters import DateTimeFilter, compares
+from graphql_api.relational.filters import DateTimeFilter, compare_filter
 from graphql_api.relational.node import Node
 from graphql_api.relational.page_query import ROOT
 from graphql_api.relational.pagination import SortOrder
@@ -48,7 +48,7 @@ class StrategyPerformance(Node, rows_of=STRATEGY_PERFORMANCE):
 
 @strawberry.input(description="Conditions on performance records; all that are given must hold.")
 class StrategyPerformanceFilter:
-    timestamp: DateTimeFilter | None = compares("By when it was measured.", _performance.timestamp)
+    timestamp: DateTimeFilter | None = compare_filter("By when it was measured.", _performance.timestamp)
 
 
 PERFORMANCE_LIST = ListSpec(

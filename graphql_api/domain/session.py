@@ -13,7 +13,7 @@ from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of
 from graphql_api.domain.trade import TRADE_LIST, TradeConnection
 from graphql_api.postgres import tables
 from graphql_api.relational.enums import OrderDirection, value
-from graphql_api.relational.filters import DateTimeFilter, DecimalFilter, compares, missing
+from graphql_api.relational.filters import DateTimeFilter, DecimalFilter, compare_filter, is_null_filter
 from graphql_api.relational.node import Node
 from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.permissions import reads_graph
@@ -70,11 +70,11 @@ class Session(Node, rows_of=SESSIONS):
 
 @strawberry.input(description="Conditions on sessions; all that are given must hold.")
 class SessionFilter:
-    account_id: strawberry.ID | None = compares("Of this account.", _sessions.account_id)
-    is_running: bool | None = missing("Whether it has no end yet.", _sessions.ended_at)
-    started_at: DateTimeFilter | None = compares("By start.", _sessions.started_at)
-    ended_at: DateTimeFilter | None = compares("By end.", _sessions.ended_at)
-    pnl: DecimalFilter | None = compares("By stored profit or loss.", tables.finite(_sessions.pnl))
+    account_id: strawberry.ID | None = compare_filter("Of this account.", _sessions.account_id)
+    is_running: bool | None = is_null_filter("Whether it has no end yet.", _sessions.ended_at)
+    started_at: DateTimeFilter | None = compare_filter("By start.", _sessions.started_at)
+    ended_at: DateTimeFilter | None = compare_filter("By end.", _sessions.ended_at)
+    pnl: DecimalFilter | None = compare_filter("By stored profit or loss.", tables.finite(_sessions.pnl))
 
 
 @strawberry.enum(description="What sessions can be sorted by.")

@@ -16,7 +16,7 @@ from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of
 from graphql_api.domain.trade import TRADE_LIST, TradeConnection
 from graphql_api.postgres import tables
 from graphql_api.relational.enums import OrderDirection, value
-from graphql_api.relational.filters import DecimalFilter, StringFilter, compares
+from graphql_api.relational.filters import DecimalFilter, StringFilter, compare_filter
 from graphql_api.relational.node import Node
 from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.permissions import reads_graph
@@ -77,9 +77,9 @@ class Strategy(Node, rows_of=STRATEGIES):
 
 @strawberry.input(description="Conditions on strategies; all that are given must hold.")
 class StrategyFilter:
-    name: StringFilter | None = compares("By name.", _strategies.name)
-    is_active: bool | None = compares("Whether it is in use.", _strategies.is_active)
-    performance_score: DecimalFilter | None = compares(
+    name: StringFilter | None = compare_filter("By name.", _strategies.name)
+    is_active: bool | None = compare_filter("Whether it is in use.", _strategies.is_active)
+    performance_score: DecimalFilter | None = compare_filter(
         "By score.", tables.finite(_strategies.performance_score)
     )
 

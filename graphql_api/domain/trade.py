@@ -19,9 +19,9 @@ from graphql_api.relational.filters import (
     DateTimeFilter,
     DecimalFilter,
     StringFilter,
-    combines,
-    compares,
-    exists,
+    combine_filter,
+    compare_filter,
+    is_not_null_filter,
 )
 from graphql_api.relational.node import Node
 from graphql_api.relational.page_query import MAX_COUNTED, MAX_EXAMINED
@@ -132,27 +132,29 @@ class Trade(Node, rows_of=TRADES):
 
 @strawberry.input(description="Conditions on trades; all that are given must hold.")
 class TradeFilter:
-    account_id: strawberry.ID | None = compares("Of this account.", tables.sessions.c.account_id)
-    session_id: strawberry.ID | None = compares("Of this session.", _trades.session_id)
-    strategy_id: strawberry.ID | None = compares("Of this strategy.", _trades.strategy_id)
-    has_strategy: bool | None = exists("Whether a strategy is named, gone or not.", _trades.strategy_id)
-    symbol: StringFilter | None = compares("By instrument.", _trades.symbol)
-    direction: list[TradeDirection] | None = compares(
+    account_id: strawberry.ID | None = compare_filter("Of this account.", tables.sessions.c.account_id)
+    session_id: strawberry.ID | None = compare_filter("Of this session.", _trades.session_id)
+    strategy_id: strawberry.ID | None = compare_filter("Of this strategy.", _trades.strategy_id)
+    has_strategy: bool | None = is_not_null_filter(
+        "Whether a strategy is named, gone or not.", _trades.strategy_id
+    )
+    symbol: StringFilter | None = compare_filter("By instrument.", _trades.symbol)
+    direction: list[TradeDirection] | None = compare_filter(
         "In one of these directions.", DIRECTIONS.sql(_trades.direction)
     )
-    status: list[TradeStatus] | None = compares(
+    status: list[TradeStatus] | None = compare_filter(
         "In one of these states.", trade_status_sql(_trades.status, _trades.exit_time)
     )
-    status_raw: StringFilter | None = compares("By the status as stored.", _trades.status)
-    entry_time: DateTimeFilter | None = compares("By entry.", _trades.entry_time)
-    exit_time: DateTimeFilter | None = compares("By exit.", _trades.exit_time)
-    pnl: DecimalFilter | None = compares("By profit or loss.", tables.finite(_trades.pnl))
-    ai_confidence: DecimalFilter | None = compares(
+    status_raw: StringFilter | None = compare_filter("By the status as stored.", _trades.status)
+    entry_time: DateTimeFilter | None = compare_filter("By entry.", _trades.entry_time)
+    exit_time: DateTimeFilter | None = compare_filter("By exit.", _trades.exit_time)
+    pnl: DecimalFilter | None = compare_filter("By profit or loss.", tables.finite(_trades.pnl))
+    ai_confidence: DecimalFilter | None = compare_filter(
         "By the model's confidence.", tables.finite(_trades.ai_confidence)
     )
-    and_: list["TradeFilter"] | None = combines("and", "All of these hold.")
-    or_: list["TradeFilter"] | None = combines("or", "At least one of these holds.")
-    not_: "TradeFilter | None" = combines("not", "This does not hold.")
+    and_: list["TradeFilter"] | None = combine_filter("and", "All of these hold.")
+    or_: list["TradeFilter"] | None = combine_filter("or", "At least one of these holds.")
+    not_: "TradeFilter | None" = combine_filter("not", "This does not hold.")
 
 
 @strawberry.enum(description="What trades can be sorted by.")

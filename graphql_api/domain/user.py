@@ -11,7 +11,7 @@ from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of
 from graphql_api.postgres import tables
 from graphql_api.postgres.vocabularies import SUBSCRIPTION_STATUSES
 from graphql_api.relational.enums import OrderDirection, from_vocabulary, value
-from graphql_api.relational.filters import StringFilter, compares
+from graphql_api.relational.filters import StringFilter, compare_filter
 from graphql_api.relational.node import Node
 from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.permissions import reads_graph
@@ -60,9 +60,9 @@ class User(Node, rows_of=USERS):
 
 @strawberry.input(description="Conditions on users; all that are given must hold.")
 class UserFilter:
-    email: StringFilter | None = compares("By address.", _users.email)
-    is_active: bool | None = compares("Whether they may sign in.", _users.is_active)
-    subscription_status: list[SubscriptionStatus] | None = compares(
+    email: StringFilter | None = compare_filter("By address.", _users.email)
+    is_active: bool | None = compare_filter("Whether they may sign in.", _users.is_active)
+    subscription_status: list[SubscriptionStatus] | None = compare_filter(
         "With one of these.", SUBSCRIPTION_STATUSES.sql(_users.subscription_status)
     )
 

@@ -119,7 +119,7 @@ class FromKey:
 
 
 Source = FromColumn | FromColumns | FromParent | FromLoader | FromKey
-Around = Callable[[Any], AbstractAsyncContextManager[None]]
+OperationScope = Callable[[Any], AbstractAsyncContextManager[None]]
 """Entered with the context before anything is read, and left when all has been read."""
 Check = Callable[[Any], None]
 """Raises if the context's viewer may not ask for the field at all."""
@@ -157,9 +157,9 @@ class DeclaredField(StrawberryField):
         return cast("Check | None", self.metadata.get("check"))
 
     @property
-    def around(self) -> Around | None:
+    def scope(self) -> OperationScope | None:
         """What a query that selects this root field, or the results of a subscription, are executed in."""
-        return cast("Around | None", self.metadata.get("around"))
+        return cast("OperationScope | None", self.metadata.get("scope"))
 
     @property
     def is_basic_field(self) -> bool:
@@ -243,14 +243,14 @@ def declared(
     name: str | None = None,
     arguments: list[StrawberryArgument] | None = None,
     check: Check | None = None,
-    around: Around | None = None,
+    scope: OperationScope | None = None,
     deprecation_reason: str | None = None,
 ) -> Any:
     """A field of an output type, read from `source`. Typed Any, since it stands for the field's value."""
     result = DeclaredField(
         graphql_name=name,
         description=description,
-        metadata={_SOURCE: source, "check": check, "around": around},
+        metadata={_SOURCE: source, "check": check, "scope": scope},
         deprecation_reason=deprecation_reason,
         default=strawberry.UNSET,
     )
@@ -261,9 +261,9 @@ def declared(
 
 
 def resolved(
-    description: str, *, check: Check, subscription: bool = False, around: Around | None = None
+    description: str, *, check: Check, subscription: bool = False, scope: OperationScope | None = None
 ) -> Callable[[Callable[..., Any]], Any]:
     """Decorate a resolver function, for mutations, subscriptions, and what else no source describes."""
     return DeclaredField(
-        description=description, metadata={"check": check, "around": around}, is_subscription=subscription
+        description=description, metadata={"check": check, "scope": scope}, is_subscription=subscription
     )

@@ -32,7 +32,7 @@ from graphql_api.execution.errors import (
     RequestError,
 )
 from graphql_api.execution.executor import Execution, OperationPlan, ResponseTooLargeError
-from graphql_api.execution.fields import Around, check_columns, check_of, declaration_of
+from graphql_api.execution.fields import OperationScope, check_columns, check_of, declaration_of
 from graphql_api.execution.inputs import check_reuse, check_size
 from graphql_api.execution.persisted_documents import NoPersistedDocuments, PersistedDocuments, hash_in
 from graphql_api.execution.projection import OperationContext
@@ -211,11 +211,11 @@ class Operations:
         )
         """By operation, and the values of the variables that its conditions depend on."""
         self._scheduler = YieldScheduler()
-        self._around = {
-            name: declaration.around
+        self._scopes = {
+            name: declaration.scope
             for root in (self._schema.query_type, self._schema.subscription_type)
             for name, field in (root.fields if root is not None else {}).items()
-            if (declaration := declaration_of(field)) is not None and declaration.around is not None
+            if (declaration := declaration_of(field)) is not None and declaration.scope is not None
         }
         self.compiled = 0
         """Plans compiled so far."""
@@ -249,12 +249,12 @@ class Operations:
         if isinstance(invocation, Result):
             return invocation
         for node in operation.parsed.analysis.root_fields:
-            around = self._around.get(node.name.value)
-            if around is not None and operation.type is OperationType.QUERY:
+            scope = self._scopes.get(node.name.value)
+            if scope is not None and operation.type is OperationType.QUERY:
                 if refusal := self.check_root_fields(operation, context):
                     return refusal
                 try:
-                    async with around(context):
+                    async with scope(context):
                         return await self._run(invocation)
                 except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
                     key = (node.alias or node.name).value
@@ -264,7 +264,7 @@ class Operations:
     def names_a_moment(self, operation: Operation) -> bool:
         """Whether a root field that is read first is selected: all else must be as new as what that says."""
         return operation.type is OperationType.QUERY and any(
-            node.name.value in self._around for node in operation.parsed.analysis.root_fields
+            node.name.value in self._scopes for node in operation.parsed.analysis.root_fields
         )
 
     def check_root_fields(self, operation: Operation, context: OperationContext) -> Result | None:
@@ -359,13 +359,13 @@ class Operations:
                 _cache(shared, key, results)
         return results
 
-    def _loading(self, invocation: Invocation) -> Around | None:
+    def _loading(self, invocation: Invocation) -> OperationScope | None:
         """What the results of events are executed in; None where they need nothing but their events."""
         plan = self._plan(invocation)
         if plan is not None and not any(field.completion.may_await for field in plan.root.fields):
             return None
         node = invocation.operation.analysis.root_fields[0]
-        return self._around.get(node.name.value, nullcontext)
+        return self._scopes.get(node.name.value, nullcontext)
 
     async def _result(
         self,

@@ -17,7 +17,7 @@ import asyncpg
 from graphql_api.log_feed.errors import FeedError, FeedUnavailableError, UnfitDatabaseError
 from graphql_api.log_feed.feed_offset import Cursor, CursorCodec
 from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
-from graphql_api.log_feed.hub import BufferLimits, Filter, Hub
+from graphql_api.log_feed.hub import BufferLimits, EventFilter, Hub
 from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.log_feed.subscription import NO_ANSWER, Subscription
@@ -111,7 +111,9 @@ class Feed:
         if self._direct.pooled:
             raise UnfitDatabaseError(_POOLED)
 
-    async def subscribe(self, wanted: Filter, *, after: str | None = None, backfill: int = 0) -> Subscription:
+    async def subscribe(
+        self, wanted: EventFilter, *, after: str | None = None, backfill: int = 0
+    ) -> Subscription:
         """Subscribe to the rows that match and are committed after this returns, or maybe shortly before.
 
         With `after`, from that cursor on. With `backfill`, first the newest so many that match, in the order

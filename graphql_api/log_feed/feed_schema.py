@@ -20,7 +20,7 @@ class FeedSchema:
     joins: str
     """SQL that joins rows to the entries of a page, which are called `page`."""
     keys: Sequence[str] = ()
-    """The columns by which a row is given to the filters that can match it: those of `Filter.keys`."""
+    """The columns by which a row is given to the filters that can match it: those of `EventFilter.keys`."""
     texts: Sequence[str] = ()
     """The columns whose texts take up memory."""
     rows: str = "rows"

@@ -89,7 +89,7 @@ class Event:
         return self._cursor_after(self._index)
 
 
-class Filter(Protocol):
+class EventFilter(Protocol):
     """Which events a subscriber wants. Filters are hashable, and equal ones share their work."""
 
     @property
@@ -184,7 +184,7 @@ class FilterGroup:
 
     __slots__ = ("_batches", "_pages", "arrival", "events", "filter", "members", "start")
 
-    def __init__(self, wanted: Filter, queue: WakeQueue) -> None:
+    def __init__(self, wanted: EventFilter, queue: WakeQueue) -> None:
         self.filter = wanted
         self.arrival = Broadcast(queue)
         """Notified when events have come, and when a member should look at its own state."""
@@ -283,7 +283,7 @@ class Hub:
         self._limits = limits
         self._heartbeat_interval = heartbeat
         self._next_heartbeat = 0.0
-        self._groups: dict[Filter, FilterGroup] = {}
+        self._groups: dict[EventFilter, FilterGroup] = {}
         self._keyed: dict[str, set[FilterGroup]] = {}
         self._unkeyed: set[FilterGroup] = set()
         self._joined: set[FilterGroup] = set()
@@ -384,7 +384,7 @@ class Hub:
             for group in self._groups.values():
                 group.drop(dropped)
 
-    def join(self, wanted: Filter) -> FilterGroup:
+    def join(self, wanted: EventFilter) -> FilterGroup:
         """Return the group of a filter, with one member more."""
         group = self._groups.get(wanted)
         if group is None:

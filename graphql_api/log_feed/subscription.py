@@ -24,7 +24,7 @@ from graphql_api.log_feed.errors import FeedError, FeedResetError, FeedUnavailab
 from graphql_api.log_feed.feed_offset import Cursor, CursorAfter
 from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.filter import FilterShape
-from graphql_api.log_feed.hub import Event, EventBatch, Filter, Hub
+from graphql_api.log_feed.hub import Event, EventBatch, EventFilter, Hub
 from graphql_api.log_feed.incarnation import check_lineage
 from graphql_api.log_feed.tail import (
     NEWEST,
@@ -41,7 +41,7 @@ from graphql_api.quotas import current_usage
 
 NO_ANSWER = "the database doesn't answer: subscribe again after a pause, with the last cursor"
 
-# Behind a filter that matches little, a page may look at this many times as many rows as it may return.
+# Behind a filter that matches little, a page may examine this many times as many rows as it may return.
 _MAX_SCAN_FACTOR = 20
 
 # Fetches of the tail, each of which found all there was, after which it must have read what a cursor has: the
@@ -65,7 +65,7 @@ _BACKFILL = """
 """
 
 # The lines that follow one of those in the same order, of those that an offset had read. Lines that it had
-# not read may stand between them, so that many more have to be looked at.
+# not read may stand between them, so that many more have to be examined.
 _REST_OF_BACKFILL = """
     WITH unread AS MATERIALIZED (
         SELECT id FROM log_feed.entries WHERE xid >= CAST(:next_xid AS xid8)
@@ -125,13 +125,13 @@ class Live:
 class CatchingUp:
     """Pages come from the database, until they end where the hub stood at some time.
 
-    A page is bounded by the rows that are looked at, not by those that match, so that `read_up_to` moves on
+    A page is bounded by the rows that are examined, not by those that match, so that `read_up_to` moves on
     behind a filter that matches nothing.
     """
 
     read_up_to: Cursor
     page_rows: int
-    """How many rows the next page may look at."""
+    """How many rows the next page may examine."""
     replayed: bool
     """Whether the events were committed before the subscription began."""
     target: Cursor | None = None
@@ -180,7 +180,7 @@ class Subscription:
 
     def __init__(
         self,
-        wanted: Filter,
+        wanted: EventFilter,
         hub: Hub,
         tail: Tail,
         fetch: Fetch,

@@ -30,7 +30,7 @@ from graphql_api.log_feed.errors import (
 from graphql_api.log_feed.feed_offset import LOWEST_ID, MAX_IN_PROGRESS, Cursor, FeedOffset, LogPage
 from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.filter import EVERYTHING, FilterShape
-from graphql_api.log_feed.hub import Filter, Hub
+from graphql_api.log_feed.hub import EventFilter, Hub
 from graphql_api.log_feed.incarnation import check_lineage, enter_incarnation
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.statement import Fetch, Statement, compile_statement
@@ -59,7 +59,7 @@ SNAPSHOT = """
            (SELECT xid FROM {schema}.horizon) AS horizon
 """
 
-# The newest transaction that has entries, of those that a snapshot `seen` sees. It is looked for between the
+# The newest transaction that has entries, of those that a snapshot `seen` sees. It is searched between the
 # transactions in progress, not past them: a writer may have a hundred thousand uncommitted entries.
 NEWEST = """
     (SELECT entry.xid
@@ -77,10 +77,10 @@ _END = f"WITH seen AS MATERIALIZED ({SNAPSHOT}) SELECT seen.*, {NEWEST} FROM see
 # transaction; the transactions that were in progress before and aren't now; those that are new.
 #
 # The new ones are read between the transactions in progress, not past them: a writer with a hundred thousand
-# uncommitted rows would be looked at entry by entry on every fetch. For the same reason the partly read
+# uncommitted rows would be examined entry by entry on every fetch. For the same reason the partly read
 # transaction bounds a gap too.
 #
-# Of the `rows` that are looked at, those that are wanted come back until they are `max_wanted` or fill
+# Of the `rows` that are examined, those that are wanted come back until they are `max_wanted` or fill
 # `bytes`; and the last one, so that the offset behind a page is known whatever matched. OFFSET keeps the
 # planner from reading the whole table for them.
 _PAGE = """
@@ -112,7 +112,7 @@ _PAGE = """
              ORDER BY xid, id LIMIT CAST(:rows AS integer)) AS entry
          ORDER BY xid, id LIMIT CAST(:rows AS integer))
     ),
-    looked_at AS (
+    examined AS (
         SELECT page.continued, page.xid, page.id, coalesce({wanted}, false) AS wanted, {selected}
         FROM (SELECT * FROM page ORDER BY continued DESC, xid, id LIMIT CAST(:rows AS integer)) AS page
         {joins}
@@ -123,7 +123,7 @@ _PAGE = """
                sum(size) FILTER (WHERE wanted)
                    OVER (feed ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before,
                bool_or(missing) OVER () AS some_missing
-        FROM looked_at WINDOW feed AS (ORDER BY continued DESC, xid, id)
+        FROM examined WINDOW feed AS (ORDER BY continued DESC, xid, id)
     )
     SELECT seen.*, line.some_missing, line.number, line.following_xid, line.found, line.wanted,
            line.xid, line.id, {columns}
@@ -224,13 +224,13 @@ async def fetch_page(
     rows: int,
     *,
     schema: FeedSchema = LOGS,
-    wanted: Filter = EVERYTHING,
+    wanted: EventFilter = EVERYTHING,
     max_wanted: int | None = None,
     until: FeedOffset | None = None,
 ) -> tuple[LogPage, Snapshot]:
     """Return the next rows after `base` that match, of those that are committed or that `until` has read.
 
-    At most `rows` are looked at. A page ends earlier once `max_wanted` rows match, or with 4 MiB of text.
+    At most `rows` are examined. A page ends earlier once `max_wanted` rows match, or with 4 MiB of text.
     """
     partial_xid, partial_id = base.partial or (None, LOWEST_ID)
     max_wanted = rows if max_wanted is None else max_wanted

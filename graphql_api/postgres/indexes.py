@@ -60,7 +60,7 @@ class Definition:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class IndexChange:
     """A step of `migrate`: something to build, to build again since it is INVALID or outdated, or to drop."""
 
     action: Action
@@ -88,7 +88,7 @@ class BuildProgress:
     """The process id of a transaction that has to end before the build can go on."""
 
 
-ReportProgress = Callable[[Change, BuildProgress], None]
+ReportProgress = Callable[[IndexChange, BuildProgress], None]
 
 
 def declared(*, operator_indexes: bool = False) -> list[Definition]:
@@ -101,7 +101,7 @@ def declared(*, operator_indexes: bool = False) -> list[Definition]:
     return [*map(Definition.of_index, indexes), *statistics]
 
 
-async def find_changes(connection: "asyncpg.Connection", wanted: Sequence[Definition]) -> list[Change]:
+async def find_changes(connection: "asyncpg.Connection", wanted: Sequence[Definition]) -> list[IndexChange]:
     """Returns what has to be done to the tables that the search path finds, drops last.
 
     Raises IndexMismatchError before anything is changed.
@@ -116,12 +116,12 @@ async def find_changes(connection: "asyncpg.Connection", wanted: Sequence[Defini
         found = existing.get(definition.name)
         size = sizes.get(definition.table, 0)
         if found is None:
-            changes.append(Change("build", definition, size))
+            changes.append(IndexChange("build", definition, size))
         elif (found["table"], found["body"]) == (definition.table, stored[definition.name]):
             if not found["valid"]:
-                changes.append(Change("rebuild", definition, size))
+                changes.append(IndexChange("rebuild", definition, size))
         elif definition.kind == "statistics":
-            changes.append(Change("rebuild", definition, size))
+            changes.append(IndexChange("rebuild", definition, size))
         else:
             raise IndexMismatchError(
                 f"there is a {definition.name} on {found['table']} {found['body']}, where an index on"
@@ -129,12 +129,15 @@ async def find_changes(connection: "asyncpg.Connection", wanted: Sequence[Defini
             )
     retired = [existing[name] for name in RETIRED_INDEXES if name in existing]
     return changes + [
-        Change("drop", Definition("index", row["name"], row["table"], row["body"]), 0) for row in retired
+        IndexChange("drop", Definition("index", row["name"], row["table"], row["body"]), 0) for row in retired
     ]
 
 
 async def apply_change(
-    connection: "asyncpg.Connection", observer: "asyncpg.Connection", change: Change, report: ReportProgress
+    connection: "asyncpg.Connection",
+    observer: "asyncpg.Connection",
+    change: IndexChange,
+    report: ReportProgress,
 ) -> None:
     """Carries out a change on `connection`, which is in no transaction.
 
@@ -183,7 +186,10 @@ async def _build_on_partitions(
 
 @asynccontextmanager
 async def _reporting(
-    connection: "asyncpg.Connection", observer: "asyncpg.Connection", change: Change, report: ReportProgress
+    connection: "asyncpg.Connection",
+    observer: "asyncpg.Connection",
+    change: IndexChange,
+    report: ReportProgress,
 ) -> AsyncIterator[None]:
     """Reports the progress of what `connection` builds inside the block."""
     pid = connection.get_server_pid()

@@ -73,7 +73,7 @@ class Reporter:
     def started(self, step: Step) -> None:
         """A step begins."""
 
-    def progressed(self, step: indexes.Change, progress: indexes.BuildProgress) -> None:
+    def progressed(self, step: indexes.IndexChange, progress: indexes.BuildProgress) -> None:
         """A build has come further."""
 
     def finished(self, step: Step) -> None:
@@ -260,7 +260,7 @@ class _Migration:
         current: str | None = await self._connection.fetchval(f"SELECT version_num FROM {table}")  # noqa: S608
         return current
 
-    async def survey(self, revision: str) -> tuple[list[Step], list[indexes.Change]]:
+    async def survey(self, revision: str) -> tuple[list[Step], list[indexes.IndexChange]]:
         """Returns the steps to a revision, and what its indexes need by now. Raises as `migrate` does."""
         steps: list[Step] = []
         current = await self.current_revision()

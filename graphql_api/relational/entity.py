@@ -37,14 +37,14 @@ class Parent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReadLimit:
-    """Lists of several tenants' rows look at a bounded number of rows, which lie together in an index.
+    """Lists of several tenants' rows examine a bounded number of rows, which lie together in an index.
 
     The index begins with `timeline`, or with a column of the table and then `timeline`.
     """
 
     timeline: Column[Any]
     narrowed_by: str
-    """What a client can add to a filter so that fewer rows are looked at."""
+    """What a client can add to a filter so that fewer rows are examined."""
 
 
 @dataclass(frozen=True, eq=False)

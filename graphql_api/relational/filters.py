@@ -85,27 +85,29 @@ class Filter:
 ALL_ROWS = Filter()
 
 
-def compares(description: str, expression: ColumnElement[Any], *, name: str | None = None) -> Any:
+def compare_filter(description: str, expression: ColumnElement[Any], *, name: str | None = None) -> Any:
     """A filter's field that compares `expression`, in the way its type says."""
     return strawberry.field(
-        description=description, default=strawberry.UNSET, name=name, metadata={"compares": expression}
+        description=description, default=strawberry.UNSET, name=name, metadata={"compare": expression}
     )
 
 
-def exists(description: str, column: Column[Any]) -> Any:
+def is_not_null_filter(description: str, column: Column[Any]) -> Any:
     """A filter's boolean field: whether `column` has a value."""
-    return strawberry.field(description=description, default=strawberry.UNSET, metadata={"exists": column})
+    return strawberry.field(
+        description=description, default=strawberry.UNSET, metadata={"is_not_null": column}
+    )
 
 
-def missing(description: str, column: Column[Any]) -> Any:
+def is_null_filter(description: str, column: Column[Any]) -> Any:
     """A filter's boolean field: whether `column` has no value."""
-    return strawberry.field(description=description, default=strawberry.UNSET, metadata={"missing": column})
+    return strawberry.field(description=description, default=strawberry.UNSET, metadata={"is_null": column})
 
 
-def combines(kind: Kind, description: str) -> Any:
+def combine_filter(kind: Kind, description: str) -> Any:
     """A filter's field that holds filters of its own type."""
     return strawberry.field(
-        description=description, default=strawberry.UNSET, name=kind, metadata={"combines": kind}
+        description=description, default=strawberry.UNSET, name=kind, metadata={"combine": kind}
     )
 
 
@@ -183,14 +185,14 @@ class _FilterParser:
         members: list[Predicate] = []
         for _, name, meta, value in given_fields(given):
             own = f"{path}.{name}"
-            if kind := meta.get("combines"):
+            if kind := meta.get("combine"):
                 members.append(self._combine(kind, value, own, level + 1))
-            elif (column := meta.get("exists")) is not None:
+            elif (column := meta.get("is_not_null")) is not None:
                 members.append(self._compare(column, "is_not_null" if value else "is_null"))
-            elif (column := meta.get("missing")) is not None:
+            elif (column := meta.get("is_null")) is not None:
                 members.append(self._compare(column, "is_null" if value else "is_not_null"))
             else:
-                expression = meta["compares"]
+                expression = meta["compare"]
                 members += (
                     self._compare(expression, operator, operand)
                     for operator, operand in _operations(value, expression, own)

@@ -5,9 +5,9 @@ rows of a page are found depends on the order (`docs/decisions/0011`):
 
 - An index has the rows of one parent in the order: the page is read from it, and costs what a page costs.
   So it does for a tenant or an account with few sessions, from which it is merged; where there are many, a
-  bounded number of everybody's rows is looked at before each of them is.
+  bounded number of all tenants' rows is examined before each of them is.
 - No index has them in the order, and they belong to one tenant, account or session: all are read, and sorted.
-- They belong to several tenants: a limited number of rows is looked at (`MAX_EXAMINED`), in the order of an
+- They belong to several tenants: a limited number of rows is examined (`MAX_EXAMINED`), in the order of an
   index until a page is full, or to be sorted. `RelationLoader` refuses a list for which that isn't enough.
 """
 
@@ -62,12 +62,12 @@ ROOT = "root"
 PARENT: Final = "_parent."
 """Precedes the names of a parent's columns where its row is read with a page."""
 MAX_EXAMINED: Final = 50_000
-"""Rows of several tenants that are looked at for the pages of one statement."""
+"""Rows of several tenants that are examined for the pages of one statement."""
 MAX_COUNTED: Final = 1_000_000
-"""Rows of several tenants that are looked at for the totals of one statement."""
+"""Rows of several tenants that are examined for the totals of one statement."""
 
 MAX_SCANNED: Final = 20_000
-"""Rows of everybody's that are looked at for one page of a tenant's, an account's."""
+"""Rows of all tenants that are examined for one page of a tenant's, an account's."""
 
 _FEW_CONDITIONS: Final = 12
 """Conditions of a filter up to which its statements are built at once, within some milliseconds, and kept."""
@@ -75,9 +75,9 @@ _FEW_CONDITIONS: Final = 12
 _root: ColumnElement[Any] = literal_column(f"'{ROOT}'")
 _root_keys = select(_root.label("key")).subquery("keys")
 _fetch = bindparam("fetch", type_=BigInteger)
-_one: ColumnElement[Any] = literal_column("1").label("one")
-_just_one: ColumnElement[Any] = literal_column("1")
-_near: ColumnElement[Any] = literal_column("100")
+_found: ColumnElement[Any] = literal_column("1").label("one")
+_limit_one: ColumnElement[Any] = literal_column("1")
+_limit_nearby: ColumnElement[Any] = literal_column("100")
 _max_scanned: ColumnElement[Any] = literal_column(str(MAX_SCANNED))
 _limit = bindparam("limit", type_=BigInteger)
 _count_limit = bindparam("count_limit", type_=BigInteger)
@@ -148,7 +148,7 @@ class FilteredRelation:
         relation, parent = self.relation, self.entity.parent
         if parent is None or relation.parent_key is parent.key:
             return None
-        hangs_on_ancestor = (
+        is_keyed_by_ancestor = (
             relation.parent_key is not None and relation.parent_key.table is not self.entity.table
         )
         filters_by_ancestor = any(
@@ -156,11 +156,11 @@ class FilteredRelation:
             for part in conjuncts(self.predicate)
         )
         restricts_to_tenant = self.scoped and not relation.tenant_checked_by_parent
-        return parent if hangs_on_ancestor or filters_by_ancestor or restricts_to_tenant else None
+        return parent if is_keyed_by_ancestor or filters_by_ancestor or restricts_to_tenant else None
 
     @property
     def read_limit(self) -> ReadLimit | None:
-        """Returns the limit of rows to look at if they belong to several tenants; None otherwise."""
+        """Returns the limit of rows to examine if they belong to several tenants; None otherwise."""
         if self.scoped or self.via_parent_key is not None or self.relation.tenant_checked_by_parent:
             return None
         return self.entity.read_limit
@@ -175,7 +175,7 @@ class FilteredRelation:
         if key is not None and key.table is self.entity.table:
             found.append(Prefix(key, KEYS.c.key))
         if self.read_limit is not None:
-            found += self._asked_for(self.read_limit.timeline)
+            found += self._equality_prefixes(self.read_limit.timeline)
         # Rows of one own parent are the fewest.
         found.sort(key=lambda prefix: own_parent is None or prefix.column is not own_parent.key)
         return found[0] if found else None
@@ -245,19 +245,19 @@ class FilteredRelation:
         needed = tables_in(self.predicate)
         return self.entity.restrict_to_tenant(query, *needed, scoped=scoped, tenant=self.relation.tenant)
 
-    def merged(
-        self, first: Select[Any], finish: Callable[[Any], Select[Any]], *beside: FromClause
+    def merge_per_parent(
+        self, first: Select[Any], finish: Callable[[Any], Select[Any]], *probes: FromClause
     ) -> Select[Any]:
         """What `finish` selects from the columns of `first`, which is read for each of the rows' own parents.
 
         No index has an account's trades in order, but one has each session's. So the first trades of each
         session are read and merged: that takes as long as there are sessions, where sorting takes as long as
-        there are trades. What is read may depend on what is `beside` the own parents.
+        there are trades. What is read may depend on `probes`, which are joined to the own parents.
         """
         own_parent = self.own_parent
         tables = (own_parent.table, *(table for table, _ in own_parent.ancestors))
-        of_one = first.correlate(KEYS, *tables, *beside).lateral("of_one")
-        return self.select_own_parents(finish(of_one.c).select_from(*beside))
+        of_one = first.correlate(KEYS, *tables, *probes).lateral("of_one")
+        return self.select_own_parents(finish(of_one.c).select_from(*probes))
 
     @property
     def own_parent(self) -> Entity:
@@ -276,30 +276,30 @@ class FilteredRelation:
     def per_parent(
         self,
         rows: Select[Any],
-        beside: Mapping[str, Select[Any]] = _NOTHING,
+        probes: Mapping[str, Select[Any]] = _NOTHING,
         *,
         label: ColumnElement[Any] = KEYS.c.key.label("_parent"),  # noqa: B008 - immutable
     ) -> Select[Any]:
         """`rows` for each of KEYS that its tenant may see, labelled by the key; at the root, once.
 
-        `beside` them, it is read once for each key whether other queries find a row. Then there is a row for
+        With `probes`, it is read once for each key whether these queries find a row. Then there is a row for
         each key even where `rows` has none, full of nulls.
         """
         is_root = self.relation.parent_key is None
-        if is_root and not beside:
+        if is_root and not probes:
             return rows.add_columns(_root.label("_parent"))
         keys: FromClause = _root_keys if is_root else KEYS
         if is_root:
             label = _root.label("_parent")
         columns: list[ColumnElement[Any]] = []
         source = keys
-        for name, query in beside.items():
+        for name, query in probes.items():
             found = query.lateral(name)
             source = source.outerjoin(found, true())
             columns.append(found.c.one.is_not(None).label(name))
         each = rows.lateral("each")
         query = select(label, *each.c, *columns)
-        query = query.select_from(source.join(each, true(), isouter=bool(beside)))
+        query = query.select_from(source.join(each, true(), isouter=bool(probes)))
         parent = self.relation.parent
         if not self.scoped or parent is None or parent.tenant_column is None:
             return query
@@ -344,7 +344,7 @@ class FilteredRelation:
             conditions.append(without_index(key == KEYS.c.key))
         return conditions
 
-    def _asked_for(self, timeline: Column[Any]) -> Iterator[Prefix]:
+    def _equality_prefixes(self, timeline: Column[Any]) -> Iterator[Prefix]:
         for part in conjuncts(self.predicate):
             match part:
                 case Comparison(Column() as column, "eq", name) if is_indexed(timeline, within=column):
@@ -419,7 +419,7 @@ class PageShape:
     with_previous: bool = False
     with_next: bool = False
     limited: bool = False
-    """Whether at most :limit rows are looked at, in the order of an index."""
+    """Whether at most :limit rows are examined, in the order of an index."""
 
     @classmethod
     def of(
@@ -579,7 +579,7 @@ def _page_from_index(
         return rows.joined(first)
     if is_indexed(shape.order.column):
         return _page_by_entry(rows, shape, on_path)
-    return rows.merged(
+    return rows.merge_per_parent(
         first, lambda columns: range_.sort(select(*columns, *on_path), range_.keys(columns)).limit(_fetch)
     )
 
@@ -589,12 +589,12 @@ def _page_by_entry(
 ) -> Select[Any]:
     """A page of rows that one index has in order below each own parent, and another over everybody's.
 
-    Where there are many own parents, as many of everybody's rows are looked at first, in order. If those fill
+    Where there are many own parents, as many of all tenants' rows are examined first, in order. If those fill
     the page, no parent is probed. If they don't, it has cost no more than to probe the parents does.
     """
     range_ = shape.range
     columns = rows.entity.projected_columns(shape.columns)
-    scanned = _first_of_everybody(rows, range_, _rows_to_scan(rows), columns, on_path)
+    scanned = _first_of_all_tenants(rows, range_, _rows_to_scan(rows), columns, on_path)
     scanned_page = scanned.limit(_fetch).cte("scanned_page", nesting=True)
     is_full = select(func.count()).select_from(scanned_page).scalar_subquery() >= _fetch
     merged = _merged_by_probes(rows, range_, columns, on_path)
@@ -606,13 +606,13 @@ def _page_by_entry(
 
 def _rows_to_scan(rows: FilteredRelation) -> ColumnElement[Any]:
     """As many as there are own parents; none if that is too few for a page."""
-    parents = rows.select_own_parents(select(_one)).limit(_max_scanned).correlate(KEYS).subquery("parents")
+    parents = rows.select_own_parents(select(_found)).limit(_max_scanned).correlate(KEYS).subquery("parents")
     number = func.count()
     query = select(case((number >= _fetch, number), else_=literal_column("0"))).select_from(parents)
     return query.scalar_subquery()
 
 
-def _first_of_everybody(
+def _first_of_all_tenants(
     rows: FilteredRelation,
     range_: KeysetRange,
     limit: ColumnElement[Any],
@@ -632,7 +632,7 @@ def _first_of_everybody(
     first = range_.sort(query, range_.keys(own)).limit(_max_scanned).correlate(KEYS).subquery("first")
     limited = range_.sort(select(first), range_.keys(first.c)).limit(limit)
     scanned = limited.correlate(KEYS).lateral("scanned")
-    parent = select(_one, *on_path).where(rows.own_parent.table.c.id == scanned.c["_own_parent"])
+    parent = select(_found, *on_path).where(rows.own_parent.table.c.id == scanned.c["_own_parent"])
     parent = rows.select_own_parents(parent).offset(_no_offset)
     found = parent.correlate(KEYS, scanned).lateral("own_parent")
     selected = [scanned.c[column.name] for column in columns] + [found.c[column.name] for column in on_path]
@@ -659,7 +659,7 @@ def _merged_by_probes(
         keys = (found["_key"], found["_id"])
         return range_.sort(select(own_parent.label("_own_parent"), *keys), keys).limit(_fetch)
 
-    probed = rows.merged(probe.limit(_just_one), nearest).correlate(KEYS).subquery("probed")
+    probed = rows.merge_per_parent(probe.limit(_limit_one), nearest).correlate(KEYS).subquery("probed")
     at, since = tuple_(*range_.keys(own, prefix)), tuple_(prefix.value, probed.c["_key"], probed.c["_id"])
     first = range_.end.first(rows, *columns).where(at <= since if range_.descending else at >= since)
 
@@ -667,7 +667,7 @@ def _merged_by_probes(
         query = select(*found, *on_path).where(own_parent == probed.c["_own_parent"])
         return range_.sort(query, range_.keys(found)).limit(_fetch)
 
-    return rows.merged(first.limit(_fetch), finish, probed)
+    return rows.merge_per_parent(first.limit(_fetch), finish, probed)
 
 
 def _page_of_all_rows(
@@ -694,7 +694,7 @@ def _from_all_rows(
     """
     query = select(*columns).where(*rows.conditions(ordered=False)).offset(_no_offset)
     if rows.via_parent_key is not None:
-        return rows.merged(query, finish)
+        return rows.merge_per_parent(query, finish)
     return finish(rows.joined(query).correlate(KEYS).lateral("every").c)
 
 
@@ -702,8 +702,8 @@ def _page_of_limited_reading(rows: FilteredRelation, shape: PageShape) -> Select
     """A page of the rows that fit among the first :limit of an index."""
     range_ = shape.range
     columns = rows.entity.projected_columns(shape.columns)
-    looked_at, keys = _limited_reading(rows, range_, _limit, *columns)
-    query = select(*(looked_at.c[column.name] for column in columns)).where(looked_at.c["_fits"])
+    examined, keys = _limited_reading(rows, range_, _limit, *columns)
+    query = select(*(examined.c[column.name] for column in columns)).where(examined.c["_fits"])
     return range_.sort(query, keys).limit(_fetch)
 
 
@@ -723,8 +723,8 @@ def _limited_reading(
     fits = and_(true(), *others).label("_fits")
     query = select(*columns, *labelled, fits).where(*bounds, *range_.conditions(own, prefix))
     query = rows.joined(range_.sort(query, keys)).limit(limit)
-    looked_at = query.correlate(KEYS).lateral("looked_at")
-    return looked_at, [looked_at.c[key.name] for key in labelled]
+    examined = query.correlate(KEYS).lateral("examined")
+    return examined, [examined.c[key.name] for key in labelled]
 
 
 def _is_timeline(rows: FilteredRelation, order: SortOrder) -> bool:
@@ -763,23 +763,23 @@ def _any_row(rows: FilteredRelation, shape: PageShape, range_: KeysetRange) -> S
     on, the row that it was given out for is most often the first.
     """
     if shape.limited:
-        looked_at, _ = _limited_reading(rows, range_, _limit)
-        return select(_one).select_from(looked_at).where(looked_at.c["_fits"]).limit(_just_one)
+        examined, _ = _limited_reading(rows, range_, _limit)
+        return select(_found).select_from(examined).where(examined.c["_fits"]).limit(_limit_one)
     if not rows.is_ordered(shape.order):
         own = rows.entity.projected_columns(frozenset({shape.order.column.name}))
         return _from_all_rows(
-            rows, lambda columns: select(_one).where(*range_.conditions(columns)).limit(_just_one), *own
+            rows, lambda columns: select(_found).where(*range_.conditions(columns)).limit(_limit_one), *own
         )
-    query = range_.first(rows, _one).limit(_just_one)
+    query = range_.first(rows, _found).limit(_limit_one)
     if rows.via_parent_key is None:
         return rows.joined(query)
-    merged = rows.merged(query, lambda columns: select(columns.one).limit(_just_one))
+    merged = rows.merge_per_parent(query, lambda columns: select(columns.one).limit(_limit_one))
     if not is_indexed(shape.order.column):
         return merged
     own = rows.entity.projected_columns(frozenset({shape.order.column.name}))
-    near = _first_of_everybody(rows, range_, _near, own, ()).subquery("near")
-    either = union_all(select(_one).select_from(near), merged.correlate(KEYS)).subquery("either_row")
-    return select(either.c.one).limit(_just_one)
+    near = _first_of_all_tenants(rows, range_, _limit_nearby, own, ()).subquery("near")
+    either = union_all(select(_found).select_from(near), merged.correlate(KEYS)).subquery("either_row")
+    return select(either.c.one).limit(_limit_one)
 
 
 @lru_cache(maxsize=256)
@@ -792,21 +792,21 @@ def count_statement(relation: ChildRelation, predicate: Predicate, scoped: bool)
 def _count(rows: FilteredRelation) -> Select[Any]:
     if rows.read_limit is None:
         return rows.select(func.count().label("total"))
-    looked_at, _ = _limited_reading(rows, _timeline_range(rows.read_limit), _count_limit)
-    fitting = func.count().filter(looked_at.c["_fits"])
-    return select(case((func.count() < _count_limit, fitting)).label("total")).select_from(looked_at)
+    examined, _ = _limited_reading(rows, _timeline_range(rows.read_limit), _count_limit)
+    fitting = func.count().filter(examined.c["_fits"])
+    return select(case((func.count() < _count_limit, fitting)).label("total")).select_from(examined)
 
 
 @lru_cache(maxsize=256)
 def reading_statement(relation: ChildRelation, predicate: Predicate, range_: KeysetRange | None) -> Statement:
-    """How many rows there are to look at in a range: the `total` below each `_parent`, up to :limit.
+    """How many rows there are to examine in a range: the `total` below each `_parent`, up to :limit.
 
     Without a range, those that a list in another order is sorted from.
     """
     rows = FilteredRelation(relation, predicate, scoped=False)
     assert rows.read_limit is not None  # noqa: S101 - narrows
-    looked_at, _ = _limited_reading(rows, range_ or _timeline_range(rows.read_limit), _limit)
-    return compile_statement(rows.per_parent(select(func.count().label("total")).select_from(looked_at)))
+    examined, _ = _limited_reading(rows, range_ or _timeline_range(rows.read_limit), _limit)
+    return compile_statement(rows.per_parent(select(func.count().label("total")).select_from(examined)))
 
 
 def _timeline_range(limit: ReadLimit) -> KeysetRange:

@@ -236,7 +236,7 @@ class RelationLoader(ChildRelation):
     ) -> Mapping[str, "PageResult | BadInputError"]:
         """Each parent's page. A parent that the viewer may not see has an empty one.
 
-        A list of several tenants' rows that would have to look at too many has an error instead.
+        A list of several tenants' rows that would have to examine too many has an error instead.
         """
         if self.entity.read_limit is not None and db.tenant is None and self.entity.is_visible_to(db):
             rows = FilteredRelation(self, request.filter.predicate, scoped=False)
@@ -247,11 +247,11 @@ class RelationLoader(ChildRelation):
     async def _load_limited_pages(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest, rows: FilteredRelation
     ) -> Mapping[str, "PageResult | BadInputError"]:
-        """Each parent's page of several tenants' rows, of which a limited number is looked at."""
+        """Each parent's page of several tenants' rows, of which a limited number is examined."""
         limit = max(1, page_query.MAX_EXAMINED // len(keys))
         if rows.is_ordered(request.order):
             if not rows.split(order=request.order.column)[1]:
-                return await self.read_pages(db, keys, request)  # each row that is looked at fits
+                return await self.read_pages(db, keys, request)  # each row that is examined fits
         else:
             index = None if self.parent is not None else operator_index(request.order.column)
             has_index = index is not None and await db.has_index(index)
@@ -282,7 +282,7 @@ class RelationLoader(ChildRelation):
         limit: int,
         range_: KeysetRange | None = None,
     ) -> Mapping[str, int]:
-        """How many rows each parent would look at in a range, or sort; `limit` + 1 at most."""
+        """How many rows each parent would examine in a range, or sort; `limit` + 1 at most."""
         statement = await built(request.filter, reading_statement, self, request.filter.predicate, range_)
         rows = await db.fetch(statement, keys=keys, **request.parameters(), limit=limit + 1)
         return {row["_parent"]: row["total"] for row in rows}
@@ -339,7 +339,7 @@ class RelationLoader(ChildRelation):
     ) -> Mapping[str, int | BadInputError]:
         """How many rows each parent has under the page's filter.
 
-        Where too many rows of several tenants would have to be looked at, it is an error.
+        Where too many rows of several tenants would have to be examined, it is an error.
         """
         if not self.entity.is_visible_to(db):
             return dict.fromkeys(keys, 0)

@@ -17,7 +17,7 @@ from graphql_api.execution.fields import FromKey, declared
 from graphql_api.postgres import tables
 from graphql_api.relational.context import Context, Row, ViewerDatabase
 from graphql_api.relational.enums import value
-from graphql_api.relational.filters import DateTimeFilter, compares
+from graphql_api.relational.filters import DateTimeFilter, compare_filter
 from graphql_api.relational.node import Node
 from graphql_api.relational.pagination import SortOrder
 from graphql_api.relational.relation import Connection, ListSpec, column, computed, one
@@ -112,9 +112,9 @@ class RiskEvent(Node, rows_of=RISK_EVENTS):
 
 @strawberry.input(description="Conditions on risk events; all that are given must hold.")
 class RiskEventFilter:
-    kinds: list[RiskEventKind] | None = compares("Of one of these kinds.", _events.kind)
-    limits: list[RiskLimit] | None = compares("About one of these limits.", _events.risk_limit)
-    occurred_at: DateTimeFilter | None = compares("Noticed in this range.", _events.at)
+    kinds: list[RiskEventKind] | None = compare_filter("Of one of these kinds.", _events.kind)
+    limits: list[RiskLimit] | None = compare_filter("About one of these limits.", _events.risk_limit)
+    occurred_at: DateTimeFilter | None = compare_filter("Noticed in this range.", _events.at)
 
 
 RISK_EVENT_LIST = ListSpec(RISK_EVENTS, default_order=SortOrder(_events.at), filter_input=RiskEventFilter)

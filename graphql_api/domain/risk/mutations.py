@@ -91,7 +91,7 @@ class StaleVersionError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SettingsChange:
     """A change of an account's settings."""
 
     verb: str
@@ -114,7 +114,7 @@ class Mutation:
         input: Annotated[SetRiskSettingsInput, strawberry.argument(description="The limits.")],
         if_version: IfVersion = None,
     ) -> RiskSettingsPayload:
-        return await _change(info.context, account_id, Change("set", all_limits(input), if_version))
+        return await _change(info.context, account_id, SettingsChange("set", all_limits(input), if_version))
 
     @resolved("Changes only the limits that are given; null clears one.", check=signed_in)
     async def update_risk_settings(
@@ -124,7 +124,9 @@ class Mutation:
         input: Annotated[UpdateRiskSettingsInput, strawberry.argument(description="The changes.")],
         if_version: IfVersion = None,
     ) -> RiskSettingsPayload:
-        return await _change(info.context, account_id, Change("updated", given_limits(input), if_version))
+        return await _change(
+            info.context, account_id, SettingsChange("updated", given_limits(input), if_version)
+        )
 
     @resolved(
         "Brings back the platform's default limits. The row stays: none could mean no limits to the bot.",
@@ -137,10 +139,10 @@ class Mutation:
             limit.column: getattr(info.context.services.settings, f"default_{limit.column}")
             for limit in LIMIT_COLUMNS
         }
-        return await _change(info.context, account_id, Change("reset", defaults, if_version))
+        return await _change(info.context, account_id, SettingsChange("reset", defaults, if_version))
 
 
-async def _change(context: Context, given_id: str, change: Change) -> RiskSettingsPayload:
+async def _change(context: Context, given_id: str, change: SettingsChange) -> RiskSettingsPayload:
     try:
         account_id = parse_id(given_id, "accountId")
     except BadInputError:
@@ -181,7 +183,7 @@ def _error(code: ErrorCode, message: str, argument: str) -> UserError:
 
 
 async def write_settings(
-    database: Database, viewer: Viewer, account_id: str, change: Change
+    database: Database, viewer: Viewer, account_id: str, change: SettingsChange
 ) -> asyncpg.Record:
     """Makes a change, and returns the row as it is then.
 
