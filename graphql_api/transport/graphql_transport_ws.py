@@ -325,11 +325,11 @@ class GraphQLSocket:
         await self._end_forbidden()
 
     def _accept_viewer(self, viewer: Viewer) -> bool:
-        """Goes on as a viewer who has signed in. Returns False if the socket is another user's.
+        """Goes on as a viewer who has signed in. Returns False if the socket is another's.
 
         Raises HTTPError (503) if too many connections of theirs are open.
         """
-        if self._viewer.is_authenticated and viewer.user_id != self._viewer.user_id:
+        if self._viewer.is_authenticated and viewer.principal != self._viewer.principal:
             return False
         self._connection.count_for(viewer, self._client)
         self._viewer = viewer

@@ -19,7 +19,7 @@ from graphql_api.gateway.gateway import Gateway, TransportLimits
 from graphql_api.gateway.metrics import Metrics
 from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
-from graphql_api.identity.viewer import CLOCK_SKEW, LoginCredential, Viewer
+from graphql_api.identity.viewer import CLOCK_SKEW, LoginCredential, ServiceTokenCredential, Viewer
 from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.settings import Settings
 from graphql_api.transport.application import Application, routes
@@ -62,10 +62,14 @@ class World:
             raise ExpiredTokenError
         if token in self.revoked or token == "forged":
             raise InvalidTokenError
+        if token.startswith("service"):
+            return Viewer(credential=ServiceTokenCredential(token.encode()))
         user, _, _ = token.partition("#")  # "ada#2" is another token of ada's
         return Viewer(user_id=user, expires_at=self.expires_at, credential=LoginCredential(token))
 
     async def recheck(self, viewer: Viewer) -> Viewer:
+        if isinstance(viewer.credential, ServiceTokenCredential):
+            return viewer
         assert isinstance(viewer.credential, LoginCredential)
         return await self.authenticate(viewer.credential.login_id)
 

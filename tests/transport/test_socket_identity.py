@@ -151,6 +151,15 @@ async def test_a_token_that_cannot_replace_the_former_changes_nothing(
         assert (await hear(socket))["payload"] == {"data": {"whoami": "ada"}}
 
 
+async def test_a_service_is_not_followed_by_another(served: Served) -> None:
+    async with connected(served, {"Authorization": "Bearer service a"}) as socket:
+        await say(socket, type="ping", payload={"Authorization": "Bearer service b"})
+        [error] = (await hear(socket))["payload"]["errors"]
+        assert "must be of the user" in error["message"]
+        await say(socket, type="ping", payload={"Authorization": "Bearer service a"})
+        assert (await hear(socket))["payload"] == {"tokenExpiresAt": None}
+
+
 async def test_an_outage_at_a_renewal_asks_to_come_back(served: Served) -> None:
     async with connected(served, ADA) as socket:
         served.world.down = True
