@@ -296,11 +296,13 @@ class Database:
         else:
             usage.rows += len(rows)
             most = inf
+            # Of those that were answered: one on a connection that is gone ends at once.
+            self._round_trip = min(monotonic() - began, self._round_trip * _ROUND_TRIP_GROWS)
             return rows
         finally:
             took = monotonic() - began
-            self._round_trip = min(took, self._round_trip * _ROUND_TRIP_GROWS)
-            took -= self._round_trip
+            if self._round_trip < inf:
+                took -= self._round_trip
             if took > _LONG_STATEMENT:
                 took = min(took - (thread_time() - worked), most)  # without what this process has worked
                 usage.database += max(0.0, took) * min(1.0, _CORES / self._pool.in_use)

@@ -211,6 +211,13 @@ async def test_a_wrong_argument_is_not_taken_for_an_outage(single: Database, val
     assert await pid_of(single) == before
 
 
+async def test_a_failure_is_not_taken_for_the_time_of_a_round_trip(single: Database) -> None:
+    await single.fetch(SLEEP, seconds=0.05)
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await single.fetch(DIVIDE_BY_ZERO)
+    assert single._round_trip >= 0.05
+
+
 async def test_failures_take_no_connection_away(single: Database) -> None:
     for _ in range(3):
         with pytest.raises(asyncpg.DivisionByZeroError):
