@@ -190,6 +190,15 @@ class _LoaderQueue:
         self._timer = None
         return self._waiting.pop()
 
+    def cancel(self) -> None:
+        """Cancel the loads under way, and begin no other of those that wait."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._waiting.clear()
+        for task in self.running:
+            task.cancel()
+
     def _start(self) -> None:
         self._timer = None
         waiting, self._waiting = self._waiting[:_STARTED_AT_ONCE], self._waiting[_STARTED_AT_ONCE:]
@@ -227,9 +236,9 @@ class Loaders:
         return None if loader is None else loader.load_queued()
 
     def cancel(self) -> None:
-        """Cancel the batches under way, and with them their statements."""
-        for task in self._queue.running if self._queue is not None else ():
-            task.cancel()
+        """Cancel the batches under way, and with them their statements, and those that wait."""
+        if self._queue is not None:
+            self._queue.cancel()
 
 
 @dataclass(frozen=True, slots=True)

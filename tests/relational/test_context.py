@@ -98,3 +98,20 @@ async def test_a_failed_batch_fails_each_key_and_is_loaded_again(graph: Graph) -
     assert [str(error) for error in failed] == ["not now"] * 3
     assert await asyncio.gather(*loader.load_each(["b", "a"]), loader.load("c")) == ["B", "A", "C"]
     assert tries == [["a", "b"], ["b", "a", "c"]]
+
+
+async def test_a_cancelled_operation_begins_no_load_that_waits(graph: Graph) -> None:
+    context = Context(ANONYMOUS, graph.services)
+    loaded: list[Sequence[Any]] = []
+
+    async def load(_: ViewerDatabase, keys: Sequence[Any], __: Any) -> dict[Any, Any]:
+        loaded.append(keys)
+        return {}
+
+    waiting = [context.loaders.get(load, page).load("key") for page in range(3)]
+    await asyncio.sleep(0)  # the first begins
+    context.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(loaded) <= 1
+    assert not any(future.done() for future in waiting[1:])
