@@ -117,6 +117,7 @@ class _Compilation:
         self._references: dict[RowSource, list[Reference]] = {}
         self._has_abstract_types = False
         self._fields = 0
+        self._plan: OperationPlan | None = None
 
     def run(self) -> OperationPlan:
         root = self._schema.get_root_type(self._operation.operation)
@@ -133,7 +134,8 @@ class _Compilation:
         location = self._operation.loc
         characters = len(location.source.body) if location is not None else 0
         memory = _PLAN_SIZE + self._fields * _FIELD_SIZE + characters * _CHARACTER_SIZE
-        return OperationPlan(self._operation, plan, projection, memory)
+        self._plan = OperationPlan(self._operation, plan, projection, memory)
+        return self._plan
 
     def _object_plan(self, type_: GraphQLObjectType, grouped: GroupedFieldSet) -> ObjectPlan:
         fields: list[FieldPlan] = []
@@ -257,9 +259,16 @@ class _Compilation:
             return LeafCompletion(nullable, self._compiler.leaf_serializer(type_, convert, nullable=nullable))
         if is_abstract_type(type_):
             self._has_abstract_types = True
-            for_type = cache(lambda member: self._object_completion(member, details, nullable=False))
-            return AbstractCompletion(nullable, type_, for_type)
+            return AbstractCompletion(nullable, type_, cache(partial(self._member_completion, details)))
         return self._object_completion(cast("GraphQLObjectType", type_), details, nullable=nullable)
+
+    def _member_completion(self, details: FieldDetailsList, member: GraphQLObjectType) -> ObjectCompletion:
+        """The completion of one type of an abstract one, compiled while the plan runs: it takes more then."""
+        before = self._fields
+        completion = self._object_completion(member, details, nullable=False)
+        if self._plan is not None:
+            self._plan.memory += (self._fields - before) * _FIELD_SIZE
+        return completion
 
     def _object_completion(
         self, type_: GraphQLObjectType, details: FieldDetailsList, *, nullable: bool

@@ -10,9 +10,10 @@ of it. Values are known by their index in a column. Paths and errors are made on
 """
 
 import asyncio
+from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import partial
 from itertools import accumulate, pairwise
@@ -60,7 +61,7 @@ from graphql_api.quotas import Metered
 # The plan
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class OperationPlan:
     """How to run one operation, for one outcome of its conditions (@skip and @include)."""
 
@@ -68,7 +69,7 @@ class OperationPlan:
     root: "ObjectPlan"
     projection: Projection
     memory: int
-    """About how many bytes it takes."""
+    """About how many bytes it takes, with what was compiled so far of abstract types."""
 
 
 @dataclass(eq=False, slots=True)
@@ -136,6 +137,7 @@ In shorter pieces, the rows of all operations under way go through the processor
 """
 WORK_OF_A_CALL: Final = 10
 """As how many values one counts for which a function is called."""
+_ERRORS_AT_ONCE: Final = 500
 
 
 class ResponseTooLargeError(Exception):
@@ -160,8 +162,12 @@ class Execution:
         scheduler: YieldScheduler,
         max_size: int | None = None,
         branches: int = 1,
+        max_errors: int | None = None,
     ) -> None:
-        """`max_size` is the most bytes that the response may have; `branches` executions share a context."""
+        """The response may have `max_size` bytes, and has the first `max_errors` errors.
+
+        `branches` executions share a context.
+        """
         self.plan = plan
         self.scheduler = scheduler
         self.conversions: defaultdict[LeafSerializer, dict[Any, Any]] = defaultdict(dict)
@@ -172,6 +178,7 @@ class Execution:
         """Done since the last pause."""
         self.context: Any = invocation.context
         self.errors = ErrorCollector()
+        self._max_errors = max_errors
         self._invocation = invocation
         self._stock: StockExecutor | None = None
         self._tasks: list[asyncio.Future[Any]] = []
@@ -199,7 +206,7 @@ class Execution:
         if errors:
             data = None
             self.errors.add(errors[0])
-        return ExecutionResult(data, self.errors.sorted() or None)
+        return ExecutionResult(data, self.errors.first(self._max_errors) or None)
 
     async def resolve_objects(
         self, plan: ObjectPlan, parents: ColumnValues, paths: "ResponsePaths"
@@ -373,10 +380,8 @@ class Execution:
     def field_error(
         self, field: FieldPlan, paths: "ResponsePaths", index: int, error: Exception
     ) -> "FieldError":
-        """The error of one of a field's values, located."""
-        path = paths.path(index)
-        located = located_error(error, field.nodes, path.as_list() if path is not None else None)
-        return FieldError(located, paths.sort_key(index))
+        """The error of one of a field's values."""
+        return FieldError(error, field, paths, index, paths.sort_key(index))
 
     def info(self, field: FieldPlan, path: Path | None) -> GraphQLResolveInfo[Any]:
         """What an ordinary resolver gets as `info`, as the stock executor makes it."""
@@ -701,6 +706,8 @@ class Completion:
         for index, value in enumerate(values):
             if isinstance(value, Exception):
                 errors[index] = execution.field_error(field, paths, index, value)
+                if len(errors) % _ERRORS_AT_ONCE == 0:
+                    await execution.scheduler.pause()
             elif value is not None and value is not Undefined:
                 present.append(index)
             elif not self.nullable:
@@ -805,6 +812,11 @@ class LeafCompletion(Completion):
         results: list[Any] = []
         errors: dict[int, FieldError] = {}
         for index, value in enumerate(values):
+            if index % MAX_CONVERSIONS_AT_ONCE == 0:
+                part = values[index : index + MAX_CONVERSIONS_AT_ONCE]
+                execution.add_size(self.serializer.size_of(part))
+                if index:
+                    await execution.scheduler.pause()
             result = None
             try:
                 if isinstance(value, Exception):
@@ -848,7 +860,7 @@ class ListCompletion(Completion):
             if index in broken:
                 own = execution.field_error(field, paths, index, broken[index])
                 # Its items came first, as far as there were any.
-                inside.append(FieldError(own.error, (*own.sort_key, size)))
+                inside.append(replace(own, sort_key=(*own.sort_key, size)))
             first = first_error(inside)
             if first is not None:
                 errors[index] = first
@@ -1033,12 +1045,14 @@ class ItemPaths:
 
     lists: ResponsePaths
     sizes: Sequence[int]
+    _ends: Sequence[int] = dataclass_field(default=(), init=False)
+    """The index behind each list's last item, once a path has been asked for."""
 
     def _find(self, index: int) -> tuple[int, int]:
-        for number, end in enumerate(accumulate(self.sizes)):
-            if index < end:
-                return number, index - (end - self.sizes[number])
-        raise IndexError(index)
+        if not self._ends:
+            self._ends = list(accumulate(self.sizes))
+        number = bisect_right(self._ends, index)
+        return number, index - (self._ends[number] - self.sizes[number])
 
     def path(self, index: int) -> Path:
         """The list's path and the item's index in it."""
@@ -1084,10 +1098,18 @@ class SubsetPaths:
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """The located error of a value, with the value's sort key."""
+    """The error of a value, with the value's sort key."""
 
-    error: GraphQLError
+    error: Exception
+    field: FieldPlan
+    paths: ResponsePaths
+    index: int
     sort_key: SortKey
+
+    def located(self) -> GraphQLError:
+        """The error with its place in the document and its path in the response."""
+        path = self.paths.path(self.index)
+        return located_error(self.error, self.field.nodes, path.as_list() if path is not None else None)
 
 
 FieldErrors = dict[int, FieldError] | None
@@ -1113,19 +1135,20 @@ class ErrorCollector:
     __slots__ = ("_errors",)
 
     def __init__(self) -> None:
-        self._errors: list[tuple[FieldError, tuple[str | int, ...]]] = []
+        self._errors: list[tuple[FieldError, SortKey]] = []
 
     def add(self, error: FieldError, paths: ResponsePaths | None = None, index: int = 0) -> None:
         """Add an error and the value that it nulls, which without `paths` is all of the data."""
-        path = paths.path(index) if paths is not None else None
-        self._errors.append((error, tuple(path.as_list()) if path is not None else ()))
+        self._errors.append((error, paths.sort_key(index) if paths is not None else ()))
 
-    def sorted(self) -> list[GraphQLError]:
-        """The errors from top to bottom, without those below what another one had nulled before."""
-        nulled: set[tuple[str | int, ...]] = set()
+    def first(self, limit: int | None) -> list[GraphQLError]:
+        """The first errors from top to bottom, without those below what another one had nulled before."""
+        nulled: set[SortKey] = set()
         errors: list[GraphQLError] = []
-        for each, path in sorted(self._errors, key=lambda added: added[0].sort_key):
-            if not any(path[:length] in nulled for length in range(len(path) + 1)):
-                nulled.add(path)
-                errors.append(each.error)
+        for each, place in sorted(self._errors, key=lambda added: added[0].sort_key):
+            if len(errors) == limit:
+                break
+            if not any(place[:length] in nulled for length in range(len(place) + 1)):
+                nulled.add(place)
+                errors.append(each.located())
         return errors

@@ -91,6 +91,11 @@ class LeafSerializer:
                 return None
         return Executor.complete_leaf_value(self.type, value)
 
+    def size_of(self, values: ColumnValues) -> int:
+        """About how many bytes the JSON of values takes, errors and nulls among them."""
+        texts = text_size(value for value in values if isinstance(value, str))
+        return len(values) * _VALUE_SIZE + (texts or 0)
+
     def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
         """The JSON of a whole column; None if it has an error, or a null where there must be none."""
         types = types_of(values)

@@ -402,10 +402,15 @@ class Operations:
                 result = self._sized(await invocation.stock_executor().run())
             else:
                 invocation.context.projection = plan.projection
+                limits, memory = self.limits, plan.memory
                 result = await Execution(
-                    plan, invocation, self._scheduler, self.limits.response_size, branches
+                    plan, invocation, self._scheduler, limits.response_size, branches, limits.errors
                 ).run()
+                if plan.memory != memory:
+                    self._keep(plan, invocation)
         except ResponseTooLargeError:
+            if branches == 1:  # else others load in the same context
+                invocation.context.cancel()
             return self._too_large(invocation)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -438,8 +443,7 @@ class Operations:
         parsed = invocation.operation
         analysis, reason = parsed.analysis, parsed.analysis.stock_reason
         if reason is None:
-            values = invocation.variables.coerced
-            outcome = tuple(values.get(name) for name in analysis.conditions)
+            outcome = _outcome(invocation)
             plan = self._plans.get((parsed, outcome))
             if plan is not None:
                 return plan
@@ -453,19 +457,32 @@ class Operations:
                     reason = "depth"
                 else:
                     self.compiled += 1
-                    if plan.memory <= self._plans.maxsize:
-                        self._plans[parsed, outcome] = plan
+                    self._keep(plan, invocation)
                     return plan
             else:
                 reason = "condition"
         self.fallbacks[reason] += 1
         return None
 
+    def _keep(self, plan: OperationPlan, invocation: Invocation) -> None:
+        """Caches a plan, or counts that it has grown, as far as there is room."""
+        key = invocation.operation, _outcome(invocation)
+        if plan.memory <= self._plans.maxsize:
+            self._plans[key] = plan
+        else:
+            self._plans.pop(key, None)
+
     def _refusal(self, errors: Sequence[GraphQLError]) -> Result:
         return Result(errors=self._masked(errors), executed=False)
 
     def _masked(self, errors: Sequence[GraphQLError]) -> list[GraphQLError]:
         return [self._mask(ArgumentError.of(error)) for error in errors[: self.limits.errors]]
+
+
+def _outcome(invocation: Invocation) -> tuple[Any, ...]:
+    """What an operation's conditions come to, for which it was compiled."""
+    values = invocation.variables.coerced
+    return tuple(values.get(name) for name in invocation.operation.analysis.conditions)
 
 
 def _result_key(operation: Operation) -> Hashable:

@@ -1,10 +1,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Literal, cast
+from unittest.mock import Mock
 
 import pytest
 import strawberry
-from graphql import GraphQLError, OperationType
+from graphql import GraphQLError, OperationType, located_error
 
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.errors import RequestError
@@ -21,8 +23,40 @@ class Context(BareContext):
 Info = strawberry.Info[Context, None]
 
 
+@strawberry.interface
+class Named:
+    name: str
+
+
+@strawberry.type
+class Cat(Named):
+    age: int = 3
+
+
+@strawberry.type
+class Dog(Named):
+    age: int = 4
+
+
+@strawberry.type
+class Item:
+    text: str | None
+    number: int | None
+
+
 @strawberry.type
 class Query:
+    @strawberry.field
+    def items(self, count: int, length: int = 0) -> list[Item]:
+        """The first has a text that can't be serialized, and none a number that can."""
+        items = [Item(text="x" * length, number=cast("int", "secret")) for _ in range(count)]
+        items[0].text = cast("str", {})
+        return items
+
+    @strawberry.field
+    def pets(self) -> list[Named]:
+        return [Cat(name="Tom"), Dog(name="Rex")]
+
     @strawberry.field
     def number(self, info: Info) -> int:
         return info.context.number
@@ -74,8 +108,8 @@ def masked(error: GraphQLError) -> GraphQLError:
     return GraphQLError("masked", path=error.path) if error.original_error else error
 
 
-SCHEMA = strawberry.Schema(Query, subscription=Subscription)
-Engine = str
+SCHEMA = strawberry.Schema(Query, subscription=Subscription, types=[Cat, Dog])
+Engine = Literal["compiled", "stock"]
 
 
 @pytest.fixture(params=["compiled", "stock"])
@@ -223,3 +257,42 @@ async def test_the_plans_of_an_operation_are_kept_as_far_as_they_fit(monkeypatch
     assert await compiled() == 32
     monkeypatch.setattr("graphql_api.execution.operations.MAX_PLAN_MEMORY", 100_000)
     assert await compiled() == 64
+
+
+@pytest.mark.parametrize("engine", ["compiled", "stock"])
+@pytest.mark.parametrize("fields", ["text", "a: text b: text", "text number"])
+async def test_a_column_with_an_error_counts_in_the_size_of_the_response(engine: Engine, fields: str) -> None:
+    limits = RequestLimits(errors=3, response_size=100_000)
+    operations = Operations(SCHEMA, mask=masked, limits=limits, engine=engine)
+    query = f"{{ items(count: 60, length: %s) {{ {fields} }} }}"
+    assert (await execute(operations, query % 100)).data is not None
+    refused = await execute(operations, query % 2_000)
+    assert messages(refused) == ["bytes of the response: more than the limit of 100000"]
+
+
+async def test_only_errors_that_are_shown_are_located(monkeypatch: pytest.MonkeyPatch) -> None:
+    located = Mock(side_effect=located_error)
+    monkeypatch.setattr("graphql_api.execution.executor.located_error", located)
+    operations = Operations(SCHEMA, mask=masked, limits=RequestLimits(errors=3), engine="compiled")
+    result = await execute(operations, "{ items(count: 5000) { number } }")
+    assert [error.path for error in result.errors] == [["items", index, "number"] for index in range(3)]
+    assert located.call_count == 3
+    assert operations._scheduler.pauses >= 49
+
+
+async def test_types_of_an_interface_count_in_the_memory_of_a_plan() -> None:
+    operations = Operations(SCHEMA, mask=masked, engine="compiled")
+    aliases = " ".join(f"a{number}: age" for number in range(50))
+    query = f"{{ pets {{ name ... on Cat {{ {aliases} }} ... on Dog {{ {aliases} }} }} }}"
+    for _ in range(2):
+        assert (await execute(operations, query)).data["pets"][1]["a49"] == 4
+    assert operations.compiled == 1
+    assert operations._plans.currsize > 102 * 2_000
+
+
+async def test_a_plan_that_outgrows_the_cache_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphql_api.execution.operations.MAX_PLAN_MEMORY", 100_000)
+    operations = Operations(SCHEMA, mask=masked, engine="compiled")
+    aliases = " ".join(f"a{number}: age" for number in range(50))
+    await execute(operations, f"{{ pets {{ ... on Cat {{ {aliases} }} ... on Dog {{ {aliases} }} }} }}")
+    assert operations._plans.currsize == 0
