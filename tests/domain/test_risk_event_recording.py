@@ -11,6 +11,7 @@ import asyncpg
 import orjson
 import pytest
 
+from graphql_api.domain.risk import event_recording
 from graphql_api.domain.risk.event_recording import RiskEventRecording
 from graphql_api.log_feed.errors import FeedUnavailableError
 from graphql_api.log_feed.recorder import Recorder, RecorderOptions
@@ -215,6 +216,23 @@ async def test_a_change_by_a_mutation_is_no_other_programs(
 
     rows = await connection.fetch("SELECT author FROM graphql_api.risk_events ORDER BY number")
     assert [row["author"] for row in rows] == ["USER", "USER", "USER", "PROGRAM"]
+
+
+async def test_the_last_change_of_limits_is_found_without_reading_the_others(
+    connection: "asyncpg.Connection", account: str
+) -> None:
+    await connection.execute(
+        "INSERT INTO graphql_api.risk_events (account_id, kind, limits_after)"
+        " SELECT $1, 'LIMITS_CHANGED', to_jsonb(number) FROM generate_series(1, 3000) AS number",
+        account,
+    )
+    await connection.execute("ANALYZE graphql_api.risk_events")
+    statement = event_recording.LAST_CHANGES
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.sql}"
+    plan = orjson.loads(await connection.fetchval(explain, *statement.arguments({"ids": [account]})))
+    (row,) = await connection.fetch(statement.sql, *statement.arguments({"ids": [account]}))
+    assert row["limits_after"] == "3000"
+    assert plan[0]["Plan"]["Shared Hit Blocks"] < 10
 
 
 async def test_a_program_that_undoes_a_mutation_before_a_look_has_changed_the_limits(

@@ -294,6 +294,14 @@ async def test_each_of_many_at_once_changes_what_the_one_before_left(client: Ris
     assert left - set(found) == {str(row["max_daily_loss"])}
 
 
+async def test_rows_of_other_accounts_are_no_duplicates_of_a_first_one(client: RiskClient) -> None:
+    for _ in range(2):
+        other = await factories.account(client.connection, client.user)
+        await factories.risk_settings(client.connection, other)
+    payload = await client.changed(SET, maxDailyLoss="1")
+    assert not payload["riskSettings"]["hasDuplicates"]
+
+
 async def test_of_several_rows_the_current_one_is_changed_and_none_deleted(client: RiskClient) -> None:
     await factories.risk_settings(client.connection, client.account, updated_at=None)
     current = await factories.risk_settings(client.connection, client.account)

@@ -120,11 +120,14 @@ _BEGIN = compile_statement(
     """)
 )
 _LIMIT_STATES = compile_statement(text("SELECT account_id, limits, exceeded FROM graphql_api.risk_standings"))
-_LAST_CHANGES = compile_statement(
+LAST_CHANGES = compile_statement(
     text("""
-        SELECT DISTINCT ON (account_id) account_id, limits_after FROM graphql_api.risk_events
-        WHERE account_id = ANY (CAST(:ids AS uuid[])) AND kind = 'LIMITS_CHANGED'
-        ORDER BY account_id, number DESC
+        SELECT account.id AS account_id, last.limits_after
+        FROM unnest(CAST(:ids AS uuid[])) AS account (id) CROSS JOIN LATERAL (
+            SELECT limits_after FROM graphql_api.risk_events
+            WHERE account_id = account.id AND kind = 'LIMITS_CHANGED'
+            ORDER BY number DESC LIMIT 1
+        ) AS last
     """)
 )
 _RECORD = compile_statement(
@@ -450,7 +453,7 @@ class RiskEventRecording:
         changed = [id_ for id_ in ids if id_ in new_settings or self._limits_of(id_) != state.limits_of(id_)]
         last_recorded = {
             row["account_id"]: None if row["limits_after"] is None else orjson.loads(row["limits_after"])
-            for row in (await fetch(_LAST_CHANGES, ids=changed) if changed else ())
+            for row in (await fetch(LAST_CHANGES, ids=changed) if changed else ())
         }
         for id_ in ids:
             account, former = state.accounts.get(id_) or TrackedAccount(), self._limit_states.get(id_)

@@ -16,19 +16,21 @@ import strawberry
 from sqlalchemy import (
     CTE,
     ColumnElement,
+    Select,
     Text,
     bindparam,
     column,
     false,
     func,
     insert,
-    literal,
+    literal_column,
     null,
     select,
     table,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from graphql_api.domain.policy import ACCOUNTS, RISK_SETTINGS
 from graphql_api.domain.risk.settings import (
@@ -41,6 +43,7 @@ from graphql_api.domain.risk.settings import (
     check_limits,
     current_risk_settings,
     given_limits,
+    json_object,
     limits_as_json,
     version_of,
 )
@@ -62,7 +65,9 @@ _uuid = UUID(as_uuid=False)
 _entries = table(
     "entries", *map(column, ("xid", "id", "kind", "change", "row_id", "account_id")), schema="activity"
 )
-*_own_columns, _has_duplicates = RISK_SETTINGS.columns
+*_table_columns, _row_version, _has_duplicates = RISK_SETTINGS.columns
+_own_columns = (*_table_columns, _row_version)
+_is_only = false().label("has_duplicates")
 
 Info = strawberry.Info[Context, None]
 AccountId = Annotated[strawberry.ID, strawberry.argument(description="The UUID of the Account.")]
@@ -276,15 +281,15 @@ def _parameters(columns: frozenset[str]) -> dict[str, Any]:
 def _insert_row(columns: frozenset[str]) -> Statement:
     """Inserts the first row of an account that is locked already."""
     query = insert(_risk).values(account_id=bindparam("account_id", type_=_uuid), **_parameters(columns))
-    written = query.returning(*RISK_SETTINGS.columns).cte("written")
-    return _with_record(written, null().cast(JSONB))
+    limits = (null().cast(JSONB).label("limits_before"), limits_as_json(_risk.c).label("limits_after"))
+    return _with_record(query.returning(*_own_columns, _is_only, *limits))
 
 
 @lru_cache(maxsize=64)
 def _update_row(columns: frozenset[str]) -> Statement:
     """Updates the row :row_id of an account that is locked already."""
-    before = select(*_own_columns).where(_risk.c.id == bindparam("row_id", type_=_uuid)).with_for_update()
-    return _update_and_log(before.cte("before"), columns, _has_duplicates)
+    before = _before().where(_risk.c.id == bindparam("row_id", type_=_uuid)).with_for_update().cte("before")
+    return _with_record(_update(before, columns, _has_duplicates))
 
 
 @lru_cache(maxsize=64)
@@ -294,65 +299,80 @@ def _update_only_row(columns: frozenset[str], scoped: bool, versioned: bool) -> 
     It waits for a transaction that is writing the row, and then compares and updates what that has written:
     PostgreSQL reads a row again that it had to wait for.
     """
-    query = select(*_own_columns).where(_risk.c.account_id == bindparam("account_id", type_=_uuid))
+    query = _before().where(_risk.c.account_id == bindparam("account_id", type_=_uuid))
     query = RISK_SETTINGS.restrict_to_tenant(query, scoped=scoped)
     before = query.with_for_update(of=_risk).cte("before")
-    conditions = [select(func.count()).select_from(before).scalar_subquery() == 1]
+    conditions = [~select(before.c.id).offset(literal_column("1")).exists()]  # it is the only one
     if versioned:
-        version = before.c.id.cast(Text) + "." + before.c.row_version
+        version = before.c.id.cast(Text) + literal_column("'.'") + before.c.row_version
         conditions.append(version == bindparam("version", type_=Text))
-    return _update_and_log(before, columns, false().label("has_duplicates"), *conditions)
+    return _with_record(_update(before, columns, _is_only, *conditions))
 
 
-def _update_and_log(
+def _before() -> Select[Any]:
+    """Reads a row as it is before it is updated."""
+    return select(_risk.c.id, _row_version, limits_as_json(_risk.c).label("limits"))
+
+
+def _update(
     before: CTE,
     columns: frozenset[str],
     has_duplicates: ColumnElement[bool],
     *conditions: ColumnElement[bool],
-) -> Statement:
+) -> ReturningUpdate[Any]:
     # Nothing else sets updated_at. It never goes back, since of several rows the newest is in force.
     now = func.greatest(func.clock_timestamp(), _risk.c.updated_at)
     query = update(_risk).where(_risk.c.id == before.c.id, *conditions)
-    written = query.values(updated_at=now, **_parameters(columns)).returning(*_own_columns, has_duplicates)
-    return _with_record(written.cte("written"), limits_as_json(before.c), before)
+    limits = (before.c.limits.label("limits_before"), limits_as_json(_risk.c).label("limits_after"))
+    changed = query.values(updated_at=now, **_parameters(columns))
+    return changed.returning(*_own_columns, has_duplicates, *limits)
 
 
-def _with_record(written: CTE, limits_before: ColumnElement[Any], *sources: CTE) -> Statement:
+def _with_record(change: ReturningInsert[Any] | ReturningUpdate[Any]) -> Statement:
     """Writes the settings, a line of system_logs and a risk event in one statement.
 
-    Several statements would hold the lock longer.
+    Several statements would hold the lock longer. `change` returns the columns of the settings, then the
+    limits before and after.
     """
-    limits_after = limits_as_json(written.c)
-    details = func.jsonb_build_object(
-        *("account_id", written.c.account_id),
-        *("risk_settings_id", written.c.id),
-        *("by", bindparam("by", type_=Text)),
-        *("before", limits_before),
-        *("after", limits_after),
-    )
-    line = select(literal("INFO"), literal("risk"), bindparam("message", type_=Text), details)
-    line = line.select_from(written, *sources)
-    log_line = insert(_logs).from_select(["level", "component", "message", "details"], line).cte("log_line")
+    written = change.cte("written")
+    *settings, limits_before, limits_after = written.c
+    details = {
+        "account_id": written.c.account_id,
+        "risk_settings_id": written.c.id,
+        "by": bindparam("by", type_=Text),
+        "before": limits_before,
+        "after": limits_after,
+    }
+    line = {
+        "level": literal_column("'INFO'"),
+        "component": literal_column("'risk'"),
+        "message": bindparam("message", type_=Text),
+        "details": json_object(details),
+    }
+    log_line = insert(_logs).from_select(list(line), select(*line.values()).select_from(written))
     values = {
         "account_id": written.c.account_id,
-        "kind": literal(LIMITS_CHANGED),
+        "kind": literal_column(f"'{LIMITS_CHANGED}'"),
         "limits_before": limits_before,
         "limits_after": limits_after,
         "author": bindparam("author", type_=Text),
         "author_id": bindparam("author_id", type_=_uuid),
     }
-    event = select(*values.values()).select_from(written, *sources)
-    event = event.where(limits_before.is_distinct_from(limits_after))
-    risk_event = insert(tables.risk_events).from_select(list(values), event)
+    event = select(*values.values()).where(limits_before.is_distinct_from(limits_after))
     events = tables.risk_events.c
-    recorded = risk_event.returning(events.id, events.account_id).cte("risk_event")
+    recorded = (
+        insert(tables.risk_events)
+        .from_select(list(values), event)
+        .returning(events.id, events.account_id)
+        .cte("risk_event")
+    )
     entry = select(
         func.pg_current_xact_id(),
         func.gen_random_uuid(),
-        literal("RISK"),
-        literal("ADDED"),
+        literal_column("'RISK'"),
+        literal_column("'ADDED'"),
         recorded.c.id,
         recorded.c.account_id,
     )
     announced = insert(_entries).from_select([column.name for column in _entries.c], entry).cte("announced")
-    return compile_statement(select(written).add_cte(log_line, recorded, announced))
+    return compile_statement(select(*settings).add_cte(log_line.cte("log_line"), recorded, announced))

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import strawberry
-from sqlalchemy import ColumnElement, Numeric, Text, func
+from sqlalchemy import ColumnElement, Numeric, Text, func, literal_column
 from sqlalchemy.dialects.postgresql import JSONB
 
 from graphql_api.domain.policy import ACCOUNTS, RISK_SETTINGS
@@ -145,10 +145,13 @@ def limits_as_json(row: Any) -> ColumnElement[Any]:
 
     `row` are the columns of risk_settings, or of a query over it.
     """
-    return func.jsonb_build_object(
-        *(part for limit in LIMIT_COLUMNS for part in (limit.column, _as_json(row[limit.column]))),
-        type_=JSONB,
-    )
+    return json_object({limit.column: _as_json(row[limit.column]) for limit in LIMIT_COLUMNS})
+
+
+def json_object(members: Mapping[str, ColumnElement[Any]]) -> ColumnElement[Any]:
+    """Returns a JSON object. Its names, which are ours, are part of the statement's text."""
+    parts = (part for name, value in members.items() for part in (literal_column(f"'{name}'"), value))
+    return func.jsonb_build_object(*parts, type_=JSONB)
 
 
 def _as_json(column: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -147,6 +147,7 @@ risk_events = Table(
     Column("author", Text),
     Column("author_id", Uuid),
     Index("risk_events_page_idx", "account_id", "at", "id"),
+    Index("risk_events_change_idx", "account_id", "number", postgresql_where=text("kind = 'LIMITS_CHANGED'")),
     schema=SERVICE_SCHEMA,
 )
 
