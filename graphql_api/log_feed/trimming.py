@@ -5,6 +5,7 @@ then; entries below a watermark that is older than the retention go, and cursors
 expire.
 """
 
+import asyncio
 import functools
 from datetime import timedelta
 
@@ -22,13 +23,15 @@ _NOTE = """
         RETURNING 1 AS noted
 """
 
-# A few entries at a time, and by one process at a time. Readers see the horizon rise in the same snapshot as
-# the entries go.
+# A few entries at a time, and of each schema by one process at a time. Readers see the horizon rise in the
+# same snapshot as the entries go.
 _TRIM = """
-        WITH bound AS MATERIALIZED (
-            SELECT xid FROM {schema}.watermarks
-            WHERE noted_at < now() - make_interval(secs => CAST(:retention AS float8))
-              AND pg_try_advisory_xact_lock(7813585363)
+        WITH lock AS MATERIALIZED (
+            SELECT pg_try_advisory_xact_lock(781358536, hashtext('{schema}')) AS acquired
+        ),
+        bound AS MATERIALIZED (
+            SELECT xid FROM lock CROSS JOIN {schema}.watermarks
+            WHERE acquired AND noted_at < now() - make_interval(secs => CAST(:retention AS float8))
             ORDER BY xid DESC LIMIT 1
         ),
         lower_watermarks AS (
@@ -41,11 +44,17 @@ _TRIM = """
         horizon AS (
             INSERT INTO {schema}.horizon (xid) SELECT xid FROM batch ORDER BY xid DESC LIMIT 1
             ON CONFLICT (single) DO UPDATE SET xid = excluded.xid
+        ),
+        removed AS (
+            DELETE FROM {schema}.entries USING batch
+            WHERE (entries.xid, entries.id) = (batch.xid, batch.id)
+            RETURNING 1
         )
-        DELETE FROM {schema}.entries USING batch
-        WHERE (entries.xid, entries.id) = (batch.xid, batch.id)
-        RETURNING 1 AS trimmed
+        SELECT acquired, (SELECT count(*) FROM removed) AS removed FROM lock
 """
+
+_LOCKED_INTERVAL = 1.0
+"""Seconds after which a schema that another process trims is tried again."""
 
 
 @functools.cache
@@ -64,13 +73,16 @@ async def trim_entries(
 ) -> int:
     """Note a watermark unless one is younger than `interval`, and remove what is past the retention.
 
-    Returns how many entries were removed, in batches of `rows`. Raises as `Database.change` does.
+    Returns how many entries were removed, in batches of `rows`. Waits while another process trims. Raises as
+    `Database.change` does.
     """
     note, trim = _statements(schema)
     await database.change(note, interval=interval.total_seconds())
-    removed = 0
+    removed: int = 0
     while True:
-        batch = await database.change(trim, retention=retention.total_seconds(), rows=rows)
-        removed += len(batch)
-        if len(batch) < rows:
+        [batch] = await database.change(trim, retention=retention.total_seconds(), rows=rows)
+        removed += batch["removed"]
+        if not batch["acquired"]:
+            await asyncio.sleep(_LOCKED_INTERVAL)
+        elif batch["removed"] < rows:
             return removed

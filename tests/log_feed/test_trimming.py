@@ -6,8 +6,10 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
+from graphql_api.domain.account_changes import CHANGES
 from graphql_api.log_feed import CursorExpiredError, Feed, LogFilter
-from graphql_api.log_feed.trimming import trim_entries
+from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
+from graphql_api.log_feed.trimming import _statements, trim_entries
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from tests.log_feed.conftest import events, messages, nothing_more, write
@@ -57,6 +59,25 @@ async def test_entries_past_the_retention_go_and_others_stay(
     assert await entries(connection) == 3
     assert await connection.fetchval("SELECT count(*) FROM system_logs") == 8
     assert await trim_entries(database, DAY) == 0
+
+
+@pytest.mark.parametrize("schema", [LOGS, CHANGES], ids=lambda schema: schema.name)
+async def test_trimming_waits_for_another_process_of_the_same_feed_alone(
+    database: Database, connection: "asyncpg.Connection", address: Address, schema: FeedSchema
+) -> None:
+    await write(connection, *"123")
+    await a_day_passes(database, connection)
+    other = Database(address)
+    async with other.transaction() as transaction:  # holds the lock
+        await transaction.fetch(_statements(schema)[1], retention=1000 * DAY.total_seconds(), rows=1)
+        trimming = asyncio.create_task(trim_entries(database, DAY))
+        if schema is CHANGES:
+            assert await trimming == 3
+        else:
+            await asyncio.sleep(0.2)
+            assert not trimming.done()
+    await other.close()
+    assert await trimming == 3
 
 
 async def test_cursors_that_have_not_read_what_was_trimmed_end(
@@ -131,16 +152,3 @@ async def test_a_watermark_is_noted_once_an_interval(
     await other_tests_transactions_end(connection)
     await trim_entries(database, DAY, interval=timedelta(0))
     assert await connection.fetchval(count) == 2
-
-
-async def test_one_process_trims_at_a_time(
-    database: Database, connection: "asyncpg.Connection", address: Address
-) -> None:
-    await write(connection, "1")
-    await a_day_passes(database, connection)
-    other = await address.connect_plain()
-    async with other.transaction():
-        await other.execute("SELECT pg_advisory_xact_lock(7813585363)")
-        assert await trim_entries(database, DAY) == 0
-    assert await trim_entries(database, DAY) == 1
-    await other.close()
