@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from sys import getsizeof
 from typing import Any, Protocol
 
 import asyncpg
@@ -238,6 +239,7 @@ class BufferLimits:
 
     rows: int = 10_000
     bytes: int = 16 * 1024 * 1024
+    """Of memory for the rows; what subscribers' results take of it isn't counted."""
 
 
 class _PageEvents:
@@ -369,7 +371,7 @@ class Hub:
 
     def _keep(self, rows: Sequence[asyncpg.Record]) -> None:
         stats = self.stats
-        size = len(rows) * _ROW_BYTES + sum(len(row[name] or "") for name in self._texts for row in rows)
+        size = len(rows) * _ROW_BYTES + sum(getsizeof(row[name]) for name in self._texts for row in rows)
         self._pages.append((self._page_number, len(rows), size))
         stats.buffered_rows += len(rows)
         stats.buffered_bytes += size

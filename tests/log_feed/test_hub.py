@@ -37,6 +37,17 @@ async def test_the_buffer_is_bounded_whoever_stalls(
         await subscription.aclose()
 
 
+async def test_what_is_kept_counts_in_bytes_of_memory_whatever_its_script() -> None:
+    async def buffered(text: str) -> int:
+        hub = hub_of()
+        row = {"timestamp": None, "level": "info", "component": "api", "message": text, "details": None}
+        await publish(hub, row)
+        return hub.stats.buffered_bytes
+
+    assert 100_000 < await buffered("x" * 100_000) < 110_000
+    assert 400_000 < await buffered("🙂" * 100_000) < 410_000
+
+
 async def test_one_page_is_kept_however_large(make_feed: MakeFeed, connection: "asyncpg.Connection") -> None:
     feed = make_feed(options=FeedOptions(buffer=BufferLimits(rows=1)))
     async with await feed.subscribe(EVERYTHING) as subscription:
