@@ -76,6 +76,8 @@ class State(BaseModel):
     """Why no write-ahead log is being received; empty while it is."""
     checked_at: datetime | None = None
     """When the receiver last noted how far it is."""
+    full_backup_needed: bool = False
+    """Whether the log has a gap after which no full backup has been taken yet."""
 
     def is_received(self, now: datetime) -> bool:
         """Returns whether the log is being received: a receiver that was killed leaves no reason behind."""

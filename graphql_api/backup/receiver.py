@@ -51,11 +51,13 @@ class Receiver:
         self.tried = asyncio.Event()
         """Set when the first attempt has found whether the log has a gap, or has failed."""
         self.full_backup_needed = asyncio.Event()
-        """Set when the log has a gap, or another timeline has begun."""
+        """Set when the log has a gap, or another timeline has begun; the catalog's state has it too."""
 
     async def run(self) -> None:
         """Receives, over every failure of the server, the disk or the program; logs each kind once."""
         pause = _FIRST_PAUSE
+        if self._catalog.state().full_backup_needed:
+            self.full_backup_needed.set()
         while True:
             began = asyncio.get_running_loop().time()
             try:
@@ -80,6 +82,7 @@ class Receiver:
             # Before the slot, which says that what follows goes on in the folder that is there.
             folder = await asyncio.to_thread(archive.receiving_folder, after_gap=gap)
             if gap:
+                self._catalog.write_state(full_backup_needed=True)
                 await connection.execute(_MAKE_SLOT, SLOT)
                 self.full_backup_needed.set()
             self.tried.set()

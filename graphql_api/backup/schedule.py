@@ -97,8 +97,15 @@ class Schedule:
         gap = self._receiver.full_backup_needed.is_set()
         if newest is not None and not gap and now - newest.started_at < _INTERVAL:
             return
-        backup = await take(self._address, self._catalog, full=True if gap else None, now=now)
-        self._receiver.full_backup_needed.clear()
+        self._receiver.full_backup_needed.clear()  # it is set again if there is another gap meanwhile
+        try:
+            backup = await take(self._address, self._catalog, full=True if gap else None, now=now)
+        except BaseException:
+            if gap:
+                self._receiver.full_backup_needed.set()
+            raise
+        if not self._receiver.full_backup_needed.is_set():
+            self._note(full_backup_needed=False)
         log.info("%s backup %s is taken", backup.kind.value, backup.id)
         self._note(failed_at=None, failure="")
 

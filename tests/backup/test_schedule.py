@@ -205,6 +205,26 @@ async def test_a_lost_slot_is_made_anew_and_asks_for_a_full_backup(
     assert await connection.fetchval("SELECT wal_status FROM pg_replication_slots") == "reserved"
 
 
+@pytest.mark.slow
+async def test_a_gap_is_known_after_a_restart_until_a_full_backup_is_taken(
+    catalog: Catalog, server: Server, receiving: Receiving
+) -> None:
+    await take(server.address, catalog, now=START)
+    async with receiving():  # makes the slot: what came before is missing
+        pass
+    async with receiving() as receiver:
+        assert receiver.full_backup_needed.is_set()
+
+    clock = Clock(datetime.now(UTC))
+    schedule = Schedule(server.address, catalog, Policy(), clock=clock)
+    work = asyncio.create_task(schedule.run())
+    while catalog.state().full_backup_needed:
+        await asyncio.sleep(0.05)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    assert [backup.kind for backup in catalog.backups()] == [Kind.FULL, Kind.FULL]
+
+
 @pytest.fixture
 def small_disk(server: Server) -> Iterator[Path]:
     """A disk with room for one backup, and hardly for its log."""
