@@ -158,7 +158,11 @@ class Settings(BaseSettings):
         5.0, gt=0, le=60, description="Seconds that the replica may lag before it is left out."
     )
     database_pool_size: int = Field(
-        10, ge=1, le=1000, description="Connections to the database that a process opens at most."
+        10,
+        ge=3,
+        le=1000,
+        description="Connections to the database that a process opens at most: one for itself, and two for a "
+        "viewer's transaction and what it reads meanwhile.",
     )
     database_pool_timeout: float = Field(
         8.0, gt=0, description="Seconds that a request waits for one of these connections before it fails."

@@ -86,3 +86,8 @@ def test_a_default_may_have_as_many_digits_as_its_column(
     for text in (f"{whole}9", f"0.{fraction}9"):
         with pytest.raises(ValidationError):
             default(monkeypatch, amount, text)
+
+
+def test_a_pool_has_room_for_a_transaction_what_is_read_beside_it_and_the_process_itself() -> None:
+    with pytest.raises(ValidationError, match=r"database_pool_size\n.*greater than or equal to 3"):
+        Settings(database_pool_size=2)

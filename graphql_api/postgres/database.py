@@ -121,7 +121,7 @@ class Database:
     """A PostgreSQL behind a pool of connections. Nothing connects before it is used.
 
     What is used in the block of a `Usage` is its owner's, who may use half of the connections at once. All
-    else is the process's own, for which one connection stays free.
+    else is the process's own, for which one connection of three or more stays free.
 
     Every read takes a connection, runs one statement and gives the connection back, so concurrent resolvers
     never share one. What a transaction pooler can't keep, prepared statements, is left out where the URL or
