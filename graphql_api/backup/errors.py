@@ -2,23 +2,15 @@
 
 from typing import Final
 
-import asyncpg
-
 from graphql_api.dev.embedded.programs import EmbeddedPostgresError
+from graphql_api.postgres.errors import CONNECTION_ERRORS
 
 
 class BackupError(Exception):
     """A backup or a restore that can't be made or trusted; the message says why and what to do."""
 
 
-FAILURES: Final = (
-    BackupError,
-    EmbeddedPostgresError,
-    OSError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    TimeoutError,
-)
+FAILURES: Final = (*CONNECTION_ERRORS, BackupError, EmbeddedPostgresError)
 """What taking a backup or receiving the log fails of that may be better later."""
 
 

@@ -23,10 +23,10 @@ from graphql_api.log_feed.errors import CursorExpiredError, FeedUnavailableError
 from graphql_api.log_feed.feed_offset import LOWEST_ID, MAX_IN_PROGRESS, FeedOffset
 from graphql_api.log_feed.filter import LogFilter
 from graphql_api.log_feed.incarnation import enter_incarnation
-from graphql_api.log_feed.recorder import PollResult, fetch_on, load_progress, save_progress
+from graphql_api.log_feed.recorder import PollResult, load_progress, save_progress
 from graphql_api.log_feed.tail import fetch_end, fetch_page
 from graphql_api.postgres import tables
-from graphql_api.postgres.statement import Fetch, compile_statement
+from graphql_api.postgres.statement import Fetch, compile_statement, fetch_on
 from graphql_api.postgres.tables.base import Timestamp
 from graphql_api.relational.context import TRADER_LOG_COMPONENTS
 

@@ -17,6 +17,7 @@ from graphql_api.execution.fields import FromLoader, FromParent, declared, resol
 from graphql_api.execution.operations import Progress
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.feed import Feed
+from graphql_api.log_feed.hub import EventBatch
 from graphql_api.relational.context import Context, Row, ViewerDatabase
 from graphql_api.relational.entity import Entity, loader_by_id
 from graphql_api.relational.enums import value
@@ -250,19 +251,12 @@ async def _follow(
     wanted = _filter(context, account_ids, kinds)
     try:
         async with await context.services.activity.subscribe(wanted, after=after) as events:
-            last_sent = events.cursor
-            yield Progress(last_sent)  # not an event
-            backlog = True
-            while not events.closed:
-                if batch := await events.batch(progress=True, backlog=backlog):
-                    last_sent = batch[-1].cursor
-                    yield batch
-                elif backlog and events.is_live:
-                    backlog, last_sent = False, events.cursor
-                    yield UpToDate(last_sent)
-                elif (cursor := events.cursor) != last_sent:
-                    last_sent = cursor
-                    yield Progress(cursor)
+            yield Progress(events.cursor)
+            while (step := await events.advance()) is not None:
+                if isinstance(step, EventBatch):
+                    yield step
+                else:
+                    yield UpToDate(step.cursor) if step.up_to_date else Progress(step.cursor)
     except FeedError as error:
         raise FeedEndedError(error) from error
 

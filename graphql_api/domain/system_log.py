@@ -16,6 +16,7 @@ from graphql_api.execution.fields import FromLoader, FromParent, declared, resol
 from graphql_api.execution.operations import Progress
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
+from graphql_api.log_feed.hub import EventBatch
 from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.postgres.vocabularies import LEVELS
@@ -279,17 +280,12 @@ class Subscription:
             feed = info.context.services.feed
             async with await feed.subscribe(log_filter(filter), after=after, backfill=backfill) as events:
                 # At once: whatever is committed after the client has seen this reaches it.
-                last_sent, backlog = events.cursor, not events.is_live
-                yield Progress(last_sent, up_to_date=not backlog)  # type: ignore[misc] # not an event
-                while not events.closed:
-                    if batch := await events.batch(progress=True, backlog=backlog):
-                        last_sent = batch[-1].cursor
-                        yield batch  # type: ignore[misc] # what each SystemLogEvent is read from
-                    elif backlog and events.is_live:
-                        backlog, last_sent = False, events.cursor
-                        yield Progress(last_sent, up_to_date=True)  # type: ignore[misc] # as above
-                    elif (cursor := events.cursor) != last_sent:
-                        last_sent = cursor
-                        yield Progress(cursor)  # type: ignore[misc] # as above
+                if not events.is_live:
+                    yield Progress(events.cursor)  # type: ignore[misc] # not an event
+                while (step := await events.advance()) is not None:
+                    if isinstance(step, EventBatch):
+                        yield step  # type: ignore[misc] # what each SystemLogEvent is read from
+                    else:
+                        yield Progress(step.cursor, step.up_to_date)  # type: ignore[misc] # not an event
         except FeedError as error:
             raise FeedEndedError(error) from error

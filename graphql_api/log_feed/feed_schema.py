@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+CHANNEL: Final = "log_feed"
+"""What the triggers of every feed notify."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

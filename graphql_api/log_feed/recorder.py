@@ -20,21 +20,27 @@ from sqlalchemy import text
 
 from graphql_api.log_feed.errors import FeedError, FeedResetError, InvalidCursorError, UnfitDatabaseError
 from graphql_api.log_feed.feed_offset import Cursor, CursorCodec, FeedOffset
+from graphql_api.log_feed.feed_schema import CHANNEL
 from graphql_api.log_feed.incarnation import check_lineage
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
-from graphql_api.postgres.errors import DatabaseUnavailableError
+from graphql_api.postgres.errors import CONNECTION_ERRORS, DatabaseUnavailableError
 from graphql_api.postgres.pooler import is_transaction_pooled
-from graphql_api.postgres.statement import Fetch, Statement, compile_statement
+from graphql_api.postgres.statement import Fetch, compile_statement
 
 log = logging.getLogger(__name__)
-
-# What the triggers of the feeds notify.
-_CHANNEL = "log_feed"
 
 # Seconds. PostgreSQL ends a session whose process is stopped or out of reach, and with it the lock.
 _SESSION_TIMEOUT = 15
 _STATEMENT_TIMEOUT = 120.0
+
+_SESSION_SETTINGS = f"""
+    SET idle_session_timeout = '{_SESSION_TIMEOUT}s';
+    SET idle_in_transaction_session_timeout = '{_SESSION_TIMEOUT}s';
+    SET tcp_keepalives_idle = {_SESSION_TIMEOUT // 3};
+    SET tcp_keepalives_interval = {_SESSION_TIMEOUT // 3};
+    SET tcp_keepalives_count = 2
+"""
 
 _VACANT = compile_statement(
     text("""
@@ -60,15 +66,7 @@ _SAVE = compile_statement(
     """)
 )
 
-_INTERRUPTIONS = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # asyncpg says so of a connection that was ended between two statements
-    DatabaseUnavailableError,
-    FeedError,
-)
+_INTERRUPTIONS = (*CONNECTION_ERRORS, DatabaseUnavailableError, FeedError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,30 +173,22 @@ class Recorder:
                 "a pooler gives each transaction another session: set DATABASE_DIRECT_URL to the database's"
                 " address without it"
             )
-        connection = await self._direct.connect(
-            application="graphql-api recorder", command_timeout=_STATEMENT_TIMEOUT
-        )
         try:
-            await connection.execute(
-                f"SET idle_session_timeout = '{_SESSION_TIMEOUT}s';"
-                f"SET idle_in_transaction_session_timeout = '{_SESSION_TIMEOUT}s';"
-                f"SET tcp_keepalives_idle = {_SESSION_TIMEOUT // 3};"
-                f"SET tcp_keepalives_interval = {_SESSION_TIMEOUT // 3};"
-                "SET tcp_keepalives_count = 2"
-            )
-            if await connection.fetchval("SELECT pg_try_advisory_lock($1)", self._recording.lock):
-                connection.add_termination_listener(self._notified)
-                await self._record(connection)
+            async with self._direct.session(
+                application="graphql-api recorder", command_timeout=_STATEMENT_TIMEOUT
+            ) as connection:
+                await connection.execute(_SESSION_SETTINGS)
+                if await connection.fetchval("SELECT pg_try_advisory_lock($1)", self._recording.lock):
+                    connection.add_termination_listener(self._notified)
+                    await self._record(connection)
         finally:
             self.is_active = False
-            # Closing politely would wait for an answer that may never come.
-            connection.terminate()
 
     async def _record(self, connection: "asyncpg.Connection") -> None:
         log.info("this process records %s", self.name)
         options, busy_until = self._options, 0.0
         # Before the first poll: what is committed from here on either is seen or notifies.
-        await connection.add_listener(_CHANNEL, self._notified)
+        await connection.add_listener(CHANNEL, self._notified)
         await self._recording.begin(connection)
         while True:
             self._wake.clear()
@@ -220,15 +210,6 @@ class Recorder:
 
     def _notified(self, *_: object) -> None:
         self._wake.set()
-
-
-def fetch_on(connection: "asyncpg.Connection") -> Fetch:
-    """Returns what runs statements on one connection."""
-
-    async def fetch(statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        return await connection.fetch(statement.sql, *statement.arguments(values))
-
-    return fetch
 
 
 async def load_progress(fetch: Fetch, name: str, incarnation: int) -> tuple[FeedOffset, Any] | None:

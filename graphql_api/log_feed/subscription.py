@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 from uuid import UUID
 
 import asyncpg
@@ -98,6 +98,15 @@ def _backfill_statement(template: str, shape: FilterShape | None) -> Statement:
             )
         )
     )
+
+
+class FeedProgress(NamedTuple):
+    """How far a subscription has come."""
+
+    cursor: str
+    """Where a client that has had every event so far may resume."""
+    up_to_date: bool
+    """Whether all that was committed before the subscription has been returned, for the first time."""
 
 
 _ROW_SECONDS = 2e-6
@@ -204,6 +213,9 @@ class Subscription:
         # Events that were read before the consumer asked for some, and the cursor before them.
         self._pending = EventBatch()
         self._pending_after: Cursor | None = None
+        self._in_backlog = True
+        self._reported = ""
+        """The last cursor that `advance` has returned."""
 
     async def open(self, after: Cursor | None, backfill: int) -> None:
         """Find the cursor to start from, which is fixed when this returns. Raises FeedError."""
@@ -256,6 +268,25 @@ class Subscription:
         before_first = str(UUID(int=max(UUID(rows[0]["id"]).int - 1, 0)))
         self._pending_after = replace(start, replayed=(rows[0]["sort_key"], before_first))
 
+    async def advance(self) -> EventBatch | FeedProgress | None:
+        """Return the next events or, where there are none for a while, how far the feed has come.
+
+        Once all that was committed before the subscription has been returned, so is that. None when closed.
+        Raises FeedError where the feed can't continue.
+        """
+        if not self._reported:
+            self._reported = self.cursor
+        while not self.closed:
+            if events := await self.batch(progress=True, backlog=self._in_backlog):
+                self._reported = events[-1].cursor
+                return events
+            up_to_date = self._in_backlog and self.is_live
+            if up_to_date or self.cursor != self._reported:
+                self._in_backlog = self._in_backlog and not up_to_date
+                self._reported = self.cursor
+                return FeedProgress(self._reported, up_to_date)
+        return None
+
     async def batch(
         self, timeout: float | None = None, *, progress: bool = False, backlog: bool = False
     ) -> EventBatch:
@@ -295,12 +326,14 @@ class Subscription:
                 return self._take_remaining(state)
             elif isinstance(state, Closed):
                 return EventBatch()
-            left = None if deadline is None else deadline - time.monotonic()
-            if (left is not None and left <= 0) or (heartbeat is not None and hub.heartbeats >= heartbeat):
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if (remaining is not None and remaining <= 0) or (
+                heartbeat is not None and hub.heartbeats >= heartbeat
+            ):
                 return EventBatch()
             if isinstance(state, Live):
                 state.read_up_to = hub.read_up_to or state.read_up_to
-                await group.arrival.wait(left)
+                await group.arrival.wait(remaining)
             elif events := await self._read():
                 return events
 

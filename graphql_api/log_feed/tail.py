@@ -10,10 +10,8 @@ import functools
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
 from sqlalchemy import text
@@ -28,19 +26,17 @@ from graphql_api.log_feed.errors import (
     UnfitDatabaseError,
 )
 from graphql_api.log_feed.feed_offset import LOWEST_ID, MAX_IN_PROGRESS, Cursor, FeedOffset, LogPage
-from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
+from graphql_api.log_feed.feed_schema import CHANNEL, LOGS, FeedSchema
 from graphql_api.log_feed.filter import EVERYTHING, FilterShape
 from graphql_api.log_feed.hub import EventFilter, Hub
 from graphql_api.log_feed.incarnation import check_lineage, enter_incarnation
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.statement import Fetch, Statement, compile_statement
+from graphql_api.postgres.errors import CONNECTION_ERRORS
+from graphql_api.postgres.statement import Fetch, Statement, compile_statement, fetch_on
 from graphql_api.postgres.tables import system_logs
 from graphql_api.quotas import create_own_task
 
 log = logging.getLogger(__name__)
-
-# What the triggers of all sources notify.
-_CHANNEL = "log_feed"
 
 # The texts of a page; it may be one row larger than this, and has at least one.
 _PAGE_BYTES = 4 * 1024 * 1024
@@ -285,14 +281,7 @@ async def _wait_for_lsn(fetch: Fetch, insert_lsn: int, flush_lsn: int, delay: fl
 
 
 # A connection that is lost, refused or silent: the tail connects again.
-_INTERRUPTIONS = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # asyncpg says so of a connection that was ended between two statements
-    FeedUnavailableError,
-)
+_INTERRUPTIONS = (*CONNECTION_ERRORS, FeedUnavailableError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +349,10 @@ class Tail:
         failures = 0
         while True:
             try:
-                async with self._connection() as connection:
+                async with self._address.session(
+                    application="graphql-api feed", command_timeout=self._options.timeout
+                ) as connection:
+                    connection.add_termination_listener(self._terminated)
                     await self._begin(connection)
                     failures = 0
                     self._stats.connected = True
@@ -392,18 +384,6 @@ class Tail:
             backoff = min(self._options.max_backoff, 0.05 * 2**failures)
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311 - jitter
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator["asyncpg.Connection"]:
-        connection = await self._address.connect(
-            application="graphql-api feed", command_timeout=self._options.timeout
-        )
-        connection.add_termination_listener(self._terminated)
-        try:
-            yield connection
-        finally:
-            # Closing politely would wait for an answer that may never come.
-            connection.terminate()
-
     def _terminated(self, _: object) -> None:
         self._wake.set()
 
@@ -414,8 +394,8 @@ class Tail:
     async def _begin(self, connection: "asyncpg.Connection") -> None:
         incarnation = await enter_incarnation(connection, self._schema)
         # Before the first fetch: what is committed from here on either is seen or notifies.
-        await connection.add_listener(_CHANNEL, self._notified)
-        fetch = _fetch_on(connection)
+        await connection.add_listener(CHANNEL, self._notified)
+        fetch = fetch_on(connection)
         cursor = self._hub.read_up_to
         if cursor is None:
             offset, snapshot = await fetch_end(fetch, self._schema)
@@ -428,7 +408,7 @@ class Tail:
         self._incarnation = incarnation
 
     async def _follow(self, connection: "asyncpg.Connection") -> None:
-        options, fetch, busy_until = self._options, _fetch_on(connection), 0.0
+        options, fetch, busy_until = self._options, fetch_on(connection), 0.0
         while True:
             self._wake.clear()
             complete, found = await self._publish_page(fetch)
@@ -463,10 +443,3 @@ class Tail:
         if page.complete:
             stats.current_at = time.monotonic()
         return page.complete or not page.rows, bool(page.rows)
-
-
-def _fetch_on(connection: "asyncpg.Connection") -> Fetch:
-    async def fetch(statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        return await connection.fetch(statement.sql, *statement.arguments(values))
-
-    return fetch

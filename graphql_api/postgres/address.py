@@ -3,8 +3,8 @@
 import os
 import re
 import ssl
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -186,6 +186,18 @@ class Address:
             connection.terminate()
             raise
         return connection
+
+    @asynccontextmanager
+    async def session(
+        self, *, application: str, command_timeout: float
+    ) -> AsyncIterator["asyncpg.Connection"]:
+        """Opens a connection, as `connect` does, for the block, and drops it then."""
+        connection = await self.connect(application=application, command_timeout=command_timeout)
+        try:
+            yield connection
+        finally:
+            # Closing politely would wait for an answer that may never come.
+            connection.terminate()
 
     async def connect_plain(
         self,

@@ -22,6 +22,15 @@ LATER: Final = 5
 AFTER_REPAIR: Final = 30
 """The same for what somebody has to repair."""
 
+CONNECTION_ERRORS: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # asyncpg says so of a connection that was ended between two statements
+)
+"""What a connection of one's own raises that is refused, lost or silent."""
+
 UNREACHABLE: Final = "the database can't be reached at the moment: try again"
 _READ_ONLY = "the database takes no changes at the moment: try again later"
 _EXHAUSTED = "the database is out of resources at the moment: try again later"

@@ -16,7 +16,7 @@ from sqlalchemy import literal_column, select
 
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
-from graphql_api.postgres.errors import DatabaseUnavailableError
+from graphql_api.postgres.errors import CONNECTION_ERRORS, DatabaseUnavailableError
 from graphql_api.postgres.statement import compile_statement
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Replica:
                 while True:
                     await self._check(*connections)
                     await asyncio.sleep(_INTERVAL)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except CONNECTION_ERRORS as error:
                 self._set_unfit(f"it can't be looked at: {error or type(error).__name__}")
             finally:
                 for connection in connections:

@@ -43,6 +43,15 @@ Fetch = Callable[..., Awaitable[list[asyncpg.Record]]]
 """Runs a Statement with named values: a Database's `fetch`, or one over a single connection."""
 
 
+def fetch_on(connection: "asyncpg.Connection") -> Fetch:
+    """Returns what runs statements on one connection."""
+
+    async def fetch(statement: Statement, **values: Any) -> list[asyncpg.Record]:
+        return await connection.fetch(statement.sql, *statement.arguments(values))
+
+    return fetch
+
+
 def compile_statement(query: Executable, *, may_batch: bool = False) -> Statement:
     """Compiles a SQLAlchemy Core statement. Takes up to a millisecond: do it once and keep the result.
 

@@ -29,9 +29,9 @@ from graphql_api.domain.statistics.trade_set import MOMENT, PNL, STATUS, is_stat
 from graphql_api.domain.time_buckets import Interval, bucket_start, zone_parameters
 from graphql_api.log_feed.errors import FeedUnavailableError
 from graphql_api.log_feed.incarnation import enter_incarnation
-from graphql_api.log_feed.recorder import PollResult, fetch_on
+from graphql_api.log_feed.recorder import PollResult
 from graphql_api.postgres import tables
-from graphql_api.postgres.statement import Fetch, Statement, compile_statement
+from graphql_api.postgres.statement import Fetch, Statement, compile_statement, fetch_on
 from graphql_api.postgres.tables import finite, sort_key
 from graphql_api.postgres.tables.base import Timestamp
 from graphql_api.relational.entity import UUIDS
