@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from graphql_api.log_feed.hub import Event
 
 # Where a row is now: by way of its session and account. Entries of other kinds than the four tables' name the
-# account that they are about.
+# account that they are about. A line of the log is there if all that it names is the account's owner's now.
 _PRESENT = """
         LEFT JOIN LATERAL (
             SELECT true AS is_there, session.account_id FROM trades AS trade
@@ -32,8 +32,13 @@ _PRESENT = """
             SELECT true, account.id FROM tradelocker_accounts AS account
             WHERE page.kind = 'ACCOUNT' AND account.id = page.row_id
             UNION ALL
+            SELECT true, page.account_id FROM system_logs AS log
+            JOIN tradelocker_accounts AS account ON account.id = page.account_id
+            WHERE page.kind = 'LOG' AND log.id = page.row_id
+              AND graphql_api.owner_named_in(log.details) = account.user_id
+            UNION ALL
             SELECT true, page.account_id
-            WHERE page.kind NOT IN ('TRADE', 'SESSION', 'RISK_SETTINGS', 'ACCOUNT')
+            WHERE page.kind NOT IN ('TRADE', 'SESSION', 'RISK_SETTINGS', 'ACCOUNT', 'LOG')
             OFFSET 0
         ) AS present ON true
         LEFT JOIN LATERAL (

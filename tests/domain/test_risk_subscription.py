@@ -3,9 +3,11 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import orjson
@@ -190,9 +192,107 @@ async def test_own_log_lines_and_risk_events_are_activity(
         event = await following_event()
         assert (event["kind"], event["node"]["kind"]) == ("RISK", "LIMITS_CHANGED")
 
-    async with following(graph.as_(trader(await factories.user(connection))), ACTIVITY, **kinds) as next_one:
-        cursor = (await next_one())["cursor"]
-    assert cursor
+
+@dataclass
+class Trader:
+    """One of two traders, and the rows of theirs that a line may name."""
+
+    user: str
+    account: str
+    session: str
+    trade: str
+
+    @classmethod
+    async def make(cls, connection: "asyncpg.Connection") -> "Trader":
+        user = await factories.user(connection)
+        account = await factories.account(connection, user)
+        session = await factories.session(connection, account)
+        return cls(user, account, session, await factories.trade(connection, session))
+
+
+async def lines_sent(graph: Graph, after: str) -> list[tuple[str, str | None]]:
+    """The lines that are sent after a cursor, each with the account that it is sent for."""
+    found = []
+    async with following(graph, ACTIVITY, kinds=["LOG"], after=after) as following_event:
+        while (event := await following_event())["kind"] != "UP_TO_DATE":
+            found.append((event["account"]["id"], event["node"] and event["node"]["message"]))
+    return sorted(found)
+
+
+async def lines_listed(graph: Graph, *accounts: str) -> list[tuple[str, str]]:
+    """The lines that the accounts list, as `lines_sent` has them."""
+    query = "query ($id: ID!) { account(id: $id) { logs { totalCount nodes { message } } } }"
+    found = []
+    for account in accounts:
+        listed = (await graph.ask(query, {"id": account})).data["account"]
+        if listed is not None:
+            assert listed["logs"]["totalCount"] == len(listed["logs"]["nodes"])
+            found += [(account, node["message"]) for node in listed["logs"]["nodes"]]
+    return sorted(found)
+
+
+@pytest.mark.usefixtures("recorders")
+async def test_a_line_is_shown_to_the_trader_alone_who_has_all_that_it_names(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    ada, bob = await Trader.make(connection), await Trader.make(connection)
+    second = await factories.account(connection, ada.user)
+    accounts = (ada.account, second, bob.account)
+    viewers = [graph.as_(trader(ada.user)), graph.as_(trader(bob.user)), graph.as_(operator())]
+
+    async def write(message: str, details: Any) -> str:
+        return await factories.system_log(connection, message=message, details=json.dumps(details))
+
+    async def seen() -> list[list[tuple[str, str]]]:
+        """What each viewer's accounts list, which must be what is sent to one who resumes from the start."""
+        listed = [await lines_listed(viewer, *accounts) for viewer in viewers]
+        assert [await lines_sent(viewer, start) for viewer in viewers] == listed
+        return listed
+
+    live: list[list[str]] = [[], []]
+    async with AsyncExitStack() as subscriptions:
+        events = [
+            await subscriptions.enter_async_context(following(viewer, ACTIVITY, kinds=["LOG"]))
+            for viewer in viewers[:2]
+        ]
+        (start, _) = [(await following_event())["cursor"] for following_event in events]
+        for name, each in (("ada", ada), ("bob", bob)):
+            await write(f"{name}'s account", {"account_id": each.account})
+            await write(f"{name}'s session", {"session_id": each.session})
+            await write(f"{name}'s trade", {"trade_id": each.trade, "accountId": each.account})
+        two_tenants = await write("ada's and bob's", {"account_id": ada.account, "trade_id": bob.trade})
+        await write("both of ada's", {"account_ids": [ada.account, second]})
+        await write("nobody's", {})
+        await write("nobody else's", {"account_id": ada.account, "trade_id": str(uuid4())})
+        async with asyncio.timeout(TIMEOUT):  # what is recorded in one transaction comes in any order
+            while await connection.fetchval("SELECT count(*) FROM graphql_api.account_logs") < 10:
+                await asyncio.sleep(0.01)
+        await write("last", {"account_id": ada.account})
+        await write("last", {"account_id": bob.account})
+        for following_event, messages in zip(events, live, strict=True):
+            while not messages or messages[-1] != "last":
+                event = await following_event()
+                messages.append(str(event["node"] and event["node"]["message"]))
+
+    of_ada = [(ada.account, f"ada's {row}") for row in ("account", "session", "trade")]
+    of_ada += [(account, "both of ada's") for account in (ada.account, second)] + [(ada.account, "last")]
+    of_bob = [(bob.account, f"bob's {row}") for row in ("account", "session", "trade")]
+    of_bob.append((bob.account, "last"))
+    assert [sorted(messages) for messages in live] == [
+        sorted(message for _, message in lines) for lines in (of_ada, of_bob)
+    ]
+    assert await seen() == [sorted(of_ada), sorted(of_bob), sorted(of_ada + of_bob)]
+    by_id = "query ($id: ID!) { node(id: $id) { id } }"
+    found = [(await viewer.ask(by_id, {"id": two_tenants})).data["node"] for viewer in viewers]
+    assert found == [None, None, {"id": two_tenants}]
+
+    # A session that goes to another tenant leaves its lines, and those of its trades, to nobody.
+    await connection.execute(
+        "UPDATE trading_sessions SET account_id = $1 WHERE id = $2", bob.account, ada.session
+    )
+    for row in ("session", "trade"):
+        of_ada.remove((ada.account, f"ada's {row}"))
+    assert await seen() == [sorted(of_ada), sorted(of_bob), sorted(of_ada + of_bob)]
 
 
 async def test_lines_of_the_past_are_no_activity(

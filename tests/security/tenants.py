@@ -73,7 +73,7 @@ class Tenant:
         return {column for marker, column in self.markers() if marker in answer}
 
     async def insert(self, connection: "asyncpg.Connection") -> None:
-        """Write the rows, beside a closed trade that statistics count, and the account's line of the log."""
+        """Write the rows, beside a closed trade that statistics count, and what the recorders add to them."""
         for type_, row in self.rows.items():
             await factories.insert(connection, TABLES[type_].fullname, **row)
         await factories.trade(
@@ -91,6 +91,14 @@ class Tenant:
             self.rows["SystemLog"]["timestamp"],
             self.rows["SystemLog"]["id"],
         )
+        for kind, type_ in (("LOG", "SystemLog"), ("RISK", "RiskEvent")):
+            await connection.execute(
+                "INSERT INTO activity.entries (xid, id, kind, change, row_id, account_id)"
+                " VALUES (pg_current_xact_id(), gen_random_uuid(), $1, 'ADDED', $2, $3)",
+                kind,
+                self.rows[type_]["id"],
+                self.rows["Account"]["id"],
+            )
 
 
 def _value(column: Column[Any], tag: str, number: int, known: Mapping[str, str]) -> Any:

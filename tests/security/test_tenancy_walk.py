@@ -13,15 +13,26 @@ from functools import _lru_cache_wrapper
 from typing import Any
 
 import asyncpg
+import orjson
 import pytest
 from sqlalchemy import Select
 
+from graphql_api.domain.account_changes import ChangeFilter
 from graphql_api.identity.viewer import ANONYMOUS, Scope, ServiceTokenCredential, Viewer
 from graphql_api.relational.entity import Entity
 from tests import factories
 from tests.graph import Graph, operator, trader
 from tests.security.tenants import TABLES, Tenant
-from tests.security.walk import Question, ask_all, every_change, every_filter, every_path, unlimited
+from tests.security.walk import (
+    Question,
+    ask_all,
+    every_change,
+    every_filter,
+    every_path,
+    every_subscription,
+    follow_all,
+    unlimited,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -57,13 +68,27 @@ class World:
         Under "rows": the other tenant's, if a mutation has changed them.
         """
         graph, questions = self.graph.as_(viewer), self.questions(depth)
-        before = await ask_all(graph, questions)
+        cursor = await self.cursor()
+        before = await ask_all(graph, questions) | await self.sent(graph, cursor)
         await self.other.insert(self.connection)
         rows = await self._rows()
-        after = await ask_all(graph, questions)
+        after = await ask_all(graph, questions) | await self.sent(graph, cursor)
         changed = {} if await self._rows() == rows else {"rows": await self._rows()}
         shown = {name: self.other.shown_in(answer) for name, answer in after.items()}
         return changed | {name: shown[name] for name in after if shown[name] or after[name] != before[name]}
+
+    async def cursor(self) -> str:
+        """Where events of accounts go on from now."""
+        answer = await self.graph.as_(operator()).ask("{ activityCursor }")
+        return str(answer.data["activityCursor"])
+
+    async def sent(self, graph: Graph, cursor: str) -> dict[str, str]:
+        """What has happened on accounts since a cursor, by subscription; their own cursors left out."""
+        accounts = self.ids["Account"]
+        found = await follow_all(graph, [*every_subscription(accounts)], cursor)
+        for event in (event for events in found.values() for event in events):
+            event.pop("cursor", None)
+        return {name: orjson.dumps(events).decode() for name, events in found.items()}
 
     async def _rows(self) -> list[Any]:
         """The other tenant's rows as they are stored."""
@@ -115,6 +140,31 @@ async def test_the_walk_comes_by_every_value_that_is_not_hidden(world: World, de
 @pytest.mark.parametrize("depth", DEPTHS)
 async def test_another_tenant_learns_nothing(world: World, depth: int) -> None:
     assert await world.learned(trader(world.own.ids()["User"]), depth) == {}
+
+
+async def test_subscriptions_come_by_every_kind_of_row(world: World) -> None:
+    cursor = await world.cursor()
+    await world.other.insert(world.connection)
+    sent = await world.sent(world.graph.as_(trader(world.other.ids()["User"])), cursor)
+
+    columns = {column for _, column in world.other.markers()}
+    written = {f"{TABLES[type_].name}.id" for type_ in TABLES if type_ != "User"}
+    shown = world.other.shown_in("".join(sent.values()))
+    assert shown >= written | {"system_logs.message", "risk_events.id"}
+    assert shown <= columns - HIDDEN
+
+
+async def test_another_tenants_cursor_shows_nothing_of_theirs(world: World) -> None:
+    own, other = (world.graph.as_(trader(tenant.ids()["User"])) for tenant in (world.own, world.other))
+    start = await world.cursor()
+    await world.other.insert(world.connection)
+    theirs = [question for question in every_subscription([]) if question.name.startswith("accountActivity")]
+    (events,) = (await follow_all(other, theirs[:1], start)).values()
+    cursors = [event["cursor"] for event in events]
+    assert len(cursors) == len(set(cursors)) > 5
+    for cursor in cursors:
+        sent = await world.sent(own, cursor)
+        assert set(sent.values()) == {"[]"}
 
 
 async def test_nobody_learns_anything(world: World) -> None:
@@ -189,6 +239,14 @@ async def test_the_walk_notices_tenants_that_are_mixed_up_by_one(world: World) -
 
     shared._fetch_by_key = mixed_up
     assert len(await answered_differently(world)) > 20
+
+
+async def test_the_walk_notices_a_feed_that_does_not_ask_whose_a_change_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ChangeFilter, "_follows", lambda *_: True)
+    learned = await world.learned(trader(world.own.ids()["User"]), 0)
+    assert {name.split()[0] for name in learned} == {"accountActivity", "riskStatusChanged"}
 
 
 @pytest.fixture

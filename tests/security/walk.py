@@ -1,6 +1,7 @@
 """Every operation that the schema allows, by introspection: all paths from the root, without cycles."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -20,8 +21,9 @@ from graphql import (
 )
 
 from graphql_api.execution.analysis import RequestLimits
-from graphql_api.execution.operations import Operations
+from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.gateway.errors import mask
+from graphql_api.relational.context import Context
 from graphql_api.schema import schema
 from tests.graph import Graph
 
@@ -124,6 +126,62 @@ def every_change(account: str) -> Iterator[Question]:
         arguments = ", ".join(f"{argument}: {value}" for argument, value in given.items())
         below = _selection(get_named_type(definition.type), (), 1)
         yield Question(name, f"mutation ($id: ID!) {{ {name}({arguments}) {below} }}", {"id": account})
+
+
+def every_subscription(accounts: Sequence[str]) -> Iterator[Question]:
+    """Each subscription to what happens on accounts: to all of them, and to each of `accounts` by its id.
+
+    They go on after the cursor $after.
+    """
+    for name, definition in _fields(_SCHEMA.subscription_type).items():
+        if "accountIds" not in definition.args:
+            continue
+        for row, below in _event_selections(get_named_type(definition.type)):
+            arguments = "($ids: [ID!], $after: String)"
+            text = f"subscription {arguments} {{ {name}(accountIds: $ids, after: $after) {below} }}"
+            for ids in (None, *([account] for account in accounts)):
+                yield Question(f"{name} {row} {ids}", text, {"ids": ids})
+
+
+def _event_selections(type_: GraphQLNamedType) -> Iterator[tuple[str, str]]:
+    """All leaves of an event, and what is below its edges: once for each type that an edge may lead to."""
+    fields = _fields(type_)
+    leaves = " ".join(name for name in fields if is_leaf_type(get_named_type(fields[name].type)))
+    for name, definition in fields.items():
+        below = get_named_type(definition.type)
+        if isinstance(below, GraphQLInterfaceType):
+            for concrete in _SCHEMA.get_possible_types(below):
+                fragment = f"... on {concrete.name} {_selection(concrete, (), 1)}"
+                yield concrete.name, f"{{ {leaves} {name} {{ {fragment} }} }}"
+        elif not is_leaf_type(below):
+            yield below.name, f"{{ {leaves} {name} {_selection(below, (), 1)} }}"
+
+
+async def follow_all(
+    graph: Graph, questions: Sequence[Question], after: str
+) -> dict[str, list[dict[str, Any]]]:
+    """Returns what each subscription sends until it is up to date, by the names of the questions."""
+    return {each.name: [event async for event in _backlog(graph, each, after)] for each in questions}
+
+
+async def _backlog(graph: Graph, question: Question, after: str) -> AsyncIterator[dict[str, Any]]:
+    """Events up to the one that says that there are no more yet, or the error in place of them."""
+    variables = {**question.variables, "after": after}
+    operation = graph.operations.prepare(GraphQLRequest(question.text, None, variables))
+    results = graph.operations.subscribe(
+        operation, lambda: Context(graph.viewer, graph.services), lambda: graph.viewer.read_access
+    )
+    async with aclosing(results):
+        async for batch in results:
+            for result in batch:
+                body = orjson.loads(result.render())
+                if "errors" in body:
+                    yield body
+                    return
+                (event,) = body["data"].values()
+                if event.get("upToDate") or event.get("kind") == "UP_TO_DATE":
+                    return
+                yield event
 
 
 def _fields(type_: GraphQLNamedType | None) -> Mapping[str, Any]:
