@@ -5,8 +5,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Mapping, Sequence
-from contextlib import aclosing, nullcontext
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from inspect import isawaitable
 from time import monotonic
@@ -334,29 +334,37 @@ class Operations:
         shared = _shared_results(due) if isinstance(due, list) else None
         if shared is None:
             return Results([await self._result(due, key, invocation, new_context)])
-        results: Results | None = shared.get(key)
+        results = await _cached(shared, key)
         if results is None:
             loading = self._loading(invocation)
             if loading is None:
                 results = Results([await self._result(event, key, invocation, new_context) for event in due])
+                _cache(shared, key, results)
             else:
                 async with current_usage().reserve():
-                    known: Results | None = shared.get(key)  # another's, computed while this one waited
-                    if known is not None:
-                        return known
-                    # With one context, so that what they load is loaded together.
-                    context = new_context()
-                    async with loading(context):
-                        each = (
-                            self._result(event, key, invocation, lambda: context, len(due)) for event in due
-                        )
-                        results = Results(await asyncio.gather(*map(Metered, each)))
-                failed = next((result for result in results if _may_work_later(result)), None)
-                if failed is not None:
-                    # An event without its rows would pass for one whose rows are gone: the client resumes.
-                    return Results([Result(errors=failed.errors, executed=False)])
-            if key is not None and not any(result.errors for result in results):
-                _cache(shared, key, results)
+                    results = await _cached(shared, key)
+                    if results is None:
+                        with _computing(shared, key):
+                            results = await self._load(due, key, invocation, new_context(), loading)
+                            _cache(shared, key, results)
+        return results
+
+    async def _load(
+        self,
+        due: Any,
+        key: Hashable | None,
+        invocation: Invocation,
+        context: OperationContext,
+        loading: OperationScope,
+    ) -> Results:
+        """The results of events with one context: what they load is loaded together."""
+        async with loading(context):
+            each = (self._result(event, key, invocation, lambda: context, len(due)) for event in due)
+            results = Results(await asyncio.gather(*map(Metered, each)))
+        failed = next((result for result in results if _may_work_later(result)), None)
+        if failed is not None:
+            # An event without its rows would pass for one whose rows are gone: the client resumes.
+            return Results([Result(errors=failed.errors, executed=False)])
         return results
 
     def _loading(self, invocation: Invocation) -> OperationScope | None:
@@ -511,6 +519,36 @@ def _shared_results(event: Any) -> dict[Any, Any] | None:
     return getattr(event, "rendered", None)
 
 
-def _cache(results: dict[Any, Any], key: Hashable, value: Any) -> None:
-    if len(results) < MAX_SHARED_RESULTS:
-        results[key] = value
+def _cache(shared: dict[Any, Any], key: Hashable | None, value: Any) -> None:
+    """Lets subscribers share results that have no errors."""
+    errors = value.errors if isinstance(value, Result) else any(result.errors for result in value)
+    if key is not None and not errors and (key in shared or len(shared) < MAX_SHARED_RESULTS):
+        shared[key] = value
+
+
+async def _cached(shared: dict[Any, Any], key: Hashable | None) -> Results | None:
+    """The results that a subscriber shares, once the one that computes them has done so; None without any."""
+    while isinstance(found := shared.get(key), asyncio.Future):
+        await asyncio.wait([found])
+        if not found.cancelled():
+            found = shared.get(key)
+            return found if isinstance(found, Results) else None
+    return cast("Results | None", found)
+
+
+@contextmanager
+def _computing(shared: dict[Any, Any], key: Hashable | None) -> Iterator[None]:
+    """Makes other subscribers wait for what the block caches; if it is cancelled, one of them computes it."""
+    done = asyncio.get_running_loop().create_future()
+    if key is not None and len(shared) < MAX_SHARED_RESULTS:
+        shared[key] = done
+    try:
+        yield
+    except asyncio.CancelledError:
+        done.cancel()
+        raise
+    finally:
+        if shared.get(key) is done:
+            del shared[key]
+        if not done.done():
+            done.set_result(None)

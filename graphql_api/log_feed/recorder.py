@@ -9,6 +9,7 @@ lost it has lost that connection, and can't write any more.
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -101,11 +102,11 @@ class RecorderOptions:
     idle_interval: float = 0.5
     """Between two polls while nothing comes, unless there is a notification."""
     busy_interval: float = 0.025
-    """Between two polls while something comes."""
-    busy_time: float = 1.0
-    """How long after the last find `busy_interval` applies."""
+    """Between two polls just after something has come; then as long as nothing has, up to `idle_interval`."""
+    busy_pause: float = 0.1
+    """After a poll that has found something, whatever the notifications."""
     pause_factor: float = 2.0
-    """After a poll there is a pause of so many times its duration, at most a second."""
+    """After a poll there is a pause of at least so many times its duration, at most a second."""
     retry_interval: float = 1.0
     """Between two attempts to take the place of a process that has stopped."""
 
@@ -186,7 +187,7 @@ class Recorder:
 
     async def _record(self, connection: "asyncpg.Connection") -> None:
         log.info("this process records %s", self.name)
-        options, busy_until = self._options, 0.0
+        options, found_at = self._options, -math.inf
         # Before the first poll: what is committed from here on either is seen or notifies.
         await connection.add_listener(CHANNEL, self._notified)
         await self._recording.begin(connection)
@@ -199,9 +200,10 @@ class Recorder:
             self.is_active, self.polled_at = True, ended
             self.polls += 1
             if result.found:
-                busy_until = ended + options.busy_time
-            await asyncio.sleep(min(1.0, (ended - started) * options.pause_factor))
-            interval = options.busy_interval if ended < busy_until else options.idle_interval
+                found_at = ended
+            pause = options.busy_pause if result.found and result.due != 0 else 0.0
+            await asyncio.sleep(max(pause, min(1.0, (ended - started) * options.pause_factor)))
+            interval = min(max(options.busy_interval, time.monotonic() - found_at), options.idle_interval)
             if result.due is not None:
                 interval = min(interval, result.due)
             with contextlib.suppress(TimeoutError):

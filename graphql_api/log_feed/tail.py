@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -291,13 +292,15 @@ class TailOptions:
     idle_interval: float = 0.5
     """Between two fetches while no row comes, unless there is a notification."""
     busy_interval: float = 0.025
-    """Between two fetches while rows come: of writers at the same time only one notifies."""
-    busy_time: float = 1.0
-    """How long after the last row `busy_interval` applies."""
+    """Between two fetches just after rows have come: of writers at the same time only one notifies.
+
+    Then as long as none has come, up to `idle_interval`: so few fetches find nothing, and a row that isn't
+    notified waits no longer than it came after the last one.
+    """
     min_interval: float = 0.005
     """Between two fetches, whatever the notifications."""
     min_interval_per_subscriber: float = 0.000_1
-    """Added to `min_interval` for each subscriber: each fetch that finds rows wakes them."""
+    """Added to `min_interval` for each subscriber after a fetch that has found rows, which wakes them."""
     flush_delay: float = 0.005
     """How long to wait for another commit to flush what was read, before making one."""
     timeout: float = 5.0
@@ -408,18 +411,17 @@ class Tail:
         self._incarnation = incarnation
 
     async def _follow(self, connection: "asyncpg.Connection") -> None:
-        options, fetch, busy_until = self._options, fetch_on(connection), 0.0
+        options, fetch, found_at = self._options, fetch_on(connection), -math.inf
         while True:
             self._wake.clear()
             complete, found = await self._publish_page(fetch)
             if found:
-                busy_until = time.monotonic() + options.busy_time
+                found_at = time.monotonic()
             if not complete:
                 continue
-            await asyncio.sleep(
-                options.min_interval + options.min_interval_per_subscriber * self._stats.subscribers
-            )
-            interval = options.busy_interval if time.monotonic() < busy_until else options.idle_interval
+            pause = options.min_interval_per_subscriber * self._stats.subscribers if found else 0.0
+            await asyncio.sleep(options.min_interval + pause)
+            interval = min(max(options.busy_interval, time.monotonic() - found_at), options.idle_interval)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(interval):
                     await self._wake.wait()

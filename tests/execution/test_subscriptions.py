@@ -1,5 +1,6 @@
 """Results of events that many subscribers get are computed once for each view of them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,8 @@ class Line:
 
     rendered: dict[Any, Any] = field(default_factory=dict)
     reads: int = 0
+    loaded: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once what has to be loaded for it is there."""
 
     def read(self) -> int:
         self.reads += 1
@@ -63,6 +66,15 @@ class Event:
     def text(self, times: int = 1) -> str:
         assert isinstance(self, Line)
         return "x" * times * (self.read() // 7)
+
+    @strawberry.field
+    async def slow(self, fails: bool = False) -> int:
+        assert isinstance(self, Line)
+        self.read()
+        await self.loaded.wait()
+        if fails:
+            raise ValueError
+        return 7
 
 
 @strawberry.type
@@ -206,6 +218,45 @@ async def test_results_with_an_error_are_everyones_own(operations: Operations) -
     first, second = [await deliver_due(operations, lines, broken) for _ in range(2)]
     assert first is not second
     assert [len(result.errors) for result in (*first, *second)] == [1] * 4
+
+
+async def begun(operations: Operations, lines: Lines, query: str) -> "list[asyncio.Task[Results]]":
+    """Three subscribers that are due the same events, each as far as it comes."""
+    tasks = [asyncio.create_task(deliver_due(operations, lines, query)) for _ in range(3)]
+    while not all(line.reads for line in lines):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    return tasks
+
+
+async def test_what_one_subscriber_loads_the_others_wait_for(operations: Operations) -> None:
+    line = Line()
+    tasks = await begun(operations, Lines(line), "subscription { lines { slow } }")
+    line.loaded.set()
+    first, second, third = await asyncio.gather(*tasks)
+    assert first is second is third
+    assert line.reads == 1
+
+
+async def test_a_subscriber_that_leaves_lets_another_load(operations: Operations) -> None:
+    line = Line()
+    first, *others = await begun(operations, Lines(line), "subscription { lines { slow } }")
+    first.cancel()
+    await asyncio.wait([first])
+    line.loaded.set()
+    second, third = await asyncio.gather(*others)
+    assert second is third
+    assert (second[0].errors, line.reads) == ((), 2)
+
+
+async def test_those_who_have_waited_for_a_failure_load_for_themselves(operations: Operations) -> None:
+    line = Line()
+    lines = Lines(line)
+    tasks = await begun(operations, lines, "subscription { lines { slow(fails: true) } }")
+    line.loaded.set()
+    for results in await asyncio.gather(*tasks):
+        assert len(results[0].errors) == 1
+    assert (line.reads, lines.rendered) == (3, {})
 
 
 async def test_views_of_events_that_are_due_together_are_bounded(operations: Operations) -> None:

@@ -3,8 +3,8 @@
 One process of a deployment keeps the risk state in memory: of every account with limits, the trades that
 count today. Each poll updates it with all that was committed since the last one, compares the affected
 accounts with their limits, and records in the same transaction which limits are newly exceeded or kept
-again. Polls follow each other within hundredths of a second while something happens; what happens and is
-undone between two of them is not seen. The process that records next loads the state from the tables.
+again. Polls follow each other ten times a second while something happens; what happens and is undone between
+two of them is not seen. The process that records next loads the state from the tables.
 """
 
 from collections import defaultdict
