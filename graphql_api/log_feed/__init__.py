@@ -1,6 +1,7 @@
 """The log feed: new rows of system_logs, each once. It knows no GraphQL and no web."""
 
 from graphql_api.log_feed.errors import (
+    BackfillTimeoutError,
     CursorExpiredError,
     FeedError,
     FeedResetError,
@@ -16,6 +17,7 @@ from graphql_api.log_feed.subscription import Subscription
 from graphql_api.log_feed.tail import TailOptions
 
 __all__ = [
+    "BackfillTimeoutError",
     "BufferLimits",
     "CursorExpiredError",
     "Event",

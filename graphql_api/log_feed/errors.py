@@ -4,7 +4,9 @@
      ├─ InvalidCursorError    not a cursor of ours: forged, cut short, or signed with another key
      ├─ CursorExpiredError    rows after the cursor have been deleted, or are past the retention
      ├─ FeedResetError        the database is no longer the one that the cursor was read from
+     ├─ BackfillTimeoutError  the lines of a backfill can't be found in time
      └─ FeedUnavailableError  no answer now
+         ├─ SlowReadError        the database answers, but not this
          └─ UnfitDatabaseError   a database that can't serve a feed
              └─ StandbyError        a standby, which may become a primary
 
@@ -30,16 +32,16 @@ class InvalidCursorError(FeedError):
 
 
 class CursorExpiredError(FeedError):
-    """What came after this cursor has been deleted, so nobody can tell what was missed.
+    """What came after this cursor has been deleted, or is too much, so nobody can tell what was missed.
 
     Subscribe without `after`.
     """
 
     code = "CURSOR_EXPIRED"
 
-    def __init__(self) -> None:
+    def __init__(self, reason: str = "what came after this cursor has been deleted") -> None:
         super().__init__(
-            "what came after this cursor has been deleted, so the feed can't continue without a gap:"
+            f"{reason}, so the feed can't continue without a gap:"
             " subscribe without `after`, and read the history for what may be missing"
         )
 
@@ -67,6 +69,25 @@ class FeedUnavailableError(FeedError):
     """The database can't be read now. Subscribe again, with the last cursor, after a pause."""
 
     code = "FEED_UNAVAILABLE"
+
+
+class SlowReadError(FeedUnavailableError):
+    """The database answers, but hasn't finished a subscriber's statement in time."""
+
+    def __init__(self) -> None:
+        super().__init__("the database takes too long: subscribe again after a pause, with the last cursor")
+
+
+class BackfillTimeoutError(FeedError):
+    """The lines of a backfill can't be found in time: few match the filter. Trying again doesn't help."""
+
+    code = "BACKFILL_TIMEOUT"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the lines of the backfill that match `filter` can't be found in time: narrow `filter`, such as"
+            " by its `timestamp`, or subscribe without `backfill`, and without a cursor from inside of one"
+        )
 
 
 class UnfitDatabaseError(FeedUnavailableError):

@@ -14,27 +14,36 @@ from typing import Any
 
 import asyncpg
 
-from graphql_api.log_feed.errors import FeedError, FeedUnavailableError, UnfitDatabaseError
+from graphql_api.log_feed.errors import FeedError, FeedUnavailableError, SlowReadError, UnfitDatabaseError
 from graphql_api.log_feed.feed_offset import Cursor, CursorCodec
 from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.hub import BufferLimits, EventFilter, Hub
 from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.log_feed.subscription import NO_ANSWER, Subscription
-from graphql_api.log_feed.tail import Tail, TailOptions, fetch_end, wait_for_flush, wait_until_flushed
+from graphql_api.log_feed.tail import (
+    INTERRUPTIONS,
+    Tail,
+    TailOptions,
+    fetch_end,
+    wait_for_flush,
+    wait_until_flushed,
+)
 from graphql_api.log_feed.trimming import trim_entries
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import Statement
-from graphql_api.quotas import create_own_task
+from graphql_api.quotas import ConcurrencyQuota, create_own_task, current_usage
 
-# The last two are how a standby answers: it may be about to become the primary.
 _POOLED = (
     "the feed listens for notifications, which a pooler doesn't pass on:"
     " set DATABASE_DIRECT_URL to the database's address without the pooler"
 )
+_DIFFERENT_DATABASES = "DATABASE_DIRECT_URL leads to another database than DATABASE_URL: set both to the same"
+
+# The last two are how a standby answers: it may be about to become the primary.
 _OUTAGES = (
     DatabaseUnavailableError,
     TimeoutError,
@@ -44,6 +53,8 @@ _OUTAGES = (
 )
 
 _RETRY_INTERVAL = 0.2
+_PING_TIMEOUT = 2.0
+"""Seconds in which a database answers that is there, though it hasn't finished a statement in time."""
 _TRIM_INTERVAL = 3600.0
 """Seconds between two times that a process trims, at most; it begins at any time within the first."""
 
@@ -61,7 +72,7 @@ class FeedOptions:
     outage_timeout: float = 10.0
     """Seconds for which a subscription waits for a database that doesn't answer."""
     max_concurrent_reads: int = 4
-    """Reads from the database that subscribers make at the same time."""
+    """Reads from the database that subscribers make at the same time; an owner makes half as many."""
     catch_up_rows: int = 200
     """Rows that a subscriber that is behind gets from the database at once."""
     heartbeat: float = 20.0
@@ -90,7 +101,10 @@ class Feed:
         self.hub = Hub(CursorCodec(key), self.stats, self.options.buffer, self.options.heartbeat, schema)
         self._direct = direct
         self._tail = Tail(direct, self.hub, self.options.tail, self._fail, schema)
-        self._reads = asyncio.Semaphore(self.options.max_concurrent_reads)
+        reads = self.options.max_concurrent_reads
+        self._reads = ConcurrencyQuota(max(1, reads // 2), reads)
+        self._answered_at = 0.0
+        """When a subscriber's statement was last answered, on `time.monotonic`'s clock."""
         self._subscriptions: set[Subscription] = set()
         self._trimming: asyncio.Task[None] | None = None
         self._flushing: asyncio.Task[None] | None = None
@@ -144,6 +158,7 @@ class Feed:
 
     async def now(self) -> str:
         """Return the cursor of a reader that has read all that is committed. Raises FeedError."""
+        deadline = time.monotonic() + self.options.outage_timeout
         while True:
             offset, snapshot = await fetch_end(self._fetch, self._schema)
             if snapshot.incarnation is not None:
@@ -152,8 +167,13 @@ class Feed:
                 return self.hub.codec.encode(cursor)
             try:
                 await self.check()  # begins the incarnation
-            except (OSError, asyncpg.PostgresError) as error:
+            except FeedError:
+                raise
+            except INTERRUPTIONS as error:
                 raise FeedUnavailableError(NO_ANSWER) from error
+            if time.monotonic() > deadline:
+                raise UnfitDatabaseError(_DIFFERENT_DATABASES)
+            await asyncio.sleep(_RETRY_INTERVAL)
 
     async def flush(self) -> None:
         """Return when PostgreSQL has on its disk whatever anybody has read so far. Raises FeedError.
@@ -188,17 +208,54 @@ class Feed:
     async def _fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
         """Read from the database for a subscriber, once few enough others read too.
 
-        An outage shorter than `outage_timeout` is waited for. Raises FeedUnavailableError.
+        An outage shorter than `outage_timeout` is waited for. Raises FeedUnavailableError, which is a
+        SlowReadError where the database answers, and the statement takes too long.
         """
         deadline = time.monotonic() + self.options.outage_timeout
+        owner = current_usage().owner
         while True:
+            await self._enter_reads(owner)
             try:
-                async with self._reads:
-                    return await self.database.fetch(statement, **values)
+                rows = await self.database.fetch(statement, **values)
             except _OUTAGES as error:
                 if time.monotonic() > deadline:
+                    if isinstance(error, TimeoutError) and await self._answers():
+                        raise SlowReadError from error
                     raise FeedUnavailableError(NO_ANSWER) from error
+            else:
+                self._answered_at = time.monotonic()
+                return rows
+            finally:
+                self._reads.leave(owner)
             await asyncio.sleep(_RETRY_INTERVAL)
+
+    async def _enter_reads(self, owner: str) -> None:
+        """Wait until few enough others read.
+
+        Raises FeedUnavailableError if nobody has had an answer for `outage_timeout` seconds.
+        """
+        if self._reads.enter_at_once(owner):
+            return
+        began = time.monotonic()
+        entering = asyncio.ensure_future(self._reads.enter(owner))
+        try:
+            while not entering.done():
+                left = max(began, self._answered_at) + self.options.outage_timeout - time.monotonic()
+                if left <= 0:
+                    raise FeedUnavailableError(NO_ANSWER)  # noqa: TRY301 - cancels what waits, too
+                await asyncio.wait((entering,), timeout=left)
+        except BaseException:
+            if not entering.cancel():
+                self._reads.leave(owner)
+            raise
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(_PING_TIMEOUT):
+                await self.database.ping()
+        except _OUTAGES:
+            return False
+        return True
 
     def start_trimming(self) -> None:
         """Remove entries past the retention, from time to time until the feed is closed."""

@@ -13,14 +13,21 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import asyncpg
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from graphql_api.log_feed.errors import FeedError, FeedResetError, FeedUnavailableError
+from graphql_api.log_feed.errors import (
+    BackfillTimeoutError,
+    CursorExpiredError,
+    FeedError,
+    FeedResetError,
+    FeedUnavailableError,
+    SlowReadError,
+)
 from graphql_api.log_feed.feed_offset import Cursor, CursorAfter
 from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.filter import FilterShape
@@ -40,6 +47,7 @@ from graphql_api.postgres.tables import sort_key, system_logs
 from graphql_api.quotas import current_usage
 
 NO_ANSWER = "the database doesn't answer: subscribe again after a pause, with the last cursor"
+_TOO_MUCH_SINCE = "too much was written since this cursor, which lies inside a backfill"
 
 # Behind a filter that matches little, a page may examine this many times as many rows as it may return.
 _MAX_SCAN_FACTOR = 20
@@ -68,18 +76,26 @@ _BACKFILL = """
 # not read may stand between them, so that many more have to be examined.
 _REST_OF_BACKFILL = """
     WITH unread AS MATERIALIZED (
-        SELECT id FROM log_feed.entries WHERE xid >= CAST(:next_xid AS xid8)
-        UNION ALL
-        SELECT id FROM log_feed.entries WHERE xid = ANY (CAST(:in_progress AS xid8[]))
+        SELECT id FROM (
+            SELECT id FROM log_feed.entries WHERE xid >= CAST(:next_xid AS xid8)
+            UNION ALL
+            SELECT id FROM log_feed.entries WHERE xid = ANY (CAST(:in_progress AS xid8[]))) AS entry
+        LIMIT CAST(:max_unread AS integer) + 1
     ),
     candidates AS MATERIALIZED (
         SELECT {columns} FROM system_logs log
         WHERE {wanted} AND ({key}, id) > (CAST(:after_key AS timestamptz), CAST(:after_id AS uuid))
         ORDER BY {key}, id LIMIT CAST(:rows AS integer) + (SELECT count(*) FROM unread)
     )
-    SELECT * FROM candidates WHERE NOT EXISTS (SELECT FROM unread WHERE unread.id = candidates.id)
-    ORDER BY sort_key, id LIMIT CAST(:rows AS integer)
+    SELECT counted.unread, line.*
+    FROM (SELECT count(*) AS unread FROM unread) AS counted LEFT JOIN (
+        SELECT * FROM candidates WHERE NOT EXISTS (SELECT FROM unread WHERE unread.id = candidates.id)
+        ORDER BY sort_key, id LIMIT CAST(:rows AS integer)) AS line ON true
+    ORDER BY line.sort_key, line.id
 """
+
+# So many may have been written since a cursor that lies inside a backfill: each page looks at all of them.
+_MAX_UNREAD = 100_000
 _COLUMNS = (
     f"log.id, log.timestamp, log.level, log.component, log.message, log.details, {_SORT_KEY} AS sort_key"
 )
@@ -251,7 +267,7 @@ class Subscription:
         """Read the newest lines; the cursor to start from is where the snapshot that saw them ends."""
         statement = _backfill_statement(_BACKFILL, self._filter.shape)
         while True:
-            rows = await self._fetch(statement, **self._filter.values(), rows=count)
+            rows = await self._fetch_lines(statement, rows=count)
             snapshot = Snapshot.of(rows[0])
             if snapshot.incarnation is not None:
                 break
@@ -383,21 +399,32 @@ class Subscription:
             self._enter(state.then)
             return EventBatch()
         after_key, after_id = cursor.replayed
-        rows = await self._fetch(
+        rows = await self._fetch_lines(
             _backfill_statement(_REST_OF_BACKFILL, self._filter.shape),
-            **self._filter.values(),
             next_xid=cursor.offset.next_xid,
             in_progress=cursor.offset.in_progress,
             after_key=after_key,
             after_id=after_id,
             rows=self._page_rows,
+            max_unread=_MAX_UNREAD,
         )
+        if rows[0]["unread"] > _MAX_UNREAD:
+            raise CursorExpiredError(_TOO_MUCH_SINCE)
+        if rows[0]["id"] is None:
+            rows = []
         if self._state is not state:
             return EventBatch()
         self._count_page(len(rows))
         more = len(rows) == self._page_rows
         state.read_up_to = replace(cursor, replayed=(rows[-1]["sort_key"], rows[-1]["id"]) if more else None)
         return self._backfill_events(rows, state.read_up_to)
+
+    async def _fetch_lines(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
+        """Read lines of a backfill, for which all of the log may have to be searched. Raises FeedError."""
+        try:
+            return await self._fetch(statement, **self._filter.values(), **values)
+        except SlowReadError as error:
+            raise BackfillTimeoutError from error
 
     def _backfill_events(self, rows: Sequence[asyncpg.Record], end: Cursor) -> EventBatch:
         """Events of rows that `end` has read, oldest first."""
