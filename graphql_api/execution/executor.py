@@ -283,7 +283,10 @@ class Execution:
         """The same for a mutation's root fields, each of which begins when the one before it is done."""
         columns = []
         for field in plan.fields:
-            results, failed = await self._finish(self._start(field, parents, paths))
+            own = FieldPaths(paths, field)
+            # Nothing runs beside it, so it needs no task.
+            values = field.resolver.resolve(self, field, parents, own)
+            results, failed = await self._finish(_Started(field, own, values))
             if failed:
                 return [None], failed
             columns.append(results)
@@ -621,7 +624,8 @@ class MethodResolver:
 
         def call(index: int) -> Any:
             parent, arguments = parents[index], dict(given)
-            info = self.make_info(_raw_info=execution.info(field, paths.path(index)), _field=self.declaration)
+            raw_info = LazyInfo(execution, field, paths, index)
+            info = self.make_info(_raw_info=raw_info, _field=self.declaration)
             for parameter, value in (
                 (resolver.parent_parameter, parent),
                 (resolver.root_parameter, parent),
@@ -633,6 +637,22 @@ class MethodResolver:
             return resolver(*own, **arguments)
 
         return call_for_each(call, range(len(parents)))
+
+
+class LazyInfo:
+    """The stock executor's `info`, made once a resolver asks for more than the context, which few do."""
+
+    __slots__ = ("_execution", "_field", "_index", "_info", "_paths", "context")
+
+    def __init__(self, execution: Execution, field: FieldPlan, paths: "ResponsePaths", index: int) -> None:
+        self.context = execution.context
+        self._execution, self._field, self._paths, self._index = execution, field, paths, index
+        self._info: GraphQLResolveInfo[Any] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._info is None:
+            self._info = self._execution.info(self._field, self._paths.path(self._index))
+        return getattr(self._info, name)
 
 
 @dataclass(frozen=True, slots=True)
