@@ -42,7 +42,7 @@ from graphql_api.identity.authenticator import Authenticator
 from graphql_api.identity.signing_keys import derive_key, signing_key
 from graphql_api.log_feed.feed import Feed, FeedOptions
 from graphql_api.log_feed.recorder import Recorder, Recording
-from graphql_api.postgres.address import Address
+from graphql_api.postgres.address import Address, direct_address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.replica import Replica, ReplicaDatabase
 from graphql_api.relational.context import Context, Services
@@ -237,13 +237,13 @@ def build_services(settings: Settings) -> Services:
         authenticator=Authenticator(database, settings, derive_key(key, "identity")),
         feed=Feed(
             database,
-            _direct_address(settings),
+            direct_address(settings),
             derive_key(key, "feed"),
             FeedOptions(heartbeat=settings.heartbeat, retention=timedelta(days=settings.log_feed_retention)),
         ),
         activity=Feed(
             database,
-            _direct_address(settings),
+            direct_address(settings),
             derive_key(key, "activity"),
             FeedOptions(heartbeat=settings.heartbeat, retention=timedelta(days=settings.activity_retention)),
             CHANGES,
@@ -258,15 +258,7 @@ def build_recorders(settings: Settings, database: Database) -> list[Recorder]:
         recordings.append(AccountLogRecording(settings.trader_log_components))
     if settings.risk_events:
         recordings.append(RiskEventRecording(settings.risk_timezone))
-    return [Recorder(database, _direct_address(settings), recording) for recording in recordings]
-
-
-def _direct_address(settings: Settings) -> Address:
-    """Returns the primary's address without a pooler. Raises ValueError if the settings name no database."""
-    url = settings.database_direct_url or settings.database_url
-    if url is None:
-        raise ValueError("set DATABASE_URL to the database to serve")
-    return Address.parse(url.get_secret_value())
+    return [Recorder(database, direct_address(settings), recording) for recording in recordings]
 
 
 async def close_services(services: Services) -> None:

@@ -16,7 +16,8 @@ from graphql_api.backup.programs import Progress, quiet
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-_FILES = ("dump", "fingerprints.json", "backup.json")
+_RECORD = "backup.json"
+_FILES = ("dump", "fingerprints.json", _RECORD)
 """In the order in which they are written: a backup is there when the last one is."""
 _PIECE = 8 << 20
 
@@ -30,18 +31,19 @@ class Bucket:
         self._url = url
 
     async def put(self, catalog: Catalog, backup: Backup, *, progress: Progress = quiet) -> None:
-        """Copies a dump there, and leaves only its record here."""
+        """Copies a dump there, except what is there already, and leaves only its record here."""
         with _explained(self._url):
             for name in _FILES:
                 file = catalog.path(backup) / name
-                if not file.exists():
+                path, size = f"{backup.id}/{name}", file.stat().st_size if file.exists() else None
+                if size is None or (name != _RECORD and await self._size(path) == size):
                     continue
-                progress(f"uploading {name}", 0, file.stat().st_size)
-                await self._store.put_async(f"{backup.id}/{name}", file)
+                progress(f"uploading {name}", 0, size)
+                await self._store.put_async(path, file)
         (catalog.path(backup) / "dump").unlink(missing_ok=True)
 
     async def records(self, catalog: Catalog) -> None:
-        """Makes the catalog know every dump of the bucket, and forget those that are gone."""
+        """Copies the record of every dump in the bucket to the catalog, and removes those that are gone."""
         with _explained(self._url):
             found = [meta["path"] async for page in self._store.list_async() for meta in page]
         there = {path.split("/")[0] for path in found if path.endswith("/backup.json")}
@@ -54,7 +56,7 @@ class Bucket:
                 await asyncio.to_thread(shutil.rmtree, catalog.path(backup))
 
     async def get(self, catalog: Catalog, backup: Backup, *, progress: Progress = quiet) -> None:
-        """Brings a dump's file here, unless it is here."""
+        """Downloads a dump's file, unless it is here."""
         if not (catalog.path(backup) / "dump").exists():
             progress("downloading the dump", 0, backup.bytes)
             await self._get(catalog, backup.id, "dump")
@@ -64,6 +66,13 @@ class Bucket:
         with _explained(self._url):
             for name in reversed(_FILES):
                 await self._store.delete_async(f"{backup.id}/{name}")
+
+    async def _size(self, path: str) -> int | None:
+        """Returns the size of a file in the bucket; None if there is none."""
+        try:
+            return (await self._store.head_async(path))["size"]
+        except FileNotFoundError:  # not obstore's NotFoundError
+            return None
 
     async def _get(self, catalog: Catalog, backup_id: str, name: str) -> None:
         folder = catalog.folder / backup_id
@@ -96,5 +105,5 @@ def _explained(url: str) -> Iterator[None]:
 
     try:
         yield
-    except BaseError as error:
+    except (BaseError, FileNotFoundError) as error:  # a missing object is no BaseError
         raise BackupError(f"the bucket {url} can't be used: {str(error).splitlines()[0]}") from error

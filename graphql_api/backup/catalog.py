@@ -112,6 +112,10 @@ class Catalog:
                 raise BackupError(f"{file} is damaged: remove its folder, and take a full backup") from None
         return sorted(found, key=lambda backup: backup.finished_at)
 
+    def get(self, backup_id: str) -> Backup:
+        """Returns what is known now of a backup that is there."""
+        return next(backup for backup in self.backups() if backup.id == backup_id)
+
     def path(self, backup: Backup | str) -> Path:
         """Returns the folder of a backup."""
         return self.folder / (backup if isinstance(backup, str) else backup.id)
@@ -216,8 +220,8 @@ def free_bytes(folder: Path) -> int:
 
 
 def refuse_full_disk(folder: Path, needed: int, what: str) -> None:
-    """Raises BackupError if there is no room for `needed` bytes, before anything is written."""
-    free = free_bytes(folder)
+    """Raises BackupError if there is no room for `needed` bytes in a folder, which need not exist yet."""
+    free = free_bytes(next(path for path in (folder, *folder.parents) if path.exists()))
     if free < needed:
         raise BackupError(
             f"{what} needs {megabytes(needed)}, and {folder} has {megabytes(free)} left: "

@@ -55,7 +55,7 @@ async def take_dump(
     try:
         [facts] = await connection.fetch(_FACTS)
         programs = _programs(facts["version"])
-        refuse_full_disk(catalog.folder if catalog.folder.exists() else Path("/"), facts["bytes"], "a dump")
+        refuse_full_disk(catalog.folder, facts["bytes"], "a dump")
         folder = catalog.begin(now)
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):

@@ -6,7 +6,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from graphql_api.backup.catalog import Catalog
-from graphql_api.backup.recovery import reach
+from graphql_api.backup.recovery import recoverable_until
 
 
 class BackupCollector(Collector):
@@ -36,7 +36,7 @@ class BackupCollector(Collector):
         yield GaugeMetricFamily(
             "backup_reach_timestamp_seconds",
             "Up to when everything can be restored.",
-            reach(self._catalog, newest).timestamp(),
+            recoverable_until(self._catalog, newest).timestamp(),
         )
         if verified:
             yield GaugeMetricFamily(

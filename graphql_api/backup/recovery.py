@@ -86,7 +86,7 @@ def choose(catalog: Catalog, moment: datetime | None) -> tuple[Backup, Target]:
             raise BackupError(f"there is no base backup in {catalog.folder}")
         return backups[-1], Target()
     backup = catalog.newest_before(moment, usable=backups)
-    until = _reach(catalog, backup)
+    until = recoverable_until(catalog, backup, strict=True)
     if moment > until:
         raise BackupError(
             f"the write-ahead log after that backup reaches to {until:%Y-%m-%d %H:%M:%S %Z}: "
@@ -95,19 +95,20 @@ def choose(catalog: Catalog, moment: datetime | None) -> tuple[Backup, Target]:
     return backup, Target(moment)
 
 
-def reach(catalog: Catalog, backup: Backup) -> datetime:
-    """Returns up to which moment the backup and the log after it can restore everything."""
-    try:
-        return _reach(catalog, backup)
-    except BackupError:  # a segment is missing: a restore names it
-        return backup.finished_at
+def recoverable_until(catalog: Catalog, backup: Backup, *, strict: bool = False) -> datetime:
+    """Returns up to which moment the backup and the log after it can restore everything.
 
-
-def _reach(catalog: Catalog, backup: Backup) -> datetime:
+    Where a segment of the log is missing, that is the backup's end; with `strict` BackupError is raised then.
+    """
     if backup.kind is Kind.DUMP:
         return backup.finished_at
     archive = WalArchive(catalog, backup.server, backup.timeline)
-    received = archive.complete_until(backup.first_segment, backup.segment_bytes)
+    try:
+        received = archive.complete_until(backup.first_segment, backup.segment_bytes)
+    except BackupError:
+        if strict:
+            raise
+        received = None
     return max(backup.finished_at, received) if received else backup.finished_at
 
 
@@ -131,7 +132,9 @@ async def recovered(
     try:
         programs = Programs.find(SystemUser.for_data(into / "data"), backup.version)
         _refuse_inaccessible(into, programs.system_user)
-        refuse_full_disk(into, _size(chain) + len(wal) * backup.segment_bytes, "the restored server")
+        refuse_full_disk(
+            into, sum(each.bytes for each in chain) + len(wal) * backup.segment_bytes, "the restored server"
+        )
         await asyncio.to_thread(check_files, catalog, chain, progress)
         await _combine(catalog, chain, into, programs, progress)
         if wal:
@@ -191,11 +194,6 @@ def _log_for(catalog: Catalog, backup: Backup, target: Target) -> list[Path]:
     last = min(later, default=None)
     run = archive.run_from(backup.first_segment, backup.segment_bytes)
     return [path for path in run if last is None or path.name[: len(last)] <= last]
-
-
-def _size(chain: Sequence[Backup]) -> int:
-    """Returns about how large the combined backup will be."""
-    return sum(backup.bytes for backup in chain)
 
 
 def _make_empty(folder: Path) -> bool:

@@ -171,12 +171,28 @@ class DumpSchedule(Schedule):
             if await finish_dump(self._catalog, dumps[-1], bucket=self._bucket, now=now):
                 self._note(failed_at=None, failure="")
             return
-        backup = await dump_verified(self._address, self._catalog, bucket=self._bucket, now=now)
+        backup = await replace_dumps(
+            self._address, self._catalog, self._policy.retention, bucket=self._bucket, now=now
+        )
         log.info("dump %s: %s", backup.id, backup.verification)
-        for expired in remove_expired(self._catalog, self._policy.retention, now):
-            if self._bucket is not None:
-                await self._bucket.remove(expired)
         self._note(failed_at=None, failure="")
+
+
+async def replace_dumps(
+    address: Address,
+    catalog: Catalog,
+    retention: timedelta,
+    *,
+    bucket: Bucket | None = None,
+    progress: Progress = quiet,
+    now: datetime | None = None,
+) -> Backup:
+    """Takes a verified dump, removes those that are too old, and returns the new one."""
+    backup = await dump_verified(address, catalog, bucket=bucket, progress=progress, now=now)
+    for expired in remove_expired(catalog, retention, now or datetime.now(UTC)):
+        if bucket is not None:
+            await bucket.remove(expired)
+    return backup
 
 
 async def dump_verified(
@@ -190,7 +206,7 @@ async def dump_verified(
     """Dumps the database, restores and compares the dump, puts it in the bucket, and returns the backup."""
     backup = await take_dump(address, catalog, progress=progress, now=now)
     await finish_dump(catalog, backup, bucket=bucket, progress=progress, now=now)
-    return next(each for each in catalog.backups() if each.id == backup.id)
+    return catalog.get(backup.id)
 
 
 async def finish_dump(
@@ -202,15 +218,30 @@ async def finish_dump(
     now: datetime | None = None,
 ) -> bool:
     """Verifies a dump and puts it in the bucket, as far as that was not done; returns whether it was not."""
-    is_here = (catalog.path(backup) / "dump").exists()
-    if backup.verified_at is not None and (bucket is None or not is_here):
-        return False
     if backup.verified_at is None:
-        await verify_dump(catalog, backup, progress=progress, now=now)
-        backup = next(each for each in catalog.backups() if each.id == backup.id)
-    if bucket is not None:
-        await bucket.put(catalog, backup, progress=progress)
+        await verify_stored_dump(catalog, backup, bucket=bucket, progress=progress, now=now)
+        return True
+    if bucket is None or not (catalog.path(backup) / "dump").exists():
+        return False
+    await bucket.put(catalog, backup, progress=progress)
     return True
+
+
+async def verify_stored_dump(
+    catalog: Catalog,
+    backup: Backup,
+    *,
+    bucket: Bucket | None = None,
+    progress: Progress = quiet,
+    now: datetime | None = None,
+) -> str:
+    """Verifies a dump that is here or in the bucket, keeps what was found there, and returns it."""
+    if bucket is not None:
+        await bucket.get(catalog, backup, progress=progress)
+    found = await verify_dump(catalog, backup, progress=progress, now=now)
+    if bucket is not None:
+        await bucket.put(catalog, catalog.get(backup.id), progress=progress)
+    return found
 
 
 def remove_expired(catalog: Catalog, retention: timedelta, now: datetime) -> list[Backup]:

@@ -104,7 +104,7 @@ async def take(
         parent = None if full else parent_for(catalog, server, now)
         if full is False and parent is None:
             raise BackupError("there is nothing that an incremental backup could go on from: take a full one")
-        refuse_full_disk(_existing(catalog.folder), (0 if parent else server.bytes) + _MARGIN, "a backup")
+        refuse_full_disk(catalog.folder, (0 if parent else server.bytes) + _MARGIN, "a backup")
         folder = catalog.begin(now)
         try:
             copied_from = await connection.fetchval("SELECT clock_timestamp()")
@@ -207,8 +207,3 @@ def _describe(
         segment_bytes=server.segment_bytes,
         bytes=sum(file["Size"] for file in manifest["Files"]),
     )
-
-
-def _existing(folder: Path) -> Path:
-    """Returns the folder, or the first above it that is there."""
-    return next(path for path in (folder, *folder.parents) if path.exists())

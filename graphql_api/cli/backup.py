@@ -20,12 +20,19 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from graphql_api.backup.bucket import Bucket
 from graphql_api.backup.catalog import Backup, Catalog, Kind, megabytes
-from graphql_api.backup.dump import restored_dump, verify_dump
+from graphql_api.backup.dump import restored_dump
 from graphql_api.backup.errors import BackupError
 from graphql_api.backup.metrics import BackupCollector
 from graphql_api.backup.programs import Progress as ShowProgress
-from graphql_api.backup.recovery import choose, reach, recovered
-from graphql_api.backup.schedule import DumpSchedule, Policy, Schedule, dump_verified, remove_expired
+from graphql_api.backup.recovery import choose, recoverable_until, recovered
+from graphql_api.backup.schedule import (
+    DumpSchedule,
+    Policy,
+    Schedule,
+    remove_expired,
+    replace_dumps,
+    verify_stored_dump,
+)
 from graphql_api.backup.take import take
 from graphql_api.backup.verification import verify
 from graphql_api.cli.database import named_or_embedded
@@ -56,20 +63,20 @@ def bucket_of(settings: Settings) -> Bucket | None:
     return Bucket(settings.backup_bucket) if settings.backup_bucket else None
 
 
-def dumps(settings: Settings, address: Address) -> bool:
+def is_dumped(settings: Settings, address: Address) -> bool:
     """Whether the database is dumped, since its files can't be copied."""
     if settings.backup_method is not None:
         return settings.backup_method == "dump"
     return (urlsplit(address.dsn).hostname or "").endswith(_DUMPED_HOSTS)
 
 
-def now(*, full: bool | None) -> None:
+def take_backup(*, full: bool | None) -> None:
     """Takes a backup, and removes those that are too old."""
     settings = Settings()
     catalog = catalog_of(settings)
-    with named_or_embedded(settings) as address, _work(catalog), _Screen() as screen:
-        if dumps(settings, address):
-            backup = asyncio.run(_dump(settings, address, catalog, screen.progress))
+    with named_or_embedded(settings) as address, _work(catalog), ProgressBar() as screen:
+        if is_dumped(settings, address):
+            backup = asyncio.run(_replace_dumps(settings, address, catalog, screen.progress))
         else:
             backup = asyncio.run(take(address, catalog, full=full, progress=screen.progress))
             remove_expired(catalog, policy_of(settings).retention, datetime.now(UTC))
@@ -85,18 +92,17 @@ def now(*, full: bool | None) -> None:
         )
 
 
-async def _dump(settings: Settings, address: Address, catalog: Catalog, progress: ShowProgress) -> Backup:
+async def _replace_dumps(
+    settings: Settings, address: Address, catalog: Catalog, progress: ShowProgress
+) -> Backup:
     bucket = bucket_of(settings)
     if bucket is not None:
         await bucket.records(catalog)
-    backup = await dump_verified(address, catalog, bucket=bucket, progress=progress)
-    for expired in remove_expired(catalog, policy_of(settings).retention, datetime.now(UTC)):
-        if bucket is not None:
-            await bucket.remove(expired)
-    return backup
+    retention = policy_of(settings).retention
+    return await replace_dumps(address, catalog, retention, bucket=bucket, progress=progress)
 
 
-def show(*, as_json: bool) -> None:
+def list_backups(*, as_json: bool) -> None:
     """Prints the backups, oldest first, and up to which moment each can be restored."""
     settings = Settings()
     catalog = catalog_of(settings)
@@ -105,7 +111,7 @@ def show(*, as_json: bool) -> None:
     backups, state = catalog.backups(), catalog.state()
     if as_json:
         rows = [
-            {**backup.model_dump(mode="json"), "reach": reach(catalog, backup).isoformat()}
+            {**backup.model_dump(mode="json"), "reach": recoverable_until(catalog, backup).isoformat()}
             for backup in backups
         ]
         typer.echo(json.dumps({"backups": rows, "state": state.model_dump(mode="json")}, indent=2))
@@ -133,12 +139,12 @@ def show(*, as_json: bool) -> None:
             typer.echo(sentence)
 
 
-def check() -> None:
+def verify_backup() -> None:
     """Restores the newest backup beside the server, and compares it with the live tables, or its snapshot."""
     settings = Settings()
     catalog = catalog_of(settings)
-    with named_or_embedded(settings) as address, _work(catalog), _Screen() as screen:
-        if dumps(settings, address):
+    with named_or_embedded(settings) as address, _work(catalog), ProgressBar() as screen:
+        if is_dumped(settings, address):
             found = asyncio.run(_verify_dump(settings, catalog, screen.progress))
         else:
             found = asyncio.run(verify(address, catalog, progress=screen.progress))
@@ -152,15 +158,10 @@ async def _verify_dump(settings: Settings, catalog: Catalog, progress: ShowProgr
     newest = [backup for backup in catalog.backups() if backup.kind is Kind.DUMP][-1:]
     if not newest:
         raise BackupError("there is no dump yet: `graphql-api backup now` takes one")
-    if bucket is not None:
-        await bucket.get(catalog, newest[0], progress=progress)
-    found = await verify_dump(catalog, newest[0], progress=progress)
-    if bucket is not None:
-        await bucket.put(catalog, next(b for b in catalog.backups() if b.id == newest[0].id))
-    return found
+    return await verify_stored_dump(catalog, newest[0], bucket=bucket, progress=progress)
 
 
-def restore(at: str, into: Path) -> None:
+def restore_backup(at: str, into: Path) -> None:
     """Makes a data folder of the server as it was at a moment, or of the newest dump before it."""
     settings = Settings()
     catalog = catalog_of(settings)
@@ -179,7 +180,7 @@ def restore(at: str, into: Path) -> None:
         async with recovered(catalog, backup, target, into, progress=screen.progress) as server:
             return server.last_change
 
-    with _Screen() as screen:
+    with ProgressBar() as screen:
         last_change = asyncio.run(carry_out())
     typer.echo(
         f"{into} is the server as of {'the end of its log' if moment is None else _time(moment)}"
@@ -199,7 +200,7 @@ def _restore_dump(catalog: Catalog, bucket: Bucket | None, moment: datetime | No
         async with restored_dump(catalog, backup, into, progress=screen.progress):
             pass
 
-    with _Screen() as screen:
+    with ProgressBar() as screen:
         asyncio.run(carry_out())
     typer.echo(
         f"{into / 'data'} is a server whose database `restored` is the dump of {_time(backup.finished_at)}.\n"
@@ -207,8 +208,8 @@ def _restore_dump(catalog: Catalog, bucket: Bucket | None, moment: datetime | No
     )
 
 
-def run(metrics_port: int | None) -> None:
-    """Does the daily work until it is stopped, and tells of it at a port of its own."""
+def run_schedule(metrics_port: int | None) -> None:
+    """Does the daily work until it is stopped, and serves metrics of it at a port of its own."""
     settings = Settings()
     if metrics_port is not None:
         registry = CollectorRegistry()
@@ -218,7 +219,7 @@ def run(metrics_port: int | None) -> None:
     with named_or_embedded(settings) as address:
         schedule = (
             DumpSchedule(address, catalog_of(settings), policy_of(settings), bucket=bucket_of(settings))
-            if dumps(settings, address)
+            if is_dumped(settings, address)
             else Schedule(address, catalog_of(settings), policy_of(settings))
         )
 
@@ -271,7 +272,7 @@ def parse_moment(text: str) -> datetime:
 
 def _end(catalog: Catalog, backup: Backup, following: Backup | None) -> datetime:
     """Returns up to when a backup is the one to restore from."""
-    end = reach(catalog, backup)
+    end = recoverable_until(catalog, backup)
     same = following and (following.server, following.timeline) == (backup.server, backup.timeline)
     return min(end, following.finished_at) if following and same else end
 
@@ -288,7 +289,7 @@ def _work(catalog: Catalog) -> Iterator[None]:
         yield
 
 
-class _Screen:
+class ProgressBar:
     """A bar on a terminal for what is under way."""
 
     def __init__(self) -> None:

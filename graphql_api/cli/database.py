@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from graphql_api.cli.errors import UsageError
 from graphql_api.dev.embedded import EmbeddedPostgres
-from graphql_api.postgres.address import Address
+from graphql_api.postgres.address import Address, direct_address
 from graphql_api.postgres.database import Database
 from graphql_api.settings import Settings
 
@@ -15,14 +15,6 @@ T = TypeVar("T")
 
 # Incremental backups are made of summaries, and a receiver that is away must not fill the disk.
 _EMBEDDED_SETTINGS = {"summarize_wal": "on", "max_slot_wal_keep_size": "1GB"}
-
-
-def direct_address(settings: Settings) -> Address:
-    """Returns the address of the named database without a pooler. Raises UsageError if none is named."""
-    url = settings.database_direct_url or settings.database_url
-    if url is None:
-        raise UsageError("set DATABASE_URL to the database this is about")
-    return Address.parse(url.get_secret_value())
 
 
 @contextmanager

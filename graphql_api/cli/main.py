@@ -335,25 +335,25 @@ def take_backup(
     ] = None,
 ) -> None:
     """Take a backup of the whole server, and remove those that are too old."""
-    from graphql_api.cli.backup import now
+    from graphql_api.cli import backup
 
-    now(full=full)
+    backup.take_backup(full=full)
 
 
 @backups.command("list")
 def list_backups(*, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
     """List the backups, and which moments each can restore."""
-    from graphql_api.cli.backup import show
+    from graphql_api.cli import backup
 
-    show(as_json=as_json)
+    backup.list_backups(as_json=as_json)
 
 
 @backups.command("verify")
 def verify_backup() -> None:
     """Restore the newest backup beside the server, and compare every row with the live tables."""
-    from graphql_api.cli.backup import check
+    from graphql_api.cli import backup
 
-    check()
+    backup.verify_backup()
 
 
 @backups.command("restore")
@@ -364,9 +364,9 @@ def restore_backup(
     into: Annotated[Path, typer.Option(help="A new or empty folder: PostgreSQL's data, when it is done.")],
 ) -> None:
     """Make a data folder of the server as it was at a moment. The running server is left alone."""
-    from graphql_api.cli.backup import restore
+    from graphql_api.cli import backup
 
-    restore(at, into)
+    backup.restore_backup(at, into)
 
 
 @backups.command("run")
@@ -376,9 +376,9 @@ def run_backups(
     ] = None,
 ) -> None:
     """Receive the write-ahead log, and take and verify backups daily, until stopped."""
-    from graphql_api.cli.backup import run
+    from graphql_api.cli import backup
 
-    run(metrics_port)
+    backup.run_schedule(metrics_port)
 
 
 def _write(text: str, output: Path | None) -> None:

@@ -28,7 +28,7 @@ def show_plan(address: Address, revision: str, options: Options) -> None:
 
 def run(address: Address, revision: str, options: Options) -> None:
     """Migrates, with a line for each step, and a bar on a terminal while an index is built."""
-    with _Screen() as screen:
+    with StepReporter() as screen:
         asyncio.run(migrate(address, revision, options=options, reporter=screen))
     typer.echo(f"The database is at {asyncio.run(current_revision(address))}.")
 
@@ -39,7 +39,7 @@ def _size(step: Step) -> str:
     return f", {size / 2**20:,.0f} MiB" if size else ""
 
 
-class _Screen(Reporter):
+class StepReporter(Reporter):
     """Shows a migration's steps on standard error."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class _Screen(Reporter):
             transient=True,
         )
         self._bar: TaskID | None = None
-        self._said: tuple[str, float] = ("", 0.0)
+        self._last_wait: tuple[str, float] = ("", 0.0)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -83,10 +83,10 @@ class _Screen(Reporter):
             self._bar = None
 
     def waits(self, reason: str) -> None:
-        text, when = self._said
+        text, when = self._last_wait
         if reason != text or monotonic() - when >= _REPEAT:
             self._print(f"  {reason}")
-            self._said = (reason, monotonic())
+            self._last_wait = (reason, monotonic())
 
     def differs(self, difference: Difference) -> None:
         self._print(f"{difference.severity.value}: {difference}")

@@ -15,7 +15,7 @@ import typer
 
 from graphql_api.app import build_persisted
 from graphql_api.cli.backup import backed_up
-from graphql_api.cli.database import direct_address, has_embedded, named_or_embedded, opened
+from graphql_api.cli.database import has_embedded, named_or_embedded, opened
 from graphql_api.cli.demo import PASSWORD, load_and_grow
 from graphql_api.cli.errors import UsageError
 from graphql_api.dev.demo.bot import COMPONENTS as BOT_COMPONENTS
@@ -23,7 +23,7 @@ from graphql_api.dev.demo.bot import run as run_bot
 from graphql_api.dev.demo.desk import OPERATOR, TRADER
 from graphql_api.identity.signing_keys import signing_key
 from graphql_api.log_feed.feed import Feed
-from graphql_api.postgres.address import Address
+from graphql_api.postgres.address import Address, direct_address
 from graphql_api.postgres.errors import is_transient
 from graphql_api.postgres.migrate import migrate, unfit
 from graphql_api.postgres.replica import refuse_unfit

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from graphql_api.backup.catalog import Catalog, Kind, free_bytes, megabytes
-from graphql_api.backup.recovery import reach
-from graphql_api.cli.backup import bucket_of, catalog_of, dumps
+from graphql_api.backup.recovery import recoverable_until
+from graphql_api.cli.backup import bucket_of, catalog_of, is_dumped
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.replica import UnfitReplicaError, refuse_unfit
 from graphql_api.postgres.tables import DOCUMENTED
@@ -195,13 +195,13 @@ async def backups(settings: Settings, address: Address) -> str:
             f"{f', and the next failed: {state.failure}' if state.failed_at else ''}: "
             "is `backup run` running?"
         )
-    if state.receiver and not dumps(settings, address):
+    if state.receiver and not is_dumped(settings, address):
         raise FaultError(f"no log is received, so that the newest changes are in none: {state.receiver}")
     verified = [backup.verified_at for backup in kept if backup.verified_at]
     if not verified or now - max(verified) > timedelta(days=settings.backup_verification + 1):
         raise ConcernError("none was proven lately: run `graphql-api backup verify`")
     _refuse_little_room(catalog)
-    until = reach(catalog, newest)
+    until = recoverable_until(catalog, newest)
     return f"{len(kept)}, up to {until:%Y-%m-%d %H:%M:%S} UTC; proven {max(verified):%Y-%m-%d %H:%M} UTC"
 
 

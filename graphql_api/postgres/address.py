@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, u
 import asyncpg
 
 from graphql_api.postgres.type_codecs import CONNECTION_SETTINGS, set_text_codecs
+from graphql_api.settings import Settings
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds. Neon wakes a sleeping database in less."""
@@ -244,6 +245,14 @@ class Address:
             ) from error
         except asyncpg.ClientConfigurationError as error:
             raise InvalidAddressError(f"a database URL doesn't hold together: {error}") from error
+
+
+def direct_address(settings: Settings) -> Address:
+    """Returns the primary's address without a pooler. Raises InvalidAddressError if no database is named."""
+    url = settings.database_direct_url or settings.database_url
+    if url is None:
+        raise InvalidAddressError("set DATABASE_URL to the database")
+    return Address.parse(url.get_secret_value())
 
 
 def _query(parts: SplitResult) -> dict[str, str]:

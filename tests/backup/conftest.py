@@ -10,7 +10,7 @@ import pytest
 
 from graphql_api.backup.catalog import Catalog
 from graphql_api.backup.receiver import Receiver
-from graphql_api.backup.recovery import choose, reach, recovered
+from graphql_api.backup.recovery import choose, recoverable_until, recovered
 from graphql_api.backup.verification import Fingerprints, fingerprints, scratch_folder
 from tests.drills.servers import DATABASE, Server
 
@@ -75,7 +75,7 @@ async def look(server: Server) -> tuple[Fingerprints, datetime]:
 
 async def reached(catalog: Catalog, moment: datetime) -> None:
     """Wait until the log is known to be complete up to a moment."""
-    while reach(catalog, catalog.backups()[0]) < moment:
+    while recoverable_until(catalog, catalog.backups()[0]) < moment:
         await asyncio.sleep(0.05)
 
 

@@ -14,7 +14,7 @@ from graphql_api.backup.bucket import Bucket
 from graphql_api.backup.catalog import Catalog, Kind
 from graphql_api.backup.dump import restored_dump, take_dump, verify_dump
 from graphql_api.backup.errors import BackupError
-from graphql_api.backup.schedule import DumpSchedule, Policy, dump_verified
+from graphql_api.backup.schedule import DumpSchedule, Policy, dump_verified, verify_stored_dump
 from graphql_api.dev.embedded.programs import DEBIAN, Programs
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import migrate
@@ -154,6 +154,24 @@ async def test_a_dump_that_did_not_reach_its_bucket_is_put_there_later(
     assert [each.id for each in catalog.backups()] == [dump.id]
     assert not (catalog.path(dump) / "dump").exists()
     await bucket.get(catalog, dump)
+
+
+async def test_verifying_a_dump_in_a_bucket_uploads_only_its_record(
+    address: Address, catalog: Catalog, bucket: Bucket
+) -> None:
+    dump = await dump_verified(address, catalog, bucket=bucket, now=datetime.now(UTC) - DAY)
+    steps: set[str] = set()
+
+    await verify_stored_dump(catalog, dump, bucket=bucket, progress=lambda what, *_: steps.add(what))
+
+    assert {step for step in steps if "loading" in step} >= {"downloading the dump", "uploading backup.json"}
+    assert not steps & {"uploading dump", "uploading fingerprints.json"}
+    assert not (catalog.path(dump) / "dump").exists()
+    elsewhere = Catalog(catalog.folder.parent / "another machine")
+    await bucket.records(elsewhere)
+    verified_at = elsewhere.get(dump.id).verified_at
+    assert verified_at is not None
+    assert verified_at > dump.started_at + DAY / 2
 
 
 async def test_a_dump_that_was_not_verified_is_verified_later(address: Address, catalog: Catalog) -> None:

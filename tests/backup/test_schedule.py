@@ -15,7 +15,7 @@ import pytest
 from graphql_api.backup.catalog import Backup, Catalog, Kind, State
 from graphql_api.backup.errors import BackupError
 from graphql_api.backup.receiver import SLOT, Receiver
-from graphql_api.backup.recovery import reach
+from graphql_api.backup.recovery import recoverable_until
 from graphql_api.backup.schedule import Policy, Schedule, remove_expired
 from graphql_api.backup.take import take
 from graphql_api.backup.wal_archive import WalArchive
@@ -174,7 +174,7 @@ async def test_what_follows_a_gap_can_be_restored_and_what_lies_in_it_is_refused
         second = await take(server.address, catalog, full=True)
         await factories.trade(connection, None)
         rows, after = await look(server)
-        while reach(catalog, second) < after:
+        while recoverable_until(catalog, second) < after:
             await asyncio.sleep(0.05)
 
     assert first.timeline == second.timeline

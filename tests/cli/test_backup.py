@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from graphql_api.backup.catalog import Catalog
-from graphql_api.backup.recovery import reach
+from graphql_api.backup.recovery import recoverable_until
 from graphql_api.dev.embedded import EmbeddedPostgres
 from graphql_api.postgres.address import Address
 from tests import factories
@@ -54,7 +54,7 @@ async def test_a_server_is_backed_up_verified_and_restored(
     await factories.user(connection, email="later@example.com")
     moment = await connection.fetchval("SELECT clock_timestamp()")
     await connection.execute("DELETE FROM users")
-    while reach(catalog, catalog.backups()[-1]) < moment:
+    while recoverable_until(catalog, catalog.backups()[-1]) < moment:
         await asyncio.sleep(0.05)
     listed = json.loads((await shell.run("backup", "list", "--json"))[0])
     assert [each["kind"] for each in listed["backups"]] == ["full", "full", "incremental"]

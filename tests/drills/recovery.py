@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection
 
 from graphql_api.backup.catalog import Catalog, megabytes
 from graphql_api.backup.receiver import Receiver
-from graphql_api.backup.recovery import choose, reach, recovered
+from graphql_api.backup.recovery import choose, recoverable_until, recovered
 from graphql_api.backup.schedule import remove_expired
 from graphql_api.backup.take import take
 from graphql_api.backup.verification import differences, fingerprints, scratch_folder, verify
@@ -73,7 +73,7 @@ async def restore_a_moment(report: Report, trades: int) -> None:
             await connection.execute(
                 "DROP TABLE risk_settings CASCADE; DELETE FROM trades; TRUNCATE system_logs"
             )
-            while reach(catalog, incremental) < moment:
+            while recoverable_until(catalog, incremental) < moment:
                 await asyncio.sleep(0.05)
             report.step("200 rows written, a moment noted, three tables destroyed", "the log reaches past it")
             backup, target = choose(catalog, moment)
