@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, func, literal_column, select
 
 from graphql_api.domain.account_logs import account_logs, own_logs
 from graphql_api.postgres import tables
-from graphql_api.relational.entity import Entity, Parent, ReadLimit
+from graphql_api.relational.entity import CountLimit, Entity, Parent, ReadLimit
 from graphql_api.relational.permissions import READS_GRAPH, READS_LOGS
 
 _has_api_key: ColumnElement[bool] = and_(
@@ -101,5 +101,8 @@ ACCOUNT_LOGS = Entity(
     tuple(account_logs.c),
     READS_GRAPH,
     parent=Parent(account_logs.c.account_id, ACCOUNTS),
+    count_limit=CountLimit(
+        tables.account_logs, account_logs.c.at, weight=10, narrowed_by="a shorter range of timestamp"
+    ),
     shown_as=SYSTEM_LOGS,
 )

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Annotated, Any
 
 import strawberry
@@ -28,8 +28,10 @@ from graphql_api.relational.filters import (
     ALL_ROWS,
     MAX_LISTED,
     MAX_TEXT,
+    Comparison,
     DateTimeFilter,
     Filter,
+    Operator,
     Predicate,
     RawPredicate,
     check_length,
@@ -130,6 +132,16 @@ def _set(given: Any, word: Any) -> frozenset[str] | None:
     return frozenset(map(word, given)) if isinstance(given, list) else None
 
 
+def _parse_account_filter(given: SystemLogFilter) -> Filter:
+    """The filter of an account's lines. A range of timestamp bounds their entries, too."""
+    filter_ = _parse_filter(given, ACCOUNT_LOGS)
+    values = dict(filter_.parameters)
+    bounds: tuple[tuple[Operator, str], ...] = (("gte", "log_since"), ("lt", "log_until"))
+    return filter_.narrowed(
+        *(Comparison(account_logs.c.at, operator, name) for operator, name in bounds if values.get(name))
+    )
+
+
 def _parse_filter(given: SystemLogFilter, entity: Entity = SYSTEM_LOGS) -> Filter:
     wanted = log_filter(given)
     if wanted == LogFilter():
@@ -168,7 +180,7 @@ ACCOUNT_LOG_LIST = ListSpec(
     filter_input=SystemLogFilter,
     order_input=SystemLogOrder,
     order_columns={SystemLogOrderField.TIMESTAMP: account_logs.c.at},
-    parse_filter=partial(_parse_filter, entity=ACCOUNT_LOGS),
+    parse_filter=_parse_account_filter,
 )
 
 SystemLogConnection = Connection[SystemLog]

@@ -47,6 +47,23 @@ class ReadLimit:
     """What a client can add to a filter so that fewer rows are examined."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class CountLimit:
+    """Counts examine a bounded number of rows, where each is found and checked by itself, which takes long.
+
+    `entries` has a row for each row to examine, under the same names of columns: the parent's key, and
+    `timeline`, in the order of an index.
+    """
+
+    entries: Table
+    timeline: Column[Any]
+    """The entity's column that a filter can bound, so that fewer rows are examined."""
+    weight: int
+    """How many rows of other lists are examined in the time of one."""
+    narrowed_by: str
+    """What a client can add to a filter for that."""
+
+
 @dataclass(frozen=True, eq=False)
 class Entity:
     """A table as the graph shows it: its columns, who may read it, and how a row's tenant is found.
@@ -65,6 +82,8 @@ class Entity:
     parent: Parent | None = None
     read_limit: ReadLimit | None = None
     """None for a table that is small enough to be read as a whole."""
+    count_limit: CountLimit | None = None
+    """None for rows that are counted as fast as others."""
     shown_as: "Entity | None" = None
     """The entity whose GraphQL type its rows have, if that is another: its columns are the selected ones."""
 

@@ -44,7 +44,7 @@ from graphql_api.postgres.statement import Statement, build_aside, compile_state
 from graphql_api.postgres.tables import sort_key, unbounded
 from graphql_api.postgres.tables.indexes import is_indexed
 from graphql_api.relational.eager_joins import EagerJoin, join, split_tenant_path
-from graphql_api.relational.entity import KEYS, TENANT, Entity, Parent, ReadLimit
+from graphql_api.relational.entity import KEYS, TENANT, CountLimit, Entity, Parent, ReadLimit
 from graphql_api.relational.filters import (
     MATCH_ALL,
     Comparison,
@@ -790,11 +790,28 @@ def count_statement(relation: ChildRelation, predicate: Predicate, scoped: bool)
 
 
 def _count(rows: FilteredRelation) -> Select[Any]:
+    if rows.entity.count_limit is not None:
+        return _limited_count(rows, rows.entity.count_limit)
     if rows.read_limit is None:
         return rows.select(func.count().label("total"))
     examined, _ = _limited_reading(rows, _timeline_range(rows.read_limit), _count_limit)
     fitting = func.count().filter(examined.c["_fits"])
     return select(case((func.count() < _count_limit, fitting)).label("total")).select_from(examined)
+
+
+def _limited_count(rows: FilteredRelation, limit: CountLimit) -> Select[Any]:
+    """The `total`; null, with no row examined, where :count_limit entries of the parent are to be."""
+    parent_key, entries = rows.relation.parent_key, limit.entries.c
+    assert parent_key is not None  # noqa: S101 - the entries are those of a parent
+    bounds = [
+        to_sql(replace(part, expression=entries[limit.timeline.name]))
+        for part in conjuncts(rows.predicate)
+        if isinstance(part, Comparison) and part.expression is limit.timeline
+    ]
+    found = select(_found).where(entries[parent_key.name] == KEYS.c.key, *bounds).limit(_count_limit)
+    number = select(func.count()).select_from(found.correlate(KEYS).lateral("found")).scalar_subquery()
+    total = rows.select(func.count()).correlate(KEYS).scalar_subquery()
+    return select(case((number < _count_limit, total)).label("total"))
 
 
 @lru_cache(maxsize=256)

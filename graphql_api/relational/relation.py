@@ -339,13 +339,15 @@ class RelationLoader(ChildRelation):
     ) -> Mapping[str, int | BadInputError]:
         """How many rows each parent has under the page's filter.
 
-        Where too many rows of several tenants would have to be examined, it is an error.
+        Where too many rows of several tenants would have to be examined, or too many under the entity's
+        `count_limit`, it is an error.
         """
         if not self.entity.is_visible_to(db):
             return dict.fromkeys(keys, 0)
         predicate = request.filter.predicate
         statement = await built(request.filter, count_statement, self, predicate, db.tenant is not None)
-        limit = max(1, page_query.MAX_COUNTED // len(keys))
+        weight = 1 if self.entity.count_limit is None else self.entity.count_limit.weight
+        limit = max(1, page_query.MAX_COUNTED // weight // len(keys))
         rows = await db.fetch(statement, keys=keys, **request.parameters(), count_limit=limit + 1)
         totals = {row["_parent"]: row["total"] for row in rows}
         return {
@@ -367,8 +369,9 @@ def _too_many_to_count(entity: Entity, limit: int) -> BadInputError:
 
 
 def _refusal(argument: str, reason: str, entity: Entity) -> BadInputError:
-    assert entity.read_limit is not None  # noqa: S101 - narrows
-    return BadInputError(argument, f"{reason}; filter by {entity.read_limit.narrowed_by}")
+    limit = entity.count_limit or entity.read_limit
+    assert limit is not None  # noqa: S101 - narrows
+    return BadInputError(argument, f"{reason}; filter by {limit.narrowed_by}")
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -19,7 +19,9 @@ from graphql_api.identity.viewer import Scope, ServiceTokenCredential, Viewer
 from graphql_api.log_feed.recorder import Recorder, RecorderOptions
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
-from graphql_api.relational.page_query import PageShape, page_statement
+from graphql_api.relational import page_query
+from graphql_api.relational.filters import ALL_ROWS
+from graphql_api.relational.page_query import PageShape, count_statement, page_statement
 from graphql_api.relational.pagination import PageRequest
 from graphql_api.relational.relation import RelationLoader
 from tests import factories
@@ -82,6 +84,13 @@ async def read(graph: Graph, account: str, **variables: Any) -> Any:
 
 async def messages(graph: Graph, account: str, **variables: Any) -> list[str]:
     return [node["message"] for node in (await read(graph, account, **variables))["nodes"]]
+
+
+async def messages_alone(graph: Graph, account: str) -> list[str]:
+    """The messages of a page whose lines are not counted."""
+    query = "query ($id: ID!) { account(id: $id) { logs { nodes { message } } } }"
+    nodes = (await graph.ask(query, {"id": account})).data["account"]["logs"]["nodes"]
+    return [node["message"] for node in nodes]
 
 
 async def test_lines_that_name_an_account_its_sessions_or_trades_are_its_owners(
@@ -222,6 +231,66 @@ async def test_pages_go_on_after_a_cursor_and_filters_narrow_them(
     since = {"gte": (NOW + timedelta(seconds=3)).isoformat()}
     assert await messages(viewer, account, filter={"timestamp": since}) == ["line 6"]
     assert await messages(viewer, account, filter={"timestamp": {"isNull": True}}) == ["line 0"]
+
+
+async def test_lines_are_counted_up_to_a_limit_that_a_range_of_time_narrows(
+    graph: Graph,
+    address: Address,
+    connection: "asyncpg.Connection",
+    user: str,
+    account: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_query, "MAX_COUNTED", 50)
+    assert ACCOUNT_LOGS.count_limit is not None
+    assert ACCOUNT_LOGS.count_limit.weight == 10
+    other = await factories.account(connection, user)
+    for number in range(7):
+        at = NOW + timedelta(minutes=number)
+        await line(connection, {"account_id": account}, message=str(number), timestamp=at)
+    await line(connection, {"account_id": other}, message="other")
+    await record_all(address)
+    counted = (
+        "query ($id: ID!, $filter: SystemLogFilter)"
+        " { account(id: $id) { logs(filter: $filter) { totalCount } } }"
+    )
+
+    for viewer in (graph.as_(trader(user)), graph.as_(operator())):
+        for filter_ in (None, {"search": "3"}):
+            refused = await viewer.ask(counted, {"id": account, "filter": filter_})
+            assert refused.error["message"] == (
+                "filter: more than 5 rows would have to be counted; filter by a shorter range of timestamp"
+            )
+            assert refused.error["path"] == ["account", "logs", "totalCount"]
+        for first, last, total in ((2, 7, 5), (3, 4, 1), (0, 5, 5)):
+            bounds = (NOW + timedelta(minutes=first), NOW + timedelta(minutes=last))
+            range_ = dict(zip(("gte", "lt"), (bound.isoformat() for bound in bounds), strict=True))
+            answer = await viewer.ask(counted, {"id": account, "filter": {"timestamp": range_}})
+            assert answer.data["account"]["logs"]["totalCount"] == total
+        assert (await read(viewer, other))["totalCount"] == 1
+        newest = await messages_alone(viewer, account)
+        assert newest == ["6", "5", "4", "3", "2", "1", "0"]
+
+
+async def test_lines_beyond_the_limit_are_not_examined(
+    address: Address, connection: "asyncpg.Connection", user: str, account: str
+) -> None:
+    for _ in range(20):
+        await line(connection, {"account_id": account})
+    await record_all(address)
+    relation = RelationLoader(ACCOUNT_LOGS, ACCOUNTS, account_logs.c.account_id)
+    statement = count_statement(relation, ALL_ROWS.predicate, True)
+    values = {"keys": [account], "tenants": [user], "trader_log_components": COMPONENTS}
+
+    async def lines_examined(limit: int) -> tuple[int | None, bool]:
+        arguments = statement.arguments(values | {"count_limit": limit})
+        (row,) = await connection.fetch(statement.sql, *arguments)
+        plan = await connection.fetch(f"EXPLAIN (ANALYZE, TIMING OFF) {statement.sql}", *arguments)
+        (scan,) = (row[0] for row in plan if "on system_logs" in row[0])
+        return row["total"], "never executed" not in scan
+
+    assert await lines_examined(21) == (20, True)
+    assert await lines_examined(20) == (None, False)
 
 
 async def test_fifty_accounts_cost_as_many_statements_as_one(
