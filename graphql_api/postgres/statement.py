@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from graphql_api.postgres.type_codecs import as_text, is_sent_as_text
 from graphql_api.quotas import current_usage
 
 MAX_LARGE_MEMORY: Final = 16 * 1024 * 1024
@@ -33,10 +34,16 @@ class Statement:
     may_batch: bool = False
     """Whether reads of it for several viewers may go out as one: it reads few rows for each key."""
 
+    texts: tuple[int, ...] = ()
+    """The parameters that connections take as text alone, by index (`type_codecs.is_sent_as_text`)."""
+
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """Returns the values in the order of the parameters. Raises KeyError for a name without a value."""
         constants = self.constants
-        return [values[name] if name in values else constants[name] for name in self.names]
+        arguments = [values[name] if name in values else constants[name] for name in self.names]
+        for index in self.texts:
+            arguments[index] = as_text(arguments[index])
+        return arguments
 
 
 Fetch = Callable[..., Awaitable[list[asyncpg.Record]]]
@@ -65,7 +72,8 @@ def compile_statement(query: Executable, *, may_batch: bool = False) -> Statemen
         for name, parameter in ((n, compiled.binds[n]) for n in names)
         if not parameter.required
     }
-    return Statement(str(compiled), names, constants, may_batch)
+    texts = tuple(index for index, name in enumerate(names) if is_sent_as_text(compiled.binds[name].type))
+    return Statement(str(compiled), names, constants, may_batch, texts)
 
 
 _large: LRUCache[tuple[Any, ...], Statement] = LRUCache(

@@ -9,14 +9,17 @@ its text, and money that is never parsed is never rounded. So in every row that 
   that somebody reads, since that too costs more than all the rest of a row;
 - jsonb is its JSON text.
 
-Parameters of these types are given as `str` too; a numeric or a timestamptz also as anything whose `str()`
-PostgreSQL reads.
+Parameters of these types are `str` too. Those of a `Statement` may be anything whose `str()` PostgreSQL reads
+where they are numerics or timestamptz, and so may a numeric in general.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from asyncpg import Connection
+from sqlalchemy import ARRAY, DateTime
+from sqlalchemy.types import TypeEngine
 
 # What makes every server print timestamps in the shape that `rfc3339` reads fastest.
 CONNECTION_SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"}
@@ -93,11 +96,25 @@ def _padded(text: str) -> str:
     return f"{text[:-3]}.000000+00"
 
 
+def is_sent_as_text(type_: TypeEngine[Any]) -> bool:
+    """Whether a parameter of this type is a timestamptz, or a list of them."""
+    if isinstance(type_, ARRAY):
+        return is_sent_as_text(type_.item_type)
+    return isinstance(type_, DateTime) and type_.timezone
+
+
+def as_text(value: Any) -> Any:
+    """Returns a value as text, a list as a list of texts; None as it is."""
+    if value is None or isinstance(value, str):
+        return value
+    return list(map(as_text, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
 async def set_text_codecs(connection: "Connection") -> None:
     """Makes a connection return values as this module says."""
-    # The driver's own decoder of text: no function is called for the most common type.
-    await connection.set_builtin_type_codec("uuid", schema="pg_catalog", codec_name="text", format="text")
-    for name, decoder in (("numeric", numeric), ("timestamptz", str)):
-        await connection.set_type_codec(
-            name, schema="pg_catalog", encoder=str, decoder=decoder, format="text"
-        )
+    # The driver's own decoder of text: no function is called for the most common types.
+    for name in ("uuid", "timestamptz"):
+        await connection.set_builtin_type_codec(name, schema="pg_catalog", codec_name="text", format="text")
+    await connection.set_type_codec(
+        "numeric", schema="pg_catalog", encoder=str, decoder=numeric, format="text"
+    )

@@ -79,6 +79,10 @@ async def plan_of(
 ) -> str:
     """The plan of a page's statement."""
     statement = page_statement(relation, shape, scoped)
+    # As statements send their moments.
+    await connection.set_builtin_type_codec(
+        "timestamptz", schema="pg_catalog", codec_name="text", format="text"
+    )
     (place,) = await connection.fetch("SELECT * FROM trades WHERE pnl = 1 LIMIT 1")
     values = {
         **dict(chosen.parameters),
