@@ -19,6 +19,8 @@ class QuotaFullError(Exception):
 class ConcurrencyQuota:
     """Gives each owner at most `own` places at once, and all owners at most `total`; others wait.
 
+    `enter_anyway` alone exceeds both.
+
     A place that becomes free goes to the owner who has the fewest, and of theirs to the one that has waited
     longest: an owner's thousand don't hold up another owner's one.
     """
@@ -99,7 +101,7 @@ class ConcurrencyQuota:
             raise
 
     def leave(self, owner: str) -> None:
-        """Gives a place back, to whoever may have it next."""
+        """Gives a place back, to the waiter that is next."""
         self._sum -= 1
         taken = self._taken.pop(owner) - 1
         if taken:
@@ -163,7 +165,7 @@ class Usage:
         self.database = 0.0
         """Seconds of statements that took long, as far as nothing else explains them."""
         self.other_threads = 0.0
-        """Seconds that threads beside the event loop have worked for it."""
+        """Seconds that threads other than the event loop's have worked for it."""
         self.rows = 0
         """Rows that its statements have returned."""
         self.statements: list[tuple[float, str]] = []

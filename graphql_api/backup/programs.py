@@ -1,4 +1,4 @@
-"""Runs PostgreSQL's programs beside an event loop."""
+"""Runs PostgreSQL's programs from an event loop."""
 
 import asyncio
 import ctypes
@@ -12,7 +12,7 @@ from graphql_api.backup.errors import BackupError
 from graphql_api.dev.embedded.programs import Programs, SystemUser, environment
 
 Progress = Callable[[str, int, int], None]
-"""Is told what is being done, how many bytes of it are done, and of how many; 0 where that isn't known."""
+"""Called with what is being done, the bytes done of it, and its size in bytes; 0 where that isn't known."""
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -20,7 +20,7 @@ _KEPT_LINES = 20
 
 
 def quiet(_what: str, _done: int, _total: int) -> None:
-    """Is told of progress, and says nothing."""
+    """Reports no progress."""
 
 
 def programs_of(version: int) -> Programs:

@@ -262,7 +262,7 @@ def _bytes_in(folder: Path) -> int:
     for path in folder.rglob("*"):
         try:
             size += path.stat().st_size
-        except FileNotFoundError:  # written anew just now
+        except FileNotFoundError:  # just being written again
             continue
     return size
 

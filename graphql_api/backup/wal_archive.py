@@ -50,7 +50,7 @@ def segment_after(name: str, segment_bytes: int) -> str:
 
 
 def read_status(part: Path) -> datetime | None:
-    """Returns the moment up to which a part is complete; None if nobody knows."""
+    """Returns the moment up to which a part is complete; None if that wasn't noted."""
     try:
         return WalStatus.model_validate_json((part / "status.json").read_bytes()).complete_until
     except (FileNotFoundError, ValidationError):

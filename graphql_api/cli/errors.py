@@ -22,7 +22,7 @@ def one_sentence_errors() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        # Whoever read what is printed has seen enough. Python would complain of it once more at its end.
+        # The reader of the output has seen enough. Python would complain of it once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:

@@ -151,7 +151,7 @@ async def _after_cursor(context: Context) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _flushed(context: Context) -> AsyncIterator[None]:
-    """Shows nothing that a crash of PostgreSQL would undo: no event would tell of that."""
+    """Shows nothing that a crash of PostgreSQL would undo: no event would follow from that."""
     yield
     try:
         await context.services.activity.flush()

@@ -1,8 +1,8 @@
 """The access policy: of each table, the columns that may be read, by which scopes, and whose rows they are.
 
 Every statement that finds rows for a viewer is built from these entities. `owner` is the column with the id
-of the user whose row it is; `parent` leads to the entity that has it. An entity with neither is everybody's.
-password_hash and api_key are in no list of columns, so that they never leave the database.
+of the user whose row it is; `parent` leads to the entity that has it. An entity with neither is shared by
+all tenants. password_hash and api_key are in no list of columns, so that they never leave the database.
 """
 
 from sqlalchemy import ColumnElement, and_, func, literal_column, select

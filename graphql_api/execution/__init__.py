@@ -1,1 +1,1 @@
-"""How operations run. Knows Strawberry and graphql-core, and nothing of trading."""
+"""How operations run. Depends on Strawberry and graphql-core, on nothing of trading."""

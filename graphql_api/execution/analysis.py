@@ -132,7 +132,7 @@ class _Part:
     """None while it is being walked."""
     top_fields: list[FieldNode] = field(default_factory=list)
     top_spreads: list[str] = field(default_factory=list)
-    """Fragments spread beside the top fields, where those below are in `spreads`."""
+    """Fragments spread at the level of the top fields, where those below are in `spreads`."""
     spreads: list[str] = field(default_factory=list)
     top_variables: set[str] = field(default_factory=set)
     """Variables in the arguments of the top fields, where all others are in `variables`."""

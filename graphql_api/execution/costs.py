@@ -83,7 +83,7 @@ CostRules = Mapping[str, CostRule]
 
 @dataclass(frozen=True, slots=True)
 class BaseCost:
-    """What an operation costs beside its rows."""
+    """What an operation costs in addition to its rows."""
 
     operation: int = 0
     """For the request."""

@@ -284,7 +284,7 @@ class Execution:
         columns = []
         for field in plan.fields:
             own = FieldPaths(paths, field)
-            # Nothing runs beside it, so it needs no task.
+            # Nothing else is to run meanwhile, so it needs no task.
             values = field.resolver.resolve(self, field, parents, own)
             results, failed = await self._finish(_Started(field, own, values))
             if failed:
@@ -963,7 +963,7 @@ class AbstractCompletion(Completion):
     async def complete_present(
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
-        """Tell the values apart by type, and complete those of each type together."""
+        """Group the values by type, and complete those of each type together."""
         stock = execution.stock
         resolve_type = self.type.resolve_type or stock.type_resolver
         names = await ask_types(

@@ -261,8 +261,8 @@ class Operations:
                     return self._refusal([located_error(error, [node], [key])])
         return await self._run(invocation)
 
-    def names_a_moment(self, operation: Operation) -> bool:
-        """Whether a root field that is read first is selected: all else must be as new as what that says."""
+    def requires_primary(self, operation: Operation) -> bool:
+        """Whether a root field is selected that must be read first, from the primary: all else follows it."""
         return operation.type is OperationType.QUERY and any(
             node.name.value in self._scopes for node in operation.parsed.analysis.root_fields
         )

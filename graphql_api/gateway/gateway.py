@@ -52,28 +52,28 @@ T = TypeVar("T")
 _WATCH_AFTER = 0.05
 """Seconds before a Deadline starts its task: most operations are over by then, and pay for a timer only."""
 LARGE_ANSWER: Final = 256 * 1024
-"""Bytes from which an answer counts until its client has read it: fewer are in the kernel's hands soon."""
+"""Bytes from which a response counts until its client has read it; a smaller one fits the kernel's buffer."""
 FREE_SIZE = 4_096
 """Bytes of a request that are free: most requests have fewer."""
 _BYTES_PER_POINT = 2_000
 _VALUES_PER_POINT = 7
 """Bytes and values of a request's JSON that take as long to parse and to drop as a row does to send."""
 NEW_DOCUMENT = 500
-"""Points of a document that is new to the process, beside those of its characters."""
+"""Points of a document that is new to the process, in addition to those of its characters."""
 _OVERRUN = 750
-"""Points by which an operation may outrun its cost before it is charged for: the clock isn't exact."""
+"""Points that an operation may use beyond its cost without being charged: the clock isn't exact."""
 _DECODING = 1e-6
 """Seconds that a row takes to be decoded, outside of the operation's tasks."""
 _UNKNOWN_TOKEN = 50
 """Points of a token that the process has to look up in the database."""
 _NETWORKS = 2
-"""Networks whose points all requests of nobody signed in may spend together, in this process."""
+"""All anonymous requests of a process together may spend the points of so many client networks; then 429."""
 _TOKENS = "tokens"
 _SIGN_IN = "sign-in"
 _SIGN_IN_DOCUMENTS = "documents of sign-in"
-"""The budgets of points that nothing else is paid from, so that no flood of other requests empties them.
+"""Budgets of points that only such requests are paid from, so that a flood of others leaves them full.
 
-Sign-ins have a budget of what runs at once, too: neither they nor other operations can take all places.
+How many operations run at once is counted by budget too: sign-ins can't take all places, nor can others.
 """
 
 
@@ -126,7 +126,7 @@ class ViewerContext(OperationContext, Protocol):
     """The context of an operation that a viewer asks for."""
 
     viewer: Viewer
-    """Who asks: afterwards somebody else, if the operation has signed them in."""
+    """The viewer; another one after an operation that has signed in."""
 
 
 OperationLogFactory = Callable[[Callable[[Coroutine[Any, Any, Any]], object]], OperationLog]
@@ -139,13 +139,13 @@ class ContextFactory(Protocol):
     """Makes the context of one operation, or of one event of a subscription."""
 
     def __call__(self, viewer: Viewer, *, client: str, database: Database | None = None) -> ViewerContext:
-        """Returns the context. `client` is the network address of who asks; `database` a replica to read."""
+        """Returns the context. `client` is the client's network address; `database` a replica to read."""
 
 
 class Gateway:
     """Authenticates, limits, times and counts the operations of all transports. One to a process.
 
-    `client` is always the network address of who asks, as the nearest trusted proxy reports it; empty if
+    `client` is always the client's network address, as the nearest trusted proxy reports it; empty if
     unknown.
     """
 
@@ -196,7 +196,7 @@ class Gateway:
         self.metrics.running.set_function(self._running.total)
         self._connections = 0
         self._owned: Counter[str] = Counter()
-        """Connections by whom they are counted for: the viewer, or the network of nobody signed in."""
+        """Open connections by owner: the viewer, or the client's network if anonymous."""
         self._most_of_network = min(limits.max_anonymous_sockets, max(1, limits.max_sockets // 4))
         self._most_of_viewer = min(limits.max_viewer_sockets, max(1, limits.max_sockets // 2))
 
@@ -326,7 +326,7 @@ class Gateway:
 
         Raises HTTPError if too many are running (503), if the viewer has too few points left (429) or for
         what is wrong with an Idempotency-Key, and ClientGoneError once `receive` reports that the client has
-        hung up. A mutation that has begun runs to its end all the same.
+        hung up. A mutation that has begun goes on then, until operation_timeout.
         """
         signs_in = not viewer.is_authenticated and operation.root_fields & self._sign_in_fields
         budget = _SIGN_IN if signs_in and operation.root_fields <= self._open_fields else ""
@@ -412,8 +412,8 @@ class Gateway:
     def connection(self, transport: str, client: str, viewer: Viewer = ANONYMOUS) -> Iterator["Connection"]:
         """Counts an open socket or event stream. Raises HTTPError (503) if there are too many.
 
-        They are counted by viewer besides, and those of nobody signed in by network address: nobody can take
-        the places of all.
+        They are also counted by viewer, or by network address if anonymous, so that no client can take all
+        places.
         """
         if self._connections >= self.limits.max_sockets:
             raise unavailable("too many connections are open: try again")
@@ -494,7 +494,7 @@ class Gateway:
                     if (
                         self._replica_reads is not None
                         and operation.type is OperationType.QUERY
-                        and not self._operations.names_a_moment(operation)  # of the primary's
+                        and not self._operations.requires_primary(operation)
                     ):
                         database = await self._replica_reads.choose(owner)
                     context = self._make_context(viewer, client=client, database=database)
@@ -724,5 +724,5 @@ def points_of_size(body: bytes) -> int:
 
 
 def owner_of(viewer: Viewer, address: str) -> str:
-    """Returns who operations are counted for: the viewer, or the network that nobody signed in asks from."""
+    """Returns what operations are counted for: the viewer, or the client's network if anonymous."""
     return viewer.principal or f"address {client_network(address) if address else 'unknown'}"

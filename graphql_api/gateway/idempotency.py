@@ -65,8 +65,8 @@ _MAX_STORING = 16.0
 """Seconds for which storing an answer is tried again while the database is away."""
 _MAX_PAUSE = 1.0
 """Seconds between two of these tries, at most."""
-_LOOKED_AGAIN = 2.0
-"""Seconds after which a missing answer is looked for again, whose connection has ended: its process may be
+_CHECKED_AGAIN = 2.0
+"""Seconds after which a missing answer is checked for again, whose connection has ended: its process may be
 alive, and storing it over another."""
 _SETTLE_TIMEOUT = 1.0
 """Seconds that an answer waits for being stored before it is sent."""
@@ -253,11 +253,11 @@ class IdempotencyKeys:
     async def find_answer(self, attempt: Attempt) -> bytes | None:
         """Returns the answer to the attempt's request that is stored under its key; None if the key is free.
 
-        A connection that has ended tells of an answer that is lost before the lease does.
+        That the connection has ended is seen before the lease is over, where the answer is lost.
 
         Raises KeyReusedError, KeyInUseError, AnswerLostError or DatabaseUnavailableError.
         """
-        is_second_look = False
+        is_second_check = False
         while rows := await self._database.fetch(_find(), viewer=attempt.principal, key=attempt.key):
             (row,) = rows
             if row["request"] != attempt.request:
@@ -266,10 +266,10 @@ class IdempotencyKeys:
                 return bytes(row["answer"])
             if row["is_leased"] and row["is_connected"]:
                 raise KeyInUseError
-            if is_second_look or not row["is_leased"]:
+            if is_second_check or not row["is_leased"]:
                 raise AnswerLostError
-            await asyncio.sleep(_LOOKED_AGAIN)
-            is_second_look = True
+            await asyncio.sleep(_CHECKED_AGAIN)
+            is_second_check = True
         return None
 
     async def count_effect(self, attempt: Attempt, transaction: Transaction) -> None:
@@ -338,7 +338,7 @@ _new_row: dict[str, Any] = {
 
 @lru_cache
 def _find() -> Statement:
-    # A process's other connections show nothing of it behind a pooler; there the lease alone tells.
+    # A process's other connections show nothing of it behind a pooler; there only the lease shows it.
     connected = text("EXISTS (SELECT FROM pg_stat_activity WHERE pid = idempotency_keys.backend)")
     return compile_statement(
         select(

@@ -1,1 +1,1 @@
-"""Users, logins, tokens and roles: who asks, and what they may do. Knows neither GraphQL nor HTTP."""
+"""Users, logins, tokens and roles: authentication and permissions. Neither GraphQL nor HTTP."""

@@ -30,7 +30,7 @@ MAX_CACHED_VIEWERS: Final = 10_000
 
 
 class Authenticator:
-    """Finds out who asks, by password or by token. One for each process, over the primary database.
+    """Authenticates viewers, by password or by token. One for each process, over the primary database.
 
     Every check of a token reads the database. Its result is cached for `settings.identity_cache` seconds, so
     a revoked token or role, a deactivated user or a changed password may go on counting in another process
@@ -58,7 +58,7 @@ class Authenticator:
         """Logs a user in. `address` is the client's network address, empty if unknown.
 
         Raises InvalidCredentialsError for a wrong password, an unknown e-mail and an inactive user, after the
-        same work, so that nobody can tell them apart; and RateLimitedError.
+        same work, so that the time doesn't show which it was; and RateLimitedError.
         """
         async with self._throttle.attempt(email.strip().casefold(), address) as unfailed:
             # Twice, since another process may just have upgraded the user's hash.

@@ -1,4 +1,4 @@
-"""Hashes and verifies passwords, in threads beside the event loop, a few at a time."""
+"""Hashes and verifies passwords, in threads, a few at a time."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Counts that all processes share, kept in Redis."""
+"""Counts in Redis, which all processes use."""
 
 from typing import TYPE_CHECKING, Final
 

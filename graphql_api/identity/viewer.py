@@ -1,4 +1,4 @@
-"""The viewer: who asks, their roles and scopes, and the tenant whose rows they may read or change."""
+"""The viewer that an operation runs for: roles, scopes, and the tenant whose rows it may read or change."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ SCOPE_MEANINGS: Final[Mapping[Scope, str]] = {
     Scope.RISK_WRITE_ANY: "Change those of every tenant.",
     Scope.LOGS_READ: "Read and follow system logs.",
 }
-"""What each permission allows, as the command line and docs/tokens.md tell it."""
+"""What each permission allows, as the command line and docs/tokens.md describe it."""
 
 
 class Role(StrEnum):
@@ -73,7 +73,7 @@ class ServiceTokenCredential:
 
 @dataclass(frozen=True)
 class Viewer:
-    """Who asks, as of when their token was last checked. What follows from it is computed once."""
+    """Who an operation runs for, as of the last check of the token. What follows from it is computed once."""
 
     user_id: str | None = None
     """The id of their row in `users`; None for a service that acts for no user."""

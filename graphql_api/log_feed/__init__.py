@@ -1,4 +1,7 @@
-"""The log feed: new rows of system_logs, each once. It knows no GraphQL and no web."""
+"""Change feeds: the rows that the entries of a feed's schema name, each once. No GraphQL, no web.
+
+There are two, of new rows of system_logs and of rows of accounts that changed.
+"""
 
 from graphql_api.log_feed.errors import (
     BackfillTimeoutError,

@@ -43,7 +43,7 @@ _POOLED = (
 )
 _DIFFERENT_DATABASES = "DATABASE_DIRECT_URL leads to another database than DATABASE_URL: set both to the same"
 
-# The last two are how a standby answers: it may be about to become the primary.
+# What is worth waiting for. A standby raises the last two: it may be about to become the primary.
 _OUTAGES = (
     DatabaseUnavailableError,
     TimeoutError,
@@ -186,7 +186,7 @@ class Feed:
 
     async def _flush(self) -> None:
         await asyncio.sleep(0)
-        self._flushing = None  # who asks from here on may have read more
+        self._flushing = None  # a later caller may have read more
         await wait_until_flushed(self._fetch, self.options.tail.flush_delay)
 
     def _fail(self, error: FeedError) -> None:

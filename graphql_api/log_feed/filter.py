@@ -19,7 +19,7 @@ _BY_SEVERITY = (OTHER, "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 _CANONICAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
-# `type_codecs` shows all timestamps before the year 1 as this one; SQL must not tell them apart either.
+# `type_codecs` shows all timestamps before the year 1 as this one; SQL must not distinguish them either.
 _FIRST = rfc3339("-infinity")
 
 

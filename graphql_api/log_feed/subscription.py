@@ -308,7 +308,7 @@ class Subscription:
     ) -> EventBatch:
         """Return the next events, at least one; none after `timeout` seconds without any, or when closed.
 
-        With `progress` there are none after a heartbeat or two without any, too: time to tell the client
+        With `progress` there are none after a heartbeat or two without any, too: time to send the client
         `cursor`. With `backlog` there are none, too, once all that was committed before has been returned:
         `is_live`. Raises FeedError where the feed can't continue, after the events that it still had.
         """

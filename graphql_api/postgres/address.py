@@ -47,7 +47,7 @@ _LIBPQ_VARIABLES: Mapping[str, str] = {
 }
 
 # Parameters of other clients which don't change what a connection does, so they are left out. asyncpg would
-# send them to the server, which knows no such settings.
+# send them to the server, which has no such settings.
 _IGNORED = frozenset(
     {
         # libpq

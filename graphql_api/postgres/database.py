@@ -61,7 +61,7 @@ _MAX_ATTEMPTS = 5
 _MAX_SHARED_ROWS = 200
 """Rows that a read may ask for that shares a statement; a larger one goes out by itself."""
 _BATCH_MAX_WAIT = 0.01
-"""Seconds that a read waits for another of its shape to return before it goes out beside that one."""
+"""Seconds that a read waits for another of its shape to return before it goes out at the same time."""
 _SHARED_TIMEOUT = 2.0
 """Seconds after which a shared statement is given up, and repeated apart."""
 
@@ -125,7 +125,7 @@ class Database:
 
     Every read takes a connection, runs one statement and gives the connection back, so concurrent resolvers
     never share one. What a transaction pooler can't keep, prepared statements, is left out where the URL or
-    the first connection tells of one.
+    the first connection shows one.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Database:
         self._probe: asyncio.Task[bool] | None = None
         self._pool = _Pool(self._connect, pool_size, pool_timeout)
         self._pool_timeout = pool_timeout
-        # Two at least, since a transaction's owner may read beside it.
+        # Two at least, since a transaction's owner may read during it.
         self._quota = ConcurrencyQuota(max(2, pool_size // 2), max(2, pool_size - 1))
         self._round_trip = inf
         """Seconds that the shortest statement has taken lately."""
@@ -390,11 +390,11 @@ class _Shape:
 
 
 class BatchedReads:
-    """Lets reads of one shape that are made at the same time share a statement, whoever makes them.
+    """Lets reads of one shape that are made at the same time share a statement, also of several viewers.
 
     The first goes out at once. What comes while it is out waits until it returns, `_BATCH_MAX_WAIT` at most,
     and goes out together: never with a statement that was out before, so that it sees all that was committed
-    when it was asked for. Each key carries the tenant of the viewer who asks, and the statement compares them
+    when it was asked for. Each key carries the viewer's tenant, and the statement compares them
     key by key. A shared statement that fails is repeated apart for each who waits.
     """
 
@@ -505,7 +505,7 @@ class _Pool:
         self._open = 0
         """Connections in use, idle, or being opened."""
         self._waiting: deque[asyncio.Future[asyncpg.Connection | None]] = deque()
-        """Who waits for a connection; None tells them that there is room for one more."""
+        """Futures of those that wait for a connection; None as the result: open one more."""
         self._full_until = 0.0
         self._refusal_logged_until = 0.0
         self._closed = False

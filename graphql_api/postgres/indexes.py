@@ -25,7 +25,7 @@ from graphql_api.postgres.tables.indexes import (
 )
 
 _POLL = 0.5
-"""Seconds between two looks at the progress of a build."""
+"""Seconds between two reports of a build's progress."""
 _LONGEST_NAME = 63
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
@@ -47,7 +47,7 @@ class Definition:
 
     @classmethod
     def of_index(cls, index: Index) -> "Definition":
-        """Returns the definition of an index that SQLAlchemy knows."""
+        """Returns the definition of an index of SQLAlchemy's metadata."""
         table = str(index.table)
         statement = str(CreateIndex(index).compile(dialect=_DIALECT))
         return cls("index", str(index.name), table, statement.partition(f" ON {table} ")[2])
@@ -78,7 +78,7 @@ class IndexChange:
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
-    """A look at pg_stat_progress_create_index."""
+    """A row of pg_stat_progress_create_index."""
 
     phase: str
     done: int

@@ -91,7 +91,7 @@ class Options:
     """How to migrate."""
 
     operator_indexes: bool = False
-    """Whether to build the indexes for operators' orders over everybody's trades."""
+    """Whether to build the indexes for operators' sort orders over all tenants' trades."""
     max_wait: float = 600.0
     """Seconds for which a revision tries to get its locks."""
 
@@ -122,7 +122,7 @@ class Adoption:
 
 
 def migrations_folder() -> Path:
-    """Returns where the revisions are: inside an installed package, beside it in a checkout."""
+    """Returns where the revisions are: inside an installed package, or next to it in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "_migrations"
     return installed if installed.is_dir() else package.parent / "alembic"

@@ -17,7 +17,7 @@ async def is_transaction_pooled(address: Address) -> bool:
     """Whether each transaction on a connection to `address` may get another server process.
 
     Then statements that were prepared on a connection are missing there, or, worse, are another client's;
-    and LISTEN hears nothing. One connection tells that there is nothing in between; two are needed to tell a
+    and LISTEN hears nothing. One connection shows that there is nothing in between; two are needed to see a
     pooler in session mode from one in transaction mode. Raises as `Address.connect_plain` does.
     """
     first = await address.connect_plain(prepared_statements=False)

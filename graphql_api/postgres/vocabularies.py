@@ -88,7 +88,7 @@ def _folded(text: str) -> str:
 
 
 def _word(word: str) -> ColumnElement[str]:
-    """One of our own words, written into the SQL: the planner knows it, and it costs no parameter."""
+    """One of our own words, written into the SQL: the planner sees it, and it costs no parameter."""
     return literal_column(f"'{word}'", Text)
 
 

@@ -22,7 +22,7 @@ KEYS = (
     .table_valued("key", "tenant", with_ordinality="number", name="keys")
     .render_derived()
 )
-"""What a statement loads for: each key with the tenant of the viewer who asks, numbered from 1."""
+"""What a statement loads for: each key with the viewer's tenant, numbered from 1."""
 
 TENANT: ColumnElement[Any] = bindparam("tenant", type_=UUID(as_uuid=False))
 """The viewer's tenant, where a statement has no keys."""

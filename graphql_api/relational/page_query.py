@@ -3,12 +3,14 @@
 `page_statement` builds it in steps. Many parents are one statement: LATERAL gives each its own page. How the
 rows of a page are found depends on the order (`docs/decisions/0011`):
 
-- An index has the rows of one parent in the order: the page is read from it, and costs what a page costs.
-  So it does for a tenant or an account with few sessions, from which it is merged; where there are many, a
-  bounded number of all tenants' rows is examined before each of them is.
-- No index has them in the order, and they belong to one tenant, account or session: all are read, and sorted.
-- They belong to several tenants: a limited number of rows is examined (`MAX_EXAMINED`), in the order of an
-  index until a page is full, or to be sorted. `RelationLoader` refuses a list for which that isn't enough.
+- Index scan: an index has the rows of one parent in the order. The page is read from it, and stops when full.
+- Merge of index scans: the rows are a tenant's or an account's, below several sessions. Each session's first
+  rows come from its index scan, and are merged. With many sessions, a scan of all tenants' rows in the order
+  is tried first, and ends after MAX_SCANNED rows.
+- Sort: no index has the order, and the rows belong to one tenant, account or session. All are read and
+sorted.
+- Limited scan: the rows belong to several tenants. At most MAX_EXAMINED are read, in the order of an index
+  until the page is full, or to be sorted. `RelationLoader` refuses a list for which that isn't enough.
 """
 
 import operator
@@ -121,8 +123,9 @@ class Prefix(NamedTuple):
     def condition(self, *, ordered: bool) -> ColumnElement[bool]:
         """Returns the condition that a row has the value.
 
-        Where rows are to be `ordered`, it is no plain equality: with one, PostgreSQL knows that the rest of
-        the order is enough, and may walk the order of all rows until enough of this value have come by.
+        Where rows are to be `ordered`, it is `= ANY (ARRAY[value])`. With a plain equality PostgreSQL may
+        use an index over the rest of the order alone, and filter all rows in it until enough have this
+        value.
         """
         return self.column == (any_(array([self.value])) if ordered else self.value)
 
@@ -193,7 +196,7 @@ class FilteredRelation:
 
     @property
     def conditions_without_prefix(self) -> list[ColumnElement[bool]]:
-        """The conditions on rows of everybody's, without those on ancestors."""
+        """The conditions on rows of all tenants, without those on ancestors."""
         return self._unprefixed(self._own_parts())
 
     def split(self, *, order: Column[Any]) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
@@ -364,8 +367,9 @@ class KeysetRange:
     def conditions(self, columns: Any, prefix: Prefix | None = None) -> list[ColumnElement[bool]]:
         """What keeps rows within the bounds, by their `columns`: one row comparison each, for an index.
 
-        The prefix leads the comparison, so that only an index that begins with it serves. PostgreSQL takes a
-        place among many equals for the end, and would walk the order of all rows for the few beyond.
+        The prefix leads the comparison, so that only an index that begins with it can be used. Otherwise,
+        after a cursor among many rows of one key, PostgreSQL expects few rows and scans an index over all
+        rows.
         """
         keys, values = ((), ()) if prefix is None else ((prefix.column,), (prefix.value,))
         row = tuple_(*keys, sort_key(columns[self.order.column.name]), columns.id)
@@ -587,7 +591,7 @@ def _page_from_index(
 def _page_by_entry(
     rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]]
 ) -> Select[Any]:
-    """A page of rows that one index has in order below each own parent, and another over everybody's.
+    """A page of rows that one index has in order below each own parent, and another over all tenants' rows.
 
     Where there are many own parents, as many of all tenants' rows are examined first, in order. If those fill
     the page, no parent is probed. If they don't, it has cost no more than to probe the parents does.
@@ -619,7 +623,7 @@ def _first_of_all_tenants(
     columns: Sequence[ColumnElement[Any]],
     on_path: Sequence[ColumnElement[Any]],
 ) -> Select[Any]:
-    """The relation's rows among the first of everybody's in a range, `limit` and MAX_SCANNED at most.
+    """The relation's rows among the first of all tenants' in a range, `limit` and MAX_SCANNED at most.
 
     MAX_SCANNED is in the SQL, so that PostgreSQL takes the index, and an OFFSET keeps it from any join that
     has to read all of them before the first row comes out.
@@ -713,7 +717,7 @@ def _limited_reading(
     """The first rows of a range, `limit` at most, each with whether it `_fits`; and the keys of their order.
 
     They are read from the index of the order, which the conditions that it serves bound. Where the keys are
-    sorted by once more, PostgreSQL knows that they are, and reads no more rows than it needs.
+    sorted by once more, PostgreSQL finds that they are sorted, and reads no more rows than it needs.
     """
     own, is_timeline = rows.entity.table.c, _is_timeline(rows, range_.order)
     prefix = rows.prefix if is_timeline else None
@@ -784,7 +788,7 @@ def _any_row(rows: FilteredRelation, shape: PageShape, range_: KeysetRange) -> S
 
 @lru_cache(maxsize=256)
 def count_statement(relation: ChildRelation, predicate: Predicate, scoped: bool) -> Statement:  # noqa: FBT001
-    """The `total` of rows below each `_parent` of :keys; null where :count_limit rows don't tell."""
+    """The `total` of rows below each `_parent` of :keys; null where :count_limit rows were not enough."""
     rows = FilteredRelation(relation, predicate, scoped)
     return compile_statement(rows.per_parent(_count(rows)))
 

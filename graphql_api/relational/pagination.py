@@ -67,7 +67,7 @@ class PageRequest:
     def parameters(self) -> dict[str, Any]:
         """The values of its statement's parameters, but for the keys.
 
-        One row more than the page has tells whether others follow.
+        One row more than the page has shows whether others follow.
         """
         values: dict[str, Any] = {**dict(self.filter.parameters), "fetch": self.size + 1}
         for name, cursor in (("after", self.after), ("before", self.before)):

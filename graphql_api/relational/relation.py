@@ -428,7 +428,11 @@ class PageResult:
 
     @classmethod
     def of(cls, rows: Rows, request: PageRequest, relation: RelationLoader, parent: str) -> "PageResult":
-        """The page of these rows, of which there may be one more than it has; in its order or reversed."""
+        """Makes a page of the rows that its statement has read, and changes them in place.
+
+        Removes the one row more that was read to see whether others follow, and the row of an empty page;
+        puts them in the page's order if they were read backward.
+        """
         first: Any = rows[0] if rows else {}
         total = first["_total"] if first and request.with_total else None
         has_previous: bool | None = False

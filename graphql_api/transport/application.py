@@ -81,9 +81,9 @@ def routes(
 ) -> list[BaseRoute]:
     """Returns the routes of everything that the service answers.
 
-    `ready` raises if the process can't serve; `lame_duck` knows whether it is to stop. `workers` are those
-    whose metrics are told: without them, those of this process. Pages of `origins` may call besides our own.
-    `graphiql_html` is the page that browsers get at /graphql, if any.
+    `ready` raises if the process can't serve; `lame_duck` says whether it is to stop. `workers` are those
+    whose metrics are exported: without them, those of this process. Pages of `origins` may call besides our
+    own. `graphiql_html` is the page that browsers get at /graphql, if any.
     """
     origins = origins or Origins()
     return [

@@ -39,7 +39,7 @@ It sends as many messages as "websocket.send" would one by one, for a small part
 """
 
 EXPIRY_NOTICE: Final = timedelta(minutes=1)
-"""How long before its token expires a socket is told so; or two heartbeats, if those are longer."""
+"""How long before its token expires a socket gets a notice of it; or two heartbeats, if those are longer."""
 
 _CLOSE_TIMEOUT = 1.0  # seconds
 _LONGEST_REASON = 120  # a close frame has room for 123 bytes

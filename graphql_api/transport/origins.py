@@ -86,7 +86,7 @@ def is_own(origin: str, host: str) -> bool:
 
 
 class CORS(CORSMiddleware):
-    """Tells browsers which other origins' pages may call and read the answers."""
+    """CORS: lets browsers call and read responses from pages of the allowed origins."""
 
     def __init__(self, app: ASGIApp, origins: Origins) -> None:
         super().__init__(

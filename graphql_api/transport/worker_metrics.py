@@ -1,7 +1,7 @@
 """The metrics of all worker processes of one service in one answer, since a scrape reaches just one of them.
 
-Each worker answers at a Unix socket in a folder that they share. Who is scraped asks all of them, and gives
-each number the label `process`.
+Each worker answers at a Unix socket in a folder that they share. The worker that is scraped asks all of
+them, and returns each number the label `process`.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from prometheus_client.samples import Sample
 log = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "GRAPHQL_API_WORKER_SOCKETS"
-"""The environment variable with which the parent process tells its workers where the sockets are."""
+"""The environment variable in which the parent process gives its workers the folder of the sockets."""
 _TIMEOUT = 2.0  # seconds for the answer of another worker
 
 
@@ -64,7 +64,7 @@ class WorkerMetrics:
                 await asyncio.to_thread(self._folder.rmdir)  # by the last one, if the parent was killed
 
     async def text(self) -> bytes:
-        """Returns all that is to be told, in Prometheus' text format."""
+        """Returns all metrics, in Prometheus' text format."""
         if self._folder is None:
             return generate_latest(self._registry)
         sockets = await asyncio.to_thread(lambda folder: sorted(folder.glob("*.sock")), self._folder)
@@ -109,7 +109,7 @@ class _Merged(Collector):
 
 
 async def _ask(path: Path) -> str | None:
-    """Returns what a worker tells; None if it has ended, or is too busy."""
+    """Returns the metrics of a worker; None if it has ended, or is too busy."""
     try:
         async with asyncio.timeout(_TIMEOUT):
             reader, writer = await asyncio.open_unix_connection(path)

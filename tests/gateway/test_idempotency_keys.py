@@ -30,8 +30,8 @@ def keys(database: Database) -> IdempotencyKeys:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look again for a missing answer without a pause."""
-    monkeypatch.setattr("graphql_api.gateway.idempotency._LOOKED_AGAIN", 0)
+    """Check again for a missing answer without a pause."""
+    monkeypatch.setattr("graphql_api.gateway.idempotency._CHECKED_AGAIN", 0)
 
 
 def attempt(viewer: str = "ada", key: str = "key", request: bytes = REQUEST) -> Attempt:
@@ -201,13 +201,13 @@ async def test_an_answer_is_lost_with_the_server_that_the_change_was_made_on(
         await keys.find_answer(attempt())
 
 
-async def test_an_answer_that_is_stored_over_another_connection_is_found_at_the_second_look(
+async def test_an_answer_that_is_stored_over_another_connection_is_found_at_the_second_check(
     database: Database,
     address: Address,
     keys: IdempotencyKeys,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("graphql_api.gateway.idempotency._LOOKED_AGAIN", 0.5)
+    monkeypatch.setattr("graphql_api.gateway.idempotency._CHECKED_AGAIN", 0.5)
     other, made = Database(address), attempt()
     await change(other, IdempotencyKeys(other, lifetime=HOUR, lease=HOUR), made)
     await other.close()

@@ -176,7 +176,7 @@ async def _change(context: Context, given_id: str, change: SettingsChange) -> Ri
 
 
 async def _refused(context: Context, account_id: str, faults: list[UserError]) -> RiskSettingsPayload:
-    """Returns the faults beside the settings as they are, if the viewer may see the account."""
+    """Returns the faults with the settings as they are, if the viewer may see the account."""
     row = None
     if await loader_by_id(context, ACCOUNTS).load(account_id) is not None:
         row = await context.loaders.get(current_risk_settings).load(account_id)

@@ -141,7 +141,7 @@ LIMIT_COLUMNS = (
 
 
 def limits_as_json(row: Any) -> ColumnElement[Any]:
-    """Returns the limits of a row as a JSON object, with decimals as text: nobody makes floats of those.
+    """Returns the limits of a row as a JSON object, with decimals as text: no parser makes floats of it.
 
     `row` are the columns of risk_settings, or of a query over it.
     """

@@ -120,7 +120,7 @@ def _starting_balances(running: CTE) -> CTE:
         .group_by(parent, running.c.session_id)
         .subquery("by_session")
     )
-    # Looked up one by one: PostgreSQL takes them for many, and would read everybody's sessions to join them.
+    # Looked up one by one: PostgreSQL takes them for many, and would read all tenants' sessions to join them.
     sessions = tables.sessions.c
     session = (
         select(sessions.id, sessions.account_id, tables.finite(sessions.initial_balance).label("balance"))

@@ -51,7 +51,7 @@ _OPERATORS_ORDERS = ("exit_time", "pnl", "size", "symbol", "ai_confidence")
 OPERATOR_INDEXES: Final = tuple(
     Index(f"idx_trades_operators_{name}", sort_key(trades.c[name]), trades.c.id) for name in _OPERATORS_ORDERS
 )
-"""For operators' orders over everybody's trades; built by `graphql-api migrate --operator-indexes`."""
+"""For operators' sort orders over all tenants' trades; built by `graphql-api migrate --operator-indexes`."""
 
 RETIRED_INDEXES: Final = (
     *(f"idx_trades_page_{name}" for name in _OPERATORS_ORDERS),
