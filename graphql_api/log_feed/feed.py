@@ -22,7 +22,6 @@ from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.log_feed.subscription import NO_ANSWER, Subscription
 from graphql_api.log_feed.tail import (
-    INTERRUPTIONS,
     Tail,
     TailOptions,
     fetch_end,
@@ -32,7 +31,7 @@ from graphql_api.log_feed.tail import (
 from graphql_api.log_feed.trimming import trim_entries
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
-from graphql_api.postgres.errors import DatabaseUnavailableError
+from graphql_api.postgres.errors import CONNECTION_ERRORS, DatabaseUnavailableError
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import Statement
 from graphql_api.quotas import ConcurrencyQuota, create_own_task, current_usage
@@ -167,9 +166,7 @@ class Feed:
                 return self.hub.codec.encode(cursor)
             try:
                 await self.check()  # begins the incarnation
-            except FeedError:
-                raise
-            except INTERRUPTIONS as error:
+            except CONNECTION_ERRORS as error:
                 raise FeedUnavailableError(NO_ANSWER) from error
             if time.monotonic() > deadline:
                 raise UnfitDatabaseError(_DIFFERENT_DATABASES)

@@ -282,7 +282,7 @@ async def _wait_for_lsn(fetch: Fetch, insert_lsn: int, flush_lsn: int, delay: fl
 
 
 # A connection that is lost, refused or silent: the tail connects again.
-INTERRUPTIONS = (*CONNECTION_ERRORS, FeedUnavailableError)
+_INTERRUPTIONS = (*CONNECTION_ERRORS, FeedUnavailableError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,7 +372,7 @@ class Tail:
                 self._stats.resets += 1
                 self._hub.clear()
                 self._on_failure(error)
-            except INTERRUPTIONS as error:
+            except _INTERRUPTIONS as error:
                 log.warning("the feed has lost its connection: %s: %s", type(error).__name__, error)
             except Exception:
                 log.exception("the feed has failed")
