@@ -24,8 +24,9 @@ from graphql_api.execution.errors import LIMIT_EXCEEDED, RequestError
 from graphql_api.execution.inputs import ExactFloat
 from graphql_api.execution.operations import GraphQLRequest, Operation, Result
 from graphql_api.gateway import errors
+from graphql_api.gateway.deadline import ClientGoneError
 from graphql_api.gateway.errors import HTTPError
-from graphql_api.gateway.gateway import FREE_SIZE, LARGE_ANSWER, ClientGoneError, Gateway
+from graphql_api.gateway.gateway import FREE_SIZE, LARGE_ANSWER, Gateway
 from graphql_api.identity.viewer import Viewer
 from graphql_api.transport import graphiql
 from graphql_api.transport.sse import EventStream

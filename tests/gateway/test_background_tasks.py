@@ -2,7 +2,7 @@
 
 import asyncio
 
-from graphql_api.gateway.gateway import BackgroundTasks
+from graphql_api.gateway.deadline import BackgroundTasks
 
 
 async def test_the_end_waits_for_what_is_under_way_and_for_what_that_begins() -> None:

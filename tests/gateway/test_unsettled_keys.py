@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from graphql_api.execution.operations import GraphQLRequest, Operations, Result
+from graphql_api.gateway.deadline import BackgroundTasks
 from graphql_api.gateway.errors import HTTPError, mask, masked_result
-from graphql_api.gateway.gateway import BackgroundTasks
 from graphql_api.gateway.idempotency import Idempotency, IdempotencyKeys, KeyTakenError
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database

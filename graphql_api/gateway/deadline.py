@@ -1,0 +1,92 @@
+"""How long operations run: to a deadline, until their client hangs up, or to their end in the background."""
+
+import asyncio
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from starlette.types import Receive
+
+T = TypeVar("T")
+
+_WATCH_AFTER = 0.05
+"""Seconds before a Deadline starts its task: most operations are over by then, and pay for a timer only."""
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection before it had its answer."""
+
+
+class Deadline:
+    """Cancels what runs in the block after `seconds`, or once `receive` reports that the client is gone.
+
+    Raises TimeoutError or ClientGoneError in its place.
+    """
+
+    def __init__(self, seconds: float, receive: Receive | None = None) -> None:
+        self._seconds = seconds
+        self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
+        self._reason: Exception | None = None
+
+    async def __aenter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - narrows; a coroutine runs in a task
+        self._task = task
+        self._timer = asyncio.get_running_loop().call_later(min(_WATCH_AFTER, self._seconds), self._start)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._reason is not None and isinstance(error, asyncio.CancelledError):
+            self._task.uncancel()
+            raise self._reason from None
+
+    def _start(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, self._seconds - _WATCH_AFTER)):
+                await self._hangup()
+        except TimeoutError as error:
+            self._reason = error
+        else:
+            self._reason = ClientGoneError()
+        self._task.cancel()
+
+    async def _hangup(self) -> None:
+        if self._receive is None:
+            await asyncio.Event().wait()  # nobody can hang up
+        else:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+
+
+class BackgroundTasks:
+    """Tasks that run to their end even if nobody waits for them, such as a mutation whose client has gone."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()  # the event loop itself holds them weakly
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def finish(self, grace_period: float) -> None:
+        """Waits until all tasks are done, and cancels those that aren't after `grace_period` seconds."""
+        try:
+            async with asyncio.timeout(grace_period):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+        except TimeoutError:
+            while self._tasks:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.wait(self._tasks)
