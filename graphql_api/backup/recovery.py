@@ -321,7 +321,7 @@ class _Recovery:
         control = await run(self._programs, "pg_controldata", self._data)
         values = dict(line.split(":", 1) for line in control.splitlines() if ":" in line)
         settings = {
-            **{ours: values[theirs].strip() for theirs, ours in _AT_LEAST.items() if theirs in values},
+            **{setting: values[label].strip() for label, setting in _AT_LEAST.items() if label in values},
             "listen_addresses": "",
             "port": "5432",
             "unix_socket_directories": str(self._socket_folder),

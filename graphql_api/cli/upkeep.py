@@ -134,9 +134,9 @@ async def clock(_: Settings, address: Address) -> str:
     """The clocks of this machine and of the server: tokens expire by one, rows are dated by the other."""
     async with _connected(address) as connection:
         before = datetime.now(UTC)
-        theirs: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        server_time: datetime = await connection.fetchval("SELECT clock_timestamp()")
         after = datetime.now(UTC)
-    skew = theirs - (before + (after - before) / 2)
+    skew = server_time - (before + (after - before) / 2)
     if abs(skew) > _CLOCK_SKEW + (after - before):
         raise ConcernError(f"the server's differs by {skew.total_seconds():+.1f} s: run NTP on both machines")
     return "agrees with the server's"
@@ -270,14 +270,14 @@ async def replica(settings: Settings, address: Address) -> str:
     """The replica that answers queries, if there is one."""
     if settings.database_replica_url is None:
         return "none"
-    theirs = Address.parse(settings.database_replica_url.get_secret_value())
+    replica = Address.parse(settings.database_replica_url.get_secret_value())
     try:
-        await refuse_unfit(address, theirs)
+        await refuse_unfit(address, replica)
     except UnfitReplicaError as error:
         raise FaultError(str(error)) from None
     except (OSError, asyncpg.PostgresError) as error:
         raise ConcernError(f"it can't be reached, so that the primary answers everything: {error}") from None
-    async with _connected(theirs) as connection:
+    async with _connected(replica) as connection:
         lag: timedelta = await connection.fetchval(_REPLICA_LAG)
     if lag.total_seconds() > settings.replica_max_lag:
         raise ConcernError(f"it is {lag.total_seconds():.0f} s behind, and left out")

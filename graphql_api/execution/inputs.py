@@ -206,17 +206,19 @@ class Variables:
         if values is not None:
             return values
         # Something is wrong, or too rare to be done here: graphql-core decides.
-        theirs: VariableValues | list[GraphQLError]
+        library_result: VariableValues | list[GraphQLError]
         try:
-            theirs = get_variable_values(
+            library_result = get_variable_values(
                 self._schema, self._nodes, dict(given), MAX_VARIABLE_ERRORS, self._hide_suggestions
             )
         except StrawberryInputCoercionError as error:  # of an input of which exactly one field is to be given
-            theirs = [error]
-        if not isinstance(theirs, list):
-            return theirs
-        # Errors that don't depend on a value, such as of those that are nested too deeply, are theirs.
-        return self._errors(given) or [GraphQLError(error.message, self._definition) for error in theirs]
+            library_result = [error]
+        if not isinstance(library_result, list):
+            return library_result
+        # Errors that don't depend on a value, such as of too deep a nesting, are graphql-core's.
+        return self._errors(given) or [
+            GraphQLError(error.message, self._definition) for error in library_result
+        ]
 
     def _read(self) -> Sequence[_Variable]:
         """All variables; none of them if graphql-core has a fault to find."""

@@ -49,7 +49,7 @@ from graphql_api.settings import Settings
 
 T = TypeVar("T")
 
-LARGE_ANSWER: Final = 256 * 1024
+LARGE_RESPONSE: Final = 256 * 1024
 """Bytes from which a response counts until its client has read it; a smaller one fits the kernel's buffer."""
 FREE_SIZE = 4_096
 """Bytes of a request that are free: most requests have fewer."""
@@ -235,8 +235,8 @@ class Gateway:
         try:
             if (viewer := self._cached_viewer(authorization)) is not None:
                 return viewer
-            left = self._time_left(operation) if isinstance(operation, Operation) else None
-            async with asyncio.timeout(left):
+            time_left = self._time_left(operation) if isinstance(operation, Operation) else None
+            async with asyncio.timeout(time_left):
                 return await self.authenticate(authorization, client)
         except TimeoutError as error:
             raise database_unavailable(error) from None
@@ -377,7 +377,7 @@ class Gateway:
 
         So those who read slowly have at most twice as many answers in memory as they may have operations.
         """
-        return _NOTHING if size < LARGE_ANSWER else self._counted(owner_of(viewer, client))
+        return _NOTHING if size < LARGE_RESPONSE else self._counted(owner_of(viewer, client))
 
     @contextmanager
     def _counted(self, owner: str) -> Iterator[None]:

@@ -237,10 +237,10 @@ class Feed:
         entering = asyncio.ensure_future(self._reads.enter(owner))
         try:
             while not entering.done():
-                left = max(began, self._answered_at) + self.options.outage_timeout - time.monotonic()
-                if left <= 0:
+                remaining = max(began, self._answered_at) + self.options.outage_timeout - time.monotonic()
+                if remaining <= 0:
                     raise FeedUnavailableError(NO_ANSWER)  # noqa: TRY301 - cancels what waits, too
-                await asyncio.wait((entering,), timeout=left)
+                await asyncio.wait((entering,), timeout=remaining)
         except BaseException:
             if not entering.cancel():
                 self._reads.leave(owner)

@@ -112,8 +112,8 @@ class LogPage:
         if base.partial is not None and xid == base.partial[0]:
             return FeedOffset(base.next_xid, base.in_progress, partial)
         if xid < base.next_xid:  # the rows of lower ones come before it
-            left = tuple(t for t in base.in_progress if t > xid or t in self.in_progress)
-            return FeedOffset(base.next_xid, left, partial)
+            in_progress = tuple(t for t in base.in_progress if t > xid or t in self.in_progress)
+            return FeedOffset(base.next_xid, in_progress, partial)
         still = [t for t in base.in_progress if t in self.in_progress]
         since = [t for t in self.in_progress if base.next_xid <= t < xid]
         return FeedOffset(xid + 1, (*still, *since), partial)

@@ -509,11 +509,11 @@ class Subscription:
                 raise FeedResetError("FEED_RESET_RESTORE")
 
     async def _wait_for_tail(self, since: float) -> None:
-        left = since + self._outage_timeout - time.monotonic()
-        if left <= 0:
+        remaining = since + self._outage_timeout - time.monotonic()
+        if remaining <= 0:
             raise FeedUnavailableError(NO_ANSWER)
         self._tail.fetch_now()
-        await self._hub.moved.wait(left)
+        await self._hub.moved.wait(remaining)
 
     def _events(
         self, rows: Sequence[asyncpg.Record], cursor_after: CursorAfter, *, replayed: bool

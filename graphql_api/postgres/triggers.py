@@ -57,9 +57,11 @@ async def find_repairs(connection: "asyncpg.Connection", revisions: Iterable[Mod
 
 async def find_missing_tables(connection: "asyncpg.Connection") -> list[str]:
     """Returns the tables of the service's own schema that are missing. They can't be made again with rows."""
-    ours = sorted(str(table) for table in metadata.tables.values() if table.schema == SERVICE_SCHEMA)
+    service_tables = sorted(
+        str(table) for table in metadata.tables.values() if table.schema == SERVICE_SCHEMA
+    )
     found = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL"
-    return [row["name"] for row in await connection.fetch(found, ours)]
+    return [row["name"] for row in await connection.fetch(found, service_tables)]
 
 
 async def _tables(connection: "asyncpg.Connection", declared: Mapping[str, str]) -> list[Repair]:

@@ -26,7 +26,7 @@ from graphql_api.execution.operations import GraphQLRequest, Operation, Result
 from graphql_api.gateway import errors
 from graphql_api.gateway.deadline import ClientGoneError
 from graphql_api.gateway.errors import HTTPError
-from graphql_api.gateway.gateway import FREE_SIZE, LARGE_ANSWER, Gateway
+from graphql_api.gateway.gateway import FREE_SIZE, LARGE_RESPONSE, Gateway
 from graphql_api.identity.viewer import Viewer
 from graphql_api.transport import graphiql
 from graphql_api.transport.sse import EventStream
@@ -499,7 +499,7 @@ async def respond(send: Send, status: int, media: Media, body: bytes, *headers: 
             ],
         }
     )
-    if len(body) < LARGE_ANSWER:
+    if len(body) < LARGE_RESPONSE:
         await send({"type": "http.response.body", "body": body})
         return
     await send({"type": "http.response.body", "body": body, "more_body": True})

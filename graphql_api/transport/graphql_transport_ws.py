@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from graphql_api.execution.errors import RequestError
 from graphql_api.execution.operations import MAX_SHARED_RESULTS, GraphQLRequest, Operation, Result, Results
 from graphql_api.gateway.errors import HTTPError, error_result, masked_result, unavailable
-from graphql_api.gateway.gateway import FREE_SIZE, LARGE_ANSWER, Connection, Gateway, unauthenticated
+from graphql_api.gateway.gateway import FREE_SIZE, LARGE_RESPONSE, Connection, Gateway, unauthenticated
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
 from graphql_api.relational.scalars import serialize_datetime
 from graphql_api.transport.close_codes import CloseCode, ServerCloseCode
@@ -416,7 +416,7 @@ class GraphQLSocket:
         with self._gateway.unread(size, self._viewer, self._client):
             for pieces in writes:
                 await self._send_event({"type": FRAMES, "frames": prefix.join(pieces)})
-            if size >= LARGE_ANSWER:
+            if size >= LARGE_RESPONSE:
                 await self._send_event(_NO_FRAMES)  # once the client has read what was sent before
 
     async def _send_errors(self, identifier: str, result: Result) -> None:

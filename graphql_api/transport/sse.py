@@ -18,7 +18,7 @@ from starlette.types import Receive, Send
 
 from graphql_api.execution.operations import Operation, Result, Results
 from graphql_api.gateway.errors import HTTPError, masked_result
-from graphql_api.gateway.gateway import LARGE_ANSWER, Gateway
+from graphql_api.gateway.gateway import LARGE_RESPONSE, Gateway
 from graphql_api.identity.viewer import Viewer
 
 _HEADERS = [
@@ -101,7 +101,7 @@ class EventStream:
             size = len(result.render())
             with self._gateway.unread(size, self._viewer, self._client):
                 yield Results([result])
-                if size >= LARGE_ANSWER:
+                if size >= LARGE_RESPONSE:
                     await self._write(_COMMENT)  # once the client has read what was sent before
             return
         async with self._gateway.subscription(operation, lambda: self._viewer, self._client) as subscription:

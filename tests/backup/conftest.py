@@ -64,7 +64,7 @@ async def receives(server: Server) -> None:
     await connection.close()
 
 
-async def look(server: Server) -> tuple[Fingerprints, datetime]:
+async def contents_now(server: Server) -> tuple[Fingerprints, datetime]:
     """What every table holds, and a moment at which it did."""
     connection = await server.address.connect_plain()
     tables = await fingerprints(connection)

@@ -18,7 +18,7 @@ from graphql_api.backup.verification import verify
 from graphql_api.backup.wal_archive import WalArchive
 from graphql_api.postgres.address import Address
 from tests import factories
-from tests.backup.conftest import Receiving, look, reached, receives, restored
+from tests.backup.conftest import Receiving, contents_now, reached, receives, restored
 from tests.drills.servers import DATABASE, Server
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ async def test_a_moment_is_restored_row_by_row(
         await write(connection, 50)
         incremental = await take(server.address, catalog)
         await write(connection, 50)
-        before, moment = await look(server)
+        before, moment = await contents_now(server)
         await destroy(connection)
         await reached(catalog, moment)
 
@@ -59,7 +59,7 @@ async def test_what_was_committed_last_is_restored_without_a_later_commit(
     async with receiving():
         await take(server.address, catalog)
         await write(connection)
-        before, moment = await look(server)
+        before, moment = await contents_now(server)
         await reached(catalog, moment)
 
     assert await restored(catalog, moment) == before
@@ -72,7 +72,7 @@ async def test_a_moment_before_an_incremental_backup_needs_only_the_full_one(
     async with receiving():
         full = await take(server.address, catalog)
         await write(connection)
-        before, moment = await look(server)
+        before, moment = await contents_now(server)
         await write(connection)
         await take(server.address, catalog)
         await reached(catalog, moment)
@@ -91,7 +91,7 @@ async def test_what_is_committed_while_a_later_backup_reaches_the_disk_is_restor
         later = await take(server.address, catalog, full=True)
         await write(connection, 20)
         await connection.execute("SELECT pg_switch_wal()")
-        before, moment = await look(server)
+        before, moment = await contents_now(server)
         await destroy(connection)
         await reached(catalog, moment)
     # As if its last files had taken until then to be written.
@@ -111,7 +111,7 @@ async def test_a_receiver_that_was_killed_loses_nothing(
         ]
         program.send_signal(signal.SIGKILL)
         await write(connection, 20)
-        before, moment = await look(server)
+        before, moment = await contents_now(server)
         while not catalog.state().receiver:
             await asyncio.sleep(0.01)
         assert "pg_receivewal has ended with status -9" in catalog.state().receiver
@@ -127,7 +127,7 @@ async def test_of_a_torn_last_segment_all_is_taken_that_can_be_read(
     async with receiving():
         backup = await take(server.address, catalog)
         await write(connection, 20)
-        before, moment = await look(server)
+        before, moment = await contents_now(server)
         await reached(catalog, moment)
         archive = WalArchive(catalog, backup.server, backup.timeline)
         last = list(archive.segments().values())[-1]
@@ -152,7 +152,7 @@ async def test_a_missing_segment_is_named(
             await write(connection)
             await connection.execute("SELECT pg_switch_wal()")
         await write(connection)
-        _, moment = await look(server)
+        _, moment = await contents_now(server)
         await reached(catalog, moment)
     archive = WalArchive(catalog, backup.server, backup.timeline)
     missing, path = list(archive.segments().items())[-2]
@@ -188,7 +188,7 @@ async def test_nothing_is_restored_over_other_files(server: Server, catalog: Cat
 
 async def test_a_moment_out_of_reach_is_refused(server: Server, catalog: Catalog) -> None:
     with pytest.raises(BackupError, match="there is no backup in"):
-        choose(catalog, (await look(server))[1])
+        choose(catalog, (await contents_now(server))[1])
     backup = await take(server.address, catalog)
 
     with pytest.raises(BackupError, match="the oldest backup is of"):

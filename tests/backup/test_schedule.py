@@ -21,7 +21,7 @@ from graphql_api.backup.take import take
 from graphql_api.backup.wal_archive import WalArchive
 from graphql_api.postgres.address import Address
 from tests import factories
-from tests.backup.conftest import Receiving, look, reached, receives, restored
+from tests.backup.conftest import Receiving, contents_now, reached, receives, restored
 from tests.drills.servers import Server
 
 DAY = timedelta(days=1)
@@ -120,11 +120,11 @@ def test_a_gap_in_a_chain_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_a_week_of_backups(server: Server, catalog: Catalog, receiving: Receiving) -> None:
-    clock = Clock((await look(server))[1])
+    clock = Clock((await contents_now(server))[1])
     schedule = Schedule(server.address, catalog, Policy(), clock=clock)
     async with receiving():
         for hours in (0, 1, 24, 48, 171, 172):
-            clock.now = (await look(server))[1] + timedelta(hours=hours)
+            clock.now = (await contents_now(server))[1] + timedelta(hours=hours)
             await schedule.do_what_is_due()
             assert catalog.state().failure == ""
 
@@ -160,7 +160,7 @@ async def test_what_follows_a_gap_can_be_restored_and_what_lies_in_it_is_refused
     async with receiving():
         first = await take(server.address, catalog)
         await factories.trade(connection, None)
-        kept, before = await look(server)
+        kept, before = await contents_now(server)
         await reached(catalog, before)
     while await connection.fetchval("SELECT count(*) FROM pg_replication_slots WHERE active"):
         await asyncio.sleep(0.02)
@@ -169,11 +169,11 @@ async def test_what_follows_a_gap_can_be_restored_and_what_lies_in_it_is_refused
         await factories.trade(connection, None)
         await connection.execute("SELECT pg_switch_wal()")
         await connection.execute("CHECKPOINT")
-    _, meanwhile = await look(server)
+    _, meanwhile = await contents_now(server)
     async with receiving():
         second = await take(server.address, catalog, full=True)
         await factories.trade(connection, None)
-        rows, after = await look(server)
+        rows, after = await contents_now(server)
         while recoverable_until(catalog, second) < after:
             await asyncio.sleep(0.05)
 
@@ -264,7 +264,7 @@ async def test_a_full_disk_is_said_and_nothing_is_lost(
     slots = "SELECT count(*) FROM pg_replication_slots WHERE active"
     while await connection.fetchval(slots):
         await asyncio.sleep(0.05)
-    before, moment = await look(server)
+    before, moment = await contents_now(server)
     filler.unlink()
     await reached(catalog, moment)
     task.cancel()
@@ -280,7 +280,7 @@ async def test_a_failure_is_written_down_until_a_backup_succeeds(
     server: Server, catalog: Catalog, days: int
 ) -> None:
     address = server.address
-    clock = Clock((await look(server))[1] + days * DAY)
+    clock = Clock((await contents_now(server))[1] + days * DAY)
     schedule = Schedule(address, catalog, Policy(), clock=clock)
     server.stop()
     await schedule.do_what_is_due()

@@ -59,21 +59,21 @@ class Cluster:
         return cluster
 
     def _make(self, *, lock: int, sync: bool) -> None:
-        half = self.data.with_name("initdb")
-        shutil.rmtree(half, ignore_errors=True)  # of a start that was interrupted
-        half.mkdir(mode=0o700)
-        self.programs.system_user.take_ownership(half)
+        unfinished = self.data.with_name("initdb")
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a start that was interrupted
+        unfinished.mkdir(mode=0o700)
+        self.programs.system_user.take_ownership(unfinished)
         # The same sort order on every machine, and upper and lower case of all letters.
         locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
         self.programs.run(
             "initdb",
-            *("--pgdata", half, "--username=postgres", "--encoding=UTF8", "--data-checksums"),
+            *("--pgdata", unfinished, "--username=postgres", "--encoding=UTF8", "--data-checksums"),
             *(locale if self.programs.version >= 17 else ("--locale=C.UTF-8",)),
             *("--auth-local=trust", "--auth-host=reject"),
             *(() if sync else ("--no-sync",)),
             keep_open=(lock,),
         )
-        half.rename(self.data)
+        unfinished.rename(self.data)
 
     @property
     def pid_file(self) -> Path:
@@ -83,9 +83,9 @@ class Cluster:
     def command(self, socket_folder: Path, settings: Mapping[str, str]) -> list[str]:
         """Returns the command that runs the server, without settings that its version doesn't know."""
         folder = str(socket_folder).replace('"', '""')  # quoted, since it is a list of folders
-        ours = {"listen_addresses": "", "port": str(PORT), "unix_socket_directories": f'"{folder}"'}
+        required = {"listen_addresses": "", "port": str(PORT), "unix_socket_directories": f'"{folder}"'}
         known = {n: value for n, value in settings.items() if self.programs.version >= _SINCE.get(n, 0)}
-        options = [f"--{name}={value}" for name, value in {**known, **ours}.items()]
+        options = [f"--{name}={value}" for name, value in {**known, **required}.items()]
         return [str(self.programs.folder / "postgres"), "-D", str(self.data), *options]
 
     def socket_of_running_server(self) -> Path | None:

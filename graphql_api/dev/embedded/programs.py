@@ -182,14 +182,14 @@ def _inside(copy: Path, installation: Path) -> Path:
 
 
 def _copy(installation: Path, copy: Path) -> None:
-    half = copy.with_suffix(".half")
-    shutil.rmtree(half, ignore_errors=True)  # of a start that was interrupted
-    shutil.copytree(installation, _inside(half, installation), symlinks=True)
+    unfinished = copy.with_suffix(".half")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a start that was interrupted
+    shutil.copytree(installation, _inside(unfinished, installation), symlinks=True)
     libraries = installation.parent.with_suffix(".libs")
     if libraries.is_dir():
-        shutil.copytree(libraries, half / libraries.name, symlinks=True)
-    for path in (half, *half.rglob("*")):
+        shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
+    for path in (unfinished, *unfinished.rglob("*")):
         if not path.is_symlink():
             executable = path.is_dir() or path.stat().st_mode & 0o100
             path.chmod(0o755 if executable else 0o644)
-    half.rename(copy)
+    unfinished.rename(copy)
