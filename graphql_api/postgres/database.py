@@ -42,6 +42,7 @@ _VALID_INDEXES = compile_statement(
 )
 _SETTINGS = {"max_parallel_workers_per_gather": "0"}
 # Parallel workers cost a statement over a few thousand trades more CPU than it takes, once trades are many.
+_MOST_HINTS = 10_000
 _CATALOG_REMEMBERED = 60.0
 """Seconds."""
 _MAX_IDLE = 240.0
@@ -155,6 +156,8 @@ class Database:
         self._round_trip = inf
         """Seconds that the shortest statement has taken lately."""
         self._catalog: TTLCache[str, frozenset[str]] = TTLCache(1, _CATALOG_REMEMBERED)
+        self.hints: TTLCache[Hashable, int] = TTLCache(_MOST_HINTS, _CATALOG_REMEMBERED)
+        """What readers have learned of its rows, for a minute: what has changed makes them slower only."""
         self.batched_reads = BatchedReads(self._fetch_by_key) if batched_reads else None
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:

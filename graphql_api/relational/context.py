@@ -1,7 +1,7 @@
 """The context of an operation: its viewer, the database as the viewer may read it, and its dataloaders."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -64,6 +64,11 @@ class ViewerDatabase:
     def _add_components(self, statement: Statement, values: dict[str, Any]) -> None:
         if TRADER_LOG_COMPONENTS in statement.names:
             values[TRADER_LOG_COMPONENTS] = self._trader_log_components
+
+    @property
+    def hints(self) -> MutableMapping[Hashable, int]:
+        """What readers have learned of the database a short while ago, as `Database.hints`."""
+        return self._database.hints
 
     async def has_index(self, name: str) -> bool:
         """Whether the database has an index of this name; as of at most a minute ago."""

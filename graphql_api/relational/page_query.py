@@ -5,10 +5,9 @@ rows of a page are found depends on the order (`docs/decisions/0011`):
 
 - Index scan: an index has the rows of one parent in the order. The page is read from it, and stops when full.
 - Merge of index scans: the rows are a tenant's or an account's, below several sessions. Each session's first
-  rows come from its index scan, and are merged. With many sessions, a scan of all tenants' rows in the order
-  is tried first, and ends after MAX_SCANNED rows.
-- Sort: no index has the order, and the rows belong to one tenant, account or session. All are read and
-sorted.
+  rows come from its index scan, and are merged. Unless there are known to be few sessions, they are counted,
+  and a scan of all tenants' rows in the order is tried first, of as many rows and MAX_SCANNED at most.
+- Sort: no index has the order, and the rows belong to a tenant, an account or a session. All are read first.
 - Limited scan: the rows belong to several tenants. At most MAX_EXAMINED are read, in the order of an index
   until the page is full, or to be sorted. `RelationLoader` refuses a list for which that isn't enough.
 """
@@ -63,6 +62,8 @@ ROOT = "root"
 """Stands for the parent's id in a list at the root, which has no parent."""
 PARENT: Final = "_parent."
 """Precedes the names of a parent's columns where its row is read with a page."""
+OWN_PARENTS: Final = "_own_parents"
+"""The column with the number of own parents that a page may be merged from, as far as they are counted."""
 MAX_EXAMINED: Final = 50_000
 """Rows of several tenants that are examined for the pages of one statement."""
 MAX_COUNTED: Final = 1_000_000
@@ -424,19 +425,31 @@ class PageShape:
     with_next: bool = False
     limited: bool = False
     """Whether at most :limit rows are examined, in the order of an index."""
+    few_parents: bool = False
+    """Whether it is merged from fewer own parents than the page has rows, as far as is known."""
 
     @classmethod
     def of(
-        cls, request: PageRequest, eager_joins: tuple[EagerJoin, ...] = (), *, limited: bool = False
+        cls,
+        request: PageRequest,
+        eager_joins: tuple[EagerJoin, ...] = (),
+        *,
+        limited: bool = False,
+        few_parents: bool = False,
     ) -> "PageShape":
         """The shape of a page that is asked for, with those of its eager joins that the viewer may read."""
         # Not those with values to compare with, which may be long.
         of = cls._of.__wrapped__ if request.filter.parameters else cls._of
-        return of(request, eager_joins, limited)
+        return of(request, eager_joins, limited, few_parents)
 
     @staticmethod
     @lru_cache(maxsize=1024)  # of a constant page, all operations have the same
-    def _of(request: PageRequest, eager_joins: tuple[EagerJoin, ...], limited: bool) -> "PageShape":  # noqa: FBT001
+    def _of(
+        request: PageRequest,
+        eager_joins: tuple[EagerJoin, ...],
+        limited: bool,  # noqa: FBT001 - part of the cache's key
+        few_parents: bool,  # noqa: FBT001
+    ) -> "PageShape":
         return PageShape(
             request.order,
             request.backward,
@@ -449,6 +462,7 @@ class PageShape:
             request.with_previous,
             request.with_next,
             limited,
+            few_parents,
         )
 
     @property
@@ -490,8 +504,9 @@ async def built(filter_: Filter, build: Callable[..., Statement], *arguments: An
 def page_statement(relation: ChildRelation, shape: PageShape, scoped: bool) -> Statement:  # noqa: FBT001
     """Returns the statement of a page below each of KEYS. Each row has its key's NUMBER, but at the root.
 
-    Besides its columns a row has `_total`, `_has_previous` and `_has_next`, where the shape asks for them. A
-    parent whose page is empty has a row with a null id, where the shape asks what is before or behind it.
+    Besides its columns a row has `_total`, `_has_previous` and `_has_next`, where the shape asks for them,
+    and OWN_PARENTS, where a shape with `few_parents` has a simpler statement. A parent whose page is empty
+    has a row with a null id, where the shape asks what is before or behind it.
     """
     rows = FilteredRelation(relation, shape.predicate, scoped)
     is_joined_to_tenant = rows.via_parent_key is not None and scoped
@@ -581,7 +596,7 @@ def _page_from_index(
     first = range_.first(rows, *rows.entity.projected_columns(shape.columns)).limit(_fetch)
     if rows.via_parent_key is None:
         return rows.joined(first)
-    if is_indexed(shape.order.column):
+    if is_indexed(shape.order.column) and not shape.few_parents:
         return _page_by_entry(rows, shape, on_path)
     return rows.merge_per_parent(
         first, lambda columns: range_.sort(select(*columns, *on_path), range_.keys(columns)).limit(_fetch)
@@ -605,7 +620,12 @@ def _page_by_entry(
     either = union_all(
         select(scanned_page).where(is_full), merged.where(not_(is_full)).correlate(KEYS, scanned_page)
     ).subquery("either")
-    return range_.sort(select(either), range_.keys(either.c)).limit(_fetch)
+    query = select(either)
+    if not rows.ancestor_conditions:  # with which a list has fewer own parents than without
+        parents = rows.select_own_parents(select(_found)).limit(_fetch).correlate(KEYS).subquery("parents")
+        number = select(func.count()).select_from(parents).correlate(KEYS).scalar_subquery()
+        query = query.add_columns(number.label(OWN_PARENTS))
+    return range_.sort(query, range_.keys(either.c)).limit(_fetch)
 
 
 def _rows_to_scan(rows: FilteredRelation) -> ColumnElement[Any]:

@@ -10,7 +10,8 @@ by `RelationLoader.load_pages`, with the SQL of `page_query`; a row by `Entity.l
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from math import inf
+from typing import Any, Final, Generic, TypeVar
 
 import strawberry
 from sqlalchemy import Column, ColumnElement, Select
@@ -36,6 +37,7 @@ from graphql_api.relational.entity import Entity, loader_by_id
 from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.filters import ALL_ROWS, Filter, Predicate, parse_filter
 from graphql_api.relational.page_query import (
+    OWN_PARENTS,
     PARENT,
     ROOT,
     ChildRelation,
@@ -227,6 +229,10 @@ def argument(
     )
 
 
+_MOST_HINTS: Final = 10
+"""Keys of a statement up to which it is worth while to look for what is known of each."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class RelationLoader(ChildRelation):
     """Loads pages and totals of a relation, for many parents in one statement."""
@@ -296,7 +302,8 @@ class RelationLoader(ChildRelation):
             return {key: PageResult.of(Rows(()), request, self, key) for key in keys}
         if eager_joins and not are_visible(eager_joins, db):
             eager_joins = ()
-        shape = PageShape.of(request, eager_joins, limited=limit is not None)
+        few_parents = limit is None and self._has_few_parents(db, keys, request)
+        shape = PageShape.of(request, eager_joins, limited=limit is not None, few_parents=few_parents)
         statement = await built(request.filter, page_statement, self, shape, db.tenant is not None)
         values = request.parameters()
         if limit is not None:
@@ -309,10 +316,23 @@ class RelationLoader(ChildRelation):
             found = await db.fetch_by_key(statement, keys, **values)
         columns = next((tuple(rows[0].keys()) for rows in found if rows), ())
         joined = rows_from_labels(Rows(found[0], columns).table(), eager_joins) if eager_joins else {}
+        if OWN_PARENTS in columns:
+            for key, rows in zip(keys, found, strict=True):
+                number = rows[0][OWN_PARENTS] if rows else None
+                if number is not None and number <= request.size:
+                    db.hints[self, db.tenant, key] = number
         return {
             key: PageResult.of(Rows(rows, columns, joined), request, self, key)
             for key, rows in zip(keys, found, strict=True)
         }
+
+    def _has_few_parents(self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest) -> bool:
+        """Whether pages were merged, a short while ago, from fewer own parents than the page has rows."""
+        return (
+            db.tenant is not None
+            and len(keys) <= _MOST_HINTS
+            and all(db.hints.get((self, db.tenant, key), inf) <= request.size for key in keys)
+        )
 
     async def load_with_parent(
         self, db: ViewerDatabase, id_: str, columns: frozenset[str] | None, request: PageRequest

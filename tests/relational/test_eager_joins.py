@@ -146,7 +146,12 @@ def test_columns_that_nobody_reads_stay_in_the_database() -> None:
     ]
 
 
-def test_what_leads_to_the_tenant_is_joined_once() -> None:
+@pytest.mark.parametrize(
+    # To count twice, to scan, to probe and to merge; or to merge alone.
+    ("few_parents", "times"),
+    [(False, 5), (True, 1)],
+)
+def test_what_leads_to_the_tenant_is_joined_once_a_reading(few_parents: bool, times: int) -> None:
     columns: dict[RowSource, frozenset[str] | None] = {
         SESSIONS: frozenset({"account_id"}),
         ACCOUNTS: frozenset({"account_number"}),
@@ -156,12 +161,13 @@ def test_what_leads_to_the_tenant_is_joined_once() -> None:
         SESSIONS: [Reference("account_id", ACCOUNTS)],
     }
     joins = eager_joins_of(Projection(columns, references), TRADES)
-    shape = PageShape(TRADE_LIST.default_order, projection=frozenset(), eager_joins=joins)
+    shape = PageShape(
+        TRADE_LIST.default_order, projection=frozenset(), eager_joins=joins, few_parents=few_parents
+    )
     sql = page_statement(RelationLoader(TRADES), shape, True).sql
     assert '"session_id.account_id.account_number"' in sql
-    # Once wherever sessions are read: to count, to scan, to probe and to merge.
     readings = sql.count("trading_sessions JOIN tradelocker_accounts")
-    assert readings == sql.count(" JOIN tradelocker_accounts") == sql.count("user_id = ") == 4
+    assert readings == sql.count(" JOIN tradelocker_accounts") == sql.count("user_id = ") == times
 
 
 def test_few_rows_are_read_once_for_a_page_and_its_total() -> None:

@@ -81,13 +81,15 @@ def expected(trades: list[Trade], order: Mapping[str, str]) -> list[str]:
     return [trade["id"] for trade in sorted(trades, key=key, reverse=order["direction"] == "DESC")]
 
 
-async def walk(graph: Graph, parent: str | None, *, backward: bool = False, **given: Any) -> list[str]:
-    """All ids of the list below a parent, or at the root, four at a time."""
+async def walk(
+    graph: Graph, parent: str | None, *, backward: bool = False, size: int = 4, **given: Any
+) -> list[str]:
+    """All ids of the list below a parent, or at the root, so many at a time."""
     query = f"query ({VARIABLES}) {{ {TRADES if parent is None else f'parent: {parent} {{ {TRADES} }}'} }}"
     found: list[str] = []
     cursor = None
     while True:
-        part = {"last": 4, "before": cursor} if backward else {"first": 4, "after": cursor}
+        part = {"last": size, "before": cursor} if backward else {"first": size, "after": cursor}
         data = (await graph.ask(query, {**given, **part})).data
         page = data.get("parent", data)["trades"]
         ids = [node["id"] for node in page["nodes"]]
@@ -212,3 +214,38 @@ async def test_many_accounts_each_get_their_own_merged_page(graph: Graph, desk: 
         of_account = [trade for trade in desk.trades if trade["account_id"] == account["id"]]
         ids = [node["id"] for node in account["trades"]["nodes"]]
         assert ids == expected(of_account, {"field": "PNL", "direction": "DESC"})
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("direction", ["ASC", "DESC"])
+async def test_a_list_that_is_known_to_have_few_sessions_has_the_same_pages(
+    graph: Graph, desk: Desk, direction: str, backward: bool
+) -> None:
+    """Once a page has counted them, the next ones are merged from all of them by a simpler statement."""
+    order = {"field": "ENTRY_TIME", "direction": direction}
+    own = [trade for trade in desk.trades if trade["user_id"] == desk.user]
+    viewer, hints = graph.as_(trader(desk.user)), graph.services.database.hints
+    assert not hints
+    for _ in range(2):
+        assert await walk(viewer, None, backward=backward, size=7, orderBy=order) == expected(own, order)
+        assert list(hints.values()) == [6]
+    of_account = [trade for trade in own if trade["account_id"] == desk.account]
+    account = f'account(id: "{desk.account}")'
+    for _ in range(2):
+        found = await walk(viewer, account, backward=backward, size=7, orderBy=order)
+        assert found == expected(of_account, order)
+        assert sorted(hints.values()) == [3, 6]
+
+
+async def test_what_is_known_of_few_sessions_is_of_no_use_where_there_may_be_more(
+    graph: Graph, desk: Desk
+) -> None:
+    """Neither for a page with fewer rows than there are sessions, nor from a filter that leaves few."""
+    viewer, hints = graph.as_(trader(desk.user)), graph.services.database.hints
+    trades = "trades(first: $first, filter: $filter) { nodes { id } }"
+    query = f"query ($first: Int, $filter: TradeFilter) {{ {trades} }}"
+    await viewer.ask(query, {"first": 5})
+    await viewer.ask(query, {"first": 50, "filter": {"accountId": desk.account}})
+    assert not hints
+    await viewer.ask(query, {"first": 6})
+    assert list(hints.values()) == [6]
