@@ -130,6 +130,8 @@ class ViewerContext(OperationContext, Protocol):
 OperationLogFactory = Callable[[Callable[[Coroutine[Any, Any, Any]], object]], OperationLog]
 """Makes the log of operations, given what runs a coroutine in the background."""
 _NOTHING: Final[AbstractContextManager[object]] = nullcontext()
+_RECHECK_MOMENTS: Final = 30
+"""Moments within `identity_recheck` seconds at which open connections are rechecked."""
 _LONGEST_NAME: Final = 100
 
 
@@ -265,6 +267,9 @@ class Gateway:
         Raises HTTPError (401) if the token has ended. While the database is away, the viewer stays as before.
         """
         wait = self.limits.identity_recheck
+        # Many are due at the same moment, a little early, so that one statement checks them all.
+        step = wait / _RECHECK_MOMENTS
+        wait -= (monotonic() + wait) % step
         if viewer.valid_until is not None:
             wait = min(wait, (viewer.valid_until - datetime.now(UTC)).total_seconds())
         await asyncio.sleep(max(0.0, wait))

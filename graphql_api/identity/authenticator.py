@@ -1,7 +1,8 @@
 """The front door of this package: logs in, renews tokens, logs out, and finds the viewer behind a token."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
@@ -21,12 +22,15 @@ from graphql_api.identity.tokens import SERVICE_PREFIX, AccessTokens, IssuedToke
 from graphql_api.identity.users import roles_of
 from graphql_api.identity.viewer import LoginCredential, ServiceTokenCredential, Viewer, scopes_of
 from graphql_api.postgres.database import Database
+from graphql_api.quotas import create_own_task
 from graphql_api.settings import Settings
 
 log = logging.getLogger(__name__)
 
 MAX_CACHED_VIEWERS: Final = 10_000
 """Viewers that a process remembers: a few MiB."""
+
+_RECHECKS_COLLECTED = 0.005  # seconds for which logins to be rechecked are collected for one statement
 
 
 class Authenticator:
@@ -53,6 +57,10 @@ class Authenticator:
         self._login_lifetime = timedelta(seconds=settings.login_lifetime)
         self._viewers: TTLCache[bytes, Viewer] = TTLCache(MAX_CACHED_VIEWERS, settings.identity_cache)
         """Viewers by the digest of their token, so that no token lies in memory."""
+        self._to_recheck: set[str] = set()
+        """Ids of logins that the next statement will read."""
+        self._rechecking: asyncio.Task[Mapping[str, Login]] | None = None
+        """What will read them; None if there are none."""
 
     async def login(self, email: str, password: str, *, address: str) -> IssuedTokens:
         """Logs a user in. `address` is the client's network address, empty if unknown.
@@ -145,10 +153,11 @@ class Authenticator:
         return viewer
 
     async def recheck(self, viewer: Viewer) -> Viewer:
-        """Returns the viewer as they are now, for a connection that stays open: one statement, no cache.
+        """Returns the viewer as they are now, for a connection that stays open. Nothing is cached.
 
-        Raises ExpiredTokenError once their token has expired, and InvalidTokenError if it was revoked, the
-        user deactivated, or the password changed. What has changed counts for `authenticate` at once.
+        The logins that are rechecked at the same time are read in one statement. Raises ExpiredTokenError
+        once their token has expired, and InvalidTokenError if it was revoked, the user deactivated, or the
+        password changed. What has changed counts for `authenticate` at once.
         """
         _unexpired(viewer)
         try:
@@ -172,12 +181,26 @@ class Authenticator:
             case LoginCredential(login_id):
                 assert viewer.user_id is not None  # noqa: S101 - narrows; a login is a user's
                 assert viewer.expires_at is not None  # noqa: S101 - and its access tokens expire
-                login = await logins.find(self._database, login_id, viewer.user_id)
+                login = (await self._recheck_soon(login_id)).get(login_id)
+                if login is None or login.user_id != viewer.user_id:
+                    raise InvalidTokenError
                 return _viewer(login, viewer.expires_at)
             case ServiceTokenCredential() as credential:
                 return await service_tokens.authenticate(self._database, credential)
             case unknown:
                 assert_never(unknown)
+
+    async def _recheck_soon(self, login_id: str) -> Mapping[str, Login]:
+        """Returns those that haven't ended of the logins that are rechecked together with this one, by id."""
+        self._to_recheck.add(login_id)
+        if self._rechecking is None:
+            self._rechecking = create_own_task(self._recheck_logins(), "recheck of logins")
+        return await asyncio.shield(self._rechecking)
+
+    async def _recheck_logins(self) -> Mapping[str, Login]:
+        await asyncio.sleep(_RECHECKS_COLLECTED)
+        login_ids, self._to_recheck, self._rechecking = self._to_recheck, set(), None
+        return await logins.find_all(self._database, login_ids)
 
     def _issue(self, login: Login) -> IssuedTokens:
         access, expires_at = self._access_tokens.issue(login.user_id, login.id, until=login.expires_at)

@@ -5,13 +5,27 @@ password changes. Its access and refresh tokens end with it.
 """
 
 import logging
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
 import asyncpg
-from sqlalchemy import Interval, LargeBinary, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ARRAY,
+    UUID,
+    Interval,
+    LargeBinary,
+    Select,
+    any_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from graphql_api.identity.errors import InvalidTokenError, RefreshTokenReuseError
 from graphql_api.identity.tokens import RefreshTokens, digest
@@ -49,6 +63,9 @@ def _valid_logins() -> Select[tuple[str, str, str, str, list[str]]]:
 
 _FIND = compile_statement(
     _valid_logins().where(logins.c.id == bindparam("login_id"), logins.c.user_id == bindparam("user_id"))
+)
+_FIND_ALL = compile_statement(
+    _valid_logins().where(logins.c.id == any_(bindparam("login_ids", type_=ARRAY(UUID(as_uuid=False)))))
 )
 _NOTE_LOGIN = compile_statement(
     update(users)
@@ -134,6 +151,12 @@ async def find(database: Database, login_id: str, user_id: str) -> Login:
     if not rows:
         raise InvalidTokenError
     return _login(rows[0])
+
+
+async def find_all(database: Database, login_ids: Collection[str]) -> Mapping[str, Login]:
+    """Returns those logins that have not ended, by id, read in one statement."""
+    rows = await database.fetch(_FIND_ALL, login_ids=list(login_ids))
+    return {row["login_id"]: _login(row) for row in rows}
 
 
 async def create(

@@ -1,8 +1,10 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import jwt
@@ -15,7 +17,7 @@ from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
 from graphql_api.identity.passwords import PasswordHasher
 from graphql_api.identity.signing_keys import derive_key
 from graphql_api.identity.tokens import IssuedTokens
-from graphql_api.identity.viewer import ANONYMOUS, CLOCK_SKEW, Role, Scope, Viewer
+from graphql_api.identity.viewer import ANONYMOUS, CLOCK_SKEW, LoginCredential, Role, Scope, Viewer
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.statement import Statement
@@ -280,6 +282,24 @@ async def test_a_viewer_who_has_not_changed_stays_cached(
     before = counting.statements
     await caching.authenticate(tokens.access)
     assert counting.statements == before
+
+
+async def test_viewers_who_are_checked_again_at_the_same_time_take_one_statement(
+    caching: Authenticator, counting: CountingDatabase, connection: asyncpg.Connection, trader: str
+) -> None:
+    viewers = [await caching.authenticate((await log_in(caching)).access) for _ in range(3)]
+    ended = viewers[1].credential
+    assert isinstance(ended, LoginCredential)
+    await connection.execute("DELETE FROM graphql_api.token_families WHERE id = $1", ended.login_id)
+    strange = replace(viewers[2], user_id=str(UUID(int=1)))
+    before = counting.statements
+    first, second, third, fourth = await asyncio.gather(
+        *map(caching.recheck, (*viewers, strange)), return_exceptions=True
+    )
+    assert counting.statements == before + 1
+    assert (first, third) == (viewers[0], viewers[2])
+    assert isinstance(second, InvalidTokenError)
+    assert isinstance(fourth, InvalidTokenError)
 
 
 async def test_rechecking_an_expired_viewer_says_that_the_token_has_expired(
