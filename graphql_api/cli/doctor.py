@@ -25,7 +25,14 @@ from graphql_api.postgres.database import Database
 from graphql_api.postgres.documented_schema import MISSING, Severity, find_differences
 from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.postgres.indexes import IndexChange
-from graphql_api.postgres.migrate import find_damage, newest_revision, plan, unfit
+from graphql_api.postgres.migrate import (
+    StandbyError,
+    current_revision,
+    find_damage,
+    newest_revision,
+    plan,
+    unfit,
+)
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import compile_statement
 from graphql_api.postgres.tables import DOCUMENTED
@@ -95,12 +102,15 @@ async def _look(name: str, look: Check, settings: Settings, address: Address) ->
         return Finding(name, "ok", await look(settings, address))
     except ConcernError as error:
         return Finding(name, "warn", str(error))
-    except (FaultError, BackupError, FeedError, SecretKeyError) as error:
+    except (FaultError, BackupError, FeedError, SecretKeyError, StandbyError) as error:
         return Finding(name, "fault", str(error))
     except asyncpg.InsufficientPrivilegeError as error:
-        return Finding(
-            name, "warn", f"can't be looked at: {error}: GRANT pg_monitor TO the role of DATABASE_URL"
+        remedy = (
+            "as the owner, run what `graphql-api grants ROLE` prints"
+            if "permission denied for schema" in str(error)
+            else "GRANT pg_monitor TO the role of DATABASE_URL"
         )
+        return Finding(name, "warn", f"can't be looked at: {error}: {remedy}")
     except (OSError, asyncpg.PostgresError, DatabaseUnavailableError) as error:
         return Finding(name, "fault", f"can't connect: {error.__cause__ or error}")
 
@@ -162,7 +172,8 @@ async def _statements_are_answered(database: Database) -> bool:
 async def _revision(_: Settings, address: Address) -> str:
     if fault := await unfit(address):
         raise FaultError(fault)
-    return newest_revision()
+    current, newest = await current_revision(address), newest_revision()
+    return newest if current == newest else f"{current}, newer than this version, which made {newest}"
 
 
 async def _documented_schema(_: Settings, address: Address) -> str:

@@ -54,6 +54,7 @@ def sentence_of(error: Exception) -> str | None:
     from graphql_api.postgres.migrate import (
         MigrationBlockedError,
         NotOurDatabaseError,
+        StandbyError,
         UnknownRevisionError,
     )
     from graphql_api.postgres.replica import UnfitReplicaError
@@ -72,6 +73,7 @@ def sentence_of(error: Exception) -> str | None:
         OtherUsersError,
         SampleMissingError,
         SecretKeyError,
+        StandbyError,
         UnfitReplicaError,
         UnknownRevisionError,
     )

@@ -129,7 +129,8 @@ async def enter_incarnation(connection: "asyncpg.Connection", schema: FeedSchema
         ) from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise UnfitDatabaseError(
-            f"the database's role may not use the schema {schema.name}: serve as the role that migrates"
+            f"the database's role may not use the schema {schema.name}: as the owner, run what"
+            " `graphql-api grants ROLE` prints"
         ) from error
 
 

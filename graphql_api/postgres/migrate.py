@@ -49,6 +49,10 @@ class NotOurDatabaseError(Exception):
     """Documented tables or views are missing, or where the role does not look. Nothing is changed."""
 
 
+class StandbyError(Exception):
+    """The server takes no changes, since it follows another one."""
+
+
 class UnknownRevisionError(Exception):
     """The revision to go to is not among this version's."""
 
@@ -152,7 +156,8 @@ async def migrate(
 ) -> None:
     """Brings the database at `address` to `revision`, and at the newest one its indexes up to date.
 
-    Raises NotOurDatabaseError, UnknownRevisionError and IndexMismatchError before anything is changed,
+    A database that is newer than this version stays as it is, if this version can serve it. Raises
+    StandbyError, NotOurDatabaseError, UnknownRevisionError and IndexMismatchError before anything is changed,
     MigrationBlockedError, and asyncpg's errors. Interrupted anywhere, it can be run again.
     """
     options, reporter = options or Options(), reporter or Reporter()
@@ -193,23 +198,18 @@ async def unfit(address: Address) -> str | None:
     It serves the schema of a newer version too, unless a newer revision says that it breaks older code.
     """
     async with _connected(address) as connection:
-        current = await _Migration(connection, Options(), Reporter()).current_revision()
+        work = _Migration(connection, Options(), Reporter())
+        current = await work.current_revision()
         if current == newest_revision():
             return None
-        known = {script.revision for script in ScriptDirectory.from_config(config_for()).walk_revisions()}
         if current is None:
             return "the database is not migrated yet: run `graphql-api migrate`"
-        if current in known:
-            return (
-                f"the database is at revision {current}, and this version needs {newest_revision()}:"
-                " run `graphql-api migrate`"
-            )
-        broken = {row[0] for row in await connection.fetch(f"SELECT revision FROM {_BREAKING}")} - known  # noqa: S608
-        if broken:
-            return (
-                f"the database is at revision {current}, which this version can't serve: install a newer one"
-            )
-        return None
+        if work.is_newer(current):
+            return await work.breaks_this_version(current)
+        return (
+            f"the database is at revision {current}, and this version needs {newest_revision()}:"
+            " run `graphql-api migrate`"
+        )
 
 
 async def find_damage(address: Address) -> list[str]:
@@ -260,10 +260,32 @@ class _Migration:
         current: str | None = await self._connection.fetchval(f"SELECT version_num FROM {table}")  # noqa: S608
         return current
 
+    def is_newer(self, current: str | None) -> bool:
+        """Whether a newer version of the service has migrated the database."""
+        return current is not None and current not in {
+            script.revision for script in self._scripts.walk_revisions()
+        }
+
+    async def breaks_this_version(self, current: str) -> str | None:
+        """Returns why this version can't serve a newer database, in a sentence; None if it can."""
+        breaking = {row[0] for row in await self._connection.fetch(f"SELECT revision FROM {_BREAKING}")}  # noqa: S608
+        if not any(map(self.is_newer, breaking)):
+            return None
+        return f"the database is at revision {current}, which this version can't serve: install a newer one"
+
     async def survey(self, revision: str) -> tuple[list[Step], list[indexes.IndexChange]]:
         """Returns the steps to a revision, and what its indexes need by now. Raises as `migrate` does."""
+        if await self._connection.fetchval("SELECT pg_is_in_recovery()"):
+            raise StandbyError(
+                "this server is a standby: set DATABASE_DIRECT_URL (or DATABASE_URL) to the primary"
+            )
         steps: list[Step] = []
         current = await self.current_revision()
+        if current is not None and self.is_newer(current):
+            if fault := await self.breaks_this_version(current):
+                raise UnknownRevisionError(fault)
+            self._check_revision(revision)
+            return [], []
         if current is None and (carried := await prerelease.find(self._connection)):
             steps.append(carried)
             current = carried.revision
@@ -284,26 +306,33 @@ class _Migration:
         return modules[: numbers.index(current) + 1] if current in numbers else []
 
     async def find_repairs(self) -> list[triggers.Repair]:
-        """Returns what others have changed of the service's own objects."""
-        return await triggers.find_repairs(
-            self._connection, self._modules_up_to(await self.current_revision())
-        )
+        """Returns what others have changed of the service's own objects.
+
+        What a newer version has made of them isn't known.
+        """
+        current = await self.current_revision()
+        if self.is_newer(current):
+            return []
+        return await triggers.find_repairs(self._connection, self._modules_up_to(current))
 
     def _scripts_between(self, current: str | None, target: str) -> list[Script]:
         """Returns the revisions after `current` up to `target`; none where that is an earlier one."""
-        try:
-            for revision in (target, current or "base"):
-                self._scripts.get_revision(revision)
-        except CommandError as error:
-            raise UnknownRevisionError(
-                f"{error}: the newest of this version is {newest_revision()}"
-            ) from error
+        self._check_revision(target)
         path = [each for each in self._scripts.iterate_revisions(target, "base") if isinstance(each, Script)]
         path.reverse()
         if current is None:
             return path
         numbers = [script.revision for script in path]
         return path[numbers.index(current) + 1 :] if current in numbers else []
+
+    def _check_revision(self, target: str) -> None:
+        """Raises UnknownRevisionError."""
+        try:
+            self._scripts.get_revision(target)
+        except CommandError as error:
+            raise UnknownRevisionError(
+                f"{error}: the newest of this version is {newest_revision()}"
+            ) from error
 
     async def take(self, step: Step) -> None:
         """Takes a step in a transaction of its own, trying again until it gets its locks."""

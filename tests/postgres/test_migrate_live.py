@@ -19,7 +19,9 @@ from graphql_api.postgres.migrate import (
     NotOurDatabaseError,
     Options,
     Reporter,
+    UnknownRevisionError,
     current_revision,
+    find_damage,
     migrate,
     newest_revision,
     plan,
@@ -241,12 +243,18 @@ async def test_a_newer_database_is_served_unless_it_breaks_older_code(
 ) -> None:
     await connection.execute("UPDATE graphql_api.revision SET version_num = '9998'")
     assert await unfit(address) is None
+    await connection.execute("DROP VIEW activity.trigger_version; DROP INDEX idx_trades_page")
+    assert await plan(address) == []  # the newer one may have done without
+    assert await find_damage(address) == []
+    await migrate(address)
 
     await connection.execute("UPDATE graphql_api.revision SET version_num = '9999'")
     await connection.execute("INSERT INTO graphql_api.breaking_revisions VALUES ('9999')")
     assert await unfit(address) == (
         "the database is at revision 9999, which this version can't serve: install a newer one"
     )
+    with pytest.raises(UnknownRevisionError, match="can't serve"):
+        await migrate(address)
 
 
 async def test_partitioned_logs_are_served(empty: Address, given_connection: "asyncpg.Connection") -> None:

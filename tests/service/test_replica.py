@@ -12,6 +12,7 @@ import pytest
 from graphql_api.cli.upkeep import CHECKS, ConcernError, FaultError
 from graphql_api.identity import service_tokens
 from graphql_api.identity.viewer import Scope
+from graphql_api.postgres.migrate import StandbyError, migrate, plan
 from graphql_api.postgres.replica import UnfitReplicaError, refuse_unfit
 from graphql_api.settings import Settings
 from tests import factories
@@ -210,3 +211,9 @@ def test_workers_that_know_nothing_of_each_other_are_refused(monkeypatch: pytest
     monkeypatch.setenv("DATABASE_REPLICA_URL", "postgresql://replica/db")
     with pytest.raises(ValueError, match="needs GRAPHQL_API_REDIS_URL"):
         Settings(workers=2)
+
+
+async def test_a_standby_is_not_migrated(servers: tuple[Server, Server]) -> None:
+    for attempt in (plan, migrate):
+        with pytest.raises(StandbyError, match="this server is a standby"):
+            await attempt(servers[1].address)
