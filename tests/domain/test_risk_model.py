@@ -1,12 +1,13 @@
 """Every crossing of limits over generated days: each once, none false, by a model in SQL of its own.
 
-The recorder polls after some commits, and is killed in between. Time is the test's own, so that the days are
-those on which clocks change too.
+The recorder polls after some commits, is killed in between, and rests for days. Time is the test's own, so
+that the days are those on which clocks change too. What made the crossings is counted, so that the test fails
+if a kind of them is not among what is generated.
 """
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -29,7 +30,7 @@ MODEL = """
         SELECT s.account_id, s.initial_balance, nullif(t.pnl, 'NaN') AS pnl, t.size,
                t.status = 'open' AS is_open
         FROM trades t JOIN trading_sessions s ON s.id = t.session_id
-        WHERE t.status = 'open' OR (t.status = 'closed' AND t.exit_time >= $1)
+        WHERE t.status = 'open' OR (t.status = 'closed' AND coalesce(t.exit_time, t.entry_time) >= $1)
     )
     SELECT r.account_id::text AS account, l.name
     FROM in_force r CROSS JOIN LATERAL (VALUES
@@ -44,12 +45,19 @@ MODEL = """
                                        AND -pnl > nullif(risk_per_trade, 'NaN') * initial_balance))
     ) AS l (name, exceeded) WHERE exceeded
 """
+STEPS = 200
+EVENINGS = 3
+"""Those at the beginning: clocks change in one of these nights."""
+CLOCKS = "a midnight after 23 or 25 hours"
+CAUSES = {"a midnight", "_lose", "_hand_over", "_lift"}
+"""What crossings come from in each run, besides what is random."""
 OF_A_DAY = {"MAX_DAILY_LOSS", "RISK_PER_TRADE"}
 Crossed = set[tuple[str, str]]
+Change = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Desk:
-    """What other programs do: random changes of three accounts."""
+    """What other programs do: random changes of three accounts of two users."""
 
     def __init__(self, rng: random.Random, connection: "asyncpg.Connection", start: datetime) -> None:
         self.rng = rng
@@ -57,10 +65,12 @@ class Desk:
         self._connection = connection
         self._accounts: list[str] = []
         self._sessions: list[str] = []
+        self.done: Counter[str] = Counter()
+        """How often each kind of change was made since it was last cleared."""
 
     async def open(self) -> None:
-        user = await factories.user(self._connection)
-        self._accounts = [await factories.account(self._connection, user) for _ in range(3)]
+        users = [await factories.user(self._connection) for _ in range(2)]
+        self._accounts = [await factories.account(self._connection, users[place % 2]) for place in range(3)]
         for account in self._accounts * 2:
             session = await factories.session(self._connection, account, initial_balance=Decimal(1000))
             self._sessions.append(session)
@@ -72,14 +82,54 @@ class Desk:
                 max_open_positions=2,
                 max_position_size=Decimal(4),
                 risk_per_trade=Decimal("0.05"),
+                updated_at=self.now,
             )
 
     async def act(self) -> None:
         """One change, or several in a transaction."""
-        changes = (self._trade, self._trade, self._close, self._close, self._move, self._delete, self._limit)
+        common = (self._trade, self._close) * 3
+        rare = (self._move, self._delete, self._limit, self._session, self._reopen, self._correct)
         async with self._connection.transaction():
             for _ in range(self.rng.choice((1, 1, 1, 4))):
-                await self.rng.choice((*changes, self._session))()
+                await self.make(self.rng.choice((*common, *rare)))
+
+    def evening(self, zone: str) -> list[tuple[datetime, Change | None]]:
+        """The moments around the next midnight at which to poll, each after a change or after none.
+
+        A loss is made, goes to another account, and is no longer too large there; another lasts until the day
+        ends. What is 24 hours after the last midnight is none where clocks change.
+        """
+        today = bucket_start(self.now, "DAY", zone)
+        midnight = bucket_start(today + timedelta(hours=36), "DAY", zone)
+        changes = (self._lose, self._hand_over, self._lift, self._lose)
+        before = [(midnight - timedelta(minutes=90 - place), each) for place, each in enumerate(changes)]
+        moments = {today + timedelta(days=1), *(midnight + timedelta(seconds=each) for each in (-1, 0, 60))}
+        every = [*before, *((moment, None) for moment in sorted(moments))]
+        return [(max(moment, self.now), change) for moment, change in every]
+
+    async def make(self, change: Change) -> None:
+        """One change, which is counted."""
+        await change()
+        self.done[change.__name__] += 1
+
+    async def _lose(self) -> None:
+        self._loser, self._next = self.rng.sample(self._accounts, 2)
+        session = await self._session_under_a_limit(self._loser)
+        values = {"status": "closed", "entry_time": self.now, "exit_time": self.now, "pnl": Decimal(-3000)}
+        self._loss = await factories.trade(self._connection, session, **values)
+
+    async def _hand_over(self) -> None:
+        session = await self._session_under_a_limit(self._next)
+        await self._connection.execute("UPDATE trades SET session_id = $1 WHERE id = $2", session, self._loss)
+
+    async def _lift(self) -> None:
+        limits = dict.fromkeys(("max_daily_loss", "max_open_positions", "risk_per_trade"))
+        await factories.risk_settings(self._connection, self._next, updated_at=self.now, **limits)
+
+    async def _session_under_a_limit(self, account: str) -> str:
+        limits = {"max_daily_loss": Decimal(2500), "updated_at": self.now}
+        await factories.risk_settings(self._connection, account, **limits)
+        return await factories.session(self._connection, account, initial_balance=Decimal(1000))
 
     async def _trade(self) -> None:
         status = self.rng.choice(("open", "open", "pending", "closed"))
@@ -90,7 +140,7 @@ class Desk:
             status=status,
             size=Decimal(self.rng.randrange(1, 6)),
             entry_time=self.now,
-            exit_time=closes if status == "closed" else None,
+            exit_time=closes if status == "closed" and self.rng.randrange(5) else None,
             pnl=Decimal(self.rng.choice(("-60", "-25.5", "40", "NaN"))) if status == "closed" else None,
         )
 
@@ -99,6 +149,20 @@ class Desk:
             "UPDATE trades SET status = 'closed', exit_time = $2, pnl = $3 WHERE id = (SELECT id FROM trades"
             " WHERE status <> 'closed' ORDER BY md5(id::text || $1) LIMIT 1)",
             self.now,
+            Decimal(self.rng.randrange(-80, 60)),
+        )
+
+    async def _reopen(self) -> None:
+        await self._change(
+            "UPDATE trades SET status = 'open', exit_time = NULL, pnl = NULL"
+            " WHERE id = (SELECT id FROM trades WHERE status = 'closed' ORDER BY md5(id::text || $1) LIMIT 1)"
+        )
+
+    async def _correct(self) -> None:
+        await self._change(
+            "UPDATE trades SET exit_time = $2, pnl = $3 WHERE id = (SELECT id FROM trades"
+            " WHERE status = 'closed' ORDER BY md5(id::text || $1) LIMIT 1)",
+            self.now + timedelta(minutes=self.rng.choice((0, -300, -1500, 300))),
             Decimal(self.rng.randrange(-80, 60)),
         )
 
@@ -166,8 +230,9 @@ def expected(before: Crossed, after: Crossed, *, is_new_day: bool) -> Iterator[t
     [
         ("Europe/Berlin", datetime(2026, 10, 24, 6, tzinfo=UTC)),
         ("Europe/Berlin", datetime(2026, 3, 28, 6, tzinfo=UTC)),
-        ("America/Havana", datetime(2026, 3, 7, 12, tzinfo=UTC)),
-        ("America/Havana", datetime(2026, 10, 31, 12, tzinfo=UTC)),
+        ("America/Havana", datetime(2025, 3, 8, 12, tzinfo=UTC)),  # a day that begins at one o'clock
+        ("America/Havana", datetime(2025, 11, 1, 12, tzinfo=UTC)),  # one whose first hour comes twice
+        ("Asia/Beirut", datetime(2025, 10, 24, 12, tzinfo=UTC)),  # one whose last hour does
         ("UTC", datetime(2026, 2, 27, 12, tzinfo=UTC)),
     ],
     ids=lambda each: str(each)[:16],
@@ -180,13 +245,27 @@ async def test_every_crossing_is_recorded_once_and_none_is_false(
     desk = Desk(random.Random(seed), connection, start)
     await desk.open()
     exceeded: Crossed = set()
-    midnight, seen, total = bucket_start(start, "DAY", zone), 0, 0
+    midnight, seen = bucket_start(start, "DAY", zone), 0
+    causes: Counter[str] = Counter()
     job, reader = RiskEventRecording(zone), await address.connect()
     await job.begin(reader)
 
-    for _ in range(200):
-        for _ in range(desk.rng.choice((0, 1, 1, 2))):
-            await desk.act()
+    coming = desk.evening(zone)
+    for step in range(STEPS):
+        desk.done.clear()
+        if not coming and (step < EVENINGS * 8 or desk.rng.randrange(20) == 0):
+            coming = desk.evening(zone)
+        if coming:
+            desk.now, change = coming.pop(0)
+            if change is not None:
+                async with connection.transaction():
+                    await desk.make(change)
+        else:
+            desk.now += timedelta(minutes=desk.rng.choice((1, 10, 45, 45, 300)))
+            if desk.rng.randrange(20) == 0:  # no process runs
+                desk.now += timedelta(minutes=desk.rng.choice((700, 1500, 3000)))
+            for _ in range(desk.rng.choice((0, 1, 1, 2))):
+                await desk.act()
         job.present = desk.now.isoformat()
         if desk.rng.randrange(8) == 0:  # killed between a poll and its commit
             transaction = reader.transaction(isolation="repeatable_read")
@@ -208,8 +287,19 @@ async def test_every_crossing_is_recorded_once_and_none_is_false(
         )
         found = Counter((row["account_id"], row["risk_limit"], row["kind"]) for row in events)
         assert found == Counter(expected(exceeded, exceeds, is_new_day=today != midnight)), desk.now
+        causes.update(causes_of(desk.done, today - midnight) if events else ())
         seen = max((row["number"] for row in events), default=seen)
-        exceeded, midnight, total = exceeds, today, total + len(events)
-        desk.now += timedelta(minutes=desk.rng.choice((1, 10, 45, 45, 300)))
+        exceeded, midnight = exceeds, today
     await reader.close()
-    assert total > 5
+    print(causes)  # noqa: T201 - what was generated
+    assert set(causes) >= CAUSES | (set() if zone == "UTC" else {CLOCKS})
+
+
+def causes_of(done: Counter[str], new_day: timedelta) -> Iterator[str]:
+    """What made the crossings between two polls: a midnight, or one change alone."""
+    if new_day:
+        yield "a midnight"
+        if new_day.total_seconds() % 86400:
+            yield CLOCKS
+    elif done.total() == 1:
+        yield from done
