@@ -127,8 +127,11 @@ class Authenticator:
 
     def cached_viewer(self, token: str) -> Viewer | None:
         """Returns the viewer behind a token that was looked up before. Raises ExpiredTokenError."""
-        viewer = self._viewers.get(digest(token))
-        return None if viewer is None else _unexpired(viewer)
+        try:
+            viewer = self._viewers[digest(token)]  # `get` would read the clock, and look the token up, twice
+        except KeyError:
+            return None
+        return _unexpired(viewer)
 
     async def authenticate(
         self, token: str, before_lookup: Callable[[], Awaitable[object]] | None = None

@@ -329,14 +329,16 @@ def parse_json(text: bytes | str) -> Any:
     which PostgreSQL's text has no room for.
     """
     encoded = (text.encode() if isinstance(text, str) else text).removeprefix(_BYTE_ORDER_MARK)
-    lists = encoded.count(b"[") + encoded.count(b"{")
+    # Most requests are too short for so many values or levels, each of which takes two characters.
+    is_short = len(encoded) <= 2 * _MAX_LEVELS
+    lists = 0 if is_short else encoded.count(b"[") + encoded.count(b"{")
     if lists > _MAX_ITEMS:  # no document has as many, and making them takes 0.2 s
         raise MalformedRequestError(f"has more than {_MAX_ITEMS} lists and objects", LIMIT_EXCEEDED)
     try:
         value = orjson.loads(encoded)
     except orjson.JSONDecodeError as error:
         raise MalformedRequestError(f"not JSON: {error.msg}") from None
-    if lists + encoded.count(b",") > _MAX_ITEMS and _has_more_than(_MAX_ITEMS, value):
+    if not is_short and lists + encoded.count(b",") > _MAX_ITEMS and _has_more_than(_MAX_ITEMS, value):
         raise MalformedRequestError(f"has more than {_MAX_ITEMS} values", LIMIT_EXCEEDED)
     if lists > _MAX_LEVELS and _is_deeper_than(_MAX_LEVELS, value):
         raise MalformedRequestError(f"nested more than {_MAX_LEVELS} levels deep", LIMIT_EXCEEDED)
@@ -355,12 +357,13 @@ def _integer(text: str) -> int | ExactFloat:
 def _has_float(value: Any) -> bool:
     level = [value]
     for each in level:  # which grows meanwhile
-        if type(each) is float:
-            return True
-        if isinstance(each, dict):
+        kind = type(each)
+        if kind is dict:
             level += each.values()
-        elif isinstance(each, list):
+        elif kind is list:
             level += each
+        elif kind is float:
+            return True
     return False
 
 
@@ -426,13 +429,13 @@ def parse_query_string(query_string: bytes) -> GraphQLRequest:
 
 def with_extension_headers(request: GraphQLRequest, headers: Mapping[bytes, bytes]) -> GraphQLRequest:
     """Returns the request with those of its extensions that HTTP has in headers."""
+    if _EXTENSION_HEADERS.keys().isdisjoint(headers):
+        return request
     given = {
         name: headers[header].decode("latin-1")
         for header, name in _EXTENSION_HEADERS.items()
         if header in headers
     }
-    if not given:
-        return request
     return replace(request, extensions={**(request.extensions or {}), **given})
 
 
