@@ -53,7 +53,13 @@ PROTOCOL = Subprotocol("graphql-transport-ws")
 
 # Errors that pass: ask or subscribe again, with the last cursor. After those of RESETS: query again.
 TEMPORARY = {"FEED_UNAVAILABLE", "RATE_LIMITED", "SERVICE_UNAVAILABLE", "UNAUTHENTICATED"}
-RESETS = {"CURSOR_EXPIRED", "FEED_RESET_FAILOVER", "FEED_RESET_RESTORE", "PERMISSIONS_CHANGED"}
+RESETS = {
+    "CURSOR_EXPIRED",
+    "FEED_RESET_FAILOVER",
+    "FEED_RESET_RESTORE",
+    "INVALID_CURSOR",
+    "PERMISSIONS_CHANGED",
+}
 
 Ask = Callable[[str, dict[str, Any]], dict[str, Any]]
 

@@ -76,7 +76,13 @@ const FOLLOW = `
 `;
 
 // After these errors the cursor is worth nothing, or what the viewer may see has changed: query again.
-const RESETS = new Set(['CURSOR_EXPIRED', 'FEED_RESET_FAILOVER', 'FEED_RESET_RESTORE', 'PERMISSIONS_CHANGED']);
+const RESETS = new Set([
+  'CURSOR_EXPIRED',
+  'FEED_RESET_FAILOVER',
+  'FEED_RESET_RESTORE',
+  'INVALID_CURSOR',
+  'PERMISSIONS_CHANGED',
+]);
 
 /** Running sessions and their trades, as the database holds them at `cursor`; empty without a cursor. */
 class Copy {
