@@ -99,6 +99,20 @@ async def test_missing_privileges_are_named(
         await CHECKS["privileges"](settings(address, tmp_path), address)
 
 
+async def test_a_role_that_lacks_the_services_own_schemas_is_told_of_grants(
+    as_role: AsRole, connection: "asyncpg.Connection", tmp_path: Path
+) -> None:
+    address = await as_role("")
+    role = address.dsn.split("//")[1].split("@")[0]
+    await connection.execute(f"REVOKE ALL ON SCHEMA graphql_api, log_feed FROM {role}")
+    out, _ = await Shell(address, tmp_path).run("doctor", fails=True)
+
+    advice = "as the owner, run what `graphql-api grants ROLE` prints"
+    for check in ("schema", "triggers", "indexes", "log feed"):
+        (line,) = [line for line in out.splitlines() if line[7:].startswith(f"{check}: ")]
+        assert line.endswith(advice), line
+
+
 async def test_a_slot_that_nobody_reads_without_a_bound_is_a_warning(
     address: Address, connection: "asyncpg.Connection", tmp_path: Path
 ) -> None:
