@@ -102,7 +102,7 @@ ACCOUNT_LOGS = Entity(
     READS_GRAPH,
     parent=Parent(account_logs.c.account_id, ACCOUNTS),
     count_limit=CountLimit(
-        tables.account_logs, account_logs.c.at, weight=10, narrowed_by="a shorter range of timestamp"
+        tables.account_logs, account_logs.c.at, weight=20, narrowed_by="a shorter range of timestamp"
     ),
     shown_as=SYSTEM_LOGS,
 )

@@ -241,9 +241,9 @@ async def test_lines_are_counted_up_to_a_limit_that_a_range_of_time_narrows(
     account: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(page_query, "MAX_COUNTED", 50)
+    monkeypatch.setattr(page_query, "MAX_COUNTED", 100)
     assert ACCOUNT_LOGS.count_limit is not None
-    assert ACCOUNT_LOGS.count_limit.weight == 10
+    assert ACCOUNT_LOGS.count_limit.weight == 20
     other = await factories.account(connection, user)
     for number in range(7):
         at = NOW + timedelta(minutes=number)
