@@ -206,7 +206,7 @@ After = Annotated[
 class Subscription:
     @resolved(
         "What happens on the viewer's accounts: an event for each row that was added, changed or removed."
-        " Whoever applies the events to what they read at the cursor's moment holds what the database holds."
+        " A client that applies them to what it read at the cursor's moment holds what the database holds."
         " Where that can't be kept, it ends with an error whose code says why.",
         check=reads_graph,
         subscription=True,

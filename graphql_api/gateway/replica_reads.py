@@ -65,7 +65,7 @@ class ReplicaReads:
             try:
                 await self._redis.set(_key(owner), lsn, ex=KEPT)
             except Exception as error:  # noqa: BLE001 - others may read an older state until it answers
-                log.warning("a change isn't told to other processes, since Redis doesn't answer: %r", error)
+                log.warning("other processes don't know of a change, since Redis doesn't answer: %r", error)
 
     async def close(self) -> None:
         """Closes the connections."""

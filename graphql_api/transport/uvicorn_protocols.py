@@ -579,7 +579,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             self.handle_parser_exception()
 
     def handle_ping(self) -> None:
-        """Answers a ping; not a client's that reads nothing, which may be told of its latest ping alone."""
+        """Answers a ping, unless the client reads nothing: it needs an answer to its latest ping only."""
         if self.writable.is_set():
             super().handle_ping()
         else:

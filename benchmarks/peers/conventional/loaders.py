@@ -1,4 +1,4 @@
-"""A dataloader for each relation, made anew for each request. A batch opens a session of its own."""
+"""A dataloader for each relation, made for each request. A batch opens a session of its own."""
 
 from collections import defaultdict
 from typing import Any

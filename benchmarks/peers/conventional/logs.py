@@ -23,7 +23,7 @@ class SystemLog:
 
 
 class Broadcast:
-    """Hands each new line to whoever is subscribed."""
+    """Hands each new line to all that are subscribed."""
 
     def __init__(self) -> None:
         self._queues: set[asyncio.Queue[SystemLog]] = set()
