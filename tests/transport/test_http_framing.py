@@ -81,7 +81,10 @@ async def test_an_offer_for_the_last_request_of_a_connection_is_served_too(
     served: Served, version: bytes
 ) -> None:
     head = HEAD.replace(b"1.1", version) + b"Connection: close, Upgrade\r\nUpgrade: h2c\r\n"
-    assert statuses(await answers(served, head + with_length(BODY))) == [200]
+    async with dialled(served) as (reader, writer):
+        # Nothing after it: what the server hasn't read when it closes resets the connection.
+        writer.write(head + with_length(BODY))
+        assert statuses(await whole(reader)) == [200]
 
 
 async def test_an_offer_that_takes_part_in_a_pipeline_is_answered_in_its_place(served: Served) -> None:
