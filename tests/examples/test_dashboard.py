@@ -129,6 +129,7 @@ async def test_an_account_is_seen_changed_and_followed(
     await risk.get_by_role("button", name="Change").click()
     await expect(risk).to_contain_text("Changed.", timeout=WAIT)
     assert await connection.fetchval("SELECT max_open_positions FROM risk_settings") == 7
+    await expect(risk).to_contain_text("of 7")  # and so the form has the new version, too
 
     await risk.get_by_role("textbox", name="Per trade").fill("2")
     await risk.get_by_role("button", name="Change").click()
