@@ -137,6 +137,7 @@ In shorter pieces, the rows of all operations under way go through the processor
 """
 WORK_OF_A_CALL: Final = 10
 """As how many values one counts for which a function is called."""
+MAX_CALLS_AT_ONCE: Final = MAX_WORK_AT_ONCE // WORK_OF_A_CALL
 _ERRORS_AT_ONCE: Final = 500
 
 
@@ -255,6 +256,8 @@ class Execution:
         for plans, resolver, completion in plan.leaf_fields:
             values = resolver.resolve_table(table) if table else None
             is_column = values is not None and resolver.compute is None
+            if values is None and count > MAX_CALLS_AT_ONCE and isinstance(resolver, PureResolver):
+                values = await self._call_in_pieces(resolver.function, parents)
             if values is None:
                 values = resolver.resolve(self, plans[0], parents, paths)
             if completion.serializer.converts_each and completion.yields_between(values):
@@ -271,6 +274,14 @@ class Execution:
                     merge_errors(errors, failed)
                 else:
                     columns[field.index] = results
+
+    async def _call_in_pieces(self, function: Callable[[Any], Any], parents: ColumnValues) -> list[Any]:
+        """What a function returns for each of many parents, or raises, with pauses: a cursor takes 3 µs."""
+        values: list[Any] = []
+        for start in range(0, len(parents), MAX_CALLS_AT_ONCE):
+            values += call_for_each(function, parents[start : start + MAX_CALLS_AT_ONCE])
+            await self._pause()
+        return values
 
     async def _pause(self) -> None:
         """Pause, after so much work that other tasks should run."""

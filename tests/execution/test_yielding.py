@@ -8,6 +8,7 @@ from strawberry.types.arguments import StrawberryArgument
 
 from graphql_api.execution.columns import Rows
 from graphql_api.execution.executor import (
+    MAX_CALLS_AT_ONCE,
     MAX_CHARACTERS_AT_ONCE,
     MAX_CONVERSIONS_AT_ONCE,
     MAX_WORK_AT_ONCE,
@@ -127,9 +128,10 @@ async def test_columns_of_rows_are_made_without_a_pause_for_longer_than_calls() 
     most = MAX_WORK_AT_ONCE // 4
     assert await pauses_of(f"table(count: {most - WORK_OF_A_CALL}) {{ a b c d }}") == 0
     assert await pauses_of(f"table(count: {most}) {{ a b c d }}") == 1
-    most_calls = MAX_WORK_AT_ONCE // WORK_OF_A_CALL
+    most_calls = MAX_CALLS_AT_ONCE
     assert await pauses_of(f"rows(count: {most_calls // 2}) {{ name }}") == 0
     assert await pauses_of(f"rows(count: {most_calls}) {{ name }}") == 1
+    assert await pauses_of(f"rows(count: {3 * most_calls}) {{ name }}") >= 3
 
 
 async def test_loaded_values_of_many_rows_and_aliases_take_turns() -> None:
