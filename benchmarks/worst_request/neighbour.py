@@ -60,7 +60,7 @@ async def _measure(
         running(server, address, logs / f"{server.name}.log") as process,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{process.port}", timeout=60) as client,
     ):
-        own, others = [await _token(client, email) for email in (NEIGHBOUR, TENANT)]
+        own, others = [await sign_in(client, email) for email in (NEIGHBOUR, TENANT)]
         requests = [post("/graphql", body, {"Authorization": f"Bearer {others}"}) for body in bodies]
         # In a process of their own, so that the waits measured here are the server's.
         with ProcessPoolExecutor(1, get_context("spawn")) as attackers:
@@ -119,7 +119,8 @@ async def _send(port: int, request: bytes) -> int:
         writer.transport.abort()
 
 
-async def _token(client: httpx.AsyncClient, email: str) -> str:
+async def sign_in(client: httpx.AsyncClient, email: str) -> str:
+    """Signs a user of the data set in, and returns the access token."""
     answer = await client.post("/graphql", json={"query": LOGIN, "variables": {"email": email}})
     token: str = answer.json()["data"]["login"]["accessToken"]
     return token

@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 
-from benchmarks.load import post
+from benchmarks.load import Load, post
 from benchmarks.report import table
 from benchmarks.servers import OURS, running
 from benchmarks.worst_request.data import NEIGHBOUR, PASSWORD, TENANT
-from benchmarks.worst_request.neighbour import LOGIN, SMALL
+from benchmarks.worst_request.neighbour import SMALL, sign_in
 from graphql_api.postgres.address import Address
 
 _GUESS = """
@@ -42,13 +42,12 @@ def measure(address: Address, seconds: float, logs: Path, rates: Sequence[int] =
             ("another's right password", sign_ins),
             ("another's small query", small),
         ):
-            times = sorted(time for time, _ in answers)
+            load = Load(seconds, sorted(time for time, _ in answers))
             counted = ", ".join(
                 f"{count:,} {outcome}"
                 for outcome, count in Counter(outcome for _, outcome in answers).most_common()
             )
-            middle, high = (times[int(len(times) * part)] for part in (0.5, 0.99))
-            rows.append((title, counted, *(f"{time:.3f} s" for time in (middle, high, times[-1]))))
+            rows.append((title, counted, *(f"{load.percentile(part):.3f} s" for part in (0.5, 0.99, 1.0))))
     return table(("", "outcomes", "median", "99 %", "longest"), rows)
 
 
@@ -58,34 +57,31 @@ async def _measure(
     proxied = {**OURS.environment, "GRAPHQL_API_TRUSTED_PROXIES": '["127.0.0.1"]'}
     ours = replace(OURS, environment=proxied)
     async with running(ours, address, logs / "passwords.log") as process:
-        url = f"http://127.0.0.1:{process.port}/graphql"
         # In a process of its own, so that the times measured here are the server's.
         with ProcessPoolExecutor(1, get_context("spawn")) as attackers:
             loop = asyncio.get_running_loop()
-            async with httpx.AsyncClient(timeout=60) as client:
-                login = {"query": LOGIN, "variables": {"email": TENANT}}
-                answer = await client.post(url, json=login)
-                token = answer.json()["data"]["login"]["accessToken"]
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{process.port}", timeout=60) as client:
+                token = await sign_in(client, TENANT)
                 attack = loop.run_in_executor(attackers, _attack, process.port, rate, seconds + _LEAD)
                 await asyncio.sleep(_LEAD)
                 variables = {"email": NEIGHBOUR, "password": PASSWORD}
                 sign_ins, small = await asyncio.gather(
-                    _repeat(client, url, {"query": _GUESS, "variables": variables}, {}, 0.5, seconds),
-                    _repeat(
-                        client, url, {"query": SMALL}, {"authorization": f"Bearer {token}"}, 0.05, seconds
-                    ),
+                    _repeat(client, {"query": _GUESS, "variables": variables}, {}, 0.5, seconds),
+                    _repeat(client, {"query": SMALL}, {"authorization": f"Bearer {token}"}, 0.05, seconds),
                 )
             return await attack, sign_ins, small
 
 
 async def _repeat(
-    client: httpx.AsyncClient, url: str, body: Any, headers: dict[str, str], pause: float, seconds: float
+    client: httpx.AsyncClient, body: Any, headers: dict[str, str], pause: float, seconds: float
 ) -> Answers:
     answers = []
     until = perf_counter() + seconds
     while perf_counter() < until:
         began = perf_counter()
-        answer = await client.post(url, json=body, headers={"x-forwarded-for": "198.51.100.1", **headers})
+        answer = await client.post(
+            "/graphql", json=body, headers={"x-forwarded-for": "198.51.100.1", **headers}
+        )
         answers.append((perf_counter() - began, _outcome(answer.content)))
         await asyncio.sleep(pause)
     return answers

@@ -350,14 +350,14 @@ class Hub:
         cache: dict[Any, Any] = {}
         self._joined = set()
         groups = self._unkeyed.union(*(self._keyed.get(key, ()) for key in page.keys))
-        turn_ends = time.monotonic() + _CHOOSING_TIME
+        pause_at = time.monotonic() + _CHOOSING_TIME
         while groups:
             for group in groups:
                 if matching := group.filter.choose(page.candidates(group.filter.keys), cache):
                     chosen.append((group, matching))
-                if time.monotonic() > turn_ends:
+                if time.monotonic() > pause_at:
                     await asyncio.sleep(0)
-                    turn_ends = time.monotonic() + _CHOOSING_TIME
+                    pause_at = time.monotonic() + _CHOOSING_TIME
             groups, self._joined = self._joined, set()
         return chosen
 

@@ -104,7 +104,7 @@ class RecorderOptions:
     busy_interval: float = 0.025
     """Between two polls just after something has come; then as long as nothing has, up to `idle_interval`."""
     busy_pause: float = 0.1
-    """After a poll that has found something, whatever the notifications."""
+    """After a poll that has found something, even if there is a notification."""
     pause_factor: float = 2.0
     """After a poll there is a pause of at least so many times its duration, at most a second."""
     retry_interval: float = 1.0

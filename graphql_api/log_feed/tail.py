@@ -78,7 +78,7 @@ _END = f"WITH seen AS MATERIALIZED ({SNAPSHOT}) SELECT seen.*, {NEWEST} FROM see
 # transaction bounds a gap too.
 #
 # Of the `rows` that are examined, those that are wanted come back until they are `max_wanted` or fill
-# `bytes`; and the last one, so that the offset behind a page is known whatever matched. OFFSET keeps the
+# `bytes`; and the last one, wanted or not, from which the offset behind the page follows. OFFSET keeps the
 # planner from reading the whole table for them.
 _PAGE = """
     WITH seen AS MATERIALIZED ({snapshot}),
@@ -257,7 +257,7 @@ async def fetch_page(
 
 
 async def wait_for_flush(fetch: Fetch, snapshot: Snapshot, delay: float = 0.0) -> None:
-    """Return when PostgreSQL has on its disk whatever `snapshot` saw.
+    """Return when PostgreSQL has on its disk all that `snapshot` saw.
 
     Rows of asynchronous commits show before, and a crash would undo what was delivered. Mostly another commit
     flushes them, if not before then within `delay` seconds; otherwise a commit of ours does.
@@ -266,7 +266,7 @@ async def wait_for_flush(fetch: Fetch, snapshot: Snapshot, delay: float = 0.0) -
 
 
 async def wait_until_flushed(fetch: Fetch, delay: float = 0.0) -> None:
-    """Return when PostgreSQL has on its disk whatever was seen before this was called."""
+    """Return when PostgreSQL has on its disk all that was seen before this was called."""
     (lsns,) = await fetch(_LSNS)
     await _wait_for_lsn(fetch, lsns["insert_lsn"], lsns["flush_lsn"], delay)
 
@@ -298,7 +298,7 @@ class TailOptions:
     notified waits no longer than it came after the last one.
     """
     min_interval: float = 0.005
-    """Between two fetches, whatever the notifications."""
+    """Between two fetches, even if there is a notification."""
     min_interval_per_subscriber: float = 0.000_1
     """Added to `min_interval` for each subscriber after a fetch that has found rows, which wakes them."""
     flush_delay: float = 0.005

@@ -43,6 +43,7 @@ _VALID_INDEXES = compile_statement(
 _SETTINGS = {"max_parallel_workers_per_gather": "0"}
 # Parallel workers cost a statement over a few thousand trades more CPU than it takes, once trades are many.
 _MOST_HINTS = 10_000
+"""Hints that are kept, those that were given last."""
 _CATALOG_REMEMBERED = 60.0
 """Seconds."""
 _MAX_IDLE = 240.0

@@ -622,18 +622,23 @@ def _page_by_entry(
     ).subquery("either")
     query = select(either)
     if not rows.ancestor_conditions:  # with which a list has fewer own parents than without
-        parents = rows.select_own_parents(select(_found)).limit(_fetch).correlate(KEYS).subquery("parents")
-        number = select(func.count()).select_from(parents).correlate(KEYS).scalar_subquery()
+        number = (
+            select(func.count()).select_from(_own_parents(rows, _fetch)).correlate(KEYS).scalar_subquery()
+        )
         query = query.add_columns(number.label(OWN_PARENTS))
     return range_.sort(query, range_.keys(either.c)).limit(_fetch)
 
 
 def _rows_to_scan(rows: FilteredRelation) -> ColumnElement[Any]:
     """As many as there are own parents; none if that is too few for a page."""
-    parents = rows.select_own_parents(select(_found)).limit(_max_scanned).correlate(KEYS).subquery("parents")
     number = func.count()
-    query = select(case((number >= _fetch, number), else_=literal_column("0"))).select_from(parents)
-    return query.scalar_subquery()
+    query = select(case((number >= _fetch, number), else_=literal_column("0")))
+    return query.select_from(_own_parents(rows, _max_scanned)).scalar_subquery()
+
+
+def _own_parents(rows: FilteredRelation, most: ColumnElement[Any]) -> FromClause:
+    """A row for each own parent, `most` at most: to count them."""
+    return rows.select_own_parents(select(_found)).limit(most).correlate(KEYS).subquery("parents")
 
 
 def _first_of_all_tenants(

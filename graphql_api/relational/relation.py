@@ -229,7 +229,7 @@ def argument(
     )
 
 
-_MOST_HINTS: Final = 10
+_MOST_HINTED_KEYS: Final = 10
 """Keys of a statement up to which it is worth while to look for what is known of each."""
 
 
@@ -330,7 +330,7 @@ class RelationLoader(ChildRelation):
         """Whether pages were merged, a short while ago, from fewer own parents than the page has rows."""
         return (
             db.tenant is not None
-            and len(keys) <= _MOST_HINTS
+            and len(keys) <= _MOST_HINTED_KEYS
             and all(db.hints.get((self, db.tenant, key), inf) <= request.size for key in keys)
         )
 

@@ -21,3 +21,11 @@ async def account(connection: "asyncpg.Connection", user: str) -> str:
 @pytest.fixture
 async def session(connection: "asyncpg.Connection", account: str) -> str:
     return await factories.session(connection, account, initial_balance=Decimal(1000))
+
+
+async def cut_recorders(connection: "asyncpg.Connection") -> None:
+    """End the connections on which recorders of this database record."""
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'graphql-api recorder' AND datname = current_database()"
+    )

@@ -25,6 +25,7 @@ from graphql_api.relational.page_query import PageShape, count_statement, page_s
 from graphql_api.relational.pagination import PageRequest
 from graphql_api.relational.relation import RelationLoader
 from tests import factories
+from tests.domain.conftest import cut_recorders
 from tests.factories import NOW
 from tests.graph import Graph, opened, operator, settings_for, trader
 
@@ -394,10 +395,7 @@ async def test_each_line_is_recorded_once_whichever_process_records(
         for number in range(30):
             await line(connection, {"account_id": account}, message=str(number))
             if number % 5 == 4:
-                await connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE application_name = 'graphql-api recorder' AND datname = current_database()"
-                )
+                await cut_recorders(connection)
             if number == 15:
                 await recorders.pop().close()
         async with asyncio.timeout(60):

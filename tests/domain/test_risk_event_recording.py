@@ -18,6 +18,7 @@ from graphql_api.log_feed.recorder import Recorder, RecorderOptions
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from tests import factories
+from tests.domain.conftest import cut_recorders
 from tests.graph import Graph, trader
 
 NOW = datetime.now(UTC)
@@ -388,10 +389,7 @@ async def test_each_crossing_is_recorded_once_by_whichever_process_records(
             else:
                 await connection.execute("UPDATE trades SET status = 'closed' WHERE id = $1", trade)
             if number % 4 == 0:
-                await connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE application_name = 'graphql-api recorder' AND datname = current_database()"
-                )
+                await cut_recorders(connection)
             if number == 12:
                 await recorders.pop().close()
             async with asyncio.timeout(60):

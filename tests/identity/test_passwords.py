@@ -129,15 +129,20 @@ async def test_the_work_is_done_beside_the_event_loop() -> None:
     passwords.close()
 
 
-async def test_more_than_can_be_served_soon_are_sent_away() -> None:
+def gated() -> tuple[threading.Event, PasswordHasher]:
+    """A hasher with one thread, in which every password waits until the event is set."""
     gate = threading.Event()
 
-    class Slow(Argon2Hasher):
+    class Gated(Argon2Hasher):
         def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
-            gate.wait()
+            gate.wait(10)
             return super().hash(password, salt=salt)
 
-    passwords = PasswordHasher(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
+    return gate, PasswordHasher(threads=1, hashers=(Gated(time_cost=1, memory_cost=8, parallelism=1),))
+
+
+async def test_more_than_can_be_served_soon_are_sent_away() -> None:
+    gate, passwords = gated()
     waiting = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(19)]
     await asyncio.sleep(0)
     with pytest.raises(RateLimitedError):
@@ -149,14 +154,7 @@ async def test_more_than_can_be_served_soon_are_sent_away() -> None:
 
 
 async def test_guesses_leave_room_for_those_after_whom_nothing_has_failed() -> None:
-    gate = threading.Event()
-
-    class Slow(Argon2Hasher):
-        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
-            gate.wait()
-            return super().hash(password, salt=salt)
-
-    passwords = PasswordHasher(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
+    gate, passwords = gated()
     guesses = [asyncio.create_task(passwords.verify(PASSWORD, None, doubtful=True)) for _ in range(19)]
     refused, let_in = await asyncio.wait(guesses, timeout=0.1)
     assert refused
@@ -173,32 +171,18 @@ async def test_who_has_waited_too_long_is_sent_away_however_short_it_should_have
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("graphql_api.identity.passwords._MAX_TIME", 0.2)
-    goes_on = threading.Event()
-
-    class Slow(Argon2Hasher):
-        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
-            goes_on.wait(10)
-            return super().hash(password, salt=salt)
-
-    passwords = PasswordHasher(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
+    gate, passwords = gated()
     first, second = (asyncio.create_task(passwords.verify(PASSWORD, None)) for _ in range(2))
     with pytest.raises(RateLimitedError):
         await second
     assert not first.done()
-    goes_on.set()
+    gate.set()
     assert not (await first).matches
     passwords.close()
 
 
 async def test_a_cancelled_verification_makes_room_for_another() -> None:
-    gate = threading.Event()
-
-    class Slow(Argon2Hasher):
-        def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
-            gate.wait()
-            return super().hash(password, salt=salt)
-
-    passwords = PasswordHasher(threads=1, hashers=(Slow(time_cost=1, memory_cost=8, parallelism=1),))
+    gate, passwords = gated()
     waiting = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(19)]
     await asyncio.sleep(0)
     waiting[-1].cancel()

@@ -1,4 +1,4 @@
-"""Reads that take long: what a subscriber is told, and that they leave room for others' reads."""
+"""Reads that take long: which error a subscriber gets, and that they leave room for others' reads."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ EVERYTHING = LogFilter()
 
 @asynccontextmanager
 async def locked_lines(address: Address) -> AsyncIterator[None]:
-    """Whatever reads a line in the block waits, as if it had many to look at."""
+    """Every statement that reads a line in the block waits, as if it had many lines to examine."""
     connection = await address.connect_plain()
     async with connection.transaction():
         await connection.execute("LOCK TABLE system_logs")
