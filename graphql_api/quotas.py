@@ -50,7 +50,7 @@ class ConcurrencyQuota:
         """How many of those wait that entered with `refusable`."""
 
     def taken(self, owner: str) -> int:
-        """How many places an owner has."""
+        """Returns how many places an owner has."""
         return self._taken.get(owner, 0)
 
     def enter_at_once(self, owner: str) -> bool:

@@ -66,5 +66,5 @@ OPEN_MUTATIONS: Final = frozenset(
 
 
 def schema_text() -> str:
-    """The schema in GraphQL's own language: what schema.graphql holds."""
+    """Returns the schema in GraphQL's own language: what schema.graphql holds."""
     return f"{schema.as_str().rstrip()}\n"

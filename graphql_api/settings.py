@@ -34,7 +34,7 @@ def _none_if_empty(value: object) -> object:
 
 
 def normalized_origin(text: str) -> str:
-    """The origin in the form in which browsers send it (RFC 6454 6.2), so that equal origins are equal texts.
+    """Returns the origin as browsers send it (RFC 6454 6.2), so that equal origins are equal texts.
 
     That is in lower case, without the scheme's default port, and without a slash. Raises ValueError.
     """
@@ -61,7 +61,7 @@ def _origin_or_any(text: str) -> str:
 
 
 def _listed(value: object) -> object:
-    """The items of a list as the environment has it: between commas, or in a JSON array."""
+    """Returns the items of a list as the environment has it: between commas, or in a JSON array."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):

@@ -28,7 +28,7 @@ _HEADER = struct.Struct(">4s c 15x 6L")
 
 @lru_cache
 def time_zone_names() -> frozenset[str]:
-    """Returns the names that tzdata knows: IANA's zones and links, such as Europe/Berlin and UTC."""
+    """Returns the names that tzdata has: IANA's zones and links, such as Europe/Berlin and UTC."""
     return frozenset((_PACKAGE / "zones").read_text().split())
 
 
@@ -97,7 +97,7 @@ def _listed(data: bytes) -> tuple[int, ...]:
 
 
 def _change_between(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
-    """The second at which the offset becomes that of `after`."""
+    """Returns the second at which the offset becomes that of `after`."""
     old = _offset(zone, before)
     while after - before > _SECOND:
         middle = before + (after - before) // 2 // _SECOND * _SECOND

@@ -1,4 +1,4 @@
-"""What the log feed needs: which transaction wrote each log line, and the lineage of the database.
+"""Triggers on system_logs, which record the transaction of each new log line, and the log feed's tables.
 
 The documented table stays as it is. A trigger records each new line in log_feed.entries, with the id of its
 transaction, by which the feed orders and resumes. It runs with the owner's rights: a program that writes log

@@ -1,4 +1,4 @@
-"""Which log lines are about which account, and how far what records that has come.
+"""Tables of which log lines are about which account, and of how far recorders have come.
 
 Traders read the lines of some components that name their accounts, sessions or trades. A page of an account's
 lines needs them in order, and an index of system_logs would cost the bot time for each line. So a process of

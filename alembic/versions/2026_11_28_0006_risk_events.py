@@ -1,4 +1,4 @@
-"""What happened to accounts' limits: crossed, kept again, changed; and how accounts stood at the last look.
+"""Risk events (limits crossed, kept again, changed), and how accounts stood at the last poll.
 
 The rows have no foreign keys: TRUNCATE of a table that one refers to fails, and a row of it is locked by each
 row that refers to it. The recorder deletes those of accounts that are gone.

@@ -1,4 +1,4 @@
-"""What account activity needs: which transaction changed which row of an account, and the feed's own tables.
+"""Triggers on trades, sessions, accounts and risk settings, which record changed rows for accountActivity.
 
 A feed is a schema: `activity` has the tables of `log_feed`, and its entries name rows of four tables.
 Triggers write them, one for each row and transaction however often it changes, and read nothing that a plain

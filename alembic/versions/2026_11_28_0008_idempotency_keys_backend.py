@@ -1,4 +1,4 @@
-"""Which connection wrote an idempotency key last: that it has ended tells that an answer is lost.
+"""Adds to idempotency keys the connection that wrote them last: once it has ended, an answer is lost.
 
 Processes of the former version go on meanwhile, and store keys without it.
 """

@@ -1,4 +1,4 @@
-"""Dumps in a bucket of S3, or of a store that speaks like it: `<prefix>/<id>/backup.json`, `dump`, and so on.
+"""Dumps in a bucket of S3, or of a store with the same API: `<prefix>/<id>/backup.json`, `dump`, and so on.
 
 The bucket is what lasts. A folder beside it holds what is being made or restored.
 """

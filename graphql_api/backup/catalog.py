@@ -1,4 +1,4 @@
-"""The folder of backups: what is in it, what a restore needs of it, and what is too old to keep.
+"""The catalog: a folder of backups, what a restore needs of it, and what is too old to keep.
 
 <id>/backup.json      what is known of a backup; `id` is the moment when it began
 <id>/data/            pg_basebackup's files

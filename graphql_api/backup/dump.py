@@ -1,4 +1,4 @@
-"""Logical dumps: of a database whose host lets nobody copy its files, such as Neon's.
+"""Logical dumps by pg_dump: of databases whose files can't be copied, such as Neon's.
 
 pg_dump and a fingerprint of every table read the same snapshot. So a dump is proven long after by restoring
 it into a server of our own and comparing, without asking the database again.

@@ -1,4 +1,4 @@
-"""What keeps a backup or a restore from being made."""
+"""Errors of backups and restores."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads of the backups: how old they are, and whether the log is received."""
+"""Metrics of the backups: how old they are, and whether the write-ahead log is received."""
 
 from collections.abc import Iterable
 

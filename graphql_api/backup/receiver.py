@@ -1,4 +1,4 @@
-"""Keeps pg_receivewal running, and notes how far the log that it has written is complete.
+"""Receives the write-ahead log: keeps pg_receivewal running, and notes how far the log is complete.
 
 The server keeps what has not been received, in a replication slot, while nobody receives: for as much as its
 `max_slot_wal_keep_size` allows. Beyond it the slot is lost. Then a new one is

@@ -1,4 +1,4 @@
-"""From backups and write-ahead log to the server as it was at a moment.
+"""Point-in-time recovery: restores a server as it was at a moment, from backups and write-ahead log.
 
 The backups are checked file by file, combined, and given the write-ahead log that follows; then PostgreSQL
 replays it behind a private socket and ends recovery. What is left is a data folder like any other.

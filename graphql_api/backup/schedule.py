@@ -1,4 +1,4 @@
-"""The daily work: receives the log, takes backups, verifies them, and removes what is too old."""
+"""The daily schedule: receives the write-ahead log, takes and verifies backups, removes what is too old."""
 
 import asyncio
 import logging

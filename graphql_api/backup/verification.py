@@ -1,4 +1,4 @@
-"""Proves a backup: restores it, and compares every row of every table with the live database.
+"""Verifies a backup: restores it, and compares every row of every table with the live database.
 
 Both have to be read as of one moment. For an instant, in which nobody is writing, the tables are locked:
 long enough to take a snapshot, and to note the position in the write-ahead log that belongs to it. Writers

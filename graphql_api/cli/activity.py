@@ -1,4 +1,4 @@
-"""What `graphql-api activity` does: prints what happens on accounts, as an operator's subscription has it."""
+"""`graphql-api activity`: prints what happens on accounts, as an operator's subscription has it."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""`graphql-api backup`: takes, lists, verifies and restores backups, and does the daily work."""
+"""`graphql-api backup`: takes, lists, verifies and restores backups, and runs the daily schedule."""
 
 import asyncio
 import json

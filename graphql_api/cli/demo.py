@@ -1,4 +1,4 @@
-"""What `graphql-api demo` does: loads the demo data once, and grows it on demand."""
+"""`graphql-api demo`: loads the demo data once, and grows it on demand."""
 
 import asyncio
 

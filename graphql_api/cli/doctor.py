@@ -1,4 +1,4 @@
-"""What `graphql-api doctor` does: checks a deployment, in the order in which its faults would be noticed."""
+"""`graphql-api doctor`: checks a deployment, in the order in which its faults would be noticed."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What `graphql-api documents` does: the documents that clients may run, where nothing else may be run."""
+"""`graphql-api documents`: registers the documents that clients may run, where only those may be run."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Errors that the user of the command line can mend, as one sentence instead of a traceback."""
+"""Errors that a user of the command line can mend, printed as one sentence instead of a traceback."""
 
 import os
 import sys

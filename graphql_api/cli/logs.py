@@ -1,4 +1,4 @@
-"""What `graphql-api logs` does: prints the newest log lines, and follows those to come."""
+"""`graphql-api logs`: prints the newest log lines, and follows new ones."""
 
 import asyncio
 import sys
@@ -50,7 +50,7 @@ def show(
 
 
 def _filter(level: str | None, components: Sequence[str] | None, search: str | None) -> LogFilter:
-    if level is not None and not LEVELS.knows(level):  # OTHER is the least serious, and shows everything
+    if level is not None and not LEVELS.recognizes(level):  # OTHER is the least serious, and shows everything
         raise UsageError(f"--level is one of {', '.join(_STYLES).lower()}")
     try:
         return LogFilter(

@@ -1,4 +1,4 @@
-"""`graphql-api migrate`: what would be done, and how far it is."""
+"""`graphql-api migrate`: migrates the database, or prints what would be done; shows the progress."""
 
 import asyncio
 from time import monotonic

@@ -1,4 +1,4 @@
-"""What `graphql-api serve` does: serves the named database, or an embedded one with demo data and a bot."""
+"""`graphql-api serve`: serves the named database, or an embedded one with demo data and a bot."""
 
 import asyncio
 import errno

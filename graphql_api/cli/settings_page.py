@@ -1,4 +1,4 @@
-"""What `graphql-api settings` prints: docs/settings.md, made of the descriptions in `Settings`."""
+"""`graphql-api settings`: prints docs/settings.md, made of the descriptions in `Settings`."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""Tables that commands print."""
+"""Prints tables of text, for commands."""
 
 import sys
 

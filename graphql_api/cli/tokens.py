@@ -1,4 +1,4 @@
-"""What `graphql-api token` does: service tokens, by which programs sign in."""
+"""`graphql-api token`: service tokens, by which programs sign in."""
 
 from collections.abc import Sequence
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What `graphql-api doctor` looks at beside what the service needs to start: how the database is kept.
+"""`graphql-api doctor`, second part: how the database and its backups are kept.
 
 Each check returns what it found, or raises FaultError for what loses data or ends service, and ConcernError
 for what will one day. Limits are those at which an operator would want to know.

@@ -1,4 +1,4 @@
-"""What `graphql-api user` does. The first admin is made here: no request can."""
+"""`graphql-api user`: users and their roles. The first admin is made here: no request can."""
 
 from rich.table import Table
 
@@ -38,7 +38,7 @@ def set_password(email: str, password: str) -> None:
 
 
 def set_active(email: str, *, active: bool) -> None:
-    """Lets a user log in, or keeps them out."""
+    """Activates a user, or deactivates one."""
 
     async def work(database: Database) -> None:
         await users.set_active(database, (await users.get(database, email))["id"], active=active)

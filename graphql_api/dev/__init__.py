@@ -1,1 +1,1 @@
-"""What a machine without a database and data gets: an embedded PostgreSQL, demo data, a bot."""
+"""Development without a database: an embedded PostgreSQL, demo data, a simulated bot."""

@@ -1,4 +1,4 @@
-"""What happens on accounts: the source of changed rows, and who is shown which change.
+"""The feed behind accountActivity: which rows of accounts changed, and which subscriber is shown which.
 
 A change is shown as it ends: a row that now belongs to an account that a subscriber follows was added to it
 or has changed, whatever came in between; one that doesn't, and has left such an account, was removed.
@@ -128,7 +128,7 @@ class ChangeFilter:
         return {}
 
     def choose(self, events: "Iterable[Event]", cache: dict[Any, Any]) -> "list[Event]":
-        """The events to show, as this subscriber sees them: `row` is an `AccountChange`."""
+        """Returns the events to show, as this subscriber sees them: `row` is an `AccountChange`."""
         show = self._show
         return [event.view(change) for event in events if (change := show(event.row)) is not None]
 

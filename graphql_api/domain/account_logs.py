@@ -1,4 +1,4 @@
-"""Whose log lines are: the accounts that `details` name, and the rows by which an account's lines are found.
+"""Account.logs: which accounts a log line is about, by its `details`, and how an account's lines are found.
 
 A line is a trader's if its component is one that traders may read (GRAPHQL_API_TRADER_LOG_COMPONENTS), and if
 all that its details name is theirs. Names are the values of these keys, at any depth: `account_id`,
@@ -41,7 +41,7 @@ _log: Any = tables.system_logs.alias("log")
 
 
 def _owner_of(line: Any) -> ColumnElement[str]:
-    """The user who has all that a line's details name; null if it isn't one user."""
+    """Returns the user who has all that a line's details name; null if it isn't one user."""
     owner: ColumnElement[str] = func.graphql_api.owner_named_in(line.c.details, type_=UUID(as_uuid=False))
     return owner
 

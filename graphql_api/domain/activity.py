@@ -1,4 +1,4 @@
-"""What happens on accounts, live: one event for each row that changed, and the cursor to begin after."""
+"""accountActivity and activityCursor: an event for each changed row of an account, and where to begin."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence

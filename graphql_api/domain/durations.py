@@ -1,4 +1,4 @@
-"""Lengths of time between two timestamps of a row: as Duration, and in seconds."""
+"""Durations between two timestamps of a row, as a Duration and in seconds."""
 
 from datetime import datetime, timedelta
 

@@ -133,7 +133,7 @@ def _set(given: Any, word: Any) -> frozenset[str] | None:
 
 
 def _parse_account_filter(given: SystemLogFilter) -> Filter:
-    """The filter of an account's lines. A range of timestamp bounds their entries, too."""
+    """Returns the filter of an account's lines. A range of timestamp bounds their entries, too."""
     filter_ = _parse_filter(given, ACCOUNT_LOGS)
     values = dict(filter_.parameters)
     bounds: tuple[tuple[Operator, str], ...] = (("gte", "log_since"), ("lt", "log_until"))

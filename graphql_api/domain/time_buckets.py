@@ -101,7 +101,7 @@ _MICROSECOND = literal_column("interval '1 microsecond'", INTERVAL)
 def _bucket_key(
     interval: Interval, moment: ColumnElement[datetime]
 ) -> tuple[ColumnElement[datetime], ColumnElement[int]]:
-    """What the moments of one bucket have in common.
+    """Returns the key that the moments of one bucket share.
 
     That is the hour or the date as the clock shows it, and for an hour which of the zone's offsets is in
     force: where clocks repeat it, it is two.

@@ -79,7 +79,7 @@ def _status(text: str, has_exit: bool) -> TradeStatus:  # noqa: FBT001 - part of
 
 
 def _statuses(texts: Sequence[str], exit_times: Sequence[str | None]) -> list[TradeStatus]:
-    """The status of many trades, of which most are stored as one of a few texts."""
+    """Returns the status of many trades, of which most are stored as one of a few texts."""
     different = set(texts)
     with_exit, without = ({text: _status(text, has) for text in different} for has in (True, False))
     return [

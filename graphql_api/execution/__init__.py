@@ -1,1 +1,1 @@
-"""How operations run. Depends on Strawberry and graphql-core, on nothing of trading."""
+"""Validates, prices, compiles and runs operations. Needs Strawberry and graphql-core, nothing of trading."""

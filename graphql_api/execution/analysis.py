@@ -1,4 +1,4 @@
-"""What a document contains, found in one walk before it is validated.
+"""Analysis of a document: its size, depth, cost, root fields and variables, in one walk.
 
 Validation and execution take their time from a document's size once its fragments are spread, which can
 double with every dozen characters. So each fragment is walked once, whatever the number of its spreads, and
@@ -148,7 +148,7 @@ class _Part:
 def analyze(
     document: DocumentNode, schema: GraphQLSchema, rules: CostRules, base: BaseCost = NO_BASE
 ) -> list[tuple[OperationDefinitionNode, OperationAnalysis]]:
-    """The operations of a document, each with its analysis.
+    """Returns the operations of a document, each with its analysis.
 
     What the schema doesn't have is left to validation. Raises FragmentCycleError and NestingError.
     """
@@ -161,7 +161,7 @@ def analyze(
 
 
 def exceeded(analysis: OperationAnalysis, limits: RequestLimits, node: Node) -> list[LimitError]:
-    """The limits on its text that an operation exceeds."""
+    """Returns the limits on its text that an operation exceeds."""
     size = analysis.size
     compared = (
         ("depth", limits.depth, size.depth),
@@ -177,7 +177,7 @@ def exceeded(analysis: OperationAnalysis, limits: RequestLimits, node: Node) -> 
 
 
 def count_directives(*nodes: Node) -> int:
-    """The number of directives on some nodes."""
+    """Returns the number of directives on some nodes."""
     return sum(len(getattr(node, "directives", None) or ()) for node in nodes)
 
 
@@ -250,7 +250,7 @@ class _Walk:
         *,
         is_top: bool,
     ) -> Size:
-        """Add a selection set to `part` and `cost`; `parent` is None for an unknown type."""
+        """Adds a selection set to `part` and `cost`; `parent` is None for an unknown type."""
         self._level += 1
         if self._level > MAX_NESTING:
             raise NestingError(node)
@@ -346,7 +346,7 @@ class _Walk:
                 part.conditions |= names
 
     def _uses(self, part: _Part, known: dict[str, Counter[str]]) -> Counter[str]:
-        """How often a part's arguments use each variable, each of its fragments added up once."""
+        """Returns how often a part's arguments use each variable, each of its fragments added up once."""
         total = part.uses.copy()
         for name, times in Counter(part.top_spreads + part.spreads).items():
             if name not in known:
@@ -356,7 +356,7 @@ class _Walk:
         return total
 
     def _reached(self, part: _Part) -> tuple[list[_Part], list[_Part]]:
-        """The parts whose top fields are an operation's root fields, and those that are spread below."""
+        """Returns the parts whose top fields are root fields of an operation, and those spread below."""
         top = self._closure([part], lambda each: each.top_spreads)
         spreads = dict.fromkeys(name for each in top for name in each.spreads)
         below = self._closure(

@@ -1,4 +1,4 @@
-"""From a valid operation to its plan."""
+"""Compiles a valid operation to its plan."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
@@ -92,7 +92,7 @@ class Compiler:
         fragments: Mapping[str, FragmentDetails],
         conditions: Mapping[str, bool],
     ) -> OperationPlan:
-        """The plan for one outcome of its conditions.
+        """Returns the plan for one outcome of its conditions.
 
         Raises GraphQLError or RecursionError where the stock executor would too.
         """
@@ -111,7 +111,7 @@ class _Compilation:
         self._schema = compiler.schema
         self._operation = operation
         self._fragments = dict(fragments)
-        # All that collecting fields asks of variables is whether the conditions hold.
+        # Collecting fields reads nothing of the variables but whether the conditions hold.
         self._conditions = VariableValues({}, dict(conditions))
         self._columns: dict[RowSource, frozenset[str] | None] = {}
         self._references: dict[RowSource, list[Reference]] = {}
@@ -165,7 +165,7 @@ class _Compilation:
         )
 
     def _add_to_projection(self, rows: RowSource | None, fields: Sequence[FieldPlan]) -> None:
-        """Add what is read at one more place of a type."""
+        """Adds what is read at one more place of a type."""
         if rows is None:
             return
         resolvers = [field.resolver for field in fields]
@@ -198,7 +198,7 @@ class _Compilation:
     def _resolver(
         self, type_: GraphQLObjectType, definition: GraphQLField, node: FieldNode
     ) -> tuple[FieldResolver, ConvertColumn | None]:
-        """How a field is resolved, and what its column is then converted by."""
+        """Returns how a field is resolved, and what its column is then converted by."""
         check = check_of(definition)
         if node.name.value == "__typename":
             return PureResolver(lambda _: type_.name, ()), None
@@ -263,7 +263,7 @@ class _Compilation:
         return self._object_completion(cast("GraphQLObjectType", type_), details, nullable=nullable)
 
     def _member_completion(self, details: FieldDetailsList, member: GraphQLObjectType) -> ObjectCompletion:
-        """The completion of one type of an abstract one, compiled while the plan runs: it takes more then."""
+        """Compiles the completion of one type of an abstract one while the plan runs, which grows by it."""
         before = self._fields
         completion = self._object_completion(member, details, nullable=False)
         if self._plan is not None:
@@ -285,7 +285,7 @@ class _Compilation:
 
 
 def lookahead(completion: Completion) -> Lookahead | None:
-    """The declared fields that are selected of a field's values; None where their type is abstract."""
+    """Returns the declared fields selected of a field's values; None where their type is abstract."""
     while isinstance(completion, ListCompletion):
         completion = completion.item
     if not isinstance(completion, ObjectCompletion):
@@ -302,7 +302,7 @@ def lookahead(completion: Completion) -> Lookahead | None:
 
 
 def list_below(completion: Completion) -> FieldPlan | None:
-    """The list that is loaded for objects of one type, if it is all that is loaded for them."""
+    """Returns the list that is loaded for objects of one type, if it is all that is loaded for them."""
     if not isinstance(completion, ObjectCompletion) or len(completion.plan.other_fields) != 1:
         return None
     field = completion.plan.other_fields[0]
@@ -319,7 +319,7 @@ def is_leaf(type_: GraphQLOutputType) -> bool:
 
 
 def assembler(keys: Sequence[str]) -> Callable[[int, Sequence[ColumnValues]], list[dict[str, Any]]]:
-    """A function that makes objects with these keys out of a column for each.
+    """Returns a function that makes objects with these keys out of a column for each.
 
     Written out as source, a dict display takes half the time of dict(zip(keys, values)). Clients choose the
     keys, so nothing but their plan keeps it.

@@ -1,4 +1,4 @@
-"""What an operation may cost at most, from its text and its variables, before it runs.
+"""Query cost: the most that an operation may cost, computed from its text and variables before it runs.
 
     an object   its weight + what is selected below it
     a list      its weight + size * (1 + what is selected of each item)
@@ -51,7 +51,7 @@ _LEAVES = 10
 """Leaves of an object that cost nothing, and of which so many more cost a point."""
 
 Sizes = Mapping[str, int]
-"""The list size that each variable asks for, of those that ask for one."""
+"""The list size of each variable that gives one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def check_rules(schema: GraphQLSchema, rules: CostRules) -> None:
 
 
 class ListSize:
-    """The size of a list that a field's arguments ask for."""
+    """The size of a list, as a field's arguments give it."""
 
     __slots__ = ("_literal", "_rule", "variables")
 
@@ -136,7 +136,7 @@ class ListSize:
                 self._literal = max(size, self._literal or 0)
 
     def __call__(self, sizes: Sizes) -> int:
-        """The size, given what the variables ask for."""
+        """Returns the size, given what the variables ask for."""
         asked = [sizes[name] for name in self.variables if name in sizes]
         if self._literal is not None:
             asked.append(self._literal)
@@ -144,7 +144,7 @@ class ListSize:
 
 
 def size_of(value: Any) -> int | None:
-    """The list size that an argument's value asks for, if any: a number, or as many as it lists."""
+    """Returns the list size that an argument gives, if any: its number, or the length of its list."""
     match value:
         case bool() | None:
             return None
@@ -198,7 +198,7 @@ class FieldCost(NamedTuple):
         *,
         is_repeated: bool = False,
     ) -> "FieldCost | None":
-        """The cost of a field, given its rule and the cost of what is selected below; None if it is free.
+        """Returns the cost of a field, given its rule and the cost of its selection; None if it is free.
 
         `is_repeated` if its selection has the same field already.
         """
@@ -258,7 +258,7 @@ class OperationCost:
         """The cost, where it doesn't depend on variables."""
 
     def evaluate(self, variables: Mapping[str, Any]) -> int:
-        """The cost of one request. Variables may be anything: they aren't checked yet."""
+        """Returns the cost of one request. Variables may be anything: they aren't checked yet."""
         key = tuple(size_of(variables.get(name, default)) for name, default in self._defaults.items())
         cost = self._sums.get(key)
         if cost is None:

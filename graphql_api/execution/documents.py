@@ -1,4 +1,4 @@
-"""From query text to a valid document, once for each text."""
+"""Parses and validates query text, and caches the document by its text."""
 
 import re
 from bisect import bisect_right
@@ -76,7 +76,7 @@ class DocumentSource(Source):
         return [0, *(match.end() for match in _LINE_END.finditer(self.body))]
 
     def get_location(self, position: int) -> SourceLocation:
-        """The line and the column of a position, both counted from 1."""
+        """Returns the line and the column of a position, both counted from 1."""
         line = bisect_right(self._line_starts, position)
         return SourceLocation(line, position + 1 - self._line_starts[line - 1])
 
@@ -85,7 +85,7 @@ class NoNulRule(ValidationRule):
     """Strings without NUL, which PostgreSQL's text can't hold."""
 
     def enter_string_value(self, node: StringValueNode, *_args: Any) -> None:
-        """Check one string literal."""
+        """Checks one string literal."""
         if "\0" in node.value:
             self.report_error(GraphQLError("text can't contain NUL (\\u0000)", node))
 
@@ -94,7 +94,7 @@ class MaybeNullRule(MaybeNullValidationRule):
     """Strawberry's rule about what may be left out but not be null, in GraphQL's words."""
 
     def report_error(self, error: GraphQLError) -> None:
-        """Report the argument or input field that is null."""
+        """Reports the argument or input field that is null."""
         (node,) = cast("Sequence[ArgumentNode | ObjectFieldNode]", error.nodes)
         name = node.name.value
         super().report_error(GraphQLError(f"'{name}' {NOT_EXPLICITLY_NULL}", node))
@@ -121,7 +121,7 @@ class Document:
     """About how many bytes it takes."""
 
     def operation(self, name: str | None) -> ParsedOperation:
-        """The operation to run. Raises RequestError where the name doesn't say which."""
+        """Returns the operation to run. Raises RequestError where the name doesn't say which."""
         if name is not None:
             if name in self.operations:
                 return self.operations[name]
@@ -177,7 +177,7 @@ class Documents:
         return text in self._documents
 
     def get(self, text: str) -> Document:
-        """The document of `text`. Raises RequestError if it breaks the grammar, a rule or a limit."""
+        """Returns the document of `text`. Raises RequestError if it breaks the grammar, a rule or a limit."""
         try:
             document = self._documents[text]  # half the calls of `get`
         except KeyError:

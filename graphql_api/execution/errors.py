@@ -72,7 +72,7 @@ class ArgumentError(GraphQLError):
 
     @classmethod
     def of(cls, error: GraphQLError) -> GraphQLError:
-        """The same error as this class, if a library raised it of an argument; else the error itself."""
+        """Returns a library's error about an argument as one of this class; any other error as it is."""
         cause = error.original_error or error
         is_theirs = type(cause) is GraphQLError and cause.message.startswith("Argument '")
         if not is_theirs and not isinstance(cause, StrawberryInputCoercionError):
@@ -87,17 +87,17 @@ class ArgumentError(GraphQLError):
 
 
 def with_null(message: str) -> str:
-    """A message of graphql-core with GraphQL's word for what it calls None."""
+    """Returns a message of graphql-core with GraphQL's word for what it calls None."""
     return f"{message.removesuffix(_NOT_NULL)} not to be null." if message.endswith(_NOT_NULL) else message
 
 
 def cut(text: str, most: int = MAX_ECHO) -> str:
-    """A text, shortened where it is longer than an error should repeat."""
+    """Returns a text, shortened where it is longer than an error should repeat."""
     return text if len(text) <= most else f"{text[:most]}…"
 
 
 def cut_message(message: str) -> str:
-    """A message with the names in it shortened, and itself if need be."""
+    """Returns a message with the names in it shortened, and itself if need be."""
     if len(message) <= MAX_ECHO:
         return message
     return cut(_LONG_NAME.sub(lambda name: cut(name.group()), message), MAX_MESSAGE)

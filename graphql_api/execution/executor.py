@@ -187,7 +187,7 @@ class Execution:
         """How many parts of the operation run at the same time: each may ask for further loads."""
 
     async def run(self) -> ExecutionResult:
-        """Run the operation. Errors of fields are in the result.
+        """Runs the operation. Errors of fields are in the result.
 
         Only a cancellation is raised, and ResponseTooLargeError.
         """
@@ -212,7 +212,7 @@ class Execution:
     async def resolve_objects(
         self, plan: ObjectPlan, parents: ColumnValues, paths: "ResponsePaths"
     ) -> "Completed":
-        """An object for each parent. All loads of the level are asked for before any is awaited."""
+        """Returns an object for each parent. All loads of the level are asked for before any is awaited."""
         columns: list[ColumnValues] = [()] * len(plan.fields)
         errors: dict[int, FieldError] = {}
         started = []
@@ -278,7 +278,7 @@ class Execution:
     async def _resolve_in_pieces(
         self, resolver: "PureResolver", field: FieldPlan, parents: ColumnValues, paths: "ResponsePaths"
     ) -> list[Any]:
-        """A value for each of many parents, with pauses: a cursor, say, takes 3 µs."""
+        """Returns a value for each of many parents, with pauses: a cursor, say, takes 3 µs."""
         values: list[Any] = []
         for start in range(0, len(parents), MAX_CALLS_AT_ONCE):
             values += resolver.resolve(self, field, parents[start : start + MAX_CALLS_AT_ONCE], paths)
@@ -286,14 +286,14 @@ class Execution:
         return values
 
     async def _pause(self) -> None:
-        """Pause, after so much work that other tasks should run."""
+        """Pauses, after so much work that other tasks should run."""
         self._work = 0
         await self.scheduler.pause()
 
     async def _resolve_serially(
         self, plan: ObjectPlan, parents: ColumnValues, paths: "ResponsePaths"
     ) -> "Completed":
-        """The same for a mutation's root fields, each of which begins when the one before it is done."""
+        """Resolves a mutation's root fields, each of which begins when the one before it is done."""
         columns = []
         for field in plan.fields:
             own = FieldPaths(paths, field)
@@ -311,7 +311,7 @@ class Execution:
         return _Started(field, own, self._ensure_started(values) if field.resolver.may_await else values)
 
     def _load_queued(self, started: Sequence[_Started]) -> Awaitable[None] | None:
-        """What loads all that has been asked for, if only one field waits and nothing else is running."""
+        """Returns an awaitable that loads what is queued, if only one field waits and nothing else runs."""
         loading: Awaitable[None] | None = None
         if self._branches == 1 and len(started) == 1 and started[0].field.resolver.may_await:
             loading = self.context.load_queued()
@@ -327,7 +327,7 @@ class Execution:
         return await field.completion.complete(self, field, values, paths)
 
     def add_size(self, size: int) -> None:
-        """Count bytes that the response will have. Raises ResponseTooLargeError."""
+        """Counts bytes that the response will have. Raises ResponseTooLargeError."""
         self._size += size
         if self._max_size is not None and self._size > self._max_size:
             raise ResponseTooLargeError
@@ -335,7 +335,7 @@ class Execution:
     # Waiting
 
     async def gather(self, coroutines: Iterable[Coroutine[Any, Any, "Completed"]]) -> list["Completed"]:
-        """Run at the same time what may load further rows."""
+        """Runs at the same time what may load further rows."""
         first, *others = coroutines
         if not others:
             return [await first]
@@ -346,7 +346,7 @@ class Execution:
         return results
 
     async def settle(self, values: list[Any]) -> list[Any]:
-        """The values, when all of them are there; an exception for each that failed."""
+        """Returns the values, when all of them are there; an exception for each that failed."""
         return await self._await_each(self._ensure_started(values))
 
     def _ensure_started(self, values: list[Any]) -> list[Any]:
@@ -382,7 +382,7 @@ class Execution:
         return self._invocation.variables.coerced
 
     def arguments(self, field: FieldPlan) -> dict[str, Any]:
-        """The coerced arguments of a field. Raises GraphQLError."""
+        """Returns the coerced arguments of a field. Raises GraphQLError."""
         if not field.definition.args:
             return {}
         return get_argument_values(
@@ -396,11 +396,11 @@ class Execution:
     def field_error(
         self, field: FieldPlan, paths: "ResponsePaths", index: int, error: Exception
     ) -> "FieldError":
-        """The error of one of a field's values."""
+        """Returns the error of one of a field's values."""
         return FieldError(error, field, paths, index, paths.sort_key(index))
 
     def info(self, field: FieldPlan, path: Path | None) -> GraphQLResolveInfo[Any]:
-        """What an ordinary resolver gets as `info`, as the stock executor makes it."""
+        """Returns what an ordinary resolver gets as `info`, as the stock executor makes it."""
         assert path is not None  # noqa: S101 - narrows; only the root has no path
         return self.stock.build_resolve_info(field.definition, field.nodes, field.parent, path)
 
@@ -435,11 +435,11 @@ class FieldResolver(Protocol):
     def resolve(
         self, execution: Execution, field: FieldPlan, parents: ColumnValues, paths: "ResponsePaths"
     ) -> list[Any]:
-        """A value for each parent. `paths` are those of the values."""
+        """Returns a value for each parent. `paths` are those of the values."""
 
 
 def _attempt(function: Callable[[Any], Any], value: Any) -> Any:
-    """What a function returns for a value, or the exception that it raises; an exception as it is."""
+    """Returns what a function returns for a value, or the exception that it raises; an exception as it is."""
     try:
         return value if isinstance(value, Exception) else function(value)
     except Exception as error:  # noqa: BLE001 - becomes the field's error
@@ -447,7 +447,7 @@ def _attempt(function: Callable[[Any], Any], value: Any) -> Any:
 
 
 def call_for_each(function: Callable[[Any], Any], parents: Iterable[Any]) -> list[Any]:
-    """What a function returns for each parent, or the exception that it raises."""
+    """Returns what a function returns for each parent, or the exception that it raises."""
     values = []
     for parent in parents:
         try:
@@ -471,14 +471,14 @@ class PureResolver:
     def resolve(
         self, _execution: Execution, _field: FieldPlan, parents: ColumnValues, _paths: "ResponsePaths"
     ) -> list[Any]:
-        """Call it for each parent."""
+        """Calls the function for each parent."""
         try:
             return list(map(self.function, parents))
         except Exception:  # noqa: BLE001 - raised again for the parent that it is about
             return call_for_each(self.function, parents)
 
     def resolve_table(self, table: Mapping[str, ColumnValues]) -> ColumnValues | None:
-        """The same for rows that were taken apart into columns; None if it takes whole rows, or fails."""
+        """Returns a value for each row of a table of columns; None if it takes whole rows, or fails."""
         if not self.columns:
             return None
         try:
@@ -505,7 +505,7 @@ class LoaderResolver:
     def resolve(
         self, execution: Execution, field: FieldPlan, parents: ColumnValues, _paths: "ResponsePaths"
     ) -> list[Any]:
-        """Prepare once, then load for each parent, or once for all parents of one key."""
+        """Prepares once, then loads for each parent, or once for all parents of one key."""
         source = self.source
         try:
             if self.check is not None:
@@ -536,7 +536,7 @@ class LoaderResolver:
         return list(map(dict(zip(different, values, strict=True)).get, keys))
 
     def prepare(self, execution: Execution, field: FieldPlan) -> Any:
-        """What loads the values, by the arguments of this request. Raises what is wrong with these."""
+        """Returns the load of this request's arguments. Raises an error if one of them is wrong."""
         parsed = self._parsed
         if parsed is Undefined:
             parsed = self._parse(execution, field)
@@ -582,7 +582,7 @@ class EventResolver:
     def resolve(
         self, execution: Execution, _field: FieldPlan, parents: ColumnValues, _paths: "ResponsePaths"
     ) -> list[Any]:
-        """The event, as long as the viewer may subscribe."""
+        """Returns the event, as long as the viewer may subscribe."""
         try:
             if self.check is not None:
                 self.check(execution.context)
@@ -603,7 +603,7 @@ class AttributeResolver:
     def resolve(
         self, _execution: Execution, _field: FieldPlan, parents: ColumnValues, _paths: "ResponsePaths"
     ) -> list[Any]:
-        """Read it of each parent."""
+        """Reads the attribute of each parent."""
         return call_for_each(lambda parent: self.declaration.get_result(parent, None, [], {}), parents)
 
 
@@ -624,7 +624,7 @@ class MethodResolver:
     def resolve(
         self, execution: Execution, field: FieldPlan, parents: ColumnValues, paths: "ResponsePaths"
     ) -> list[Any]:
-        """Call it with what it asks for: its parent, an `info`, its arguments."""
+        """Calls it for each parent, with the parent, an `info` and its arguments, as far as it takes them."""
         try:
             if self.check is not None:
                 self.check(execution.context)
@@ -653,7 +653,7 @@ class MethodResolver:
 
 
 class LazyInfo:
-    """The stock executor's `info`, made once a resolver asks for more than the context, which few do."""
+    """The stock executor's `info`, made when a resolver reads more of it than the context, which few do."""
 
     __slots__ = ("_execution", "_field", "_index", "_info", "_paths", "context")
 
@@ -681,7 +681,7 @@ class FunctionResolver:
     def resolve(
         self, execution: Execution, field: FieldPlan, parents: ColumnValues, paths: "ResponsePaths"
     ) -> list[Any]:
-        """Call it once for each parent, with an `info` of its own."""
+        """Calls the function once for each parent, with an `info` of its own."""
         try:
             if self.check is not None:
                 self.check(execution.context)
@@ -716,20 +716,20 @@ class Completion:
     async def complete(
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
-        """A result for each value; null, or none but an error, where it has to be."""
+        """Returns a result for each value; null, or none but an error, where it has to be."""
         results, errors = await self.complete_by(self.complete_present, execution, field, values, paths)
         return self.propagate(execution, paths, results, errors) if errors else (results, None)
 
     async def complete_present(
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
-        """Complete values of which none is null or an error."""
+        """Completes values of which none is null or an error."""
         raise NotImplementedError
 
     async def complete_by(
         self, step: Step, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
-        """Take a step with the values that are neither null nor an error, if there are any."""
+        """Takes a step with the values that are neither null nor an error, if there are any."""
         if not values:
             return [], None
         if all_present(types_of(values)):
@@ -786,7 +786,7 @@ def put_back(
 
 
 def null_error(field: FieldPlan) -> Exception:
-    """The error of a null where the type allows none."""
+    """Returns the error of a null where the type allows none."""
     return TypeError(f"Cannot return null for non-nullable field {field.parent}.{field.name}.")
 
 
@@ -799,7 +799,7 @@ class LeafCompletion(Completion):
     def complete_at_once(
         self, execution: Execution, values: ColumnValues, times: int = 1
     ) -> ColumnValues | None:
-        """A result for each value, unless one of them is an error or a null where there must be none.
+        """Returns a result for each value, unless one of them is an error or a null where there must be none.
 
         The response has it `times` times.
         """
@@ -819,7 +819,7 @@ class LeafCompletion(Completion):
         return (text_size(filter(None, values)) or 0) > MAX_CHARACTERS_AT_ONCE
 
     async def convert_in_pieces(self, execution: Execution, values: ColumnValues) -> None:
-        """Convert the distinct values of a column ahead, with pauses. Errors will be met again."""
+        """Converts the distinct values of a column ahead, with pauses. Errors will be met again."""
         serializer = self.serializer
         if types_of(values) not in KEPT_TYPES:
             return
@@ -838,7 +838,7 @@ class LeafCompletion(Completion):
     async def complete(
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
-        """A result for each value, one by one if they can't be serialized at once."""
+        """Returns a result for each value, one by one if they can't be serialized at once."""
         at_once = self.complete_at_once(execution, values)
         if at_once is not None:
             return at_once, None
@@ -876,7 +876,7 @@ class ListCompletion(Completion):
     async def complete_present(
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
-        """Complete the items of all lists together, and give each list its own."""
+        """Completes the items of all lists together, and gives each list its own."""
         lists, broken = await self._items(field, values)
         sizes = list(map(len, lists))
         items = concatenated(lists)
@@ -903,7 +903,7 @@ class ListCompletion(Completion):
     async def _items(
         self, field: FieldPlan, values: ColumnValues
     ) -> tuple[Sequence[Sequence[Any]], dict[int, Exception]]:
-        """The items of each value, and the errors of those that are no list or broke off."""
+        """Returns the items of each value, and the errors of those that are no list or broke off."""
         if all_lists(types_of(values)):
             return values, {}
         lists: list[list[Any]] = []
@@ -941,7 +941,7 @@ class ObjectCompletion(Completion):
     async def complete_present(
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
-        """Run the selection for all objects together."""
+        """Runs the selection for all objects together."""
         if self.is_type_of is None:
             return await execution.resolve_objects(self.plan, values, paths)
         answers = await ask_types(execution, field, values, paths, self.is_type_of)
@@ -976,7 +976,7 @@ class AbstractCompletion(Completion):
     async def complete_present(
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
-        """Group the values by type, and complete those of each type together."""
+        """Groups the values by type, and completes those of each type together."""
         stock = execution.stock
         resolve_type = self.type.resolve_type or stock.type_resolver
         names = await ask_types(
@@ -1010,7 +1010,7 @@ class AbstractCompletion(Completion):
 async def ask_types(
     execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths", test: TypeTest
 ) -> list[Any]:
-    """What a type test says of each value, or the exception that it raises."""
+    """Returns what a type test says of each value, or the exception that it raises."""
     answers: list[Any] = []
     for index, value in enumerate(values):
         try:
@@ -1030,13 +1030,13 @@ class ResponsePaths(Protocol):
     """The paths of a column of values."""
 
     def path(self, index: int) -> Path | None:
-        """The path of a value; None for the root."""
+        """Returns the path of a value; None for the root."""
 
     def sort_key(self, index: int) -> SortKey:
         """Orders the value among those of the response, from top to bottom."""
 
     def field_path(self, index: int) -> Path | None:
-        """The path of the field whose value it is, or is an item of."""
+        """Returns the path of the field whose value it is, or is an item of."""
 
 
 @dataclass(eq=False, slots=True)
@@ -1061,11 +1061,11 @@ class FieldPaths:
     field: FieldPlan
 
     def path(self, index: int) -> Path:
-        """The parent's path and the field's key."""
+        """Returns the parent's path and the field's key."""
         return Path(self.parents.path(index), self.field.key, self.field.parent.name)
 
     def sort_key(self, index: int) -> SortKey:
-        """The parent's key and the field's index."""
+        """Returns the parent's key and the field's index."""
         return (*self.parents.sort_key(index), self.field.index)
 
     def field_path(self, index: int) -> Path:
@@ -1088,17 +1088,17 @@ class ItemPaths:
         return number, index - (self._ends[number] - self.sizes[number])
 
     def path(self, index: int) -> Path:
-        """The list's path and the item's index in it."""
+        """Returns the list's path and the item's index in it."""
         number, item = self._find(index)
         return Path(self.lists.path(number), item, None)
 
     def sort_key(self, index: int) -> SortKey:
-        """The list's key and the item's index in it."""
+        """Returns the list's key and the item's index in it."""
         number, item = self._find(index)
         return (*self.lists.sort_key(number), item)
 
     def field_path(self, index: int) -> Path | None:
-        """The path of the list's field."""
+        """Returns the path of the list's field."""
         return self.lists.field_path(self._find(index)[0])
 
 
@@ -1110,15 +1110,15 @@ class SubsetPaths:
     indexes: Sequence[int]
 
     def path(self, index: int) -> Path | None:
-        """The path of a value, which has another index among all."""
+        """Returns the path of a value, which has another index among all."""
         return self.all.path(self.indexes[index])
 
     def sort_key(self, index: int) -> SortKey:
-        """The sort key of a value."""
+        """Returns the sort key of a value."""
         return self.all.sort_key(self.indexes[index])
 
     def field_path(self, index: int) -> Path | None:
-        """The path of a value's field."""
+        """Returns the path of a value's field."""
         return self.all.field_path(self.indexes[index])
 
 
@@ -1140,7 +1140,7 @@ class FieldError:
     sort_key: SortKey
 
     def located(self) -> GraphQLError:
-        """The error with its place in the document and its path in the response."""
+        """Returns the error with its place in the document and its path in the response."""
         path = self.paths.path(self.index)
         return located_error(self.error, self.field.nodes, path.as_list() if path is not None else None)
 
@@ -1150,12 +1150,12 @@ FieldErrors = dict[int, FieldError] | None
 
 
 def first_error(errors: Iterable[FieldError]) -> FieldError | None:
-    """The one that is met first from top to bottom."""
+    """Returns the error of the value that comes first in the response."""
     return min(errors, key=lambda each: each.sort_key, default=None)
 
 
 def merge_errors(errors: dict[int, FieldError], others: FieldErrors) -> None:
-    """Add the errors of one field of some objects to those of the other fields; the first of each counts."""
+    """Adds the errors of one field of some objects to those of the other fields; the first of each counts."""
     for index, error in (others or {}).items():
         known = errors.get(index)
         if known is None or error.sort_key < known.sort_key:
@@ -1171,11 +1171,11 @@ class ErrorCollector:
         self._errors: list[tuple[FieldError, SortKey]] = []
 
     def add(self, error: FieldError, paths: ResponsePaths | None = None, index: int = 0) -> None:
-        """Add an error and the value that it nulls, which without `paths` is all of the data."""
+        """Adds an error and the value that it nulls, which without `paths` is all of the data."""
         self._errors.append((error, paths.sort_key(index) if paths is not None else ()))
 
     def first(self, limit: int | None) -> list[GraphQLError]:
-        """The first errors from top to bottom, without those below what another one had nulled before."""
+        """Returns the first errors in the response's order, without those below what another one nulled."""
         nulled: set[SortKey] = set()
         errors: list[GraphQLError] = []
         for each, place in sorted(self._errors, key=lambda added: added[0].sort_key):

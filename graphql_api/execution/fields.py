@@ -29,7 +29,7 @@ class FromColumn:
     convert: Callable[[Any], Any] | None = None
 
     def column(self, python_name: str) -> str:
-        """The column of a field with this Python name, which by default is the column's too."""
+        """Returns the column of a field with this Python name, which by default is the column's too."""
         return self.name or python_name
 
 
@@ -43,7 +43,7 @@ class FromColumns:
     """What `compute` returns for each of many rows, from a sequence of values for each column."""
 
     def value(self, row: Any) -> Any:
-        """The value of one row."""
+        """Returns the value of one row."""
         return self.compute(*[row[name] for name in self.names])
 
 
@@ -80,10 +80,10 @@ class KeyLoader(Protocol):
     """A `Load` by keys that takes the keys of all parents in one call."""
 
     def __call__(self, key: Any) -> Awaitable[Any]:
-        """The value of a key."""
+        """Returns the value of a key."""
 
     def load_each(self, keys: Iterable[Any]) -> Sequence[Awaitable[Any]]:
-        """The value of each key."""
+        """Returns the value of each key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ Check = Callable[[Any], None]
 
 
 def is_any_source(_source: Any, _info: Any = None) -> bool:
-    """An `is_type_of` for types that are read from plain rows, which don't know their type."""
+    """Returns an `is_type_of` for types that are read from plain rows, which have no type of their own."""
     return True
 
 
@@ -168,7 +168,7 @@ class DeclaredField(StrawberryField):
         return not loads and self.check is None and super().is_basic_field
 
     def get_result(self, parent: Any, info: Any, args: list[Any], kwargs: Any) -> Any:
-        """Read the value for one parent, as the stock executor asks for it."""
+        """Reads the value of one parent, for the stock executor."""
         if self.check is not None:
             self.check(info.context)
         match self.source:
@@ -206,19 +206,19 @@ def _shielded(value: Any) -> Any:
 
 
 def row_source(type_: GraphQLNamedType) -> RowSource | None:
-    """The rows that a type's declared fields are read from, if its Strawberry class names them."""
+    """Returns the rows that a type's declared fields are read from, if its Strawberry class names them."""
     definition = type_.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
     return getattr(definition.origin, "row_source", None) if definition is not None else None
 
 
 def declaration_of(definition: GraphQLField) -> DeclaredField | None:
-    """The declaration of a field of the schema; None if it is an ordinary Strawberry field."""
+    """Returns the declaration of a field of the schema; None if it is an ordinary Strawberry field."""
     declaration = definition.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
     return declaration if isinstance(declaration, DeclaredField) else None
 
 
 def check_of(definition: GraphQLField) -> Check | None:
-    """What must hold before a field is read."""
+    """Returns the check of who may read a field; None where everybody may."""
     declaration = declaration_of(definition)
     return declaration.check if declaration is not None else None
 
@@ -246,7 +246,7 @@ def declared(
     scope: OperationScope | None = None,
     deprecation_reason: str | None = None,
 ) -> Any:
-    """A field of an output type, read from `source`. Typed Any, since it stands for the field's value."""
+    """Declares an output field that is read from `source`. Typed Any, as it stands for the field's value."""
     result = DeclaredField(
         graphql_name=name,
         description=description,
@@ -263,7 +263,7 @@ def declared(
 def resolved(
     description: str, *, check: Check, subscription: bool = False, scope: OperationScope | None = None
 ) -> Callable[[Callable[..., Any]], Any]:
-    """Decorate a resolver function, for mutations, subscriptions, and what else no source describes."""
+    """Decorates a resolver function, for mutations, subscriptions, and what else no source describes."""
     return DeclaredField(
         description=description, metadata={"check": check, "scope": scope}, is_subscription=subscription
     )

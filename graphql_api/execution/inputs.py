@@ -1,4 +1,4 @@
-"""What clients give: variables and arguments, checked, coerced, and converted to Python's objects."""
+"""Variables and arguments of clients: checked, coerced, and converted to Python's objects."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -140,7 +140,7 @@ def check_reuse(
 
 
 def measure(value: Any) -> tuple[int, int]:
-    """The number of scalars, lists and objects in a value, and of the characters in its texts."""
+    """Returns the number of scalars, lists and objects in a value, and of the characters in its texts."""
     values = characters = 0
     rest = [value]
     for each in rest:  # which grows meanwhile
@@ -156,7 +156,7 @@ def measure(value: Any) -> tuple[int, int]:
 
 
 def measure_literal(literal: ValueNode | None) -> tuple[int, int]:
-    """The same of a literal; of what isn't there, nothing."""
+    """Returns the same numbers of a literal; zeros where there is none."""
     if literal is None:
         return 0, 0
     values = characters = 0
@@ -221,7 +221,7 @@ class Variables:
         ]
 
     def _read(self) -> Sequence[_Variable]:
-        """All variables; none of them if graphql-core has a fault to find."""
+        """Returns all variables; none if one has a type that graphql-core has to refuse."""
         variables = []
         for node in self._nodes:
             signature = get_variable_signature(self._schema, node)
@@ -264,7 +264,7 @@ class Variables:
         return VariableValues(sources, coerced)
 
     def _errors(self, given: Mapping[str, Any]) -> list[GraphQLError]:
-        """What is wrong with their values and where in them, MAX_VARIABLE_ERRORS at most."""
+        """Returns what is wrong with their values and where in them, MAX_VARIABLE_ERRORS at most."""
         errors: list[GraphQLError] = []
         for definition in self._nodes:
             signature = get_variable_signature(self._schema, definition)
@@ -302,15 +302,15 @@ class InputsRule(ValuesOfCorrectTypeRule):
     _place = ""
 
     def enter_argument(self, node: ArgumentNode, *_: Any) -> None:
-        """Note what the values that follow are for."""
+        """Notes what the values that follow are for."""
         self._place = f"Argument '{cut(node.name.value)}' has invalid value"
 
     def enter_variable_definition(self, node: VariableDefinitionNode, *_: Any) -> None:
-        """Note that a variable's default value may follow."""
+        """Notes that a variable's default value may follow."""
         self._place = f"Variable '${cut(node.variable.name.value)}' has invalid default value"
 
     def is_valid_value_node(self, node: ValueNode, input_type: GraphQLInputType | None) -> VisitorAction:
-        """Report what is wrong with a whole literal."""
+        """Reports what is wrong with a whole literal."""
         reported = 0
 
         def on_error(error: GraphQLError, path: Path) -> None:
@@ -334,7 +334,7 @@ class InputsRule(ValuesOfCorrectTypeRule):
 
 
 class _EnoughError(Exception):
-    """Nobody reads further errors."""
+    """Errors of variables that are reported; further ones aren't looked for."""
 
 
 def _placed(
@@ -345,7 +345,7 @@ def _placed(
     texts: Collection[str],
     node: Node,
 ) -> GraphQLError:
-    """The error, with where the value is and in which part of it the error.
+    """Returns the error with the names of the variable, and of the part of its value, that it is about.
 
     `notations` are how the message repeats the value, and how it should. `texts` are what else it may repeat.
     """
@@ -423,7 +423,7 @@ class ArgumentReader:
             self.is_constant = not varying
 
     def read(self, variables: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The converted arguments; None where graphql-core has to coerce them, or to say what is wrong."""
+        """Returns the converted arguments; None where graphql-core has to coerce them, or to refuse them."""
         if self.is_constant:
             return self._constants
         if self._read is None:
@@ -480,7 +480,7 @@ def _read_fields(
 
 
 def _set_default(fields: dict[str, Any], name: str, definition: _InputDefinition) -> None:
-    """Set what a field is that isn't given."""
+    """Sets what a field is that isn't given."""
     default = coerce_default_value(definition)
     if default is not Undefined:
         fields[name] = default
@@ -543,7 +543,7 @@ class InputConverter:
         self._objects: dict[type, _ConvertObject] = {}
 
     def for_arguments(self, arguments: Sequence[StrawberryArgument]) -> ConvertInput:
-        """What converts all arguments of a field, given by their names in the schema."""
+        """Returns what converts all arguments of a field, given by their names in the schema."""
         names = self._config.name_converter
         return partial(
             _convert_all,

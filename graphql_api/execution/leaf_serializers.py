@@ -1,4 +1,4 @@
-"""Scalars and enums: from columns of resolvers' values to JSON.
+"""Serializes scalars and enums: columns of resolvers' values to JSON.
 
 Most values need nothing done: a string stays a string. Which types a scalar passes through unchanged is
 known of GraphQL's own; a custom scalar's serializer declares them with `pass_through`. A column of such types
@@ -53,7 +53,7 @@ Serializer = TypeVar("Serializer", bound=Callable[..., Any])
 
 
 def pass_through(*types: type) -> Callable[[Serializer], Serializer]:
-    """Decorate a scalar's serializer: it returns values of these types unchanged."""
+    """Decorates a scalar's serializer: it returns values of these types unchanged."""
 
     def mark(serialize: Serializer) -> Serializer:
         serialize.pass_through = Types(types)  # type: ignore[attr-defined]
@@ -63,7 +63,7 @@ def pass_through(*types: type) -> Callable[[Serializer], Serializer]:
 
 
 def bulk(function: Callable[[ColumnValues], ColumnValues]) -> Callable[[Serializer], Serializer]:
-    """Decorate a scalar's serializer: `function` returns for a list of strings what it returns for each."""
+    """Decorates a scalar's serializer: `function` returns for a list of strings what it returns for each."""
 
     def mark(serialize: Serializer) -> Serializer:
         serialize.bulk = function  # type: ignore[attr-defined]
@@ -84,7 +84,7 @@ class LeafSerializer:
         self.nullable = nullable
 
     def serialize(self, value: Any) -> Any:
-        """The JSON of a value that isn't null; None if it converts to null. Raises what the type raises."""
+        """Returns the JSON of a value that isn't null; None if that is null. Raises what the type raises."""
         if self.convert is not None:
             value = self.convert(value)
             if value is None:
@@ -97,12 +97,12 @@ class LeafSerializer:
         return len(values) * _VALUE_SIZE + (texts or 0)
 
     def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
-        """The JSON of a whole column; None if it has an error, or a null where there must be none."""
+        """Returns the JSON of a whole column; None if it has an error, or a null where there must be none."""
         types = types_of(values)
         return None if has_error(types) else self.serialize_types(values, types, known)
 
     def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
-        """The JSON of a column of these types, none of which is an error; None as above."""
+        """Returns the JSON of a column of these types, none of which is an error; None as above."""
         serialize = self.serialize
         try:
             if types in KEPT_TYPES:
@@ -131,14 +131,14 @@ class PassThroughSerializer(LeafSerializer):
         self.types = types | {NoneType} if nullable else types
 
     def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
-        """The column itself, most often."""
+        """Returns the column itself, most often."""
         size = text_size(values) if self.passes_strings else None
         if size is not None:
             return values, size + len(values) * _SEPARATORS
         return super().serialize_column(values, known)
 
     def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
-        """The column itself, if all its types are passed through."""
+        """Returns the column itself, if all its types are passed through."""
         if not types <= self.types:
             return super().serialize_types(values, types, known)
         texts = text_size(filter(None, values)) if str in types else None
@@ -180,7 +180,7 @@ class IntSerializer(LeafSerializer):
     converts_each = False
 
     def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
-        """The column itself, if all of it is in range."""
+        """Returns the column itself, if all of it is in range."""
         numbers, kinds = values, types
         if NoneType in types and self.nullable:
             kinds = types - {NoneType}
@@ -202,7 +202,7 @@ class EnumSerializer(LeafSerializer):
         self.names = {member.value: self.serialize(member) for member in members}
 
     def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
-        """The names of a column of members."""
+        """Returns the names of a column of members."""
         if types == {self.enum}:
             # By value: looking a member up would call its __hash__, which is written in Python.
             names = list(map(self.names.__getitem__, map(_VALUE, values)))
@@ -220,7 +220,7 @@ class VocabularySerializer(LeafSerializer):
         self.cached = lru_cache(maxsize=256)(self.serialize)
 
     def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
-        """What the texts of a column mean, which may be null."""
+        """Returns the enum values that the texts of a column mean, or null."""
         if text_size(values) is not None:
             try:
                 meanings = {text: self.cached(text) for text in set(values)}
@@ -236,7 +236,7 @@ class VocabularySerializer(LeafSerializer):
 def leaf_serializer(
     type_: GraphQLLeafType, convert: ConvertColumn | None, *, nullable: bool
 ) -> LeafSerializer:
-    """What serializes a leaf type's values fastest, after `convert` if there is one."""
+    """Returns what serializes a leaf type's values fastest, after `convert` if there is one."""
     if isinstance(type_, CustomGraphQLEnumType):
         if convert is not None:
             return VocabularySerializer(type_, convert, nullable=nullable)

@@ -78,11 +78,11 @@ class Result:
 
     @classmethod
     def rendered(cls, response: bytes) -> "Result":
-        """A result whose response was rendered before."""
+        """Returns a result whose response was rendered before."""
         return cls(_rendered=response)
 
     def render(self) -> bytes:
-        """The response as JSON, rendered once however many read it. Raises orjson.JSONEncodeError."""
+        """Returns the response as JSON, rendered once however many read it. Raises orjson.JSONEncodeError."""
         if self._rendered is None:
             response: dict[str, Any] = {}
             if self.executed:
@@ -223,7 +223,7 @@ class Operations:
         """Operations that the stock executor ran though compiling is on, by reason."""
 
     def prepare(self, request: GraphQLRequest) -> Operation:
-        """Find the operation that a request names. Raises RequestError."""
+        """Finds the operation that a request names. Raises RequestError."""
         text, hash_ = request.query, hash_in(request.extensions) if request.extensions else None
         if hash_ is not None or not text or self._persisted.is_safelist:
             text = self._persisted.find(text, hash_)
@@ -244,7 +244,7 @@ class Operations:
         return Operation(parsed, request, cost)
 
     async def execute(self, operation: Operation, context: OperationContext) -> Result:
-        """Run a query or a mutation. Errors that resolvers raise are in the result, masked."""
+        """Runs a query or a mutation. Errors that resolvers raise are in the result, masked."""
         invocation = self._invocation(operation, context)
         if isinstance(invocation, Result):
             return invocation
@@ -268,7 +268,7 @@ class Operations:
         )
 
     def check_root_fields(self, operation: Operation, context: OperationContext) -> Result | None:
-        """A refusal, if the context's viewer may not ask for the operation's root fields; else None."""
+        """Returns the errors of a viewer who may not ask for the root fields; None if they may."""
         root = self._schema.get_root_type(operation.type)
         errors = []
         for node in operation.parsed.analysis.root_fields:
@@ -286,7 +286,7 @@ class Operations:
     async def subscribe(
         self, operation: Operation, new_context: NewContext, read_access: ReadAccess | None = None
     ) -> AsyncGenerator[Results, None]:
-        """Run a subscription: a result for each event, each with a context of its own.
+        """Runs a subscription: a result for each event, each with a context of its own.
 
         Events that are due at the same time have their results yielded together. Subscribers of equal
         `read_access` share the results of a `SharedEvent`. For a source's `Progress`, an empty list is
@@ -330,7 +330,7 @@ class Operations:
     async def _results(
         self, due: Any, key: Hashable | None, invocation: Invocation, new_context: NewContext
     ) -> Results:
-        """The results of an event, or of the events in a list of them that is shared."""
+        """Returns the results of an event, or of the events in a list of them that is shared."""
         shared = _shared_results(due) if isinstance(due, list) else None
         if shared is None:
             return Results([await self._result(due, key, invocation, new_context)])
@@ -357,7 +357,7 @@ class Operations:
         context: OperationContext,
         loading: OperationScope,
     ) -> Results:
-        """The results of events with one context: what they load is loaded together."""
+        """Returns the results of events with one context: what they load is loaded together."""
         async with loading(context):
             each = (self._result(event, key, invocation, lambda: context, len(due)) for event in due)
             results = Results(await asyncio.gather(*map(Metered, each)))
@@ -368,7 +368,7 @@ class Operations:
         return results
 
     def _loading(self, invocation: Invocation) -> OperationScope | None:
-        """What the results of events are executed in; None where they need nothing but their events."""
+        """Returns the scope that events' results are executed in; None where they need only their events."""
         plan = self._plan(invocation)
         if plan is not None and not any(field.completion.may_await for field in plan.root.fields):
             return None
@@ -403,7 +403,7 @@ class Operations:
         return Invocation(self._schema, parsed, variables, context, hide_suggestions=self._hide_suggestions)
 
     async def _run(self, invocation: Invocation, branches: int = 1) -> Result:
-        """Run one operation, or one event's; `branches` of them share its context at the same time."""
+        """Runs one operation, or one event's; `branches` of them share its context at the same time."""
         plan = self._plan(invocation)
         try:
             if plan is None:
@@ -430,7 +430,7 @@ class Operations:
         return Result(result.data, self._masked(result.errors) if result.errors else ())
 
     def _sized(self, result: ExecutionResult) -> ExecutionResult:
-        """The stock executor's result, rendered to be measured. Raises ResponseTooLargeError."""
+        """Returns the stock executor's result, rendered to be measured. Raises ResponseTooLargeError."""
         limit = self.limits.response_size
         if limit is None or result.data is None:
             return result
@@ -445,7 +445,7 @@ class Operations:
         return Result(None, [error])
 
     def _plan(self, invocation: Invocation) -> OperationPlan | None:
-        """The plan to run, compiled if it isn't cached; None if the stock executor has to run it."""
+        """Returns the plan to run, compiled if it isn't cached; None if the stock executor has to run it."""
         if self._compiler is None:
             return None
         parsed = invocation.operation
@@ -488,13 +488,13 @@ class Operations:
 
 
 def _outcome(invocation: Invocation) -> tuple[Any, ...]:
-    """What an operation's conditions come to, for which it was compiled."""
+    """Returns the values of the variables in @skip and @include: a plan is compiled for each outcome."""
     values = invocation.variables.coerced
     return tuple(values.get(name) for name in invocation.operation.analysis.conditions)
 
 
 def _result_key(operation: Operation) -> Hashable:
-    """Equal for subscribers whose results differ in nothing but what they may read."""
+    """Returns a key that is equal for subscribers whose results differ only by what they may read."""
     given = operation.request.variables or {}
     names = operation.parsed.analysis.result_variables
     values = {name: given[name] for name in names if name in given}
@@ -515,19 +515,19 @@ def _may_work_later(result: Result) -> bool:
 
 
 def _shared_results(event: Any) -> dict[Any, Any] | None:
-    """The results that subscribers share of an event, if it is a SharedEvent."""
+    """Returns the results that subscribers share of an event, if it is a SharedEvent."""
     return getattr(event, "rendered", None)
 
 
 def _cache(shared: dict[Any, Any], key: Hashable | None, value: Any) -> None:
-    """Lets subscribers share results that have no errors."""
+    """Caches results without errors, for subscribers to share."""
     errors = value.errors if isinstance(value, Result) else any(result.errors for result in value)
     if key is not None and not errors and (key in shared or len(shared) < MAX_SHARED_RESULTS):
         shared[key] = value
 
 
 async def _cached(shared: dict[Any, Any], key: Hashable | None) -> Results | None:
-    """The results that a subscriber shares, once the one that computes them has done so; None without any."""
+    """Returns the results that a subscriber shares, once they have been computed; None without any."""
     while isinstance(found := shared.get(key), asyncio.Future):
         await asyncio.wait([found])
         if not found.cancelled():

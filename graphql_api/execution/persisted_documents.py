@@ -1,4 +1,4 @@
-"""Documents that clients name by their hash, in Apollo's protocol: automatic ones, or a registered set only.
+"""Persisted documents, named by their hash in Apollo's protocol: automatic ones, or a registered set only.
 
 A request has `extensions.persistedQuery`, {version: 1, sha256Hash}, with or without the text beside it. A
 registered set is on disk as a JSON file, an object from SHA-256 to text as code generators write it; or as a
@@ -24,7 +24,7 @@ ENTRY_SIZE: Final = 500
 
 
 def hash_of(text: str) -> str:
-    """The name of a document: the SHA-256 of its text, in lower-case hexadecimal digits."""
+    """Returns the name of a document: the SHA-256 of its text, in lower-case hexadecimal digits."""
     return sha256(text.encode()).hexdigest()
 
 
@@ -36,17 +36,17 @@ class PersistedDocuments(ABC):
 
     @abstractmethod
     def find(self, text: str, hash_: str | None) -> str:
-        """The document's text, given that (it may be empty), or its hash, or both. Raises RequestError."""
+        """Returns a document's text, given that (it may be empty), its hash, or both. Raises RequestError."""
 
     def store(self, hash_: str, text: str) -> None:  # noqa: B027 - not all learn
-        """Keep a valid document that was sent with its hash."""
+        """Keeps a valid document that was sent with its hash."""
 
 
 class NoPersistedDocuments(PersistedDocuments):
     """Keeps none: each request has to send its document."""
 
     def find(self, text: str, hash_: str | None) -> str:
-        """The text given."""
+        """Returns the text given."""
         if not text:
             raise _refusal("PERSISTED_QUERY_NOT_SUPPORTED", "PersistedQueryNotSupported")
         return text
@@ -66,7 +66,7 @@ class AutomaticDocuments(PersistedDocuments):
         return len(self._texts)
 
     def find(self, text: str, hash_: str | None) -> str:
-        """The text given, or the one kept under its hash."""
+        """Returns the text given, or the one kept under its hash."""
         if text:
             if hash_ is not None and hash_ != hash_of(text):
                 raise _refusal("PERSISTED_QUERY_HASH_MISMATCH", "provided sha does not match query")
@@ -78,7 +78,7 @@ class AutomaticDocuments(PersistedDocuments):
         return kept
 
     def store(self, hash_: str, text: str) -> None:
-        """Keep a text, and drop others if there is no room for all."""
+        """Keeps a text, and drops others if there is no room for all."""
         if _size(text) <= self._texts.maxsize:
             self._texts[hash_] = text
 
@@ -101,7 +101,7 @@ class TrustedDocuments(PersistedDocuments):
         return len(self._texts)
 
     def find(self, text: str, hash_: str | None) -> str:
-        """The registered text."""
+        """Returns the registered text."""
         if text:
             if text not in self._known:
                 raise _refusal("QUERY_NOT_IN_SAFELIST", "the document isn't one of those registered here")
@@ -113,7 +113,7 @@ class TrustedDocuments(PersistedDocuments):
 
 
 def hash_in(extensions: Mapping[str, Any]) -> str | None:
-    """The hash by which a request's extensions name its document, if they do. Raises RequestError."""
+    """Returns the hash by which a request's extensions name its document, if they do. Raises RequestError."""
     given = extensions.get("persistedQuery")
     if given is None:
         return None
@@ -137,7 +137,7 @@ class ManifestError(Exception):
 
 
 def load_manifest(path: Path) -> dict[str, str]:
-    """The documents of a registered set by their hashes. Raises ManifestError."""
+    """Returns the documents of a registered set by their hashes. Raises ManifestError."""
     try:
         if path.is_dir():
             texts = [file.read_bytes().decode() for file in sorted(path.glob("*.graphql"))]
@@ -150,7 +150,7 @@ def load_manifest(path: Path) -> dict[str, str]:
 
 
 def add_to_manifest(path: Path, texts: Iterable[str]) -> None:
-    """Add documents to a registered set, which keeps those it has. A path that ends in .json is a file's."""
+    """Adds documents to a registered set, which keeps those it has. A path that ends in .json is a file's."""
     by_hash = {hash_of(text): text for text in texts}
     if path.suffix == ".json":
         known = load_manifest(path) if path.exists() else {}

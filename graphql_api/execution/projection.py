@@ -1,4 +1,4 @@
-"""What an operation will read, known once it is compiled and before anything is loaded.
+"""Projections: the columns and relations that an operation reads, found when it is compiled.
 
 Everything here is keyed by the objects that declare it (a row source, a field's source), never by a name.
 """
@@ -34,14 +34,14 @@ class OperationContext(Protocol):
     """Set before the operation runs, so that loaders read no more than it."""
 
     def load_queued(self) -> Awaitable[None] | None:
-        """What loads all that has been asked for so far, to be awaited at once in the operation's own task.
+        """Returns an awaitable that loads what is queued, to be awaited at once in the operation's task.
 
-        Called where nothing else of the operation runs at the same time, so that nobody can ask for more
+        Called where nothing else of the operation runs at the same time, so that nothing can be added
         meanwhile. None leaves it to loaders to begin by themselves.
         """
 
     def cancel(self) -> None:
-        """Stop what the operation has begun: it was cancelled."""
+        """Stops what the operation has begun: it was cancelled."""
 
 
 class Projection:
@@ -58,11 +58,11 @@ class Projection:
         self._references = references
 
     def columns(self, source: RowSource) -> frozenset[str] | None:
-        """The columns that are read of a source's rows; None for all of them."""
+        """Returns the columns that are read of a source's rows; None for all of them."""
         return self._columns.get(source)
 
     def references(self, source: RowSource) -> Sequence[Reference]:
-        """The foreign keys of a source's rows that the operation follows."""
+        """Returns the foreign keys of a source's rows that the operation follows."""
         return self._references.get(source, ())
 
 
@@ -88,6 +88,6 @@ class Lookahead:
         return True
 
     def merge(self, other: "Lookahead") -> None:
-        """Add what another place of the same field selects."""
+        """Adds what another place of the same field selects."""
         for source, below in other.below.items():
             self.below.setdefault(source, Lookahead()).merge(below)

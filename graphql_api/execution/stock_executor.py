@@ -28,7 +28,7 @@ class StockExecutor(StrawberryGraphQLCoreExecutionContext):
         path: Path,
         position_context: Any,
     ) -> Any:
-        """Run one field. Where its check raises, no argument is read."""
+        """Runs one field. Where its check raises, no argument is read."""
         definition = self.schema.get_field(parent_type, field_details_list[0].node.name.value)
         check = check_of(definition) if definition is not None else None
         if definition is not None and check is not None:

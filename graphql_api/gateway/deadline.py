@@ -1,4 +1,4 @@
-"""How long operations run: to a deadline, until their client hangs up, or to their end in the background."""
+"""Deadlines: operations end in time or when their client hangs up; mutations go on in the background."""
 
 import asyncio
 from collections.abc import Coroutine

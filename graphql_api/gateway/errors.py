@@ -1,4 +1,4 @@
-"""Errors as clients get them: their own mistakes in full, ours as an id that the log has too."""
+"""Masks errors: clients get their own mistakes in full, unexpected errors as an id that the log has too."""
 
 import logging
 import secrets

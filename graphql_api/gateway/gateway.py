@@ -121,7 +121,7 @@ class TokenAuthenticator(Protocol):
 
 
 class ViewerContext(OperationContext, Protocol):
-    """The context of an operation that a viewer asks for."""
+    """The context of an operation, with the viewer who sent it."""
 
     viewer: Viewer
     """The viewer; another one after an operation that has signed in."""
@@ -613,7 +613,7 @@ class Connection:
             self._counted = (viewer, owner)
 
     def end(self) -> None:
-        """Counts it no longer."""
+        """Takes it off the count."""
         if self._counted is not None:
             self._count(*self._counted, -1)
             self._counted = None

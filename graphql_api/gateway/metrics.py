@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics: numbers of the transports, the feed, the pool and the document cache.
+"""Metrics for Prometheus at /metrics: of the transports, the feed, the pool and the document cache.
 
 Each process counts for itself. A collector reads the numbers of another part at each scrape.
 """
@@ -253,10 +253,10 @@ class DocumentCollector(Collector):
 
 
 class VocabularyCollector(Collector):
-    """Words in free text columns that no vocabulary knows (`postgres.vocabularies`), by column alone."""
+    """Words in free-text columns that no vocabulary has (`postgres.vocabularies`), counted by column."""
 
     def collect(self) -> Iterable[Metric]:
-        """The numbers as they are now."""
+        """Returns the numbers as they are now."""
         unknown = CounterMetricFamily(
             "vocabulary_unknown_words",
             "Different words that were read as OTHER, up to 1,000 of a column.",

@@ -1,4 +1,4 @@
-"""What is written down of single operations: a line for each, if that is wished for, and why some were slow.
+"""The log of operations: a line for each, if that is set, and the statements of those that were slow.
 
 Never variables, nor arguments of statements: they may be secrets.
 """

@@ -1,4 +1,4 @@
-"""The points that a viewer may spend on operations in a minute, as a token bucket.
+"""Rate limits: the points that a viewer may spend on operations in a minute, as a token bucket.
 
 A bucket holds a minute's worth of points, and fills up continuously: each second a sixtieth of it comes back.
 """

@@ -1,4 +1,4 @@
-"""Which queries a replica answers: those of viewers who have written nothing that it lacks.
+"""Chooses the queries that a replica answers: those of viewers who have written nothing that it lacks.
 
 The LSN of a viewer's last change is kept for as long as a replica may lag: in this process, or in Redis for
 all of them, since a viewer's next request may come to another.

@@ -1,6 +1,6 @@
-"""The errors of this package.
+"""Errors of logins, tokens and permissions.
 
-Every message may be shown to the client: it holds no secret, and tells of nobody whether they exist.
+Every message may be shown to the client: it holds no secret, and doesn't show whether a user exists.
 
     IdentityError
     ├── InvalidCredentialsError        wrong e-mail or password

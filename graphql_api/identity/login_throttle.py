@@ -87,7 +87,7 @@ class LoginThrottle:
             self._quota.leave(who)
 
     async def close(self) -> None:
-        """Close the connections to Redis."""
+        """Closes the connections to Redis."""
         if self._shared is not None:
             await self._shared.close()
 

@@ -110,7 +110,7 @@ class PasswordHasher:
             return Verification(matches=True, upgrade=None if fresh else current.hash(password))
         for hasher in self._hashers:
             if hasher is not made_by:
-                hasher.hash(password)  # takes as long as a verification, so that timing tells nothing
+                hasher.hash(password)  # takes as long as a verification, so that timing shows nothing
         return Verification(matches=False)
 
     async def _run(self, work: Callable[[*Arguments], T], *arguments: *Arguments, part: float = 1.0) -> T:
@@ -140,7 +140,7 @@ def _timed(work: Callable[[*Arguments], T], *arguments: *Arguments) -> tuple[T, 
 
 
 def _give_way() -> None:
-    """Lets others have the processor before this thread, where the system has priorities of threads."""
+    """Lowers this thread's priority, where the system has priorities of threads."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 

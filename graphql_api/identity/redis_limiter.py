@@ -1,4 +1,4 @@
-"""Counts in Redis, which all processes use."""
+"""Rate limits and failed logins counted in Redis, for all processes together."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +26,7 @@ class RedisLimiter:
         self.limiter = SlidingWindowCounterRateLimiter(storage)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Closes the connections."""
         await self._connections.aclose()
 
 

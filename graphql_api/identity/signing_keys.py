@@ -1,4 +1,4 @@
-"""The secret key that signs tokens and cursors."""
+"""The secret key that signs tokens and cursors, and keys derived from it."""
 
 import hashlib
 import hmac

@@ -140,7 +140,7 @@ async def set_password(database: Database, passwords: PasswordHasher, user_id: s
 
 
 async def set_active(database: Database, user_id: str, *, active: bool) -> None:
-    """Lets a user log in, or keeps them out, which ends their logins. Raises AdministrationError."""
+    """Activates a user, or deactivates one, which ends their logins. Raises AdministrationError."""
     async with database.transaction() as transaction:
         if not await transaction.fetch(_SET_ACTIVE, user_id=user_id, active=active):
             raise AdministrationError("there is no such user")

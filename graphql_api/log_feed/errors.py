@@ -1,4 +1,4 @@
-"""How a feed says that it can't go on.
+"""Errors by which a feed or a subscription ends: expired cursors, resets, outages.
 
     FeedError
      ├─ InvalidCursorError    not a cursor of ours: forged, cut short, or signed with another key
@@ -10,7 +10,7 @@
          └─ UnfitDatabaseError   a database that can't serve a feed
              └─ StandbyError        a standby, which may become a primary
 
-`code` is for programs, the message for people; neither tells anything about the rows.
+`code` is for programs, the message for people; neither shows anything of the rows.
 """
 
 from typing import ClassVar

@@ -109,7 +109,7 @@ class Feed:
         self._flushing: asyncio.Task[None] | None = None
 
     async def check(self) -> None:
-        """Raise UnfitDatabaseError where the address can't serve a feed; else OSError or asyncpg's errors."""
+        """Raises UnfitDatabaseError where the address can't serve a feed, OSError or asyncpg's errors."""
         self.refuse_pooler()
         if await is_transaction_pooled(self._direct):
             raise UnfitDatabaseError(_POOLED)
@@ -120,14 +120,14 @@ class Feed:
             await connection.close()
 
     def refuse_pooler(self) -> None:
-        """Raise UnfitDatabaseError where the direct address is a pooler's."""
+        """Raises UnfitDatabaseError where the direct address is a pooler's."""
         if self._direct.pooled:
             raise UnfitDatabaseError(_POOLED)
 
     async def subscribe(
         self, wanted: EventFilter, *, after: str | None = None, backfill: int = 0
     ) -> Subscription:
-        """Subscribe to the rows that match and are committed after this returns, or maybe shortly before.
+        """Subscribes to the rows that match and are committed after this returns, or maybe shortly before.
 
         With `after`, from that cursor on. With `backfill`, first the newest so many that match, in the order
         of their timestamps; it is of log lines alone, and has no meaning beside `after`. Close what this
@@ -156,7 +156,7 @@ class Feed:
         return subscription
 
     async def now(self) -> str:
-        """Return the cursor of a reader that has read all that is committed. Raises FeedError."""
+        """Returns the cursor of a reader that has read all that is committed. Raises FeedError."""
         deadline = time.monotonic() + self.options.outage_timeout
         while True:
             offset, snapshot = await fetch_end(self._fetch, self._schema)
@@ -173,7 +173,7 @@ class Feed:
             await asyncio.sleep(_RETRY_INTERVAL)
 
     async def flush(self) -> None:
-        """Return when PostgreSQL has on its disk whatever anybody has read so far. Raises FeedError.
+        """Returns when PostgreSQL has on its disk whatever anybody has read so far. Raises FeedError.
 
         Those who ask at the same time share the answer.
         """
@@ -203,7 +203,7 @@ class Feed:
         await self._tail.stop()
 
     async def _fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        """Read from the database for a subscriber, once few enough others read too.
+        """Reads from the database for a subscriber, once few enough others read too.
 
         An outage shorter than `outage_timeout` is waited for. Raises FeedUnavailableError, which is a
         SlowReadError where the database answers, and the statement takes too long.
@@ -227,7 +227,7 @@ class Feed:
             await asyncio.sleep(_RETRY_INTERVAL)
 
     async def _enter_reads(self, owner: str) -> None:
-        """Wait until few enough others read.
+        """Waits until few enough others read.
 
         Raises FeedUnavailableError if nobody has had an answer for `outage_timeout` seconds.
         """
@@ -255,7 +255,7 @@ class Feed:
         return True
 
     def start_trimming(self) -> None:
-        """Remove entries past the retention, from time to time until the feed is closed."""
+        """Removes entries past the retention, from time to time until the feed is closed."""
         self._trimming = asyncio.create_task(self._trim(), name=f"trimming of {self._schema.name}")
 
     async def _trim(self) -> None:
@@ -269,7 +269,7 @@ class Feed:
                 )
 
     async def close(self) -> None:
-        """End every subscription, and trimming."""
+        """Ends every subscription, and trimming."""
         if self._trimming is not None:
             self._trimming.cancel()
             await asyncio.gather(self._trimming, return_exceptions=True)

@@ -85,12 +85,12 @@ class LogPage:
         self.missing = missing
 
     def drop_partial_transaction(self) -> None:
-        """Leave the last transaction, which may go on, to the next page, unless the page is all of one."""
+        """Leaves the last transaction, which may go on, to the next page, unless the page is all of one."""
         if not self.complete and self.rows and self.rows[0]["xid"] != self.rows[-1]["xid"]:
             self._drop_last_transaction()
 
     def limit_in_progress(self, limit: int) -> None:
-        """End the page before its offset would remember more than `limit` transactions in progress."""
+        """Ends the page before its offset would remember more than `limit` transactions in progress."""
         while self.rows and len(self.end.in_progress) > max(limit, len(self.base.in_progress)):
             self._drop_last_transaction()
 
@@ -103,7 +103,7 @@ class LogPage:
         self.complete = False
 
     def offset_after(self, index: int) -> FeedOffset:
-        """The offset of a reader that has read the rows up to `index`."""
+        """Returns the offset of a reader that has read the rows up to `index`."""
         base, row = self.base, self.rows[index]
         xid: int = row["xid"]
         following: int | None = row["following_xid"]
@@ -150,7 +150,7 @@ class CursorCodec:
         self._key = hashlib.sha256(b"log feed cursor" + key).digest()
 
     def encode(self, cursor: Cursor) -> str:
-        """The cursor as URL-safe text, about 80 characters."""
+        """Returns the cursor as URL-safe text, about 80 characters."""
         offset = cursor.offset
         flags = (_HAS_PARTIAL if offset.partial else 0) | (_HAS_REPLAYED if cursor.replayed else 0)
         body = bytearray((_FORMAT, flags))
@@ -171,7 +171,7 @@ class CursorCodec:
         return base64.urlsafe_b64encode(body + self._sign(body)).rstrip(b"=").decode()
 
     def decode(self, text: str) -> Cursor:
-        """The cursor that `encode` wrote. Raises InvalidCursorError for any other text."""
+        """Returns the cursor that `encode` wrote. Raises InvalidCursorError for any other text."""
         body = memoryview(self._verified(text))
         if body[0] != _FORMAT:
             raise InvalidCursorError
@@ -199,7 +199,7 @@ class CursorCodec:
 
 
 def _write(body: bytearray, *numbers: int) -> None:
-    """Append numbers, seven bits a byte, the lowest first."""
+    """Appends numbers, seven bits a byte, the lowest first."""
     for number in numbers:
         rest = number
         while rest > 0x7F:

@@ -1,4 +1,4 @@
-"""Which log lines a reader wants: conditions that mean the same in SQL and in memory."""
+"""Filters of log lines: conditions that mean the same in SQL and in memory."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -45,7 +45,7 @@ class FilterShape(NamedTuple):
     dated: bool | None
 
     def where(self, table: FromClause) -> ColumnElement[bool]:
-        """The condition on a table with the columns of system_logs; `LogFilter.values` has its parameters."""
+        """Returns the condition on columns of system_logs; `LogFilter.values` has its parameters."""
         level, component, message, instant = (
             table.c[name] for name in ("level", "component", "message", "timestamp")
         )
@@ -73,7 +73,7 @@ class LogFilter:
     `levels` and `minimum_level` are canonical words (`postgres.vocabularies.LEVELS`; OTHER is one of them,
     and the least severe); `components` match exactly; `search` is found anywhere in the message, whatever the
     case of ASCII letters. `since` (inclusive) and `until` (exclusive) are instants as `type_codecs` has
-    them; a row without a timestamp is in no such range. `dated` asks whether the row has a timestamp.
+    them; a row without a timestamp is in no such range. `dated` is whether the row has to have a timestamp.
 
     Raises InvalidFilterError.
     """
@@ -120,11 +120,11 @@ class LogFilter:
         return self.components
 
     def where(self, table: FromClause) -> ColumnElement[bool]:
-        """The condition on a table with the columns of system_logs; `values` has its parameters."""
+        """Returns the condition on a table with the columns of system_logs; `values` has its parameters."""
         return self.shape.where(table)
 
     def values(self) -> Mapping[str, Any]:
-        """The parameters of `where`, with None for those that it doesn't use."""
+        """Returns the parameters of `where`, with None for those that it doesn't use."""
         return {
             "log_levels": None if self._accepted is None else sorted(self._accepted),
             "log_components": None if self.components is None else sorted(self.components),
@@ -153,7 +153,7 @@ class LogFilter:
         return self.until is None or instant < self.until
 
     def choose(self, events: Iterable[HasRow], cache: dict[Any, Any]) -> list[HasRow]:
-        """The events whose rows match; `cache` keeps messages as `search` compares them, by their events."""
+        """Returns the events whose rows match; `cache` keeps messages as `search` compares them."""
         fits, needle = self._fits, self._needle
         if needle is None:
             return [event for event in events if fits(event.row)]
@@ -169,7 +169,7 @@ class LogFilter:
 
 
 def _folded(message: str) -> bytes:
-    """A message as `search` compares it: without the case of ASCII letters."""
+    """Returns a message as `search` compares it: without the case of ASCII letters."""
     return message.encode().lower()
 
 

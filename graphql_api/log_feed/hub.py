@@ -1,4 +1,4 @@
-"""The fan-out of one process: rows are kept once, whatever the number of subscribers.
+"""The fan-out of one process: gives each row to the subscribers whose filter it matches, and keeps it once.
 
 The tail publishes each page of rows here. The last pages are kept for subscribers that are late. Subscribers
 with equal filters form a group: a row is matched at most once for each group, and an index leaves out most
@@ -67,7 +67,7 @@ class Event:
         self._views: dict[Any, Event] | None = None
 
     def view(self, row: tuple[Any, ...]) -> "Event":
-        """The same event with another row, which some filters show: one object for all that show the same."""
+        """Returns this event with another row, as some filters show it: one object for equal rows."""
         if self._views is None:
             self._views = {}
         event = self._views.get(row)
@@ -102,10 +102,10 @@ class EventFilter(Protocol):
         """Values of which a wanted row has one in a column of `FeedSchema.keys`; None if it needn't."""
 
     def values(self) -> Mapping[str, Any]:
-        """The parameters of that test."""
+        """Returns the parameters of that test."""
 
     def choose(self, events: Iterable[Event], cache: dict[Any, Any]) -> list[Event]:
-        """The events that are wanted, or views of them.
+        """Returns the events that are wanted, or views of them.
 
         `cache` is for what filters compute of an event, shared by all that choose among the same ones.
         """
@@ -133,7 +133,7 @@ class WakeQueue:
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     def add(self, waiters: "Iterable[asyncio.Future[None]]") -> None:
-        """Wake the tasks that await these futures, behind those that were added before."""
+        """Wakes the tasks that await these futures, behind those that were added before."""
         idle = not self._waiters
         self._waiters.extend(waiters)
         if idle and self._waiters:
@@ -157,12 +157,12 @@ class Broadcast:
         self._waiters: set[asyncio.Future[None]] = set()
 
     def notify_all(self) -> None:
-        """Wake all who wait, in their order."""
+        """Wakes all who wait, in their order."""
         waiters, self._waiters = self._waiters, set()
         self._queue.add(waiters)
 
     async def wait(self, timeout: float | None = None) -> None:
-        """Return at the next `notify_all`, or after `timeout` seconds."""
+        """Returns at the next `notify_all`, or after `timeout` seconds."""
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
         timer = None if timeout is None else loop.call_later(timeout, _resolve, waiter)
@@ -202,13 +202,13 @@ class FilterGroup:
         return self.start + len(self.events)
 
     def add(self, page_number: int, events: Sequence[Event]) -> None:
-        """Keep events of a page, which match, and wake the subscribers that wait for them."""
+        """Keeps events of a page, which match, and wakes the subscribers that wait for them."""
         self.events += events
         self._pages.append((page_number, len(events)))
         self.arrival.notify_all()
 
     def take(self, index: int) -> EventBatch:
-        """Return the events from the number `index` on, at most a batch of them.
+        """Returns the events from the number `index` on, at most a batch of them.
 
         Subscribers that ask for the same events get the same object.
         """
@@ -223,7 +223,7 @@ class FilterGroup:
         return batch
 
     def drop(self, page_number: int) -> None:
-        """Drop the events of the pages up to `page_number`."""
+        """Drops the events of the pages up to `page_number`."""
         dropped = 0
         while self._pages and self._pages[0][0] <= page_number:
             dropped += self._pages.popleft()[1]
@@ -308,21 +308,21 @@ class Hub:
         return self._read_up_to
 
     def cursor(self) -> str:
-        """The text of `read_up_to`. Call it only once the tail has begun."""
+        """Returns the text of `read_up_to`. Call it only once the tail has begun."""
         if self._cursor is None:
             assert self._read_up_to is not None  # noqa: S101 - narrows: subscribers wait for the tail to begin
             self._cursor = self.codec.encode(self._read_up_to)
         return self._cursor
 
     def move(self, cursor: Cursor) -> None:
-        """Set how far the process has read: at the beginning, and where no row is new."""
+        """Sets how far the process has read: at the beginning, and where no row is new."""
         if cursor != self._read_up_to:
             self._read_up_to, self._cursor = cursor, None
         self.moved.notify_all()
         self._beat()
 
     async def publish(self, page: LogPage, incarnation: int, lsn: int) -> None:
-        """Give the rows of a page to the groups, and move behind it.
+        """Gives the rows of a page to the groups, and moves behind it.
 
         Other tasks run while the groups choose. They see the new events and the new offset at the same time:
         a subscriber that joins in between would else miss events, or have them twice.
@@ -387,7 +387,7 @@ class Hub:
                 group.drop(dropped)
 
     def join(self, wanted: EventFilter) -> FilterGroup:
-        """Return the group of a filter, with one member more."""
+        """Returns the group of a filter, with one member more."""
         group = self._groups.get(wanted)
         if group is None:
             group = self._groups[wanted] = FilterGroup(wanted, self._queue)
@@ -401,7 +401,7 @@ class Hub:
         return group
 
     def leave(self, group: FilterGroup) -> None:
-        """Take a member from a group, and drop the group with its last one."""
+        """Takes a member from a group, and drops the group with its last one."""
         group.members -= 1
         if not group.members and self._groups.get(group.filter) is group:
             del self._groups[group.filter]
@@ -414,7 +414,7 @@ class Hub:
         self.stats.groups = len(self._groups)
 
     def clear(self) -> None:
-        """Forget the offset, the pages and the groups; a subscriber still gets what its group holds."""
+        """Forgets the offset, the pages and the groups; a subscriber still gets what its group holds."""
         self._groups, self._keyed = {}, {}
         self._unkeyed, self._joined = set(), set()
         self._pages.clear()

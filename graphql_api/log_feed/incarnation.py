@@ -1,4 +1,4 @@
-"""Which incarnation of which database an offset belongs to.
+"""Incarnations of a database: finds crashes, failovers and restores after which an offset isn't valid.
 
 An offset is made of transaction ids, and they continue only while the server's history does. The time
 between two interruptions is an incarnation, and has a random number. Interruptions are a crash, a promotion,
@@ -116,7 +116,7 @@ def _lineage_statement(schema: FeedSchema) -> Statement:
 
 
 async def enter_incarnation(connection: "asyncpg.Connection", schema: FeedSchema = LOGS) -> int:
-    """Return the present incarnation of the database behind a connection; the first reader begins it.
+    """Returns the present incarnation of the database behind a connection; the first reader begins it.
 
     Every reader calls this before it reads, since it also mends what a restore may have left behind. Raises
     UnfitDatabaseError for a standby, and for a database that lacks what the feed needs.
@@ -162,7 +162,7 @@ async def _enter(connection: "asyncpg.Connection", schema: FeedSchema) -> int:
 
 
 async def _mend(connection: "asyncpg.Connection", schema: str) -> None:
-    """Delete entries whose transactions lie in the future: a dump of another server has brought them.
+    """Deletes entries whose transactions lie in the future: a dump of another server has brought them.
 
     Otherwise their lines would come again as new ones, once the server gives those ids to new transactions.
     """
@@ -175,7 +175,7 @@ async def _mend(connection: "asyncpg.Connection", schema: str) -> None:
 
 
 async def delete_entries_from(connection: "asyncpg.Connection", xid: int, schema: str = LOGS.name) -> None:
-    """Delete entries of `xid` and above that were there before this server gave out `xid`."""
+    """Deletes entries of `xid` and above that were there before this server gave out `xid`."""
     after = (xid - 1, LOWEST_ID)  # without it, each statement would pass those deleted before
     while (
         last := await connection.fetchrow(_MEND_ENTRIES.format(schema=schema), xid, _MEND_ROWS, *after)
@@ -184,7 +184,7 @@ async def delete_entries_from(connection: "asyncpg.Connection", xid: int, schema
 
 
 async def check_lineage(fetch: Fetch, cursor: Cursor, present: int, schema: FeedSchema = LOGS) -> None:
-    """Raise FeedResetError unless what `cursor` has read is part of the past of the incarnation `present`."""
+    """Raises FeedResetError unless what `cursor` has read is in the past of the incarnation `present`."""
     if cursor.incarnation == present:
         return
     rows = await fetch(_lineage_statement(schema), past=cursor.incarnation, present=present)

@@ -141,7 +141,7 @@ class Recorder:
         self._task = asyncio.create_task(self._run(), name=f"recorder of {self.name}")
 
     async def close(self) -> None:
-        """Records no more."""
+        """Stops recording."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What a feed counts, for `/metrics`."""
+"""Counts of a feed, for `/metrics`."""
 
 import time
 from dataclasses import dataclass

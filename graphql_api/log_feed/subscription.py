@@ -234,7 +234,7 @@ class Subscription:
         """The last cursor that `advance` has returned."""
 
     async def open(self, after: Cursor | None, backfill: int) -> None:
-        """Find the cursor to start from, which is fixed when this returns. Raises FeedError."""
+        """Finds the cursor to start from, which is fixed when this returns. Raises FeedError."""
         begun = time.monotonic()
         while (hub_cursor := self._hub.read_up_to) is None:
             self._check_open()
@@ -254,7 +254,7 @@ class Subscription:
             raise FeedUnavailableError(NO_ANSWER)
 
     async def _resume(self, after: Cursor, incarnation: int) -> None:
-        """Read after a cursor, until something is found or the subscription is live."""
+        """Reads after a cursor, until something is found or the subscription is live."""
         catching_up = self._catch_up_from(after, replayed=True)
         self._enter(catching_up if after.replayed is None else Replaying(after, catching_up))
         await check_lineage(self._fetch, after, incarnation, self._schema)
@@ -264,7 +264,7 @@ class Subscription:
         self._pending_after = after
 
     async def _backfill(self, count: int, begun: float) -> None:
-        """Read the newest lines; the cursor to start from is where the snapshot that saw them ends."""
+        """Reads the newest lines; the cursor to start from is where the snapshot that saw them ends."""
         statement = _backfill_statement(_BACKFILL, self._filter.shape)
         while True:
             rows = await self._fetch_lines(statement, rows=count)
@@ -285,7 +285,7 @@ class Subscription:
         self._pending_after = replace(start, replayed=(rows[0]["sort_key"], before_first))
 
     async def advance(self) -> EventBatch | FeedProgress | None:
-        """Return the next events or, where there are none for a while, how far the feed has come.
+        """Returns the next events or, where there are none for a while, how far the feed has come.
 
         Once all that was committed before the subscription has been returned, so is that. None when closed.
         Raises FeedError where the feed can't continue.
@@ -306,7 +306,7 @@ class Subscription:
     async def batch(
         self, timeout: float | None = None, *, progress: bool = False, backlog: bool = False
     ) -> EventBatch:
-        """Return the next events, at least one; none after `timeout` seconds without any, or when closed.
+        """Returns the next events, at least one; none after `timeout` seconds without any, or when closed.
 
         With `progress` there are none after a heartbeat or two without any, too: time to send the client
         `cursor`. With `backlog` there are none, too, once all that was committed before has been returned:
@@ -323,7 +323,7 @@ class Subscription:
         return events
 
     async def _next(self, deadline: float | None, heartbeat: int | None, *, backlog: bool) -> EventBatch:
-        """Return the next events; none after `deadline`, at the heartbeat of that number, or when closed.
+        """Returns the next events; none after `deadline`, at the heartbeat of that number, or when closed.
 
         With `backlog` also none when live.
         """
@@ -368,7 +368,7 @@ class Subscription:
         raise failed.error.with_traceback(None)
 
     def _fall_behind(self, live: Live) -> None:
-        """Go on in the database: the hub has dropped events that this subscription has not had."""
+        """Goes on in the database: the hub has dropped events that this subscription has not had."""
         read_up_to = live.read_up_to
         cursor = read_up_to.read_up_to if isinstance(read_up_to, Event) else read_up_to
         self._enter(self._catch_up_from(cursor, replayed=False))
@@ -379,7 +379,7 @@ class Subscription:
         return CatchingUp(start, self._page_rows, replayed)
 
     async def _read(self) -> EventBatch:
-        """Read the next page from the database, and return what matches. Raises FeedError."""
+        """Reads the next page from the database, and returns what matches. Raises FeedError."""
         await current_usage().settle()
         state = self._state
         try:
@@ -420,7 +420,7 @@ class Subscription:
         return self._backfill_events(rows, state.read_up_to)
 
     async def _fetch_lines(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        """Read lines of a backfill, for which all of the log may have to be searched. Raises FeedError."""
+        """Reads lines of a backfill, for which all of the log may have to be searched. Raises FeedError."""
         try:
             return await self._fetch(statement, **self._filter.values(), **values)
         except SlowReadError as error:
@@ -437,7 +437,7 @@ class Subscription:
         return self._events(rows, cursor_after, replayed=True)
 
     async def _catch_up(self, state: CatchingUp) -> EventBatch:
-        """Read up to where the hub stands, to be live from there on.
+        """Reads up to where the hub stands, to be live from there on.
 
         While the hub stands inside a transaction no statement reads up to there: then read without a target,
         until there is nothing left.
@@ -492,7 +492,7 @@ class Subscription:
         return events
 
     async def _wait_to_be_covered(self, state: CatchingUp) -> None:
-        """Wait until the tail has fetched again, but not for ever.
+        """Waits until the tail has fetched again, but not for ever.
 
         A cursor that is ahead of this process comes from another one: what that has read, a fetch of our tail
         must find too. Raises FeedResetError where it doesn't, and FeedUnavailableError after a while.
@@ -559,7 +559,7 @@ class Subscription:
         return isinstance(self._state, Closed)
 
     def fail(self, error: FeedError) -> None:
-        """End with an error, once what is left has been returned."""
+        """Ends with an error, once what is left has been returned."""
         state = self._state
         if isinstance(state, Failed | Closed):
             return
@@ -567,7 +567,7 @@ class Subscription:
         self._group.arrival.notify_all()
 
     async def aclose(self) -> None:
-        """End. Events that were not returned come to the next subscription after `cursor`."""
+        """Ends. Events that were not returned come to the next subscription after `cursor`."""
         if self.closed:
             return
         self._enter(Closed(self._state.read_up_to))

@@ -1,4 +1,4 @@
-"""Reads what is new: the statement that fetches a page of a source, and the task that runs it.
+"""The tail of a feed: the statement that fetches new rows, and the task that runs it for a process.
 
 One task and one connection serve all subscribers of a process. Subscribers that are behind the task fetch
 pages by the same statement, through the pool.
@@ -163,7 +163,7 @@ def _page_statement(schema: FeedSchema, shape: FilterShape | None) -> Statement:
 
 
 def condition_text(shape: FilterShape | None) -> str:
-    """The filter's condition on the columns of `log`, with named parameters; None lets every row pass."""
+    """Returns a filter's condition on the columns of `log`, with named parameters; true for None."""
     if shape is None:
         return "true"
     return str(shape.where(system_logs.alias("log")).compile(dialect=_NAMED))
@@ -171,7 +171,7 @@ def condition_text(shape: FilterShape | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a statement learnt about the database, in the snapshot of its rows."""
+    """What a statement reads of the database in the snapshot of its rows."""
 
     in_progress: tuple[int, ...]
     """Transactions that had not ended, ascending."""
@@ -188,7 +188,7 @@ class Snapshot:
         return cls(in_progress, row["insert_lsn"], row["flush_lsn"], row["incarnation"], row["horizon"])
 
     def end(self, newest: int | None) -> FeedOffset:
-        """Return the offset of a reader that has read all that the snapshot sees, up to `newest`.
+        """Returns the offset of a reader that has read all that the snapshot sees, up to `newest`.
 
         Raises FeedUnavailableError.
         """
@@ -199,7 +199,7 @@ class Snapshot:
         return FeedOffset(next_xid, in_progress)
 
     def check_continuity(self, page: LogPage) -> None:
-        """Raise CursorExpiredError where rows that the base of a page had not read have been deleted."""
+        """Raises CursorExpiredError where rows that the base of a page had not read have been deleted."""
         offset = page.base
         unread = [offset.next_xid, *(xid for xid in offset.in_progress if xid not in self.in_progress)]
         if offset.partial is not None:
@@ -209,7 +209,7 @@ class Snapshot:
 
 
 async def fetch_end(fetch: Fetch, schema: FeedSchema = LOGS) -> tuple[FeedOffset, Snapshot]:
-    """Return the offset of a reader that has read all that is committed. Raises FeedUnavailableError."""
+    """Returns the offset of a reader that has read all that is committed. Raises FeedUnavailableError."""
     (row,) = await fetch(_end_statement(schema))
     snapshot = Snapshot.of(row)
     return snapshot.end(row["newest"]), snapshot
@@ -225,7 +225,7 @@ async def fetch_page(
     max_wanted: int | None = None,
     until: FeedOffset | None = None,
 ) -> tuple[LogPage, Snapshot]:
-    """Return the next rows after `base` that match, of those that are committed or that `until` has read.
+    """Returns the next rows after `base` that match, of those that are committed or that `until` has read.
 
     At most `rows` are examined. A page ends earlier once `max_wanted` rows match, or with 4 MiB of text.
     """
@@ -257,7 +257,7 @@ async def fetch_page(
 
 
 async def wait_for_flush(fetch: Fetch, snapshot: Snapshot, delay: float = 0.0) -> None:
-    """Return when PostgreSQL has on its disk all that `snapshot` saw.
+    """Returns when PostgreSQL has on its disk all that `snapshot` saw.
 
     Rows of asynchronous commits show before, and a crash would undo what was delivered. Mostly another commit
     flushes them, if not before then within `delay` seconds; otherwise a commit of ours does.
@@ -266,7 +266,7 @@ async def wait_for_flush(fetch: Fetch, snapshot: Snapshot, delay: float = 0.0) -
 
 
 async def wait_until_flushed(fetch: Fetch, delay: float = 0.0) -> None:
-    """Return when PostgreSQL has on its disk all that was seen before this was called."""
+    """Returns when PostgreSQL has on its disk all that was seen before this was called."""
     (lsns,) = await fetch(_LSNS)
     await _wait_for_lsn(fetch, lsns["insert_lsn"], lsns["flush_lsn"], delay)
 
@@ -311,7 +311,7 @@ class TailOptions:
 
 
 class Tail:
-    """The task of a process that reads a source while somebody subscribes, and publishes it to the hub."""
+    """The task of a process that reads a source while there are subscribers, and publishes it to the hub."""
 
     def __init__(
         self,
@@ -333,19 +333,19 @@ class Tail:
         self._incarnation = 0
 
     def start(self) -> None:
-        """Begin to read, from where the hub is; nothing happens if it runs."""
+        """Begins to read, from where the hub is; nothing happens if it runs."""
         if self._task is None or self._task.done():
             self._task = create_own_task(self._run(), f"tail of {self._schema.name}")
 
     async def stop(self) -> None:
-        """Read no more."""
+        """Stops reading."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
     def fetch_now(self) -> None:
-        """Fetch without waiting for the next notification or interval."""
+        """Fetches without waiting for the next notification or interval."""
         self._wake.set()
 
     async def _run(self) -> None:
@@ -427,7 +427,7 @@ class Tail:
                     await self._wake.wait()
 
     async def _publish_page(self, fetch: Fetch) -> tuple[bool, bool]:
-        """Fetch the next page, and publish it. Return whether it was the last, and whether it had rows."""
+        """Fetches and publishes the next page. Returns whether it was the last, and whether it had rows."""
         hub, stats = self._hub, self._stats
         cursor = hub.read_up_to
         assert cursor is not None  # noqa: S101 - narrows: `_begin` has moved the hub

@@ -1,4 +1,4 @@
-"""Removes entries past the retention, so that a source's entries don't grow for ever.
+"""Trims a feed: removes entries past the retention.
 
 Entries have no time of their own. A watermark notes from time to time which transactions had all ended by
 then; entries below a watermark that is older than the retention go, and cursors that have not read them
@@ -71,7 +71,7 @@ async def trim_entries(
     interval: timedelta = timedelta(hours=1),
     rows: int = 5000,
 ) -> int:
-    """Note a watermark unless one is younger than `interval`, and remove what is past the retention.
+    """Notes a watermark unless one is younger than `interval`, and removes what is past the retention.
 
     Returns how many entries were removed, in batches of `rows`. Waits while another process trims. Raises as
     `Database.change` does.

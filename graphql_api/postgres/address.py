@@ -1,4 +1,4 @@
-"""Where a PostgreSQL is: reads database URLs as drivers and hosting providers write them, and connects."""
+"""Database addresses: parses URLs as drivers and hosting providers write them, and connects."""
 
 import os
 import re

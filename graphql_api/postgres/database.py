@@ -363,7 +363,7 @@ class Database:
         )
 
     async def _is_transaction_pooled(self) -> bool:
-        """Asks once for all connections that are opened at the same time."""
+        """Finds out once for all connections that are opened at the same time."""
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(is_transaction_pooled(self.address))
             self._probe.add_done_callback(lambda probe: probe.cancelled() or probe.exception())
@@ -394,7 +394,7 @@ class _Shape:
 
 
 class BatchedReads:
-    """Lets reads of one shape that are made at the same time share a statement, also of several viewers.
+    """Sends reads of one shape that are made at the same time in one statement, also of several viewers.
 
     The first goes out at once. What comes while it is out waits until it returns, `_BATCH_MAX_WAIT` at most,
     and goes out together: never with a statement that was out before, so that it sees all that was committed

@@ -1,4 +1,4 @@
-"""States of a PostgreSQL server in which a right statement fails: one table, by SQLSTATE.
+"""Maps SQLSTATEs to exceptions: states of a server in which a right statement fails.
 
 A statement that is wrong raises asyncpg's own error, as it is. A right one that the server can't carry out
 now raises one of these:

@@ -1,4 +1,4 @@
-"""What a database role needs to serve, where it isn't the one that migrates and owns the tables."""
+"""Grants that a database role needs to serve, where it isn't the owner of the tables."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Brings a database up to date while other programs read and write it.
+"""Migrates a database while other programs read and write it.
 
 There are three kinds of steps: Alembic's revisions, each a transaction of short DDL; the repair of what
 others have changed of ours (`postgres.triggers`); and the building of indexes, which takes long and stops
@@ -72,7 +72,7 @@ class Step(Protocol):
 
 
 class Reporter:
-    """Learns what a migration does. This one keeps it to itself."""
+    """Reports what a migration does. This class reports nothing; commands override it."""
 
     def started(self, step: Step) -> None:
         """A step begins."""

@@ -1,4 +1,4 @@
-"""Finds out whether connections go through a pooler in transaction mode, as PgBouncer's usual mode is."""
+"""Detects a pooler in transaction mode, as PgBouncer's usual mode is, between us and PostgreSQL."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""The triggers of the service and what they need: found to be missing or changed, and made again.
+"""Checks and repairs the service's triggers, functions and feed tables, as the revisions declare them.
 
 A restored dump of data alone, `ALTER TABLE … ENABLE TRIGGER ALL` or somebody's clean-up change when a
 trigger fires, or drop it, and nothing fails: rows are merely no longer recorded. So revisions declare their

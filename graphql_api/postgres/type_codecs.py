@@ -1,4 +1,4 @@
-"""How PostgreSQL's values reach Python: as text.
+"""Type codecs for asyncpg: PostgreSQL's values reach Python as text.
 
 Decoding a timestamp or a numeric to an object and printing it again costs three times as much as keeping
 its text, and money that is never parsed is never rounded. So in every row that `Database` returns:

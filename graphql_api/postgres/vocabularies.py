@@ -1,4 +1,4 @@
-"""What the words in free text columns mean.
+"""Vocabularies: what the words in free-text columns mean (status, direction, level).
 
 Other programs write directions, statuses and levels as they please. A vocabulary maps the words that brokers,
 exchanges and logging libraries publish to one canonical word each; anything else is OTHER, so that no stored
@@ -57,7 +57,7 @@ class Vocabulary:
         word = self._seen.get(text)
         return self._look_up(text) if word is None else word
 
-    def knows(self, text: str) -> bool:
+    def recognizes(self, text: str) -> bool:
         """Whether a text has a canonical word."""
         return _folded(text) in self._canonical
 
@@ -69,7 +69,7 @@ class Vocabulary:
             return word
         if text not in self.unknown and len(self.unknown) < MAX_REMEMBERED:
             self.unknown.add(text)
-            log.warning("%s has a word that no vocabulary knows, read as OTHER: %r", self.column, text)
+            log.warning("%s has a word that no vocabulary has, read as OTHER: %r", self.column, text)
         return OTHER
 
     def sql(self, column: ColumnElement[str], **instead: ColumnElement[str]) -> ColumnElement[str]:
@@ -88,7 +88,7 @@ def _folded(text: str) -> str:
 
 
 def _word(word: str) -> ColumnElement[str]:
-    """One of our own words, written into the SQL: the planner sees it, and it costs no parameter."""
+    """Returns one of our own words, written into the SQL: the planner sees it, and it costs no parameter."""
     return literal_column(f"'{word}'", Text)
 
 

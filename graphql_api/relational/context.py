@@ -42,7 +42,7 @@ class ViewerDatabase:
         """How many statements ran so far."""
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        """Run one read and return its rows, as far as the viewer's tenant may read them.
+        """Runs one read, and returns its rows, as far as the viewer's tenant may read them.
 
         A statement gets the tenant as :tenant, and as :tenants for each of its `keys`.
         """
@@ -56,7 +56,7 @@ class ViewerDatabase:
     async def fetch_by_key(
         self, statement: Statement, keys: Sequence[str], **values: Any
     ) -> list[list[asyncpg.Record]]:
-        """Run one read, which other viewers' requests may share, and return the rows of each key."""
+        """Runs one read, which other viewers' requests may share, and returns the rows of each key."""
         self.statements += 1
         self._add_components(statement, values)
         return await self._database.fetch_by_key(statement, keys, self.tenant, **values)
@@ -109,7 +109,7 @@ class Loader(DataLoader[Any, Any]):
         return self.load(key)
 
     def load_each(self, keys: Iterable[Any]) -> list["asyncio.Future[Any]"]:
-        """What `load` returns for each of the keys, which are hashable and not None."""
+        """Returns what `load` returns for each of the keys, which are hashable and not None."""
         cache = self._cache
         futures = []
         for key in keys:
@@ -121,7 +121,7 @@ class Loader(DataLoader[Any, Any]):
         return futures
 
     def do_resolve_reject(self, key: Any, future: "asyncio.Future[Any]") -> None:
-        """Queue a key. Its batch begins in the event loop's next iteration, or when the executor runs it.
+        """Queues a key. Its batch begins in the event loop's next iteration, or when the executor runs it.
 
         aiodataloader would start a task for that, which begins an iteration later.
         """
@@ -130,11 +130,11 @@ class Loader(DataLoader[Any, Any]):
             self._loaders.add(self)
 
     def load_with_list(self, pages: "Loader", load: LoadWithParent) -> None:
-        """Load a page of `pages` together with the row that it is below, if there will be one row only."""
+        """Loads a page of `pages` together with the row that it is below, if there will be one row only."""
         self._lists.append((pages, load))
 
     async def load_queued(self) -> None:
-        """Load all keys that are queued, and give each its value, or the error: none is raised."""
+        """Loads all keys that are queued, and gives each its value, or the error: none is raised."""
         queue, self._queue = self._queue, []
         lists, self._lists = self._lists, []
         try:
@@ -156,7 +156,7 @@ class Loader(DataLoader[Any, Any]):
     async def _load_with_list(
         self, key: Any, pages: "Loader", load: LoadWithParent
     ) -> Mapping[Any, Any] | None:
-        """Load an only row, and a page of the list below it for those who will ask for it."""
+        """Loads an only row, and a page of the list below it for those who will ask for it."""
         found = await load(self._db, key, self.page, pages.page)
         if found is None:
             return None
@@ -182,13 +182,13 @@ class _LoaderQueue:
         self._timer: asyncio.Handle | None = None
 
     def add(self, loader: Loader) -> None:
-        """Let a loader begin with the next iteration of the event loop."""
+        """Starts a loader in the next iteration of the event loop."""
         self._waiting.append(loader)
         if self._timer is None:
             self._timer = self.loop.call_soon(self._start)
 
     def take_only(self) -> Loader | None:
-        """The loader that waits, if it is the only one: it won't begin by itself then."""
+        """Returns the loader that waits, if it is the only one: it won't begin by itself then."""
         if self._timer is None or len(self._waiting) != 1:
             return None
         self._timer.cancel()
@@ -196,7 +196,7 @@ class _LoaderQueue:
         return self._waiting.pop()
 
     def cancel(self) -> None:
-        """Cancel the loads under way, and begin no other of those that wait."""
+        """Cancels the loads under way, and begins no other of those that wait."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
@@ -226,7 +226,7 @@ class Loaders:
         self._queue: _LoaderQueue | None = None
 
     def get(self, batch: BatchLoad, page: Hashable = None) -> Loader:
-        """The loader of `batch` with `page`, made at its first use."""
+        """Returns the loader of `batch` with `page`, made at its first use."""
         identity = (batch, page, self._db.tenant)
         loader = self._loaders.get(identity)
         if loader is None:
@@ -236,12 +236,12 @@ class Loaders:
         return loader
 
     def load_queued(self) -> Awaitable[None] | None:
-        """What loads all that has been asked for so far, if that is one batch: then it needs no task."""
+        """Returns an awaitable that loads what is queued, if that is one batch: then it needs no task."""
         loader = self._queue.take_only() if self._queue is not None else None
         return None if loader is None else loader.load_queued()
 
     def cancel(self) -> None:
-        """Cancel the batches under way, and with them their statements, and those that wait."""
+        """Cancels the batches under way, and with them their statements, and those that wait."""
         if self._queue is not None:
             self._queue.cancel()
 
@@ -278,7 +278,7 @@ class Context:
         self.switch_viewer(self.viewer)
 
     def switch_viewer(self, viewer: Viewer) -> None:
-        """Go on as another viewer, such as the one who has just logged in. Forgets all that was loaded."""
+        """Goes on as another viewer, such as the one who has just logged in. Forgets all that was loaded."""
         self.viewer = viewer
         services = self.services
         database = self.database or services.database
@@ -286,13 +286,13 @@ class Context:
         self.clear_loaders()
 
     def load_queued(self) -> Awaitable[None] | None:
-        """What loads all that has been asked for so far, if that is one batch."""
+        """Returns an awaitable that loads what is queued, if that is one batch."""
         return self.loaders.load_queued()
 
     def cancel(self) -> None:
-        """Cancel the batches under way: the operation was cancelled."""
+        """Cancels the batches under way: the operation was cancelled."""
         self.loaders.cancel()
 
     def clear_loaders(self) -> None:
-        """Forget all that was loaded: after a write it may no longer hold."""
+        """Forgets all that was loaded: after a write it may no longer hold."""
         self.loaders = Loaders(self.db)

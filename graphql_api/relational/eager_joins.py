@@ -36,7 +36,7 @@ class EagerJoin:
     """The foreign keys that lead here from the list's rows: `session_id.account_id`."""
 
     def label(self, name: str) -> str:
-        """What a column is called among those of the list's rows."""
+        """Returns what a column is called among those of the list's rows."""
         return f"{self.path}.{name}"
 
     def labelled(self, columns: Iterable[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
@@ -46,7 +46,7 @@ class EagerJoin:
 
 @lru_cache(maxsize=512)
 def eager_joins_of(projection: Projection, entity: Entity, path: str = "") -> tuple[EagerJoin, ...]:
-    """The eager joins of an operation's lists of an entity.
+    """Returns the eager joins of an operation's lists of an entity.
 
     Rows with texts of any length are not joined: many rows refer to one, and it would be sent with each.
     """
@@ -70,7 +70,7 @@ def are_visible(joins: Sequence[EagerJoin], db: ViewerDatabase) -> bool:
 def split_tenant_path(
     entity: Entity, joins: Sequence[EagerJoin]
 ) -> tuple[list[ColumnElement[Any]], list[EagerJoin]]:
-    """Split eager joins: the columns of those on the tenant path, and the joins that are left.
+    """Splits eager joins: the columns of those on the tenant path, and the joins that are left.
 
     A query that `Entity.restrict_to_tenant` restricts is joined to the tenant path already: a trade's
     session, its account, its user.
@@ -116,7 +116,7 @@ def _joined(
 def rows_from_labels(
     table: Mapping[str, Sequence[Any]], joins: Sequence[EagerJoin]
 ) -> Mapping[Reference, JoinedRows]:
-    """The rows that were joined, out of the columns of a list's rows by their labels."""
+    """Returns the rows that were joined, out of the columns of a list's rows by their labels."""
     found = {}
     for each in joins:
         names = [column.name for column in each.columns]

@@ -77,7 +77,7 @@ class Entity:
     table: Table | Subquery
     columns: tuple[ColumnElement[Any], ...]
     scopes: frozenset[Scope]
-    """Any of these lets a viewer read such rows: their own, or all where there is no tenant."""
+    """A viewer with any of these may read such rows: their own, or all where there is no tenant."""
     owner: Column[Any] | None = None
     parent: Parent | None = None
     read_limit: ReadLimit | None = None
@@ -114,7 +114,7 @@ class Entity:
     def restrict_to_tenant(
         self, query: Select[Any], *needed: FromClause, scoped: bool, tenant: ColumnElement[Any] = TENANT
     ) -> Select[Any]:
-        """`query` over this entity, restricted to the tenant's rows if `scoped`.
+        """Returns `query` over this entity, restricted to the tenant's rows if `scoped`.
 
         Statements get their tenant here and nowhere else. The entity's table is joined to its ancestors as
         far as the `needed` tables and the tenant's column ask for.
@@ -127,7 +127,7 @@ class Entity:
         )
 
     def _join_ancestors(self, *needed: FromClause, inner: bool) -> FromClause:
-        """The table, joined upwards as far as the `needed` tables ask for.
+        """Returns the table, joined upwards as far as the `needed` tables ask for.
 
         Without `inner`, rows whose foreign key is null stay: who may see every tenant's rows sees those too.
         """
@@ -154,7 +154,7 @@ class Entity:
     async def load_by_ids(
         self, db: ViewerDatabase, ids: Sequence[str], columns: frozenset[str] | None = None
     ) -> Mapping[str, Row]:
-        """The rows with these ids that the viewer may see, by id; with these columns, None for all."""
+        """Returns the rows with these ids that the viewer may see, by id; `columns` None means all."""
         if not self.is_visible_to(db):
             return {}
         found = await db.fetch_by_key(_by_id(self, db.tenant is not None, columns), ids)

@@ -1,4 +1,4 @@
-"""Enums of columns with free text, and the direction that all order inputs share."""
+"""Enums of columns with free text, and OrderDirection, which all order inputs share."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -13,12 +13,12 @@ EnumType = TypeVar("EnumType", bound=Enum)
 
 
 def value(name: str, description: str) -> Any:
-    """An enum's value, which in Python is its own name."""
+    """Returns an enum's value, which in Python is its own name."""
     return strawberry.enum_value(name, description=description)
 
 
 def from_vocabulary(enum: type[EnumType], vocabulary: Vocabulary) -> Callable[[str], EnumType]:
-    """A function from a stored text to the enum's value. It caches: a column has few different words."""
+    """Returns a function from stored texts to an enum's values, cached: a column has few words."""
 
     @lru_cache(maxsize=256)
     def convert(text: str) -> EnumType:

@@ -1,4 +1,4 @@
-"""Errors that clients are meant to read.
+"""Errors that clients read unmasked, each with a code.
 
     ApiError
     ├── BadInputError          BAD_USER_INPUT    an argument breaks a rule; names the argument and the rule

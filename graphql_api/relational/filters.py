@@ -77,7 +77,7 @@ class Filter:
     """How many comparisons and groups the predicate has, as far as a client has chosen them."""
 
     def narrowed(self, *predicates: Predicate, parameters: Parameters = ()) -> "Filter":
-        """The filter of rows for which these predicates hold too."""
+        """Returns the filter of rows for which these predicates hold too."""
         predicate = CompoundPredicate("and", (self.predicate, *predicates))
         return Filter(predicate, self.parameters + parameters, self.conditions)
 
@@ -86,26 +86,26 @@ ALL_ROWS = Filter()
 
 
 def compare_filter(description: str, expression: ColumnElement[Any], *, name: str | None = None) -> Any:
-    """A filter's field that compares `expression`, in the way its type says."""
+    """Declares a filter's field that compares `expression`, in the way its type says."""
     return strawberry.field(
         description=description, default=strawberry.UNSET, name=name, metadata={"compare": expression}
     )
 
 
 def is_not_null_filter(description: str, column: Column[Any]) -> Any:
-    """A filter's boolean field: whether `column` has a value."""
+    """Declares a filter's boolean field: whether `column` has a value."""
     return strawberry.field(
         description=description, default=strawberry.UNSET, metadata={"is_not_null": column}
     )
 
 
 def is_null_filter(description: str, column: Column[Any]) -> Any:
-    """A filter's boolean field: whether `column` has no value."""
+    """Declares a filter's boolean field: whether `column` has no value."""
     return strawberry.field(description=description, default=strawberry.UNSET, metadata={"is_null": column})
 
 
 def combine_filter(kind: Kind, description: str) -> Any:
-    """A filter's field that holds filters of its own type."""
+    """Declares a filter's field that holds filters of its own type."""
     return strawberry.field(
         description=description, default=strawberry.UNSET, name=kind, metadata={"combine": kind}
     )
@@ -159,7 +159,7 @@ _RANGES: Mapping[type, tuple[Sequence[str], Sequence[str], str]] = {
 
 
 def parse_filter(given: Any, argument: str = "filter") -> Filter:
-    """The filter that an input means.
+    """Returns the filter that an input means.
 
     Raises BadInputError: an id that is no UUID, a text PostgreSQL can't hold or longer than its column, a
     range that ends before it begins, too many conditions or levels.
@@ -178,7 +178,7 @@ class _FilterParser:
         self._argument = argument
 
     def parse(self, given: Any, path: str, level: int = 1) -> Predicate:
-        """The predicate of a filter input and all within it."""
+        """Returns the predicate of a filter input and all within it."""
         self._count()
         if level > MAX_LEVELS:
             raise BadInputError(self._argument, f"has more than {MAX_LEVELS} levels")
@@ -235,7 +235,7 @@ def _input_fields(type_: type) -> Sequence[tuple[str, str, Mapping[Any, Any]]]:
 
 
 def _operations(value: Any, expression: ColumnElement[Any], path: str) -> Iterator[tuple[Operator, Any]]:
-    """What a filter's field asks of `expression`: operators, each with its operand. Raises BadInputError."""
+    """Yields a filter's comparisons of `expression`, as operators and operands. Raises BadInputError."""
     length = getattr(expression.type, "length", None) or MAX_TEXT
     match value:
         case StringFilter() | DecimalFilter() | DateTimeFilter():
@@ -257,7 +257,7 @@ def _operations(value: Any, expression: ColumnElement[Any], path: str) -> Iterat
 
 
 def check_range(value: Any, path: str) -> None:
-    """Check that no upper bound lies below a lower one. Raises BadInputError."""
+    """Checks that no upper bound lies below a lower one. Raises BadInputError."""
     lower, upper, word = _RANGES.get(type(value), ((), (), ""))
     for start in lower:
         for end in upper:
@@ -265,7 +265,7 @@ def check_range(value: Any, path: str) -> None:
 
 
 def check_bounds(start_path: str, start: Any, end_path: str, end: Any, word: str = "before") -> None:
-    """Check that a range doesn't end before it begins. Raises BadInputError.
+    """Checks that a range doesn't end before it begins. Raises BadInputError.
 
     An empty range (end = start) is allowed: clients that step through time produce it.
     """
@@ -275,7 +275,7 @@ def check_bounds(start_path: str, start: Any, end_path: str, end: Any, word: str
 
 
 def check_length(text: str, path: str, length: int) -> None:
-    """Check that a text to compare with isn't longer than any that it is compared with. Raises BadInputError.
+    """Checks that a text isn't longer than any that it is compared with. Raises BadInputError.
 
     It would be sent to PostgreSQL, and folded there for each row, to find nothing.
     """
@@ -308,7 +308,7 @@ def is_storable(text: str) -> bool:
 
 
 def name_of(part: StrawberryField) -> str:
-    """What a field is called in the schema."""
+    """Returns what a field is called in the schema."""
     if part.graphql_name:
         return part.graphql_name
     head, *tail = part.python_name.split("_")
@@ -316,7 +316,7 @@ def name_of(part: StrawberryField) -> str:
 
 
 def tables_in(predicate: Predicate) -> frozenset[Any]:
-    """The tables whose columns a predicate compares."""
+    """Returns the tables whose columns a predicate compares."""
     if isinstance(predicate, CompoundPredicate):
         return frozenset[Any]().union(*(tables_in(member) for member in predicate.members))
     sql = predicate.expression if isinstance(predicate, Comparison) else predicate.sql
@@ -333,7 +333,7 @@ def conjuncts(predicate: Predicate) -> Iterator[Predicate]:
 
 
 def to_sql(predicate: Predicate, *, via: ColumnElement[Any] | None = None) -> ColumnElement[bool]:
-    """The SQL of a predicate.
+    """Returns the SQL of a predicate.
 
     `via` is the column by whose index the rows are reached. Then no other equality may use an index.
     """
@@ -355,7 +355,7 @@ def to_sql(predicate: Predicate, *, via: ColumnElement[Any] | None = None) -> Co
 
 
 def without_index(compared: ColumnElement[bool]) -> ColumnElement[bool]:
-    """The same condition, as one that no index serves.
+    """Returns the same condition, as one that no index serves.
 
     For rows that are reached parent by parent: there PostgreSQL likes to intersect two indexes, and so
     reads all that a popular symbol or strategy has once for each parent.

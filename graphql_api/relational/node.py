@@ -35,7 +35,7 @@ class Node:
 
     @classmethod
     def resolve_type(cls, row: Any, _info: Any, _abstract: Any) -> str:
-        """The type of a row that `AnyById` found."""
+        """Returns the type of a row that `AnyById` found."""
         return str(row[TYPENAME])
 
 
@@ -48,7 +48,7 @@ class AnyById:
     async def __call__(
         self, db: ViewerDatabase, keys: Sequence[str], _page: None = None
     ) -> Mapping[str, Row]:
-        """The rows with these ids, each with its type's name, as far as the viewer may see them."""
+        """Returns the rows with these ids, each with its type's name, as far as the viewer may see them."""
         # Of the entities that have the same type, the first that the viewer may read has all of theirs.
         by_type = {entity.name: entity for entity in reversed(self._entities) if entity.is_visible_to(db)}
         visible = tuple(by_type.values())

@@ -171,7 +171,7 @@ class FilteredRelation:
 
     @cached_property
     def prefix(self) -> Prefix | None:
-        """Returns what all rows of one scan share: their parent's id, or a value that the filter asks for."""
+        """Returns what all rows of one scan share: their parent's id, or a value that the filter names."""
         if self.via_parent_key is not None:
             return Prefix(self.via_parent_key.key, self.via_parent_key.entity.table.c.id)
         found: list[Prefix] = []
@@ -239,12 +239,12 @@ class FilteredRelation:
         ]
 
     def select(self, *columns: ColumnElement[Any]) -> Select[Any]:
-        """All rows of one parent, which is `keys.key`; at the root, all rows."""
+        """Returns all rows of one parent, which is `keys.key`; at the root, all rows."""
         query = select(*columns).where(*self.own_conditions, *self.ancestor_conditions)
         return self._of_one_parent(self.relation, query, tables_in(self.predicate))
 
     def joined(self, query: Select[Any]) -> Select[Any]:
-        """`query` over rows that its own conditions choose, joined to the ancestors that these need."""
+        """Returns `query` over rows, joined to the ancestors that its own conditions need."""
         scoped = self.scoped and not self.relation.tenant_checked_by_parent
         needed = tables_in(self.predicate)
         return self.entity.restrict_to_tenant(query, *needed, scoped=scoped, tenant=self.relation.tenant)
@@ -252,7 +252,7 @@ class FilteredRelation:
     def merge_per_parent(
         self, first: Select[Any], finish: Callable[[Any], Select[Any]], *probes: FromClause
     ) -> Select[Any]:
-        """What `finish` selects from the columns of `first`, which is read for each of the rows' own parents.
+        """Returns what `finish` selects from the columns of `first`, which is read for each own parent.
 
         No index has an account's trades in order, but one has each session's. So the first trades of each
         session are read and merged: that takes as long as there are sessions, where sorting takes as long as
@@ -270,7 +270,7 @@ class FilteredRelation:
         return self.via_parent_key.entity
 
     def select_own_parents(self, query: Select[Any]) -> Select[Any]:
-        """`query` over the rows' own parents, as far as they lie below one parent of the relation."""
+        """Returns `query` over the rows' own parents, as far as they lie below one parent of the relation."""
         upper = replace(self.relation, entity=self.own_parent)
         if self._has_own_parent_key:
             upper = ChildRelation(self.own_parent)
@@ -366,7 +366,7 @@ class KeysetRange:
     """The cursors, by the argument's name, and how rows compare with each."""
 
     def conditions(self, columns: Any, prefix: Prefix | None = None) -> list[ColumnElement[bool]]:
-        """What keeps rows within the bounds, by their `columns`: one row comparison each, for an index.
+        """Returns conditions that keep rows within the bounds: one row comparison each, for an index.
 
         The prefix leads the comparison, so that only an index that begins with it can be used. Otherwise,
         after a cursor among many rows of one key, PostgreSQL expects few rows and scans an index over all
@@ -393,16 +393,16 @@ class KeysetRange:
         return replace(self, bounds=tuple(bounds))
 
     def keys(self, columns: Any, prefix: Prefix | None = None) -> list[ColumnElement[Any]]:
-        """What rows are ordered by: the prefix, if they are read by it, the sort key and the id."""
+        """Returns what rows are ordered by: the prefix, if they are read by it, the sort key and the id."""
         keys = [sort_key(columns[self.order.column.name]), columns.id]
         return keys if prefix is None else [prefix.column, *keys]
 
     def sort(self, query: Select[Any], keys: Iterable[ColumnElement[Any]]) -> Select[Any]:
-        """`query` in the range's order, by these keys."""
+        """Returns `query` in the range's order, by these keys."""
         return query.order_by(*(key.desc() if self.descending else key.asc() for key in keys))
 
     def first(self, rows: FilteredRelation, *columns: ColumnElement[Any]) -> Select[Any]:
-        """The range's rows of one reading, as an index has them: not yet joined, nor limited."""
+        """Returns the range's rows of one reading, as an index has them: not yet joined, nor limited."""
         own = rows.entity.table.c
         query = select(*columns).where(*rows.conditions(ordered=True), *self.conditions(own, rows.prefix))
         return self.sort(query, self.keys(own, rows.prefix))
@@ -437,7 +437,7 @@ class PageShape:
         limited: bool = False,
         few_parents: bool = False,
     ) -> "PageShape":
-        """The shape of a page that is asked for, with those of its eager joins that the viewer may read."""
+        """Returns the shape of a requested page, with those of its eager joins that the viewer may read."""
         # Not those with values to compare with, which may be long.
         of = cls._of.__wrapped__ if request.filter.parameters else cls._of
         return of(request, eager_joins, limited, few_parents)
@@ -591,7 +591,7 @@ def _reads_all(rows: FilteredRelation, shape: PageShape) -> bool:
 def _page_from_index(
     rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]]
 ) -> Select[Any]:
-    """A page of rows that an index has in order; of several parents, the first of each, merged."""
+    """Returns a page of rows that an index has in order; of several parents, the first of each, merged."""
     range_ = shape.range
     first = range_.first(rows, *rows.entity.projected_columns(shape.columns)).limit(_fetch)
     if rows.via_parent_key is None:
@@ -606,7 +606,7 @@ def _page_from_index(
 def _page_by_entry(
     rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]]
 ) -> Select[Any]:
-    """A page of rows that one index has in order below each own parent, and another over all tenants' rows.
+    """Returns a page of rows that one index has in order by parent, and another over all tenants' rows.
 
     Where there are many own parents, as many of all tenants' rows are examined first, in order. If those fill
     the page, no parent is probed. If they don't, it has cost no more than to probe the parents does.
@@ -637,7 +637,7 @@ def _rows_to_scan(rows: FilteredRelation) -> ColumnElement[Any]:
 
 
 def _own_parents(rows: FilteredRelation, most: ColumnElement[Any]) -> FromClause:
-    """A row for each own parent, `most` at most: to count them."""
+    """Returns a row for each own parent, `most` at most: to count them."""
     return rows.select_own_parents(select(_found)).limit(most).correlate(KEYS).subquery("parents")
 
 
@@ -648,7 +648,7 @@ def _first_of_all_tenants(
     columns: Sequence[ColumnElement[Any]],
     on_path: Sequence[ColumnElement[Any]],
 ) -> Select[Any]:
-    """The relation's rows among the first of all tenants' in a range, `limit` and MAX_SCANNED at most.
+    """Returns the relation's rows among the first of all tenants', `limit` and MAX_SCANNED at most.
 
     MAX_SCANNED is in the SQL, so that PostgreSQL takes the index, and an OFFSET keeps it from any join that
     has to read all of them before the first row comes out.
@@ -675,7 +675,7 @@ def _merged_by_probes(
     columns: Sequence[ColumnElement[Any]],
     on_path: Sequence[ColumnElement[Any]],
 ) -> Select[Any]:
-    """A page of rows that is merged from those own parents whose first rows come first.
+    """Returns a page of rows that is merged from those own parents whose first rows come first.
 
     Each own parent is probed for its first row. From there on its rows are read, if it can be on the page.
     """
@@ -702,7 +702,7 @@ def _merged_by_probes(
 def _page_of_all_rows(
     rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]], *, with_total: bool
 ) -> Select[Any]:
-    """A page of rows that are all read, and sorted; with their number, if that is asked for."""
+    """Returns a page of rows that are all read, and sorted; with their number, if that is asked for."""
     range_ = shape.range
     total = [func.count().over().label("_total")] if with_total else []
 
@@ -716,7 +716,7 @@ def _page_of_all_rows(
 def _from_all_rows(
     rows: FilteredRelation, finish: Callable[[Any], Select[Any]], *columns: ColumnElement[Any]
 ) -> Select[Any]:
-    """What `finish` selects from the columns of all rows.
+    """Returns what `finish` selects from the columns of all rows.
 
     An OFFSET, be it 0, hides from PostgreSQL what `finish` does while it decides how to read the rows. It
     might walk an operators' index of the order otherwise, until enough rows of this parent have come by.
@@ -728,7 +728,7 @@ def _from_all_rows(
 
 
 def _page_of_limited_reading(rows: FilteredRelation, shape: PageShape) -> Select[Any]:
-    """A page of the rows that fit among the first :limit of an index."""
+    """Returns a page of the rows that fit among the first :limit of an index."""
     range_ = shape.range
     columns = rows.entity.projected_columns(shape.columns)
     examined, keys = _limited_reading(rows, range_, _limit, *columns)
@@ -739,7 +739,7 @@ def _page_of_limited_reading(rows: FilteredRelation, shape: PageShape) -> Select
 def _limited_reading(
     rows: FilteredRelation, range_: KeysetRange, limit: ColumnElement[Any], *columns: ColumnElement[Any]
 ) -> tuple[FromClause, list[ColumnElement[Any]]]:
-    """The first rows of a range, `limit` at most, each with whether it `_fits`; and the keys of their order.
+    """Returns the first `limit` rows of a range, each with whether it `_fits`, and the keys of their order.
 
     They are read from the index of the order, which the conditions that it serves bound. Where the keys are
     sorted by once more, PostgreSQL finds that they are sorted, and reads no more rows than it needs.
@@ -763,7 +763,7 @@ def _is_timeline(rows: FilteredRelation, order: SortOrder) -> bool:
 def _joined_to(
     page: Select[Any], eager_joins: Sequence[EagerJoin], shape: PageShape, *, scoped: bool
 ) -> Select[Any]:
-    """The page's rows joined to those that they refer to, in the page's order still."""
+    """Returns the page's rows joined to those that they refer to, in the page's order still."""
     subquery = page.subquery("page")
     source, columns = join(subquery, eager_joins, scoped=scoped)
     query = select(*subquery.c, *columns).select_from(source)
@@ -771,7 +771,7 @@ def _joined_to(
 
 
 def _total(rows: FilteredRelation) -> ColumnElement[Any]:
-    """How many rows the whole list has."""
+    """Returns how many rows the whole list has."""
     return _count(rows).correlate(None).scalar_subquery().label("_total")
 
 
@@ -813,7 +813,7 @@ def _any_row(rows: FilteredRelation, shape: PageShape, range_: KeysetRange) -> S
 
 @lru_cache(maxsize=256)
 def count_statement(relation: ChildRelation, predicate: Predicate, scoped: bool) -> Statement:  # noqa: FBT001
-    """The `total` of rows below each `_parent` of :keys; null where :count_limit rows were not enough."""
+    """Returns the `total` below each `_parent` of :keys; null where :count_limit rows were not enough."""
     rows = FilteredRelation(relation, predicate, scoped)
     return compile_statement(rows.per_parent(_count(rows)))
 
@@ -829,7 +829,7 @@ def _count(rows: FilteredRelation) -> Select[Any]:
 
 
 def _limited_count(rows: FilteredRelation, limit: CountLimit) -> Select[Any]:
-    """The `total`; null, with no row examined, where :count_limit entries of the parent are to be."""
+    """Returns the `total`; null, with no row examined, where :count_limit entries of the parent are to be."""
     parent_key, entries = rows.relation.parent_key, limit.entries.c
     assert parent_key is not None  # noqa: S101 - the entries are those of a parent
     bounds = [
@@ -845,7 +845,7 @@ def _limited_count(rows: FilteredRelation, limit: CountLimit) -> Select[Any]:
 
 @lru_cache(maxsize=256)
 def reading_statement(relation: ChildRelation, predicate: Predicate, range_: KeysetRange | None) -> Statement:
-    """How many rows there are to examine in a range: the `total` below each `_parent`, up to :limit.
+    """Returns how many rows there are to examine in a range: the `total` below each `_parent`, up to :limit.
 
     Without a range, those that a list in another order is sorted from.
     """

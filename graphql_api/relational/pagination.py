@@ -61,11 +61,11 @@ class PageRequest:
     """Whether its statement looks for rows behind the cursor `before`."""
 
     def filter_only(self) -> "PageRequest":
-        """The same list, whatever part of it: equal for all pages under one filter."""
+        """Returns a request without page and order: equal for all pages of a list under one filter."""
         return PageRequest(SortOrder(self.order.column.table.c.id), filter=self.filter)
 
     def parameters(self) -> dict[str, Any]:
-        """The values of its statement's parameters, but for the keys.
+        """Returns the values of its statement's parameters, but for the keys.
 
         One row more than the page has shows whether others follow.
         """
@@ -76,13 +76,13 @@ class PageRequest:
         return values
 
     def cursor(self, row: Row) -> str:
-        """The opaque text that names a row's place in this page's order."""
+        """Returns the opaque text that names a row's place in this page's order."""
         payload = orjson.dumps((self.order.name, row[self.order.column.name], row["id"]))
         return base64.urlsafe_b64encode(payload).rstrip(b"=").decode()
 
 
 def page_size(arguments: Mapping[str, Any]) -> tuple[int, bool]:
-    """How many rows a connection's arguments ask for, and whether for the last. Raises BadInputError."""
+    """Returns a page's size by its arguments, and whether it is of the last rows. Raises BadInputError."""
     first, last = arguments.get("first"), arguments.get("last")
     if first is not None and last is not None:
         raise BadInputError("last", "can't be combined with first")
@@ -103,7 +103,7 @@ _LAST_YEAR, _FIRST_YEAR_BC, _FIRST_DAY_BC = 294_276, 4714, "11-24"
 
 
 def cursor_key(arguments: Mapping[str, Any], name: str, order: SortOrder) -> CursorKey | None:
-    """What the cursor in an argument holds; None without one. Raises BadInputError.
+    """Returns what the cursor in an argument holds; None without one. Raises BadInputError.
 
     PostgreSQL can compare whatever it returns: a cursor that was made up is a place like any other, or is
     refused.
@@ -128,7 +128,7 @@ def cursor_key(arguments: Mapping[str, Any], name: str, order: SortOrder) -> Cur
 
 
 def _sort_key(value: Any, column: Column[Any]) -> Any:
-    """A row's value as the sort key it has in SQL. Raises ValueError if it can't be this column's."""
+    """Returns a row's value as the sort key it has in SQL. Raises ValueError if it can't be this column's."""
     match column.type, value:
         case Numeric(), None:
             return "-Infinity"

@@ -76,7 +76,7 @@ def computed(
     columns: tuple[str, ...],
     compute_all: Callable[..., Sequence[Any]] | None = None,
 ) -> Any:
-    """A field that is computed from columns of its row, without loading anything.
+    """Declares a field that is computed from columns of its row, without loading anything.
 
     `compute_all` returns the same for many rows, from a sequence of values for each column.
     """
@@ -97,7 +97,7 @@ def one(description: str, to: Entity | BatchLoad, *, key: str) -> Any:
 
 
 def root_one(description: str, entity: Entity, *, check: Check) -> Any:
-    """A root field that finds one row by its id; another tenant's reads as one that doesn't exist."""
+    """Declares a root field that finds a row by its id; another tenant's is as one that doesn't exist."""
 
     def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
         id_ = parse_id(arguments["id"], "id")
@@ -124,7 +124,7 @@ class ListSpec:
     """From the filter input to the filter. Raises BadInputError."""
 
     def arguments(self) -> list[StrawberryArgument]:
-        """The arguments of a field that serves such a list."""
+        """Returns the arguments of a field that serves such a list."""
         arguments = [
             argument("first", int, f"The first N rows, 1 to {MAX_SIZE}; {DEFAULT_SIZE} by default."),
             argument("after", str, "Only rows after this cursor."),
@@ -137,7 +137,7 @@ class ListSpec:
         return arguments
 
     def filter(self, arguments: Mapping[str, Any]) -> Filter:
-        """The filter that these arguments ask for. Raises BadInputError."""
+        """Returns the filter that these arguments ask for. Raises BadInputError."""
         given = arguments.get("filter")
         return ALL_ROWS if given is None else self.parse_filter(given)
 
@@ -149,7 +149,7 @@ class ListSpec:
         *,
         is_root: bool = False,
     ) -> PageRequest:
-        """The page that these arguments and the fields below ask for. Raises BadInputError.
+        """Returns the page that these arguments and the fields below ask for. Raises BadInputError.
 
         Only a list at the root joins the rows that its own refer to, and counts itself in its own statement:
         below many parents, the same rows would come again and again. Where the fields below aren't known,
@@ -178,7 +178,7 @@ class ListSpec:
 
 
 def many(description: str, spec: ListSpec, *, parent: Entity, parent_key: Column[Any]) -> Any:
-    """A relation to the rows below a row of `parent`, whose id is in the column `parent_key`."""
+    """Declares a relation to the rows below a row of `parent`, whose id is in the column `parent_key`."""
     relation = RelationLoader(spec.entity, parent, parent_key)
 
     def prepare(context: Context, request: PageRequest) -> Any:
@@ -189,7 +189,7 @@ def many(description: str, spec: ListSpec, *, parent: Entity, parent_key: Column
 
 
 def root_many(description: str, spec: ListSpec, *, check: Check) -> Any:
-    """A root field that lists every row the viewer may see."""
+    """Declares a root field that lists every row the viewer may see."""
     relation = RelationLoader(spec.entity)
 
     def prepare(context: Context, request: PageRequest) -> Any:
@@ -201,7 +201,7 @@ def root_many(description: str, spec: ListSpec, *, check: Check) -> Any:
 
 
 def root_rows(description: str, batch: BatchLoad, *, max_rows: int, check: Check) -> Any:
-    """A root field that lists the first rows that `batch` has for ROOT, without pages: at most `max_rows`.
+    """Declares a root field that lists the first rows of `batch` for ROOT, `max_rows` at most, without pages.
 
     The batch gets their number as its page.
     """
@@ -219,7 +219,7 @@ def root_rows(description: str, batch: BatchLoad, *, max_rows: int, check: Check
 def argument(
     name: str, type_: Any, description: str, *, required: bool = False, default: Any = strawberry.UNSET
 ) -> StrawberryArgument:
-    """An argument of a declared field. One that isn't required may be null; one with a default, left out."""
+    """Declares an argument of a field. One that isn't required may be null; one with a default, left out."""
     return StrawberryArgument(
         python_name=name,
         graphql_name=None,
@@ -240,7 +240,7 @@ class RelationLoader(ChildRelation):
     async def load_pages(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest
     ) -> Mapping[str, "PageResult | BadInputError"]:
-        """Each parent's page. A parent that the viewer may not see has an empty one.
+        """Returns each parent's page. A parent that the viewer may not see has an empty one.
 
         A list of several tenants' rows that would have to examine too many has an error instead.
         """
@@ -253,7 +253,7 @@ class RelationLoader(ChildRelation):
     async def _load_limited_pages(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest, rows: FilteredRelation
     ) -> Mapping[str, "PageResult | BadInputError"]:
-        """Each parent's page of several tenants' rows, of which a limited number is examined."""
+        """Returns each parent's page of several tenants' rows, of which a limited number is examined."""
         limit = max(1, page_query.MAX_EXAMINED // len(keys))
         if rows.is_ordered(request.order):
             if not rows.split(order=request.order.column)[1]:
@@ -288,7 +288,7 @@ class RelationLoader(ChildRelation):
         limit: int,
         range_: KeysetRange | None = None,
     ) -> Mapping[str, int]:
-        """How many rows each parent would examine in a range, or sort; `limit` + 1 at most."""
+        """Returns how many rows each parent would examine in a range, or sort; `limit` + 1 at most."""
         statement = await built(request.filter, reading_statement, self, request.filter.predicate, range_)
         rows = await db.fetch(statement, keys=keys, **request.parameters(), limit=limit + 1)
         return {row["_parent"]: row["total"] for row in rows}
@@ -296,7 +296,7 @@ class RelationLoader(ChildRelation):
     async def read_pages(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest, *, limit: int | None = None
     ) -> Mapping[str, "PageResult"]:
-        """Each parent's page, in one statement; of what fits among the first `limit` rows, if given."""
+        """Reads each parent's page in one statement; of what fits among the first `limit` rows, if given."""
         eager_joins = request.eager_joins
         if not self.entity.is_visible_to(db):
             return {key: PageResult.of(Rows(()), request, self, key) for key in keys}
@@ -337,7 +337,7 @@ class RelationLoader(ChildRelation):
     async def load_with_parent(
         self, db: ViewerDatabase, id_: str, columns: frozenset[str] | None, request: PageRequest
     ) -> "tuple[Row | None, PageResult] | None":
-        """A parent's row with these columns, None for all, and its page: in one statement.
+        """Returns a parent's row with these columns, None for all, and its page: in one statement.
 
         The row is None if the viewer may see none of this id. None where the page has to be read by itself.
         """
@@ -357,7 +357,7 @@ class RelationLoader(ChildRelation):
     async def load_totals(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest
     ) -> Mapping[str, int | BadInputError]:
-        """How many rows each parent has under the page's filter.
+        """Returns how many rows each parent has under the page's filter.
 
         Where too many rows of several tenants would have to be examined, or too many under the entity's
         `count_limit`, it is an error.
@@ -405,7 +405,7 @@ class LatestRelated:
     async def __call__(
         self, db: ViewerDatabase, keys: Sequence[str], _page: None = None
     ) -> Mapping[str, Row]:
-        """Each parent's first row; parents without any are left out."""
+        """Returns each parent's first row; parents without any are left out."""
         request = PageRequest(self.order, size=1, filter=Filter(self.predicate))
         pages = await self.relation.read_pages(db, keys, request)
         return {key: result.nodes[0] for key, result in pages.items() if result.nodes}

@@ -45,7 +45,7 @@ class UnreadableDecimal(Decimal):
 
 
 def parse_decimal(value: Any) -> Decimal:
-    """A decimal from a text, plain or with an exponent, or from a JSON number by its text. Always exact.
+    """Returns the exact decimal of a text, plain or with an exponent, or of a JSON number's text.
 
     NaN, the infinities and an UnreadableDecimal pass: the caller refuses them, and can name the argument.
     Raises ValueError for what is neither a text nor a number, or a float whose text isn't known.
@@ -78,7 +78,7 @@ def serialize_decimal(value: Any) -> str:
 
 
 def parse_datetime(value: Any) -> datetime:
-    """An RFC 3339 date and time with an offset, in UTC. Raises ValueError naming the rule.
+    """Returns an RFC 3339 date and time with an offset, in UTC. Raises ValueError naming the rule.
 
     Digits beyond the microsecond round up. Moments are stored in microseconds, and every DateTime input is a
     bound that a range begins with or ends before: so the rounded bound divides rows exactly as the given one.
@@ -144,7 +144,7 @@ def serialize_json(value: Any) -> orjson.Fragment:
 
 
 def parse_id(value: str, argument: str) -> str:
-    """A UUID in its usual form. Raises BadInputError for anything else."""
+    """Returns a UUID in its usual form. Raises BadInputError for anything else."""
     try:
         return str(UUID(value))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What clients get of stored JSON: no secrets, no deeper than they can read, no number beyond a double.
+"""Redacts and bounds stored JSON for clients: no secrets, no depth or numbers that they can't read.
 
 Other programs store what they like, and one value that a client's parser refuses makes its whole answer
 unreadable. Most documents need no change, and a search of their text finds that out without

@@ -1,6 +1,6 @@
-"""The time in which a process that is to stop says so, and goes on serving.
+"""Graceful shutdown: a process that is to stop says so at /readyz, and serves for a while (a lame duck).
 
-A balancer learns from /readyz that it should send no more, and until it has asked, requests still come. A
+A balancer reads at /readyz that it should send no more; until then requests still come. A
 process that closed its port at once would refuse those.
 """
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class LameDuck:
-    """Puts the end off that SIGTERM asks for. A second signal, or Ctrl-C, ends the process at once."""
+    """Delays the shutdown after SIGTERM. A second signal, or Ctrl-C, ends the process at once."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -1,4 +1,4 @@
-"""The service's own log on standard error: lines of text or JSON, without values of rows and arguments."""
+"""The service's own log, on standard error: lines of text or JSON, without values of rows or arguments."""
 
 import copy
 import logging

@@ -1,4 +1,4 @@
-"""What operators ask of a process: health, readiness and metrics."""
+"""Endpoints for operators: /healthz, /readyz and /metrics."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Which web pages may call, by the `Origin` that their browsers send.
+"""CORS and origins: which web pages may call, by the `Origin` that their browsers send.
 
 It protects the users of browsers. Programs send none, or any.
 """

@@ -304,7 +304,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         self._sending.start()
 
     def shutdown(self) -> None:
-        """Lets the request under way, or one that may just arrive, be the connection's last.
+        """Closes the connection after the request under way, or one that may just arrive.
 
         An event stream has no end of its own, so it is cut within `drain_time`.
         """

@@ -96,7 +96,7 @@ def configure(app: str | Callable[[], ASGIApp], settings: Settings) -> ServerCon
 
 
 def raise_open_file_limit(wanted: int) -> int:
-    """Lets this process open as many files as wanted, if the system does, and returns how many it may."""
+    """Raises the limit on this process's open files, as far as the system allows, and returns it."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed == resource.RLIM_INFINITY:
         return wanted
@@ -107,14 +107,14 @@ def raise_open_file_limit(wanted: int) -> int:
 
 
 def tune_garbage_collector() -> None:
-    """Keeps the garbage collector from objects that live as long as the process, and lets it run more rarely.
+    """Exempts objects that live as long as the process from garbage collection, which then runs more rarely.
 
     To be called once the application is complete. Otherwise a busy process spends a quarter of its time on
     types and modules.
     """
     gc.collect()
     gc.freeze()
-    gc.collect()  # so that it knows how few objects are left, of which it waits for a quarter more
+    gc.collect()  # it counts what is left, and runs again once there is a quarter more
     gc.set_threshold(5_000, 5, 5)  # some 10 ms each, beside 100 ms with large generations
     if _freeze_survivors not in gc.callbacks:
         gc.callbacks.append(_freeze_survivors)
@@ -126,7 +126,7 @@ _MOST_UNUSED = 4 * 1024 * 1024
 
 
 def tune_allocator() -> None:
-    """Lets memory go back to the system after a peak, where the C library is glibc.
+    """Returns memory to the system after a peak, where the C library is glibc.
 
     By itself, glibc takes the largest block that was ever freed (an answer of 16 MiB, say) for a usual one,
     and keeps the memory of such blocks for the next.

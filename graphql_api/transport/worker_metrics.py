@@ -48,7 +48,7 @@ class WorkerMetrics:
 
     @asynccontextmanager
     async def shared(self) -> AsyncIterator[None]:
-        """Lets the other workers ask this one during the block."""
+        """Serves this worker's metrics to the other workers during the block."""
         if self._folder is None:
             yield
             return
@@ -120,5 +120,5 @@ async def _ask(path: Path) -> str | None:
     except ConnectionRefusedError:
         await asyncio.to_thread(path.unlink, missing_ok=True)  # it was killed
     except (OSError, TimeoutError) as error:
-        log.warning("worker %s tells no metrics: %r", path.stem, error)
+        log.warning("worker %s sends no metrics: %r", path.stem, error)
     return None

@@ -42,7 +42,7 @@ _CHATTER: tuple[tuple[str, str, str, Mapping[str, object] | None], ...] = (
 
 
 async def run(address: Address, *, seed: int = 0, pace: float = 1.0) -> None:
-    """Trade and log in the demo desk's accounts until cancelled, one event every `pace` seconds or so.
+    """Trades and logs in the demo desk's accounts until cancelled, one event every `pace` seconds or so.
 
     Sessions and trades that it finds open it takes up as its own, at the start and after whatever went
     wrong with the database. A second bot on the same database waits until the first is gone.
@@ -57,7 +57,7 @@ async def run(address: Address, *, seed: int = 0, pace: float = 1.0) -> None:
 
 
 async def work(address: Address, rng: random.Random, pace: float) -> None:
-    """Work over one connection, for as long as it lasts; return at once where another bot is at work."""
+    """Works over one connection, for as long as it lasts; returns at once where another bot is at work."""
     connection = await address.connect_plain(application="simulated bot")
     try:
         if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _ONE_BOT):
@@ -87,7 +87,7 @@ class Bot:
 
     @classmethod
     async def begin(cls, ledger: Ledger, rng: random.Random) -> "Bot":
-        """Continue with the open sessions and trades, at the latest prices in the database."""
+        """Continues with the open sessions and trades, at the latest prices in the database."""
         async with ledger.transaction():
             accounts = await ledger.accounts()
             prices = {each: int((await ledger.last_price(each)).scaleb(8)) for each in INSTRUMENTS.values()}
@@ -98,7 +98,7 @@ class Bot:
         return cls(ledger, rng, accounts, prices)
 
     async def tick(self, now: int) -> None:
-        """Close or open a trade, begin a session, or log a line, at a time in seconds since 1970."""
+        """Closes or opens a trade, begins a session, or logs a line, at a time in seconds since 1970."""
         for instrument, price in self._prices.items():
             if instrument.is_open(now):
                 self._prices[instrument] = step(instrument, price, self._rng, calm=_CALM)

@@ -1,4 +1,4 @@
-"""Filling a large table fast: without its indexes, which are built once at the end."""
+"""Fills a large table fast: without its indexes, which are built once at the end."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ _INDEXES = """
 async def without_indexes(
     connection: "asyncpg.Connection", table: str, progress: Progress
 ) -> AsyncIterator[None]:
-    """Drop a table's indexes and keys for the block, and build them again after it, as they were.
+    """Drops a table's indexes and keys for the block, and builds them again after it, as they were.
 
     Inside a transaction only: if anything fails, its rollback restores them. Nobody else can read the
     table until it ends.

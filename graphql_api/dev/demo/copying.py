@@ -1,4 +1,4 @@
-"""COPY into a table, which ends when the server goes away."""
+"""COPY into a table that ends when the server goes away; asyncpg's own would wait."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence

@@ -1,4 +1,4 @@
-"""Who trades at the desk, in which accounts, and within which limits."""
+"""Demo users, accounts and risk limits: who trades at the desk, in which accounts."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -98,7 +98,7 @@ def profiles(
     first: int,
     now: int,
 ) -> list[AccountProfile]:
-    """The accounts of one user, one for each kind of mandate. `strategies` are the ids by name."""
+    """Returns the accounts of one user, one for each kind of mandate. `strategies` are the ids by name."""
     numbers = rng.sample(range(200_000, 1_000_000), len(kinds))
     return [
         _book(rng, owner, number, assignments(_MANDATES[kind % len(_MANDATES)], strategies), first, now)
@@ -125,7 +125,7 @@ def _book(
 
 
 def risk_settings(rng: random.Random, desk: Sequence[AccountProfile], now: int) -> list[RiskSettings]:
-    """The limits of every account but the third, which has none; the first has an outdated row besides."""
+    """Returns each account's limits: two rows of the first, one outdated, and none of the third."""
     first, second, _, *others = desk
     rows = [_limits(rng, profile, now - rng.randrange(1, 90) * DAY) for profile in (first, second, *others)]
     outdated = _limits(rng, first, now)._replace(updated_at=rows[0].updated_at - timedelta(days=30))

@@ -1,4 +1,4 @@
-"""What the simulated bot reads and writes, in plain SQL like the real one's."""
+"""The simulated bot's reads and writes, in plain SQL like the real bot's."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -141,7 +141,7 @@ class Ledger:
         return self._connection.transaction()
 
     async def accounts(self) -> list[TradedAccount]:
-        """The desk's active accounts, each with its running session and the trades it left open.
+        """Returns the desk's active accounts, each with its running session and the trades it left open.
 
         An account without a running session gets one.
         """
@@ -174,23 +174,23 @@ class Ledger:
         return OpenSession(row["id"], row["placed"], row["balance"], positions)
 
     async def start_session(self, account_id: UUID) -> OpenSession:
-        """Begin a session with what the one before ended with."""
+        """Begins a session with what the one before ended with."""
         [row] = await self._connection.fetch(_START, account_id)
         return OpenSession(row["id"], row["placed"], row["balance"], [])
 
     async def end_session(self, session: OpenSession) -> Decimal | None:
-        """Withdraw the session's orders and end it; return its profit."""
+        """Withdraws the session's orders and ends it; returns its profit."""
         await self._connection.execute(_CANCEL_ORDERS, session.id)
         profit: Decimal | None = await self._connection.fetchval(_END, session.id)
         return profit
 
     async def last_price(self, instrument: Instrument) -> Decimal:
-        """The price of an instrument's latest trade."""
+        """Returns the price of an instrument's latest trade."""
         price: Decimal | None = await self._connection.fetchval(_LAST_PRICE, instrument.symbol)
         return money(instrument.price) if price is None else price
 
     async def limits(self, account_id: UUID) -> Limits:
-        """The account's current risk settings."""
+        """Returns the account's current risk settings."""
         row = await self._connection.fetchrow(_LIMITS, account_id)
         return Limits(None, None) if row is None else Limits(*row)
 
@@ -205,7 +205,7 @@ class Ledger:
         size: Decimal,
         confidence: Decimal,
     ) -> Position:
-        """Write an open trade, and count it in its session."""
+        """Writes an open trade, and counts it in its session."""
         trade_id = await self._connection.fetchval(
             _OPEN,
             session.id,
@@ -220,7 +220,7 @@ class Ledger:
         return Position(trade_id, instrument, bought, price, size)
 
     async def close_trade(self, session: OpenSession, position: Position, price: Decimal) -> None:
-        """Close a trade and add its profit to its session, unless someone else has closed it."""
+        """Closes a trade and adds its profit to its session, unless someone else has closed it."""
         profit = position.profit(price)
         if await self._connection.fetchval(_CLOSE, position.id, price, profit) is not None:
             await self._connection.execute(_EARN, session.id, profit)
@@ -228,6 +228,6 @@ class Ledger:
     async def log(
         self, level: str, component: str, message: str, details: Mapping[str, object] | None = None
     ) -> None:
-        """Write a line; ids and decimals in `details` become strings."""
+        """Writes a line; ids and decimals in `details` become strings."""
         text = None if details is None else json.dumps(details, default=str)
         await self._connection.execute(_LOG, level, component, message, text)

@@ -1,4 +1,4 @@
-"""Write the sample into a database, once."""
+"""Writes the sample data into a database, once."""
 
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ _GRANT = (
 
 
 class OtherUsersError(Exception):
-    """The database has users, none of the sample's: nobody beside them may have a password known to all."""
+    """The database has users, none of the sample's: none with a well-known password may be added."""
 
     def __init__(self) -> None:
         super().__init__("the database has users of its own: demo data, whose passwords all know, is refused")
@@ -32,10 +32,10 @@ async def load(
     seed: int = SEED,
     now: datetime | None = None,
 ) -> bool:
-    """Write the sample of `seed`, as it looks at `now`, in one transaction; return whether it was written.
+    """Writes the sample of `seed`, as it looks at `now`, in one transaction; returns whether it was written.
 
     Everyone in it has the password that `password_hash` is of, and operator@example.com is an operator. A
-    database that knows any of its users is left as it is. Raises OtherUsersError for one that has none of
+    database that has any of its users is left as it is. Raises OtherUsersError for one that has none of
     them but others, and asyncpg's errors.
     """
     connection = await address.connect_plain(application="graphql-api demo")

@@ -1,4 +1,4 @@
-"""Log lines of the platform's programs, each of which spells levels and components in its own way."""
+"""Demo log lines of the platform's programs, each of which spells levels and components in its own way."""
 
 import json
 import random

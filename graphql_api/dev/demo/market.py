@@ -1,4 +1,4 @@
-"""Prices: a random walk for each instrument, drawn only while its market is open."""
+"""Demo prices: a random walk for each instrument, drawn only while its market is open."""
 
 import random
 from bisect import bisect_left
@@ -58,11 +58,11 @@ class Instrument:
     """Whether it trades at a second since 1970."""
 
     def nearest(self, price: int) -> int:
-        """The nearest price that can be quoted; rounding down would bend every walk."""
+        """Returns the nearest price that can be quoted; rounding down would bend every walk."""
         return max((price + self.tick // 2) // self.tick, 1) * self.tick
 
     def profit(self, change: int, size: int) -> int:
-        """What a change of the price earns on `size` hundredths of a lot, both in 1e-8 dollars."""
+        """Returns what a change of the price earns on `size` hundredths of a lot, both in 1e-8 dollars."""
         return change * size * self.contract // 100
 
 
@@ -98,18 +98,18 @@ class Series:
     prices: Sequence[int]
 
     def between(self, start: int, end: int) -> range:
-        """The bars that lie within two moments."""
+        """Returns the bars that lie within two moments."""
         return range(bisect_left(self.times, start), bisect_left(self.times, end - BAR + 1))
 
     def price(self, bar: int, offset: int) -> int:
-        """The price `offset` seconds into a bar, on the line to the next."""
+        """Returns the price `offset` seconds into a bar, on the line to the next."""
         here = self.prices[bar]
         there = self.prices[min(bar + 1, len(self.prices) - 1)]
         return self.instrument.nearest(here + (there - here) * offset // BAR)
 
 
 def quotes(seed: int, first: int, last: int) -> dict[str, Series]:
-    """The series of every instrument between two moments, by symbol."""
+    """Returns the series of every instrument between two moments, by symbol."""
     return {
         symbol: _series(instrument, chance(seed, symbol), first, last)
         for symbol, instrument in INSTRUMENTS.items()

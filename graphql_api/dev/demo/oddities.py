@@ -31,7 +31,7 @@ ODDITIES: tuple[Mapping[str, Any], ...] = (
 
 
 def odd_trades(rng: random.Random, run: Run, session_id: UUID, setups: list[Setup]) -> list[Trade]:
-    """One trade for each of ODDITIES, all in one running session."""
+    """Returns one trade for each of ODDITIES, all in one running session."""
     return [
         _closed(rng, run, session_id, rng.choice(setups))._replace(status="closed")._replace(**changes)
         for changes in ODDITIES
@@ -39,12 +39,12 @@ def odd_trades(rng: random.Random, run: Run, session_id: UUID, setups: list[Setu
 
 
 def orphan_trade(rng: random.Random, run: Run, setups: list[Setup]) -> Trade:
-    """A trade of no session: nobody's but an operator's."""
+    """Returns a trade of no session: nobody's but an operator's."""
     return _closed(rng, run, identifier(rng), rng.choice(setups))._replace(session_id=None)
 
 
 def orphan_session(rng: random.Random, run: Run) -> Session:
-    """A session of no account, without totals."""
+    """Returns a session of no account, without totals."""
     return Session(identifier(rng), None, moment(run.start), moment(run.end), None, None, None, 0)
 
 

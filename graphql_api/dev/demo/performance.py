@@ -1,4 +1,4 @@
-"""How each strategy did, day by day, over the thirty days before."""
+"""Demo performance records: how each strategy did on each of thirty days."""
 
 import random
 from collections import defaultdict
@@ -28,7 +28,7 @@ class _Results:
 def performance(
     rng: random.Random, strategies: Sequence[Strategy], trades: Iterable[Trade], first: int, last: int
 ) -> tuple[list[Strategy], list[Performance]]:
-    """The strategies with their scores, and one row a day for each that has traded.
+    """Returns the strategies with their scores, and one row a day for each that has traded.
 
     A score is gross profit over gross profit and gross loss, from 0 to 1.
     """
@@ -74,7 +74,7 @@ def _row(rng: random.Random, strategy_id: UUID, day: int, days: list[list[Decima
 
 
 def _sharpe(daily: list[Decimal]) -> Decimal | None:
-    """Mean over standard deviation of the daily results, of a year; unknown where they don't vary."""
+    """Returns the annual Sharpe ratio of daily results; None where they don't vary."""
     mean = sum(daily, Decimal(0)) / len(daily)
     variance = sum(((amount - mean) ** 2 for amount in daily), Decimal(0)) / len(daily)
     if not variance:

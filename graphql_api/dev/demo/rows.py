@@ -1,4 +1,4 @@
-"""A row of each table, as COPY takes it: the fields are the table's columns, and COPY is given their names.
+"""Row types of the demo's tables, for COPY: the fields are the table's columns.
 
 While rows are computed, money is a whole number of 1e-8, the smallest step of the columns, and time a whole
 number of seconds since 1970.
@@ -124,30 +124,30 @@ class SystemLog(NamedTuple):
 
 
 def chance(seed: int, part: str) -> random.Random:
-    """Random numbers that repeat for a seed. Each part draws its own, so a change in one moves no other."""
+    """Returns random numbers that repeat for a seed. Each part draws its own, so that they change apart."""
     return random.Random(f"{seed} {part}")  # noqa: S311 - sample data, no secret
 
 
 def identifier(rng: random.Random) -> UUID:
-    """A random UUID, as uuid_generate_v4() would make it."""
+    """Returns a random UUID, as uuid_generate_v4() would make it."""
     return UUID(int=rng.getrandbits(128), version=4)
 
 
 def spelling(rng: random.Random, usual: str, *others: str) -> str:
-    """The usual word, or one time in twelve another, as several programs would have written it."""
+    """Returns the usual word, or one time in twelve another, as several programs would have written it."""
     return rng.choice(others) if rng.randrange(12) == 0 else usual
 
 
 def moment(second: int, microsecond: int = 0) -> datetime:
-    """A count of seconds since 1970 as the instant it means."""
+    """Returns a count of seconds since 1970 as the instant it means."""
     return _EPOCH + timedelta(seconds=second, microseconds=microsecond)
 
 
 def money(units: int) -> Decimal:
-    """A whole number of 1e-8 as a decimal with eight digits after the point."""
+    """Returns a whole number of 1e-8 as a decimal with eight digits after the point."""
     return Decimal(units).scaleb(-8)
 
 
 def total(amounts: Sequence[Decimal | None]) -> Decimal:
-    """The sum of the amounts that are numbers."""
+    """Returns the sum of the amounts that are numbers."""
     return sum((amount for amount in amounts if amount is not None and amount.is_finite()), money(0))

@@ -36,12 +36,12 @@ class Sample:
     system_logs: Sequence[rows.SystemLog]
 
     def tables(self) -> list[tuple[str, Sequence[Any]]]:
-        """Each table's name and rows."""
+        """Returns each table's name and rows."""
         return [(table.name, getattr(self, table.name)) for table in fields(self)]
 
 
 def make(*, seed: int, now: datetime, trades: int, password_hash: str) -> Sample:
-    """The sample of a seed, as it looks at `now`, with so many trades. The same arguments give the same rows.
+    """Returns the sample of a seed, as it looks at `now`: the same arguments give the same rows.
 
     Raises ValueError for fewer trades than show what a sample is to show.
     """

@@ -1,4 +1,4 @@
-"""The desk at size: many more traders beside it, with millions of trades."""
+"""Demo data at size: many more traders beside the desk, with millions of trades."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ async def scale(
     seed: int = SEED,
     now: datetime | None = None,
 ) -> int:
-    """Add traders to a loaded desk until the database holds `trades` trades; return how many were added.
+    """Adds traders to a loaded desk until the database holds `trades` trades; returns how many were added.
 
     The desk's own accounts keep their size. It is one transaction, during which nobody else can read the
     trades. Raises SampleMissingError, and asyncpg's errors.
@@ -110,7 +110,7 @@ def _newcomers(
 def _plans(
     rng: random.Random, desk: Sequence[AccountProfile], trades: int, part: str, market: Market
 ) -> list[AccountPlan]:
-    """What the bots of these accounts are to run, with so many trades in all."""
+    """Returns what the bots of these accounts are to run, with so many trades in all."""
     plans = [runs(rng, profile, market.last) for profile in desk]
     series = market.series()
     counts = iter(shares(trades, [run.weight(series) for plan in plans for run in plan]))

@@ -1,4 +1,4 @@
-"""Runs of the bots: when each account's bot was started and stopped."""
+"""Demo sessions: when each account's bot was started and stopped."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ class Run:
     running: bool
 
     def bars(self, market: Mapping[str, Series], symbol: str) -> range:
-        """The bars of an instrument in which this run trades. It opens in any but the last."""
+        """Returns the bars of an instrument in which this run trades. It opens in any but the last."""
         return market[symbol].between(self.start, self.end)[:-1]
 
     def weight(self, market: Mapping[str, Series]) -> int:
@@ -36,7 +36,7 @@ class Run:
     def session(
         self, session_id: UUID, account_id: UUID | None, balance: Decimal, trades: Sequence[Trade]
     ) -> Session:
-        """The row, with totals that agree with its trades. A running session has no final balance yet."""
+        """Returns the row, with totals that agree with its trades; a running session has no final balance."""
         pnl = total([trade.pnl for trade in trades])
         return Session(
             session_id,
@@ -51,7 +51,7 @@ class Run:
 
 
 def runs(rng: random.Random, profile: AccountProfile, now: int) -> list[Run]:
-    """The runs of one account, oldest first, none at the same time as another."""
+    """Returns the runs of one account, oldest first, none at the same time as another."""
     last = now - rng.randrange(3 * DAY, 6 * DAY)
     while profile.rests_at_weekends and not weekdays(last):
         last -= _HOUR

@@ -1,4 +1,4 @@
-"""The strategies of the desk: what each trades, how long it holds, and how often it is right."""
+"""Demo strategies: what each trades, how long it holds, and how often it is right."""
 
 import json
 from collections.abc import Mapping
@@ -134,7 +134,7 @@ RECIPES = (
 
 
 def strategies(seed: int, first: int) -> list[Strategy]:
-    """The rows of RECIPES, in their order, written in the months before `first`; not yet scored."""
+    """Returns the rows of RECIPES, in their order, written in the months before `first`; not yet scored."""
     rng = chance(seed, "strategies")
     rows = []
     for recipe in RECIPES:

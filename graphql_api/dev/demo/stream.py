@@ -32,7 +32,7 @@ class Market:
 
     @cache  # noqa: B019 - a few of them, and drawn once in each process
     def series(self) -> Mapping[str, Series]:
-        """The prices of every instrument, by symbol."""
+        """Returns the prices of every instrument, by symbol."""
         return quotes(self.seed, self.first, self.last)
 
 

@@ -1,4 +1,4 @@
-"""Trades, drawn from a strategy's hit rate and the instrument's prices."""
+"""Demo trades, drawn from a strategy's hit rate and the instrument's prices."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ RISK = 4_000
 
 
 def size(instrument: Instrument, price: int, hold: int, balance: int, largest: int, risk: int) -> int:
-    """The hundredths of a lot on which a usual move over `hold` bars costs `risk` millionths of a balance."""
+    """Returns the hundredths of a lot of which a usual move costs `risk` millionths of a balance."""
     usual_move = price * instrument.volatility * isqrt(hold) // 1_000_000
     return min(max(balance * risk * 100 // (usual_move * instrument.contract * 1_000_000), 1), largest)
 
@@ -60,7 +60,7 @@ def find_setups(run: Run, market: Mapping[str, Series], balance: Decimal, *, ris
 
 
 def trade(rng: random.Random, run: Run, session_id: UUID, setup: Setup) -> Trade:
-    """One trade of a run. It is open if the run is running and would hold it beyond now."""
+    """Returns one trade of a run. It is open if the run is running and would hold it beyond now."""
     assignment, series = setup.assignment, setup.series
     entry_bar = setup.bars[0] + rng.randrange(len(setup.bars) - 1)
     exit_bar = entry_bar + 1 + rng.randrange(2 * assignment.hold)
@@ -106,7 +106,7 @@ def trade(rng: random.Random, run: Run, session_id: UUID, setup: Setup) -> Trade
 
 
 def trades(rng: random.Random, run: Run, session_id: UUID, count: int, setups: list[Setup]) -> list[Trade]:
-    """So many trades of a run, oldest first."""
+    """Returns so many trades of a run, oldest first."""
     made = [trade(rng, run, session_id, rng.choice(setups)) for _ in range(count)]
     return sorted(made, key=lambda each: each.entry_time)
 

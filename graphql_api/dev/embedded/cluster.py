@@ -108,7 +108,7 @@ class Cluster:
         )
 
     def shut_down(self) -> None:
-        """Tells the server that wrote the pid file to shut down, without waiting."""
+        """Signals the server that wrote the pid file to shut down, without waiting."""
         command = (self.programs.folder / "pg_ctl", "stop", "--pgdata", self.data, "--mode=fast", "--no-wait")
         run(command, system_user=self.programs.system_user)  # it may have ended just now
 

@@ -66,7 +66,7 @@ class RiskStatus:
 
 
 def risk_status_of_account(description: str) -> Any:
-    """A field of an account with its RiskStatus."""
+    """Declares a field of an account with its RiskStatus."""
 
     def prepare(context: Context, _: Mapping[str, Any]) -> Any:
         load = context.loaders.get(risk_status, context.services.settings.risk_timezone).load
@@ -192,7 +192,7 @@ def _limits_and_sessions(*, scoped: bool) -> Aggregation:
 
 
 def _by_session(trades: FromClause) -> Select[Any]:
-    """What is open and what closed today, for each session that has either."""
+    """Returns what is open and what closed today, for each session that has either."""
     parent, pnl, sessions = trades.c["_parent"], trades.c.pnl, tables.sessions
     is_open = is_status(trades.c.status, "OPEN")
     is_todays = counts_today(trades.c.status, trades.c.moment, func.now())

@@ -86,7 +86,7 @@ async def equity_curve(
 
 
 def _running_sums(trades: FromClause) -> CTE:
-    """Each result with the `peak` of the running sum, which begins at 0, and the `drawdown` below it.
+    """Returns each result with the `peak` of the running sum, which begins at 0, and the `drawdown` below it.
 
     `place` counts a parent's results from 1. Read several times, so a statement computes them once.
     """
@@ -109,7 +109,7 @@ def _running_sums(trades: FromClause) -> CTE:
 
 
 def _starting_balances(running: CTE) -> CTE:
-    """The `balance` that each parent's results start from; null if it is unknown.
+    """Returns the `balance` that each parent's results start from; null if it is unknown.
 
     Of each account the initial balance of the session that its first result is from, added up. One that is
     missing, NaN, 0 or negative makes the whole unknown.
@@ -175,7 +175,7 @@ def _curve_by(interval: Interval) -> Aggregation:
 
 
 def _points(running: CTE, interval: Interval) -> FromClause:
-    """The points of the whole curve: one for each bucket that has a result."""
+    """Returns the points of the whole curve: one for each bucket that has a result."""
     sums = select(
         running.c["_parent"],
         func.sum(running.c.pnl).label("net_pnl"),

@@ -51,7 +51,7 @@ def statistic(
     make_request: MakeRequest = _all_of,
     arguments: list[StrawberryArgument] | None = None,
 ) -> Any:
-    """A field of TradeStats: what `batch` returns for the parent, after `convert`.
+    """Declares a field of TradeStats: what `batch` returns for the parent, after `convert`.
 
     Fields of one batch and request share its rows: their statement runs once, and only if one is selected.
     """
@@ -71,7 +71,7 @@ def statistic(
 
 
 def total(name: str, description: str, convert: Callable[[Any], Any] | None = None) -> Any:
-    """A field that is a column of `aggregates.totals`; `convert` is called with what is not null."""
+    """Declares a field that is a column of `aggregates.totals`; `convert` is called with what is not null."""
 
     def read(row: Any) -> Any:
         value = row[name]
@@ -273,7 +273,7 @@ class TradeStats:
 
 
 def stats_of(description: str, *, parent: Entity, parent_key: Column[Any], has_range: bool = True) -> Any:
-    """A field with the statistics of the trades below a row of `parent`, whose id is in `parent_key`.
+    """Declares the statistics of the trades below a row of `parent`, whose id is in `parent_key`.
 
     It takes a range of time, unless `has_range` is False.
     """
@@ -288,7 +288,7 @@ def stats_of(description: str, *, parent: Entity, parent_key: Column[Any], has_r
 
 
 def stats_of_list(description: str) -> Any:
-    """A field of a connection with the statistics of its whole list under its filter, not of the page."""
+    """Declares the statistics of a connection's whole list under its filter, not of the page."""
 
     def source(page: PageResult) -> StatsSource:
         return StatsSource(TradeSet(page.relation, page.request.filter), page.parent)

@@ -1,4 +1,4 @@
-"""What tables are made of: the metadata, PostgreSQL's types, and SQL for comparing and sorting columns."""
+"""Common parts of tables: the metadata, PostgreSQL's types, and SQL for comparing and sorting columns."""
 
 from typing import Any
 

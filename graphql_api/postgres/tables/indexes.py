@@ -70,7 +70,7 @@ def _columns(index: Index) -> tuple[str, ...]:
 
 
 def _keys(order: Column[object], within: Column[object] | None) -> tuple[str, ...]:
-    """What the index of an order has: columns of the table, also for those of a query over it."""
+    """Returns the expressions of an order's index, as texts; a query's columns count as its table's."""
     first = () if within is None else (_of_table(within),)
     return tuple(map(str, (*first, sort_key(_of_table(order)), _of_table(order).table.c.id)))
 

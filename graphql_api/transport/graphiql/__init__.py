@@ -1,4 +1,4 @@
-"""GraphiQL, the page for browsers at /graphql. Its parts are served from here, and it asks no other host."""
+"""GraphiQL, the page for browsers at /graphql. All its parts are served from here."""
 
 from collections.abc import Mapping
 from pathlib import Path
