@@ -138,6 +138,8 @@ In shorter pieces, the rows of all operations under way go through the processor
 WORK_OF_A_CALL: Final = 10
 """As how many values one counts for which a function is called."""
 MAX_CALLS_AT_ONCE: Final = MAX_WORK_AT_ONCE // WORK_OF_A_CALL
+LARGE_RESULT: Final = 256 * 1024
+"""Bytes of a response from which others run before it is rendered, which takes 1 to 2 ms a megabyte."""
 _ERRORS_AT_ONCE: Final = 500
 
 
@@ -207,6 +209,8 @@ class Execution:
         if errors:
             data = None
             self.errors.add(errors[0])
+        if self._size >= LARGE_RESULT:
+            await self._pause()
         return ExecutionResult(data, self.errors.first(self._max_errors) or None)
 
     async def resolve_objects(
@@ -240,7 +244,21 @@ class Execution:
                 self._work += count * WORK_OF_A_CALL
                 if self._work >= MAX_WORK_AT_ONCE:
                     await self._pause()
+        if count * len(columns) > MAX_WORK_AT_ONCE:
+            return await self._assemble_in_pieces(plan, count, columns), errors or None
         return plan.assemble(count, columns), errors or None
+
+    async def _assemble_in_pieces(
+        self, plan: ObjectPlan, count: int, columns: Sequence[ColumnValues]
+    ) -> list[dict[str, Any]]:
+        """The objects of many parents, with pauses between them."""
+        step = max(1, MAX_WORK_AT_ONCE // len(columns))
+        objects: list[dict[str, Any]] = []
+        for start in range(0, count, step):
+            await self._pause()
+            end = min(start + step, count)
+            objects += plan.assemble(end - start, [column[start:end] for column in columns])
+        return objects
 
     async def _resolve_leaves(
         self,
@@ -254,10 +272,11 @@ class Execution:
         count = len(parents)
         table = parents.table() if plan.reads_table and isinstance(parents, Rows) else {}
         for plans, resolver, completion in plan.leaf_fields:
-            values = resolver.resolve_table(table) if table else None
+            is_short = resolver.compute is None or count <= MAX_CALLS_AT_ONCE
+            values = resolver.resolve_table(table) if table and is_short else None
             is_column = values is not None and resolver.compute is None
             if values is None and count > MAX_CALLS_AT_ONCE:
-                values = await self._resolve_in_pieces(resolver, plans[0], parents, paths)
+                values = await self._resolve_in_pieces(resolver, plans[0], parents, paths, table)
             elif values is None:
                 values = resolver.resolve(self, plans[0], parents, paths)
             if completion.serializer.converts_each and completion.yields_between(values):
@@ -276,12 +295,20 @@ class Execution:
                     columns[field.index] = results
 
     async def _resolve_in_pieces(
-        self, resolver: "PureResolver", field: FieldPlan, parents: ColumnValues, paths: "ResponsePaths"
+        self,
+        resolver: "PureResolver",
+        field: FieldPlan,
+        parents: ColumnValues,
+        paths: "ResponsePaths",
+        table: Mapping[str, ColumnValues],
     ) -> list[Any]:
         """Returns a value for each of many parents, with pauses: a cursor, say, takes 3 µs."""
         values: list[Any] = []
         for start in range(0, len(parents), MAX_CALLS_AT_ONCE):
-            values += resolver.resolve(self, field, parents[start : start + MAX_CALLS_AT_ONCE], paths)
+            piece = slice(start, start + MAX_CALLS_AT_ONCE)
+            columns = {name: table[name][piece] for name in resolver.columns or () if name in table}
+            part = resolver.resolve_table(columns)
+            values += resolver.resolve(self, field, parents[piece], paths) if part is None else part
             await self._pause()
         return values
 

@@ -8,13 +8,14 @@ from strawberry.types.arguments import StrawberryArgument
 
 from graphql_api.execution.columns import Rows
 from graphql_api.execution.executor import (
+    LARGE_RESULT,
     MAX_CALLS_AT_ONCE,
     MAX_CHARACTERS_AT_ONCE,
     MAX_CONVERSIONS_AT_ONCE,
     MAX_WORK_AT_ONCE,
     WORK_OF_A_CALL,
 )
-from graphql_api.execution.fields import FromColumn, FromLoader, Load, declared, is_any_source
+from graphql_api.execution.fields import FromColumn, FromColumns, FromLoader, Load, declared, is_any_source
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.yielding import YieldScheduler
 from tests.execution.contexts import BareContext
@@ -47,6 +48,7 @@ class TableRow:
     b: str = declared("A text.", FromColumn(None))
     c: str = declared("A text.", FromColumn(None))
     d: str = declared("A text.", FromColumn(None))
+    both: str = declared("Two texts.", FromColumns(("a", "b"), str.__add__))
 
 
 def _load_table(_context: object, arguments: dict[str, int]) -> Load:
@@ -117,11 +119,32 @@ async def test_short_lists_are_made_without_a_pause() -> None:
 
 async def test_long_texts_are_converted_with_pauses() -> None:
     assert await pauses_of_rows(MAX_CONVERSIONS_AT_ONCE, length=2_000) >= 6
-    assert await pauses_of_rows(3, length=MAX_CHARACTERS_AT_ONCE) == 3
+    # Once more before they are rendered, three times each.
+    assert await pauses_of_rows(3, length=MAX_CHARACTERS_AT_ONCE) == 3 + 1
 
 
 async def test_long_lists_are_made_with_pauses() -> None:
     assert await pauses_of_rows(20_000) >= 3
+
+
+async def test_others_run_before_a_large_answer_is_rendered() -> None:
+    length = LARGE_RESULT // 8
+    assert await pauses_of(f"rows(count: 7, length: {length}) {{ name }}") == 0
+    assert await pauses_of(f"rows(count: 8, length: {length}) {{ name }}") == 1
+
+
+async def test_columns_that_are_computed_from_others_are_made_in_pieces() -> None:
+    most = MAX_CALLS_AT_ONCE
+    assert await pauses_of(f"table(count: {most}) {{ a b c d both }}") == 1
+    assert await pauses_of(f"table(count: {most + 1}) {{ a b c d }}") == 0
+    assert await pauses_of(f"table(count: {most + 1}) {{ a b c d both }}") == 3
+
+
+async def test_many_objects_are_made_in_pieces() -> None:
+    keys = "a b c d e: a f: b g: c h: d"
+    most = MAX_WORK_AT_ONCE // 8
+    assert await pauses_of(f"table(count: {most}) {{ {keys} }}") == 0
+    assert await pauses_of(f"table(count: {most}) {{ {keys} last: a }}") == 2
 
 
 async def test_columns_of_rows_are_made_without_a_pause_for_longer_than_calls() -> None:
