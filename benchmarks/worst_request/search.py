@@ -42,7 +42,8 @@ _SURE_CPU: Final = 0.08
 _MOST_REPEATS: Final = 150
 _SUSPICIOUS: Final = 1.5
 """The ratio from which a request is sent again, to see whether it was chance."""
-_TIMES_AGAIN: Final = 8
+_ROUNDS_AGAIN: Final = 7
+_TIMES_A_ROUND: Final = 4
 
 
 class Figures(NamedTuple):
@@ -114,15 +115,15 @@ class Search:
             time.sleep(0.5)
             if self._cpu() - before < 0.05:
                 break
+        self._reference()  # its plan and statements are there from then on
+        self.point = median(self._reference() for _ in range(5))
+
+    def _reference(self, times: int = _REFERENCE_TIMES) -> float:
+        """Returns the CPU seconds of a point as they are now."""
         body = orjson.dumps({"query": _REFERENCE, "extensions": {"cost": True}})
-        points, _ = self._points(self._send(body, self.tokens[0]))
-        rounds = []
-        for _ in range(5):
-            before = self._cpu()
-            for _ in range(_REFERENCE_TIMES):
-                self._send(body, self.tokens[0])
-            rounds.append((self._cpu() - before) / _REFERENCE_TIMES / points)
-        self.point = median(rounds)
+        before = self._cpu()
+        answers = [self._send(body, self.tokens[0]) for _ in range(times)]
+        return (self._cpu() - before) / sum(self._points(answer)[0] for answer in answers)
 
     def cursors(self) -> Mapping[str, str]:
         """Returns a cursor of each kind of list in its default order, by the field's name."""
@@ -207,7 +208,7 @@ class Search:
         points = self._paid(body, answer)
         ratio = cpu / (points * self.point)
         if ratio > _SUSPICIOUS:
-            ratio, points = min((ratio, points), self._again(body, token))
+            ratio, points = self._again(body, token)
         figures = Figures(measured["hold"], len(answer.content), measured["memory"], ratio)
         tried = Tried(f"try {number}", figures, points, cpu, body, draft, _outcome(answer))
         self.outcomes[tried.outcome] += 1
@@ -220,17 +221,24 @@ class Search:
         return tried
 
     def _again(self, body: bytes, token: str) -> tuple[float, int]:
-        """Sends a request some times more, its document new each time. Returns the ratio, and points."""
+        """Sends a request some times more, its document new each time. Returns the median ratio, and points.
+
+        In each round, what a point is worth is measured too: the machine may be slower than it was at first.
+        """
         request = orjson.loads(body)
-        bodies = [
-            orjson.dumps(request | {"query": f"{request['query']} #{random.randrange(10**6):06}"})
-            for _ in range(_TIMES_AGAIN)
-        ]
-        before = self._cpu()
-        answers = [self._send(each, token) for each in bodies]
-        cpu = self._cpu() - before
-        points = sum(self._paid(each, answer) for each, answer in zip(bodies, answers, strict=True))
-        return cpu / (points * self.point), points // _TIMES_AGAIN
+        ratios, points = [], 0
+        for _ in range(_ROUNDS_AGAIN):
+            bodies = [
+                orjson.dumps(request | {"query": f"{request['query']} #{random.randrange(10**6):06}"})
+                for _ in range(_TIMES_A_ROUND)
+            ]
+            point = self._reference(_TIMES_A_ROUND)
+            before = self._cpu()
+            answers = [self._send(each, token) for each in bodies]
+            cpu = self._cpu() - before
+            points = sum(self._paid(each, answer) for each, answer in zip(bodies, answers, strict=True))
+            ratios.append(cpu / (points * point))
+        return median(ratios), points // _TIMES_A_ROUND
 
     @contextmanager
     def _probed(self) -> Iterator[dict[str, float]]:
