@@ -1,7 +1,11 @@
-"""How many of our own files a request passes through: what somebody who follows it in a debugger opens."""
+"""How many of our own files a request passes through: those that one opens who follows it in a debugger.
+
+The walks of README's "Work on it" are compared with what is visited, so that they name the way as it is.
+"""
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -66,6 +70,14 @@ def visited(*, tasks_before: bool = False) -> Iterator[dict[str, int]]:
         yield files
     finally:
         sys.setprofile(None)
+
+
+def readme_walk(name: str) -> list[str]:
+    """The files that README names for who wants to follow a request of this kind, in its order."""
+    readme = PACKAGE.with_name("README.md").read_text("utf-8")
+    match = re.search(rf"^- \*\*{name}\*\*: (.*?)\.\n(?!  )", readme, re.MULTILINE | re.DOTALL)
+    assert match, f"README has no walk for {name}"
+    return re.findall(r"`([\w/]+\.py)`", match[1])
 
 
 def hold(files: dict[str, int], most: int) -> None:
@@ -152,7 +164,11 @@ async def warm_request(app: App, query: str, variables: dict[str, Any], token: s
 async def test_a_deep_query(app: App, account: tuple[str, str]) -> None:
     user, _ = account
     token = await app.token(Scope.GRAPH_READ, user_id=user)
-    hold(await warm_request(app, DEEP, {}, token), DEEP_QUERY)
+    files = await warm_request(app, DEEP, {}, token)
+    hold(files, DEEP_QUERY)
+    walk = readme_walk("A query")
+    assert len(walk) == 5
+    assert [name for name in files if name in walk] == walk
 
 
 async def test_a_change_of_risk_settings(app: App, account: tuple[str, str]) -> None:
@@ -172,6 +188,10 @@ async def test_subscribing_until_there_is_nothing_more_to_send(address: Address,
                 socket = await sockets.enter_async_context(Socket.opened(app.asgi, token))
                 await socket.subscribe(FOLLOW)
     hold(files, SUBSCRIBING)
+    # Events come back by the way on which a subscription goes to its feed.
+    walk = readme_walk("An event")
+    assert len(walk) == 4
+    assert [name for name in files if name in walk] == walk[::-1]
 
 
 async def test_one_event_to_one_subscriber(

@@ -1,6 +1,14 @@
 """One operation from request to result, whatever transport brings the request: this package's front door.
 
-`prepare` finds the operation of a request, `execute` runs a query or a mutation, `subscribe` a subscription.
+    prepare      the operation of a request: its document, parsed and validated once for each text
+                 (`documents`), what it contains (`analysis`), and what it may cost (`costs`)
+    execute      a query or a mutation: variables are coerced (`inputs`), the plan is compiled once
+                 (`compiler`), and run (`executor`)
+    subscribe    a subscription: the same for each event, once for all subscribers who may share the result
+
+A plan is run a level at a time: each field once, for all its parents. A field that leads to other rows queues
+the keys of all parents, and its loader (`relational.relation`) reads their rows in one statement. Operations
+that can't be compiled are run by graphql-core's executor (`stock_executor`).
 """
 
 import asyncio

@@ -1,4 +1,16 @@
-"""What stands between every transport and the execution: authentication, limits, deadlines, metrics."""
+"""What stands between every transport and the execution: authentication, limits, deadlines, metrics.
+
+What a transport calls for a request, in this order:
+
+    find_operation      the operation, by `execution.operations`; a document that is new has to be paid for
+    authenticate_for    the viewer of its token, by `identity.authenticator`
+    run_operation       a query or a mutation: takes its points (`rate_limit`) and a place among those under
+                        way (`quotas`), runs it to its deadline (`deadline`), and a mutation once under its
+                        Idempotency-Key (`idempotency`)
+    subscription        a subscription: its events are paid for as they come
+
+What ran is counted (`metrics`), and unexpected errors are masked (`errors`).
+"""
 
 import asyncio
 import math

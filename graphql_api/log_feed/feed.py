@@ -1,7 +1,15 @@
-"""A feed of a process: new rows of a source, each once, for all subscribers.
+"""A feed of a process: new rows of a source, each once, for all subscribers. This package's front door.
 
-This is where to begin. An event comes through tail.py, which fetches rows, hub.py, which gives them to the
-groups of subscribers, and subscription.py, which returns them to one subscriber.
+The way of a row, once its writer has committed it, and a trigger has noted its transaction in an entry:
+
+    Tail            fetches new rows in one statement for the whole process, woken by a notification or by its
+                    own clock (`tail.fetch_page`), and publishes them
+    Hub             gives each row to the groups of subscribers whose filter it matches (`Hub.publish`), and
+                    keeps the last pages in memory
+    Subscription    returns one subscriber's next events (`Subscription.advance`): from its group, or from the
+                    database while it is behind
+
+`Feed.subscribe` is called by the resolvers of subscriptions: `domain.system_log`, `domain.activity`.
 """
 
 import asyncio

@@ -1,4 +1,12 @@
-"""The front door to PostgreSQL: a pool of connections, and reads, changes and transactions on them."""
+"""A pool of connections to PostgreSQL; reads, changes and transactions on them. This package's front door.
+
+    fetch           one read
+    fetch_by_key    one read for many keys, which small reads of other requests may share (BatchedReads)
+    change, run     one statement that writes, or a transaction: repeated if another one went first
+
+Statements are built once, as SQL text (`statement`), and values come as text (`type_codecs`). Errors of the
+server are those of `errors`.
+"""
 
 import asyncio
 import logging

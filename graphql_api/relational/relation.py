@@ -3,8 +3,12 @@
     strategy: Strategy | None   = one("…", STRATEGIES, key="strategy_id")
     trades:   TradeConnection   = many("…", TRADE_LIST, parent=SESSIONS, parent_key=trades.c.session_id)
 
-Each is read by a loader of the operation, so that aliases, fragments and siblings share one statement: a list
-by `RelationLoader.load_pages`, with the SQL of `page_query`; a row by `Entity.load_by_ids`.
+Each is read by a loader of the operation (`context`), so that all parents of a level, aliases, fragments and
+siblings share one statement: a row by `Entity.load_by_ids`, a list by `RelationLoader.load_pages`:
+
+    page_query.page_statement       the SQL: columns, filter, tenant and order, and of each parent one page
+    ViewerDatabase.fetch_by_key     runs it, as the viewer's tenant (`postgres.database`)
+    PageResult                      the rows of one parent, from which the connection's fields are read
 """
 
 from collections.abc import Callable, Mapping, Sequence
