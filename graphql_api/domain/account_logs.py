@@ -12,6 +12,7 @@ lines needs them in order besides: a recorder writes graphql_api.account_logs, a
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from math import inf
 from typing import Any, Final
 
 import asyncpg
@@ -190,7 +191,10 @@ class AccountLogRecording:
 
     async def poll(self, connection: "asyncpg.Connection") -> PollResult:
         """Records new lines, those that have waited, and a piece of the history."""
-        fetch = fetch_on(connection)
+        async with connection.transaction(isolation="repeatable_read"):
+            return await self._poll(fetch_on(connection))
+
+    async def _poll(self, fetch: Fetch) -> PollResult:
         page, snapshot = await fetch_page(fetch, self._offset, _LINES_AT_ONCE, wanted=self._wanted)
         if snapshot.incarnation != self._incarnation:
             raise FeedUnavailableError("the database's incarnation has changed")
@@ -213,7 +217,7 @@ class AccountLogRecording:
         # What was read without being recorded may be read again.
         if recorded or (moved and time.monotonic() > self._save_at):
             await self._save(fetch)
-        return PollResult(found=bool(page.rows), due=None if page.complete and self._history is None else 0)
+        return PollResult(found=bool(page.rows), due=inf if page.complete and self._history is None else 0)
 
     async def _start_over(self, fetch: Fetch) -> None:
         self._offset, _ = await fetch_end(fetch)

@@ -7,7 +7,6 @@ lost it has lost that connection, and can't write any more.
 """
 
 import asyncio
-import contextlib
 import logging
 import math
 import random
@@ -19,13 +18,13 @@ import asyncpg
 import orjson
 from sqlalchemy import text
 
-from graphql_api.log_feed.errors import FeedError, FeedResetError, InvalidCursorError, UnfitDatabaseError
+from graphql_api.log_feed.errors import FeedResetError, InvalidCursorError, UnfitDatabaseError
 from graphql_api.log_feed.feed_offset import Cursor, CursorCodec, FeedOffset
 from graphql_api.log_feed.feed_schema import CHANNEL
 from graphql_api.log_feed.incarnation import check_lineage
+from graphql_api.log_feed.polling import INTERRUPTIONS, PollIntervals, PollTimer
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
-from graphql_api.postgres.errors import CONNECTION_ERRORS, DatabaseUnavailableError
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import Fetch, compile_statement
 
@@ -67,8 +66,6 @@ _SAVE = compile_statement(
     """)
 )
 
-_INTERRUPTIONS = (*CONNECTION_ERRORS, DatabaseUnavailableError, FeedError)
-
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
@@ -76,7 +73,7 @@ class PollResult:
 
     found: bool
     """Whether there was anything new: more is likely to follow soon."""
-    due: float | None = None
+    due: float = math.inf
     """Seconds until the next poll at the latest; 0 if there is more to read."""
 
 
@@ -92,17 +89,13 @@ class Recording(Protocol):
         """Begins where the last process stopped. What is in memory from before doesn't count."""
 
     async def poll(self, connection: "asyncpg.Connection") -> PollResult:
-        """Reads what is new and records what follows, in one repeatable-read transaction."""
+        """Reads what is new, and records what follows from it in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
-class RecorderOptions:
+class RecorderOptions(PollIntervals):
     """How often to poll, in seconds."""
 
-    idle_interval: float = 0.5
-    """Between two polls while nothing comes, unless there is a notification."""
-    busy_interval: float = 0.025
-    """Between two polls just after something has come; then as long as nothing has, up to `idle_interval`."""
     busy_pause: float = 0.1
     """After a poll that has found something, even if there is a notification."""
     pause_factor: float = 2.0
@@ -133,7 +126,7 @@ class Recorder:
         self.polled_at = 0.0
         """When the last poll ended, on `time.monotonic`'s clock."""
         self._warned = ""
-        self._wake = asyncio.Event()
+        self._timer = PollTimer(self._options)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -151,7 +144,7 @@ class Recorder:
             try:
                 if await self._is_vacant():
                     await self._connect_and_record()
-            except _INTERRUPTIONS as error:
+            except INTERRUPTIONS as error:
                 self._warn(f"{type(error).__name__}: {error}")
             except Exception:
                 log.exception("the recorder of %s has failed, and begins again", self.name)
@@ -180,38 +173,27 @@ class Recorder:
             ) as connection:
                 await connection.execute(_SESSION_SETTINGS)
                 if await connection.fetchval("SELECT pg_try_advisory_lock($1)", self._recording.lock):
-                    connection.add_termination_listener(self._notified)
+                    connection.add_termination_listener(self._timer.wake)
                     await self._record(connection)
         finally:
             self.is_active = False
 
     async def _record(self, connection: "asyncpg.Connection") -> None:
         log.info("this process records %s", self.name)
-        options, found_at = self._options, -math.inf
+        options = self._options
         # Before the first poll: what is committed from here on either is seen or notifies.
-        await connection.add_listener(CHANNEL, self._notified)
+        await connection.add_listener(CHANNEL, self._timer.wake)
         await self._recording.begin(connection)
         while True:
-            self._wake.clear()
+            self._timer.begin()
             started = time.monotonic()
-            async with connection.transaction(isolation="repeatable_read"):
-                result = await self._recording.poll(connection)
+            result = await self._recording.poll(connection)
             ended, self._warned = time.monotonic(), ""
             self.is_active, self.polled_at = True, ended
             self.polls += 1
-            if result.found:
-                found_at = ended
             pause = options.busy_pause if result.found and result.due != 0 else 0.0
-            await asyncio.sleep(max(pause, min(1.0, (ended - started) * options.pause_factor)))
-            interval = min(max(options.busy_interval, time.monotonic() - found_at), options.idle_interval)
-            if result.due is not None:
-                interval = min(interval, result.due)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval):
-                    await self._wake.wait()
-
-    def _notified(self, *_: object) -> None:
-        self._wake.set()
+            pause = max(pause, min(1.0, (ended - started) * options.pause_factor))
+            await self._timer.wait(pause, found=result.found, due=result.due)
 
 
 async def load_progress(fetch: Fetch, name: str, incarnation: int) -> tuple[FeedOffset, Any] | None:

@@ -5,10 +5,8 @@ pages by the same statement, through the pool.
 """
 
 import asyncio
-import contextlib
 import functools
 import logging
-import math
 import random
 import time
 from collections.abc import Callable
@@ -31,8 +29,8 @@ from graphql_api.log_feed.feed_schema import CHANNEL, LOGS, FeedSchema
 from graphql_api.log_feed.filter import EVERYTHING, FilterShape
 from graphql_api.log_feed.hub import EventFilter, Hub
 from graphql_api.log_feed.incarnation import check_lineage, enter_incarnation
+from graphql_api.log_feed.polling import INTERRUPTIONS, PollIntervals, PollTimer
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.errors import CONNECTION_ERRORS
 from graphql_api.postgres.statement import Fetch, Statement, compile_statement, fetch_on
 from graphql_api.postgres.tables import system_logs
 from graphql_api.quotas import create_own_task
@@ -281,22 +279,10 @@ async def _wait_for_lsn(fetch: Fetch, insert_lsn: int, flush_lsn: int, delay: fl
     await fetch(_FLUSH)
 
 
-# A connection that is lost, refused or silent: the tail connects again.
-_INTERRUPTIONS = (*CONNECTION_ERRORS, FeedUnavailableError)
-
-
 @dataclass(frozen=True, slots=True)
-class TailOptions:
+class TailOptions(PollIntervals):
     """How often to fetch, in seconds, and how much."""
 
-    idle_interval: float = 0.5
-    """Between two fetches while no row comes, unless there is a notification."""
-    busy_interval: float = 0.025
-    """Between two fetches just after rows have come: of writers at the same time only one notifies.
-
-    Then as long as none has come, up to `idle_interval`: so few fetches find nothing, and a row that isn't
-    notified waits no longer than it came after the last one.
-    """
     min_interval: float = 0.005
     """Between two fetches, even if there is a notification."""
     min_interval_per_subscriber: float = 0.000_1
@@ -328,7 +314,7 @@ class Tail:
         self._options = options
         self._on_failure = on_failure
         self._schema = schema
-        self._wake = asyncio.Event()
+        self._timer = PollTimer(options)
         self._task: asyncio.Task[None] | None = None
         self._incarnation = 0
 
@@ -346,7 +332,7 @@ class Tail:
 
     def fetch_now(self) -> None:
         """Fetches without waiting for the next notification or interval."""
-        self._wake.set()
+        self._timer.wake()
 
     async def _run(self) -> None:
         failures = 0
@@ -355,7 +341,7 @@ class Tail:
                 async with self._address.session(
                     application="graphql-api feed", command_timeout=self._options.timeout
                 ) as connection:
-                    connection.add_termination_listener(self._terminated)
+                    connection.add_termination_listener(self._timer.wake)
                     await self._begin(connection)
                     failures = 0
                     self._stats.connected = True
@@ -372,7 +358,7 @@ class Tail:
                 self._stats.resets += 1
                 self._hub.clear()
                 self._on_failure(error)
-            except _INTERRUPTIONS as error:
+            except INTERRUPTIONS as error:
                 log.warning("the feed has lost its connection: %s: %s", type(error).__name__, error)
             except Exception:
                 log.exception("the feed has failed")
@@ -387,12 +373,9 @@ class Tail:
             backoff = min(self._options.max_backoff, 0.05 * 2**failures)
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311 - jitter
 
-    def _terminated(self, _: object) -> None:
-        self._wake.set()
-
     def _notified(self, *_: object) -> None:
         self._stats.notifications += 1
-        self._wake.set()
+        self._timer.wake()
 
     async def _begin(self, connection: "asyncpg.Connection") -> None:
         incarnation = await enter_incarnation(connection, self._schema)
@@ -411,20 +394,14 @@ class Tail:
         self._incarnation = incarnation
 
     async def _follow(self, connection: "asyncpg.Connection") -> None:
-        options, fetch, found_at = self._options, fetch_on(connection), -math.inf
+        options, fetch = self._options, fetch_on(connection)
         while True:
-            self._wake.clear()
+            self._timer.begin()
             complete, found = await self._publish_page(fetch)
-            if found:
-                found_at = time.monotonic()
             if not complete:
                 continue
             pause = options.min_interval_per_subscriber * self._stats.subscribers if found else 0.0
-            await asyncio.sleep(options.min_interval + pause)
-            interval = min(max(options.busy_interval, time.monotonic() - found_at), options.idle_interval)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval):
-                    await self._wake.wait()
+            await self._timer.wait(options.min_interval + pause, found=found)
 
     async def _publish_page(self, fetch: Fetch) -> tuple[bool, bool]:
         """Fetches and publishes the next page. Returns whether it was the last, and whether it had rows."""

@@ -57,9 +57,8 @@ async def recording(
 
     async def record() -> None:
         while True:
-            async with connection.transaction(isolation="repeatable_read"):
-                result = await job.poll(connection)
-            if not result.found and result.due is None:
+            result = await job.poll(connection)
+            if not result.found and result.due:
                 return
 
     try:

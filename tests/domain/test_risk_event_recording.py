@@ -38,8 +38,7 @@ async def recording(address: Address, zone: str = NOON) -> AsyncIterator[Poll]:
     connection = await address.connect()
 
     async def poll() -> None:
-        async with connection.transaction(isolation="repeatable_read"):
-            await job.poll(connection)
+        await job.poll(connection)
 
     try:
         await job.begin(connection)
@@ -236,6 +235,57 @@ async def test_the_last_change_of_limits_is_found_without_reading_the_others(
     assert plan[0]["Plan"]["Shared Hit Blocks"] < 10
 
 
+async def test_a_mutation_during_a_look_at_a_programs_change_is_not_recorded_again(
+    address: Address, graph: Graph, connection: "asyncpg.Connection", user: str, account: str
+) -> None:
+    mutation = """mutation ($id: ID!) {
+        updateRiskSettings(accountId: $id, input: {maxOpenPositions: 7}) { userErrors { code } } }"""
+    await limit(connection, account, max_open_positions=1)
+    job, reader = RiskEventRecording(NOON), await address.connect()
+    await job.begin(reader)
+    await job.poll(reader)
+
+    await connection.execute("UPDATE risk_settings SET max_open_positions = 2")
+    async with reader.transaction(isolation="repeatable_read"):
+        await reader.execute("SELECT FROM risk_settings")  # the look's snapshot, without the mutation
+        await graph.as_(trader(user)).ask(mutation, {"id": account})
+        await job.poll(reader)
+    for most in (None, None, 3):
+        if most is not None:
+            await connection.execute("UPDATE risk_settings SET max_open_positions = $1", most)
+        await job.poll(reader)
+    await reader.close()
+
+    rows = await connection.fetch(
+        "SELECT author, limits_before->'max_open_positions', limits_after->'max_open_positions'"
+        " FROM graphql_api.risk_events ORDER BY author DESC, number"
+    )
+    assert [tuple(row) for row in rows] == [("USER", "2", "7"), ("PROGRAM", "1", "2"), ("PROGRAM", "7", "3")]
+
+
+async def test_trades_that_change_nothing_compared_with_a_limit_take_one_statement(
+    address: Address, connection: "asyncpg.Connection", account: str, session: str
+) -> None:
+    await limit(connection, account, max_open_positions=1, max_position_size=Decimal(5))
+    trade = await factories.trade(connection, session, size=Decimal(1))
+    job, reader, statements = RiskEventRecording(NOON), await address.connect(), list[str]()
+    await job.begin(reader)
+    for _ in range(2):
+        await job.poll(reader)
+
+    reader.add_query_logger(lambda record: statements.append(record.query))
+    for pnl in range(3):
+        await connection.execute("UPDATE trades SET pnl = $1 WHERE id = $2", Decimal(pnl), trade)
+        assert (await job.poll(reader)).found
+    assert not (await job.poll(reader)).found
+    await asyncio.sleep(0)  # the driver reports a statement once it is done
+    assert len(statements) == 4
+    await connection.execute("UPDATE trades SET size = 6 WHERE id = $1", trade)
+    await job.poll(reader)
+    await reader.close()
+    assert await crossings(connection) == [("LIMIT_CROSSED", "MAX_POSITION_SIZE", Decimal(6), Decimal(5))]
+
+
 async def test_a_program_that_undoes_a_mutation_before_a_look_has_changed_the_limits(
     graph: Graph, connection: "asyncpg.Connection", poll: Poll, user: str, account: str
 ) -> None:
@@ -356,8 +406,7 @@ async def test_looks_at_fifty_accounts_take_as_many_statements_as_at_one(
             statements += 1
 
         reader.add_query_logger(count)
-        async with reader.transaction(isolation="repeatable_read"):
-            await job.poll(reader)
+        await job.poll(reader)
         reader.remove_query_logger(count)
         return statements
 

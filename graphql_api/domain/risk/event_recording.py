@@ -2,9 +2,12 @@
 
 One process of a deployment keeps the risk state in memory: of every account with limits, the trades that
 count today. Each poll updates it with all that was committed since the last one, compares the affected
-accounts with their limits, and records in the same transaction which limits are newly exceeded or kept
-again. Polls follow each other ten times a second while something happens; what happens and is undone between
-two of them is not seen. The process that records next loads the state from the tables.
+accounts with their limits, and records in one transaction which limits are newly exceeded or kept again.
+Polls follow each other ten times a second while something happens; what happens and is undone between two of
+them is not seen. The process that records next loads the state from the tables.
+
+Most polls find trades alone, and few of those change what limits are compared with: one statement reads them,
+and nothing is written.
 """
 
 from collections import defaultdict
@@ -14,12 +17,25 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache, partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import asyncpg
 import orjson
-from sqlalchemy import ColumnElement, any_, bindparam, delete, func, literal_column, or_, select, text
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy import (
+    ColumnElement,
+    any_,
+    bindparam,
+    column,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import UUID, distinct_on
 
 from graphql_api.domain.account_changes import CHANGES
 from graphql_api.domain.risk.events import MAX_TRADES, RiskEventKind, RiskLimitsAuthor
@@ -47,55 +63,80 @@ _is_open = is_status(STATUS, "OPEN")
 _present = bindparam("present", type_=Timestamp)
 _now: ColumnElement[datetime] = func.coalesce(_present, func.now())
 
-_NOW = compile_statement(
-    select(
-        func.coalesce(_present, func.clock_timestamp()).label("now"),
-        bucket_start(Interval.DAY, _now).label("midnight"),
-        func.pg_current_snapshot().label("snapshot"),
-        literal_column("(SELECT id FROM activity.incarnation)").label("incarnation"),
-        literal_column("(SELECT version FROM activity.trigger_version)").label("trigger_version"),
-    )
+_MOMENT = select(
+    func.coalesce(_present, func.clock_timestamp()).label("now"),
+    bucket_start(Interval.DAY, _now).label("midnight"),
+    func.pg_current_snapshot().label("snapshot"),
+    literal_column("(SELECT id FROM activity.incarnation)").label("incarnation"),
+    literal_column("(SELECT version FROM activity.trigger_version)").label("trigger_version"),
 )
+_NOW = compile_statement(_MOMENT)
 
 # What has been committed since a snapshot: by transactions that were in progress and have ended, and by later
 # ones. So each is read once, however long a transaction takes.
-_KINDS = "kind IN ('TRADE', 'SESSION', 'RISK_SETTINGS', 'ACCOUNT')"
+_ENTRIES = """
+    SELECT * FROM activity.entries WHERE kind = ANY ({kinds}) AND xid = ANY (ARRAY(
+        SELECT xid FROM unnest(CAST(:in_progress AS xid8[])) AS xid
+        WHERE pg_visible_in_snapshot(xid, pg_current_snapshot())))
+    UNION ALL
+    SELECT * FROM activity.entries WHERE kind = ANY ({kinds}) AND xid >= CAST(:xmax AS xid8)
+    LIMIT CAST(:rows AS integer)
+"""
+_ROWS = "'{TRADE,SESSION,RISK_SETTINGS,ACCOUNT}'"
+_ROWS_AND_EVENTS = "'{TRADE,SESSION,RISK_SETTINGS,ACCOUNT,RISK}'"
 _CHANGES = compile_statement(
     text(f"""
-        WITH entries AS MATERIALIZED (
-            SELECT * FROM activity.entries WHERE {_KINDS} AND xid = ANY (ARRAY(
-                SELECT xid FROM unnest(CAST(:in_progress AS xid8[])) AS xid
-                WHERE pg_visible_in_snapshot(xid, pg_current_snapshot())))
-            UNION ALL
-            SELECT * FROM activity.entries WHERE {_KINDS} AND xid >= CAST(:xmax AS xid8)
-            LIMIT CAST(:rows AS integer)
-        )
-        SELECT kind, coalesce(row_id, entries.id) AS row_id, entries.account_id AS former_account_id,
-               settings.account_id
+        WITH entries AS MATERIALIZED ({_ENTRIES.format(kinds=_ROWS_AND_EVENTS)})
+        SELECT entries.kind, coalesce(row_id, entries.id) AS row_id, entries.account_id AS former_account_id,
+               coalesce(settings.account_id, event.account_id) AS account_id, event.number, event.limits_after
         FROM entries
-        LEFT JOIN risk_settings settings ON kind = 'RISK_SETTINGS' AND settings.id = row_id
+        LEFT JOIN risk_settings settings ON entries.kind = 'RISK_SETTINGS' AND settings.id = row_id
+        LEFT JOIN graphql_api.risk_events event
+            ON entries.kind = 'RISK' AND event.id = row_id
+            AND event.kind = 'LIMITS_CHANGED' AND event.author <> 'PROGRAM'
     """)  # noqa: S608 - our own text
+)
+
+_TRADES_TODAY = (
+    select(
+        _trades.id,
+        _trades.session_id,
+        _sessions.account_id,
+        _sessions.initial_balance,
+        _is_open.label("is_open"),
+        PNL.label("pnl"),
+        finite(_trades.size).label("size"),
+        _trades.entry_time,
+    )
+    .select_from(tables.trades.join(tables.sessions, _sessions.id == _trades.session_id))
+    .where(or_(_is_open, counts_today(STATUS, MOMENT, _now)))
 )
 
 
 @cache
 def _trades_by(column: ColumnElement[Any]) -> Statement:
     """Reads the trades that count today, by :ids in a column."""
-    query = (
-        select(
-            _trades.id,
-            _trades.session_id,
-            _sessions.account_id,
-            _sessions.initial_balance,
-            _is_open.label("is_open"),
-            PNL.label("pnl"),
-            finite(_trades.size).label("size"),
-            _trades.entry_time,
-        )
-        .select_from(tables.trades.join(tables.sessions, _sessions.id == _trades.session_id))
-        .where(or_(_is_open, counts_today(STATUS, MOMENT, _now)), column == any_(_ids))
+    return compile_statement(_TRADES_TODAY.where(column == any_(_ids)))
+
+
+@cache
+def _changed_trades() -> Statement:
+    """Reads what `_NOW` and `_CHANGES` do and, of changed trades, those that count today; in one snapshot."""
+    moment = _MOMENT.cte("moment").prefix_with("MATERIALIZED")
+    entries = (
+        text(_ENTRIES.format(kinds=_ROWS))
+        .columns(column("kind"), column("id", UUID(as_uuid=False)))
+        .cte("entries")
     )
-    return compile_statement(query)
+    trade = (
+        _TRADES_TODAY.where(entries.c.kind == literal_column("'TRADE'"), _trades.id == entries.c.id)
+        .correlate(entries)
+        .offset(literal_column("0"))
+        .lateral("trade")
+    )
+    found = moment.join(entries, true(), isouter=True).join(trade, true(), isouter=True)
+    changed = entries.c.id.label("changed_id")
+    return compile_statement(select(*moment.c, entries.c.kind, changed, *trade.c).select_from(found))
 
 
 @cache
@@ -122,9 +163,9 @@ _BEGIN = compile_statement(
 _LIMIT_STATES = compile_statement(text("SELECT account_id, limits, exceeded FROM graphql_api.risk_standings"))
 LAST_CHANGES = compile_statement(
     text("""
-        SELECT account.id AS account_id, last.limits_after
+        SELECT account.id AS account_id, last.author, last.limits_after
         FROM unnest(CAST(:ids AS uuid[])) AS account (id) CROSS JOIN LATERAL (
-            SELECT limits_after FROM graphql_api.risk_events
+            SELECT author, limits_after FROM graphql_api.risk_events
             WHERE account_id = account.id AND kind = 'LIMITS_CHANGED'
             ORDER BY number DESC LIMIT 1
         ) AS last
@@ -175,6 +216,8 @@ class CommittedChanges:
     limits: set[str] = field(default_factory=set)
     """Ids of accounts."""
     accounts: set[str] = field(default_factory=set)
+    mutations: dict[str, tuple[int, LimitValues | None]] = field(default_factory=dict)
+    """By account, the number of the last event of a mutation, and the limits that it has left."""
 
     @classmethod
     def of(cls, entries: Iterable[asyncpg.Record]) -> "CommittedChanges":
@@ -190,6 +233,11 @@ class CommittedChanges:
                     changes.limits |= {entry["account_id"], entry["former_account_id"]} - {None}
                 case "ACCOUNT":
                     changes.accounts.add(entry["row_id"])
+                case "RISK" if entry["number"] is not None:
+                    last = changes.mutations.get(entry["account_id"])
+                    if last is None or last[0] < entry["number"]:
+                        limits = orjson.loads(entry["limits_after"])
+                        changes.mutations[entry["account_id"]] = (entry["number"], limits)
         return changes
 
 
@@ -235,6 +283,15 @@ class TrackedAccount:
 def _numbers(limits: LimitValues | None) -> dict[str, Any]:
     """Returns limits as `limit_usage` takes them: NaN is no limit."""
     return {name: None if limit == "NaN" else limit for name, limit in (limits or {}).items()}
+
+
+def _compared_values(trade: asyncpg.Record) -> tuple[Any, ...]:
+    """Returns all of a trade that limits are compared with."""
+    pnl_or_size = trade["size"] if trade["is_open"] else trade["pnl"]
+    return (
+        *(trade["account_id"], trade["session_id"], trade["initial_balance"]),
+        *(trade["is_open"], pnl_or_size),
+    )
 
 
 def _sum_up(trades: Sequence[asyncpg.Record]) -> dict[str, Any]:
@@ -289,6 +346,22 @@ class RiskState:
         await self._reload_limits(fetch, changes.limits)
         return affected
 
+    def update_trades(self, ids: Iterable[str], rows: Iterable[asyncpg.Record]) -> set[str]:
+        """Replaces the trades `ids` by those of `rows`, or removes them.
+
+        Returns the ids of the accounts of which something has changed that limits are compared with.
+        """
+        affected: set[str] = set()
+        remaining = {row["id"]: row for row in rows if self._has_limits(row["account_id"])}
+        for id_ in ids:
+            row, account_id = remaining.get(id_), self._account_of_trade.get(id_)
+            former = None if account_id is None else self.accounts[account_id].trades[id_]
+            if row is None or former is None or _compared_values(row) != _compared_values(former):
+                affected |= self._drop((id_,)) if row is None else {*self._drop((id_,)), row["account_id"]}
+            if row is not None:
+                self._put(row)
+        return affected
+
     def forget(self, ids: AbstractSet[str]) -> None:
         """Removes accounts that are gone."""
         for id_ in ids & self.accounts.keys():
@@ -314,13 +387,19 @@ class RiskState:
         affected = set()
         for chunk in _chunks(ids):
             for row in await fetch(_trades_by(column), ids=chunk):
-                account = self.accounts.get(row["account_id"])
-                if account is not None and account.has_limits:
-                    account.trades[row["id"]] = row
-                    self._account_of_trade[row["id"]] = row["account_id"]
-                    self._trades_of_session[row["session_id"]].add(row["id"])
+                if self._has_limits(row["account_id"]):
+                    self._put(row)
                     affected.add(row["account_id"])
         return affected
+
+    def _put(self, trade: asyncpg.Record) -> None:
+        self.accounts[trade["account_id"]].trades[trade["id"]] = trade
+        self._account_of_trade[trade["id"]] = trade["account_id"]
+        self._trades_of_session[trade["session_id"]].add(trade["id"])
+
+    def _has_limits(self, id_: str) -> bool:
+        account = self.accounts.get(id_)
+        return account is not None and account.has_limits
 
     def _drop(self, trades: Iterable[str]) -> set[str]:
         """Removes trades. Returns the ids of their accounts."""
@@ -384,6 +463,40 @@ class RiskEventRecording:
         """Records events of the accounts that are affected by recent commits, or by midnight."""
         fetch = partial(fetch_on(connection), present=self.present, **self._zone)
         state, self._state = self._state, None  # a poll that fails leaves it half updated
+        found = None if state is None else await self._poll_trades(connection, fetch, state)
+        if found is None:
+            async with connection.transaction(isolation="repeatable_read"):
+                found = await self._poll_all(fetch, state)
+        else:
+            self._state = state
+        return PollResult(found=found)
+
+    async def _poll_trades(
+        self, connection: "asyncpg.Connection", fetch: Fetch, state: RiskState
+    ) -> bool | None:
+        """Polls by one statement. Returns whether it has found anything.
+
+        None if more has changed than some trades: then nothing is done yet.
+        """
+        _, xmax, in_progress = self._snapshot
+        rows = await fetch(_changed_trades(), in_progress=in_progress, xmax=xmax, rows=_AT_ONCE + 1)
+        now, kinds = rows[0], {row["kind"] for row in rows}
+        is_usual = (now["incarnation"], now["trigger_version"]) == self._continuity
+        if not is_usual or now["midnight"] != state.midnight or not kinds <= {"TRADE", None}:
+            return None
+        if len(rows) > _AT_ONCE:
+            return None
+        changed = {row["changed_id"] for row in rows} - {None}
+        affected = state.update_trades(changed, [row for row in rows if row["id"] is not None])
+        events, limit_states = self._assess(state, affected, now["now"])
+        if events or limit_states:
+            async with connection.transaction():
+                await self._write(fetch, events, limit_states)
+        self._snapshot = now["snapshot"]
+        return bool(changed)
+
+    async def _poll_all(self, fetch: Fetch, state: RiskState | None) -> bool:
+        """Polls in the transaction that has begun. Returns whether it has found anything."""
         (now,) = await fetch(_NOW)
         continuity = (now["incarnation"], now["trigger_version"])
         if None in continuity or (state is not None and continuity != self._continuity):
@@ -396,14 +509,32 @@ class RiskEventRecording:
             await self._read_limit_states(fetch)
             await state.load(fetch)
             affected = state.accounts.keys() | self._limit_states.keys()
+            before = await self._limits_before(fetch, state)
+            if is_first:
+                before |= {id_: state.limits_of(id_) for id_ in affected - self._limit_states.keys()}
         else:
             affected = await state.apply(fetch, changes, now["midnight"])
             await self._forget_accounts(fetch, state, changes.accounts)
-        new_settings = set() if changes is None else changes.limits
-        await self._record(fetch, state, affected, new_settings, now["now"], is_first=is_first)
+            before = {id_: limits for id_, (_, limits) in changes.mutations.items()}
+        await self._write(fetch, *self._assess(state, affected, now["now"], before))
         self._snapshot, self._continuity = now["snapshot"], continuity
         self._state = state
-        return PollResult(found=changes != CommittedChanges())
+        return changes != CommittedChanges()
+
+    async def _limits_before(self, fetch: Fetch, state: RiskState) -> dict[str, LimitValues | None]:
+        """Returns the limits that mutations have left, of the accounts whose limits aren't as they were.
+
+        While nobody recorded, mutations did: what they have left is no program's change.
+        """
+        ids = state.accounts.keys() | self._limit_states.keys()
+        changed = sorted(id_ for id_ in ids if self._limits_of(id_) != state.limits_of(id_))
+        if not changed:
+            return {}
+        return {
+            row["account_id"]: orjson.loads(row["limits_after"])
+            for row in await fetch(LAST_CHANGES, ids=changed)
+            if row["author"] != RiskLimitsAuthor.PROGRAM.value
+        }
 
     async def _read_changes(self, fetch: Fetch) -> CommittedChanges | None:
         """Returns all that was committed since the last poll; None if it is too much."""
@@ -430,45 +561,41 @@ class RiskEventRecording:
         for statement in _FORGET if gone else ():
             await fetch(statement, ids=list(gone))
 
-    async def _record(
+    def _assess(
         self,
-        fetch: Fetch,
         state: RiskState,
         affected: Iterable[str],
-        new_settings: AbstractSet[str],
         now: str,
-        *,
-        is_first: bool,
-    ) -> None:
-        """Records events of the affected accounts, and saves their new limit states.
+        limits_before: Mapping[str, LimitValues | None] = MappingProxyType({}),
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Returns the events of the affected accounts, and the limit states that are new, which it keeps.
 
-        The limits of accounts in `new_settings` are compared with their last event too: a mutation
-        records its own change at once, and a program may have undone it before this poll. At the very first
-        poll, limits of an account without a saved state are no change.
+        `limits_before` are limits from which an account's differ if a program has changed them; of other
+        accounts they are those of the last poll. A mutation records its own change at once, and a program may
+        have undone it before this poll.
         """
-        ids = sorted(id_ for id_ in affected if id_ in state.accounts or id_ in self._limit_states)
         events: list[dict[str, Any]] = []
         changed_states: list[dict[str, Any]] = []
         moments = _moments(now)
-        changed = [id_ for id_ in ids if id_ in new_settings or self._limits_of(id_) != state.limits_of(id_)]
-        last_recorded = {
-            row["account_id"]: None if row["limits_after"] is None else orjson.loads(row["limits_after"])
-            for row in (await fetch(LAST_CHANGES, ids=changed) if changed else ())
-        }
-        for id_ in ids:
+        for id_ in sorted(id_ for id_ in affected if id_ in state.accounts or id_ in self._limit_states):
             account, former = state.accounts.get(id_) or TrackedAccount(), self._limit_states.get(id_)
-            if id_ in changed and not (is_first and former is None):
-                before = last_recorded.get(id_, self._limits_of(id_))
-                events += _change(id_, before, account.limits, moments)
+            before = limits_before[id_] if id_ in limits_before else self._limits_of(id_)
+            events += _change(id_, before, account.limits, moments)
             exceeded = {} if former is None else dict(former.exceeded)
             events += _crossings(id_, account, exceeded, state.midnight, moments)
             if former is None or (former.limits, former.exceeded) != (account.limits, exceeded):
                 self._limit_states[id_] = LimitState(account.limits, exceeded)
                 changed_states.append({"account_id": id_, "limits": account.limits, "exceeded": exceeded})
+        return events, changed_states
+
+    async def _write(
+        self, fetch: Fetch, events: Sequence[Mapping[str, Any]], limit_states: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Records events, and saves limit states."""
         if events:
             await fetch(_RECORD, events=orjson.dumps(events).decode())
-        if changed_states:
-            await fetch(_SAVE_LIMIT_STATES, states=orjson.dumps(changed_states).decode())
+        if limit_states:
+            await fetch(_SAVE_LIMIT_STATES, states=orjson.dumps(limit_states).decode())
 
     def _limits_of(self, id_: str) -> LimitValues | None:
         """Returns the limits that an account had at the last poll."""

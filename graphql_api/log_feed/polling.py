@@ -1,0 +1,65 @@
+"""When a task that polls for new entries polls again, and what interrupts it."""
+
+import asyncio
+import contextlib
+import math
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from graphql_api.log_feed.errors import FeedError
+from graphql_api.postgres.errors import CONNECTION_ERRORS, DatabaseUnavailableError
+
+INTERRUPTIONS: Final = (*CONNECTION_ERRORS, DatabaseUnavailableError, FeedError)
+"""What a poll may raise after which its task goes on, on another connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollIntervals:
+    """Seconds between two polls, unless there is a notification."""
+
+    idle_interval: float = 0.5
+    """While nothing is found."""
+    busy_interval: float = 0.025
+    """Just after something was found: of writers at the same time only one notifies.
+
+    Then as long as nothing has been, up to `idle_interval`: so few polls find nothing, and what isn't
+    notified waits no longer than it came after the last that was found.
+    """
+
+
+class PollTimer:
+    """Waits between the polls of one task."""
+
+    __slots__ = ("_found_at", "_intervals", "_wake")
+
+    def __init__(self, intervals: PollIntervals) -> None:
+        self._intervals = intervals
+        self._wake = asyncio.Event()
+        self._found_at = -math.inf
+
+    def wake(self, *_: object) -> None:
+        """Lets the task poll without waiting for its interval, if it has paused long enough."""
+        self._wake.set()
+
+    def begin(self) -> None:
+        """Called before each poll: who wakes the task from here on causes another one."""
+        self._wake.clear()
+
+    async def wait(self, pause: float, *, found: bool, due: float = math.inf) -> None:
+        """Returns when the next poll is due: after `pause` seconds, and `due` more at the latest.
+
+        `found` is whether the last poll has found something.
+        """
+        if found:
+            self._found_at = time.monotonic()
+        await asyncio.sleep(pause)
+        if self._wake.is_set():
+            return
+        intervals = self._intervals
+        since = time.monotonic() - self._found_at
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(
+                min(max(intervals.busy_interval, since), intervals.idle_interval, due)
+            ):
+                await self._wake.wait()
