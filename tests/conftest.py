@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -80,6 +81,19 @@ def database_of(server: Address, name: str) -> Address:
     return Address.parse(server.dsn.replace("/postgres?", f"/{name}?"))
 
 
+@asynccontextmanager
+async def temporary_database(server: Address, template: str = "template1") -> AsyncIterator[Address]:
+    """A copy of a database, for the block; without `template` one with nothing in it."""
+    name = f"test_{uuid4().hex}"
+    admin = await server.connect_plain()
+    try:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        yield database_of(server, name)
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def template(server: Address, pytestconfig: pytest.Config) -> str:
     """The name of a database that Alembic has migrated; the first worker to come makes it."""
@@ -103,14 +117,8 @@ async def template(server: Address, pytestconfig: pytest.Config) -> str:
 @pytest.fixture
 async def address(server: Address, template: str) -> AsyncIterator[Address]:
     """A migrated, empty database of the test's own."""
-    name = f"test_{uuid4().hex}"
-    admin = await server.connect_plain()
-    try:
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-        yield database_of(server, name)
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await admin.close()
+    async with temporary_database(server, template) as address:
+        yield address
 
 
 @pytest.fixture

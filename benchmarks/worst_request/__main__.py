@@ -169,8 +169,8 @@ def neighbours(postgres: Postgres, data: Data, revision: str, seconds: float, fo
     rows = [
         (
             server.title,
-            f"{len(waits[server.name].latencies):,}",
-            *(f"{waits[server.name].percentile(part) * 1e3:,.0f} ms" for part in (0.5, 0.95, 0.99)),
+            f"{len(waits[server.name].queries.latencies):,}",
+            *(f"{waits[server.name].queries.percentile(part) * 1e3:,.0f} ms" for part in (0.5, 0.95, 0.99)),
             f"{waits[server.name].answered:,}",
         )
         for server in (ours, former)

@@ -13,7 +13,7 @@ from time import perf_counter
 
 import httpx
 
-from benchmarks.load import post
+from benchmarks.load import Load, post
 from benchmarks.servers import Server, running
 from benchmarks.worst_request.data import NEIGHBOUR, PASSWORD, TENANT
 from graphql_api.postgres.address import Address
@@ -28,14 +28,10 @@ _LEAD = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Sorted latencies of small queries in seconds, and how many requests the other tenant had answered."""
+    """The latencies of small queries, and how many requests the other tenant had answered meanwhile."""
 
-    latencies: Sequence[float]
+    queries: Load
     answered: int
-
-    def percentile(self, part: float) -> float:
-        """Returns a percentile of the latency, in seconds."""
-        return self.latencies[min(int(len(self.latencies) * part), len(self.latencies) - 1)]
 
 
 async def measure(
@@ -76,7 +72,7 @@ async def _measure(
                 latencies.append(perf_counter() - began)
                 await asyncio.sleep(_PAUSE)
             answered = await attack
-    return Waits(sorted(latencies), answered)
+    return Waits(Load(seconds, sorted(latencies)), answered)
 
 
 def _attack(port: int, requests: Sequence[bytes], seconds: float) -> int:

@@ -8,6 +8,8 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -50,6 +52,25 @@ class Shell:
         assert bool(process.returncode) == fails, err
         assert "Traceback" not in err
         return out, err
+
+    @asynccontextmanager
+    async def following(self, *arguments: str, subject: str) -> AsyncIterator[asyncio.StreamReader]:
+        """A command with --follow for the block, once it says that it follows. Yields its output."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "graphql_api", *arguments, "--follow"),
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            assert await process.stderr.readline() == f"following {subject}\n".encode()
+            yield process.stdout
+        finally:
+            process.kill()
+            await process.communicate()
 
     def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
         """Start a command that runs until it is stopped."""
@@ -407,21 +428,10 @@ async def test_logs_are_json_lines_in_a_pipe_and_go_on_after_a_cursor(
 
 
 async def test_logs_follow_what_is_written(shell: Shell, connection: "asyncpg.Connection") -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "graphql_api", "logs", "--follow", "--component", "risk"),
-        env=shell.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert await process.stderr.readline() == b"following the log\n"
-    await factories.system_log(connection, component="bot")
-    await factories.system_log(connection, component="risk", message="seen")
-    line = await process.stdout.readline()
-    process.kill()
-    await process.communicate()
+    async with shell.following("logs", "--component", "risk", subject="the log") as lines:
+        await factories.system_log(connection, component="bot")
+        await factories.system_log(connection, component="risk", message="seen")
+        line = await lines.readline()
 
     assert json.loads(line)["message"] == "seen"
 
@@ -429,21 +439,10 @@ async def test_logs_follow_what_is_written(shell: Shell, connection: "asyncpg.Co
 async def test_activity_is_json_lines_after_a_cursor_and_live(
     shell: Shell, connection: "asyncpg.Connection"
 ) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "graphql_api", "activity", "--follow"),
-        env=shell.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert await process.stderr.readline() == b"following the accounts\n"
-    account = await factories.account(connection, await factories.user(connection), api_key="theirs")
-    first = json.loads(await process.stdout.readline())
-    session = await factories.session(connection, account)
-    process.kill()
-    await process.communicate()
+    async with shell.following("activity", subject="the accounts") as lines:
+        account = await factories.account(connection, await factories.user(connection), api_key="theirs")
+        first = json.loads(await lines.readline())
+        session = await factories.session(connection, account)
     out, _ = await shell.run(
         "activity", "--after", first["cursor"], "--kind", "session", "--account", account
     )

@@ -12,10 +12,9 @@ import pytest
 from graphql import GraphQLObjectType, get_named_type, is_list_type, is_non_null_type
 
 from graphql_api.schema import schema
-from tests import factories
 from tests.clients.page import FOLDER, ROOT, modules, prepared_node
 from tests.graph import Graph, operator
-from tests.security.tenants import TABLES, Tenant
+from tests.security.tenants import Tenant
 from tests.security.walk import every_path, unlimited
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -26,15 +25,7 @@ CLIENTS = ("apollo", "urql", "relay")
 @pytest.fixture
 async def questions(graph: Graph, connection: "asyncpg.Connection") -> list[dict[str, Any]]:
     """Every path through the schema as an operator asks for it, with what it is answered."""
-    strategies = [await factories.strategy(connection, name="Twins") for _ in range(2)]
-    for strategy in strategies:
-        for trades_count in (10, 20):
-            await factories.performance(connection, strategy, trades_count=trades_count)
-    tenants = [Tenant.make(tag, strategies[0]) for tag in ("own", "theirs")]
-    for tenant in tenants:
-        await tenant.insert(connection)
-        await factories.session(connection, tenant.ids()["Account"])
-    ids = {type_: [tenant.ids()[type_] for tenant in tenants] for type_ in TABLES} | {"Strategy": strategies}
+    ids = await Tenant.insert_pair(connection)
     asked = Graph(graph.services, operations=unlimited()).as_(operator())
     found = []
     for question in every_path(1, ids):

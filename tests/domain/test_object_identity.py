@@ -8,9 +8,8 @@ import asyncpg
 import orjson
 import pytest
 
-from tests import factories
 from tests.graph import Graph, operator
-from tests.security.tenants import TABLES, Tenant
+from tests.security.tenants import Tenant
 from tests.security.walk import ask_all, every_path, unlimited
 
 Object = dict[str, Any]
@@ -22,15 +21,7 @@ SHOWN_AS = {"ActiveStrategyPerformance": "StrategyPerformance"}
 @pytest.fixture
 async def answers(graph: Graph, connection: "asyncpg.Connection") -> list[Any]:
     """All that an operator sees of two tenants with two rows of most types, by every path."""
-    strategies = [await factories.strategy(connection, name="Twins") for _ in range(2)]
-    for strategy in strategies:
-        for trades_count in (10, 20):
-            await factories.performance(connection, strategy, trades_count=trades_count)
-    tenants = [Tenant.make(tag, strategies[0]) for tag in ("own", "theirs")]
-    for tenant in tenants:
-        await tenant.insert(connection)
-        await factories.session(connection, tenant.ids()["Account"])
-    ids = {type_: [tenant.ids()[type_] for tenant in tenants] for type_ in TABLES} | {"Strategy": strategies}
+    ids = await Tenant.insert_pair(connection)
     asked = Graph(graph.services, operations=unlimited()).as_(operator())
     found = [orjson.loads(text) for text in (await ask_all(asked, list(every_path(2, ids)))).values()]
     assert not [answer for answer in found if "errors" in answer]

@@ -1,9 +1,11 @@
 """How an account stands against its limits today."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,11 @@ import asyncpg
 import pytest
 from pydantic import ValidationError
 
+from graphql_api.domain.risk.event_recording import RiskState
+from graphql_api.domain.risk.status import risk_status_of
+from graphql_api.domain.time_buckets import zone_parameters
 from graphql_api.postgres.address import Address
+from graphql_api.postgres.statement import fetch_on
 from graphql_api.relational.context import ViewerDatabase
 from tests import factories
 from tests.graph import Graph, opened, operator, settings_for, trader
@@ -256,6 +262,56 @@ async def test_a_limit_is_compared_with_what_was_there_beside_it(
         found = await status(noon, user, account)
         assert (found["openPositionsRemaining"], found["breached"]) == (0, [])
     assert await connection.fetchval("SELECT count(*) FROM trades") >= 6
+
+
+async def random_account(connection: "asyncpg.Connection", user: str, chance: random.Random) -> str:
+    """An account with limits, and sessions of trades with all that the columns may hold."""
+    account = await factories.account(connection, user)
+    limits = {
+        "max_daily_loss": chance.choice((None, Decimal(0), Decimal(20))),
+        "max_position_size": chance.choice((None, Decimal("0.5"))),
+        "max_open_positions": chance.choice((0, 2)),
+        "risk_per_trade": chance.choice((None, Decimal("0.02"))),
+    }
+    await limit(connection, account, **limits)
+    for balance in chance.sample(("1000", "0.5", "0", "-3", "NaN", None), 3):
+        session = await factories.session(
+            connection, account, initial_balance=None if balance is None else Decimal(balance)
+        )
+        for _ in range(chance.randrange(6)):
+            pnl = chance.choice(("-0.01", "-20.00000001", "7", "0", "NaN", None))
+            await factories.trade(
+                connection,
+                session,
+                status=chance.choice(("open", "OPEN", "closed", "Closed", "cancelled")),
+                size=Decimal(chance.choice(("0", "0.50000001", "3", "NaN"))),
+                pnl=None if pnl is None else Decimal(pnl),
+                entry_time=YESTERDAY,
+                exit_time=chance.choice((NOW, YESTERDAY, None)),
+            )
+    return account
+
+
+async def test_the_recorder_adds_up_in_memory_what_the_status_adds_up_in_sql(
+    noon: Graph, address: Address, connection: "asyncpg.Connection", user: str
+) -> None:
+    chance = random.Random(7)
+    accounts = [await random_account(connection, user, chance) for _ in range(20)]
+    reader, state = await address.connect(), RiskState("")
+    await state.load(partial(fetch_on(reader), present=None, **zone_parameters(NOON)))
+    await reader.close()
+
+    breached = set()
+    for account in accounts:
+        in_memory = risk_status_of(state.limits_of(account) or {}, state.accounts[account].by_session())
+        in_sql = await status(noon, user, account)
+        for (name, found), expected in zip(in_sql.items(), in_memory.values(), strict=True):
+            if isinstance(found, list):
+                breached |= set(found)
+                assert found == [each.value for each in expected], name
+            else:
+                assert (None if found is None else Decimal(found)) == expected, name
+    assert len(breached) == 4
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus_Mons", "localtime"])

@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Self
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -21,7 +20,7 @@ from graphql_api.log_feed.incarnation import delete_entries_from
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.migrate import migrate
-from tests.conftest import SETTINGS, database_of
+from tests.conftest import SETTINGS, temporary_database
 from tests.log_feed.conftest import KEY, events, messages, nothing_more, write
 from tests.scratch import scratch_folder
 
@@ -45,12 +44,8 @@ def young_cluster() -> Iterator[Address]:
 @pytest.fixture
 async def target(young_cluster: Address) -> AsyncIterator[Address]:
     """An empty database of the young cluster."""
-    name = f"target_{uuid4().hex}"
-    admin = await young_cluster.connect_plain()
-    await admin.execute(f"CREATE DATABASE {name}")
-    yield database_of(young_cluster, name)
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+    async with temporary_database(young_cluster) as address:
+        yield address
 
 
 class Source:

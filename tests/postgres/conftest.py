@@ -1,25 +1,20 @@
 """Databases that nothing has migrated."""
 
 from collections.abc import AsyncIterator
-from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from graphql_api.postgres.address import Address
-from tests.conftest import database_of
+from tests.conftest import temporary_database
 from tests.postgres.given import make_given
 
 
 @pytest.fixture
 async def empty(server: Address) -> AsyncIterator[Address]:
     """A database with nothing in it."""
-    name = f"empty_{uuid4().hex}"
-    admin = await server.connect_plain()
-    await admin.execute(f"CREATE DATABASE {name}")
-    yield database_of(server, name)
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+    async with temporary_database(server) as address:
+        yield address
 
 
 @pytest.fixture

@@ -72,6 +72,20 @@ class Tenant:
         """The columns of which an answer shows the tenant's value."""
         return {column for marker, column in self.markers() if marker in answer}
 
+    @classmethod
+    async def insert_pair(cls, connection: "asyncpg.Connection") -> dict[str, list[str]]:
+        """Write two tenants, and two rows of what they share. Returns the ids by type."""
+        strategies = [await factories.strategy(connection, name="Twins") for _ in range(2)]
+        for strategy in strategies:
+            for trades_count in (10, 20):
+                await factories.performance(connection, strategy, trades_count=trades_count)
+        pair = [cls.make(tag, strategies[0]) for tag in ("own", "theirs")]
+        for tenant in pair:
+            await tenant.insert(connection)
+            await factories.session(connection, tenant.ids()["Account"])
+        own = {type_: [tenant.ids()[type_] for tenant in pair] for type_ in TABLES}
+        return own | {"Strategy": strategies}
+
     async def insert(self, connection: "asyncpg.Connection") -> None:
         """Write the rows, beside a closed trade that statistics count, and what the recorders add to them."""
         for type_, row in self.rows.items():

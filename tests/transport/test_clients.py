@@ -97,19 +97,9 @@ async def test_graphql_sse_comes_back_when_there_is_room(node: str, serve: Serve
         assert event == COUNTED[0]
 
 
-async def test_apollo_client_queries_mutates_and_subscribes(node: str, served: Served) -> None:
-    assert await said(node, "apollo.mjs", served.url, served.socket_url) == [
-        ["query", {"whoami": "ada"}],
-        ["mutation", {"write": 1}],
-        ["error", {"code": "REFUSED"}],
-        ["next", {"count": "0"}],
-        ["next", {"count": "1"}],
-        ["complete"],
-    ]
-
-
-async def test_urql_queries_mutates_and_subscribes(node: str, served: Served) -> None:
-    assert await said(node, "urql.mjs", served.url, served.socket_url) == [
+@pytest.mark.parametrize("client", ["apollo", "urql"])
+async def test_queries_mutations_and_subscriptions(node: str, served: Served, client: str) -> None:
+    assert await said(node, f"{client}.mjs", served.url, served.socket_url) == [
         ["query", {"whoami": "ada"}],
         ["mutation", {"write": 1}],
         ["error", {"code": "REFUSED"}],

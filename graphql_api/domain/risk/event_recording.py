@@ -295,7 +295,11 @@ def _compared_values(trade: asyncpg.Record) -> tuple[Any, ...]:
 
 
 def _sum_up(trades: Sequence[asyncpg.Record]) -> dict[str, Any]:
-    """Returns what `limit_usage` assesses of a session, from its trades that count today."""
+    """Returns what `limit_usage` assesses of a session, from its trades that count today.
+
+    The same sums as `status._by_session` computes in SQL. They are added up here from the trades that are in
+    memory, since a poll would else read all of an account's trades again after each change of one.
+    """
     pnls = [Decimal(each["pnl"]) for each in trades if not each["is_open"] and each["pnl"] is not None]
     opened = [each for each in trades if each["is_open"]]
     sizes = (Decimal(each["size"]) for each in opened if each["size"] is not None)

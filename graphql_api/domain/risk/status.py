@@ -192,7 +192,10 @@ def _limits_and_sessions(*, scoped: bool) -> Aggregation:
 
 
 def _by_session(trades: FromClause) -> Select[Any]:
-    """Returns what is open and what closed today, for each session that has either."""
+    """Returns the sums of what is open and of what closed today, for each session that has either.
+
+    The recorder of risk events computes the same sums in memory (`event_recording._sum_up`).
+    """
     parent, pnl, sessions = trades.c["_parent"], trades.c.pnl, tables.sessions
     is_open = is_status(trades.c.status, "OPEN")
     is_todays = counts_today(trades.c.status, trades.c.moment, func.now())

@@ -1,7 +1,6 @@
 """A loaded desk of each test's own, cloned from one that is made once a worker."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -11,25 +10,12 @@ import pytest_asyncio
 
 from graphql_api.dev.demo.load import load
 from graphql_api.postgres.address import Address
-from tests.conftest import database_of
+from tests.conftest import database_of, temporary_database
 
 NOW = datetime(2025, 6, 18, 12, tzinfo=UTC)
 """A Wednesday noon: every market is open."""
 TRADES = 3_000
 HASH = "the hash of demo-password"
-
-
-@asynccontextmanager
-async def clone(server: Address, template: str) -> AsyncIterator[Address]:
-    """A copy of a database for the block."""
-    name = f"copy_{uuid4().hex}"
-    admin = await server.connect_plain()
-    try:
-        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-        yield database_of(server, name)
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await admin.close()
 
 
 async def keep(server: Address, template: str, name: str) -> Address:
@@ -51,7 +37,7 @@ async def desk_template(server: Address, template: str) -> str:
 @pytest.fixture
 async def desk(server: Address, desk_template: str) -> AsyncIterator[Address]:
     """The sample, in a database of the test's own."""
-    async with clone(server, desk_template) as address:
+    async with temporary_database(server, desk_template) as address:
         yield address
 
 

@@ -11,7 +11,8 @@ from graphql_api.dev.demo.market import INSTRUMENTS
 from graphql_api.dev.demo.scale import SampleMissingError, scale
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.vocabularies import DIRECTIONS, trade_status
-from tests.dev.demo.conftest import NOW, TRADES, clone, keep
+from tests.conftest import temporary_database
+from tests.dev.demo.conftest import NOW, TRADES, keep
 
 pytestmark = pytest.mark.slow
 
@@ -150,7 +151,7 @@ async def test_the_same_desk_grows_by_the_same_trades(
 
 
 async def test_a_grown_desk_grows_further_by_other_trades(server: Address, grown: Grown) -> None:
-    async with clone(server, grown.name) as address:
+    async with temporary_database(server, grown.name) as address:
         assert await scale(address, trades=SIZE + 2_000, now=NOW) == 2_000
         connection = await address.connect_plain()
         moments = await connection.fetchval("SELECT count(DISTINCT (symbol, entry_time)) FROM trades")
