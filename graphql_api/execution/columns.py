@@ -83,16 +83,23 @@ def types_of(values: Iterable[Any]) -> Types:
     return frozenset(map(type, values))
 
 
-def text_size(values: Iterable[Any]) -> int | None:
-    """Returns the bytes of all values in UTF-8, if all are strings; else None.
-
-    Found by joining them, in a quarter of the time that `types_of` takes.
-    """
+def joined_text(values: Iterable[Any]) -> str | None:
+    """Returns all values as one text, in a quarter of the time of `types_of`; None if not all are strings."""
     try:
-        joined = "".join(values)
+        return "".join(values)
     except TypeError:
         return None
-    return len(joined) if joined.isascii() else len(joined.encode(errors="surrogatepass"))
+
+
+def utf8_size(text: str) -> int:
+    """Returns the bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+
+
+def text_size(values: Iterable[Any]) -> int | None:
+    """Returns the bytes of all values in UTF-8, if all are strings; else None."""
+    text = joined_text(values)
+    return None if text is None else utf8_size(text)
 
 
 @lru_cache(maxsize=1024)

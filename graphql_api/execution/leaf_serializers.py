@@ -27,7 +27,15 @@ from graphql import (
 from graphql.execution import Executor
 from strawberry.schema.schema_converter import CustomGraphQLEnumType
 
-from graphql_api.execution.columns import ColumnValues, Types, has_error, text_size, types_of
+from graphql_api.execution.columns import (
+    ColumnValues,
+    Types,
+    has_error,
+    joined_text,
+    text_size,
+    types_of,
+    utf8_size,
+)
 
 _VALUE = attrgetter("_value_")
 _PASS_THROUGH = {GraphQLString: Types({str}), GraphQLID: Types({str}), GraphQLBoolean: Types({bool})}
@@ -52,14 +60,24 @@ Serialized = tuple[ColumnValues, int]
 Serializer = TypeVar("Serializer", bound=Callable[..., Any])
 
 
-def pass_through(*types: type) -> Callable[[Serializer], Serializer]:
-    """Decorates a scalar's serializer: it returns values of these types unchanged."""
+def pass_through(*types: type, null_text: str | None = None) -> Callable[[Serializer], Serializer]:
+    """Decorates a scalar's serializer: it returns values of these types unchanged.
+
+    `null_text` is a text that stands for null. It is looked for in a whole column at once, where to make it
+    null beforehand would take a look at each value.
+    """
 
     def mark(serialize: Serializer) -> Serializer:
         serialize.pass_through = Types(types)  # type: ignore[attr-defined]
+        serialize.null_text = null_text  # type: ignore[attr-defined]
         return serialize
 
     return mark
+
+
+def null_text_of(type_: GraphQLLeafType) -> str | None:
+    """Returns the text that stands for null among a leaf type's values; None if there is none."""
+    return getattr(type_.coerce_output_value, "null_text", None)
 
 
 def bulk(function: Callable[[ColumnValues], ColumnValues]) -> Callable[[Serializer], Serializer]:
@@ -82,13 +100,14 @@ class LeafSerializer:
         self.type = type_
         self.convert = convert
         self.nullable = nullable
+        self.null_text = null_text_of(type_)
 
     def serialize(self, value: Any) -> Any:
         """Returns the JSON of a value that isn't null; None if that is null. Raises what the type raises."""
         if self.convert is not None:
             value = self.convert(value)
-            if value is None:
-                return None
+        if value is None or (isinstance(value, str) and value == self.null_text):
+            return None
         return Executor.complete_leaf_value(self.type, value)
 
     def size_of(self, values: ColumnValues) -> int:
@@ -132,17 +151,28 @@ class PassThroughSerializer(LeafSerializer):
 
     def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
         """Returns the column itself, most often."""
-        size = text_size(values) if self.passes_strings else None
-        if size is not None:
-            return values, size + len(values) * _SEPARATORS
+        text = joined_text(values) if self.passes_strings else None
+        if text is not None:
+            return self._passed(values, text, len(values) * _SEPARATORS)
         return super().serialize_column(values, known)
 
     def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
         """Returns the column itself, if all its types are passed through."""
         if not types <= self.types:
             return super().serialize_types(values, types, known)
-        texts = text_size(filter(None, values)) if str in types else None
-        return values, len(values) * _VALUE_SIZE + (texts or 0)
+        text = joined_text(filter(None, values)) if str in types else None
+        return self._passed(values, text or "", len(values) * _VALUE_SIZE)
+
+    def _passed(self, values: ColumnValues, text: str, size: int) -> Serialized | None:
+        """Returns the column with the null text as null.
+
+        `text` are all its strings, `size` the bytes of the rest.
+        """
+        size += utf8_size(text)
+        if self.null_text is None or self.null_text not in text:
+            return values, size
+        results = [None if value == self.null_text else value for value in values]
+        return (results, size) if self.nullable or None not in results else None
 
 
 class BulkSerializer(LeafSerializer):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, cast
 
-from graphql import ExecutionResult, GraphQLObjectType, GraphQLSchema
+from graphql import ExecutionResult, GraphQLLeafType, GraphQLObjectType, GraphQLSchema
 from graphql.execution import default_field_resolver, default_type_resolver
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.execution.values import VariableValues
@@ -14,11 +14,15 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_api.execution.documents import ParsedOperation
 from graphql_api.execution.fields import check_of
+from graphql_api.execution.leaf_serializers import null_text_of
 from graphql_api.execution.projection import OperationContext
 
 
 class StockExecutor(StrawberryGraphQLCoreExecutionContext):
-    """graphql-core's executor as Strawberry has it, but that a field's check comes before its arguments."""
+    """graphql-core's executor as Strawberry has it, but for two things that fields and scalars declare.
+
+    A field's check comes before its arguments, and a scalar's null text is null.
+    """
 
     def execute_field(
         self,
@@ -37,6 +41,13 @@ class StockExecutor(StrawberryGraphQLCoreExecutionContext):
             except Exception as error:  # noqa: BLE001 - becomes the field's error
                 return self.handle_field_error(error, definition.type, field_details_list, path)
         return super().execute_field(parent_type, source, field_details_list, path, position_context)
+
+    @staticmethod
+    def complete_leaf_value(return_type: GraphQLLeafType, result: Any) -> Any:
+        """Serialize a value that isn't null."""
+        if isinstance(result, str) and result == null_text_of(return_type):
+            return None
+        return StrawberryGraphQLCoreExecutionContext.complete_leaf_value(return_type, result)
 
     async def run(self) -> ExecutionResult:
         result = self.execute_operation()

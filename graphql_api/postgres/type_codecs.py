@@ -4,25 +4,29 @@ Decoding a timestamp or a numeric to an object and printing it again costs three
 its text, and money that is never parsed is never rounded. So in every row that `Database` returns:
 
 - uuid is `str`;
-- numeric is `str` in plain notation, or None for a stored NaN;
+- numeric is `str` in plain notation, or NAN, which clients read as null and no sum may have: statements whose
+  values are computed with in Python select `tables.finite(column)`;
 - timestamptz is `str` as PostgreSQL prints it: `rfc3339` makes of it what clients read, and only of those
   that somebody reads, since that too costs more than all the rest of a row;
 - jsonb is its JSON text.
 
 Parameters of these types are `str` too. Those of a `Statement` may be anything whose `str()` PostgreSQL reads
-where they are numerics or timestamptz, and so may a numeric in general.
+where they are numerics or timestamptz.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from asyncpg import Connection
-from sqlalchemy import ARRAY, DateTime
+from sqlalchemy import ARRAY, DateTime, Numeric
 from sqlalchemy.types import TypeEngine
 
 # What makes every server print timestamps in the shape that `rfc3339` reads fastest.
 CONNECTION_SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"}
+
+NAN: Final = "NaN"
+"""A stored NaN, as PostgreSQL prints it."""
 
 # `2026-11-22 09:00:00.500000+00`.
 _WHOLE = 29
@@ -32,11 +36,6 @@ _SEPARATORS = ((10, " "), (19, "."), (26, "+"), (27, "0"), (28, "0"))
 
 _FIRST = "0001-01-01T00:00:00.000000Z"
 _LAST = "9999-12-31T23:59:59.999999Z"
-
-
-def numeric(text: str) -> str | None:
-    """Returns a numeric as PostgreSQL prints it, in plain notation; None for NaN."""
-    return None if text == "NaN" else text
 
 
 def rfc3339(text: str) -> str:
@@ -97,10 +96,10 @@ def _padded(text: str) -> str:
 
 
 def is_sent_as_text(type_: TypeEngine[Any]) -> bool:
-    """Whether a parameter of this type is a timestamptz, or a list of them."""
+    """Whether a parameter of this type is a numeric or a timestamptz, or a list of them."""
     if isinstance(type_, ARRAY):
         return is_sent_as_text(type_.item_type)
-    return isinstance(type_, DateTime) and type_.timezone
+    return isinstance(type_, Numeric) or (isinstance(type_, DateTime) and type_.timezone)
 
 
 def as_text(value: Any) -> Any:
@@ -112,9 +111,6 @@ def as_text(value: Any) -> Any:
 
 async def set_text_codecs(connection: "Connection") -> None:
     """Makes a connection return values as this module says."""
-    # The driver's own decoder of text: no function is called for the most common types.
-    for name in ("uuid", "timestamptz"):
+    # The driver's own decoder of text: no function is called for a value.
+    for name in ("uuid", "timestamptz", "numeric"):
         await connection.set_builtin_type_codec(name, schema="pg_catalog", codec_name="text", format="text")
-    await connection.set_type_codec(
-        "numeric", schema="pg_catalog", encoder=str, decoder=numeric, format="text"
-    )

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Column, DateTime, Integer, Numeric, String
 
+from graphql_api.postgres.type_codecs import NAN
 from graphql_api.relational.context import Row
 from graphql_api.relational.eager_joins import EagerJoin
 from graphql_api.relational.errors import BadInputError
@@ -77,7 +78,10 @@ class PageRequest:
 
     def cursor(self, row: Row) -> str:
         """Returns the opaque text that names a row's place in this page's order."""
-        payload = orjson.dumps((self.order.name, row[self.order.column.name], row["id"]))
+        value = row[self.order.column.name]
+        if value == NAN and isinstance(self.order.column.type, Numeric):
+            value = None
+        payload = orjson.dumps((self.order.name, value, row["id"]))
         return base64.urlsafe_b64encode(payload).rstrip(b"=").decode()
 
 

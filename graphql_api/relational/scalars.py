@@ -14,7 +14,7 @@ from strawberry.types.scalar import ScalarDefinition
 
 from graphql_api.execution.inputs import ExactFloat
 from graphql_api.execution.leaf_serializers import bulk, pass_through
-from graphql_api.postgres.type_codecs import rfc3339, rfc3339_all
+from graphql_api.postgres.type_codecs import NAN, rfc3339, rfc3339_all
 from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.stored_json import MAX_DEPTH, MAX_NUMBER_LENGTH, REDACTED, TOO_DEEP, client_json
 
@@ -71,7 +71,7 @@ def _parse_decimal_literal(node: ValueNode, _variables: object = None) -> Decima
     raise ValueError('Decimal must be a number, or a string such as "1250.50"')
 
 
-@pass_through(str)
+@pass_through(str, null_text=NAN)
 def serialize_decimal(value: Any) -> str:
     """Plain notation, whatever the magnitude: "0.00000000", never "0E-8"."""
     return value if isinstance(value, str) else format(value, "f")

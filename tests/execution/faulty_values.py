@@ -71,7 +71,7 @@ def row(id_: str) -> Row:
         "number": (1, 2, -(2**31), 2**31, True, 1.0, 1.5, "7", "x", None)[dice(id_, 10)],
         "ratio": (0.5, 1, float("nan"), "x", None)[dice(id_, 5)],
         "kind": ("hard", "soft", "bad", "nil", None)[dice(id_, 5)],
-        "price": ("1.50", Decimal("2.5"), object(), None)[dice(id_, 4)],
+        "price": ("1.50", Decimal("2.5"), NO_PRICE, object(), None)[dice(id_, 5)],
         "flag": (True, False, 1, "true", None)[dice(id_, 5)],
         "parent_id": f"{id_}^" if dice(id_, 4) else None,
     }
@@ -93,9 +93,10 @@ def read_kind(text: str) -> Kind | None:
 
 
 Money = NewType("Money", str)
+NO_PRICE = "none"
 
 
-@pass_through(str)
+@pass_through(str, null_text=NO_PRICE)
 def serialize_money(value: Any) -> str:
     return value if isinstance(value, str) else f"{value:.2f}"
 

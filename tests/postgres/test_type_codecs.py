@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.type_codecs import rfc3339, rfc3339_all
+from graphql_api.postgres.type_codecs import NAN, rfc3339, rfc3339_all
 
 FIRST = "0001-01-01T00:00:00.000000Z"
 LAST = "9999-12-31T23:59:59.999999Z"
@@ -138,8 +138,8 @@ async def test_a_numeric_is_plain_notation_of_all_its_digits(
     assert await read(server, f"{literal}::numeric(20,8)") == text
 
 
-async def test_a_stored_nan_is_none(server: Address) -> None:
-    assert await read(server, "'NaN'::numeric(20,8)") is None
+async def test_a_stored_nan_is_its_text(server: Address) -> None:
+    assert await read(server, "'NaN'::numeric(20,8)") == NAN
 
 
 async def test_a_uuid_is_its_text(server: Address) -> None:

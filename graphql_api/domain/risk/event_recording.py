@@ -102,7 +102,7 @@ _TRADES_TODAY = (
         _trades.id,
         _trades.session_id,
         _sessions.account_id,
-        _sessions.initial_balance,
+        finite(_sessions.initial_balance).label("initial_balance"),
         _is_open.label("is_open"),
         PNL.label("pnl"),
         finite(_trades.size).label("size"),

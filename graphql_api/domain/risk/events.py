@@ -55,10 +55,8 @@ class RiskLimits:
     risk_per_trade: Decimal | None = column("The part of the balance that one trade may risk, from 0 to 1.")
 
 
-def _limits(text: str | None) -> Mapping[str, Any] | None:
-    if text is None:
-        return None
-    return {name: None if limit == "NaN" else limit for name, limit in orjson.loads(text).items()}
+def _limits(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)
 
 
 async def _trades(

@@ -180,7 +180,8 @@ def _limits_and_sessions(*, scoped: bool) -> Aggregation:
 
     def query(trades: FromClause) -> Select[Any]:
         columns = (tables.risk_settings.c[limit.column] for limit in LIMIT_COLUMNS)
-        limits = current_risk_settings.query(*columns, scoped=scoped).subquery("limits")
+        finite = (tables.finite(each).label(each.name) for each in columns)
+        limits = current_risk_settings.query(*finite, scoped=scoped).subquery("limits")
         sessions = _by_session(trades).subquery("sessions")
         parents = limits.c["_parent"], sessions.c["_parent"]
         return select(
@@ -202,7 +203,7 @@ def _by_session(trades: FromClause) -> Select[Any]:
     return (
         select(
             parent,
-            sessions.c.initial_balance,
+            tables.finite(sessions.c.initial_balance).label("initial_balance"),
             or_zero(func.sum(pnl).filter(is_todays)).label("daily_pnl"),
             func.min(pnl).filter(is_todays).label("worst_pnl"),
             func.count().filter(is_open).label("open_positions"),

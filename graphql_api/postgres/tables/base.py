@@ -52,7 +52,9 @@ def unbounded(type_: TypeEngine[Any]) -> TypeEngine[Any]:
 
 
 def finite(column: Column[Any]) -> ColumnElement[Any]:
-    """Returns a numeric column with null for NaN, which PostgreSQL sorts after every number."""
+    """Returns a column with null for NaN, which PostgreSQL sorts after every number; others as they are."""
+    if not isinstance(column.type, Numeric):
+        return column
     return func.nullif(column, literal_column("'NaN'::numeric"), type_=column.type)
 
 
