@@ -17,10 +17,10 @@ from graphql_api.postgres.database import Database
 from graphql_api.postgres.migrate import migrate
 from tests.app import App, served
 from tests.graph import Graph, opened, settings_for
+from tests.once import RUN_FOLDER
 from tests.postgres.partitioned import make_partitioned
 from tests.scratch import remove_abandoned_folders, scratch_folder
 
-SERVER_FOLDER = "TEST_DATABASE_SERVER"
 TEMPLATE = "migrated"
 
 SETTINGS = {
@@ -49,21 +49,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # pytest-xdist's workers inherit this, and share one server.
+    # pytest-xdist's workers inherit this, and share what is in it: one server, and what is made once.
     if not hasattr(config, "workerinput"):
         remove_abandoned_folders()
-        os.environ[SERVER_FOLDER] = str(scratch_folder())
+        os.environ[RUN_FOLDER] = str(scratch_folder())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ.pop(SERVER_FOLDER), ignore_errors=True)
+        shutil.rmtree(os.environ.pop(RUN_FOLDER), ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Address]:
     """The maintenance database of the run's server."""
-    postgres = EmbeddedPostgres(Path(os.environ[SERVER_FOLDER]), "postgres", SETTINGS)
+    postgres = EmbeddedPostgres(Path(os.environ[RUN_FOLDER], "server"), "postgres", SETTINGS)
     yield Address.parse(postgres.start())
     postgres.stop()
 

@@ -15,6 +15,7 @@ from playwright.async_api import Page, Route, expect
 
 from graphql_api.relational.errors import ErrorCode
 from tests.browser import chromium
+from tests.once import once_a_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -22,15 +23,17 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site() -> Path:
     """The site, built strictly: a link that leads nowhere, and a page that the menu lacks, would fail."""
-    folder = tmp_path_factory.mktemp("site")
+    return once_a_run("site", build)
+
+
+def build(folder: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
-    return folder
 
 
 @pytest.fixture(scope="module")

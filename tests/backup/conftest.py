@@ -21,7 +21,7 @@ Receiving = Callable[[], AbstractAsyncContextManager[Receiver]]
 async def server() -> AsyncIterator[Server]:
     """A server of the test's own, which may be broken, with a migrated database."""
     server = Server({"summarize_wal": "on"})
-    await server.make()
+    await server.make_copy()
     yield server
     server.remove()
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
     server = Server({"summarize_wal": "on"})
-    await server.make()
+    await server.make_copy()
     yield server
     server.remove()
 

@@ -30,7 +30,7 @@ async def make_server() -> AsyncIterator[MakeServer]:
 async def server(make_server: MakeServer) -> Server:
     """A server of the test's own, running, with a migrated database."""
     server = make_server()
-    await server.make()
+    await server.make_copy()
     return server
 
 

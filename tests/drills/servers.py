@@ -14,6 +14,7 @@ import psutil
 from graphql_api.dev.embedded.programs import Programs, SystemUser, environment
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import migrate
+from tests.once import once_a_run
 from tests.scratch import scratch_folder
 
 DATABASE = "drill"
@@ -77,6 +78,12 @@ class Server:
         await connection.close()
         if migrated:
             await migrate(self.address)
+
+    async def make_copy(self) -> None:
+        """The same with a migrated database, in a moment: all copies have one system identifier."""
+        made = await asyncio.to_thread(once_a_run, "cluster", lambda folder: asyncio.run(_made(folder)))
+        subprocess.run(("cp", "-a", made / "data", self.data), check=True)
+        await self.start()
 
     async def start(self) -> None:
         """Start, and wait until it answers."""
@@ -204,3 +211,14 @@ class Server:
     def login(self, database: str) -> tuple[str, ...]:
         """The arguments with which PostgreSQL's programs reach a database of it."""
         return (f"--host={self.folder}", f"--port={PORT}", "--username=postgres", f"--dbname={database}")
+
+
+async def _made(folder: Path) -> None:
+    """Leaves the data of a server with a migrated database in a folder, to be copied."""
+    server = Server()
+    try:
+        await server.make()
+        server.stop()
+        subprocess.run(("cp", "-a", server.data, folder), check=True)
+    finally:
+        server.remove()

@@ -9,6 +9,7 @@ import httpx
 from graphql_api.identity.signing_keys import derive_key
 from graphql_api.log_feed.feed_offset import CursorCodec
 from tests.node import node_with
+from tests.once import once_a_run
 from tests.service.conftest import Service, service
 
 __all__ = ["service"]
@@ -25,7 +26,7 @@ def typescript(name: str) -> list[str]:
     folder = EXAMPLES / "typescript"
     node = node_with(folder)
     compiler = folder / "node_modules" / "typescript" / "bin" / "tsc"
-    subprocess.run([node, str(compiler)], cwd=folder, check=True)
+    once_a_run("typescript", lambda _: subprocess.run([node, str(compiler)], cwd=folder, check=True))
     return [node, str(folder / "dist" / f"{name}.js")]
 
 

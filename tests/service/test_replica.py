@@ -29,7 +29,7 @@ async def running(*, of: Server | None = None) -> AsyncIterator[Server]:
     server = Server()
     try:
         if of is None:
-            await server.make()
+            await server.make_copy()
         else:
             server.copy_of(of, standby=True)
             await server.start()
@@ -202,9 +202,13 @@ async def test_what_is_no_replica_is_refused(servers: tuple[Server, Server]) -> 
     await refuse_unfit(primary.address, standby.address)
     with pytest.raises(UnfitReplicaError, match="it takes changes itself"):
         await refuse_unfit(primary.address, primary.address)
-    async with running() as other:
+    other = Server()
+    try:
+        await other.make()
         with pytest.raises(UnfitReplicaError, match="of another server"):
             await refuse_unfit(other.address, standby.address)
+    finally:
+        other.remove()
 
 
 def test_workers_that_know_nothing_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
