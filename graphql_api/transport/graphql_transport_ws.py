@@ -4,7 +4,8 @@ https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from time import perf_counter
@@ -35,7 +36,9 @@ PROTOCOL = "graphql-transport-ws"
 FRAMES: Final = "websocket.send.frames"
 """An extension of ASGI, and the type of its event, whose `frames` (bytes) are text frames, to be sent as is.
 
-It sends as many messages as "websocket.send" would one by one, for a small part of their cost.
+It sends as many messages as "websocket.send" would one by one, for a small part of their cost. The value of
+the extension has `beat`, a function that writes such frames at once, and closes the socket of a client of
+which nothing was heard since the last call.
 """
 
 EXPIRY_NOTICE: Final = timedelta(minutes=1)
@@ -47,6 +50,9 @@ _LONGEST_ID = 256
 _BYTES_AT_A_TIME = 64 * 1024  # after which a slow client is waited for
 _EVENTS_AT_A_TIME = 32  # after which a source that is always ready lets other tasks run
 _SERVER_CODES = frozenset(ServerCloseCode)
+_PING: Final = b'{"type":"ping"}'
+_HEARTBEAT_SLOTS = 64
+_SHORTEST_TICK = 0.05  # seconds
 _NO_FRAMES: Final = {"type": FRAMES, "frames": b""}
 
 
@@ -69,6 +75,7 @@ class WebSocketEndpoint:
     def __init__(self, gateway: Gateway, *, origins: Origins) -> None:
         self._gateway = gateway
         self._origins = origins
+        self._heartbeats = Heartbeats(gateway.limits.heartbeat)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one socket."""
@@ -99,7 +106,8 @@ class WebSocketEndpoint:
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
         try:
             with self._gateway.connection("websocket", client_address(scope)) as connection:
-                await GraphQLSocket(self._gateway, connection, scope, receive, send).serve()
+                socket = GraphQLSocket(self._gateway, connection, self._heartbeats, scope, receive, send)
+                await socket.serve()
         except HTTPError as error:
             # Not a 503 to the handshake, which browsers don't show to their clients: those would give up.
             raise SocketClosed(CloseCode.TRY_AGAIN_LATER, str(error)) from None
@@ -123,24 +131,72 @@ def leaves(group: BaseExceptionGroup[SocketClosed]) -> Iterator[SocketClosed]:
             yield error
 
 
+class Heartbeats:
+    """Calls what is added once an interval, by one timer for all, which goes through it in steps."""
+
+    def __init__(self, interval: float) -> None:
+        """`interval` in seconds."""
+        self._slots: list[set[Callable[[], object]]] = [
+            set() for _ in range(max(1, min(_HEARTBEAT_SLOTS, int(interval / _SHORTEST_TICK))))
+        ]
+        self._tick = interval / len(self._slots)
+        self._due = 0
+        """The slot that is due next."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no timer runs, since there is nothing to call."""
+        return self._timer is None
+
+    @contextmanager
+    def calling(self, call: Callable[[], object]) -> Iterator[None]:
+        """Calls `call` once an interval, until the block ends; the first time after about one."""
+        slot = self._slots[self._due - 1]
+        slot.add(call)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._tick, self._call)
+        try:
+            yield
+        finally:
+            slot.discard(call)
+
+    def _call(self) -> None:
+        slot, self._timer = self._slots[self._due], None
+        self._due = (self._due + 1) % len(self._slots)
+        if any(self._slots):
+            self._timer = asyncio.get_running_loop().call_later(self._tick, self._call)
+        for call in tuple(slot):
+            call()
+
+
 class GraphQLSocket:
     """An accepted socket, from its connection_init to its end.
 
-    One task reads messages, one sends heartbeats, one rechecks the viewer, and each running operation has one
-    of its own. They live and die together: whatever ends the socket is raised as SocketClosed and ends them
-    all. A send waits until the client has read what was sent before, so a slow client holds up its own
-    operations, and memory stays at some 64 KiB, and a message, for each.
+    One task reads messages, one rechecks the viewer, and each running operation has one of its own. They live
+    and die together: whatever ends the socket is raised as SocketClosed and ends them all. A send waits until
+    the client has read what was sent before, so a slow client holds up its own operations, and memory stays
+    at some 64 KiB, and a message, for each.
     """
 
     def __init__(
-        self, gateway: Gateway, connection: Connection, scope: Scope, receive: Receive, send: Send
+        self,
+        gateway: Gateway,
+        connection: Connection,
+        heartbeats: Heartbeats,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         self._gateway = gateway
         self._connection = connection
+        self._heartbeats = heartbeats
         self._client = client_address(scope)
         self._receive = receive
         self._send = send
-        self._takes_frames = FRAMES in scope.get("extensions", ())
+        frames = scope.get("extensions", {}).get(FRAMES)
+        self._takes_frames = frames is not None
+        self._beat_at_once: Callable[[bytes], object] | None = frames and frames["beat"]
         self._authorization = Headers(scope=scope).get("authorization", "")
         self._viewer = ANONYMOUS
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -162,9 +218,9 @@ class GraphQLSocket:
         await self._authenticate()
         await self._send_message({"type": "connection_ack"})
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._send_heartbeats())
             tasks.create_task(self._watch_viewer())
-            await self._read_messages(tasks)
+            with self._heartbeats.calling(lambda: self._beat(tasks)):
+                await self._read_messages(tasks)
 
     async def _wait_for_init(self) -> None:
         while True:
@@ -290,15 +346,17 @@ class GraphQLSocket:
                     await asyncio.sleep(0)
         await self._send_message({"id": identifier, "type": "complete"})
 
-    async def _send_heartbeats(self) -> None:
-        while True:
-            await asyncio.sleep(self._gateway.limits.heartbeat)
+    def _beat(self, tasks: asyncio.TaskGroup) -> None:
+        """Sends a ping, which says so if the token is about to expire."""
+        expires_at, text = self._viewer.expires_at, _PING
+        if expires_at is not None:
             notice = max(EXPIRY_NOTICE, timedelta(seconds=2 * self._gateway.limits.heartbeat))
-            expires_at = self._viewer.expires_at
-            if expires_at is not None and expires_at - datetime.now(UTC) <= notice:
-                await self._send_message({"type": "ping", "payload": token_end(self._viewer)})
-            else:
-                await self._send_message({"type": "ping"})
+            if expires_at - datetime.now(UTC) <= notice:
+                text = orjson.dumps({"type": "ping", "payload": token_end(self._viewer)})
+        if self._beat_at_once is None:
+            tasks.create_task(self._send_text(text.decode()))
+        else:
+            self._beat_at_once(_frame_head(len(text)) + text)
 
     async def _authenticate(self) -> None:
         try:

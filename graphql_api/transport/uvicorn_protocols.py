@@ -38,6 +38,9 @@ _LITTLE = 1_024
 """Bytes that are parsed as they come."""
 _MAX_FRAGMENTS = 1_000
 """Frames of one message: an empty one takes ten times its size in memory."""
+_PING = b"\x89\x00"
+_PONG = b'{"type":"pong"}'
+"""A ping of WebSocket's own, as a frame; and what clients answer to one of graphql-transport-ws."""
 _STREAMED = b"\r\ntransfer-encoding: chunked\r\n"
 MAX_UNREAD: Final = 256 * 1024 * 1024
 """Bytes that all clients of a process may leave unread together: some large answers of several viewers."""
@@ -480,6 +483,10 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         self._unparsed = bytearray()
         self._scheduler = cast("ServerConfig", self.config).scheduler
         self._parsing: asyncio.Task[None] | None = None
+        self._was_heard = True
+        """Whether anything has come since the last heartbeat."""
+        self._answers_pings = False
+        """Whether the client answers the pings of its subprotocol."""
 
     def open(self, request: Request, early: bytes) -> None:
         """Starts the application, which has `receive_timeout` seconds to answer the handshake.
@@ -511,7 +518,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         """Starts the application, and says in its scope that this server takes `FRAMES`."""
         super().handle_connect(event)
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-            self.scope["extensions"][FRAMES] = {}
+            self.scope["extensions"][FRAMES] = {"beat": self.beat}
 
     async def send(self, message: ASGISendEvent) -> None:
         """Sends, and marks a handshake as over that was refused with an HTTP response."""
@@ -528,12 +535,27 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             raise ClientDisconnected
         self.transport.write(frames)
 
+    def beat(self, frames: bytes) -> None:
+        """Writes a ping of the subprotocol, and closes the socket if the last one has no answer.
+
+        Beside it goes a ping of WebSocket's own until the client has shown that it answers the other: its
+        library answers that one by itself.
+        """
+        if self.close_sent or self.disconnected or self.transport.is_closing():
+            return
+        if not (self._was_heard or self.read_paused):
+            self._give_up()
+            return
+        self._was_heard = False
+        self.transport.write(frames if self._answers_pings else frames + _PING)
+
     def data_received(self, data: bytes) -> None:
         """Parses what came, unless the connection has failed.
 
         What is more than a little is parsed in pieces, between which other tasks run: a client can send tens
         of thousands of frames at once, on many sockets. Meanwhile no more is read.
         """
+        self._was_heard = True
         if self._unparsed or len(data) > _LITTLE:
             self._unparsed += data
             if not self.read_paused:
@@ -570,6 +592,13 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         self._read_on()
         return message
 
+    def handle_text(self, event: Frame) -> None:
+        """Takes a message; the usual answer to a heartbeat is for nobody else."""
+        if event.fin and event.data == _PONG:
+            self._answers_pings = True
+        else:
+            super().handle_text(event)
+
     def handle_cont(self, event: Frame) -> None:
         """Takes a fragment of a message, of which there may be no more than _MAX_FRAGMENTS."""
         if len(self.frames) < _MAX_FRAGMENTS:
@@ -585,13 +614,8 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         else:
             self.conn.data_to_send()
 
-    def keepalive_timeout(self) -> None:
-        """Closes the socket of a client that doesn't answer pings.
-
-        uvicorn closes with 1011, after which clients that only stalled for a while never come back.
-        """
-        self.pong_timer = None
-        self.pending_ping_payload = None
+    def _give_up(self) -> None:
+        """Closes the socket of a client that doesn't answer pings."""
         if not self.close_sent and not self.transport.is_closing():
             self.conn.fail(ServerCloseCode.KEEPALIVE_TIMEOUT, "Keepalive timeout")
             self.handle_parser_exception()

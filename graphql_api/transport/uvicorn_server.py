@@ -82,8 +82,7 @@ def configure(app: str | Callable[[], ASGIApp], settings: Settings) -> ServerCon
         ws=WebSocketProtocol,
         ws_max_size=limits.max_message_size,
         ws_per_message_deflate=False,  # a third of the deliveries a second, for text that is short
-        ws_ping_interval=limits.heartbeat,
-        ws_ping_timeout=limits.heartbeat,
+        ws_ping_interval=None,  # sockets have heartbeats of their own, by one timer for all
         lifespan="on",
         access_log=False,
         server_header=False,

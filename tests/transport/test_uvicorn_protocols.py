@@ -1,9 +1,13 @@
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
+from graphql_api.transport.graphql_transport_ws import Heartbeats
 from graphql_api.transport.uvicorn_protocols import ResponseTransport
 from tests.transport.conftest import Serve, Served, until
 from tests.transport.raw import ANSWER, BODY, HANDSHAKE, HEAD, REQUEST, dialled, status, whole
@@ -304,11 +308,16 @@ def masked(opcode: int, payload: bytes = b"") -> bytes:
 @pytest.fixture
 async def upgraded(served: Served) -> AsyncIterator[Dialled]:
     async with dialled(served) as (reader, writer):
-        writer.write(HANDSHAKE + b"\r\n")
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(masked(0x81, b'{"type": "connection_init"}'))
-        assert b"connection_ack" in await reader.read(100)
+        await initialise(reader, writer)
         yield reader, writer
+
+
+async def initialise(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Opens a socket, to its connection_ack."""
+    writer.write(HANDSHAKE + b"\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(masked(0x81, b'{"type": "connection_init"}'))
+    await reader.readuntil(b'"connection_ack"}')
 
 
 @pytest.mark.parametrize(
@@ -333,6 +342,36 @@ async def test_a_long_message_comes_whole_through_its_turns(upgraded: Dialled) -
     writer.write(b"\x81\xff" + len(text).to_bytes(8, "big") + bytes(4) + text)
     answer = await reader.readexactly(10 + len(text))
     assert answer.endswith(text.replace(b"ping", b"pong"))
+
+
+TEXT_PING, PING = b'\x81\x0f{"type":"ping"}', b"\x89\x00"
+
+
+async def test_a_client_that_answers_heartbeats_itself_gets_one_ping(serve: Serve) -> None:
+    async with dialled(serve(settings={"heartbeat": 0.2})) as (reader, writer):
+        await initialise(reader, writer)
+        assert await reader.readexactly(19) == TEXT_PING + PING
+        for answer in (masked(0x8A), masked(0x81, b'{"type":"pong"}')):
+            writer.write(answer)
+            assert await reader.readexactly(17) == TEXT_PING
+            if answer == masked(0x8A):  # its library has answered
+                assert await reader.readexactly(2) == PING
+        writer.write(masked(0x81, b'{"type":"pong"}'))
+        assert await reader.readexactly(17) == TEXT_PING
+        close = await reader.read(100)
+        assert (close[0], int.from_bytes(close[2:4], "big")) == (0x88, 4408)
+
+
+async def test_one_timer_calls_all_within_their_interval() -> None:
+    beats, heartbeats = Counter[int](), Heartbeats(0.5)
+    with ExitStack() as stack:
+        for number in range(100):
+            stack.enter_context(heartbeats.calling(partial(beats.update, (number,))))
+        await until(lambda: len(beats) == 100)
+        timers = [each for each in vars(heartbeats).values() if isinstance(each, asyncio.TimerHandle)]
+        assert len(timers) == 1
+        assert max(beats.values()) - min(beats.values()) <= 1
+    await until(lambda: heartbeats.is_idle)
 
 
 async def test_a_message_of_endless_fragments_ends_the_socket(upgraded: Dialled) -> None:
