@@ -509,8 +509,9 @@ class PureResolver:
         if not self.columns:
             return None
         try:
-            columns = [table[name] for name in self.columns]
-            return columns[0] if self.compute is None else list(self.compute(*columns))
+            if self.compute is None:
+                return table[self.columns[0]]
+            return list(self.compute(*[table[name] for name in self.columns]))
         except Exception:  # noqa: BLE001 - raised again for the row that it is about
             return None
 
@@ -744,7 +745,12 @@ class Completion:
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         """Returns a result for each value; null, or none but an error, where it has to be."""
-        results, errors = await self.complete_by(self.complete_present, execution, field, values, paths)
+        if not values:
+            return [], None
+        if all_present(types_of(values)):
+            results, errors = await self.complete_present(execution, field, values, paths)
+        else:
+            results, errors = await self.complete_by(self.complete_present, execution, field, values, paths)
         return self.propagate(execution, paths, results, errors) if errors else (results, None)
 
     async def complete_present(
@@ -757,10 +763,6 @@ class Completion:
         self, step: Step, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         """Takes a step with the values that are neither null nor an error, if there are any."""
-        if not values:
-            return [], None
-        if all_present(types_of(values)):
-            return await step(execution, field, values, paths)
         errors = {}
         present = []
         for index, value in enumerate(values):

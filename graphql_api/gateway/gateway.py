@@ -503,7 +503,8 @@ class Gateway:
         owner = current_usage().owner
         try:
             async with Deadline(self._time_left(operation), receive):
-                await self._quota.enter(owner)
+                if not self._quota.enter_at_once(owner):
+                    await self._quota.enter(owner)
                 try:
                     database = None
                     if (
