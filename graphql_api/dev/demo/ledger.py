@@ -229,5 +229,10 @@ class Ledger:
         self, level: str, component: str, message: str, details: Mapping[str, object] | None = None
     ) -> None:
         """Writes a line; ids and decimals in `details` become strings."""
-        text = None if details is None else json.dumps(details, default=str)
+        text = None if details is None else json.dumps(details, default=_text)
         await self._connection.execute(_LOG, level, component, message, text)
+
+
+def _text(value: object) -> str:
+    """Returns an id or a decimal as text; str would write zero as "0E-8"."""
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)

@@ -46,7 +46,7 @@ def lines(
         subject = {"session_id": str(session.id)}
         written.append(_line(rng, session.started_at, INFO, "bot", "Session started", subject))
         if session.ended_at is not None and session.pnl is not None:
-            result = {**subject, "trades": session.trades_count, "pnl": str(session.pnl)}
+            result = {**subject, "trades": session.trades_count, "pnl": f"{session.pnl:f}"}
             written.append(_line(rng, session.ended_at, INFO, "bot", "Session ended", result))
     for trade in trades:
         if trade.status in ("rejected", "refused"):

@@ -110,6 +110,12 @@ async def test_every_trade_opened_and_closed_is_logged_with_its_id(witness: "asy
     assert closed == {trade["id"] for trade in trades if trade["exit_time"] and trade["exit_time"] > NOW}
 
 
+async def test_a_zero_is_logged_as_people_write_it(witness: "asyncpg.Connection") -> None:
+    await Ledger(witness).log("INFO", "execution", "Trade closed", {"pnl": Decimal("0E-8")})
+    details = await witness.fetchval("SELECT details FROM system_logs ORDER BY timestamp DESC LIMIT 1")
+    assert json.loads(details) == {"pnl": "0.00000000"}
+
+
 async def test_the_log_has_heartbeats_warnings_and_errors(witness: "asyncpg.Connection") -> None:
     await watch(witness, 400)
     assert (await said(witness))["Heartbeat"] > 10

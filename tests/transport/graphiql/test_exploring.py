@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from graphql import build_schema
 from playwright.async_api import expect
@@ -100,6 +102,15 @@ async def test_a_query_shows_its_data(visit: Visit) -> None:
     await expect(visit.response).to_contain_text('"name": "Query"')
 
 
+async def test_an_answer_says_what_it_took(visit: Visit) -> None:
+    took = visit.page.locator(".answered")
+    await visit.sign_in(TRADER)
+    await visit.run()
+    await expect(took).to_have_text(re.compile(r"^\d+ ms, [\d.]+ k?B$"))
+    await visit.choose_tab("Statistics")  # which hasn't been run
+    await expect(took).to_have_count(0)
+
+
 async def test_the_docs_explorer_shows_descriptions(visit: Visit) -> None:
     await visit.button("Show Documentation Explorer").click()
     await visit.panel.get_by_text("Mutation", exact=True).click()
@@ -170,10 +181,16 @@ async def test_the_page_is_light_or_dark_as_the_browser_is(
     assert all(int(part) in lightness for part in colour.removeprefix("rgb(").removesuffix(")").split(","))
 
 
-async def test_on_a_phone_everything_is_within_reach(visit_with: Open) -> None:
-    visit = await visit_with(width=390, height=844)
+@pytest.mark.parametrize("width", [390, 768])
+async def test_on_phones_and_tablets_everything_is_within_reach(visit_with: Open, width: int) -> None:
+    """One part is below the other, each as wide as the page: beside each other none could be read."""
+    visit = await visit_with(width=width, height=844)
     await visit.sign_in(TRADER)
     await visit.run()
     await expect(visit.response).to_contain_text("accountNumber")
     for part in (".graphiql-query-editor", ".graphiql-response", ".graphiql-sidebar", ".who"):
         await expect(visit.page.locator(part)).to_be_in_viewport(ratio=1)
+    for part in (".graphiql-query-editor", ".graphiql-response"):
+        box = await visit.page.locator(part).bounding_box()
+        assert box is not None
+        assert box["width"] > width - 30

@@ -12,4 +12,4 @@ export const config = JSON.parse(document.getElementById("config")!.textContent!
 export const endpoint = new URL(location.pathname, location.href);
 
 /** As in style.css: here panels cover the editors. */
-export const NARROW = matchMedia("(width < 720px)");
+export const NARROW = matchMedia("(width < 900px)");

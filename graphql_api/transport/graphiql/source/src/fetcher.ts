@@ -2,6 +2,7 @@ import type { Fetcher, FetcherParams, Observable } from "@graphiql/toolkit";
 import { type ExecutionResult, Kind, type OperationDefinitionNode, parse } from "graphql";
 import { createClient, type Sink } from "graphql-ws";
 
+import { clearAnswer, useAnswer } from "./answer.tsx";
 import { endpoint } from "./config.ts";
 import { KEPT, useEvents } from "./events.ts";
 import { type Headers, post, read } from "./http.ts";
@@ -13,6 +14,7 @@ export const fetcher: Fetcher = (request, options) => {
   const headers: Headers = options?.headers ?? {};
   const operation = choose(request);
   useEvents.getState().clear();
+  clearAnswer();
   return operation?.operation === "subscription"
     ? subscribe({ ...request, operationName: operation.name?.value }, headers)
     : execute({ ...request, operationName: operation?.name?.value }, headers);
@@ -34,13 +36,22 @@ function choose({ query, operationName }: FetcherParams): OperationDefinitionNod
 async function execute(request: FetcherParams, headers: Headers) {
   try {
     const own = await credentials(headers);
+    let began = performance.now();
     let response = await post(request, { ...own, ...headers });
     if (response.status === 401 && own.authorization) {
       // Our token, and it ended before its time: revoked, or signed by a key that is no more.
       await renew();
-      response = await post(request, { ...(await credentials(headers)), ...headers });
+      const renewed = await credentials(headers);
+      began = performance.now();
+      response = await post(request, { ...renewed, ...headers });
     }
-    return await read(response);
+    const { size: bytes } = await response.clone().blob();
+    const milliseconds = performance.now() - began;
+    const result = await read(response);
+    if (request.operationName !== "IntrospectionQuery") {
+      useAnswer.setState({ milliseconds, bytes });
+    }
+    return result;
   } catch (reason) {
     throw explain(reason);
   }

@@ -5,6 +5,7 @@ import { GraphiQL } from "graphiql";
 import { createRoot } from "react-dom/client";
 
 import { makeAccessible } from "./accessible.ts";
+import { Answered } from "./answer.tsx";
 import { QUERY_BUILDER } from "./builder.tsx";
 import { config, NARROW } from "./config.ts";
 import { EarlierEvents } from "./earlier.tsx";
@@ -25,6 +26,7 @@ function Page() {
       </GraphiQL.Logo>
       <GraphiQL.Footer>
         <EarlierEvents />
+        <Answered />
       </GraphiQL.Footer>
     </GraphiQL>
   );
