@@ -5,8 +5,10 @@ Triggers write them, one for each row and transaction however often it changes, 
 insert or update doesn't have at hand. Where a row is now is looked up when an entry is read; an entry says
 which session, account and user a row has left, by being deleted or moved.
 
-Until a transaction has deleted or moved a row (`activity.departed`), a row that has an entry needs no other.
-After that, entries merge.
+The setting `activity.transaction` says what the present transaction has recorded, so that few entries need a
+look at others: `empty`, nothing; `recorded`, rows that need no second entry when they change again;
+`departed`, rows that were deleted or moved, so that entries merge. Merging is always right. So a session
+begins with it, and so does one whose settings are reset amid a transaction.
 
 The rows below one that moves move with it. Where those can't be known, because somebody is writing more of
 them, because there are very many, or because a table was truncated, all cursors end: `activity.reset()`.
@@ -99,7 +101,6 @@ BEGIN
             AND NOT EXISTS (SELECT FROM activity.interruptions WHERE incarnation IS NULL) THEN
         INSERT INTO activity.interruptions VALUES (pg_current_wal_insert_lsn(), pg_current_snapshot());
     END IF;
-    PERFORM set_config('activity.looked', 'on', false);
 END $$
 """
 
@@ -141,8 +142,6 @@ BEGIN
 END $$
 """
 
-_DEPARTED = "coalesce(current_setting('activity.departed', true) = 'on', false)"
-
 # What others know of a row is how it was before the transaction, so the first that it leaves counts.
 _MERGE = """ON CONFLICT (xid, id) DO UPDATE SET
     change = CASE WHEN entry.change IN ('ADDED', 'NONE')
@@ -154,11 +153,28 @@ _MERGE = """ON CONFLICT (xid, id) DO UPDATE SET
     WHERE entry.change IN ('REMOVED', 'NONE') OR excluded.change = 'REMOVED'
        OR coalesce(excluded.session_id, excluded.account_id, excluded.user_id) IS NOT NULL"""
 
+_ADDED = """INSERT INTO activity.entries AS entry (xid, id, kind, change, row_id)
+            SELECT pg_current_xact_id(), {entry_id}, '{kind}', 'ADDED', {row_id} FROM added AS row"""
+
+# A row that is moved is left to the statement that merges. FULL, since a plan that was made for one row may
+# join no other way than by loops within loops.
+_CHANGED = """INSERT INTO activity.entries (xid, id, kind, change, row_id)
+            SELECT pg_current_xact_id(), {entry_id}, '{kind}', 'CHANGED', {row_id}
+            FROM added AS row FULL JOIN removed AS before ON before.id = row.id
+            WHERE CASE WHEN before.id IS NULL OR row.id IS NULL
+                            OR before.{parent} IS DISTINCT FROM row.{parent}
+                       THEN set_config('activity.transaction', 'departed', true) IS NULL  -- false
+                       ELSE before *<> row END"""
+
+# Whether a notification would be sent: the function that sends it is not called in vain.
+_IS_DUE = """current_setting('log_feed.notify', true) IS DISTINCT FROM
+                    (date_part('epoch', clock_timestamp()) * 100)::bigint::text"""
+
 _RECORD = """
 CREATE OR REPLACE FUNCTION activity.record_{table}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    departed boolean := {departed};
+    progress text := current_setting('activity.transaction', true);
     is_recorded boolean;
     moved uuid[];
     below bigint;
@@ -168,51 +184,62 @@ BEGIN
         PERFORM activity.reset();
         RETURN NULL;
     END IF;
-    IF current_setting('activity.looked', true) IS DISTINCT FROM 'on' THEN
-        PERFORM activity.note_interruption();
+    IF coalesce(progress, '') = '' THEN
+        PERFORM activity.note_interruption(),
+            set_config('activity.transaction', 'empty', false),
+            set_config('activity.transaction', 'departed', true);
+        progress := 'departed';
     END IF;
-    -- Most often the transaction has deleted and moved nothing: then a row that has an entry needs no other.
-    IF NOT departed AND TG_OP = 'INSERT' THEN
-        INSERT INTO activity.entries (xid, id, kind, change, row_id)
-        SELECT pg_current_xact_id(), {entry_id}, '{kind}', 'ADDED', {row_id} FROM added AS row
-        ON CONFLICT DO NOTHING;
-        is_recorded := FOUND;
-    ELSIF NOT departed AND TG_OP = 'UPDATE' THEN
-        INSERT INTO activity.entries (xid, id, kind, change, row_id)
-        SELECT pg_current_xact_id(), {entry_id}, '{kind}', 'CHANGED', {row_id}
-        -- FULL, since a plan that was made for one row may join no other way than by loops within loops.
-        FROM added AS row FULL JOIN removed AS before ON before.id = row.id
-        WHERE CASE WHEN before.id IS NULL OR row.id IS NULL OR before.{parent} IS DISTINCT FROM row.{parent}
-                   THEN set_config('activity.departed', 'on', true) IS NULL  -- false: it is recorded below
-                   ELSE before *<> row END
-        ON CONFLICT DO NOTHING;
-        is_recorded := FOUND;
-        departed := {departed};
+    -- Most transactions add or change rows by one statement. With ON CONFLICT an entry would be two records
+    -- of the WAL instead of one.
+    IF progress = 'empty' AND TG_OP <> 'DELETE' THEN
+        IF TG_OP = 'UPDATE' THEN
+            {changed};
+        ELSE
+            {added};
+        END IF;
+        progress := current_setting('activity.transaction');
+        IF progress = 'empty' THEN
+            IF FOUND AND set_config('activity.transaction', 'recorded', true) = 'recorded' AND {is_due} THEN
+                PERFORM activity.notify_readers();
+            END IF;
+            RETURN NULL;
+        END IF;
     END IF;
-    IF TG_OP = 'DELETE' THEN
-        SELECT count(*) > 0, array_agg(id) INTO is_recorded, moved FROM removed;
-        PERFORM set_config('activity.departed', 'on', true);
-    ELSIF NOT departed THEN
-        NULL;
-    ELSIF TG_OP = 'INSERT' THEN
-        INSERT INTO activity.entries AS entry (xid, id, kind, change, row_id)
-        SELECT pg_current_xact_id(), {entry_id}, '{kind}', 'ADDED', {row_id} FROM added AS row
-        {merge};
+    IF TG_OP = 'INSERT' THEN
+        IF progress = 'recorded' THEN
+            {added}
+            ON CONFLICT DO NOTHING;
+        ELSE
+            {added}
+            {merge};
+        END IF;
         is_recorded := FOUND;
     ELSIF TG_OP = 'UPDATE' THEN
-        WITH changes AS MATERIALIZED (
-            SELECT coalesce(before.id, after.id) AS id,
-                   CASE WHEN before.id IS NULL THEN 'ADDED' WHEN after.id IS NULL THEN 'REMOVED'
-                        ELSE 'CHANGED' END AS change,
-                   before.id IS NOT NULL AND before.{parent} IS DISTINCT FROM after.{parent} AS is_moved
-            FROM removed AS before FULL JOIN added AS after ON before.id = after.id
-            WHERE (before *<> after) IS NOT FALSE
-        ), recorded AS (
-            INSERT INTO activity.entries AS entry (xid, id, kind, change, row_id)
-            SELECT pg_current_xact_id(), {entry_id}, '{kind}', change, {row_id} FROM changes AS row
-            {merge}
-        )
-        SELECT count(*) > 0, array_agg(id) FILTER (WHERE is_moved) INTO is_recorded, moved FROM changes;
+        IF progress = 'recorded' THEN
+            {changed}
+            ON CONFLICT DO NOTHING;
+            is_recorded := FOUND;
+        END IF;
+        progress := current_setting('activity.transaction');
+        IF progress = 'departed' THEN
+            WITH changes AS MATERIALIZED (
+                SELECT coalesce(before.id, after.id) AS id,
+                       CASE WHEN before.id IS NULL THEN 'ADDED' WHEN after.id IS NULL THEN 'REMOVED'
+                            ELSE 'CHANGED' END AS change,
+                       before.id IS NOT NULL AND before.{parent} IS DISTINCT FROM after.{parent} AS is_moved
+                FROM removed AS before FULL JOIN added AS after ON before.id = after.id
+                WHERE (before *<> after) IS NOT FALSE
+            ), recorded AS (
+                INSERT INTO activity.entries AS entry (xid, id, kind, change, row_id)
+                SELECT pg_current_xact_id(), {entry_id}, '{kind}', change, {row_id} FROM changes AS row
+                {merge}
+            )
+            SELECT count(*) > 0, array_agg(id) FILTER (WHERE is_moved) INTO is_recorded, moved FROM changes;
+        END IF;
+    ELSE
+        SELECT count(*) > 0, array_agg(id) INTO is_recorded, moved FROM removed;
+        PERFORM set_config('activity.transaction', 'departed', true);
     END IF;
     IF moved IS NOT NULL THEN
         EXECUTE format($query$
@@ -224,8 +251,7 @@ BEGIN
         USING moved, CASE TG_OP WHEN 'DELETE' THEN 'REMOVED' ELSE 'CHANGED' END;
         {move}
     END IF;
-    IF is_recorded AND current_setting('log_feed.notify', true) IS DISTINCT FROM
-            (date_part('epoch', clock_timestamp()) * 100)::bigint::text THEN  -- it would do nothing
+    IF is_recorded AND {is_due} THEN
         PERFORM activity.notify_readers();
     END IF;
     RETURN NULL;
@@ -274,18 +300,22 @@ _ACCOUNT = "LEFT JOIN %1$I.tradelocker_accounts AS account ON account.id = {}.ac
 
 def _recording(table: str, kind: str, parent: str, left: str, ancestors: str = "", move: str = "") -> str:
     own = kind == "TRADE"
-    entry_id = "row.id" if own else f"md5('{kind}' || row.id)::uuid"
+    names = {
+        "table": table,
+        "kind": kind,
+        "parent": parent,
+        "entry_id": "row.id" if own else f"md5('{kind}' || row.id)::uuid",
+        "row_id": "NULL::uuid" if own else "row.id",
+    }
     return _RECORD.format(
-        table=table,
-        kind=kind,
-        parent=parent,
+        **names,
+        added=_ADDED.format(**names),
+        changed=_CHANGED.format(**names),
+        is_due=_IS_DUE,
+        merge=_MERGE,
         left=left,
         ancestors=ancestors,
         move=move.replace("{merge}", _MERGE).strip(),
-        merge=_MERGE,
-        entry_id=entry_id,
-        departed=_DEPARTED,
-        row_id="NULL::uuid" if own else "row.id",
     )
 
 
@@ -314,7 +344,11 @@ BEGIN
         RETURN NULL;
     END IF;
     IF current_setting('activity.looked', true) IS DISTINCT FROM 'on' THEN
-        PERFORM activity.note_interruption();
+        PERFORM activity.note_interruption(), set_config('activity.looked', 'on', false);
+    END IF;
+    -- What the same transaction writes otherwise has to merge with this.
+    IF current_setting('activity.transaction', true) IS DISTINCT FROM 'departed' THEN
+        PERFORM set_config('activity.transaction', 'departed', true);
     END IF;
     IF former IS NOT NULL AND (former IS DISTINCT FROM present OR before_id IS DISTINCT FROM after_id) THEN
         IF TG_OP = 'UPDATE' AND kind IN ('SESSION', 'ACCOUNT') THEN

@@ -171,6 +171,39 @@ async def test_several_changes_of_a_transaction_are_one_entry(
     }
 
 
+async def test_a_second_statement_of_a_transaction_adds_no_entry(
+    connection: "asyncpg.Connection", rows: Rows
+) -> None:
+    """Also where a program has reset its settings, among them ours, or wrote as replication does before."""
+    for between in ("SELECT", "RESET ALL", "SET session_replication_role = origin"):
+        await connection.execute("DELETE FROM activity.entries")
+        async with connection.transaction():
+            if "replication" in between:
+                await connection.execute("SET session_replication_role = replica")
+            added = await factories.trade(connection, rows.session)
+            await connection.execute("UPDATE trading_sessions SET pnl = 0 WHERE id = $1", rows.session)
+            await connection.execute(between)
+            await connection.execute("UPDATE trades SET size = size + 1")
+            await connection.execute("UPDATE trading_sessions SET pnl = 1")
+        assert set(await recorded(connection)) == {
+            ("SESSION", "CHANGED", rows.session),
+            ("SESSION", "CHANGED", rows.other_session),
+            ("TRADE", "ADDED", added),
+            *(("TRADE", "CHANGED", trade) for trade in rows.trades),
+        }, between
+        await connection.execute("DELETE FROM trades WHERE id = $1", added)
+        await connection.execute("UPDATE trading_sessions SET pnl = NULL")
+
+
+async def test_settings_that_are_reset_after_a_deletion(connection: "asyncpg.Connection", rows: Rows) -> None:
+    async with connection.transaction():
+        await connection.execute("DELETE FROM trades WHERE id = $1", rows.trades[0])
+        await connection.execute("RESET ALL")
+        await factories.trade(connection, rows.other_session, id=rows.trades[0])
+    assert await recorded(connection) == [("TRADE", "CHANGED", rows.trades[0])]
+    assert await left(connection, "TRADE") == [(rows.session, rows.account, rows.user)]
+
+
 async def test_a_row_that_comes_back_has_changed(connection: "asyncpg.Connection", rows: Rows) -> None:
     async with connection.transaction():
         await connection.execute("DELETE FROM trades WHERE id = $1", rows.trades[0])
