@@ -271,14 +271,14 @@ async def random_account(connection: "asyncpg.Connection", user: str, chance: ra
         "max_daily_loss": chance.choice((None, Decimal(0), Decimal(20))),
         "max_position_size": chance.choice((None, Decimal("0.5"))),
         "max_open_positions": chance.choice((0, 2)),
-        "risk_per_trade": chance.choice((None, Decimal("0.02"))),
+        "risk_per_trade": Decimal("0.02"),
     }
     await limit(connection, account, **limits)
     for balance in chance.sample(("1000", "0.5", "0", "-3", "NaN", None), 3):
         session = await factories.session(
             connection, account, initial_balance=None if balance is None else Decimal(balance)
         )
-        for _ in range(chance.randrange(6)):
+        for _ in range(chance.randrange(10)):
             pnl = chance.choice(("-0.01", "-20.00000001", "7", "0", "NaN", None))
             await factories.trade(
                 connection,
@@ -287,7 +287,7 @@ async def random_account(connection: "asyncpg.Connection", user: str, chance: ra
                 size=Decimal(chance.choice(("0", "0.50000001", "3", "NaN"))),
                 pnl=None if pnl is None else Decimal(pnl),
                 entry_time=YESTERDAY,
-                exit_time=chance.choice((NOW, YESTERDAY, None)),
+                exit_time=chance.choice((NOW, NOW, YESTERDAY, None)),
             )
     return account
 
