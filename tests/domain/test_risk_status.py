@@ -12,12 +12,15 @@ from typing import Any
 import asyncpg
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import bindparam, literal, select
 
 from graphql_api.domain.risk.event_recording import RiskState
-from graphql_api.domain.risk.status import risk_status_of
+from graphql_api.domain.risk.status import counts_today, risk_status_of
 from graphql_api.domain.time_buckets import zone_parameters
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.statement import fetch_on
+from graphql_api.postgres.database import Database
+from graphql_api.postgres.statement import compile_statement, fetch_on
+from graphql_api.postgres.tables.base import Timestamp
 from graphql_api.relational.context import ViewerDatabase
 from tests import factories
 from tests.graph import Graph, opened, operator, settings_for, trader
@@ -92,6 +95,38 @@ async def test_only_what_closed_today_is_todays(
     assert found["dailyLossUsed"] == "30.00000000"
     assert found["dailyLossRemaining"] == "70.00000000"
     assert found["breached"] == []
+
+
+COUNTS_TODAY = compile_statement(
+    select(
+        counts_today(
+            literal("CLOSED"), bindparam("moment", type_=Timestamp), bindparam("now", type_=Timestamp)
+        ).label("counts")
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("zone", "first_midnight", "next_midnight"),
+    [
+        # Midnight comes twice, an hour apart; and once after a day of 23 hours.
+        ("America/Havana", "2025-11-02T04:00:00Z", "2025-11-03T05:00:00Z"),
+        ("Atlantic/Azores", "2026-10-25T00:00:00Z", "2026-10-26T01:00:00Z"),
+        ("Europe/Berlin", "2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"),
+    ],
+)
+async def test_a_days_losses_are_those_since_its_first_midnight(
+    database: Database, zone: str, first_midnight: str, next_midnight: str
+) -> None:
+    begin, end = datetime.fromisoformat(first_midnight), datetime.fromisoformat(next_midnight)
+    moment = timedelta(microseconds=1)
+    for now in (begin, begin + timedelta(minutes=30), begin + timedelta(minutes=90), end - moment):
+        for closed_at, counts in ((begin - moment, False), (begin, True), (now, True)):
+            values = {"moment": closed_at, "now": now, **zone_parameters(zone)}
+            (row,) = await database.fetch(COUNTS_TODAY, **values)
+            assert row["counts"] is counts, (closed_at, now)
+    (row,) = await database.fetch(COUNTS_TODAY, moment=end - moment, now=end, **zone_parameters(zone))
+    assert row["counts"] is False
 
 
 async def test_a_profit_uses_up_nothing(
