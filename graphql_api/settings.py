@@ -395,9 +395,11 @@ class Settings(BaseSettings):
     )
 
     # Traders' logs
-    trader_log_components: tuple[Annotated[str, Field(min_length=1, max_length=50)], ...] = Field(
+    trader_log_components: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=50)], ...], *FromList
+    ] = Field(
         (),
-        description="Components (JSON array) whose log lines traders may read, where `details` name "
+        description="Components whose log lines traders may read, between commas, where `details` name "
         "accounts, sessions or trades of theirs and of nobody else's. Default: they read none. "
         "`serve` names those of the demo's bot.",
     )

@@ -1,7 +1,9 @@
 """What a deployment may write into its environment."""
 
+import json
 from decimal import Decimal
 from pathlib import Path
+from typing import get_origin
 
 import pytest
 from platformdirs import user_data_path
@@ -22,6 +24,22 @@ def test_data_lies_beside_a_checkout_and_elsewhere_where_the_platform_keeps_it(
 
     monkeypatch.setattr(settings, "__file__", str(tmp_path / "site-packages" / "graphql_api" / "settings.py"))
     assert Settings().data_dir == user_data_path("graphql-api", appauthor=False)
+
+
+LISTS = {
+    "allowed_origins": ("https://a.example", "https://b.example"),
+    "trader_log_components": ("bot", "order manager"),
+    "trusted_proxies": ("127.0.0.1", "10.0.0.0/8"),
+}
+
+
+def test_every_list_is_written_between_commas_or_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = {name for name, field in Settings.model_fields.items() if get_origin(field.annotation) is tuple}
+    assert lists == set(LISTS)
+    for name, items in LISTS.items():
+        for text in (",".join(items), f" {items[0]} , {items[1]},", json.dumps(items)):
+            monkeypatch.setenv(f"GRAPHQL_API_{name.upper()}", text)
+            assert getattr(Settings(), name) == items
 
 
 LIMITS = ("max_daily_loss", "max_position_size", "max_open_positions", "risk_per_trade")
