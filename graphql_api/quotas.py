@@ -42,9 +42,9 @@ class ConcurrencyQuota:
         self._most_waiting = waiting
         self._most_waiting_of_all = all_waiting
         self._taken: dict[str, int] = {}
-        """Places that owners have; nobody has none."""
+        """Places taken, by owner; owners without any have no entry."""
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """By owner; no queue is empty."""
+        """Those who wait, by owner; owners without any have no entry."""
         self._sum = 0
         self._refusable_waiting = 0
         """How many of those wait that entered with `refusable`."""

@@ -70,7 +70,7 @@ def _offset(zone: ZoneInfo, moment: datetime) -> timedelta:
 
 
 def _possible_changes(zone: ZoneInfo, data: bytes) -> Iterator[datetime]:
-    """The moments that the file lists, then those that follow from its rule."""
+    """Yields the moments that the file lists, then those that follow from its rule."""
     last = _FIRST
     for seconds in _listed(data):
         if seconds > _FIRST.timestamp():  # some files list the Big Bang

@@ -1,8 +1,8 @@
 """Receives the write-ahead log: keeps pg_receivewal running, and notes how far the log is complete.
 
-The server keeps what has not been received, in a replication slot, while nobody receives: for as much as its
-`max_slot_wal_keep_size` allows. Beyond it the slot is lost. Then a new one is
-made, and a full backup is asked for, since the log has a gap.
+While no program receives, the server keeps the log in a replication slot: as much of it as its
+`max_slot_wal_keep_size` allows. Beyond that the slot is lost. Then a new one is made, and a full backup is
+asked for, since the log has a gap.
 """
 
 import asyncio

@@ -30,7 +30,7 @@ _SHUTDOWN_TIMEOUT = 30.0  # seconds for a shutdown in good order
 _STOPPED_EARLY = "recovery ended before configured recovery target was reached"
 _REPLAYED = re.compile(r"(?:current LSN: |redo done at |redo starts at )([0-9A-F]+/[0-9A-F]+)")
 _LAST_CHANGE = re.compile(r"last completed transaction was at log time (.+)")
-# What a server must not have less of than the one whose log it replays: pg_controldata's words, and settings.
+# What a server needs as much of as the one whose log it replays: pg_controldata's words, and settings.
 _AT_LEAST = {
     "max_connections setting": "max_connections",
     "max_worker_processes setting": "max_worker_processes",

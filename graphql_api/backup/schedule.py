@@ -71,7 +71,7 @@ class Schedule:
                         await needed.wait()
 
     async def do_what_is_due(self) -> None:
-        """Takes a backup if one is due, removes old ones, verifies. Failures are logged and written down."""
+        """Takes and verifies a backup if that is due, and removes old ones. Logs and writes down failures."""
         now = self._clock()
         if self._not_before is not None and now < self._not_before:
             return

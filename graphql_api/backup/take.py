@@ -43,7 +43,7 @@ _PROGRESS = "SELECT phase, backup_streamed, backup_total FROM pg_stat_progress_b
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a backup has to know of the server."""
+    """Facts about the server that a base backup depends on."""
 
     identifier: str
     timeline: int
@@ -55,7 +55,7 @@ class Server:
 
 
 async def inspect_server(connection: "asyncpg.Connection") -> Server:
-    """Returns what a base backup has to know. Raises BackupError for a server of which none can be taken."""
+    """Returns facts about the server. Raises BackupError for one of which no base backup can be taken."""
     [facts] = await connection.fetch(_FACTS)
     if facts["standby"]:
         raise BackupError("this is a standby: set DATABASE_DIRECT_URL to the primary")

@@ -89,7 +89,7 @@ async def verify(
 
 @contextmanager
 def scratch_folder(catalog: Catalog) -> Iterator[Path]:
-    """A folder to restore into, which is removed at the end of the block."""
+    """Makes a folder to restore into, which is removed at the end of the block."""
     user = SystemUser.for_data(catalog.folder / "data")
     above = catalog.folder if user.can_access(catalog.folder) else Path(tempfile.gettempdir())
     folder = Path(tempfile.mkdtemp(prefix="restore-", dir=above))

@@ -44,7 +44,7 @@ EMBEDDED_DELAY = 60.0
 """Seconds after its start at which the embedded server's backups begin, so that they don't slow it."""
 _JOIN_TIMEOUT = 10.0
 _DUMPED_HOSTS = (".neon.tech",)
-"""The ends of host names of those who let nobody copy a server's files."""
+"""Host names of providers that don't let a server's files be copied end so."""
 _ROW = "{:23}  {:11}  {:20}  {:20}  {:>10}  {}"
 
 
@@ -260,7 +260,7 @@ def backed_up(settings: Settings, address: Address) -> Iterator[None]:
 
 
 def parse_moment(text: str) -> datetime:
-    """Returns the moment that somebody has written. Raises UsageError where it isn't certain which."""
+    """Parses a moment that the user has written. Raises UsageError where it isn't certain which."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

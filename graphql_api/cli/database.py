@@ -19,7 +19,7 @@ _EMBEDDED_SETTINGS = {"summarize_wal": "on", "max_slot_wal_keep_size": "1GB"}
 
 @contextmanager
 def named_or_embedded(settings: Settings, *, create: bool = False) -> Iterator[Address]:
-    """The direct address of the named database, or that of the embedded one, which runs during the block.
+    """Yields the direct address of the named database, or of the embedded one, which runs in the block.
 
     With `create`, an embedded one is made where there is none. Raises UsageError without a database, and in
     production without a name.
@@ -50,7 +50,7 @@ def has_embedded(settings: Settings) -> bool:
 async def opened(
     address: Address, *, pool_size: int = 2, prepared_statements: bool | None = None
 ) -> AsyncIterator[Database]:
-    """A pool that is closed at the end of the block."""
+    """Yields a pool that is closed at the end of the block."""
     database = Database(address, pool_size=pool_size, prepared_statements=prepared_statements)
     try:
         yield database

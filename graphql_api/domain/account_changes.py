@@ -124,7 +124,7 @@ class ChangeFilter:
         return self.account_ids
 
     def values(self) -> Mapping[str, Any]:
-        """Nothing: no statement tests it."""
+        """Returns no parameters: no statement tests it."""
         return {}
 
     def choose(self, events: "Iterable[Event]", cache: dict[Any, Any]) -> "list[Event]":

@@ -16,7 +16,7 @@ from graphql_api.execution.costs import PAGE_RULE, BaseCost, CostRule, CostRules
 _TOTAL_COUNT = 10
 _MANY_SESSIONS = 250  # a page that is merged from those of many sessions
 _NODE = 400  # a row that is looked for in every table
-_OWN_LOG = 6  # a line that is asked whose it is
+_OWN_LOG = 6  # a line whose owner is looked up
 _STATS = 300
 _STATS_OF_SESSION = 20
 _STATEMENTS_OF_STATS = 8  # PostgreSQL's planning of a long statement, which may be about a single session

@@ -38,7 +38,7 @@ from graphql_api.time_zones import offset_changes
 
 @strawberry.enum(description="A span of the clock or the calendar.")
 class Interval(Enum):
-    """The length of a bucket; in small letters, what PostgreSQL's date_trunc calls it."""
+    """The length of a bucket; its name in lower case is date_trunc's."""
 
     HOUR = value("HOUR", "From one full hour to the next.")
     DAY = value("DAY", "From midnight to midnight: 23, 24 or 25 hours.")

@@ -182,7 +182,7 @@ def count_directives(*nodes: Node) -> int:
 
 
 def variables_in(value: ValueNode) -> Iterator[str]:
-    """The names of the variables that occur in a value."""
+    """Yields the names of the variables that occur in a value."""
     match value:
         case VariableNode():
             yield value.name.value

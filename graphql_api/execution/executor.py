@@ -136,10 +136,10 @@ MAX_WORK_AT_ONCE: Final = 20_000
 In shorter pieces, the rows of all operations under way go through the processor's caches again and again.
 """
 WORK_OF_A_CALL: Final = 10
-"""As how many values one counts for which a function is called."""
+"""How many values one value counts for, if a function is called for it."""
 MAX_CALLS_AT_ONCE: Final = MAX_WORK_AT_ONCE // WORK_OF_A_CALL
 LARGE_RESULT: Final = 256 * 1024
-"""Bytes of a response from which others run before it is rendered, which takes 1 to 2 ms a megabyte."""
+"""Bytes of a response from which it pauses before it is rendered, which takes 1 to 2 ms a megabyte."""
 _ERRORS_AT_ONCE: Final = 500
 
 
@@ -251,7 +251,7 @@ class Execution:
     async def _assemble_in_pieces(
         self, plan: ObjectPlan, count: int, columns: Sequence[ColumnValues]
     ) -> list[dict[str, Any]]:
-        """The objects of many parents, with pauses between them."""
+        """Returns the objects of many parents, made with pauses between them."""
         step = max(1, MAX_WORK_AT_ONCE // len(columns))
         objects: list[dict[str, Any]] = []
         for start in range(0, count, step):
@@ -790,7 +790,7 @@ class Completion:
         results: ColumnValues,
         errors: dict[int, "FieldError"],
     ) -> Completed:
-        """Null the values that failed, if this type is nullable; else pass their errors on to the parents."""
+        """Nulls the values that failed, if this type is nullable; else passes their errors to the parents."""
         if not self.nullable:
             return results, errors
         results = list(results)
@@ -1062,7 +1062,7 @@ class ResponsePaths(Protocol):
         """Returns the path of a value; None for the root."""
 
     def sort_key(self, index: int) -> SortKey:
-        """Orders the value among those of the response, from top to bottom."""
+        """Returns a key that orders the value among those of the response, from top to bottom."""
 
     def field_path(self, index: int) -> Path | None:
         """Returns the path of the field whose value it is, or is an item of."""

@@ -201,7 +201,7 @@ class Variables:
         self._variables = self._read()
 
     def coerce(self, given: Mapping[str, Any]) -> VariableValues | list[GraphQLError]:
-        """Their values for one request, or what is wrong with those that were given."""
+        """Returns the variables' values for one request, or what is wrong with those that were given."""
         values = self._coerce(given)
         if values is not None:
             return values
@@ -234,7 +234,7 @@ class Variables:
         return variables
 
     def _coerce(self, given: Mapping[str, Any]) -> VariableValues | None:
-        """Their values, as `get_variable_values` has them; None for what is better left to it."""
+        """Returns the values as `get_variable_values` has them; None for what is better left to it."""
         if not self._variables:
             return None
         sources: dict[str, VariableValueSource] = {}
@@ -480,7 +480,7 @@ def _read_fields(
 
 
 def _set_default(fields: dict[str, Any], name: str, definition: _InputDefinition) -> None:
-    """Sets what a field is that isn't given."""
+    """Sets a field that isn't given to its default."""
     default = coerce_default_value(definition)
     if default is not Undefined:
         fields[name] = default

@@ -44,7 +44,7 @@ class StockExecutor(StrawberryGraphQLCoreExecutionContext):
 
     @staticmethod
     def complete_leaf_value(return_type: GraphQLLeafType, result: Any) -> Any:
-        """Serialize a value that isn't null."""
+        """Serializes a value that isn't null."""
         if isinstance(result, str) and result == null_text_of(return_type):
             return None
         return StrawberryGraphQLCoreExecutionContext.complete_leaf_value(return_type, result)

@@ -536,7 +536,7 @@ class Gateway:
             return None
         try:
             remaining = await self._rate_limiter.take(owner_of(viewer, client), points, budget)
-            # Only then: what is refused to one network is nothing that all of them have spent.
+            # Only after that: points that are refused to one network aren't spent by all of them.
             if not viewer.is_authenticated and not budget:
                 self._rate_limiter.take_here("anonymous requests", points // _NETWORKS)
         except RateLimitExceededError as error:
@@ -545,9 +545,9 @@ class Gateway:
         return remaining
 
     async def _charge(self, operation: Operation, usage: Usage, budget: str) -> int:
-        """Takes the points by which an operation has outrun its cost, if it did by far. Returns them.
+        """Charges an operation that has far outrun its cost for the difference, and returns the difference.
 
-        They are what its owner has left, if that is less.
+        Takes no more than its owner has left.
         """
         lacking = points_of(usage) - operation.cost
         if lacking <= max(_OVERRUN, operation.cost):

@@ -253,7 +253,7 @@ class IdempotencyKeys:
     async def find_answer(self, attempt: Attempt) -> bytes | None:
         """Returns the answer to the attempt's request that is stored under its key; None if the key is free.
 
-        That the connection has ended is seen before the lease is over, where the answer is lost.
+        An answer is lost once its attempt's connection has ended, even before the lease is over.
 
         Raises KeyReusedError, KeyInUseError, AnswerLostError or DatabaseUnavailableError.
         """

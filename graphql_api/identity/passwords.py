@@ -32,7 +32,7 @@ _USUAL_TIME = 0.075
 _NEWEST_PART = 0.2
 """The part that the newest measurement has in the mean."""
 _NICE = 5
-"""How much the threads give way to the event loop."""
+"""The niceness of the threads, so that they give way to the event loop."""
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")

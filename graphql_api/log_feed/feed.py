@@ -181,7 +181,7 @@ class Feed:
             await asyncio.sleep(_RETRY_INTERVAL)
 
     async def flush(self) -> None:
-        """Returns when PostgreSQL has on its disk whatever anybody has read so far. Raises FeedError.
+        """Returns when all that has been read so far is on PostgreSQL's disk. Raises FeedError.
 
         Those who ask at the same time share the answer.
         """

@@ -95,7 +95,7 @@ class EventFilter(Protocol):
 
     @property
     def shape(self) -> FilterShape | None:
-        """What of it a page's statement tests; None if nothing."""
+        """The part of it that a page's statement tests; None if it tests nothing."""
 
     @property
     def keys(self) -> frozenset[str] | None:

@@ -39,11 +39,11 @@ class PollTimer:
         self._found_at = -math.inf
 
     def wake(self, *_: object) -> None:
-        """Lets the task poll without waiting for its interval, if it has paused long enough."""
+        """Makes the task poll without waiting for its interval, if it has paused long enough."""
         self._wake.set()
 
     def begin(self) -> None:
-        """Called before each poll: who wakes the task from here on causes another one."""
+        """Called before each poll: a wake-up from here on causes another one."""
         self._wake.clear()
 
     async def wait(self, pause: float, *, found: bool, due: float = math.inf) -> None:

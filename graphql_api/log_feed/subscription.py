@@ -72,8 +72,8 @@ _BACKFILL = """
     ORDER BY line.sort_key, line.id
 """
 
-# The lines that follow one of those in the same order, of those that an offset had read. Lines that it had
-# not read may stand between them, so that many more have to be examined.
+# The rest of a backfill: the lines behind one of its lines, of those that an offset has read. Lines that it
+# hasn't read may stand between them, so that many more have to be examined.
 _REST_OF_BACKFILL = """
     WITH unread AS MATERIALIZED (
         SELECT id FROM (
@@ -141,7 +141,7 @@ class Live:
     """Events come from the group."""
 
     read_up_to: Cursor | Event
-    """Behind everything that was read for this subscription; so it is in the other states."""
+    """A cursor behind all that was read for this subscription, as in the other states."""
     index: int
     """The number of the next event of the group."""
 
@@ -287,8 +287,8 @@ class Subscription:
     async def advance(self) -> EventBatch | FeedProgress | None:
         """Returns the next events or, where there are none for a while, how far the feed has come.
 
-        Once all that was committed before the subscription has been returned, so is that. None when closed.
-        Raises FeedError where the feed can't continue.
+        Once all that was committed before the subscription has been returned, FeedProgress says so
+        (`up_to_date`). Returns None when closed. Raises FeedError where the feed can't continue.
         """
         if not self._reported:
             self._reported = self.cursor
@@ -308,9 +308,9 @@ class Subscription:
     ) -> EventBatch:
         """Returns the next events, at least one; none after `timeout` seconds without any, or when closed.
 
-        With `progress` there are none after a heartbeat or two without any, too: time to send the client
-        `cursor`. With `backlog` there are none, too, once all that was committed before has been returned:
-        `is_live`. Raises FeedError where the feed can't continue, after the events that it still had.
+        With `progress`, also returns none after one or two heartbeats without any: time to send the client
+        `cursor`. With `backlog`, also returns none once all that was committed before has been returned
+        (`is_live`). Raises FeedError where the feed can't continue, after the events that it still had.
         """
         if self._pending and not self.closed:
             events, self._pending = self._pending, EventBatch()

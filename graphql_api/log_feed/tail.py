@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 # The texts of a page; it may be one row larger than this, and has at least one.
 _PAGE_BYTES = 4 * 1024 * 1024
 
-# What every statement of the feed begins with, so that it is known of the snapshot that sees the rows.
+# Every statement of the feed begins with this: what has to be known of the snapshot that sees the rows.
 #
 # On a standby this fails, and must: its snapshots don't list the transactions in progress. What a commit
 # wrote lies before `insert_lsn`, since that is read after the snapshot was taken. The incarnation is null

@@ -69,7 +69,7 @@ _CONFLICTS = (
 _MAX_ATTEMPTS = 5
 
 _MAX_SHARED_ROWS = 200
-"""Rows that a read may ask for that shares a statement; a larger one goes out by itself."""
+"""Rows that a read may return to share a statement; a larger one goes out by itself."""
 _BATCH_MAX_WAIT = 0.01
 """Seconds that a read waits for another of its shape to return before it goes out at the same time."""
 _SHARED_TIMEOUT = 2.0
@@ -116,15 +116,15 @@ _LONG_STATEMENT = 0.003
 A shorter one may have waited for others.
 """
 _ROUND_TRIP_GROWS = 1.001
-"""By how much the shortest statement's time is taken to grow with each: servers move."""
+"""The factor by which the shortest time grows with each statement: servers may move further away."""
 _PARAMETER = re.compile(r"\$(\d+)")
 _EXPLAINED = "graphql_api_explained"
 _MOST_NOTED = 20
 """Statements that are noted of one operation."""
 _MOST_CANCELLED = 5.0
-"""Seconds that a statement counts at most which was cancelled, since PostgreSQL may just have stood still."""
+"""Seconds that a cancelled statement counts at most, since PostgreSQL may just have stood still."""
 _CORES = 2
-"""Statements that PostgreSQL is taken to work on at once: of more, each counts for a part of its time."""
+"""Statements that PostgreSQL is assumed to work on at once: of more, each counts for part of its time."""
 
 
 class Database:
@@ -166,7 +166,7 @@ class Database:
         """Seconds that the shortest statement has taken lately."""
         self._catalog: TTLCache[str, frozenset[str]] = TTLCache(1, _CATALOG_REMEMBERED)
         self.hints: TTLCache[Hashable, int] = TTLCache(_MOST_HINTS, _CATALOG_REMEMBERED)
-        """What readers have learned of its rows, for a minute: what has changed makes them slower only."""
+        """What readers have found out of its rows, for a minute. What is outdated only makes reads slower."""
         self.batched_reads = BatchedReads(self._fetch_by_key) if batched_reads else None
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
@@ -242,7 +242,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """One transaction, read committed: committed at the end of the block, rolled back if it raises.
+        """Opens a transaction, read committed: committed at the end of the block, rolled back if it raises.
 
         Raises ConnectionLostError if the connection is lost; if that happens at the very end, the transaction
         may have been committed.
@@ -462,7 +462,7 @@ class BatchedReads:
             del self._shapes[identity]
 
     def _send(self, identity: Hashable, shape: _Shape) -> None:
-        """Sends what waits, if anybody still does, in one statement."""
+        """Sends the reads that still wait in one statement."""
         if shape.timer is not None:
             shape.timer.cancel()
             shape.timer = None
@@ -470,7 +470,7 @@ class BatchedReads:
         shape.waiting = []
         if waiting:
             shape.out += 1
-            # In the context of who has waited longest, so that the connection is counted as theirs.
+            # In the context of the read that has waited longest, so that the connection is counted as theirs.
             task = asyncio.get_running_loop().create_task(
                 self._fetch_together(identity, shape, waiting), context=waiting[0].context
             )
@@ -527,7 +527,7 @@ class _Pool:
         return self._open - len(self._idle)
 
     def take_idle(self) -> "asyncpg.Connection | None":
-        """Returns a connection that nobody uses, if there is one."""
+        """Returns an idle connection, if there is one."""
         while self._idle:
             since, connection = self._idle.pop()
             if not connection.is_closed() and monotonic() - since < _MAX_IDLE:
@@ -598,7 +598,7 @@ class _Pool:
         except BaseException as error:
             with suppress(ValueError):
                 self._waiting.remove(future)
-            if future.done() and not future.cancelled():  # it came just now, for somebody else then
+            if future.done() and not future.cancelled():  # it came just now, for another then
                 if (connection := future.result()) is None:
                     self._hand_over(None)
                 else:

@@ -20,7 +20,7 @@ from graphql_api.quotas import Metered
 from graphql_api.settings import Settings
 
 TRADER_LOG_COMPONENTS: Final = "trader_log_components"
-"""The parameter with the components of which traders may read the lines that are about them."""
+"""The parameter with the components whose log lines traders may read, where these are about their rows."""
 
 Row = Mapping[str, Any] | asyncpg.Record
 """A row by its columns' names, with values as `postgres.type_codecs` has them."""
@@ -32,7 +32,7 @@ class ViewerDatabase:
     __slots__ = ("_database", "_trader_log_components", "statements", "tenant", "viewer")
 
     def __init__(self, database: Database, viewer: Viewer, trader_log_components: Sequence[str]) -> None:
-        """`trader_log_components` are those of which traders may read the lines that are about them."""
+        """Of `trader_log_components`, traders may read the log lines that are about their rows."""
         self._database = database
         self._trader_log_components = trader_log_components
         self.viewer = viewer
@@ -67,7 +67,7 @@ class ViewerDatabase:
 
     @property
     def hints(self) -> MutableMapping[Hashable, int]:
-        """What readers have learned of the database a short while ago, as `Database.hints`."""
+        """Facts about the database's rows that readers have found (`Database.hints`)."""
         return self._database.hints
 
     async def has_index(self, name: str) -> bool:

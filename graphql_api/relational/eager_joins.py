@@ -91,7 +91,7 @@ def split_tenant_path(
 def join(
     page: FromClause, joins: Sequence[EagerJoin], *, scoped: bool
 ) -> tuple[FromClause, list[ColumnElement[Any]]]:
-    """`page` joined to the rows that it refers to, and their labelled columns."""
+    """Returns `page` joined to the rows that it refers to, and their labelled columns."""
     source, columns = page, []
     for each in joins:
         # The foreign key has the path for its label, whether it is the page's own or on the tenant path.

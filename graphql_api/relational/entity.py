@@ -59,7 +59,7 @@ class CountLimit:
     timeline: Column[Any]
     """The entity's column that a filter can bound, so that fewer rows are examined."""
     weight: int
-    """How many rows of other lists are examined in the time of one."""
+    """The cost of examining one row, in rows of other lists."""
     narrowed_by: str
     """What a client can add to a filter for that."""
 

@@ -220,7 +220,7 @@ class _FilterParser:
 
 
 def given_fields(given: Any) -> Iterator[tuple[str, str, Mapping[Any, Any], Any]]:
-    """The fields of an input object that have a value: Python's name, the schema's, metadata, value."""
+    """Yields the fields of an input that have a value: Python's name, the schema's, metadata, value."""
     type_: type = type(given)
     for python_name, name, metadata in _input_fields(type_):
         value = getattr(given, python_name)
@@ -324,7 +324,7 @@ def tables_in(predicate: Predicate) -> frozenset[Any]:
 
 
 def conjuncts(predicate: Predicate) -> Iterator[Predicate]:
-    """The predicates that must all hold."""
+    """Yields the predicates that must all hold."""
     if isinstance(predicate, CompoundPredicate) and predicate.kind == "and":
         for member in predicate.members:
             yield from conjuncts(member)

@@ -786,7 +786,7 @@ def _around_page(rows: FilteredRelation, shape: PageShape) -> Mapping[str, Selec
 
 
 def _any_row(rows: FilteredRelation, shape: PageShape, range_: KeysetRange) -> Select[Any]:
-    """`one`, if a range has any row: a probe of the index from the cursor on.
+    """Returns `one`, if a range has any row: a probe of the index from the cursor on.
 
     It is no EXISTS, since PostgreSQL takes the order out of one and may then begin anywhere. From the cursor
     on, the row that it was given out for is most often the first.

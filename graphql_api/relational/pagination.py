@@ -29,7 +29,7 @@ class SortOrder:
     column: Column[Any]
     descending: bool = True
     name: str = field(init=False, repr=False, compare=False)
-    """What cursors of this order carry, so that they are taken for no other: `trades.entry_time-`."""
+    """Names the order in its cursors, so that a cursor of another order is refused: `trades.entry_time-`."""
 
     def __post_init__(self) -> None:
         name = f"{self.column.table.name}.{self.column.name}{'-' if self.descending else '+'}"
@@ -103,7 +103,7 @@ _STORED_MOMENT = re.compile(
     re.ASCII,
 )
 _LAST_YEAR, _FIRST_YEAR_BC, _FIRST_DAY_BC = 294_276, 4714, "11-24"
-"""Between which PostgreSQL keeps moments."""
+"""The earliest and the latest moment that PostgreSQL stores."""
 
 
 def cursor_key(arguments: Mapping[str, Any], name: str, order: SortOrder) -> CursorKey | None:

@@ -13,24 +13,24 @@ READS_LOGS = frozenset({Scope.LOGS_READ})
 
 
 def anyone(_: Context) -> None:
-    """Everybody, signed in or not: for login and what leads to it."""
+    """Allows everybody, signed in or not: for login and what leads to it."""
 
 
 def signed_in(context: Context) -> None:
-    """Any viewer, human or service."""
+    """Allows any viewer, human or service."""
     if not context.viewer.is_authenticated:
         raise UnauthenticatedError
 
 
 def reads_graph(context: Context) -> None:
-    """Users, operators, and services with the scope graph:read or graph:read:any."""
+    """Allows users, operators, and services with the scope graph:read or graph:read:any."""
     signed_in(context)
     if READS_GRAPH.isdisjoint(context.viewer.scopes):
         raise ForbiddenError(Scope.GRAPH_READ)
 
 
 def reads_logs(context: Context) -> None:
-    """Operators, and services with the scope logs:read."""
+    """Allows operators, and services with the scope logs:read."""
     signed_in(context)
     if READS_LOGS.isdisjoint(context.viewer.scopes):
         raise ForbiddenError(Scope.LOGS_READ)

@@ -234,7 +234,7 @@ def argument(
 
 
 _MOST_HINTED_KEYS: Final = 10
-"""Keys of a statement up to which it is worth while to look for what is known of each."""
+"""Statements for at most so many keys look up the hints of each."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

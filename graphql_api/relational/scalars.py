@@ -73,7 +73,7 @@ def _parse_decimal_literal(node: ValueNode, _variables: object = None) -> Decima
 
 @pass_through(str, null_text=NAN)
 def serialize_decimal(value: Any) -> str:
-    """Plain notation, whatever the magnitude: "0.00000000", never "0E-8"."""
+    """Returns plain notation, whatever the magnitude: "0.00000000", never "0E-8"."""
     return value if isinstance(value, str) else format(value, "f")
 
 
@@ -117,14 +117,14 @@ def _is_last_minute_of_month(moment: datetime) -> bool:
 
 @bulk(rfc3339_all)
 def serialize_datetime(value: Any) -> str:
-    """RFC 3339 in UTC with microseconds and a final Z."""
+    """Returns RFC 3339 in UTC with microseconds and a final Z."""
     if isinstance(value, str):
         return rfc3339(value)
     return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def serialize_duration(microseconds: int) -> str:
-    """ISO 8601 in hours, minutes and seconds: PT1H30M0.5S. Days vary with the clock, so none are used."""
+    """Returns ISO 8601 in hours, minutes and seconds: PT1H30M0.5S. Days vary, so none are used."""
     sign, rest = ("-", -microseconds) if microseconds < 0 else ("", microseconds)
     minutes, rest = divmod(rest, 60_000_000)
     hours, minutes = divmod(minutes, 60)
@@ -136,7 +136,7 @@ def serialize_duration(microseconds: int) -> str:
 
 
 def serialize_json(value: Any) -> orjson.Fragment:
-    """JSON as clients may see it (`client_json`). A `str` is JSON text; anything else is written first.
+    """Returns JSON as clients may see it (`client_json`), of JSON text (a `str`) or of anything else.
 
     Text goes out as text, so that no number in it is read as a float.
     """

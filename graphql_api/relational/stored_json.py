@@ -52,7 +52,7 @@ _SUSPECT = re.compile(_SECRET.pattern + "|" + _URL_PASSWORD.pattern + r"|\\[u/]"
 
 
 def client_json(text: str) -> str | bytes:
-    """JSON text as clients may see it, most often unchanged.
+    """Returns JSON text as clients may see it, most often unchanged.
 
     - What lies deeper than MAX_DEPTH becomes the string TOO_DEEP.
     - A number that no double holds, or longer than MAX_NUMBER_LENGTH, becomes a string of its digits. All
@@ -92,7 +92,7 @@ def _is_too_deep(data: bytes) -> bool:
 
 
 def _readable(text: str) -> Iterator[str]:
-    """The parts of a text, with markers for what is too deep, and numbers that are too large as strings."""
+    """Yields the parts of a text, with markers for what is too deep, and too large numbers as strings."""
     depth = kept = 0
     for token in _TOKEN.finditer(text):
         first = text[token.start()]

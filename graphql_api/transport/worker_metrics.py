@@ -83,7 +83,7 @@ class WorkerMetrics:
 
 
 class _Merged(Collector):
-    """Texts of several processes, a family of numbers once, each number with its process."""
+    """Returns the metrics of several processes, each family once, each number with its process."""
 
     def __init__(self, texts: dict[str, str]) -> None:
         self._texts = texts

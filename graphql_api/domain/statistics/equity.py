@@ -191,7 +191,7 @@ _ROLES = 3  # the last, the deepest and the highest
 
 
 def _thinned(points: FromClause, most: ColumnElement[int]) -> FromClause:
-    """`points`, if there are no more than `most`; else these three of each of `most` / 3 windows.
+    """Returns `points`, if there are no more than `most`; else these three of each of `most` / 3 windows.
 
     With room for less than three, there is one window, of which the last point stays, and the deepest. A kept
     point takes up what was left out before it, so that results still add up, and drawdowns are as deep.
