@@ -50,9 +50,10 @@ from graphql_api.schema import OPEN_MUTATIONS, schema
 from graphql_api.settings import Settings
 from graphql_api.transport import graphiql
 from graphql_api.transport.application import Application, routes
+from graphql_api.transport.garbage_collection import GarbageCollection
 from graphql_api.transport.lame_duck import LameDuck
 from graphql_api.transport.origins import Origins
-from graphql_api.transport.uvicorn_server import exit_with_parent, tune_allocator, tune_garbage_collector
+from graphql_api.transport.uvicorn_server import exit_with_parent, tune_allocator
 from graphql_api.transport.worker_metrics import WorkerMetrics
 
 _LEASE_MARGIN = 5.0
@@ -70,12 +71,13 @@ def create_app(settings: Settings) -> FastAPI:
     development = settings.profile == "development"
     lame_duck = LameDuck(settings.lame_duck_time)
     workers = WorkerMetrics(gateway.metrics.registry)
+    garbage_collection = GarbageCollection()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         lame_duck.install()
         tune_allocator()
-        tune_garbage_collector()
+        garbage_collection.start()
         services.feed.start_trimming()
         services.activity.start_trimming()
         for recorder in recorders:
@@ -86,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
             async with workers.shared():
                 yield
         finally:
+            garbage_collection.stop()
             await gateway.close(_SHUTDOWN_GRACE_PERIOD)
             await asyncio.gather(*(recorder.close() for recorder in recorders))
             if replica_reads is not None:

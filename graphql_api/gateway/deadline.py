@@ -42,6 +42,7 @@ class Deadline:
         self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
+            self._watcher = None  # else its cancellation and this would refer to each other
         if self._reason is not None and isinstance(error, asyncio.CancelledError):
             self._task.uncancel()
             raise self._reason from None

@@ -1,8 +1,6 @@
 """Serves the application with uvicorn and our protocols, in one process or several."""
 
 import ctypes
-import gc
-import itertools
 import multiprocessing
 import os
 import resource
@@ -10,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
 
@@ -26,7 +24,6 @@ from graphql_api.transport.worker_metrics import shared_folder
 
 _OTHER_FILES = 500  # open files that connections leave to the pool, the feed, and imports
 _BACKLOG = 2048  # connections that the system accepts before we do
-_OLDEST = 2  # the generation of the garbage collector
 _KEEP_ALIVE = 75  # longer than the idle timeout of the usual balancers, so that they close first
 
 
@@ -105,20 +102,6 @@ def raise_open_file_limit(wanted: int) -> int:
     return allowed
 
 
-def tune_garbage_collector() -> None:
-    """Exempts objects that live as long as the process from garbage collection, which then runs more rarely.
-
-    To be called once the application is complete. Otherwise a busy process spends a quarter of its time on
-    types and modules.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.collect()  # it counts what is left, and runs again once there is a quarter more
-    gc.set_threshold(5_000, 5, 5)  # some 10 ms each, beside 100 ms with large generations
-    if _freeze_survivors not in gc.callbacks:
-        gc.callbacks.append(_freeze_survivors)
-
-
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
 _LARGE = 1024 * 1024
 _MOST_UNUSED = 4 * 1024 * 1024
@@ -134,25 +117,6 @@ def tune_allocator() -> None:
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _LARGE)
         mallopt(_TRIM_THRESHOLD, _MOST_UNUSED)
-
-
-_FULL_COLLECTION_EVERY = 512
-_collections = itertools.count(1)
-
-
-def _freeze_survivors(phase: str, info: Mapping[str, int]) -> None:
-    """Keeps the garbage collector from what has survived a collection of the oldest objects.
-
-    These are documents and plans in caches, which are in no cycle and are freed as they are dropped. Going
-    through all of them again each time would hold the event loop for a fifth of a second. What was under way
-    meanwhile, and has become garbage later, is found by a full collection now and then.
-    """
-    if info["generation"] != _OLDEST:
-        return
-    if phase == "stop":
-        gc.freeze()
-    elif next(_collections) % _FULL_COLLECTION_EVERY == 0:
-        gc.unfreeze()
 
 
 def exit_with_parent() -> None:
