@@ -41,56 +41,16 @@ CREATE TABLE activity.entries (
 )
 """
 
-WATERMARKS = """
-CREATE TABLE activity.watermarks (
-    xid XID8 PRIMARY KEY,
-    noted_at TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT CURRENT_TIMESTAMP
-)
-"""
-
-HORIZON = """
-CREATE TABLE activity.horizon (
-    single BOOLEAN PRIMARY KEY DEFAULT true CHECK (single),
-    xid XID8 NOT NULL
-)
-"""
-
-INCARNATIONS = """
-CREATE TABLE activity.incarnations (
-    id BIGINT PRIMARY KEY,
-    number BIGINT NOT NULL GENERATED ALWAYS AS IDENTITY,
-    system_identifier BIGINT NOT NULL,
-    timeline TEXT NOT NULL,
-    database OID NOT NULL,
-    trigger_version TEXT NOT NULL,
-    began PG_LSN NOT NULL,
-    began_at TIMESTAMP WITH TIME ZONE NOT NULL DEFAULT CURRENT_TIMESTAMP,
-    UNIQUE (number)
-)
-"""
-
-INCARNATION = """
-CREATE UNLOGGED TABLE activity.incarnation (
-    single BOOLEAN PRIMARY KEY DEFAULT true CHECK (single),
-    id BIGINT NOT NULL
-)
-"""
-
-INTERRUPTIONS = """
-CREATE TABLE activity.interruptions (
-    lsn PG_LSN NOT NULL,
-    snapshot PG_SNAPSHOT NOT NULL,
-    incarnation BIGINT
-)
-"""
-
+# The other tables are as the log feed's are.
 DECLARED_TABLES = {
     "activity.entries": ENTRIES,
-    "activity.watermarks": WATERMARKS,
-    "activity.horizon": HORIZON,
-    "activity.incarnations": INCARNATIONS,
-    "activity.incarnation": INCARNATION,
-    "activity.interruptions": INTERRUPTIONS,
+    **{
+        f"activity.{table}": f"CREATE TABLE activity.{table} (LIKE log_feed.{table} INCLUDING ALL)"
+        for table in ("watermarks", "horizon", "incarnations", "interruptions")
+    },
+    "activity.incarnation": (
+        "CREATE UNLOGGED TABLE activity.incarnation (LIKE log_feed.incarnation INCLUDING ALL)"
+    ),
 }
 
 NOTE_INTERRUPTION = """

@@ -43,10 +43,12 @@ async def find(connection: "asyncpg.Connection") -> CarryOver | None:
     former: str | None = await connection.fetchval(f"SELECT version_num FROM {_VERSION_TABLE}")  # noqa: S608
     if former is None:
         return None
-    reached = {"0001": "0001", "0002": "0001", "0003": "0001", "0004": "0002", "0005": "0002"}
-    return CarryOver(former, reached.get(former, "0003"))
+    return CarryOver(former, _REACHED.get(former, "0003"))
 
 
+# By a revision of theirs, the newest of today's of which such a database has the tables. Those that came
+# later had idempotency keys, the tables of 0003.
+_REACHED = {"0001": "0001", "0002": "0001", "0003": "0001", "0004": "0002", "0005": "0002"}
 _IDENTITY_TABLES = (
     "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('api_auth') AND relkind = 'r'"
 )

@@ -6,6 +6,7 @@ objects in DECLARED_TABLES and the like; a later revision's declaration counts. 
 what differs, and `doctor` says what does.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -97,12 +98,18 @@ async def _is_view(connection: "asyncpg.Connection", name: str, statement: str) 
 
 
 async def _functions(connection: "asyncpg.Connection", declared: Mapping[str, str]) -> list[Repair]:
-    bodies = {row["name"]: row["prosrc"] for row in await connection.fetch(_FUNCTIONS, list(declared))}
+    found = {row["name"]: row for row in await connection.fetch(_FUNCTIONS, list(declared))}
     repairs = []
     for name, statement in declared.items():
-        if name not in bodies:
+        head, body, _ = statement.split("$$")
+        row = found.get(name)
+        if row is None:
             repairs.append(Repair(f"the function {name}() is missing", (statement,), "nothing"))
-        elif bodies[name] != statement.split("$$")[1]:
+        elif (row["body"], row["is_definer"], set(row["settings"])) != (
+            body,
+            "SECURITY DEFINER" in head,
+            {f"{setting}={value}" for setting, value in _SETTING.findall(head)},
+        ):
             repairs.append(Repair(f"the function {name}() was changed", (statement,), "nothing"))
     return repairs
 
@@ -135,8 +142,11 @@ def _function(definition: str) -> str:
     return definition.rpartition("EXECUTE FUNCTION ")[2].partition("(")[0]
 
 
+# In a function's declaration: SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms'
+_SETTING = re.compile(r"\bSET (\w+) = '?(.+?)'?(?= SET | AS )")
 _FUNCTIONS = """
-    SELECT name, prosrc FROM unnest($1::text[]) AS name
+    SELECT name, prosrc AS body, prosecdef AS is_definer, coalesce(proconfig, '{}') AS settings
+    FROM unnest($1::text[]) AS name
     JOIN pg_proc ON pg_proc.oid = to_regproc(name)
 """
 _TRIGGERS = """

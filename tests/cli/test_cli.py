@@ -131,9 +131,11 @@ async def test_doctor_finds_triggers_that_others_changed_and_migrate_makes_them_
         ALTER TABLE system_logs ENABLE TRIGGER ALL;
         ALTER TABLE system_logs DISABLE TRIGGER log_feed_delete;
         DROP TRIGGER log_feed_truncate ON system_logs;
-        DROP TABLE log_feed.watermarks, graphql_api.idempotency_keys;
+        DROP TABLE log_feed.watermarks, activity.watermarks, graphql_api.idempotency_keys;
         CREATE OR REPLACE FUNCTION log_feed.record_lines() RETURNS trigger LANGUAGE plpgsql AS
             'BEGIN RETURN NULL; END';
+        ALTER FUNCTION log_feed.forget_own_lines() SECURITY INVOKER;
+        ALTER FUNCTION activity.lock_rows RESET lock_timeout;
     """)
 
     out, _ = await shell.run("doctor", fails=True)
@@ -141,7 +143,10 @@ async def test_doctor_finds_triggers_that_others_changed_and_migrate_makes_them_
     (line,) = [line for line in out.splitlines() if " triggers: " in line]
     assert line.partition("triggers: ")[2].split("; ") == [
         "the table log_feed.watermarks is missing: run `graphql-api migrate`",
+        "the table activity.watermarks is missing: run `graphql-api migrate`",
         "the function log_feed.record_lines() was changed: run `graphql-api migrate`",
+        "the function log_feed.forget_own_lines() was changed: run `graphql-api migrate`",
+        "the function activity.lock_rows() was changed: run `graphql-api migrate`",
         (
             "the trigger log_feed_delete of system_logs fires never, since it is disabled, and not for what"
             " programs write: run `graphql-api migrate`"
@@ -152,6 +157,7 @@ async def test_doctor_finds_triggers_that_others_changed_and_migrate_makes_them_
             " replication writes: run `graphql-api migrate`"
         ),
         "the trigger log_feed_own of log_feed.watermarks is missing: run `graphql-api migrate`",
+        "the trigger activity_own of activity.watermarks is missing: run `graphql-api migrate`",
         "the table graphql_api.idempotency_keys is missing: restore it from a backup",
     ]
 
