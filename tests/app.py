@@ -15,6 +15,7 @@ from graphql_api.identity import service_tokens
 from graphql_api.identity.viewer import Scope
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
+from graphql_api.transport.garbage_collection import GarbageCollection
 from tests.graph import settings_for
 
 
@@ -53,7 +54,7 @@ async def served(address: Address, folder: Path, **settings: Any) -> AsyncIterat
     transport = httpx.ASGITransport(app)
     database = Database(address)
     # The garbage collector is the test run's, not the application's.
-    with patch("graphql_api.app.tune_garbage_collector"):
+    with patch.object(GarbageCollection, "start"):
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://test") as client,
