@@ -176,7 +176,7 @@ def build_replica_reads(settings: Settings, primary: Database) -> ReplicaReads |
 
 
 def build_operations(settings: Settings) -> Operations:
-    """Returns the schema with the limits of what a request may ask of it."""
+    """Returns what executes operations of the schema, with the settings' limits on requests."""
     return Operations(
         schema,
         mask=mask,

@@ -1,9 +1,12 @@
 """Checks and repairs the service's triggers, functions and feed tables, as the revisions declare them.
 
-A restored dump of data alone, `ALTER TABLE … ENABLE TRIGGER ALL` or somebody's clean-up change when a
-trigger fires, or drop it, and nothing fails: rows are merely no longer recorded. So revisions declare their
-objects in DECLARED_TABLES and the like; a later revision's declaration counts. `migrate` makes again
-what differs, and `doctor` says what does.
+A restored dump of data alone, `ALTER TABLE … ENABLE TRIGGER ALL` or a clean-up change when a trigger fires,
+or drop it, and nothing fails: rows are merely not recorded. So revisions declare their objects in
+DECLARED_TABLES and the like; a later revision's declaration counts. `migrate` makes again what differs, and
+`doctor` says what does.
+
+Declared are, in `alembic/versions`: the triggers on system_logs by revision 0004 (log_feed), and those on
+trades, sessions, accounts and risk settings by revision 0007 (activity).
 """
 
 import re
