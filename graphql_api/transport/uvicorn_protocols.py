@@ -57,28 +57,48 @@ class ServerConfig(uvicorn.Config):
 
 
 class Timer:
-    """Calls back once, some seconds after its start, unless it is stopped before."""
+    """Calls back once, some seconds after its start, unless it is stopped before.
 
-    __slots__ = ("_callback", "_handle", "_seconds")
+    Requests start and stop it by the thousand: the event loop's timer stays until it is due, and finds then
+    whether there is somebody to call, or when there will be.
+    """
+
+    __slots__ = ("_callback", "_due", "_handle", "_loop", "_seconds")
 
     def __init__(self, seconds: float, callback: Any) -> None:
         self._seconds = seconds
         self._callback = callback
+        self._loop = asyncio.get_running_loop()
+        self._due: float | None = None
+        """The moment to call back; None while it is stopped."""
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Starts the timer. One that runs goes on as it was."""
-        if self._handle is None:
-            self._handle = asyncio.get_running_loop().call_later(self._seconds, self._fire)
+        if self._due is None:
+            self._due = self._loop.time() + self._seconds
+            if self._handle is None:
+                self._handle = self._loop.call_at(self._due, self._fire)
 
     def stop(self) -> None:
+        self._due = None
+
+    def cancel(self) -> None:
+        """Stops the timer, and lets go of what it would call."""
+        self._due = None
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
     def _fire(self) -> None:
         self._handle = None
-        self._callback()
+        if self._due is None:
+            return
+        if self._due > self._loop.time():
+            self._handle = self._loop.call_at(self._due, self._fire)
+        else:
+            self._due = None
+            self._callback()
 
 
 class HeadTooLargeError(Exception):
@@ -124,7 +144,7 @@ class _SendTimeout(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unread.remove(self)
-        self._sending.stop()
+        self._sending.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -168,7 +188,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             self._receiving.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._receiving.stop()
+        self._receiving.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -245,7 +265,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             headers=Headers(headers),
             method=self.parser.get_method().decode("latin-1"),
         )
-        self._receiving.stop()
+        self._receiving.cancel()
         self.connections.discard(self)
         protocol = cast("type[WebSocketProtocol]", self.ws_protocol_class)(
             config=self.config, server_state=self.server_state, app_state=self.app_state
@@ -502,14 +522,14 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
     def start_keepalive(self) -> None:
         """Begins to read: the application has accepted the handshake."""
         super().start_keepalive()
-        self._opening.stop()
+        self._opening.cancel()
         self.transport.resume_reading()
         if self._early:
             self.data_received(self._early)
             self._early = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._opening.stop()
+        self._opening.cancel()
         if self._parsing is not None:
             self._parsing.cancel()
         super().connection_lost(exc)
