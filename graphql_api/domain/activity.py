@@ -73,7 +73,8 @@ class UpToDate(NamedTuple):
 
 async def _rows(db: ViewerDatabase, ids: Sequence[str], entity: Entity) -> Mapping[str, Row]:
     """Returns the rows with these ids that the viewer may see, each with its type's name."""
-    found = await entity.load_by_ids(db, ids)
+    # An event comes to its subscribers at the same time as others to theirs: one statement, one flush.
+    found = await entity.load_by_ids(db, ids, at_once=False)
     return {id_: {TYPENAME: entity.name, **row} for id_, row in found.items()}
 
 

@@ -367,8 +367,11 @@ class Operations:
     ) -> Results:
         """Returns the results of events with one context: what they load is loaded together."""
         async with loading(context):
-            each = (self._result(event, key, invocation, lambda: context, len(due)) for event in due)
-            results = Results(await asyncio.gather(*map(Metered, each)))
+            each = [self._result(event, key, invocation, lambda: context, len(due)) for event in due]
+            if len(each) == 1:  # it needs no task of its own
+                results = Results([await Metered(each[0])])
+            else:
+                results = Results(await asyncio.gather(*map(Metered, each)))
         failed = next((result for result in results if _may_work_later(result)), None)
         if failed is not None:
             # An event without its rows would pass for one whose rows are gone: the client resumes.
@@ -534,11 +537,33 @@ def _cache(shared: dict[Any, Any], key: Hashable | None, value: Any) -> None:
         shared[key] = value
 
 
+class _Computation:
+    """What a subscriber computes, and those who wait for it."""
+
+    __slots__ = ("_waiters", "is_cancelled")
+
+    def __init__(self) -> None:
+        self._waiters: list[asyncio.Future[None]] = []
+        self.is_cancelled = False
+
+    async def wait(self) -> None:
+        """Returns when the computation has ended, however that may be."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def end(self) -> None:
+        """Wakes all who wait."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
 async def _cached(shared: dict[Any, Any], key: Hashable | None) -> Results | None:
-    """Returns the results that a subscriber shares, once they have been computed; None without any."""
-    while isinstance(found := shared.get(key), asyncio.Future):
-        await asyncio.wait([found])
-        if not found.cancelled():
+    """Returns the results that a subscriber shares, once another one has computed them; None without any."""
+    while isinstance(found := shared.get(key), _Computation):
+        await found.wait()
+        if not found.is_cancelled:
             found = shared.get(key)
             return found if isinstance(found, Results) else None
     return cast("Results | None", found)
@@ -547,16 +572,15 @@ async def _cached(shared: dict[Any, Any], key: Hashable | None) -> Results | Non
 @contextmanager
 def _computing(shared: dict[Any, Any], key: Hashable | None) -> Iterator[None]:
     """Makes other subscribers wait for what the block caches; if it is cancelled, one of them computes it."""
-    done = asyncio.get_running_loop().create_future()
+    computation = _Computation()
     if key is not None and len(shared) < MAX_SHARED_RESULTS:
-        shared[key] = done
+        shared[key] = computation
     try:
         yield
     except asyncio.CancelledError:
-        done.cancel()
+        computation.is_cancelled = True
         raise
     finally:
-        if shared.get(key) is done:
+        if shared.get(key) is computation:
             del shared[key]
-        if not done.done():
-            done.set_result(None)
+        computation.end()

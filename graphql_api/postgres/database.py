@@ -182,17 +182,24 @@ class Database:
             return await self._fetch(statement.sql, arguments)
 
     def fetch_by_key(
-        self, statement: Statement, keys: Sequence[str], tenant: str | None, **values: Any
+        self,
+        statement: Statement,
+        keys: Sequence[str],
+        tenant: str | None,
+        *,
+        at_once: bool = True,
+        **values: Any,
     ) -> Awaitable[list[list[asyncpg.Record]]]:
         """Runs a read of :keys, each for its tenant, and returns the rows of each key.
 
-        Each row has its key's NUMBER. Raises as `fetch` does.
+        Each row has its key's NUMBER. Without `at_once`, those who ask in the same iteration of the event
+        loop share a statement. Raises as `fetch` does.
         """
         reads, tenants = self.batched_reads, [tenant] * len(keys)
         is_small = len(keys) * values.get("fetch", 1) <= _MAX_SHARED_ROWS
         if reads is None or not statement.may_batch or not is_small:
             return self._fetch_by_key(statement, keys, tenants, values)
-        return reads.fetch(statement, keys, tenants, values)
+        return reads.fetch(statement, keys, tenants, values, at_once=at_once)
 
     async def _fetch_by_key(
         self,
@@ -398,7 +405,7 @@ class _Shape:
     out: int = 1
     """How many statements of it are under way."""
     waiting: list[_Waiting] = field(default_factory=list)
-    timer: asyncio.TimerHandle | None = None
+    timer: asyncio.Handle | None = None
 
 
 class BatchedReads:
@@ -425,13 +432,19 @@ class BatchedReads:
         keys: Sequence[str],
         tenants: Sequence[str | None],
         values: Mapping[str, Any],
+        *,
+        at_once: bool = True,
     ) -> list[list[asyncpg.Record]]:
         """Returns the rows of each key, read for its tenant.
 
-        `values` are hashable, and in the same order for a statement.
+        `values` are hashable, and in the same order for a statement. Without `at_once`, the first read waits
+        for others of the same iteration of the event loop.
         """
         identity = (statement, *values.values())
         shape = self._shapes.get(identity)
+        if shape is None and not at_once:
+            shape = self._shapes[identity] = _Shape(statement, values, out=0)
+            shape.timer = asyncio.get_running_loop().call_soon(self._send, identity, shape)
         if shape is not None:
             rows = await self._wait(identity, shape, keys, tenants)
             if rows is not None:

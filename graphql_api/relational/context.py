@@ -54,12 +54,12 @@ class ViewerDatabase:
         return await self._database.fetch(statement, tenant=self.tenant, **values)
 
     async def fetch_by_key(
-        self, statement: Statement, keys: Sequence[str], **values: Any
+        self, statement: Statement, keys: Sequence[str], *, at_once: bool = True, **values: Any
     ) -> list[list[asyncpg.Record]]:
         """Runs one read, which other viewers' requests may share, and returns the rows of each key."""
         self.statements += 1
         self._add_components(statement, values)
-        return await self._database.fetch_by_key(statement, keys, self.tenant, **values)
+        return await self._database.fetch_by_key(statement, keys, self.tenant, at_once=at_once, **values)
 
     def _add_components(self, statement: Statement, values: dict[str, Any]) -> None:
         if TRADER_LOG_COMPONENTS in statement.names:

@@ -152,12 +152,20 @@ class Entity:
         return db.viewer.is_authenticated and not self.scopes.isdisjoint(db.viewer.scopes)
 
     async def load_by_ids(
-        self, db: ViewerDatabase, ids: Sequence[str], columns: frozenset[str] | None = None
+        self,
+        db: ViewerDatabase,
+        ids: Sequence[str],
+        columns: frozenset[str] | None = None,
+        *,
+        at_once: bool = True,
     ) -> Mapping[str, Row]:
-        """Returns the rows with these ids that the viewer may see, by id; `columns` None means all."""
+        """Returns the rows with these ids that the viewer may see, by id; `columns` None means all.
+
+        Without `at_once`, viewers who ask in the same iteration of the event loop share a statement.
+        """
         if not self.is_visible_to(db):
             return {}
-        found = await db.fetch_by_key(_by_id(self, db.tenant is not None, columns), ids)
+        found = await db.fetch_by_key(_by_id(self, db.tenant is not None, columns), ids, at_once=at_once)
         return {id_: rows[0] for id_, rows in zip(ids, found, strict=True) if rows}
 
 

@@ -69,6 +69,27 @@ async def test_what_comes_while_a_statement_is_out_goes_together_with_the_next(d
     assert reads(database).statements == 1, "a read that is alone goes out as it is"
 
 
+async def test_reads_that_need_not_go_at_once_share_a_statement_from_the_first_on(database: Database) -> None:
+    async def wait_for_others() -> None:
+        key = next(_IDS)
+        ((row,),) = await database.fetch_by_key(READ, [key], next(_IDS), at_once=False, seconds=0.0)
+        assert row["key"] == key
+
+    waiting = [asyncio.create_task(wait_for_others()) for _ in range(10)]
+    waiting[3].cancel()
+    await asyncio.wait(waiting)
+    assert [each.cancelled() for each in waiting].count(True) == 1
+    assert [each.exception() for each in waiting if not each.cancelled()] == [None] * 9
+    assert (reads(database).reads, reads(database).statements) == (9, 1)
+
+    only = asyncio.create_task(wait_for_others())
+    await asyncio.sleep(0)
+    only.cancel()  # it has asked, and nothing has gone out
+    await asyncio.wait([only])
+    await wait_for_others()
+    assert reads(database).statements == 2
+
+
 async def test_each_gets_the_rows_of_its_own_keys(database: Database) -> None:
     async def several(number: int) -> None:
         keys, tenant = [next(_IDS) for _ in range(number)], next(_IDS)
