@@ -99,7 +99,7 @@ class EventFilter(Protocol):
 
     @property
     def keys(self) -> frozenset[str] | None:
-        """Values of which a wanted row has one in a column of `FeedSchema.keys`; None if it needn't."""
+        """Values, one of which a wanted row has in a column of `FeedSchema.keys`; None if it needn't."""
 
     def values(self) -> Mapping[str, Any]:
         """Returns the parameters of that test."""

@@ -72,7 +72,7 @@ class IndexChange:
 
     @property
     def locks(self) -> str:
-        """Returns what others can't do meanwhile."""
+        """What others can't do meanwhile."""
         return f"reads and writes go on; DDL and VACUUM of {self.definition.table} wait"
 
 

@@ -68,7 +68,7 @@ class Step(Protocol):
 
     @property
     def locks(self) -> str:
-        """Returns what others can't do meanwhile."""
+        """What others can't do meanwhile."""
 
 
 class Reporter:
@@ -111,7 +111,7 @@ class Revision:
 
     @property
     def locks(self) -> str:
-        """Returns what others can't do meanwhile, as the revision's module says it."""
+        """What others can't do meanwhile, as the revision's module says it."""
         return str(self.script.module.LOCKS)
 
 

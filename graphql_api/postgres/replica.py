@@ -86,7 +86,7 @@ class Replica:
 
     @property
     def lag(self) -> float:
-        """Returns how many seconds ago the primary was where the replica is; infinite if that isn't known."""
+        """How many seconds ago the primary was where the replica is; infinite if that isn't known."""
         return monotonic() - self._lsns[0][0] if self._replayed >= 0 and self._lsns else float("inf")
 
     def is_usable(self, lsn: int = 0) -> bool:

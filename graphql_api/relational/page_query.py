@@ -88,6 +88,9 @@ _no_offset: ColumnElement[Any] = literal_column("0")
 _NOTHING: Mapping[str, Select[Any]] = MappingProxyType({})
 
 
+# Which rows: those of a relation, under a filter and for a tenant
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class ChildRelation:
     """The rows of an entity below a parent, or all of them at the root.
@@ -164,14 +167,14 @@ class FilteredRelation:
 
     @property
     def read_limit(self) -> ReadLimit | None:
-        """Returns the limit of rows to examine if they belong to several tenants; None otherwise."""
+        """The limit of rows to examine if they belong to several tenants; None otherwise."""
         if self.scoped or self.via_parent_key is not None or self.relation.tenant_checked_by_parent:
             return None
         return self.entity.read_limit
 
     @cached_property
     def prefix(self) -> Prefix | None:
-        """Returns what all rows of one scan share: their parent's id, or a value that the filter names."""
+        """What all rows of one scan share: their parent's id, or a value that the filter names."""
         if self.via_parent_key is not None:
             return Prefix(self.via_parent_key.key, self.via_parent_key.entity.table.c.id)
         found: list[Prefix] = []
@@ -284,7 +287,7 @@ class FilteredRelation:
         *,
         label: ColumnElement[Any] = KEYS.c.key.label("_parent"),  # noqa: B008 - immutable
     ) -> Select[Any]:
-        """`rows` for each of KEYS that its tenant may see, labelled by the key; at the root, once.
+        """Returns `rows` for each of KEYS that its tenant may see, labelled by the key; at the root, once.
 
         With `probes`, it is read once for each key whether these queries find a row. Then there is a row for
         each key even where `rows` has none, full of nulls.
@@ -337,7 +340,7 @@ class FilteredRelation:
         return to_sql(part, via=None if self.prefix is None else self.prefix.column)
 
     def _unprefixed(self, parts: Iterable[Predicate]) -> list[ColumnElement[bool]]:
-        """Conditions on rows that are reached by the prefix, and by no other index of an equality."""
+        """Returns conditions on rows that are reached by the prefix, and by no other index of an equality."""
         conditions = [self._own_sql(part) for part in parts]
         key = self.relation.parent_key
         if (
@@ -353,6 +356,9 @@ class FilteredRelation:
             match part:
                 case Comparison(Column() as column, "eq", name) if is_indexed(timeline, within=column):
                     yield Prefix(column, bindparam(name, type_=unbounded(column.type)), part)
+
+
+# Which of them, and what of them: a range of their order, and the shape of a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +408,7 @@ class KeysetRange:
         return query.order_by(*(key.desc() if self.descending else key.asc() for key in keys))
 
     def first(self, rows: FilteredRelation, *columns: ColumnElement[Any]) -> Select[Any]:
-        """Returns the range's rows of one reading, as an index has them: not yet joined, nor limited."""
+        """Returns the range's rows of one scan, as an index has them: not yet joined, nor limited."""
         own = rows.entity.table.c
         query = select(*columns).where(*rows.conditions(ordered=True), *self.conditions(own, rows.prefix))
         return self.sort(query, self.keys(own, rows.prefix))
@@ -493,7 +499,10 @@ class PageShape:
         return KeysetRange(self.order, descending, (("before", operator.le if descending else operator.ge),))
 
 
-async def built(filter_: Filter, build: Callable[..., Statement], *arguments: Any) -> Statement:
+# The statements of pages
+
+
+async def build_filtered(filter_: Filter, build: Callable[..., Statement], *arguments: Any) -> Statement:
     """Returns a statement under a filter, `build(*arguments)`; from another thread if that takes long."""
     if filter_.conditions <= _FEW_CONDITIONS:
         return build(*arguments)
@@ -588,6 +597,9 @@ def _reads_all(rows: FilteredRelation, shape: PageShape) -> bool:
     )
 
 
+# The rows of a page, by each of the four plans
+
+
 def _page_from_index(
     rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]]
 ) -> Select[Any]:
@@ -630,7 +642,7 @@ def _page_by_entry(
 
 
 def _rows_to_scan(rows: FilteredRelation) -> ColumnElement[Any]:
-    """As many as there are own parents; none if that is too few for a page."""
+    """Returns how many rows to scan: as many as there are own parents; 0 where that is less than a page."""
     number = func.count()
     query = select(case((number >= _fetch, number), else_=literal_column("0")))
     return query.select_from(_own_parents(rows, _max_scanned)).scalar_subquery()
@@ -760,6 +772,9 @@ def _is_timeline(rows: FilteredRelation, order: SortOrder) -> bool:
     return rows.read_limit is not None and order.column is rows.read_limit.timeline
 
 
+# What comes with a page: joined rows, the total, rows before and behind
+
+
 def _joined_to(
     page: Select[Any], eager_joins: Sequence[EagerJoin], shape: PageShape, *, scoped: bool
 ) -> Select[Any]:
@@ -776,7 +791,7 @@ def _total(rows: FilteredRelation) -> ColumnElement[Any]:
 
 
 def _around_page(rows: FilteredRelation, shape: PageShape) -> Mapping[str, Select[Any]]:
-    """Finds a row before the cursor `after`, and one behind the cursor `before`, if that is asked for."""
+    """Returns queries for a row before the cursor `after` and one behind `before`, if they are asked for."""
     queries = {}
     if shape.with_previous and shape.after:
         queries["_has_previous"] = _any_row(rows, shape, shape.preceding)
@@ -809,6 +824,9 @@ def _any_row(rows: FilteredRelation, shape: PageShape, range_: KeysetRange) -> S
     near = _first_of_all_tenants(rows, range_, _limit_nearby, own, ()).subquery("near")
     either = union_all(select(_found).select_from(near), merged.correlate(KEYS)).subquery("either_row")
     return select(either.c.one).limit(_limit_one)
+
+
+# Counts
 
 
 @lru_cache(maxsize=256)
@@ -844,7 +862,9 @@ def _limited_count(rows: FilteredRelation, limit: CountLimit) -> Select[Any]:
 
 
 @lru_cache(maxsize=256)
-def reading_statement(relation: ChildRelation, predicate: Predicate, range_: KeysetRange | None) -> Statement:
+def examined_count_statement(
+    relation: ChildRelation, predicate: Predicate, range_: KeysetRange | None
+) -> Statement:
     """Returns how many rows there are to examine in a range: the `total` below each `_parent`, up to :limit.
 
     Without a range, those that a list in another order is sorted from.

@@ -48,11 +48,11 @@ from graphql_api.relational.page_query import (
     FilteredRelation,
     KeysetRange,
     PageShape,
-    built,
+    build_filtered,
     count_statement,
+    examined_count_statement,
     page_statement,
     parent_and_page_statement,
-    reading_statement,
 )
 from graphql_api.relational.pagination import (
     DEFAULT_SIZE,
@@ -266,7 +266,7 @@ class RelationLoader(ChildRelation):
             index = None if self.parent is not None else operator_index(request.order.column)
             has_index = index is not None and await db.has_index(index)
             if not has_index or rows.is_narrowed:
-                counts = await self._count_read(db, keys, request, limit)
+                counts = await self._count_examined(db, keys, request, limit)
                 few = [key for key in keys if counts[key] <= limit]
                 if few == keys or not has_index:
                     refused = {key: _too_many_to_sort(self.entity, limit) for key in keys}
@@ -280,11 +280,11 @@ class RelationLoader(ChildRelation):
             (shape.following, [key for key in keys if pages[key].lacks_next]),
         ):
             if unsure:
-                counts = await self._count_read(db, unsure, request, limit, range_)
+                counts = await self._count_examined(db, unsure, request, limit, range_)
                 unread |= {key for key in unsure if counts[key] > limit}
         return {**pages, **{key: _too_few_fit(self.entity, limit) for key in unread}}
 
-    async def _count_read(
+    async def _count_examined(
         self,
         db: ViewerDatabase,
         keys: Sequence[str],
@@ -293,7 +293,9 @@ class RelationLoader(ChildRelation):
         range_: KeysetRange | None = None,
     ) -> Mapping[str, int]:
         """Returns how many rows each parent would examine in a range, or sort; `limit` + 1 at most."""
-        statement = await built(request.filter, reading_statement, self, request.filter.predicate, range_)
+        statement = await build_filtered(
+            request.filter, examined_count_statement, self, request.filter.predicate, range_
+        )
         rows = await db.fetch(statement, keys=keys, **request.parameters(), limit=limit + 1)
         return {row["_parent"]: row["total"] for row in rows}
 
@@ -308,7 +310,7 @@ class RelationLoader(ChildRelation):
             eager_joins = ()
         few_parents = limit is None and self._has_few_parents(db, keys, request)
         shape = PageShape.of(request, eager_joins, limited=limit is not None, few_parents=few_parents)
-        statement = await built(request.filter, page_statement, self, shape, db.tenant is not None)
+        statement = await build_filtered(request.filter, page_statement, self, shape, db.tenant is not None)
         values = request.parameters()
         if limit is not None:
             values["limit"] = limit
@@ -369,7 +371,9 @@ class RelationLoader(ChildRelation):
         if not self.entity.is_visible_to(db):
             return dict.fromkeys(keys, 0)
         predicate = request.filter.predicate
-        statement = await built(request.filter, count_statement, self, predicate, db.tenant is not None)
+        statement = await build_filtered(
+            request.filter, count_statement, self, predicate, db.tenant is not None
+        )
         weight = 1 if self.entity.count_limit is None else self.entity.count_limit.weight
         limit = max(1, page_query.MAX_COUNTED // weight // len(keys))
         rows = await db.fetch(statement, keys=keys, **request.parameters(), count_limit=limit + 1)

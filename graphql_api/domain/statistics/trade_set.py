@@ -33,7 +33,7 @@ from graphql_api.relational.filters import (
     check_bounds,
     without_index,
 )
-from graphql_api.relational.page_query import FilteredRelation, built
+from graphql_api.relational.page_query import FilteredRelation, build_filtered
 from graphql_api.relational.relation import RelationLoader
 
 _trades = tables.trades.c
@@ -142,7 +142,7 @@ async def aggregate(
     if not trades.relation.entity.is_visible_to(db):
         return []
     arguments = (aggregation, trades.relation, trades.filter.predicate, db.tenant is not None)
-    statement = await built(trades.filter, _statement, *arguments)
+    statement = await build_filtered(trades.filter, _statement, *arguments)
     return await db.fetch(statement, **dict(trades.filter.parameters), keys=list(keys), **parameters)
 
 
