@@ -77,7 +77,7 @@ class Result:
     """The result of an operation, or of one event of a subscription."""
 
     data: Any = None
-    """A dict, or JSON that is rendered already (orjson.Fragment)."""
+    """A dict; all of it, or lists in it, may be JSON that is rendered already (orjson.Fragment)."""
     errors: Sequence[GraphQLError] = ()
     extensions: Mapping[str, Any] | None = None
     executed: bool = True

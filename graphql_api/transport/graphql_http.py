@@ -485,7 +485,9 @@ def status_of(result: Result, *, strict: bool) -> HTTPStatus:
 
 def _answered(result: Result) -> bool:
     """Returns whether any root field has a value."""
-    data = orjson.loads(result.render()).get("data")
+    data = result.data
+    if isinstance(data, orjson.Fragment):
+        data = orjson.loads(result.render())["data"]
     return data is not None and any(value is not None for value in data.values())
 
 

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from graphql_api.execution import executor
 from graphql_api.execution.operations import GraphQLRequest, Operations, Result
 from tests.execution.executors import Executors, assert_equivalent, assert_same, formatted
 from tests.execution.faulty_schema import schema
@@ -78,6 +79,24 @@ def test_where_fields_wait_bytes_are_the_same_and_errors_equivalent(
 
     try_out(runner, check, examples)
     assert_compiled(executors)
+
+
+@often(60, 2000)
+def test_large_answers_which_are_rendered_in_pieces_have_the_same_bytes(
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch, examples: int
+) -> None:
+    monkeypatch.setattr(executor, "LARGE_RESULT", 1)
+    executors = Executors(schema)
+    rendered = 0
+
+    async def check(request: Request) -> None:
+        nonlocal rendered
+        stock, compiled = await executors.both(request, Context)
+        assert_same(stock, compiled)
+        rendered += any(isinstance(value, orjson.Fragment) for value in (compiled.data or {}).values())
+
+    try_out(runner, check, examples)
+    assert rendered
 
 
 @often(60, 2000)
