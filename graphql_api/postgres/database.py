@@ -48,8 +48,8 @@ _VALID_INDEXES = compile_statement(
     .select_from(text("pg_index JOIN pg_class ON pg_class.oid = indexrelid"))
     .where(text("indisvalid AND pg_table_is_visible(indrelid)"))
 )
-_SETTINGS = {"max_parallel_workers_per_gather": "0"}
 # Parallel workers cost a statement over a few thousand trades more CPU than it takes, once trades are many.
+_SETTINGS = {"max_parallel_workers_per_gather": "0"}
 _MOST_HINTS = 10_000
 """Hints that are kept, those that were given last."""
 _CATALOG_REMEMBERED = 60.0
@@ -74,6 +74,22 @@ _BATCH_MAX_WAIT = 0.01
 """Seconds that a read waits for another of its shape to return before it goes out at the same time."""
 _SHARED_TIMEOUT = 2.0
 """Seconds after which a shared statement is given up, and repeated apart."""
+
+_LONG_STATEMENT = 0.003
+"""Seconds beyond a round trip from which a statement counts in its operation's usage.
+
+A shorter one may have waited for others.
+"""
+_ROUND_TRIP_GROWS = 1.001
+"""The factor by which the shortest time grows with each statement: servers may move further away."""
+_PARAMETER = re.compile(r"\$(\d+)")
+_EXPLAINED = "graphql_api_explained"
+_MOST_NOTED = 20
+"""Statements that are noted of one operation."""
+_MOST_CANCELLED = 5.0
+"""Seconds that a cancelled statement counts at most, since PostgreSQL may just have stood still."""
+_CORES = 2
+"""Statements that PostgreSQL is assumed to work on at once: of more, each counts for part of its time."""
 
 NUMBER = "_number"
 """The column of a row that has the number of the key that it was read for, from 1."""
@@ -110,21 +126,8 @@ def beginning_with(first: Work[None]) -> Iterator[None]:
         _first_work.reset(token)
 
 
-_LONG_STATEMENT = 0.003
-"""Seconds beyond a round trip from which a statement counts in its operation's usage.
-
-A shorter one may have waited for others.
-"""
-_ROUND_TRIP_GROWS = 1.001
-"""The factor by which the shortest time grows with each statement: servers may move further away."""
-_PARAMETER = re.compile(r"\$(\d+)")
-_EXPLAINED = "graphql_api_explained"
-_MOST_NOTED = 20
-"""Statements that are noted of one operation."""
-_MOST_CANCELLED = 5.0
-"""Seconds that a cancelled statement counts at most, since PostgreSQL may just have stood still."""
-_CORES = 2
-"""Statements that PostgreSQL is assumed to work on at once: of more, each counts for part of its time."""
+class _NothingWrittenError(Exception):
+    """A change has found nothing to write to: its transaction is rolled back."""
 
 
 class Database:
@@ -385,6 +388,9 @@ class Database:
         return await asyncio.shield(self._probe)
 
 
+# Reads that share a statement
+
+
 @dataclass(eq=False, slots=True)
 class _Waiting:
     """A read that waits for a statement to share."""
@@ -513,8 +519,7 @@ class BatchedReads:
             self._return(identity, shape)
 
 
-class _NothingWrittenError(Exception):
-    """A change found nothing to write to."""
+# Connections
 
 
 class _Pool:
@@ -633,6 +638,9 @@ class _Pool:
         connection.terminate()
         self._open -= 1
         self._hand_over(None)
+
+
+# Conflicts and errors
 
 
 async def _retry_conflicts(attempt: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
