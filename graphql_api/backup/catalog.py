@@ -175,6 +175,16 @@ class Catalog:
         folder.mkdir(mode=0o700)
         return folder
 
+    @contextmanager
+    def begun(self, moment: datetime) -> Iterator[Path]:
+        """Yields the folder of `begin`, to be filled and finished in the block; removes it if that fails."""
+        folder = self.begin(moment)
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
     def finish(self, folder: Path, backup: Backup) -> None:
         """Makes a folder of `begin` a backup, all at once."""
         _write(folder / "backup.json", backup.model_dump_json(indent=2))

@@ -6,7 +6,6 @@ it into a server of our own and comparing, without asking the database again.
 
 import asyncio
 import re
-import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -56,8 +55,7 @@ async def take_dump(
         [facts] = await connection.fetch(_FACTS)
         programs = _programs(facts["version"])
         refuse_full_disk(catalog.folder, facts["bytes"], "a dump")
-        folder = catalog.begin(now)
-        try:
+        with catalog.begun(now) as folder:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
                 watching = asyncio.create_task(_watch(folder / "dump", facts["bytes"], progress))
@@ -85,9 +83,6 @@ async def take_dump(
                 bytes=(folder / "dump").stat().st_size,
             )
             catalog.finish(folder, backup)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
     finally:
         await connection.close()
     return backup

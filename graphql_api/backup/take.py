@@ -105,8 +105,7 @@ async def take(
         if full is False and parent is None:
             raise BackupError("there is nothing that an incremental backup could go on from: take a full one")
         refuse_full_disk(catalog.folder, (0 if parent else server.bytes) + _MARGIN, "a backup")
-        folder = catalog.begin(now)
-        try:
+        with catalog.begun(now) as folder:
             copied_from = await connection.fetchval("SELECT clock_timestamp()")
             try:
                 await _copy(address, connection, server, folder, catalog, parent, progress)
@@ -121,9 +120,6 @@ async def take(
             finished_at = await connection.fetchval("SELECT clock_timestamp()")
             backup = _describe(folder, server, parent, now, copied_from, finished_at)
             catalog.finish(folder, backup)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
     finally:
         await connection.close()
     return backup
