@@ -44,9 +44,11 @@ _MISSING_PRIVILEGES = """
     WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(to_regclass(name), privilege)
       AND NOT (privilege = 'SELECT' AND has_any_column_privilege(to_regclass(name), 'SELECT'))
 """
+# A program that only receives never replays: how late it is at that, PostgreSQL counts up without an end.
 _STANDBYS = """
     SELECT coalesce(nullif(application_name, ''), client_addr::text, 'a standby') AS name, state, sync_state,
-           coalesce(extract(epoch FROM replay_lag), 0)::float AS seconds,
+           coalesce(extract(epoch FROM CASE WHEN replay_lsn IS NULL THEN flush_lag ELSE replay_lag END), 0)
+               ::float AS seconds,
            coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), coalesce(replay_lsn, flush_lsn)), 0)::bigint
                AS bytes
     FROM pg_stat_replication WHERE state <> 'backup'

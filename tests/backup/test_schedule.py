@@ -19,13 +19,19 @@ from graphql_api.backup.recovery import recoverable_until
 from graphql_api.backup.schedule import Policy, Schedule, remove_expired
 from graphql_api.backup.take import take
 from graphql_api.backup.wal_archive import WalArchive
+from graphql_api.cli.upkeep import replication
 from graphql_api.postgres.address import Address
+from graphql_api.settings import Settings
 from tests import factories
 from tests.backup.conftest import Receiving, contents_now, reached, receives, restored
 from tests.drills.servers import Server
 
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, 2, tzinfo=UTC)
+
+_KEEPS_UP_WITHOUT_REPLAYING = """
+    SELECT flush_lsn = pg_current_wal_lsn() AND replay_lag > interval '2 seconds' FROM pg_stat_replication
+"""
 
 
 class Clock:
@@ -131,6 +137,21 @@ async def test_a_week_of_backups(server: Server, catalog: Catalog, receiving: Re
     kinds = [backup.kind for backup in catalog.backups()]
     assert kinds == [Kind.FULL, Kind.INCREMENTAL, Kind.INCREMENTAL, Kind.FULL]
     assert [bool(backup.verified_at) for backup in catalog.backups()] == [True, False, False, True]
+
+
+@pytest.mark.slow
+async def test_doctor_says_of_a_receiver_that_keeps_up_that_it_does(
+    server: Server, receiving: Receiving, connection: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graphql_api.cli.upkeep._LAG_SECONDS", 1)
+    await connection.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'")
+    await connection.execute("SELECT pg_reload_conf()")
+    async with receiving():
+        await factories.trade(connection, None)
+        while not await connection.fetchval(_KEEPS_UP_WITHOUT_REPLAYING):
+            await asyncio.sleep(0.05)
+        said = await replication(Settings(), server.address)
+    assert said == "received by graphql-api backup (async)"
 
 
 @pytest.mark.slow
