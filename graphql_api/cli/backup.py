@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -120,7 +121,7 @@ def list_backups(*, as_json: bool) -> None:
         typer.echo(f"There is no backup in {catalog.folder}.")
     else:
         typer.echo(_ROW.format("id", "kind", "from", "up to", "size", "verified"))
-    for backup, following in zip(backups, [*backups[1:], None], strict=True):
+    for backup, following in zip_longest(backups, backups[1:]):
         typer.echo(
             _ROW.format(
                 backup.id,

@@ -7,7 +7,8 @@ import os
 import shlex
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -76,9 +77,8 @@ def _serve_demo(settings: Settings, listening: socket.socket) -> None:
         os.environ["GRAPHQL_API_DEMO_LOGINS"] = json.dumps(dict.fromkeys((TRADER, OPERATOR), PASSWORD))
         os.environ.setdefault("GRAPHQL_API_TRADER_LOG_COMPONENTS", json.dumps(BOT_COMPONENTS))
         asyncio.run(_prepare(settings, address))
-        _trade_in_background(address)
         typer.echo(_welcome(settings.host, listening.getsockname()[1]))
-        with backed_up(settings, address):
+        with _trading_bot(address), backed_up(settings, address):
             serve_app(_FACTORY, Settings(), listening)
 
 
@@ -111,9 +111,27 @@ async def _prepare(settings: Settings, address: Address) -> None:
     await load_and_grow(settings, address)
 
 
-def _trade_in_background(address: Address) -> None:
-    """Starts the simulated bot in a daemon thread, which ends with the process however that ends."""
-    threading.Thread(target=lambda: asyncio.run(run_bot(address)), name="bot", daemon=True).start()
+@contextmanager
+def _trading_bot(address: Address) -> Iterator[None]:
+    """Lets the simulated bot trade during the block, in a thread that ends with the process in any case.
+
+    It has ended when the block has, so that it isn't cut off from a database that shuts down.
+    """
+    loop = asyncio.new_event_loop()
+    trading = loop.create_task(run_bot(address))
+
+    def trade() -> None:
+        with suppress(asyncio.CancelledError):
+            loop.run_until_complete(trading)
+
+    thread = threading.Thread(target=trade, name="bot", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(trading.cancel)
+        thread.join()
+        loop.close()
 
 
 def _welcome(host: str, port: int) -> str:

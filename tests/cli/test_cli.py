@@ -535,6 +535,11 @@ async def test_an_empty_machine_is_told_of_and_left_alone(tmp_path: Path, comman
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_an_empty_machine_has_no_backups(tmp_path: Path) -> None:
+    out, _ = await Shell(None, tmp_path).run("backup", "list")
+    assert out == f"There is no backup in {tmp_path / 'data' / 'backups'}.\n"
+
+
 async def test_a_mistyped_setting_is_named(shell: Shell) -> None:
     _, err = await shell.run(
         "settings", GRAPHQL_API_ALOWED_ORIGINS="*", graphql_api_port="1", GRAPHQL_API_XYZZY="1"
