@@ -1,4 +1,4 @@
-"""Accounts at a broker, and the view account_performance, which joins them to their sessions."""
+"""Accounts at a broker: their type, filters, orders and root fields, and the view account_performance."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

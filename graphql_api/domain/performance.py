@@ -1,4 +1,4 @@
-"""Performance records of strategies, and the view that joins them to the active ones."""
+"""Performance records of strategies: their type and filters, and the view of the active strategies."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Sessions: runs of the bot on an account."""
+"""Sessions, runs of the bot on an account: their type, filters, orders and root fields."""
 
 from datetime import datetime
 from decimal import Decimal

@@ -1,4 +1,7 @@
-"""Strategies, by which the bot trades. They have no owner: every viewer sees them."""
+"""Strategies, by which the bot trades: their type, filters, orders and root fields.
+
+They have no owner: every viewer sees them.
+"""
 
 from datetime import datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Trades: what a session bought and sold."""
+"""Trades, which a session bought and sold: their type, filters, orders and root fields."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Users, who are the platform's customers."""
+"""Users, the platform's customers: their type, filters, orders and root fields."""
 
 from datetime import datetime
 from enum import Enum

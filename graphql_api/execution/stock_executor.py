@@ -1,4 +1,4 @@
-"""graphql-core's executor: for operations that aren't compiled, and for what is too rare to compile."""
+"""The stock executor, graphql-core's: for operations that aren't compiled, and what is too rare to be."""
 
 from dataclasses import dataclass
 from inspect import isawaitable

@@ -1,4 +1,4 @@
-"""Yielding the event loop during long work, so that other tasks run in between."""
+"""Pauses of long work, in which the event loop runs other tasks."""
 
 import asyncio
 from collections import deque

@@ -1,4 +1,4 @@
-"""Where a reader stands in the log: an offset in transaction ids, and the cursor that clients keep of it.
+"""Offsets and cursors of a feed: which transactions a reader has read, and the signed text of that.
 
 Rows commit out of order, so neither a time nor a sequence says what has been read. An offset does: every
 row that a transaction below `next_xid` has committed is read, except the rows of the transactions that were

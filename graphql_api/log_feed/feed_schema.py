@@ -1,4 +1,4 @@
-"""What a feed reads: a schema whose triggers note transactions, and the rows that its entries name."""
+"""Feed schemas: what a feed reads, by entries that triggers write, and the rows that these name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

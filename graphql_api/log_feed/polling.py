@@ -1,4 +1,4 @@
-"""When a task that polls for new entries polls again, and what interrupts it."""
+"""Polling: when a task that reads new entries polls again, and what interrupts it."""
 
 import asyncio
 import contextlib

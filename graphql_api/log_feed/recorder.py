@@ -1,4 +1,4 @@
-"""Records what follows from committed changes, in one process of a deployment at a time.
+"""Recorders: follow committed changes and record what follows from them, in one process at a time.
 
 A recording reads a feed from an offset that it stores in the transaction in which it records what it has
 found. So each change counts once, whichever process reads it and however that ends. The recorder chooses the

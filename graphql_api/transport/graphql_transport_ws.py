@@ -1,4 +1,4 @@
-"""The protocol graphql-transport-ws, in text frames: the endpoint, and the messages of a socket.
+"""WebSockets, by the protocol graphql-transport-ws: the endpoint, and a socket from its start to its end.
 
 https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 """

@@ -1,4 +1,4 @@
-"""uvicorn's protocols (one object a connection), made fit to face the network without a proxy.
+"""Connections: uvicorn's protocols for HTTP and WebSocket, made fit to face the network without a proxy.
 
 They bound how slow a client may be and how long the head of a request, answer every request and handshake
 that they refuse, and spread the closing of connections when the process stops.
