@@ -101,6 +101,7 @@ ACCOUNT_LOGS = Entity(
     tuple(account_logs.c),
     READS_GRAPH,
     parent=Parent(account_logs.c.account_id, ACCOUNTS),
+    read_limit=ReadLimit(account_logs.c.at, "a shorter range of timestamp", every_list=True, weight=5),
     count_limit=CountLimit(
         tables.account_logs, account_logs.c.at, weight=20, narrowed_by="a shorter range of timestamp"
     ),

@@ -45,6 +45,10 @@ class ReadLimit:
     timeline: Column[Any]
     narrowed_by: str
     """What a client can add to a filter so that fewer rows are examined."""
+    every_list: bool = False
+    """Whether one tenant's lists are bounded too: each row is found by itself, which takes long."""
+    weight: int = 1
+    """The cost of examining one row, in rows of other lists."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

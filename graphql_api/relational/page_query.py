@@ -8,8 +8,9 @@ rows of a page are found depends on the order (`docs/decisions/0011`):
   rows come from its index scan, and are merged. Unless there are known to be few sessions, they are counted,
   and a scan of all tenants' rows in the order is tried first, of as many rows and MAX_SCANNED at most.
 - Sort: no index has the order, and the rows belong to a tenant, an account or a session. All are read first.
-- Limited scan: the rows belong to several tenants. At most MAX_EXAMINED are read, in the order of an index
-  until the page is full, or to be sorted. `RelationLoader` refuses a list for which that isn't enough.
+- Limited scan: the rows belong to several tenants, or each takes long to be examined. At most MAX_EXAMINED
+  are read, in the order of an index until the page is full, or to be sorted. `RelationLoader` refuses a list
+  for which that isn't enough.
 """
 
 import operator
@@ -167,10 +168,13 @@ class FilteredRelation:
 
     @property
     def read_limit(self) -> ReadLimit | None:
-        """The limit of rows to examine if they belong to several tenants; None otherwise."""
+        """The limit of rows to examine if they belong to several tenants, or if it is every list's."""
+        limit = self.entity.read_limit
+        if limit is not None and limit.every_list:
+            return limit
         if self.scoped or self.via_parent_key is not None or self.relation.tenant_checked_by_parent:
             return None
-        return self.entity.read_limit
+        return limit
 
     @cached_property
     def prefix(self) -> Prefix | None:
@@ -863,13 +867,16 @@ def _limited_count(rows: FilteredRelation, limit: CountLimit) -> Select[Any]:
 
 @lru_cache(maxsize=256)
 def examined_count_statement(
-    relation: ChildRelation, predicate: Predicate, range_: KeysetRange | None
+    relation: ChildRelation,
+    predicate: Predicate,
+    range_: KeysetRange | None,
+    scoped: bool,  # noqa: FBT001 - part of the cache's key
 ) -> Statement:
     """Returns how many rows there are to examine in a range: the `total` below each `_parent`, up to :limit.
 
     Without a range, those that a list in another order is sorted from.
     """
-    rows = FilteredRelation(relation, predicate, scoped=False)
+    rows = FilteredRelation(relation, predicate, scoped)
     assert rows.read_limit is not None  # noqa: S101 - narrows
     examined, _ = _limited_reading(rows, range_ or _timeline_range(rows.read_limit), _limit)
     return compile_statement(rows.per_parent(select(func.count().label("total")).select_from(examined)))

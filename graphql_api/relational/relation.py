@@ -246,10 +246,13 @@ class RelationLoader(ChildRelation):
     ) -> Mapping[str, "PageResult | BadInputError"]:
         """Returns each parent's page. A parent that the viewer may not see has an empty one.
 
-        A list of several tenants' rows that would have to examine too many has an error instead.
+        A list of several tenants' rows that would have to examine too many has an error instead; so has
+        every list of an entity whose `read_limit` says so.
         """
-        if self.entity.read_limit is not None and db.tenant is None and self.entity.is_visible_to(db):
-            rows = FilteredRelation(self, request.filter.predicate, scoped=False)
+        read_limit = self.entity.read_limit
+        is_limited = read_limit is not None and (db.tenant is None or read_limit.every_list)
+        if is_limited and self.entity.is_visible_to(db):
+            rows = FilteredRelation(self, request.filter.predicate, scoped=db.tenant is not None)
             if rows.read_limit is not None:
                 return await self._load_limited_pages(db, keys, request, rows)
         return await self.read_pages(db, keys, request)
@@ -257,8 +260,9 @@ class RelationLoader(ChildRelation):
     async def _load_limited_pages(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest, rows: FilteredRelation
     ) -> Mapping[str, "PageResult | BadInputError"]:
-        """Returns each parent's page of several tenants' rows, of which a limited number is examined."""
-        limit = max(1, page_query.MAX_EXAMINED // len(keys))
+        """Returns each parent's page of rows of which a limited number is examined."""
+        weight = 1 if rows.read_limit is None else rows.read_limit.weight
+        limit = max(1, page_query.MAX_EXAMINED // weight // len(keys))
         if rows.is_ordered(request.order):
             if not rows.split(order=request.order.column)[1]:
                 return await self.read_pages(db, keys, request)  # each row that is examined fits
@@ -294,10 +298,15 @@ class RelationLoader(ChildRelation):
     ) -> Mapping[str, int]:
         """Returns how many rows each parent would examine in a range, or sort; `limit` + 1 at most."""
         statement = await build_filtered(
-            request.filter, examined_count_statement, self, request.filter.predicate, range_
+            request.filter,
+            examined_count_statement,
+            self,
+            request.filter.predicate,
+            range_,
+            db.tenant is not None,
         )
         rows = await db.fetch(statement, keys=keys, **request.parameters(), limit=limit + 1)
-        return {row["_parent"]: row["total"] for row in rows}
+        return dict.fromkeys(keys, 0) | {row["_parent"]: row["total"] for row in rows}
 
     async def read_pages(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest, *, limit: int | None = None

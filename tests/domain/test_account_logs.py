@@ -272,6 +272,51 @@ async def test_lines_are_counted_up_to_a_limit_that_a_range_of_time_narrows(
         assert newest == ["6", "5", "4", "3", "2", "1", "0"]
 
 
+async def test_a_filter_that_few_lines_fit_examines_a_limited_number(
+    graph: Graph,
+    address: Address,
+    connection: "asyncpg.Connection",
+    user: str,
+    account: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page_query, "MAX_EXAMINED", 50)  # ten of these
+    for number in range(15):
+        at = NOW + timedelta(minutes=number)
+        level = "ERROR" if number in (0, 13, 14) else "INFO"
+        await line(connection, {"account_id": account}, message=str(number), timestamp=at, level=level)
+    await record_all(address)
+    query = """query ($id: ID!, $first: Int, $after: String, $filter: SystemLogFilter) {
+        account(id: $id) { logs(first: $first, after: $after, filter: $filter) {
+            nodes { message } pageInfo { hasNextPage endCursor } } } }"""
+    errors = {"levels": ["ERROR"]}
+    early = {"lt": (NOW + timedelta(minutes=9)).isoformat()}
+
+    for viewer in (graph.as_(trader(user)), graph.as_(operator())):
+
+        async def lines(viewer: Graph = viewer, **arguments: Any) -> Any:
+            answer = await viewer.ask(query, {"id": account, **arguments})
+            if answer.errors:
+                return answer.error["message"]
+            return [node["message"] for node in answer.data["account"]["logs"]["nodes"]]
+
+        assert len(await lines(first=20)) == 15
+        assert await lines(first=1, filter=errors) == ["14"]
+        refusal = (
+            "filter: fewer rows than a page has fit among the first 10;"
+            " filter by a shorter range of timestamp"
+        )
+        assert await lines(first=3, filter=errors) == refusal
+        assert await lines(first=3, filter=errors | {"timestamp": early}) == ["0"]
+        answer = await viewer.ask(query, {"id": account, "first": 1, "filter": errors})
+        after = answer.data["account"]["logs"]["pageInfo"]["endCursor"]
+        assert await lines(first=2, filter=errors, after=after) == refusal
+    stranger = await graph.as_(trader(await factories.user(connection))).ask(
+        query, {"id": account, "filter": errors}
+    )
+    assert stranger.data["account"] is None
+
+
 async def test_lines_beyond_the_limit_are_not_examined(
     address: Address, connection: "asyncpg.Connection", user: str, account: str
 ) -> None:
