@@ -158,13 +158,13 @@ BEGIN
         ELSE
             {added};
         END IF;
-        progress := current_setting('activity.transaction');
-        IF progress = 'empty' THEN
+        IF current_setting('activity.transaction') = 'empty' THEN
             IF FOUND AND set_config('activity.transaction', 'recorded', true) = 'recorded' AND {is_due} THEN
                 PERFORM activity.notify_readers();
             END IF;
             RETURN NULL;
         END IF;
+        progress := 'departed';
     END IF;
     IF TG_OP = 'INSERT' THEN
         IF progress = 'recorded' THEN
@@ -180,8 +180,8 @@ BEGIN
             {changed}
             ON CONFLICT DO NOTHING;
             is_recorded := FOUND;
+            progress := current_setting('activity.transaction');
         END IF;
-        progress := current_setting('activity.transaction');
         IF progress = 'departed' THEN
             WITH changes AS MATERIALIZED (
                 SELECT coalesce(before.id, after.id) AS id,
