@@ -29,14 +29,14 @@ class Deadline:
         self._watcher: asyncio.Task[None] | None = None
         self._reason: Exception | None = None
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - narrows; a coroutine runs in a task
         self._task = task
         self._timer = asyncio.get_running_loop().call_later(min(_WATCH_AFTER, self._seconds), self._start)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._timer.cancel()

@@ -502,7 +502,7 @@ class Gateway:
         self._running[budget] += 1
         owner = current_usage().owner
         try:
-            async with Deadline(self._time_left(operation), receive):
+            with Deadline(self._time_left(operation), receive):
                 if not self._quota.enter_at_once(owner):
                     await self._quota.enter(owner)
                 try:

@@ -41,7 +41,7 @@ class ViewerDatabase:
         self.statements = 0
         """How many statements ran so far."""
 
-    async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
+    def fetch(self, statement: Statement, **values: Any) -> Awaitable[list[asyncpg.Record]]:
         """Runs one read, and returns its rows, as far as the viewer's tenant may read them.
 
         A statement gets the tenant as :tenant, and as :tenants for each of its `keys`.
@@ -51,15 +51,15 @@ class ViewerDatabase:
             keys = values["keys"] = list(values["keys"])
             values["tenants"] = [self.tenant] * len(keys)
         self._add_components(statement, values)
-        return await self._database.fetch(statement, tenant=self.tenant, **values)
+        return self._database.fetch(statement, tenant=self.tenant, **values)
 
-    async def fetch_by_key(
+    def fetch_by_key(
         self, statement: Statement, keys: Sequence[str], *, at_once: bool = True, **values: Any
-    ) -> list[list[asyncpg.Record]]:
+    ) -> Awaitable[list[list[asyncpg.Record]]]:
         """Runs one read, which other viewers' requests may share, and returns the rows of each key."""
         self.statements += 1
         self._add_components(statement, values)
-        return await self._database.fetch_by_key(statement, keys, self.tenant, at_once=at_once, **values)
+        return self._database.fetch_by_key(statement, keys, self.tenant, at_once=at_once, **values)
 
     def _add_components(self, statement: Statement, values: dict[str, Any]) -> None:
         if TRADER_LOG_COMPONENTS in statement.names:

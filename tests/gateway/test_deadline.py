@@ -13,7 +13,7 @@ async def test_one_that_began_to_watch_refers_to_nothing_in_a_circle() -> None:
     gc.collect()
     gc.disable()
     try:
-        async with deadline:
+        with deadline:
             while deadline._watcher is None:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0)
