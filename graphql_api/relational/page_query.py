@@ -207,6 +207,14 @@ class FilteredRelation:
         """The conditions on rows of all tenants, without those on ancestors."""
         return self._unprefixed(self._own_parts())
 
+    @property
+    def fits_without_ancestors(self) -> bool:
+        """Whether the conditions on the rows can be evaluated without joining the ancestors to them.
+
+        They can't where one part names columns of both, as `or: [{accountId: …}, {symbol: …}]` does.
+        """
+        return all(tables_in(part) <= {self.entity.table} for part in self._own_parts())
+
     def split(self, *, order: Column[Any]) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
         """Splits the conditions of a scan of the index on `order`: those that it serves, and others."""
         limit = self.read_limit
@@ -612,7 +620,7 @@ def _page_from_index(
     first = range_.first(rows, *rows.entity.projected_columns(shape.columns)).limit(_fetch)
     if rows.via_parent_key is None:
         return rows.joined(first)
-    if is_indexed(shape.order.column) and not shape.few_parents:
+    if is_indexed(shape.order.column) and rows.fits_without_ancestors and not shape.few_parents:
         return _page_by_entry(rows, shape, on_path)
     return rows.merge_per_parent(
         first, lambda columns: range_.sort(select(*columns, *on_path), range_.keys(columns)).limit(_fetch)
@@ -822,7 +830,7 @@ def _any_row(rows: FilteredRelation, shape: PageShape, range_: KeysetRange) -> S
     if rows.via_parent_key is None:
         return rows.joined(query)
     merged = rows.merge_per_parent(query, lambda columns: select(columns.one).limit(_limit_one))
-    if not is_indexed(shape.order.column):
+    if not is_indexed(shape.order.column) or not rows.fits_without_ancestors:
         return merged
     own = rows.entity.projected_columns(frozenset({shape.order.column.name}))
     near = _first_of_all_tenants(rows, range_, _limit_nearby, own, ()).subquery("near")

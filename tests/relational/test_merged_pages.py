@@ -152,6 +152,28 @@ async def test_pages_tile_a_list_of_many_sessions(
     assert await walk(viewer, None, backward=backward, orderBy=order) == expected(of_user, order)
 
 
+@pytest.mark.parametrize("backward", [False, True])
+async def test_conditions_on_a_trade_or_its_account_find_each_trade_once(
+    graph: Graph, desk: Desk, connection: "asyncpg.Connection", backward: bool
+) -> None:
+    """In a list of more sessions than a page has trades, which is read from all tenants' newest."""
+    for place in range(12):
+        session = await factories.session(connection, desk.account)
+        await factories.trade(connection, session, entry_time=NOW + timedelta(hours=place), symbol="EURUSD")
+    rows = await connection.fetch(
+        "SELECT trades.* FROM trades JOIN trading_sessions s ON s.id = session_id JOIN tradelocker_accounts a"
+        " ON a.id = account_id WHERE user_id = $1 AND (account_id = $2 OR symbol = 'XAUUSD')",
+        desk.user,
+        desk.account,
+    )
+    trades: list[Trade] = [{**row, "id": str(row["id"])} for row in rows]
+    order = {"field": "ENTRY_TIME", "direction": "DESC"}
+    chosen = {"or": [{"accountId": desk.account}, {"symbol": {"eq": "XAUUSD"}}]}
+    viewer = graph.as_(trader(desk.user))
+    found = await walk(viewer, None, backward=backward, size=5, orderBy=order, filter=chosen)
+    assert found == expected(trades, order)
+
+
 FILTERS: list[tuple[Callable[[Desk], Any], Callable[[Desk, Trade], bool]]] = [
     (lambda desk: {"strategyId": desk.strategy}, lambda desk, trade: trade["strategy_id"] == desk.strategy),
     (lambda desk: {"accountId": desk.account}, lambda desk, trade: trade["account_id"] == desk.account),
