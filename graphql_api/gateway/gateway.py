@@ -610,23 +610,32 @@ class SubscriptionUsage(Usage):
 class Connection:
     """An open socket or event stream, counted for its viewer; for its network while nobody has signed in."""
 
-    __slots__ = ("_count", "_counted")
+    __slots__ = ("_count", "_counted", "_has_ended")
 
     def __init__(self, count: Callable[[Viewer, str, int], None]) -> None:
         """`count` counts one more or less of an owner. It raises HTTPError (503) if there are too many."""
         self._count = count
         self._counted: tuple[Viewer, str] | None = None
+        self._has_ended = False
 
     def count_for(self, viewer: Viewer, client: str) -> None:
-        """Counts it for another viewer than before. Raises HTTPError (503), and nothing has changed then."""
+        """Counts it for another viewer than before. Raises HTTPError (503), and nothing has changed then.
+
+        A mutation that signs in may be done only after its socket has closed, which is not counted any more.
+        """
         owner = owner_of(viewer, client)
-        if self._counted is None or self._counted[1] != owner:
-            self._count(viewer, owner, 1)
-            self.end()
-            self._counted = (viewer, owner)
+        if self._has_ended or (self._counted is not None and self._counted[1] == owner):
+            return
+        self._count(viewer, owner, 1)
+        self._uncount()
+        self._counted = (viewer, owner)
 
     def end(self) -> None:
-        """Takes it off the count."""
+        """Takes it off the count, for good."""
+        self._has_ended = True
+        self._uncount()
+
+    def _uncount(self) -> None:
         if self._counted is not None:
             self._count(*self._counted, -1)
             self._counted = None

@@ -5,6 +5,7 @@ import asyncio
 import httpx
 
 from tests.transport.conftest import Serve, until
+from tests.transport.sockets import ask, connected, hear
 
 
 async def test_one_viewers_operations_wait_for_each_other_and_not_others_for_them(serve: Serve) -> None:
@@ -22,6 +23,18 @@ async def test_one_viewers_operations_wait_for_each_other_and_not_others_for_the
     statuses = sorted(answer.status_code for answer in answers)
     assert statuses == [200] * 5 + [503]
     assert served.world.started == 5
+
+
+async def test_a_socket_that_has_closed_is_not_counted_for_who_signed_in_on_it(serve: Serve) -> None:
+    served = serve(settings={"max_viewer_sockets": 2})
+    for already in range(3):
+        async with connected(served) as socket:
+            await ask(socket, "in", 'mutation { write(seconds: 0.1) signIn(token: "ada") }')
+            await until(lambda number=already + 1: served.world.started == number)
+        await until(lambda number=already + 1: served.world.finished == number)
+    async with connected(served, {"authorization": "Bearer ada"}) as socket:
+        await ask(socket, "a", "{ whoami }")
+        assert (await hear(socket))["payload"] == {"data": {"whoami": "ada"}}
 
 
 async def test_waiting_for_a_turn_counts_as_time_of_the_operation(serve: Serve) -> None:
