@@ -116,22 +116,25 @@ def check_rules(schema: GraphQLSchema, rules: CostRules) -> None:
 class ListSize:
     """The size of a list, as a field's arguments give it."""
 
-    __slots__ = ("_literal", "_rule", "variables")
+    __slots__ = ("_assumed", "_literal", "_rule", "variables")
 
     def __init__(self, rule: CostRule, definition: GraphQLField, node: FieldNode) -> None:
         self._rule = rule
         self._literal: int | None = None
+        self._assumed = rule.assumed_size
         self.variables: list[str] = []
         """The variables that it depends on."""
         given = {argument.name.value: argument.value for argument in node.arguments or ()}
         for name in rule.slicing_arguments:
             value = given.get(name)
+            argument = definition.args.get(name)
+            default = None if argument is None else size_of(argument.default_value)
+            if value is not None and default is not None:  # what null or no value may mean
+                self._assumed = max(self._assumed, default)
             if isinstance(value, VariableNode):
                 self.variables.append(value.name.value)
                 continue
-            argument = definition.args.get(name)
-            default = None if argument is None else argument.default_value
-            size = size_of(default if value is None else literal_value(value))
+            size = default if value is None else size_of(literal_value(value))
             if size is not None:
                 self._literal = max(size, self._literal or 0)
 
@@ -140,7 +143,7 @@ class ListSize:
         asked = [sizes[name] for name in self.variables if name in sizes]
         if self._literal is not None:
             asked.append(self._literal)
-        return min(max(asked, default=self._rule.assumed_size), self._rule.max_size)
+        return min(max(asked, default=self._assumed), self._rule.max_size)
 
 
 def size_of(value: Any) -> int | None:

@@ -42,6 +42,31 @@ def test_every_price_is_of_a_field_and_counts_by_its_arguments() -> None:
         assert set(price.slicing_arguments) <= set(found[key].args), key
 
 
+SIZED = [
+    ("activeStrategiesPerformance", "first", "{ name }"),
+    ("accountPerformance", "first", "{ account { accountNumber } }"),
+    ("trades", "first", "{ nodes { symbol } }"),
+    ('account(id: "a") { stats { equityCurve', "maxPoints", "{ time } } }"),
+    ('account(id: "a") { stats { bySymbol', "first", "{ symbol } } }"),
+]
+
+
+@pytest.mark.parametrize(("field", "argument", "selection"), SIZED)
+def test_a_size_that_is_null_or_has_no_value_costs_what_the_default_does(
+    field: str, argument: str, selection: str
+) -> None:
+    def cost(document: str, **variables: object) -> int:
+        return operations.prepare(GraphQLRequest(document, variables=variables)).cost
+
+    operations = build_operations(Settings(max_cost=10**9))
+    default = cost(f"{{ {field} {selection} }}")
+    by_variable = f"query ($n: Int) {{ {field}({argument}: $n) {selection} }}"
+    assert cost(f"{{ {field}({argument}: null) {selection} }}") >= default
+    assert cost(by_variable) >= default
+    assert cost(by_variable, n=None) >= default
+    assert cost(by_variable, n=2) < default
+
+
 def test_every_list_of_objects_has_a_size() -> None:
     def is_sized(owner: str, name: str, field: GraphQLField) -> bool:
         is_list = is_list_type(get_nullable_type(field.type))
