@@ -78,7 +78,7 @@ _PYTHONS_DIGITS = "set_int_max_str_digits"  # from its refusal of numbers with t
 
 
 class ExactFloat(float):
-    """A JSON number with a fraction or an exponent, and its text, which may have more digits than a float."""
+    """A JSON number with a fraction, an exponent or more than 64 bits, and its text, which is exact."""
 
     text: str
 
@@ -89,6 +89,15 @@ class ExactFloat(float):
 
     def __repr__(self) -> str:
         return self.text
+
+
+def dump_json(value: Any, *, sort_keys: bool = False) -> bytes:
+    """Returns JSON of a request as JSON again, its numbers as they were written."""
+    return orjson.dumps(value, default=_as_written, option=orjson.OPT_SORT_KEYS if sort_keys else None)
+
+
+def _as_written(number: ExactFloat) -> orjson.Fragment:
+    return orjson.Fragment(number.text)
 
 
 Path = list[str | int]
@@ -381,7 +390,7 @@ def _value_at(value: Any, path: Path) -> Any:
 
 
 def _json(value: Any) -> str:
-    return "nothing" if value is Undefined else orjson.dumps(value, default=float.__float__).decode()
+    return "nothing" if value is Undefined else dump_json(value).decode()
 
 
 # Reading arguments

@@ -41,7 +41,7 @@ from graphql_api.execution.errors import (
 )
 from graphql_api.execution.executor import Execution, OperationPlan, ResponseTooLargeError
 from graphql_api.execution.fields import OperationScope, check_columns, check_of, declaration_of
-from graphql_api.execution.inputs import check_reuse, check_size
+from graphql_api.execution.inputs import check_reuse, check_size, dump_json
 from graphql_api.execution.persisted_documents import NoPersistedDocuments, PersistedDocuments, hash_in
 from graphql_api.execution.projection import OperationContext
 from graphql_api.execution.stock_executor import Invocation
@@ -509,7 +509,7 @@ def _result_key(operation: Operation) -> Hashable:
     given = operation.request.variables or {}
     names = operation.parsed.analysis.result_variables
     values = {name: given[name] for name in names if name in given}
-    return operation.parsed, orjson.dumps(values, default=repr, option=orjson.OPT_SORT_KEYS)
+    return operation.parsed, dump_json(values, sort_keys=True)
 
 
 def _permissions_changed(operation: Operation) -> GraphQLError:

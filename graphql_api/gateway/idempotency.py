@@ -22,7 +22,6 @@ from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
-import orjson
 from graphql import GraphQLError
 from sqlalchemy import (
     BigInteger,
@@ -45,6 +44,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import UUID, insert
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from graphql_api.execution.inputs import dump_json
 from graphql_api.execution.operations import Operation, Result
 from graphql_api.gateway.errors import TIMEOUT, UNAVAILABLE, HTTPError, database_unavailable
 from graphql_api.identity.viewer import Viewer
@@ -223,7 +223,7 @@ def find_key(operation: Operation) -> str | None:
 def digest_of(operation: Operation) -> bytes:
     """Returns the SHA-256 of a request: its document, operation name and variables."""
     parts = [operation.text, operation.request.operation_name, operation.request.variables]
-    return sha256(orjson.dumps(parts, default=repr, option=orjson.OPT_SORT_KEYS)).digest()
+    return sha256(dump_json(parts, sort_keys=True)).digest()
 
 
 def _in_use() -> HTTPError:

@@ -78,7 +78,8 @@ _WORTH_ANOTHER_TRY = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT
 _UTF_8 = {"utf-8", "utf8", "us-ascii", "ascii"}
 _MAX_DIGITS = 18  # of a Content-Length; Python refuses to read thousands
 _MAX_QUERY_STRING_FIELDS = 16
-_MAX_INTEGER_LENGTH = 100  # beyond it nothing takes a number, and Python takes long to read it
+_MAX_INTEGER_LENGTH = 20  # of an integer of 64 bits; Python takes long to read thousands
+_INTEGERS = range(-(2**63), 2**64)  # which orjson reads and writes as integers
 _MAX_LEVELS = 200  # of JSON: orjson reads 1,024 levels, and writes no more than 254
 _MAX_ITEMS = 20_000  # values and lists of JSON, which are gone through one by one: 20 ms
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -351,7 +352,8 @@ def parse_json(text: bytes | str) -> Any:
 
 
 def _integer(text: str) -> int | ExactFloat:
-    return int(text) if len(text) <= _MAX_INTEGER_LENGTH else ExactFloat(text)
+    is_short = len(text) <= _MAX_INTEGER_LENGTH
+    return number if is_short and (number := int(text)) in _INTEGERS else ExactFloat(text)
 
 
 def _has_float(value: Any) -> bool:

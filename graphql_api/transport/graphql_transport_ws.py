@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from graphql_api.execution.errors import RequestError
+from graphql_api.execution.inputs import dump_json
 from graphql_api.execution.operations import MAX_SHARED_RESULTS, GraphQLRequest, Operation, Result, Results
 from graphql_api.gateway.errors import HTTPError, error_result, masked_result, unavailable
 from graphql_api.gateway.gateway import FREE_SIZE, LARGE_RESPONSE, Connection, Gateway, unauthenticated
@@ -483,7 +484,7 @@ class GraphQLSocket:
         await self._send_message({"id": identifier, "type": "error", "payload": errors})
 
     async def _send_message(self, message: Mapping[str, Any]) -> None:
-        await self._send_text(orjson.dumps(message).decode())
+        await self._send_text(dump_json(message).decode())
 
     async def _send_text(self, text: str) -> None:
         await self._send_event({"type": "websocket.send", "text": text})

@@ -9,6 +9,7 @@ import strawberry
 from graphql_api.execution.errors import RequestError
 from graphql_api.execution.inputs import MAX_LITERAL_ERRORS
 from graphql_api.execution.operations import GraphQLRequest, Operations
+from graphql_api.transport.graphql_http import parse_json
 from tests.execution.contexts import BareContext
 from tests.execution.executors import untouched
 
@@ -102,6 +103,13 @@ async def test_a_long_value_is_not_repeated_whole(operations: Operations, value:
 async def test_a_value_is_repeated_as_json(operations: Operations, value: Any, notation: str) -> None:
     (message,) = await refused(operations, "query ($n: Int) { rows(first: $n) }", {"n": value})
     assert message.endswith(f": {notation}")
+
+
+@pytest.mark.parametrize("number", ["1" * 30, "-1.50", "1e50"])
+async def test_a_number_is_repeated_as_it_was_written(operations: Operations, number: str) -> None:
+    query = "query ($r: Range) { rows(within: $r) }"
+    (message,) = await refused(operations, query, parse_json(f'{{"r": {number}}}'))
+    assert message.endswith(f": {number}.")
 
 
 async def test_null_is_called_null(operations: Operations) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphql_api.execution.inputs import ExactFloat
+from graphql_api.execution.inputs import ExactFloat, dump_json
 from graphql_api.execution.operations import GraphQLRequest
 from graphql_api.gateway.errors import HTTPError
 from graphql_api.transport.graphql_http import (
@@ -384,6 +384,15 @@ def test_a_number_keeps_its_digits(number: str, text: str) -> None:
         assert str(value["a"][0]) == text
         assert isinstance(value["a"][0], ExactFloat | int)
         assert value["b"] == 1
+
+
+@pytest.mark.parametrize(
+    "number", ["18446744073709551615", "18446744073709551616", "-1e5", "1.10", "9" * 300]
+)
+def test_json_of_a_request_can_be_written_again(number: str) -> None:
+    text = f'{{"b":[{number},0.5],"a":"x"}}'
+    assert dump_json(parse_json(text)).decode() == text
+    assert dump_json(parse_json(text), sort_keys=True).decode() == f'{{"a":"x","b":[{number},0.5]}}'
 
 
 async def test_a_json_number_is_an_exact_decimal(graph: Graph, connection: "asyncpg.Connection") -> None:

@@ -67,6 +67,14 @@ async def test_under_a_key_it_is_carried_out_once_and_answered_alike(trader: Tra
     assert await trader.changes() == 1
 
 
+async def test_numbers_of_any_length_have_keys(trader: Trader) -> None:
+    answers = [await trader.change("key", loss=10**30) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json()["data"]["updateRiskSettings"]["userErrors"] == [{"code": "OUT_OF_RANGE"}]
+    assert answers[1].content == answers[0].content
+    assert (await trader.change("key", loss=10**30 + 1)).status_code == 422
+
+
 async def test_another_key_is_another_change(trader: Trader) -> None:
     await trader.change("one")
     await trader.change("two")

@@ -23,6 +23,13 @@ async def test_a_payload_of_many_levels_comes_back_whole(served: Served) -> None
         assert await hear(socket) == {"type": "pong", "payload": payload}
 
 
+@pytest.mark.parametrize("number", [1732800000.125, 1e300, -(10**30), 2**64, 2**64 - 1])
+async def test_numbers_of_a_ping_come_back_as_they_were(served: Served, number: float) -> None:
+    async with connected(served) as socket:
+        await say(socket, type="ping", payload={"at": [number, 0.5]})
+        assert await hear(socket) == {"type": "pong", "payload": {"at": [number, 0.5]}}
+
+
 async def test_ping_is_answered_before_init_too(served: Served) -> None:
     async with opened(served) as socket:
         await say(socket, type="ping")
