@@ -26,7 +26,7 @@ from graphql_api.postgres.documented_schema import MISSING, Severity, find_diffe
 from graphql_api.postgres.errors import DatabaseUnavailableError
 from graphql_api.postgres.indexes import IndexChange
 from graphql_api.postgres.migrate import (
-    StandbyError,
+    StandbyMigrationError,
     current_revision,
     find_damage,
     newest_revision,
@@ -102,7 +102,7 @@ async def _look(name: str, look: Check, settings: Settings, address: Address) ->
         return Finding(name, "ok", await look(settings, address))
     except ConcernError as error:
         return Finding(name, "warn", str(error))
-    except (FaultError, BackupError, FeedError, SecretKeyError, StandbyError) as error:
+    except (FaultError, BackupError, FeedError, SecretKeyError, StandbyMigrationError) as error:
         return Finding(name, "fault", str(error))
     except asyncpg.InsufficientPrivilegeError as error:
         remedy = (

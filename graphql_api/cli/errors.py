@@ -54,7 +54,7 @@ def sentence_of(error: Exception) -> str | None:
     from graphql_api.postgres.migrate import (
         MigrationBlockedError,
         NotOurDatabaseError,
-        StandbyError,
+        StandbyMigrationError,
         UnknownRevisionError,
     )
     from graphql_api.postgres.replica import UnfitReplicaError
@@ -73,7 +73,7 @@ def sentence_of(error: Exception) -> str | None:
         OtherUsersError,
         SampleMissingError,
         SecretKeyError,
-        StandbyError,
+        StandbyMigrationError,
         UnfitReplicaError,
         UnknownRevisionError,
     )

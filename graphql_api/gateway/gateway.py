@@ -424,7 +424,9 @@ class Gateway:
                 yield results
 
     @contextmanager
-    def connection(self, transport: str, client: str, viewer: Viewer = ANONYMOUS) -> Iterator["Connection"]:
+    def connection(
+        self, transport: str, client: str, viewer: Viewer = ANONYMOUS
+    ) -> Iterator["ClientConnection"]:
         """Counts an open socket or event stream. Raises HTTPError (503) if there are too many.
 
         They are also counted by viewer, or by network address if anonymous, so that no client can take all
@@ -432,7 +434,7 @@ class Gateway:
         """
         if self._connections >= self.limits.max_sockets:
             raise unavailable("too many connections are open: try again")
-        connection = Connection(self._count_connection)
+        connection = ClientConnection(self._count_connection)
         connection.count_for(viewer, client)
         self._connections += 1
         gauge = self.metrics.connections.labels(transport)
@@ -607,7 +609,7 @@ class SubscriptionUsage(Usage):
             self._quota.leave(self.owner)
 
 
-class Connection:
+class ClientConnection:
     """An open socket or event stream, counted for its viewer; for its network while nobody has signed in."""
 
     __slots__ = ("_count", "_counted", "_has_ended")

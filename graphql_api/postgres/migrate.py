@@ -49,7 +49,7 @@ class NotOurDatabaseError(Exception):
     """Documented tables or views are missing, or where the role does not look. Nothing is changed."""
 
 
-class StandbyError(Exception):
+class StandbyMigrationError(Exception):
     """The server takes no changes, since it follows another one."""
 
 
@@ -154,11 +154,11 @@ async def migrate(
     options: Options | None = None,
     reporter: Reporter | None = None,
 ) -> None:
-    """Brings the database at `address` to `revision`, and at the newest one its indexes up to date.
+    """Migrates the database at `address` to `revision`; at the newest one, its indexes too.
 
     A database that is newer than this version stays as it is, if this version can serve it. Raises
-    StandbyError, NotOurDatabaseError, UnknownRevisionError and IndexMismatchError before anything is changed,
-    MigrationBlockedError, and asyncpg's errors. Interrupted anywhere, it can be run again.
+    StandbyMigrationError, NotOurDatabaseError, UnknownRevisionError and IndexMismatchError before anything is
+    changed, MigrationBlockedError, and asyncpg's errors. Interrupted anywhere, it can be run again.
     """
     options, reporter = options or Options(), reporter or Reporter()
     async with _connected(address) as connection, _alone(connection, reporter):
@@ -276,7 +276,7 @@ class _Migration:
     async def survey(self, revision: str) -> tuple[list[Step], list[indexes.IndexChange]]:
         """Returns the steps to a revision, and what its indexes need by now. Raises as `migrate` does."""
         if await self._connection.fetchval("SELECT pg_is_in_recovery()"):
-            raise StandbyError(
+            raise StandbyMigrationError(
                 "this server is a standby: set DATABASE_DIRECT_URL (or DATABASE_URL) to the primary"
             )
         steps: list[Step] = []

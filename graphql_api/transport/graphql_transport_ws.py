@@ -21,7 +21,7 @@ from graphql_api.execution.errors import RequestError
 from graphql_api.execution.inputs import dump_json
 from graphql_api.execution.operations import MAX_SHARED_RESULTS, GraphQLRequest, Operation, Result, Results
 from graphql_api.gateway.errors import HTTPError, error_result, masked_result, unavailable
-from graphql_api.gateway.gateway import FREE_SIZE, LARGE_RESPONSE, Connection, Gateway, unauthenticated
+from graphql_api.gateway.gateway import FREE_SIZE, LARGE_RESPONSE, ClientConnection, Gateway, unauthenticated
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
 from graphql_api.relational.scalars import serialize_datetime
 from graphql_api.transport.close_codes import CloseCode, ServerCloseCode
@@ -183,7 +183,7 @@ class GraphQLSocket:
     def __init__(
         self,
         gateway: Gateway,
-        connection: Connection,
+        connection: ClientConnection,
         heartbeats: Heartbeats,
         scope: Scope,
         receive: Receive,

@@ -12,7 +12,7 @@ import pytest
 from graphql_api.cli.upkeep import CHECKS, ConcernError, FaultError
 from graphql_api.identity import service_tokens
 from graphql_api.identity.viewer import Scope
-from graphql_api.postgres.migrate import StandbyError, migrate, plan
+from graphql_api.postgres.migrate import StandbyMigrationError, migrate, plan
 from graphql_api.postgres.replica import UnfitReplicaError, refuse_unfit
 from graphql_api.settings import Settings
 from tests import factories
@@ -219,5 +219,5 @@ def test_workers_that_know_nothing_of_each_other_are_refused(monkeypatch: pytest
 
 async def test_a_standby_is_not_migrated(servers: tuple[Server, Server]) -> None:
     for attempt in (plan, migrate):
-        with pytest.raises(StandbyError, match="this server is a standby"):
+        with pytest.raises(StandbyMigrationError, match="this server is a standby"):
             await attempt(servers[1].address)
