@@ -20,7 +20,7 @@ from graphql_api import __version__
 from graphql_api.identity.viewer import SCOPE_MEANINGS
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import newest_revision
-from tests import factories
+from tests import factories, forked
 from tests.postgres.pgbouncer import pgbouncer
 
 pytestmark = pytest.mark.slow
@@ -39,17 +39,9 @@ class Shell:
 
     async def run(self, *arguments: str, fails: bool = False, **environment: str) -> tuple[str, str]:
         """Run a command to its end, which must be as expected; return what it printed."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "graphql_api", *arguments),
-            env={**self.environment, **environment},
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        out, err = (stream.decode() for stream in await process.communicate())
-        assert bool(process.returncode) == fails, err
+        given = {**self.environment, **environment}
+        code, out, err = await asyncio.to_thread(forked.run, arguments, env=given, cwd=self.folder)
+        assert bool(code) == fails, err
         assert "Traceback" not in err
         return out, err
 

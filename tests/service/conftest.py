@@ -20,6 +20,7 @@ from graphql_api.identity.passwords import PasswordHasher
 from graphql_api.identity.viewer import Role
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
+from tests.forked import Forked
 
 PASSWORD = "a long enough password"
 LOGIN = """
@@ -52,7 +53,7 @@ class Service:
     """The interpreter of the environment that the service is installed in."""
     module: str = "graphql_api"
     """What the interpreter runs."""
-    process: subprocess.Popen[bytes] = field(init=False)
+    process: subprocess.Popen[bytes] | Forked = field(init=False)
 
     @property
     def log(self) -> Path:
@@ -60,14 +61,14 @@ class Service:
 
     async def start(self) -> None:
         """Start the process, and wait until it is ready."""
+        arguments = ("serve", "--port", str(self.port))
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [self.python, "-m", self.module, "serve", "--port", str(self.port)],
-                env=self.environment,
-                stdout=output,
-                stderr=output,
-                cwd=self.folder,
-            )
+            streams: Any = {"env": self.environment, "cwd": self.folder, "stdout": output, "stderr": output}
+            usual = (self.python, self.module) == (sys.executable, "graphql_api")
+            if usual and "LD_PRELOAD" not in self.environment:
+                self.process = Forked(arguments, **streams)
+            else:
+                self.process = subprocess.Popen([self.python, "-m", self.module, *arguments], **streams)
         async with httpx.AsyncClient() as client:
             while True:
                 assert self.process.poll() is None, self.log.read_text()
