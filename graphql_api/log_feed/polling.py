@@ -14,6 +14,13 @@ INTERRUPTIONS: Final = (*CONNECTION_ERRORS, DatabaseUnavailableError, FeedError)
 """What a poll may raise after which its task goes on, on another connection."""
 
 
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.05
+"""Seconds after a notification for which nothing was found, and after many: they are another feed's.
+
+All feeds share a channel, so that programs notify once of a transaction, and each task hears of the others'.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class PollIntervals:
     """Seconds between two polls, unless there is a notification."""
@@ -31,12 +38,14 @@ class PollIntervals:
 class PollTimer:
     """Waits between the polls of one task."""
 
-    __slots__ = ("_found_at", "_intervals", "_wake")
+    __slots__ = ("_found_at", "_fruitless_pause", "_intervals", "_wake", "_was_woken")
 
     def __init__(self, intervals: PollIntervals) -> None:
         self._intervals = intervals
         self._wake = asyncio.Event()
         self._found_at = -math.inf
+        self._was_woken = False
+        self._fruitless_pause = 0.0
 
     def wake(self, *_: object) -> None:
         """Makes the task poll without waiting for its interval, if it has paused long enough."""
@@ -53,8 +62,12 @@ class PollTimer:
         """
         if found:
             self._found_at = time.monotonic()
-        await asyncio.sleep(pause)
-        if self._wake.is_set():
+        for_nothing = self._was_woken and not found
+        doubled = min(self._fruitless_pause * 2 or _FIRST_PAUSE, _LONGEST_PAUSE)
+        self._fruitless_pause = doubled if for_nothing else 0.0
+        await asyncio.sleep(max(pause, self._fruitless_pause))
+        self._was_woken = self._wake.is_set()
+        if self._was_woken:
             return
         intervals = self._intervals
         since = time.monotonic() - self._found_at
@@ -62,4 +75,4 @@ class PollTimer:
             async with asyncio.timeout(
                 min(max(intervals.busy_interval, since), intervals.idle_interval, due)
             ):
-                await self._wake.wait()
+                self._was_woken = await self._wake.wait()
