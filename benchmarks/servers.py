@@ -170,7 +170,7 @@ class Running:
     """The CPU seconds that took."""
 
     async def headers(self, email: str) -> dict[str, str]:
-        """What a request of this user carries: a token, where the server asks for one."""
+        """What a request of this user carries: a token, where the server needs one."""
         if not self.server.signs_in:
             return {}
         body = {"query": _LOGIN, "variables": {"email": email, "password": PASSWORD}}

@@ -10,9 +10,9 @@ RUN_FOLDER = "TEST_RUN_FOLDER"
 
 
 def once_a_run(name: str, make: Callable[[Path], object]) -> Path:
-    """Returns a folder of the run by its name, which `make` has filled; the first worker that asks makes it.
+    """Returns a folder of the run by its name, which `make` has filled for the first worker that needs it.
 
-    It is removed when the run ends. If `make` raises, the next one that asks tries again.
+    It is removed when the run ends. If `make` raises, the next worker tries again.
     """
     folder = Path(os.environ[RUN_FOLDER]) / name
     with folder.with_suffix(".lock").open("w") as lock:

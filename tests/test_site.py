@@ -1,4 +1,4 @@
-"""The documentation as a site: it builds without a warning, and asks no other host for anything."""
+"""The documentation as a site: it builds without a warning, and loads nothing from other hosts."""
 
 import functools
 import os

@@ -67,7 +67,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A statement's plan, as EXPLAIN tells it, and how many pages of 8 kB it looked at."""
+    """A statement's plan, as EXPLAIN shows it, and how many pages of 8 kB it read."""
 
     text: str
     pages: int

@@ -19,7 +19,7 @@ _ALL = f"query ({_HEAD}) {{ {_PAGE} }}"
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A list, and who asks for it."""
+    """A list, and the user who reads it."""
 
     what: str
     who: str

@@ -265,7 +265,7 @@ class Search:
 
     @staticmethod
     def _points(answer: httpx.Response) -> tuple[int, int]:
-        """The points that an answer tells: those requested, and those charged afterwards."""
+        """The points in an answer: those requested, and those charged afterwards."""
         if not answer.content.rstrip().endswith(b"}"):
             return 0, 0
         tail = answer.content[-400:]

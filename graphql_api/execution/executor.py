@@ -7,6 +7,9 @@
 
 A plan holds no state of any request and is shared by all that run the same operation; an Execution is one run
 of it. Values are known by their index in a column. Paths and errors are made only where they are needed.
+
+The file has, in this order: the plan, running it (begin with `Execution.run`), resolving, completing, paths,
+errors.
 """
 
 import asyncio

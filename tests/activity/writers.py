@@ -1,4 +1,4 @@
-"""Programs that write accounts, sessions, trades and risk settings in every way PostgreSQL knows."""
+"""Programs that write accounts, sessions, trades and risk settings in every way PostgreSQL has."""
 
 import asyncio
 import random

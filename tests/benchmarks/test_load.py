@@ -1,4 +1,4 @@
-"""The load driver: counts what was sent, and takes no other answer for the one it knows."""
+"""The load driver: counts what was sent, and takes no other answer for the first one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

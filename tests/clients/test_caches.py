@@ -24,7 +24,7 @@ CLIENTS = ("apollo", "urql", "relay")
 
 @pytest.fixture
 async def questions(graph: Graph, connection: "asyncpg.Connection") -> list[dict[str, Any]]:
-    """Every path through the schema as an operator asks for it, with what it is answered."""
+    """Every path through the schema as an operator's query, with its answer."""
     ids = await Tenant.insert_pair(connection)
     asked = Graph(graph.services, operations=unlimited()).as_(operator())
     found = []

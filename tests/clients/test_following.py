@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 CLIENTS = ("apollo", "urql", "relay", "graphql-ws")
 EMAIL = "operator@example.org"
 SHORT = {
-    "GRAPHQL_API_ACCESS_TOKEN_LIFETIME": "60",  # so that every heartbeat asks for a newer one
+    "GRAPHQL_API_ACCESS_TOKEN_LIFETIME": "60",  # so that every heartbeat says that it expires
     "GRAPHQL_API_HEARTBEAT": "0.5",
     "GRAPHQL_API_SECRET_KEY": "the key that all processes of the test share",
 }

@@ -1,4 +1,4 @@
-"""The page tells of what is tested, and of nothing else."""
+"""The page has what is tested, and nothing else."""
 
 import re
 

@@ -411,7 +411,7 @@ async def test_looks_at_fifty_accounts_take_as_many_statements_as_at_one(
         return statements
 
     await poll()
-    for accounts in (1, 1, 50):  # the first time, the driver asks for types too
+    for accounts in (1, 1, 50):  # the first time, the driver reads types too
         for _ in range(accounts):
             account = await factories.account(connection, user)
             await limit(connection, account, max_open_positions=0)

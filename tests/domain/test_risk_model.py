@@ -241,7 +241,7 @@ async def test_every_crossing_is_recorded_once_and_none_is_false(
     address: Address, connection: "asyncpg.Connection", zone: str, start: datetime
 ) -> None:
     seed = random.randrange(10**9)
-    print("seed", seed)  # noqa: T201 - for whoever has to repeat it
+    print("seed", seed)  # noqa: T201 - to repeat the run with
     desk = Desk(random.Random(seed), connection, start)
     await desk.open()
     exceeded: Crossed = set()

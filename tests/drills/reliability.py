@@ -105,7 +105,7 @@ async def write(address: Address, seen: Seen) -> None:
 
 
 async def follow(url: str, token: str, seen: Seen) -> None:
-    """Follows the log as a client does: resumes after its cursor; after a reset, it begins anew."""
+    """Follows the log as a client does: resumes after its cursor; after a reset, it begins again."""
     cursor = None
     while True:
         try:

@@ -155,7 +155,7 @@ class Deployment:
         await self.goes_on()
 
     async def goes_on(self) -> None:
-        """Waits until each client is answered, and asks for some time more."""
+        """Waits until each client is answered, and goes on for some time."""
         assert not any(task.done() for task in self.writers)
         if self.traffic is not None:
             await self.traffic.everybody_is_served()

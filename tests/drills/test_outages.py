@@ -30,7 +30,7 @@ OUTAGES: Mapping[str, tuple[Step, Step]] = {
 }
 LONGEST = 8.0  # seconds: the first outage; others are shorter
 SETTINGS = {
-    "GRAPHQL_API_IDENTITY_CACHE": "0.5",  # so that telling who asks needs the database too
+    "GRAPHQL_API_IDENTITY_CACHE": "0.5",  # so that finding the viewer needs the database too
     "GRAPHQL_API_STATEMENT_TIMEOUT": "4",
     "GRAPHQL_API_OPERATION_TIMEOUT": "5",
 }

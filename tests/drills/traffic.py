@@ -111,7 +111,7 @@ class Client:
 
 @dataclass
 class Probe:
-    """A balancer, which asks whether the process lives and is ready."""
+    """A balancer, which checks whether the process lives and is ready."""
 
     http: httpx.AsyncClient
     url: str
@@ -128,7 +128,7 @@ class Probe:
 
 @dataclass
 class Traffic:
-    """Everybody who asks at once."""
+    """All clients that send requests at the same time."""
 
     clients: Sequence[Client]
     probe: Probe

@@ -46,7 +46,7 @@ async def read(process: Process, last: str) -> list[str]:
 
 
 async def listening(process: Process) -> None:
-    """Wait until the service listens, of which the first cursor tells."""
+    """Wait until the service listens, as the first cursor shows."""
     assert set(await line_of(process)) == {"cursor"}
 
 

@@ -7,7 +7,7 @@ from graphql_api.execution.projection import ALL_COLUMNS, Projection
 
 @dataclass
 class BareContext:
-    """Has what the executor asks of a context, and nothing else."""
+    """Has what the executor needs of a context, and nothing else."""
 
     projection: Projection = field(default=ALL_COLUMNS, kw_only=True)
     cancelled: bool = field(default=False, kw_only=True)

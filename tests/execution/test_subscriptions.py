@@ -52,7 +52,7 @@ class Lines(list[Line]):
 
 @dataclass(kw_only=True)
 class Due(BareContext):
-    """A context that knows what the source will yield."""
+    """A context with what the source will yield."""
 
     due: Line | Lines | Progress
 

@@ -18,7 +18,7 @@ async def test_one_that_began_to_watch_refers_to_nothing_in_a_circle() -> None:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0)
         del deadline
-        for _ in range(3):  # for the watcher to be told
+        for _ in range(3):  # until the watcher has been cancelled
             await asyncio.sleep(0)
         assert dead() is None
     finally:

@@ -1,4 +1,4 @@
-"""A subscriber behind a filter that matches nothing learns how far the feed has come."""
+"""A subscriber behind a filter that matches nothing is sent how far the feed has come."""
 
 import asyncio
 

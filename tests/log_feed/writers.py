@@ -1,4 +1,4 @@
-"""Programs that write logs in every way PostgreSQL knows, and remember what they committed."""
+"""Programs that write logs in every way PostgreSQL has, and remember what they committed."""
 
 import asyncio
 import random

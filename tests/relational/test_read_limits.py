@@ -163,7 +163,7 @@ async def test_a_rare_filter_without_index_is_refused(graph: Graph, desk: Mappin
         answer = await viewer.ask(QUERY, arguments)
         assert answer.error["extensions"]["argument"] == "filter"
         assert NARROWED_BY in answer.error["message"]
-    # From the other end the rare one comes first, but nobody knows whether there is another.
+    # From the other end the rare one comes first, but whether there is another isn't known.
     assert (await viewer.ask(QUERY, {"last": 1, "filter": rare})).error["extensions"]["argument"] == "filter"
     within = {**rare, "entryTime": {"lt": (NOW + timedelta(minutes=9)).isoformat()}}
     assert ids(await viewer.ask(QUERY, {"filter": within})) == desk["ids"][:1]

@@ -53,5 +53,5 @@ async def test_tokens_that_nobody_has_cost_points(address: Address, tmp_path: Pa
         ]
         assert answers[0] == ["UNAUTHENTICATED"]
         assert answers[-1] == ["RATE_LIMITED"]
-        # One that the process knows is found without the database.
+        # One that the process has cached is found without the database.
         assert "errors" not in (await app.ask("{ viewer { roles } }", token=known)).json()

@@ -1,4 +1,4 @@
-"""docs/security.md tells each limit as settings.py has it."""
+"""docs/security.md has each limit as settings.py has it."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the production profile keeps to itself, and development tells."""
+"""What production doesn't show, and development does."""
 
 import logging
 import re

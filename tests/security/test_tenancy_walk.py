@@ -42,7 +42,7 @@ SEARCHED = {"users.email", "tradelocker_accounts.account_number", "trades.symbol
 
 @dataclass
 class World:
-    """A tenant who asks, and one who is not there yet."""
+    """A tenant whose queries are sent, and one who is not there yet."""
 
     graph: Graph
     connection: "asyncpg.Connection"
@@ -206,7 +206,7 @@ async def test_an_operator_reads_every_value_that_is_not_hidden_and_changes_none
 
 
 async def answered_differently(world: World) -> set[str]:
-    """The questions that tenants who ask at the same time are answered otherwise than one who asks alone."""
+    """The queries of which the answers differ where several tenants send them at the same time."""
     questions = [*every_path(FAR, world.ids), *every_filter([], world.ids)]
     graphs = [world.graph.as_(trader(tenant.ids()["User"])) for tenant in (world.own, world.other)]
     alone = [await ask_all(graph, questions) for graph in graphs]

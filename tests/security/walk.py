@@ -47,7 +47,7 @@ class Question:
 
 @cache
 def unlimited() -> Operations:
-    """Operations that take documents of any size: the walk asks more at once than a client may.
+    """Operations that take documents of any size: the walk sends more at once than a client may.
 
     One for all tests, since most of its time is that of reading the documents.
     """

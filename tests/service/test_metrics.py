@@ -1,4 +1,4 @@
-"""What /metrics tells of a process at work."""
+"""What /metrics has of a process at work."""
 
 import httpx
 

@@ -1,4 +1,4 @@
-"""A small application to try the transports on: its schema knows nothing of trading."""
+"""A small application to try the transports on: its schema has nothing of trading."""
 
 import asyncio
 import time

@@ -6,5 +6,5 @@ from graphql_api.transport.uvicorn_server import bind, serve
 if __name__ == "__main__":
     settings = Settings()
     listening = bind(settings)
-    print(listening.getsockname()[1], flush=True)  # noqa: T201 - tells the test where to call
+    print(listening.getsockname()[1], flush=True)  # noqa: T201 - the test reads where to call
     serve("tests.transport.app:create_app", settings, listening)

@@ -113,5 +113,5 @@ async def test_another_origin_may_not_call_and_is_named_with_the_setting(
         assert "https://evil.example" in message
         assert "GRAPHQL_API_ALLOWED_ORIGINS" in message
         log = capfd.readouterr().err
-        assert log.count("https://evil.example") == 1  # however often it asks
+        assert log.count("https://evil.example") == 1  # however often it calls
         assert log.count("GRAPHQL_API_ALLOWED_ORIGINS") == 1

@@ -62,7 +62,7 @@ class Site:
                 await asyncio.sleep(0.05)
 
     async def ask(self, query: str, token: str) -> httpx.Response:
-        """Another client with somebody's token."""
+        """Another client, with a user's token."""
         async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"}) as client:
             return await client.post(self.url, json={"query": query})
 

@@ -1,4 +1,4 @@
-"""The README's picture shows the page as it is. UPDATE_PICTURES=1 takes it anew."""
+"""The README's picture shows the page as it is. UPDATE_PICTURES=1 takes it again."""
 
 import os
 import struct

@@ -13,7 +13,7 @@ PASSWORD = "demo-password"
 
 @dataclass
 class Visit:
-    """One person at the page, in a browser that knows nothing of earlier visits."""
+    """One person at the page, in a browser without anything of earlier visits."""
 
     page: Page
     url: str
