@@ -32,7 +32,7 @@ _USUAL_TIME = 0.075
 _NEWEST_PART = 0.2
 """The part that the newest measurement has in the mean."""
 _NICE = 5
-"""The niceness of the threads, so that they give way to the event loop."""
+"""How much nicer the threads are than the process, so that they give way to the event loop."""
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -141,8 +141,9 @@ def _timed(work: Callable[[*Arguments], T], *arguments: *Arguments) -> tuple[T, 
 
 def _give_way() -> None:
     """Lowers this thread's priority, where the system has priorities of threads."""
+    thread = threading.get_native_id()
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICE)
 
 
 def _encoded(password: str | bytes) -> bytes:
