@@ -1,4 +1,8 @@
-"""The daily schedule: receives the write-ahead log, takes and verifies backups, removes what is too old."""
+"""The daily schedule: receives the write-ahead log, takes and verifies backups, removes what is too old.
+
+This package's front door. `receiver` receives the log, `take` and `dump` take backups into a `catalog`, and
+`verification` proves them by a restore of `recovery`.
+"""
 
 import asyncio
 import logging

@@ -1,4 +1,8 @@
-"""The front door of this package: logs in, renews tokens, logs out, and finds the viewer behind a token."""
+"""Logs in, renews tokens, logs out, and finds the viewer behind a token. This package's front door.
+
+`users` and `passwords` check who logs in, within the bounds of `login_throttle`; `logins` stores the logins,
+`tokens` signs access tokens, and `service_tokens` has those of programs. What is found is a `viewer.Viewer`.
+"""
 
 import asyncio
 import logging

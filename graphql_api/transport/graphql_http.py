@@ -1,6 +1,9 @@
-"""POST and GET /graphql, as the GraphQL-over-HTTP specification says.
+"""POST and GET /graphql, as the GraphQL-over-HTTP specification says. A front door of this package.
 
-In the order of a request: the endpoint, then headers, body, JSON, parameters, and the response.
+uvicorn's connection (`uvicorn_protocols`) calls the application (`application`), which calls the endpoint
+here. It makes a GraphQLRequest of what came, has the gateway find and run its operation, and sends the
+result; the results of a subscription are sent by `sse`. The file has, in the order of a request: the
+endpoint, headers, body, JSON, parameters, the response.
 """
 
 import asyncio

@@ -1,5 +1,8 @@
 """WebSockets, by the protocol graphql-transport-ws: the endpoint, and a socket from its start to its end.
 
+A front door of this package. A socket has its viewer authenticated, rechecks the token while it is open, and
+closes with the codes of `close_codes`; `uvicorn_protocols` writes its frames, and bounds a slow client.
+
 https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 """
 
