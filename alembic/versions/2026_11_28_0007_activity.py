@@ -144,7 +144,7 @@ BEGIN
         PERFORM activity.reset();
         RETURN NULL;
     END IF;
-    IF coalesce(progress, '') = '' THEN
+    IF coalesce(progress, '') = '' THEN  -- a session's first change, or one after its settings were reset
         PERFORM activity.note_interruption(),
             set_config('activity.transaction', 'empty', false),
             set_config('activity.transaction', 'departed', true);
