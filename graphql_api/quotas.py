@@ -158,7 +158,17 @@ class Usage:
     A context manager: what is used in the block, and in tasks that begin in it, is counted.
     """
 
-    __slots__ = ("_began", "_outer", "_steps", "database", "other_threads", "owner", "rows", "statements")
+    __slots__ = (
+        "_began",
+        "_outer",
+        "_steps",
+        "database",
+        "new_statements",
+        "other_threads",
+        "owner",
+        "rows",
+        "statements",
+    )
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
@@ -168,6 +178,8 @@ class Usage:
         """Seconds that threads other than the event loop's have worked for it."""
         self.rows = 0
         """Rows that its statements have returned."""
+        self.new_statements = 0
+        """Statements that were built for it: PostgreSQL plans them as new ones."""
         self.statements: list[tuple[float, str]] = []
         """Those that took long: seconds, and their text."""
         self._steps = 0.0

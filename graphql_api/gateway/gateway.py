@@ -68,15 +68,14 @@ FREE_SIZE = 4_096
 _BYTES_PER_POINT = 2_000
 _VALUES_PER_POINT = 7
 """Bytes and values of a request's JSON that take as long to parse and to drop as a row does to send."""
-NEW_DOCUMENT = 750
-"""Points of a document that is new to the process, in addition to those of its characters.
-
-A third is for statements that are new with it: PostgreSQL plans them, which no clock of ours sees.
-"""
+NEW_DOCUMENT = 500
+"""Points of a document that is new to the process, in addition to those of its characters."""
 _OVERRUN = 750
 """Points that an operation may use beyond its cost without being charged: the clock isn't exact."""
 _DECODING = 1e-6
 """Seconds that a row takes to be decoded, outside of the operation's tasks."""
+_PLANNING = 1e-3
+"""Seconds that PostgreSQL takes to parse and plan a statement for the first time."""
 _UNKNOWN_TOKEN = 50
 """Points of a token that the process has to look up in the database."""
 _NETWORKS = 2
@@ -664,6 +663,7 @@ def unauthenticated(message: str) -> HTTPError:
 def points_of(usage: Usage) -> int:
     """Returns the points that something was worth, by what it has used."""
     seconds = usage.cpu + usage.other_threads + usage.database + usage.rows * _DECODING
+    seconds += usage.new_statements * _PLANNING
     return math.ceil(seconds / POINT)
 
 

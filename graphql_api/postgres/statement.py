@@ -64,6 +64,7 @@ def compile_statement(query: Executable, *, may_batch: bool = False) -> Statemen
 
     Parameters that have a value in the query are constants; a `bindparam(name)` gets its value at each run.
     """
+    current_usage().new_statements += 1
     compiled = query.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
     assert isinstance(compiled, SQLCompiler)  # noqa: S101 - narrows what Core declares too widely
     names = tuple(compiled.positiontup or ())
@@ -100,5 +101,6 @@ async def build_aside(build: Callable[..., Statement], *arguments: Any) -> State
     usage = current_usage()
     statement, seconds = await asyncio.get_running_loop().run_in_executor(_builder, work)
     usage.other_threads += seconds
+    usage.new_statements += 1
     _large[key] = statement
     return statement

@@ -23,6 +23,7 @@ async def test_a_statement_is_built_in_another_thread_once_and_its_time_is_count
         took = usage.other_threads
         assert await build_aside(busy, 1) is built
         assert usage.other_threads == took
+        assert usage.new_statements == 1
     assert built.names != (threading.current_thread().name,)
 
 
