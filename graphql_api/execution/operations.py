@@ -326,7 +326,7 @@ class Operations:
                         yield Results(progress=event)
                         continue
                     key = None if read_access is None else (shared_by, granted)
-                    results = await self._results(event, key, invocation, new_context)
+                    results = await self._event_results(event, key, invocation, new_context)
                     yield results
                     if not results[-1].executed:
                         return
@@ -335,29 +335,31 @@ class Operations:
             field = (node.alias or node.name).value
             yield Results([self._refusal([located_error(error, [node], [field])])])
 
-    async def _results(
+    async def _event_results(
         self, due: Any, key: Hashable | None, invocation: Invocation, new_context: NewContext
     ) -> Results:
         """Returns the results of an event, or of the events in a list of them that is shared."""
         shared = _shared_results(due) if isinstance(due, list) else None
         if shared is None:
-            return Results([await self._result(due, key, invocation, new_context)])
+            return Results([await self._event_result(due, key, invocation, new_context)])
         results = await _cached(shared, key)
         if results is None:
-            loading = self._loading(invocation)
+            loading = self._loading_scope(invocation)
             if loading is None:
-                results = Results([await self._result(event, key, invocation, new_context) for event in due])
+                results = Results(
+                    [await self._event_result(event, key, invocation, new_context) for event in due]
+                )
                 _cache(shared, key, results)
             else:
                 async with current_usage().reserve():
                     results = await _cached(shared, key)
                     if results is None:
                         with _computing(shared, key):
-                            results = await self._load(due, key, invocation, new_context(), loading)
+                            results = await self._load_results(due, key, invocation, new_context(), loading)
                             _cache(shared, key, results)
         return results
 
-    async def _load(
+    async def _load_results(
         self,
         due: Any,
         key: Hashable | None,
@@ -367,7 +369,7 @@ class Operations:
     ) -> Results:
         """Returns the results of events with one context: what they load is loaded together."""
         async with loading(context):
-            each = [self._result(event, key, invocation, lambda: context, len(due)) for event in due]
+            each = [self._event_result(event, key, invocation, lambda: context, len(due)) for event in due]
             if len(each) == 1:  # it needs no task of its own
                 results = Results([await Metered(each[0])])
             else:
@@ -378,7 +380,7 @@ class Operations:
             return Results([Result(errors=failed.errors, executed=False)])
         return results
 
-    def _loading(self, invocation: Invocation) -> OperationScope | None:
+    def _loading_scope(self, invocation: Invocation) -> OperationScope | None:
         """Returns the scope that events' results are executed in; None where they need only their events."""
         plan = self._plan(invocation)
         if plan is not None and not any(field.completion.may_await for field in plan.root.fields):
@@ -386,7 +388,7 @@ class Operations:
         node = invocation.operation.analysis.root_fields[0]
         return self._scopes.get(node.name.value, nullcontext)
 
-    async def _result(
+    async def _event_result(
         self,
         event: Any,
         key: Hashable | None,
