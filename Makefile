@@ -86,7 +86,7 @@ schema: $(VENV)/serve.stamp ## Write schema.graphql from the code.
 	$(BIN)/graphql-api schema --output schema.graphql
 
 docs: $(VENV)/dev.stamp ## Build the documentation as a site, in site/; links that lead nowhere fail.
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock: $(VENV)/dev.stamp ## Lock what pyproject.toml has gained, by hash; ARGS=--upgrade takes the newest that the bounds allow.
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --group build --universal --generate-hashes \

@@ -13,8 +13,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import asyncpg
+import httpx
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from graphql_api.identity.viewer import Role
 from graphql_api.postgres.address import Address
@@ -130,13 +131,13 @@ async def test_an_account_is_seen_changed_and_followed(
 
     risk = page.get_by_role("region", name="Risk")
     await expect(risk).to_contain_text("of 500")
-    await risk.get_by_role("textbox", name="Positions").fill("7")
+    await risk.get_by_role("textbox", name="Open positions at most").fill("7")
     await risk.get_by_role("button", name="Change").click()
     await expect(risk).to_contain_text("Changed.", timeout=WAIT)
     assert await connection.fetchval("SELECT max_open_positions FROM risk_settings") == 7
     await expect(risk).to_contain_text("of 7")  # and so the form has the new version, too
 
-    await risk.get_by_role("textbox", name="Per trade").fill("2")
+    await risk.get_by_role("textbox", name="Risk per trade").fill("2")
     await risk.get_by_role("button", name="Change").click()
     await expect(risk).to_contain_text("riskPerTrade must be between 0 and 1", timeout=WAIT)
 
@@ -251,6 +252,42 @@ async def test_it_is_read_offline_and_goes_on_when_the_service_is_back(
 
     await service.start()
     await expect(trades).to_contain_text("MEANWHILE", timeout=WAIT)
+
+
+async def test_after_a_refused_cursor_all_is_read_once_more(
+    visitor: Page, account: str, connection: "asyncpg.Connection"
+) -> None:
+    spoiled = False
+
+    async def spoil(route: Route) -> None:
+        """Answers the first cursor as one that the service refuses."""
+        nonlocal spoiled
+        response = await route.fetch()
+        body = await response.json()
+        if not spoiled and "activityCursor" in body["data"]:
+            body["data"]["activityCursor"] = "garbled"
+            spoiled = True
+        await route.fulfill(response=response, json=body)
+
+    await visitor.route("**/graphql", spoil)
+    await sign_in(visitor, EMAIL)
+    trades = visitor.get_by_role("region", name="Trades")
+    await expect(trades).to_contain_text("XAUUSD", timeout=WAIT)
+    assert spoiled
+    session = await factories.session(connection, account)
+    await factories.trade(connection, session, symbol="MEANWHILE")
+    await expect(trades).to_contain_text("MEANWHILE", timeout=WAIT)
+    await factories.trade(connection, session, symbol="AFTERWARDS")
+    await expect(trades).to_contain_text("AFTERWARDS", timeout=WAIT)
+
+
+async def test_a_login_that_ends_leads_back_to_signing_in(page: Page, service: Service) -> None:
+    tokens = json.loads(await page.evaluate("sessionStorage.getItem('dashboard:tokens')"))
+    logout = f'mutation {{ logout(refreshToken: "{tokens["refreshToken"]}") {{ userErrors {{ code }} }} }}'
+    async with httpx.AsyncClient() as client:
+        await client.post(service.url, json={"query": logout})
+    await expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=WAIT)
+    assert await page.evaluate("localStorage.length") == 0
 
 
 async def test_an_operator_reads_the_log_as_it_is_written(

@@ -47,6 +47,7 @@ export function Accounts() {
   const id = chosen ?? accounts[0]?.id;
   return (
     <main>
+      {data && accounts.length === 0 && <p>You have no accounts.</p>}
       {error && accounts.length === 0 && <p role="alert">{error.message}</p>}
       <nav aria-label="Accounts">
         {accounts.map((account) => (
@@ -65,20 +66,31 @@ export function Accounts() {
   );
 }
 
+const PAUSE = 2000; // milliseconds before what has failed is tried again
+
 function Account({ id }: { id: string }) {
   const variables = { id, since: SINCE.toISOString(), zone: ZONE };
   const { data, loading, refetch } = useQuery(ACCOUNT, { variables, fetchPolicy: "cache-and-network" });
-  const [after, setAfter] = useState<string | null>();
-  if (after === undefined && data && !loading) {
+  const [begun, setBegun] = useState(false);
+  const [after, setAfter] = useState<string>();
+  if (!begun && data && !loading) {
+    setBegun(true);
     setAfter(data.activityCursor); // what happens from here on isn't in what has been read
   }
+
+  /** After a cursor that is too old, or an outage: reads all once more, and follows what comes after that. */
+  function beginAgain() {
+    setAfter(undefined);
+    setTimeout(() => refetch().then(({ data: read }) => setAfter(read?.activityCursor), beginAgain), PAUSE);
+  }
+
   const due = useRef<ReturnType<typeof setTimeout>>(undefined);
   // Events may come by the hundred: what they change is read once for all of them.
   useSubscription(ACTIVITY, {
     variables: { ids: [id], after },
     skip: after === undefined,
     ignoreResults: true,
-    onError: () => setAfter(null), // a cursor from long ago is refused: begin with what happens now
+    onError: beginAgain,
     onData: () => {
       due.current ??= setTimeout(() => {
         due.current = undefined;
@@ -94,7 +106,9 @@ function Account({ id }: { id: string }) {
   return (
     <>
       <section className="card" aria-label="Equity">
-        <h2>{amount(stats.netPnl)} net</h2>
+        <h2>
+          Net <Result pnl={stats.netPnl} />
+        </h2>
         <p>
           {stats.tradesCount} trades closed{stats.winRate && `, ${percent(stats.winRate)} of them won`}
         </p>
@@ -108,13 +122,21 @@ function Account({ id }: { id: string }) {
           {data.trades.nodes.map((trade) => (
             <li key={trade.id}>
               <b>{trade.symbol}</b> {trade.direction.toLowerCase()} {amount(trade.size ?? "")}
-              <span>{trade.pnl ? amount(trade.pnl) : trade.status.toLowerCase()}</span>
+              <time>{trade.entryTime && new Date(trade.entryTime).toLocaleString("en-GB", SHORT)}</time>
+              {trade.pnl ? <Result pnl={trade.pnl} /> : <span>{trade.status.toLowerCase()}</span>}
             </li>
           ))}
         </ol>
       </section>
     </>
   );
+}
+
+const SHORT = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" } as const;
+
+/** A gain or a loss, in the calendar's colours. */
+function Result({ pnl }: { pnl: string }) {
+  return <span data-sign={Math.sign(Number(pnl))}>{amount(pnl)}</span>;
 }
 
 /** A ratio in text as a percentage, for eyes only. */

@@ -5,7 +5,7 @@ import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
 import { OperationTypeNode } from "graphql";
 import { type Client, createClient } from "graphql-ws";
 
-import { token, url } from "./session.ts";
+import { distrust, isSignedIn, token, url } from "./session.ts";
 
 const STORED = "dashboard:cache";
 const MERGED = ["AccountConnection", "SessionConnection", "TradeConnection", "TradeStats", "RiskStatus"];
@@ -33,7 +33,11 @@ export const client = new ApolloClient({
   ),
 });
 
-addEventListener("visibilitychange", () => localStorage.setItem(STORED, JSON.stringify(cache.extract())));
+addEventListener("visibilitychange", () => {
+  if (isSignedIn()) { // else the page is left by signing out, and nothing is to stay
+    localStorage.setItem(STORED, JSON.stringify(cache.extract()));
+  }
+});
 
 function socket(): Client {
   let open: WebSocket | undefined;
@@ -48,7 +52,12 @@ function socket(): Client {
         open = connected as WebSocket;
         connection.dispatchEvent(new Event("online"));
       },
-      closed: () => connection.dispatchEvent(new Event("offline")),
+      closed: (event) => {
+        if ((event as CloseEvent).code === 4403) {
+          distrust();
+        }
+        connection.dispatchEvent(new Event("offline"));
+      },
       ping: async (received, payload) => {
         if (received && payload?.tokenExpiresAt) {
           const newer = { Authorization: `Bearer ${await token()}` };

@@ -42,7 +42,7 @@ export default function Log() {
       <ol>
         {lines.map((line) => (
           <li key={line.id}>
-            <time>{line.timestamp?.slice(11, 19)}</time> <b>{line.level}</b> {line.component}: {line.message}
+            <time>{line.timestamp?.slice(11, 19)}</time> <b data-level={line.level}>{line.level}</b> {line.component}: {line.message}
           </li>
         ))}
       </ol>

@@ -13,7 +13,7 @@ function Page() {
   return signedIn ? (
     <ApolloProvider client={client}>
       <header>
-        <h1>Accounts</h1>
+        <h1>Dashboard</h1>
         <Connection />
         <button onClick={signOut}>Sign out</button>
       </header>
@@ -37,7 +37,7 @@ function Connection() {
       connection.removeEventListener("offline", offline);
     };
   }, []);
-  return <p role="status">{state}</p>;
+  return <p role="status" data-live={state === "live"}>{state}</p>;
 }
 
 function SignIn({ onSignedIn }: { onSignedIn: () => void }) {
@@ -55,7 +55,7 @@ function SignIn({ onSignedIn }: { onSignedIn: () => void }) {
   }
 
   return (
-    <form className="card" onSubmit={submit}>
+    <form className="card sign-in" onSubmit={submit}>
       <h1>Sign in</h1>
       <label>
         E-mail <input name="email" type="email" autoComplete="username" required />
@@ -63,7 +63,7 @@ function SignIn({ onSignedIn }: { onSignedIn: () => void }) {
       <label>
         Password <input name="password" type="password" autoComplete="current-password" required />
       </label>
-      <button>Sign in</button>
+      <button className="main">Sign in</button>
       <p role="alert">{failure}</p>
     </form>
   );

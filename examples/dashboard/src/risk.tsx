@@ -59,15 +59,15 @@ export function Risk({ accountId, settings, status }: Props) {
       )}
       <form key={settings?.version} onSubmit={submit}>
         <label>
-          Daily loss <input name="maxDailyLoss" inputMode="decimal" defaultValue={settings?.maxDailyLoss ?? ""} />
+          Largest daily loss <input name="maxDailyLoss" inputMode="decimal" defaultValue={plain(settings?.maxDailyLoss)} />
         </label>
         <label>
-          Positions <input name="maxOpenPositions" inputMode="numeric" defaultValue={settings?.maxOpenPositions ?? ""} />
+          Open positions at most <input name="maxOpenPositions" inputMode="numeric" defaultValue={settings?.maxOpenPositions ?? ""} />
         </label>
         <label>
-          Per trade <input name="riskPerTrade" inputMode="decimal" defaultValue={settings?.riskPerTrade ?? ""} />
+          Risk per trade, from 0 to 1 <input name="riskPerTrade" inputMode="decimal" defaultValue={plain(settings?.riskPerTrade)} />
         </label>
-        <button>Change</button>
+        <button className="main">Change</button>
       </form>
       <p role="alert">{said}</p>
     </section>
@@ -77,8 +77,14 @@ export function Risk({ accountId, settings, status }: Props) {
 function Meter({ name, used, limit }: { name: string; used?: string | null; limit?: string | null }) {
   return (
     <label className="meter">
-      {name}: {amount(used ?? "0")} of {limit == null ? "no limit" : amount(limit)}
+      {name}: {amount(used ?? "0")}
+      {limit == null ? ", without a limit" : ` of ${amount(limit)}`}
       {limit != null && <meter max={Number(limit)} high={Number(limit) * 0.8} value={Number(used ?? 0)} />}
     </label>
   );
+}
+
+/** A decimal as somebody would type it. */
+function plain(text: string | null | undefined): string {
+  return (text?.includes(".") ? text.replace(/\.?0+$/, "") : text) ?? "";
 }

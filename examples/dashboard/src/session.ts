@@ -8,6 +8,9 @@ interface Tokens {
   expiresAt: string;
 }
 
+/** The service's no, as against a failure to ask it. */
+class Refused extends Error {}
+
 const STORED = "dashboard:tokens";
 const LOGIN = `mutation ($email: String!, $password: String!) {
   login(email: $email, password: $password) { accessToken refreshToken expiresAt userErrors { message } }
@@ -33,11 +36,23 @@ export function signOut(): void {
   location.reload();
 }
 
+/** Renews the tokens before they are used once more: the service has closed a socket because of them. */
+export function distrust(): void {
+  if (tokens) {
+    keep({ ...tokens, expiresAt: new Date(0).toISOString() });
+  }
+}
+
 /** Returns a valid access token. Rejects where the login has ended, or the service can't be reached. */
 export async function token(): Promise<string> {
   if (tokens && Date.parse(tokens.expiresAt) - Date.now() < 60_000) {
     renewal ??= ask("refreshToken", RENEW, { token: tokens.refreshToken })
-      .then(keep)
+      .then(keep, (error: unknown) => {
+        if (error instanceof Refused) {
+          signOut(); // the login has ended
+        }
+        throw error;
+      })
       .finally(() => {
         renewal = undefined;
       });
@@ -57,9 +72,13 @@ async function ask(field: string, query: string, variables: object): Promise<Tok
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ query, variables }),
   });
-  const answer = (await response.json()).data?.[field];
-  if (!answer?.accessToken) {
-    throw new Error(answer?.userErrors[0]?.message ?? "The service gave no answer.");
+  const { data, errors } = await response.json();
+  const answer = data?.[field];
+  if (!answer) {
+    throw new Error(errors?.[0]?.message ?? "The service gave no answer.");
+  }
+  if (!answer.accessToken) {
+    throw new Refused(answer.userErrors[0]?.message);
   }
   return answer;
 }
