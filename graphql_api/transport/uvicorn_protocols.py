@@ -31,6 +31,7 @@ from graphql_api.transport.close_codes import ServerCloseCode
 from graphql_api.transport.graphql_transport_ws import FRAMES
 
 _LINGER = 1.0  # seconds that a connection stays half open after a last answer
+_TIMER_PRECISION = 0.001  # seconds by which uvloop's timers may be early
 _CONTINUE = b"HTTP/1.1 100"
 _PARSED_AT_ONCE = 4_096
 """Bytes of frames that are parsed in one iteration of the event loop: at most some 700 frames, 7 ms."""
@@ -94,7 +95,7 @@ class Timer:
         self._handle = None
         if self._due is None:
             return
-        if self._due > self._loop.time():
+        if self._due > self._loop.time() + _TIMER_PRECISION:
             self._handle = self._loop.call_at(self._due, self._fire)
         else:
             self._due = None

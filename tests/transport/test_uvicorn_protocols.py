@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import socket
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -8,7 +10,7 @@ from functools import partial
 import pytest
 
 from graphql_api.transport.graphql_transport_ws import Heartbeats
-from graphql_api.transport.uvicorn_protocols import ResponseTransport
+from graphql_api.transport.uvicorn_protocols import ResponseTransport, Timer
 from tests.transport.conftest import Serve, Served, until
 from tests.transport.raw import ANSWER, BODY, HANDSHAKE, HEAD, REQUEST, dialled, status, whole
 
@@ -295,6 +297,38 @@ async def test_the_head_of_a_stream_does_not_wait_for_its_first_event(wire: Wire
     assert wire.read() == STREAM
     wire.response.write(b"an event")
     assert wire.read() == b"an event"
+
+
+async def test_a_timer_that_is_started_again_counts_from_then() -> None:
+    loop, fired = asyncio.get_running_loop(), asyncio.Event()
+    timer = Timer(0.1, fired.set)
+    timer.start()
+    timer.stop()
+    await asyncio.sleep(0.05)
+    began = loop.time()
+    timer.start()
+    await fired.wait()
+    assert loop.time() - began > 0.09
+
+
+async def test_a_timer_that_is_stopped_calls_nobody() -> None:
+    fired = asyncio.Event()
+    timer = Timer(0.01, fired.set)
+    timer.start()
+    timer.stop()
+    await asyncio.sleep(0.05)
+    assert not fired.is_set()
+
+
+async def test_a_timer_that_is_cancelled_lets_go_of_what_it_would_call() -> None:
+    fired = asyncio.Event()
+    timer = Timer(60.0, fired.set)
+    dead = weakref.ref(fired)
+    timer.start()
+    timer.cancel()
+    del timer, fired
+    gc.collect()
+    assert dead() is None
 
 
 Dialled = tuple[asyncio.StreamReader, asyncio.StreamWriter]
