@@ -13,7 +13,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -126,13 +126,7 @@ class Catalog:
 
     def chain(self, backup: Backup) -> list[Backup]:
         """Returns what a backup is combined from, the full one first. Raises BackupError for a gap."""
-        by_id = {each.id: each for each in self.backups()}
-        chain = [backup]
-        while (parent := chain[0].parent) is not None:
-            if parent not in by_id:
-                raise BackupError(f"backup {chain[0].id} goes on from {parent}, which is missing")
-            chain.insert(0, by_id[parent])
-        return chain
+        return _chain(backup, self.backups())
 
     def newest_before(self, moment: datetime, *, usable: Sequence[Backup] | None = None) -> Backup:
         """Returns the backup from which to recover up to `moment`. Raises BackupError if there is none."""
@@ -148,16 +142,20 @@ class Catalog:
         """Returns the backups that no moment within the retention needs.
 
         Each such moment needs the newest backup before it, and all that this one goes on from; and the newest
-        dump before it.
+        dump before it. What has a gap in its chain can't be restored, so no moment needs it.
         """
         backups = self.backups()
+        chains: dict[str, list[Backup]] = {}
+        for backup in backups:
+            with suppress(BackupError):
+                chains[backup.id] = _chain(backup, backups)
         horizon = now - retention
         needed: set[str] = set()
         for group in ((Kind.DUMP,), (Kind.FULL, Kind.INCREMENTAL)):
-            same_kind = [backup for backup in backups if backup.kind in group]
-            before = [backup for backup in same_kind if backup.finished_at < horizon]
-            for backup in (*before[-1:], *(backup for backup in same_kind if backup.finished_at >= horizon)):
-                needed.update(each.id for each in self.chain(backup))
+            usable = [backup for backup in backups if backup.kind in group and backup.id in chains]
+            before = [backup for backup in usable if backup.finished_at < horizon]
+            for backup in (*before[-1:], *(backup for backup in usable if backup.finished_at >= horizon)):
+                needed.update(each.id for each in chains[backup.id])
         return [backup for backup in backups if backup.id not in needed]
 
     def remove(self, backup: Backup) -> None:
@@ -222,6 +220,17 @@ class Catalog:
                 yield True
         finally:
             os.close(descriptor)
+
+
+def _chain(backup: Backup, backups: Sequence[Backup]) -> list[Backup]:
+    """Returns what a backup is combined from, the full one first. Raises BackupError for a gap."""
+    by_id = {each.id: each for each in backups}
+    chain = [backup]
+    while (parent := chain[0].parent) is not None:
+        if parent not in by_id:
+            raise BackupError(f"backup {chain[0].id} goes on from {parent}, which is missing")
+        chain.insert(0, by_id[parent])
+    return chain
 
 
 def free_bytes(folder: Path) -> int:

@@ -124,6 +124,19 @@ def test_a_gap_in_a_chain_is_named(tmp_path: Path) -> None:
         catalog.chain(second)
 
 
+def test_backups_with_a_gap_in_their_chain_go_and_the_newest_whole_one_is_kept(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path)
+    before, full, incremental, after = (recorded(catalog, day) for day in (0, 7, 8, 14))
+    catalog.remove(full)  # as its owner does, when it is damaged
+
+    assert remove_expired(catalog, 30 * DAY, START + 15 * DAY) == [incremental]
+    recorded(catalog, 21)
+    catalog.remove(after)
+    remove_expired(catalog, 30 * DAY, START + 45 * DAY)
+
+    assert before in catalog.backups(), "the moments before the newest backup need an older one"
+
+
 @pytest.mark.slow
 async def test_a_week_of_backups(server: Server, catalog: Catalog, receiving: Receiving) -> None:
     clock = Clock((await contents_now(server))[1])
