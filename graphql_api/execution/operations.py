@@ -264,6 +264,9 @@ class Operations:
                 try:
                     async with scope(context):
                         return await self._run(invocation)
+                except asyncio.CancelledError:
+                    context.cancel()  # the scope may have begun to load
+                    raise
                 except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
                     key = (node.alias or node.name).value
                     return self._refusal([located_error(error, [node], [key])])

@@ -1,5 +1,6 @@
 """What a subscriber of `accountActivity` is shown."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -227,6 +228,26 @@ async def test_the_cursor_is_read_before_anything_else(
     answer = await graph.as_(operator()).ask(document)
     assert answer.data
     assert "rows" not in order[: order.index("cursor") + 2], order
+
+
+async def test_a_query_that_is_cancelled_reads_the_cursor_no_further(
+    graph: Graph, connection: "asyncpg.Connection"
+) -> None:
+    waiting = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND datname = current_database()
+    """
+    graph = graph.as_(operator())
+    await cursor(graph)
+    async with asyncio.timeout(5), connection.transaction():  # a statement would wait for longer
+        await connection.execute("LOCK TABLE activity.entries")
+        asking = asyncio.create_task(graph.ask(CURSOR))
+        while await connection.fetchval(waiting) == 0:
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        while await connection.fetchval(waiting):
+            await asyncio.sleep(0.01)
+    assert asking.cancelled()
 
 
 async def test_many_events_are_loaded_by_one_statement_a_kind(
