@@ -72,7 +72,8 @@ account_logs: Any = (
 )
 
 # Records the lines of :ids of which all that they name is known. With :wait, those that name what isn't there
-# are noted, to be tried again. With :announce, subscribers of changes are shown them.
+# are noted, to be tried again. With :announce, subscribers of changes are shown them; without it, lines that
+# wait are left alone, since they are announced once they are recorded.
 _RECORD = compile_statement(
     text("""
         WITH lines AS MATERIALIZED (
@@ -80,6 +81,8 @@ _RECORD = compile_statement(
                    graphql_api.accounts_named_in(details) AS accounts
             FROM system_logs
             WHERE id = ANY (CAST(:ids AS uuid[])) AND component = ANY (CAST(:components AS text[]))
+              AND (CAST(:announce AS boolean)
+                   OR id NOT IN (SELECT waiting.id FROM graphql_api.unattributed_logs AS waiting))
         ),
         noted AS (
             INSERT INTO graphql_api.unattributed_logs (id)

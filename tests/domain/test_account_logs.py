@@ -395,6 +395,25 @@ async def test_a_line_waits_for_the_trade_that_it_names(
         assert await connection.fetchval("SELECT count(*) FROM graphql_api.unattributed_logs") == 0
 
 
+async def test_a_line_that_waited_is_announced_though_the_history_came_to_it_first(
+    address: Address, connection: "asyncpg.Connection", account: str
+) -> None:
+    session, trade = await factories.session(connection, account), str(uuid4())
+    announced = "SELECT account_id::text FROM activity.entries WHERE kind = 'LOG' AND row_id = $1"
+    async with recording(address) as record:
+        id_ = await line(connection, {"trade_id": trade})
+        await record()
+        await connection.execute("UPDATE graphql_api.unattributed_logs SET retry_at = 'infinity'")
+        await factories.trade(connection, session, id=trade)
+    async with recording(address, (*COMPONENTS, "risk")) as record:  # begins its history again
+        await record()
+        assert await connection.fetch(announced, id_) == []
+
+        await connection.execute("UPDATE graphql_api.unattributed_logs SET retry_at = '-infinity'")
+        await record()
+        assert [row["account_id"] for row in await connection.fetch(announced, id_)] == [account]
+
+
 async def test_a_line_whose_trade_never_comes_waits_ever_longer_and_then_no_more(
     address: Address, connection: "asyncpg.Connection"
 ) -> None:
