@@ -50,7 +50,8 @@ async def take_dump(
     """
     refuse_pooler(address)
     now = now or datetime.now(UTC)
-    connection = await address.connect_plain(application=APPLICATION)
+    # It waits in its transaction for as long as pg_dump takes.
+    connection = await address.connect_unlimited(application=APPLICATION)
     try:
         [facts] = await connection.fetch(_FACTS)
         programs = _programs(facts["version"])
@@ -181,7 +182,7 @@ async def _watch(file: Path, total: int, progress: Progress) -> None:
 
 
 async def _read(address: Address) -> Fingerprints:
-    connection = await address.connect_plain(application=APPLICATION)
+    connection = await address.connect_unlimited(application=APPLICATION)
     try:
         return await fingerprints(connection)
     finally:

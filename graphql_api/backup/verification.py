@@ -124,7 +124,7 @@ def differences(expected: Fingerprints, found: Fingerprints) -> list[str]:
 
 
 async def _compare(server: Recovered, moment: _Moment | None) -> str:
-    connection = await server.address.connect_plain(application=APPLICATION)
+    connection = await server.address.connect_unlimited(application=APPLICATION)
     try:
         tables = await fingerprints(connection)
     finally:
@@ -192,9 +192,9 @@ async def _still(holder: "asyncpg.Connection", reader: "asyncpg.Connection") -> 
 async def _connections(
     address: Address,
 ) -> AsyncIterator[tuple["asyncpg.Connection", "asyncpg.Connection"]]:
-    holder = await address.connect_plain(application=APPLICATION)
+    holder = await address.connect_unlimited(application=APPLICATION)
     try:
-        reader = await address.connect_plain(application=APPLICATION)
+        reader = await address.connect_unlimited(application=APPLICATION)
         try:
             yield holder, reader
         finally:

@@ -22,6 +22,12 @@ CONNECT_TIMEOUT: Final = 10.0
 
 _SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?")  # SQLAlchemy appends the driver
 _HOST = re.compile(r"(?P<name>/.*|\[[^\[\]]+\]|[^\[\]:/]+)(?::(?P<port>.*))?")
+# Some exist in newer versions of PostgreSQL only.
+_LIFT_TIME_LIMITS = """
+    SELECT set_config(name, '0', false) FROM pg_settings
+    WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
+                   'idle_session_timeout', 'transaction_timeout')
+"""
 _PREPARED_STATEMENTS = 200
 """Prepared statements that a connection keeps: enough for what a platform's clients ask again and again. With
 fifty conditions in its filter, one takes the server 0.3 MB in each connection, and filters are easily varied.
@@ -245,6 +251,19 @@ class Address:
             ) from error
         except asyncpg.ClientConfigurationError as error:
             raise InvalidAddressError(f"a database URL doesn't hold together: {error}") from error
+
+    async def connect_unlimited(self, *, application: str) -> "asyncpg.Connection":
+        """Opens a connection as `connect_plain` does, without the time limits of its role or database.
+
+        It is for work that takes as long as the database is large.
+        """
+        connection = await self.connect_plain(application=application)
+        try:
+            await connection.execute(_LIFT_TIME_LIMITS)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
 
 def direct_address(settings: Settings) -> Address:

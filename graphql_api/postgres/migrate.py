@@ -427,10 +427,8 @@ def _stamp(connection: Connection, revision: str) -> None:
 @asynccontextmanager
 async def _connected(address: Address) -> AsyncIterator["asyncpg.Connection"]:
     """Yields a connection without the time limits that a role or database may have."""
-    connection = await address.connect_plain(application="graphql-api migrate")
+    connection = await address.connect_unlimited(application="graphql-api migrate")
     try:
-        for limit in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
-            await connection.execute(f"SET {limit} = 0")
         yield connection
     finally:
         await connection.close()

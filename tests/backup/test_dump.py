@@ -93,6 +93,20 @@ async def test_a_dump_is_restored_and_compared_with_its_own_snapshot(
     assert (scratch / "new" / "data" / "PG_VERSION").exists()
 
 
+async def test_a_dump_takes_longer_than_the_database_lets_others(
+    address: Address, catalog: Catalog, connection: "asyncpg.Connection"
+) -> None:
+    await factories.user(connection)
+    database = await connection.fetchval("SELECT quote_ident(current_database())")
+    for limit in ("idle_in_transaction_session_timeout", "transaction_timeout"):
+        if await connection.fetchval("SELECT current_setting($1, true)", limit) is not None:
+            await connection.execute(f"ALTER DATABASE {database} SET {limit} = '60ms'")
+
+    backup = await take_dump(address, catalog)
+
+    assert (await verify_dump(catalog, backup)).startswith("restored and compared: ")
+
+
 async def test_rows_that_a_dump_lacks_are_found(
     address: Address, catalog: Catalog, connection: "asyncpg.Connection"
 ) -> None:
