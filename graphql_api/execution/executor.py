@@ -1032,6 +1032,8 @@ class AbstractCompletion(Completion):
     type: GraphQLAbstractType
     for_type: Callable[[GraphQLObjectType], ObjectCompletion]
     """The completion of one of its types; compiled for the first value of that type."""
+    _valid: dict[Any, GraphQLObjectType] = dataclass_field(default_factory=dict)
+    """Its types by the names that values have had."""
 
     def __post_init__(self) -> None:
         self.may_await = True
@@ -1040,19 +1042,28 @@ class AbstractCompletion(Completion):
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         """Groups the values by type, and completes those of each type together."""
-        stock = execution.stock
-        resolve_type = self.type.resolve_type or stock.type_resolver
-        names = await ask_types(
-            execution, field, values, paths, lambda value, info: resolve_type(value, info, self.type)
-        )
-        info = execution.info(field, paths.field_path(0))
+        resolve_type = self.type.resolve_type
+        if resolve_type is None:
+            resolve_type = execution.stock.type_resolver
+        if getattr(resolve_type, "is_decided_by_value", False):
+            names: list[Any] = [resolve_type(value, cast("Any", None), self.type) for value in values]
+        else:
+            names = await ask_types(
+                execution, field, values, paths, lambda value, info: resolve_type(value, info, self.type)
+            )
         members: defaultdict[GraphQLObjectType, list[int]] = defaultdict(list)
         errors: dict[int, FieldError] = {}
         for index, name in enumerate(names):
             try:
                 if isinstance(name, Exception):
                     raise name  # noqa: TRY301
-                type_ = stock.ensure_valid_runtime_type(name, self.type, field.details, info, values[index])
+                type_ = self._valid.get(name)
+                if type_ is None:
+                    info = execution.info(field, paths.field_path(0))
+                    type_ = execution.stock.ensure_valid_runtime_type(
+                        name, self.type, field.details, info, values[index]
+                    )
+                    self._valid[name] = type_
                 members[type_].append(index)
             except Exception as error:  # noqa: BLE001 - becomes the field's error
                 errors[index] = execution.field_error(field, paths, index, error)

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import strawberry
 from graphql import GraphQLField, GraphQLNamedType, GraphQLObjectType, GraphQLSchema
@@ -128,6 +128,15 @@ Check = Callable[[Any], None]
 def is_any_source(_source: Any, _info: Any = None) -> bool:
     """Returns an `is_type_of` for types that are read from plain rows, which have no type of their own."""
     return True
+
+
+TypeResolver = TypeVar("TypeResolver", bound=Callable[..., str])
+
+
+def decided_by_value(resolve_type: TypeResolver) -> TypeResolver:
+    """Marks a `resolve_type` that looks at the value alone: it gets no info, and must not fail."""
+    resolve_type.is_decided_by_value = True  # type: ignore[attr-defined]
+    return resolve_type
 
 
 class DeclaredField(StrawberryField):

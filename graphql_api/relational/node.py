@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import strawberry
 from sqlalchemy import bindparam, func, select, true
 
-from graphql_api.execution.fields import is_any_source
+from graphql_api.execution.fields import decided_by_value, is_any_source
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.relational.context import Row, ViewerDatabase
 from graphql_api.relational.entity import UUIDS, Entity
@@ -34,6 +34,7 @@ class Node:
         cls.row_source = rows_of
 
     @classmethod
+    @decided_by_value
     def resolve_type(cls, row: Any, _info: Any, _abstract: Any) -> str:
         """Returns the type of a row that `AnyById` found."""
         return str(row[TYPENAME])

@@ -41,8 +41,9 @@ FRAMES: Final = "websocket.send.frames"
 """An extension of ASGI, and the type of its event, whose `frames` (bytes) are text frames, to be sent as is.
 
 It sends as many messages as "websocket.send" would one by one, for a small part of their cost. The value of
-the extension has `beat`, a function that writes such frames at once, and closes the socket of a client of
-which nothing was heard since the last call.
+the extension has two functions that take such frames. `write` writes them at once, and returns False where it
+would have to wait, or can't. `beat` writes them, and closes the socket of a client of which nothing was heard
+since the last call.
 """
 
 EXPIRY_NOTICE: Final = timedelta(minutes=1)
@@ -200,6 +201,7 @@ class GraphQLSocket:
         self._send = send
         frames = scope.get("extensions", {}).get(FRAMES)
         self._takes_frames = frames is not None
+        self._write: Callable[[bytes], bool] = frames["write"] if frames else _write_nothing
         self._beat_at_once: Callable[[bytes], object] | None = frames and frames["beat"]
         self._authorization = Headers(scope=scope).get("authorization", "")
         self._viewer = ANONYMOUS
@@ -477,7 +479,9 @@ class GraphQLSocket:
         writes, size = encoded
         with self._gateway.unread(size, self._viewer, self._client):
             for pieces in writes:
-                await self._send_event({"type": FRAMES, "frames": prefix.join(pieces)})
+                frames = prefix.join(pieces)
+                if not self._write(frames):
+                    await self._send_event({"type": FRAMES, "frames": frames})
             if size >= LARGE_RESPONSE:
                 await self._send_event(_NO_FRAMES)  # once the client has read what was sent before
 
@@ -497,6 +501,10 @@ class GraphQLSocket:
             await self._send(event)
         except (OSError, RuntimeError):  # what servers raise once the connection is closed
             raise SocketClosed from None
+
+
+def _write_nothing(_frames: bytes) -> bool:
+    return False
 
 
 def read_id(message: Mapping[str, Any]) -> str:

@@ -539,7 +539,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         """Starts the application, and says in its scope that this server takes `FRAMES`."""
         super().handle_connect(event)
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-            self.scope["extensions"][FRAMES] = {"beat": self.beat}
+            self.scope["extensions"][FRAMES] = {"write": self.write, "beat": self.beat}
 
     async def send(self, message: ASGISendEvent) -> None:
         """Sends, and marks a handshake as over that was refused with an HTTP response."""
@@ -552,9 +552,17 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
 
     async def _send_frames(self, frames: bytes) -> None:
         await self.writable.wait()
-        if self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
+        if not self.write(frames):
             raise ClientDisconnected
-        self.transport.write(frames)
+
+    def write(self, frames: bytes) -> bool:
+        """Writes frames, unless the client has left too much unread, or is gone. Returns whether it did."""
+        if self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
+            return False
+        if self.writable.is_set():
+            self.transport.write(frames)
+            return True
+        return False
 
     def beat(self, frames: bytes) -> None:
         """Writes a ping of the subprotocol, and closes the socket if the last one has no answer.
