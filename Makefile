@@ -43,8 +43,9 @@ serve: $(VENV)/serve.stamp ## Serve with an embedded PostgreSQL, demo data and a
 fast: lint ## The edit loop: style, types, imports, and the tests that take moments; ARGS=tests/domain runs those.
 	$(BIN)/python -m pytest -q -n 4 -m "not slow" $(ARGS)
 
+# Tests wait for servers, browsers and each other's locks: four keep two cores busy, and who is done takes from the others.
 test: $(VENV)/dev.stamp browser ## Run the whole suite.
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 # GraphiQL is tested in a real browser. Where one is missing and can be installed, it is; else those tests are skipped.
 browser:

@@ -3,7 +3,7 @@
 from benchmarks.postgres import Server as Postgres
 from benchmarks.postgres import connected
 from graphql_api.cli.demo import PASSWORD
-from graphql_api.dev.demo.load import load
+from graphql_api.dev.demo.load import TRADES, load
 from graphql_api.dev.demo.scale import scale
 from graphql_api.identity.passwords import PasswordHasher
 from graphql_api.postgres.address import Address
@@ -19,8 +19,8 @@ _MAKE_RARE = "UPDATE trades SET symbol = $1 WHERE id IN (SELECT id FROM trades O
 _SEARCH = "SELECT true FROM pg_database WHERE datname = $1 AND shobj_description(oid, 'pg_database') = 'made'"
 
 
-async def prepare(postgres: Postgres, trades: int) -> Address:
-    """A database with so many trades, made unless a former run has made it."""
+async def prepare(postgres: Postgres, trades: int, sample: int = TRADES) -> Address:
+    """A database with so many trades, `sample` of them the demo's, made unless a former run has made it."""
     name = f"scale_{trades}"
     async with postgres.connection() as connection:
         made = await connection.fetchval(_SEARCH, name)
@@ -28,7 +28,7 @@ async def prepare(postgres: Postgres, trades: int) -> Address:
     await migrate(address, options=Options(operator_indexes=True))
     if not made:
         passwords = PasswordHasher(threads=1)
-        await load(address, password_hash=await passwords.hash(PASSWORD))
+        await load(address, password_hash=await passwords.hash(PASSWORD), trades=sample)
         passwords.close()
         await scale(address, trades=trades)
         async with connected(address) as connection:

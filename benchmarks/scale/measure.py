@@ -11,6 +11,7 @@ from benchmarks.scale.graph import Cost, Graph, Plan, Question, opened
 from benchmarks.scale.lists import Listed, Ordered, lists, pages
 from benchmarks.scale.statistics import Counted, statistics
 from benchmarks.scale.subjects import subjects
+from graphql_api.dev.demo.load import TRADES
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,9 @@ class Measured:
     statistics: Mapping[Counted, Summed]
 
 
-async def measure(postgres: Postgres, sizes: tuple[int, int], turns: Turns) -> Measured:
-    """Ask everything of two databases with so many trades."""
-    addresses = [await prepare(postgres, size) for size in sizes]
+async def measure(postgres: Postgres, sizes: tuple[int, int], turns: Turns, sample: int = TRADES) -> Measured:
+    """Ask everything of two databases with so many trades, `sample` of which are the demo's."""
+    addresses = [await prepare(postgres, size, sample) for size in sizes]
     async with opened(addresses[0]) as small, opened(addresses[1]) as large:
         about = await subjects(small), await subjects(large)
         pair = _Pair(small, large, turns)

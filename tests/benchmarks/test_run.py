@@ -1,6 +1,6 @@
 """A very small run, from the data to the tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -11,7 +11,10 @@ from benchmarks import chart, dashboards, data, fanout, feed, measure, report
 from benchmarks.postgres import Server as Postgres
 from benchmarks.run import MUTATION
 from benchmarks.scale import measure as scale
+from benchmarks.scale.graph import Question
+from benchmarks.scale.lists import Listed, lists
 from benchmarks.scale.report import plans, tables
+from benchmarks.scale.subjects import Subjects
 from benchmarks.servers import OURS, SERVERS, Server, ServerError
 from benchmarks.workloads import WORKLOADS
 from graphql_api.domain.trade import TradeOrderField
@@ -69,15 +72,28 @@ async def test_dashboards_get_every_change_of_their_accounts(server: Address) ->
     assert dashboards.dashboards_table(runs).count("\n") == 2
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        pytest.param(lambda what: what in ("a session's", "all, by a rare symbol"), id="two lists"),
+        pytest.param(lambda _: True, id="every list", marks=pytest.mark.drill),
+    ],
+)
 @pytest.mark.timeout(240)
-async def test_every_list_and_statistic_is_compared_and_explained(server: Address) -> None:
+async def test_lists_and_statistics_are_compared_and_explained(
+    server: Address, monkeypatch: pytest.MonkeyPatch, named: Callable[[str], bool]
+) -> None:
+    def chosen(about: Subjects) -> dict[Listed, Question]:
+        return {listed: question for listed, question in lists(about).items() if named(listed.what)}
+
+    monkeypatch.setattr(scale, "lists", chosen)
     once = scale.Turns(least=1, most=1, before=1)
-    measured = await scale.measure(Postgres(server.dsn), (32_000, 34_000), once)
+    measured = await scale.measure(Postgres(server.dsn), (5_000, 7_000), once, sample=3_000)
 
     assert all(len(in_orders) == 2 * 2 * len(TradeOrderField) for in_orders in measured.lists.values())
     assert all(summed.many >= summed.few > 0 for summed in measured.statistics.values())
-    lists, statistics = tables(measured).split("\n\n")
-    assert len(lists.splitlines()) == 2 + 2 * len(measured.lists)
+    pages, statistics = tables(measured).split("\n\n")
+    assert len(pages.splitlines()) == 2 + 2 * len(measured.lists)
     assert len(statistics.splitlines()) == 2 + len(measured.statistics)
     assert plans(measured).count("Buffers: shared") > len(measured.lists)
 
