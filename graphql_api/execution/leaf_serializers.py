@@ -64,7 +64,7 @@ def pass_through(*types: type, null_text: str | None = None) -> Callable[[Serial
     """Decorates a scalar's serializer: it returns values of these types unchanged.
 
     `null_text` is a text that stands for null. It is looked for in a whole column at once, where to make it
-    null beforehand would take a look at each value.
+    null beforehand would take a look at each value. Best it begins with a character that few others have.
     """
 
     def mark(serialize: Serializer) -> Serializer:
@@ -169,7 +169,8 @@ class PassThroughSerializer(LeafSerializer):
         `text` are all its strings, `size` the bytes of the rest.
         """
         size += utf8_size(text)
-        if self.null_text is None or self.null_text not in text:
+        # One character is found a hundred times as fast as a word.
+        if self.null_text is None or self.null_text[0] not in text:
             return values, size
         results = [None if value == self.null_text else value for value in values]
         return (results, size) if self.nullable or None not in results else None
