@@ -65,7 +65,8 @@ class Service:
         with self.log.open("ab") as output:
             streams: Any = {"env": self.environment, "cwd": self.folder, "stdout": output, "stderr": output}
             usual = (self.python, self.module) == (sys.executable, "graphql_api")
-            if usual and "LD_PRELOAD" not in self.environment:
+            # A fork has loaded its libraries and imported the package before.
+            if usual and not {"LD_PRELOAD", "PYTHONPATH"} & self.environment.keys():
                 self.process = Forked(arguments, **streams)
             else:
                 self.process = subprocess.Popen([self.python, "-m", self.module, *arguments], **streams)
