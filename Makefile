@@ -14,17 +14,23 @@ NEW_ENOUGH = command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON) he
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-# Installs what a lock names, and this package. Counts on the screen what pip collects: it may take a minute.
+UNPACKED = ls -d $(VENV)/lib/python*/site-packages/*.dist-info | wc -l
+
+# Installs what a lock names, and this package. Counts on the screen what pip collects and unpacks: it may take a minute.
 define INSTALL
 	@$(NEW_ENOUGH)
-	@test -x $(BIN)/python || { echo "Making a virtual environment in $(VENV)."; $(PYTHON) -m venv $(VENV); }
-	@packages=$$(grep -c == $(1)); n=0; set -o pipefail; \
+	@test -x $(BIN)/python || { echo "Making a virtual environment in $(VENV): some seconds."; $(PYTHON) -m venv $(VENV); }
+	@packages=$$(grep -c == $(1)); n=0; unpacking=; before=$$($(UNPACKED)); set -o pipefail; \
 	echo "Installing the $$packages packages of $(1), once: up to a minute."; \
 	$(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes -r $(1) | \
-	while read -r word rest; do case "$$word" in \
-		Collecting) n=$$((n + 1)); test ! -t 1 || printf '\r  collected %d of %d' $$n $$packages ;; \
-		Installing) test ! -t 1 || printf '\r\033[K'; echo "  unpacking $$n packages: up to fifteen seconds" ;; \
+	while true; do read -r -t 1 word rest; read=$$?; case "$$read $$word" in \
+		"0 Collecting") n=$$((n + 1)); test ! -t 1 || printf '\r  collected %d of %d' $$n $$packages ;; \
+		"0 Installing") unpacking=yes; test -t 1 || echo "  unpacking $$n packages: up to fifteen seconds" ;; \
+		0*) ;; \
+		1\ *) test ! -t 1 || printf '\r\033[K'; break ;; \
+		*) test -z "$$unpacking" -o ! -t 1 || printf '\r\033[K  unpacked %d of %d' $$(($$($(UNPACKED)) - before)) $$n ;; \
 	esac; done
+	@echo "  and the project itself"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endef
 

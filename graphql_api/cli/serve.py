@@ -70,12 +70,14 @@ def serve(given: Mapping[str, Any]) -> None:
 
 
 def _serve_demo(settings: Settings, listening: socket.socket) -> None:
-    made = "" if has_embedded(settings) else ", and filling it with demo data: some seconds, once"
-    typer.echo(f"Starting a PostgreSQL in {settings.data_dir}{made}.", err=True)
+    makes = not has_embedded(settings)
+    typer.echo(f"Starting a PostgreSQL in {settings.data_dir}.", err=True)
     with named_or_embedded(settings, create=True) as address:
         os.environ["DATABASE_URL"] = address.dsn
         os.environ["GRAPHQL_API_DEMO_LOGINS"] = json.dumps(dict.fromkeys((TRADER, OPERATOR), PASSWORD))
         os.environ.setdefault("GRAPHQL_API_TRADER_LOG_COMPONENTS", json.dumps(BOT_COMPONENTS))
+        if makes:
+            typer.echo("Filling it with demo data: some seconds, once.", err=True)
         asyncio.run(_prepare(settings, address))
         typer.echo(_welcome(settings.host, listening.getsockname()[1]))
         with _trading_bot(address), backed_up(settings, address):

@@ -92,7 +92,10 @@ def table() -> str:
     """Returns the table as Markdown."""
     lines = ["| client | version | what is tried | by |", "| --- | --- | --- | --- |"]
     for row in ROWS:
-        versions = ", ".join(version_of(package, row.folder) for package in row.packages)
+        versions = ", ".join(
+            version_of(package, row.folder) + (f" ({package})" if len(row.packages) > 1 else "")
+            for package in row.packages
+        )
         tests = ", ".join(f"`{test}`" for test in row.tests)
         lines.append(f"| {row.client} | {versions} | {row.what} | {tests} |")
     return "\n".join((*lines, ""))
