@@ -52,7 +52,7 @@ mutation Login($email: String!, $password: String!) {
 PROTOCOL = Subprotocol("graphql-transport-ws")
 
 # Errors that pass: ask or subscribe again, with the last cursor. After those of RESETS: query again.
-TEMPORARY = {"FEED_UNAVAILABLE", "RATE_LIMITED", "SERVICE_UNAVAILABLE", "UNAUTHENTICATED"}
+TEMPORARY = {"FEED_UNAVAILABLE", "RATE_LIMITED", "SERVICE_UNAVAILABLE", "TIMEOUT", "UNAUTHENTICATED"}
 RESETS = {
     "CURSOR_EXPIRED",
     "FEED_RESET_FAILOVER",

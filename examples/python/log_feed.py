@@ -30,7 +30,14 @@ mutation Login($email: String!, $password: String!) {
 PROTOCOL = Subprotocol("graphql-transport-ws")
 
 # Errors that pass: subscribe again, with the last cursor.
-TEMPORARY = {"FEED_UNAVAILABLE", "PERMISSIONS_CHANGED", "SERVICE_UNAVAILABLE", "UNAUTHENTICATED"}
+TEMPORARY = {
+    "FEED_UNAVAILABLE",
+    "PERMISSIONS_CHANGED",
+    "RATE_LIMITED",
+    "SERVICE_UNAVAILABLE",
+    "TIMEOUT",
+    "UNAUTHENTICATED",
+}
 
 
 class FeedEndedError(Exception):

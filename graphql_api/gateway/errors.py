@@ -113,7 +113,7 @@ def mask(error: GraphQLError) -> GraphQLError:
         incident = _log_state(cause, error)
         return _replaced(error, TIMEOUT, "this took too long", retryAfter=SOON, incident=incident)
     if isinstance(cause, TimeoutError):
-        return _replaced(error, TIMEOUT, "this took too long")
+        return _replaced(error, TIMEOUT, "this took too long", retryAfter=SOON)
     incident = secrets.token_hex(8)
     log.error("incident %s at %s", incident, _place(error), exc_info=cause)
     return _replaced(error, INTERNAL, f"unexpected error, logged as {incident}", incident=incident)
