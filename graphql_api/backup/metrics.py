@@ -1,11 +1,12 @@
 """Metrics of the backups: how old they are, and whether the write-ahead log is received."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from graphql_api.backup.catalog import Catalog
+from graphql_api.backup.catalog import Catalog, Kind
 from graphql_api.backup.recovery import recoverable_until
 
 
@@ -20,11 +21,13 @@ class BackupCollector(Collector):
         backups, state = self._catalog.backups(), self._catalog.state()
         yield GaugeMetricFamily("backup_count", "Backups that are kept.", len(backups))
         yield GaugeMetricFamily("backup_failed", "1 if the last one failed.", bool(state.failed_at))
-        yield GaugeMetricFamily(
-            "backup_log_received", "1 while the write-ahead log is received.", not state.receiver
-        )
         if not backups:
             return
+        if any(backup.kind is not Kind.DUMP for backup in backups):
+            received = state.is_received(datetime.now(UTC))
+            yield GaugeMetricFamily(
+                "backup_log_received", "1 while the write-ahead log is received.", received
+            )
         verified = [backup.verified_at for backup in backups if backup.verified_at]
         newest = backups[-1]
         yield GaugeMetricFamily("backup_bytes", "Size of the newest.", newest.bytes)

@@ -78,7 +78,10 @@ async def _show(
                 if not announced:
                     announced = True
                     sys.stderr.write("following the log\n")  # every line that is committed from now on
-                while batch := await subscription.batch(timeout):
+                while True:
+                    batch = await subscription.batch(timeout)
+                    if not batch and (subscription.is_live or subscription.closed):  # else there may be more
+                        return
                     for event in batch:
                         if not (follow or event.replayed):
                             return

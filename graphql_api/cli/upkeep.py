@@ -197,8 +197,10 @@ async def backups(settings: Settings, address: Address) -> str:
             f"{f', and the next failed: {state.failure}' if state.failed_at else ''}: "
             "is `backup run` running?"
         )
-    if state.receiver and not is_dumped(settings, address):
-        raise FaultError(f"no log is received, so that the newest changes are in none: {state.receiver}")
+    if not is_dumped(settings, address) and not state.is_received(now):
+        seen = f"{state.checked_at:%Y-%m-%d %H:%M} UTC" if state.checked_at else "the first backup"
+        reason = state.receiver or f"nothing of it is noted since {seen}: is `backup run` running?"
+        raise FaultError(f"no log is received, so that the newest changes are in none: {reason}")
     verified = [backup.verified_at for backup in kept if backup.verified_at]
     if not verified or now - max(verified) > timedelta(days=settings.backup_verification + 1):
         raise ConcernError("none was proven lately: run `graphql-api backup verify`")

@@ -12,12 +12,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
 from graphql_api import __version__
+from graphql_api.cli import logs
 from graphql_api.identity.viewer import SCOPE_MEANINGS
+from graphql_api.log_feed.filter import LogFilter
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import newest_revision
 from tests import factories, forked
@@ -423,6 +426,30 @@ async def test_logs_are_json_lines_in_a_pipe_and_go_on_after_a_cursor(
     assert lines[0]["timestamp"] == f"{factories.NOW + timedelta(seconds=1):%Y-%m-%dT%H:%M:%S.%fZ}"
     assert '"details":{"n":1.50,"password":"[redacted]"}' in out
     assert [json.loads(line)["message"] for line in after.splitlines()] == ["line 2"]
+
+
+async def test_logs_after_a_cursor_are_all_read_however_few_match(
+    address: Address,
+    connection: "asyncpg.Connection",
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    """More lines than are looked at in the time after which nothing more is expected."""
+    key = bytes(32)
+
+    async def printed(wanted: LogFilter, after: str | None) -> list[dict[str, Any]]:
+        await logs._show(address, key, wanted, lines=1, follow=False, after=after)
+        return [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+
+    await factories.system_log(connection, message="the first")
+    (first,) = await printed(LogFilter(), None)
+    await connection.execute(
+        "INSERT INTO system_logs (level, component, message)"
+        " SELECT 'INFO', 'bot', 'many' FROM generate_series(1, 9000)"
+    )
+    await factories.system_log(connection, message="rare")
+    monkeypatch.setattr(logs, "_QUIET_SECONDS", 0.001)
+    assert [line["message"] for line in await printed(LogFilter(search="rare"), first["cursor"])] == ["rare"]
 
 
 async def test_logs_follow_what_is_written(shell: Shell, connection: "asyncpg.Connection") -> None:

@@ -80,6 +80,14 @@ async def test_a_receiver_that_is_away_is_a_fault(address: Address, tmp_path: Pa
         await CHECKS["backups"](settings(address, tmp_path), address)
 
 
+async def test_a_receiver_that_was_killed_is_a_fault(address: Address, tmp_path: Path) -> None:
+    catalog = recorded(tmp_path, timedelta(hours=1))
+    catalog.write_state(checked_at=datetime(2026, 11, 1, 9, 30, tzinfo=UTC))
+
+    with pytest.raises(FaultError, match="nothing of it is noted since 2026-11-01 09:30 UTC"):
+        await CHECKS["backups"](settings(address, tmp_path), address)
+
+
 async def test_a_backup_that_was_never_proven_is_a_warning(address: Address, tmp_path: Path) -> None:
     recorded(tmp_path, timedelta(hours=1), verified=False)
 
