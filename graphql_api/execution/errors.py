@@ -40,6 +40,14 @@ class RequestError(Exception):
         self.errors = errors
 
 
+class PermissionsChangedError(GraphQLError):
+    """The viewer of a subscription may read something else than when it began."""
+
+    def __init__(self, node: Node) -> None:
+        message = "what the viewer may read has changed: subscribe again"
+        super().__init__(message, node, extensions={"code": PERMISSIONS_CHANGED})
+
+
 class LimitError(GraphQLError):
     """A request beyond a limit. `extensions` have the limit, its maximum and, if known, the actual number."""
 

@@ -34,9 +34,9 @@ from graphql_api.execution.documents import Documents, ParsedOperation
 from graphql_api.execution.errors import (
     BAD_USER_INPUT,
     LIMIT_EXCEEDED,
-    PERMISSIONS_CHANGED,
     ArgumentError,
     LimitError,
+    PermissionsChangedError,
     RequestError,
 )
 from graphql_api.execution.executor import Execution, OperationPlan, ResponseTooLargeError
@@ -88,6 +88,12 @@ class Result:
     def rendered(cls, response: bytes) -> "Result":
         """Returns a result whose response was rendered before."""
         return cls(_rendered=response)
+
+    def add_extension(self, name: str, value: Any) -> None:
+        """Adds an extension to the response; to none that was rendered before this result was made."""
+        self.extensions = {**(self.extensions or {}), name: value}
+        if self.data is not None or self.errors:
+            self._rendered = None
 
     def render(self) -> bytes:
         """Returns the response as JSON, rendered once however many read it. Raises orjson.JSONEncodeError."""
@@ -230,13 +236,18 @@ class Operations:
         self.fallbacks: Counter[str] = Counter()
         """Operations that the stock executor ran though compiling is on, by reason."""
 
-    def prepare(self, request: GraphQLRequest) -> Operation:
-        """Finds the operation that a request names. Raises RequestError."""
+    def text_of(self, request: GraphQLRequest) -> str:
+        """Returns the text of a request's document, which may come as a hash. Raises RequestError."""
         text, hash_ = request.query, hash_in(request.extensions) if request.extensions else None
         if hash_ is not None or not text or self._persisted.is_safelist:
-            text = self._persisted.find(text, hash_)
+            return self._persisted.find(text, hash_)
+        return text
+
+    def prepare(self, request: GraphQLRequest) -> Operation:
+        """Finds the operation that a request names. Raises RequestError."""
+        text = self.text_of(request)
         document = self.documents.get(text)
-        if hash_ is not None:
+        if request.extensions and (hash_ := hash_in(request.extensions)) is not None:
             self._persisted.store(hash_, text)
         parsed = document.operation(request.operation_name)
         limits, definition = self.limits, parsed.definition
@@ -306,6 +317,15 @@ class Operations:
         yielded: its source may have chosen its events by that. Close the generator to end the subscription.
         """
         granted = None if read_access is None else read_access()
+
+        def check_access() -> None:
+            if read_access is not None and read_access() != granted:
+                raise PermissionsChangedError(operation.parsed.definition)
+
+        def granted_context() -> OperationContext:
+            check_access()  # results are shared by those who were granted the same
+            return new_context()
+
         context = new_context()
         refusal = self.check_root_fields(operation, context)
         invocation = refusal or self._invocation(operation, context)
@@ -322,17 +342,18 @@ class Operations:
         try:
             async with aclosing(cast("AsyncGenerator[Any, None]", source)) as events:
                 async for event in events:
-                    if read_access is not None and read_access() != granted:
-                        yield Results([self._refusal([_permissions_changed(operation)])])
-                        return
                     if isinstance(event, Progress):
+                        check_access()
                         yield Results(progress=event)
                         continue
                     key = None if read_access is None else (shared_by, granted)
-                    results = await self._event_results(event, key, invocation, new_context)
+                    results = await self._event_results(event, key, invocation, granted_context)
+                    check_access()
                     yield results
                     if not results[-1].executed:
                         return
+        except PermissionsChangedError as error:
+            yield Results([self._refusal([error])])
         except Exception as error:  # noqa: BLE001 - whatever ended the source, the subscriber gets an error
             node = operation.parsed.analysis.root_fields[0]
             field = (node.alias or node.name).value
@@ -515,14 +536,6 @@ def _result_key(operation: Operation) -> Hashable:
     names = operation.parsed.analysis.result_variables
     values = {name: given[name] for name in names if name in given}
     return operation.parsed, dump_json(values, sort_keys=True)
-
-
-def _permissions_changed(operation: Operation) -> GraphQLError:
-    return GraphQLError(
-        "what the viewer may read has changed: subscribe again, after the last cursor",
-        operation.parsed.definition,
-        extensions={"code": PERMISSIONS_CHANGED},
-    )
 
 
 def _may_work_later(result: Result) -> bool:

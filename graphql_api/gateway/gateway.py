@@ -316,8 +316,8 @@ class Gateway:
         character, as far as it is read. If the address has too few left, the viewer that `identify` returns
         pays. Raises HTTPError (429) if they have too few either, and RequestError.
         """
-        text = request.query
-        if text and text not in self._operations.documents:
+        text = self._operations.text_of(request)
+        if text not in self._operations.documents:
             points = NEW_DOCUMENT + min(len(text), self._operations.limits.characters)
             try:
                 await self._take_points(points, ANONYMOUS, client)
@@ -358,8 +358,7 @@ class Gateway:
                 query = self._execute(operation, viewer, client, budget, receive)
                 result, charged = await self._charged(operation, viewer, budget, query)
         if (operation.request.extensions or {}).get("cost"):
-            cost = self._cost(operation, remaining, usage, charged)
-            result.extensions = {**(result.extensions or {}), "cost": cost}
+            result.add_extension("cost", self._cost(operation, remaining, usage, charged))
         return result
 
     async def _charged(

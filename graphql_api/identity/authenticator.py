@@ -72,7 +72,7 @@ class Authenticator:
         Raises InvalidCredentialsError for a wrong password, an unknown e-mail and an inactive user, after the
         same work, so that the time doesn't show which it was; and RateLimitedError.
         """
-        async with self._throttle.attempt(email.strip().casefold(), address) as unfailed:
+        async with self._throttle.attempt(users.fold_email(email), address) as unfailed:
             # Twice, since another process may just have upgraded the user's hash.
             for _ in range(2):
                 user = await users.find(self._database, email)

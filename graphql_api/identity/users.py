@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from typing import Any, Final
+from unicodedata import combining, normalize
 
 import asyncpg
 from sqlalchemy import ARRAY, ColumnElement, Text, bindparam, delete, exists, func, literal, select, update
@@ -90,6 +91,15 @@ def clean_email(text: str) -> str | None:
     """Returns an e-mail without surrounding spaces; None if it is empty, too long or not printable."""
     text = text.strip()
     return text if text.isprintable() and 0 < len(text) <= _LONGEST_EMAIL else None
+
+
+def fold_email(text: str) -> str:
+    """Returns a text that is equal for all spellings of an e-mail that may find the same user.
+
+    What PostgreSQL's lower() makes of a dotted capital I depends on its locale; so accents are left out, too.
+    """
+    letters = normalize("NFKD", text.strip().casefold())
+    return "".join(letter for letter in letters if not combining(letter))
 
 
 async def find(database: Database, email: str) -> asyncpg.Record | None:

@@ -9,6 +9,7 @@ import orjson
 import pytest
 import strawberry
 
+from graphql_api.execution.errors import PermissionsChangedError
 from graphql_api.execution.fields import FromParent, declared
 from graphql_api.execution.operations import (
     MAX_SHARED_RESULTS,
@@ -148,6 +149,22 @@ async def test_other_rights_are_another_view(operations: Operations) -> None:
     for rights in ("reader", "writer", "reader"):
         await deliver(operations, line, NUMBER, rights)
     assert line.reads == 2
+
+
+async def test_rights_that_change_while_an_event_waits_end_the_subscription(operations: Operations) -> None:
+    """Its result isn't sent, and isn't shared as one for the rights of before."""
+    line, rights = Line(), ["operator"]
+    operation = operations.prepare(GraphQLRequest("subscription { lines { slow } }"))
+    subscription = operations.subscribe(operation, lambda: Due(due=line), lambda: rights[0])
+    waiting = asyncio.ensure_future(anext(subscription))
+    while not line.reads:
+        await asyncio.sleep(0)
+    rights[0] = "reader"
+    line.loaded.set()
+    (result,) = await waiting
+    assert not result.executed
+    assert [type(error) for error in result.errors] == [PermissionsChangedError]
+    assert [each async for each in subscription] == []
 
 
 async def test_variables_of_the_selection_make_another_view(operations: Operations) -> None:

@@ -188,3 +188,8 @@ async def test_another_program_may_delete_a_user_with_roles(
     await users.grant_role(database, trader, Role.OPERATOR)
     await connection.execute("DELETE FROM users")
     assert await connection.fetchval("SELECT count(*) FROM graphql_api.user_roles") == 0
+
+
+@pytest.mark.parametrize("text", ["Tim@Example.com", " tim@example.com ", "T\u0130M@example.com"])
+def test_spellings_that_may_find_one_user_are_folded_alike(text: str) -> None:
+    assert users.fold_email(text) == "tim@example.com"

@@ -75,6 +75,14 @@ async def test_numbers_of_any_length_have_keys(trader: Trader) -> None:
     assert (await trader.change("key", loss=10**30 + 1)).status_code == 422
 
 
+async def test_the_cost_of_a_change_under_a_key_is_told(trader: Trader) -> None:
+    variables = {"id": trader.account, "loss": "10"}
+    headers = {"idempotency-key": "key", "graphql-cost": "1"}
+    answers = [await trader.app.ask(CHANGE, variables, token=trader.token, headers=headers) for _ in range(2)]
+    assert answers[0].json()["extensions"]["cost"]["requested"] > 0
+    assert answers[0].json()["data"] == answers[1].json()["data"]
+
+
 async def test_another_key_is_another_change(trader: Trader) -> None:
     await trader.change("one")
     await trader.change("two")

@@ -7,6 +7,8 @@ import httpx
 import pytest
 
 from graphql_api.execution.persisted_documents import AutomaticDocuments, hash_of
+from graphql_api.gateway.gateway import NEW_DOCUMENT
+from graphql_api.gateway.rate_limit import RateLimiter
 from tests.transport.conftest import Serve, Served
 from tests.transport.http import RESPONSE, code
 from tests.transport.sockets import connected, hear, say
@@ -23,6 +25,18 @@ def body(text: str, *, with_text: bool = False) -> dict[str, Any]:
     return {"extensions": persisted(text), "variables": {"name": "Ada"}} | (
         {"query": text} if with_text else {}
     )
+
+
+async def test_a_name_of_a_document_that_was_not_parsed_is_paid_for(serve: Serve) -> None:
+    texts = [f'query Q{number} {{ hello(name: "Ada") }}' for number in range(3)]
+    kept = AutomaticDocuments(10_000)
+    for text in texts:
+        kept.store(hash_of(text), text)
+    served = serve(persisted=kept, rate_limiter=RateLimiter(2 * NEW_DOCUMENT + 200))
+    async with httpx.AsyncClient() as client:
+        names = [*texts[:2], texts[0], texts[2]]
+        answers = [await client.post(served.url, json={"extensions": persisted(name)}) for name in names]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
 
 
 @pytest.fixture
