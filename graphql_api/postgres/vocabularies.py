@@ -69,7 +69,7 @@ class Vocabulary:
             return word
         if text not in self.unknown and len(self.unknown) < MAX_REMEMBERED:
             self.unknown.add(text)
-            log.warning("%s has a word that no vocabulary has, read as OTHER: %r", self.column, text)
+            log.warning("%s has a word that is in no vocabulary, read as OTHER: %r", self.column, text)
         return OTHER
 
     def sql(self, column: ColumnElement[str], **instead: ColumnElement[str]) -> ColumnElement[str]:

@@ -137,7 +137,7 @@ def test_a_word_that_is_not_known_is_logged_once_and_remembered(caplog: pytest.L
     assert read == ["GOOD", OTHER, OTHER, "GOOD"]
     assert vocabulary.unknown == {"so-so"}
     assert [record.getMessage() for record in caplog.records] == [
-        "trades.mood has a word that no vocabulary knows, read as OTHER: 'so-so'"
+        "trades.mood has a word that is in no vocabulary, read as OTHER: 'so-so'"
     ]
 
 
