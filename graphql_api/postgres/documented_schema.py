@@ -5,6 +5,7 @@ said before anything relies on it: by `graphql-api migrate`, which refuses what 
 changes anything, and by `graphql-api doctor`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -19,20 +20,25 @@ from graphql_api.postgres.tables.indexes import ADDED_INDEXES, OPERATOR_INDEXES
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
-# Types that read and compare like the documented one, by PostgreSQL's names without length and precision.
+# Types that read and compare like the documented one, by PostgreSQL's names without length and precision. Not
+# `character`, whose values end with blanks, nor `json`, which has no equality and may hold what jsonb can't.
 _INTERCHANGEABLE = (
-    {"character varying", "text", "citext", "character"},
+    {"character varying", "text", "citext"},
     {"smallint", "integer", "bigint"},
-    {"json", "jsonb"},
     {"numeric"},
     {"uuid"},
     {"boolean"},
+    {"jsonb"},
     {"timestamp with time zone"},
 )
+_SORTED_TEXTS = ("account_number", "name", "symbol")
+# Documented integers are Int in GraphQL.
+_INTEGER_BYTES = {"smallint": 2, "integer": 4, "bigint": 8}
 MISSING = "is missing"
 """How a table, view or column differs that isn't there."""
 
 _INSERTED_BY_US = ("risk_settings", "system_logs", "users")
+_MODIFIERS = re.compile(r"\d+")
 
 
 class Severity(Enum):
@@ -116,11 +122,12 @@ def _in_column(table: Table, column: Column[Any], found: _Found) -> Iterator[Dif
             f"it would be read wrong; it is documented as {documented}",
         )
     elif actual["type"] != documented:
+        loss = _loss(actual["type"], documented, column, is_written=table.name in _INSERTED_BY_US)
         yield Difference(
-            Severity.HARMLESS,
+            Severity.DEGRADED if loss else Severity.HARMLESS,
             place,
             f"is of type {actual['type']}",
-            f"documented is {documented}, values fit",
+            f"documented is {documented}, {loss or 'values fit'}",
         )
     if not column.nullable and not actual["not_null"]:
         yield Difference(
@@ -214,6 +221,33 @@ def _type_name(column: Column[Any]) -> str:
 def _is_interchangeable(actual: str, documented: str) -> bool:
     bare = [name.partition("(")[0].strip() for name in (actual, documented)]
     return any(bare[0] in group and bare[1] in group for group in _INTERCHANGEABLE)
+
+
+def _loss(actual: str, documented: str, column: Column[Any], *, is_written: bool) -> str:
+    """Returns what is lost by a type that is interchangeable with the documented one; "" if nothing is.
+
+    A narrower type matters only in what the service writes.
+    """
+    if actual == "citext" and column.name in _SORTED_TEXTS:
+        return "and lists sorted by it may skip rows, since pages are cut with regard to case"
+    if actual == "numeric":
+        return "but this one may hold Infinity, which is no decimal number; declare its precision"
+    if actual == "bigint":
+        return "and numbers beyond 32 bits can't be shown"
+    if is_written and _is_narrower(actual, documented):
+        return "and the service may write values that don't fit"
+    return ""
+
+
+def _is_narrower(actual: str, documented: str) -> bool:
+    if actual in _INTEGER_BYTES:
+        return _INTEGER_BYTES[actual] < _INTEGER_BYTES[documented]
+    has, wants = ([int(number) for number in _MODIFIERS.findall(name)] for name in (actual, documented))
+    if not has:
+        return False
+    if documented.startswith("numeric"):
+        return has[0] - has[1] < wants[0] - wants[1] or has[1] < wants[1]
+    return not wants or has[0] < wants[0]
 
 
 async def _describe(connection: "asyncpg.Connection", name: str) -> _Found | None:
