@@ -75,10 +75,10 @@ async def _examine(settings: Settings, address: Address, *, quiet: bool) -> list
     findings: list[Finding] = []
     skipped: frozenset[str] = frozenset()
     address = await _with_pooler_noted(address)
-    for name, look in {**_CHECKS, **CHECKS}.items():
+    for name, check in {**_CHECKS, **CHECKS}.items():
         if name in skipped:
             continue
-        finding = await _look(name, look, settings, address)
+        finding = await _run_check(name, check, settings, address)
         findings.append(finding)
         if not quiet:
             typer.echo(f"{finding.level:6} {name}: {finding.text}")
@@ -97,9 +97,9 @@ async def _with_pooler_noted(address: Address) -> Address:
     return address
 
 
-async def _look(name: str, look: Check, settings: Settings, address: Address) -> Finding:
+async def _run_check(name: str, check: Check, settings: Settings, address: Address) -> Finding:
     try:
-        return Finding(name, "ok", await look(settings, address))
+        return Finding(name, "ok", await check(settings, address))
     except ConcernError as error:
         return Finding(name, "warn", str(error))
     except (FaultError, BackupError, FeedError, SecretKeyError, StandbyMigrationError) as error:
@@ -126,7 +126,7 @@ async def _database(_: Settings, address: Address) -> str:
     return f"PostgreSQL {server}"
 
 
-async def _connections(settings: Settings, address: Address) -> str:
+async def _pooling(settings: Settings, address: Address) -> str:
     if settings.database_url is not None:
         address = Address.parse(settings.database_url.get_secret_value())
     pooled = address.pooled or await is_transaction_pooled(address)
@@ -238,7 +238,7 @@ _OFFSETS = """
 
 _CHECKS: dict[str, Check] = {
     "database": _database,
-    "connections": _connections,
+    "pooling": _pooling,
     "schema": _revision,
     "documented tables": _documented_schema,
     "triggers": _triggers,

@@ -87,7 +87,7 @@ def _serve_demo(settings: Settings, listening: socket.socket) -> None:
 async def _check(settings: Settings) -> None:
     """Refuses what can't work, before serving. A database that is away may come back, so it is no reason.
 
-    Raises FeedError for a standby or a pooler, UsageError for a schema that isn't ours, RegistryError for
+    Raises FeedError for a standby or a pooler, UsageError for a schema that isn't ours, ManifestError for
     documents that can't be read.
     """
     address = direct_address(settings)

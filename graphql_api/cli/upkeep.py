@@ -79,7 +79,7 @@ _ARCHIVER = """
     SELECT last_failed_wal, last_failed_time > coalesce(last_archived_time, '-infinity') AS fails
     FROM pg_stat_archiver WHERE current_setting('archive_mode') <> 'off'
 """
-_SESSIONS = """
+_CONNECTIONS = """
     SELECT count(*) AS used, current_setting('max_connections')::int AS allowed
     FROM pg_stat_activity WHERE backend_type = 'client backend'
 """
@@ -288,10 +288,10 @@ async def replica(settings: Settings, address: Address) -> str:
     return "follows the primary"
 
 
-async def sessions(settings: Settings, address: Address) -> str:
+async def connections(settings: Settings, address: Address) -> str:
     """Connections that are left, and transactions that hold everybody up."""
     async with _connected(address) as connection:
-        [row] = await connection.fetch(_SESSIONS)
+        [row] = await connection.fetch(_CONNECTIONS)
         long = await connection.fetch(_LONG, _LONG_TRANSACTION)
         prepared = await connection.fetch(_PREPARED, _LONG_TRANSACTION)
     concerns = [
@@ -355,7 +355,7 @@ CHECKS: dict[str, Check] = {
     "backups": backups,
     "replication": replication,
     "replica": replica,
-    "sessions": sessions,
+    "connections": connections,
     "tables": tables,
     "index use": index_use,
 }

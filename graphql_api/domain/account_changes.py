@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from graphql_api.log_feed.hub import Event
 
 # Where a row is now: by way of its session and account. Entries of other kinds than the four tables' name the
-# account that they are about. A line of the log is there if all that it names is the account's owner's now.
+# account that they are about. A log line is there if its details name only what the account's owner has now.
 _PRESENT = """
         LEFT JOIN LATERAL (
             SELECT true AS is_there, session.account_id FROM trades AS trade
@@ -45,8 +45,8 @@ _PRESENT = """
             SELECT user_id FROM tradelocker_accounts AS account WHERE account.id = present.account_id OFFSET 0
         ) AS present_account ON true"""
 
-# What it has left: the account is in the entry, or in that of its session, which left in the same
-# transaction; and its session may have moved since.
+# Which account it has left. The entry names it, or the entry of the row's session does, where the session was
+# deleted or moved in the same transaction. `moved` is the account that has the row's former session now.
 _FORMER = """
         LEFT JOIN LATERAL (
             SELECT account_id FROM {schema}.entries AS entry
@@ -133,6 +133,16 @@ class ChangeFilter:
         return [event.view(change) for event in events if (change := show(event.row)) is not None]
 
     def _show(self, row: asyncpg.Record) -> AccountChange | None:
+        """Returns what this subscriber is shown of a row that changed; None for nothing.
+
+        In this order:
+
+        - it is in a followed account now, and is new or came from one that isn't followed: ADDED;
+        - it is in a followed account now, otherwise: CHANGED;
+        - it isn't, and the account that it left is followed: REMOVED from that one;
+        - it isn't, and its former session belongs to a followed account now: REMOVED from that one;
+        - it is gone, and nobody knows whose it was: REMOVED, for who follows every account.
+        """
         kind, account = row["kind"], row["account_id"]
         if self.kinds is not None and kind not in self.kinds:
             return None

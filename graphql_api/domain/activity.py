@@ -222,7 +222,7 @@ class Subscription:
         ] = None,
         after: After = None,
     ) -> AsyncGenerator[AccountActivity, None]:
-        """Events of the process's feed of changes."""
+        """Yields each change of the viewer's accounts, as `_follow` does."""
         return _follow(info.context, account_ids, kinds, after)
 
     @resolved(
@@ -235,7 +235,7 @@ class Subscription:
     def risk_status_changed(
         self, info: strawberry.Info[Context, None], account_ids: AccountIds = None, after: After = None
     ) -> AsyncGenerator[RiskStatusChange, None]:
-        """Events of the process's feed of changes."""
+        """Yields each risk event of the viewer's accounts, as `_follow` does."""
         return _follow(info.context, account_ids, [ActivityKind.RISK], after)
 
 

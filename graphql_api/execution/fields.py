@@ -126,7 +126,7 @@ Check = Callable[[Any], None]
 
 
 def is_any_source(_source: Any, _info: Any = None) -> bool:
-    """Returns an `is_type_of` for types that are read from plain rows, which have no type of their own."""
+    """The `is_type_of` of types that are read from plain rows: true for every value."""
     return True
 
 

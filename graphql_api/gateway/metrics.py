@@ -156,8 +156,10 @@ class FeedCollector(Collector):
         )
         yield CounterMetricFamily(f"{name}_rows", "Rows that the tail has read.", stats.rows)
         yield CounterMetricFamily(f"{name}_deliveries", "Events handed to subscribers.", stats.deliveries)
-        yield CounterMetricFamily(f"{name}_pulls", "Statements of the tail.", stats.fetches)
-        yield CounterMetricFamily(f"{name}_wake_ups", "Notifications of the database.", stats.notifications)
+        yield CounterMetricFamily(f"{name}_fetches", "Statements of the tail.", stats.fetches)
+        yield CounterMetricFamily(
+            f"{name}_notifications", "Notifications by the database.", stats.notifications
+        )
         yield CounterMetricFamily(f"{name}_reconnects", "Connections lost and made again.", stats.reconnects)
         yield CounterMetricFamily(
             f"{name}_catch_ups",
@@ -189,9 +191,9 @@ class RecorderCollector(Collector):
             "recorder_active", "1 in the process that records; 0 in those that wait.", labels=("recording",)
         )
         age = GaugeMetricFamily(
-            "recorder_look_age_seconds", "Seconds since it looked at the database.", labels=("recording",)
+            "recorder_poll_age_seconds", "Seconds since it polled the database.", labels=("recording",)
         )
-        polls = CounterMetricFamily("recorder_looks", "Looks at the database.", labels=("recording",))
+        polls = CounterMetricFamily("recorder_polls", "Polls of the database.", labels=("recording",))
         for recorder in self._recorders:
             active.add_metric([recorder.name], recorder.is_active)
             polls.add_metric([recorder.name], recorder.polls)

@@ -1,6 +1,7 @@
-"""A feed of a process: new rows of a source, each once, for all subscribers. This package's front door.
+"""A feed of a process: the new rows of a `FeedSchema`, each once, for all subscribers.
 
-The way of a row, once its writer has committed it, and a trigger has noted its transaction in an entry:
+This package's front door. The way of a row, once its writer has committed it, and a trigger has noted its
+transaction in an entry:
 
     Tail            fetches new rows in one statement for the whole process, woken by a notification or by its
                     own clock (`tail.fetch_page`), and publishes them
@@ -87,10 +88,11 @@ class FeedOptions:
 
 
 class Feed:
-    """New rows of `source`, each once, and none before one that its writer had seen committed.
+    """A feed of a process: the new rows of a `FeedSchema`, each once.
 
-    `database` is where subscribers that are behind read; `direct` is the primary without a pooler, where the
-    tail listens; every process that shares `key` takes the others' cursors.
+    No row comes before one that its writer had seen committed. `database` is where subscribers that are
+    behind read; `direct` is the primary without a pooler, where the tail listens; every process that shares
+    `key` takes the others' cursors.
     """
 
     def __init__(

@@ -168,7 +168,7 @@ class Recorder:
                 " address without it"
             )
         try:
-            async with self._direct.session(
+            async with self._direct.open(
                 application="graphql-api recorder", command_timeout=_STATEMENT_TIMEOUT
             ) as connection:
                 await connection.execute(_SESSION_SETTINGS)

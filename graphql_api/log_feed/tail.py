@@ -340,7 +340,7 @@ class Tail:
         failures = 0
         while True:
             try:
-                async with self._address.session(
+                async with self._address.open(
                     application="graphql-api feed", command_timeout=self._options.timeout
                 ) as connection:
                     connection.add_termination_listener(self._timer.wake)

@@ -195,9 +195,7 @@ class Address:
         return connection
 
     @asynccontextmanager
-    async def session(
-        self, *, application: str, command_timeout: float
-    ) -> AsyncIterator["asyncpg.Connection"]:
+    async def open(self, *, application: str, command_timeout: float) -> AsyncIterator["asyncpg.Connection"]:
         """Opens a connection, as `connect` does, for the block, and drops it then."""
         connection = await self.connect(application=application, command_timeout=command_timeout)
         try:

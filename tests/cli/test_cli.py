@@ -99,10 +99,10 @@ async def test_doctor_finds_a_pooler_out_whatever_its_name(
     async with pgbouncer(address, scratch / "pooler", "transaction") as url:
         shell.environment |= {"DATABASE_URL": url, "DATABASE_DIRECT_URL": address.dsn}
         out, _ = await shell.run("doctor")
-        assert "ok     connections: through a pooler in transaction mode, unprepared\n" in out
+        assert "ok     pooling: through a pooler in transaction mode, unprepared\n" in out
 
         out, _ = await shell.run("doctor", fails=True, GRAPHQL_API_DATABASE_PREPARED_STATEMENTS="true")
-        assert "fault  connections: " in out
+        assert "fault  pooling: " in out
         assert "unset GRAPHQL_API_DATABASE_PREPARED_STATEMENTS" in out
 
         out, _ = await shell.run("doctor", fails=True, DATABASE_DIRECT_URL="")
@@ -165,7 +165,7 @@ async def test_doctor_finds_triggers_that_others_changed_and_migrate_makes_them_
 async def test_doctor_tells_what_it_leaves_out_of_a_url(shell: Shell, address: Address) -> None:
     out, _ = await shell.run("doctor", DATABASE_URL=f"{address.dsn}&connection_limit=5")
 
-    assert "connections: each is to a server process of its own; left out of the URL: connection_limit" in out
+    assert "pooling: each is to a server process of its own; left out of the URL: connection_limit" in out
 
 
 async def test_doctor_says_where_postgresql_has_other_time_zones(

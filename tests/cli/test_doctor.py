@@ -193,7 +193,7 @@ async def test_a_transaction_that_was_prepared_and_forgotten_is_a_warning(
     async def concerns() -> list[str]:
         """Those about it: other tests' transactions on the same server are named too."""
         try:
-            await CHECKS["sessions"](settings(address, tmp_path), address)
+            await CHECKS["connections"](settings(address, tmp_path), address)
         except ConcernError as concern:
             return [each for each in str(concern).split("; ") if quoted in each]
         return []
@@ -262,7 +262,7 @@ async def test_an_empty_database_is_told_to_be_migrated_and_nothing_else(tmp_pat
 
 async def test_more_connections_than_the_server_has_are_a_warning(address: Address, tmp_path: Path) -> None:
     with pytest.raises(ConcernError, match="this service may open 4004"):
-        await CHECKS["sessions"](settings(address, tmp_path, workers=4, database_pool_size=1000), address)
+        await CHECKS["connections"](settings(address, tmp_path, workers=4, database_pool_size=1000), address)
 
 
 async def test_an_open_development_profile_is_a_warning(address: Address, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from graphql_api.domain.account_changes import CHANGES
 from graphql_api.domain.risk.events import MAX_TRADES, RiskEventKind, RiskLimitsAuthor
 from graphql_api.domain.risk.settings import limits_as_json
 from graphql_api.domain.risk.status import LimitUsage, RiskLimit, counts_today, exceeds_risk, limit_usage
-from graphql_api.domain.statistics.trade_set import MOMENT, PNL, STATUS, is_status
+from graphql_api.domain.statistics.trade_set import PNL, STATUS, TRADE_COUNTS_AT, is_status
 from graphql_api.domain.time_buckets import Interval, bucket_start, zone_parameters
 from graphql_api.log_feed.errors import FeedUnavailableError
 from graphql_api.log_feed.incarnation import enter_incarnation
@@ -63,14 +63,14 @@ _is_open = is_status(STATUS, "OPEN")
 _present = bindparam("present", type_=Timestamp)
 _now: ColumnElement[datetime] = func.coalesce(_present, func.now())
 
-_MOMENT = select(
+_POLL_COLUMNS = select(
     func.coalesce(_present, func.clock_timestamp()).label("now"),
     bucket_start(Interval.DAY, _now).label("midnight"),
     func.pg_current_snapshot().label("snapshot"),
     literal_column("(SELECT id FROM activity.incarnation)").label("incarnation"),
     literal_column("(SELECT version FROM activity.trigger_version)").label("trigger_version"),
 )
-_NOW = compile_statement(_MOMENT)
+_POLL_STATE = compile_statement(_POLL_COLUMNS)
 
 # What has been committed since a snapshot: by transactions that were in progress and have ended, and by later
 # ones. So each is read once, however long a transaction takes.
@@ -109,7 +109,7 @@ _TRADES_TODAY = (
         _trades.entry_time,
     )
     .select_from(tables.trades.join(tables.sessions, _sessions.id == _trades.session_id))
-    .where(or_(_is_open, counts_today(STATUS, MOMENT, _now)))
+    .where(or_(_is_open, counts_today(STATUS, TRADE_COUNTS_AT, _now)))
 )
 
 
@@ -121,8 +121,8 @@ def _trades_by(column: ColumnElement[Any]) -> Statement:
 
 @cache
 def _changed_trades() -> Statement:
-    """Reads what `_NOW` and `_CHANGES` do and, of changed trades, those that count today; in one snapshot."""
-    moment = _MOMENT.cte("moment").prefix_with("MATERIALIZED")
+    """Reads in one snapshot what `_POLL_STATE` and `_CHANGES` do and, of changed trades, those of today."""
+    poll = _POLL_COLUMNS.cte("poll").prefix_with("MATERIALIZED")
     entries = (
         text(_ENTRIES.format(kinds=_ROWS))
         .columns(column("kind"), column("id", UUID(as_uuid=False)))
@@ -134,9 +134,9 @@ def _changed_trades() -> Statement:
         .offset(literal_column("0"))
         .lateral("trade")
     )
-    found = moment.join(entries, true(), isouter=True).join(trade, true(), isouter=True)
+    found = poll.join(entries, true(), isouter=True).join(trade, true(), isouter=True)
     changed = entries.c.id.label("changed_id")
-    return compile_statement(select(*moment.c, entries.c.kind, changed, *trade.c).select_from(found))
+    return compile_statement(select(*poll.c, entries.c.kind, changed, *trade.c).select_from(found))
 
 
 @cache
@@ -501,7 +501,7 @@ class RiskEventRecording:
 
     async def _poll_all(self, fetch: Fetch, state: RiskState | None) -> bool:
         """Polls in the transaction that has begun. Returns whether it has found anything."""
-        (now,) = await fetch(_NOW)
+        (now,) = await fetch(_POLL_STATE)
         continuity = (now["incarnation"], now["trigger_version"])
         if None in continuity or (state is not None and continuity != self._continuity):
             # So that `begin` is called, and the next poll loads the state.
@@ -580,13 +580,13 @@ class RiskEventRecording:
         """
         events: list[dict[str, Any]] = []
         changed_states: list[dict[str, Any]] = []
-        moments = _moments(now)
+        times = _event_times(now)
         for id_ in sorted(id_ for id_ in affected if id_ in state.accounts or id_ in self._limit_states):
             account, former = state.accounts.get(id_) or TrackedAccount(), self._limit_states.get(id_)
             before = limits_before[id_] if id_ in limits_before else self._limits_of(id_)
-            events += _change(id_, before, account.limits, moments)
+            events += _change(id_, before, account.limits, times)
             exceeded = {} if former is None else dict(former.exceeded)
-            events += _crossings(id_, account, exceeded, state.midnight, moments)
+            events += _crossings(id_, account, exceeded, state.midnight, times)
             if former is None or (former.limits, former.exceeded) != (account.limits, exceeded):
                 self._limit_states[id_] = LimitState(account.limits, exceeded)
                 changed_states.append({"account_id": id_, "limits": account.limits, "exceeded": exceeded})
@@ -608,13 +608,13 @@ class RiskEventRecording:
 
 
 def _change(
-    id_: str, before: LimitValues | None, after: LimitValues | None, moments: Iterator[str]
+    id_: str, before: LimitValues | None, after: LimitValues | None, times: Iterator[str]
 ) -> Iterator[dict[str, Any]]:
     """Yields an event for a change of limits that no mutation has recorded."""
     if before != after:
         yield {
             "account_id": id_,
-            "at": next(moments),
+            "at": next(times),
             "kind": RiskEventKind.LIMITS_CHANGED.value,
             "limits_before": before,
             "limits_after": after,
@@ -627,13 +627,13 @@ def _crossings(
     account: TrackedAccount,
     exceeded: dict[str, dict[str, str]],
     midnight: str,
-    moments: Iterator[str],
+    times: Iterator[str],
 ) -> Iterator[dict[str, Any]]:
     """Yields an event for each limit that is newly exceeded or kept again, and updates `exceeded`."""
 
     def kept(limit: RiskLimit, usage: LimitUsage) -> dict[str, Any]:
         since = exceeded.pop(limit.value)["since"]
-        return _crossing(id_, RiskEventKind.LIMIT_KEPT, limit, usage, at=next(moments), since=since)
+        return _crossing(id_, RiskEventKind.LIMIT_KEPT, limit, usage, at=next(times), since=since)
 
     limits = _numbers(account.limits)
     without_trades = limit_usage(limits, ())
@@ -642,7 +642,7 @@ def _crossings(
         if before is not None and before["midnight"] != midnight and limit in _LIMITS_OF_A_DAY:
             yield kept(limit, without_trades[limit])  # its day is over; what follows is another's
         if usage.is_exceeded and limit.value not in exceeded:
-            at = next(moments)
+            at = next(times)
             exceeded[limit.value] = {"since": at, "midnight": midnight}
             trades = account.offending_trades(limit, usage.allowed)
             yield _crossing(id_, RiskEventKind.LIMIT_CROSSED, limit, usage, at=at, since=at, trades=trades)
@@ -663,8 +663,8 @@ def _crossing(
     }
 
 
-def _moments(now: str) -> Iterator[str]:
-    """Yields moments from now on, so that the events of one poll have an order."""
+def _event_times(now: str) -> Iterator[str]:
+    """Yields times from now on, so that the events of one poll have an order."""
     moment = datetime.fromisoformat(now)
     while True:
         yield moment.isoformat()

@@ -39,7 +39,7 @@ from graphql_api.relational.relation import RelationLoader
 _trades = tables.trades.c
 
 # When a trade counts: at its exit, or at its entry where no exit is stored.
-MOMENT: ColumnElement[datetime] = func.coalesce(_trades.exit_time, _trades.entry_time)
+TRADE_COUNTS_AT: ColumnElement[datetime] = func.coalesce(_trades.exit_time, _trades.entry_time)
 STATUS = trade_status_sql(_trades.status, _trades.exit_time)
 PNL = finite(_trades.pnl)
 
@@ -103,9 +103,9 @@ class StatsSource:
 def _range(starts: bool, ends: bool) -> RawPredicate:  # noqa: FBT001
     conditions = []
     if starts:
-        conditions.append(bindparam("range_from", type_=_trades.entry_time.type) <= MOMENT)
+        conditions.append(bindparam("range_from", type_=_trades.entry_time.type) <= TRADE_COUNTS_AT)
     if ends:
-        conditions.append(bindparam("range_to", type_=_trades.entry_time.type) > MOMENT)
+        conditions.append(bindparam("range_to", type_=_trades.entry_time.type) > TRADE_COUNTS_AT)
     return RawPredicate(("range", starts, ends), and_(*conditions))
 
 
@@ -124,7 +124,7 @@ _COLUMNS = (
     _trades.symbol,
     DIRECTIONS.sql(_trades.direction).label("direction"),
     STATUS.label("status"),
-    MOMENT.label("moment"),
+    TRADE_COUNTS_AT.label("moment"),
     _DURATION.label("duration"),
     PNL.label("pnl"),
     finite(_trades.size).label("size"),
