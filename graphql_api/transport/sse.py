@@ -137,7 +137,10 @@ class EventStream:
                 await self._complete()
 
     async def _send_next(self, result: Result) -> None:
-        await self._write(b"event: next\ndata: %b\n\n" % result.render())
+        body = result.render()
+        if len(body) >= LARGE_RESPONSE:
+            await asyncio.sleep(0)  # its copies take milliseconds, as its rendering did
+        await self._write(b"event: next\ndata: %b\n\n" % body)
         self._gateway.metrics.count_errors(result.errors)
 
     async def _complete(self) -> NoReturn:

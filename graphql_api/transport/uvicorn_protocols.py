@@ -551,7 +551,8 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
     async def _send_frames(self, frames: bytes) -> None:
-        await self.writable.wait()
+        while not self.writable.is_set():  # of those that wait, the first may have filled the buffer again
+            await self.writable.wait()
         if not self.write(frames):
             raise ClientDisconnected
 
