@@ -65,7 +65,7 @@ ROWS = (
     Row(
         "gql (Python)",
         ("gql",),
-        "query, subscription, renewal of a socket's token",
+        _SOCKET,
         (_FOLLOWING, _TRANSPORT),
         None,
     ),

@@ -1,6 +1,7 @@
 """Clients of docs/clients.md keep their sockets through renewed tokens, and their place through restarts."""
 
 import asyncio
+import importlib
 import json
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 from gql import Client, gql
 from gql.transport.websockets import WebsocketsTransport
@@ -17,6 +19,7 @@ from graphql_api.identity.viewer import Role
 from graphql_api.postgres.address import Address
 from tests import factories
 from tests.clients.page import FOLDER, modules, prepared_node
+from tests.examples.conftest import measured
 from tests.service.conftest import PASSWORD, Service, served_from
 
 pytestmark = pytest.mark.slow
@@ -96,3 +99,35 @@ async def test_gql_keeps_a_socket_signed_in(service: Service) -> None:
         assert transport.payloads["pong"]["tokenExpiresAt"] >= first["expiresAt"]
         assert (await session.execute(gql("{ viewer { roles } }")))["viewer"]["roles"] == ["operator", "user"]
         renewing.cancel()
+
+
+async def test_gql_follows_the_log_through_a_crash(
+    service: Service, connection: "asyncpg.Connection", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("renewing.py", "following.py"):
+        (tmp_path / name).write_text(modules()[name], "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    lines = importlib.import_module("following").follow(service.socket_url, lambda: signed_in(service))
+    first = asyncio.ensure_future(anext(lines))
+    while await measured(service, "log_feed_subscribers") < 1:
+        await asyncio.sleep(0.05)
+    await factories.system_log(connection, message="before")
+    assert (await first)["log"]["message"] == "before"
+    service.kill()
+    await factories.system_log(connection, message="meanwhile")
+    await service.start()
+    assert (await anext(lines))["log"]["message"] == "meanwhile"
+    await factories.system_log(connection, message="after")
+    assert (await anext(lines))["log"]["message"] == "after"
+    await lines.aclose()
+
+
+async def signed_in(service: Service) -> str:
+    """An operator's new access token."""
+    login = f'mutation {{ login(email: "{EMAIL}", password: "{PASSWORD}") {{ accessToken }} }}'
+    try:
+        async with httpx.AsyncClient() as client:
+            answer = (await client.post(service.url, json={"query": login})).json()
+    except httpx.TransportError as error:
+        raise ConnectionError from error
+    return str(answer["data"]["login"]["accessToken"])
