@@ -36,9 +36,9 @@ FOLLOW = (
     + FIELDS
 )
 ACCOUNTS = """
-    query { accounts(first: 100) { nodes {
+    query ($after: String) { accounts(first: 100, after: $after) { nodes {
       ...AccountFields riskSettings { ...SettingsFields } sessions(first: 100) { nodes { ...SessionFields } }
-    } } activityCursor }
+    } pageInfo { hasNextPage endCursor } } activityCursor }
 """ + FIELDS.replace("fragment TradeFields on Trade { id pnl symbol session { id } }", "")
 TRADES = """
     query ($after: String, $account: ID!) { activityCursor account(id: $account) {
@@ -111,8 +111,12 @@ class Client:
         """Read everything, and the cursor to go on from."""
         graph = self._random.choice(self._graphs)
         data = await read(graph, ACCOUNTS)
-        self.copy, self.cursor = {}, data["activityCursor"]
-        for account in data["accounts"]["nodes"]:
+        self.copy, self.cursor = {}, data["activityCursor"]  # of the first page
+        nodes = data["accounts"]["nodes"]
+        while (page := data["accounts"]["pageInfo"])["hasNextPage"]:
+            data = await read(graph, ACCOUNTS, after=page["endCursor"])
+            nodes += data["accounts"]["nodes"]
+        for account in nodes:
             if self._accounts is not None and account["id"] not in self._accounts:
                 continue
             sessions, settings = account.pop("sessions")["nodes"], account.pop("riskSettings")
