@@ -550,10 +550,11 @@ class Gateway:
     async def _charge(self, operation: Operation, usage: Usage, budget: str) -> int:
         """Charges an operation that has far outrun its cost for the difference, and returns the difference.
 
-        Takes no more than its owner has left.
+        One for which statements had to be built pays for all that it used: other shapes of the same document
+        would be free otherwise. Takes no more than its owner has left.
         """
         lacking = points_of(usage) - operation.cost
-        if lacking <= max(_OVERRUN, operation.cost):
+        if lacking <= (0 if usage.new_statements else max(_OVERRUN, operation.cost)):
             return 0
         if self._rate_limiter is not None:
             await self._rate_limiter.charge(usage.owner, lacking, budget)

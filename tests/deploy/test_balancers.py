@@ -79,7 +79,7 @@ async def test_a_rolling_restart_loses_no_request(name: str, services: list[Serv
         for service in services:
             assert await asyncio.to_thread(service.stop) == 0
             await service.start()
-            await asyncio.sleep(2)  # until the balancer has noticed
+            await asyncio.sleep(6)  # until the balancer has noticed: nginx tries a server again after five
 
     assert set(got) == {200}, got
     assert got[200] > 100
