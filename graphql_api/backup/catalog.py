@@ -12,7 +12,7 @@ state.json            what the schedule did last
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -126,7 +126,7 @@ class Catalog:
 
     def chain(self, backup: Backup) -> list[Backup]:
         """Returns what a backup is combined from, the full one first. Raises BackupError for a gap."""
-        return _chain(backup, self.backups())
+        return _chain(backup, {each.id: each for each in self.backups()})
 
     def newest_before(self, moment: datetime, *, usable: Sequence[Backup] | None = None) -> Backup:
         """Returns the backup from which to recover up to `moment`. Raises BackupError if there is none."""
@@ -145,10 +145,11 @@ class Catalog:
         dump before it. What has a gap in its chain can't be restored, so no moment needs it.
         """
         backups = self.backups()
+        by_id = {each.id: each for each in backups}
         chains: dict[str, list[Backup]] = {}
         for backup in backups:
             with suppress(BackupError):
-                chains[backup.id] = _chain(backup, backups)
+                chains[backup.id] = _chain(backup, by_id)
         horizon = now - retention
         needed: set[str] = set()
         for group in ((Kind.DUMP,), (Kind.FULL, Kind.INCREMENTAL)):
@@ -222,9 +223,8 @@ class Catalog:
             os.close(descriptor)
 
 
-def _chain(backup: Backup, backups: Sequence[Backup]) -> list[Backup]:
+def _chain(backup: Backup, by_id: Mapping[str, Backup]) -> list[Backup]:
     """Returns what a backup is combined from, the full one first. Raises BackupError for a gap."""
-    by_id = {each.id: each for each in backups}
     chain = [backup]
     while (parent := chain[0].parent) is not None:
         if parent not in by_id:

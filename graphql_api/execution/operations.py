@@ -243,9 +243,10 @@ class Operations:
             return self._persisted.find(text, hash_)
         return text
 
-    def prepare(self, request: GraphQLRequest) -> Operation:
-        """Finds the operation that a request names. Raises RequestError."""
-        text = self.text_of(request)
+    def prepare(self, request: GraphQLRequest, text: str | None = None) -> Operation:
+        """Finds the operation that a request names, in `text` if that is known. Raises RequestError."""
+        if text is None:
+            text = self.text_of(request)
         document = self.documents.get(text)
         if request.extensions and (hash_ := hash_in(request.extensions)) is not None:
             self._persisted.store(hash_, text)

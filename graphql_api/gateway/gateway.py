@@ -328,7 +328,7 @@ class Gateway:
                     await self._take_points(points, viewer, client)
                 else:
                     raise
-        return self._operations.prepare(request)
+        return self._operations.prepare(request, text)
 
     async def run_operation(
         self,

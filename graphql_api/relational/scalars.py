@@ -73,7 +73,7 @@ def _parse_decimal_literal(node: ValueNode, _variables: object = None) -> Decima
 
 @pass_through(str, null_text=NAN)
 def serialize_decimal(value: Any) -> str:
-    """Returns plain notation, whatever the magnitude: "0.00000000", never "0E-8"."""
+    """Returns plain notation, without an exponent: "0.00000000", never "0E-8"."""
     return value if isinstance(value, str) else format(value, "f")
 
 

@@ -23,10 +23,10 @@ _QUIET: Final = 0.02
 
 
 class GarbageCollection:
-    """Collects garbage between the steps of an event loop, of what was made since the last time.
+    """Collects garbage between the steps of an event loop, among the objects made since the last time.
 
-    Then no operation is amid a step, so little is alive that won't be in a moment. What is garbage later, and
-    in a cycle, waits for a collection of everything: an hourly one, in a quiet second.
+    Between steps no operation is computing, so nearly all that is alive stays alive, and is frozen. Cycles
+    that become garbage later wait for a collection of everything: an hourly one, in a quiet second.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class GarbageCollection:
             self._task = None
 
     def _notice(self, phase: str, info: Mapping[str, int]) -> None:
-        """Called by the collector, in whatever step or thread has made the last object."""
+        """Called by the collector, in the step and thread that made the last object."""
         if phase == "stop" and info["generation"] == 1 and not self._is_due:
             self._is_due = True
             self._loop.call_soon_threadsafe(self._collect)

@@ -179,7 +179,7 @@ class GraphQLSocket:
     """An accepted socket, from its connection_init to its end.
 
     One task reads messages, one rechecks the viewer, and each running operation has one of its own. They live
-    and die together: whatever ends the socket is raised as SocketClosed and ends them all. A send waits until
+    and end together: what ends the socket is raised as SocketClosed, and ends them all. A send waits until
     the client has read what was sent before, so a slow client holds up its own operations, and memory stays
     at some 64 KiB, and a message, for each.
     """

@@ -1,4 +1,4 @@
-"""Whoever makes the service build statements pays for them, though the document is known."""
+"""An operation that needs new statements pays for them, although its document is known."""
 
 import random
 
