@@ -1,6 +1,7 @@
 """Connections through a real PgBouncer, which in transaction mode shares server processes among clients."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -63,7 +64,7 @@ async def test_transaction_mode_is_found_out(
 
 async def test_it_is_found_out_while_others_use_the_pooler(address: Address, scratch: Path) -> None:
     async with pgbouncer(address, scratch / "pooler", "transaction") as url:
-        other = Database(Address.parse(url), pool_size=8)
+        other = Database(replace(Address.parse(url), pooled=True), pool_size=8)
         reading = [asyncio.create_task(other.fetch(statements()[0], m=n)) for n in range(200)]
         assert await is_transaction_pooled(Address.parse(url))
         await asyncio.gather(*reading)
