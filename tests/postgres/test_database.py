@@ -26,6 +26,7 @@ DIVIDE_BY_ZERO = compile_statement(text("SELECT 1 / 0"))
 
 SLEEPING = (
     "FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"
+    " AND datname = current_database()"
 )
 
 

@@ -135,7 +135,8 @@ async def building(connection: "asyncpg.Connection") -> int:
     """The process that builds an index, once there is one."""
     while True:
         pid: int | None = await connection.fetchval(
-            "SELECT pid FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'"
+            "SELECT pid FROM pg_stat_progress_create_index"
+            " WHERE phase LIKE 'waiting%' AND datname = current_database()"
         )
         if pid is not None:
             return pid
