@@ -62,9 +62,10 @@ async def test_one_scrape_sees_all_workers(address: Address, tmp_path: Path) -> 
             for sample in family.samples
         }
         assert len(processes) == 2
-        os.kill(int(min(processes)), signal.SIGKILL)
+        killed = min(processes)
+        os.kill(int(killed), signal.SIGKILL)
         async with httpx.AsyncClient() as client:
-            while min(processes) in (await client.get(f"{host(service)}/metrics")).text:
+            while f'process="{killed}"' in (await client.get(f"{host(service)}/metrics")).text:
                 await asyncio.sleep(0.1)
 
 
