@@ -536,6 +536,8 @@ class _Pool:
         """Connections in use, idle, or being opened."""
         self._waiting: deque[asyncio.Future[asyncpg.Connection | None]] = deque()
         """Futures of those that wait for a connection; None as the result: open one more."""
+        self._refused = 0
+        """How many connections were refused while the pool had, or tried to open, others."""
         self._full_until = 0.0
         self._refusal_logged_until = 0.0
         self._closed = False
@@ -586,14 +588,18 @@ class _Pool:
         return self._open < self.size and (self._open == 0 or monotonic() >= self._full_until)
 
     async def _open_one(self) -> "asyncpg.Connection | None":
-        """Opens a connection; None if the server refuses to, and others of the pool will be given back."""
+        """Opens a connection; None if the server refuses to, and another request has or tries to open one."""
         self._open += 1
+        refused_before = self._refused
         try:
             return await self._connect()
         except BaseException as error:
             self._open -= 1
-            self._hand_over(None)
-            if isinstance(error, asyncpg.PostgresError) and self._open:
+            handed_over = self._hand_over(None)
+            # PostgreSQL counts connections that are being opened: a role's limit can refuse all of several at
+            # once. The request that is woken tries by itself.
+            refused_together = handed_over and self._refused > refused_before
+            if isinstance(error, asyncpg.PostgresError) and (self._open or refused_together):
                 self._note_refusal(error)
                 return None
             if isinstance(error, (*_ERRORS, TimeoutError)):
@@ -602,6 +608,7 @@ class _Pool:
 
     def _note_refusal(self, error: "asyncpg.PostgresError") -> None:
         now = monotonic()
+        self._refused += 1
         self._full_until = now + _REFUSAL_REMEMBERED
         if now >= self._refusal_logged_until:
             self._refusal_logged_until = now + _REFUSAL_LOGGED
