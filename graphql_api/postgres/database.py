@@ -560,9 +560,10 @@ class _Pool:
         """Opens a connection, or waits for one. Raises DatabaseUnavailableError."""
         deadline = asyncio.get_running_loop().time() + self._timeout
         while not self._closed:
-            if self._has_room() and (opened := await self._open_one()) is not None:
-                return opened
-            if (given := await self._wait(deadline)) is not None:
+            if self._has_room():
+                if (opened := await self._open_one()) is not None:
+                    return opened
+            elif (given := await self._wait(deadline)) is not None:
                 return given
             if (idle := self.take_idle()) is not None:
                 return idle
@@ -588,18 +589,18 @@ class _Pool:
         return self._open < self.size and (self._open == 0 or monotonic() >= self._full_until)
 
     async def _open_one(self) -> "asyncpg.Connection | None":
-        """Opens a connection; None if the server refuses to, and another request has or tries to open one."""
+        """Opens a connection; None if the server refuses to, and another had one or was to open one."""
         self._open += 1
         refused_before = self._refused
         try:
             return await self._connect()
         except BaseException as error:
             self._open -= 1
-            handed_over = self._hand_over(None)
+            self._hand_over(None)
             # PostgreSQL counts connections that are being opened: a role's limit can refuse all of several at
-            # once. The request that is woken tries by itself.
-            refused_together = handed_over and self._refused > refused_before
-            if isinstance(error, asyncpg.PostgresError) and (self._open or refused_together):
+            # once, and has room for one of them when it is tried alone.
+            was_alone = not self._open and self._refused == refused_before
+            if isinstance(error, asyncpg.PostgresError) and not was_alone:
                 self._note_refusal(error)
                 return None
             if isinstance(error, (*_ERRORS, TimeoutError)):
