@@ -6,9 +6,12 @@
                  (`compiler`), and run (`executor`)
     subscribe    a subscription: the same for each event, once for all subscribers who may share the result
 
-A plan is run a level at a time: each field once, for all its parents. A field that leads to other rows queues
-the keys of all parents, and its loader (`relational.relation`) reads their rows in one statement. Operations
-that can't be compiled are run by graphql-core's executor (`stock_executor`).
+A plan is run a level at a time: each field once, for all its parents. A field that leads to other rows is
+resolved by `executor.LoaderResolver`: it queues the keys of all parents in a dataloader
+(`relational.context.Loader`), which calls the relation's batch function (`relational.relation`) in the event
+loop's next iteration, and so reads all their rows in one statement. The executor completes the rows' columns
+to JSON (`leaf_serializers`). Operations that can't be compiled are run by graphql-core's executor
+(`stock_executor`).
 """
 
 import asyncio
@@ -49,12 +52,12 @@ from graphql_api.execution.yielding import YieldScheduler
 from graphql_api.quotas import Metered, current_usage
 
 MAX_PLAN_MEMORY: Final = 64 * 1024 * 1024
-"""Bytes of plans that are kept, together: an operation has one for each outcome of its conditions."""
+"""Bytes of all cached plans; an operation has a plan for each outcome of its conditions."""
 MAX_SHARED_RESULTS: Final = 8
-"""Results kept with one event. Further subscribers have theirs computed for them alone."""
+"""Results cached with one event. Those of further subscribers are computed for each of them."""
 
 Mask = Callable[[GraphQLError], GraphQLError]
-"""What a client may see of an error that a resolver raised."""
+"""Returns what a client may see of an error that a resolver raised."""
 NewContext = Callable[[], OperationContext]
 """Makes a context: one operation's, or one event's of a subscription."""
 ReadAccess = Callable[[], Hashable]
@@ -90,7 +93,7 @@ class Result:
         return cls(_rendered=response)
 
     def add_extension(self, name: str, value: Any) -> None:
-        """Adds an extension to the response; to none that was rendered before this result was made."""
+        """Adds an extension to the response. A response given to `rendered` stays as it is."""
         self.extensions = {**(self.extensions or {}), name: value}
         if self.data is not None or self.errors:
             self._rendered = None
@@ -111,7 +114,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Yielded by a subscription's source in place of an event, while there is none: how far it has come.
+    """How far a subscription's source has come: yielded while it has no events.
 
     It is no result, and no part of GraphQL. Transports send it to their clients between the results.
     """
@@ -119,11 +122,11 @@ class Progress:
     cursor: str
     """Where a client that has had every event so far may resume."""
     up_to_date: bool = False
-    """Whether all that was there before the subscription has been sent."""
+    """Whether every event from before the subscription has been sent."""
 
     @property
     def message(self) -> dict[str, Any]:
-        """What clients are sent of it."""
+        """Returns it as clients are sent it."""
         message: dict[str, Any] = {"cursor": self.cursor}
         if self.up_to_date:
             message["upToDate"] = True
@@ -133,8 +136,8 @@ class Progress:
 class Results(list[Result]):
     """The results of events that were due at the same time, which many subscribers may share.
 
-    With `progress` there are none. `encoded` is for transports: what they have encoded of the results, by
-    keys of their own.
+    Empty where there is `progress`. `encoded` is a cache for transports, by keys of their own: the results as
+    they send them.
     """
 
     __slots__ = ("encoded", "progress")
@@ -154,7 +157,7 @@ class Operation:
     cost: int
     """The most it may cost, in points."""
     prepared_at: float = field(default_factory=monotonic)
-    """When that was, in seconds of the monotonic clock."""
+    """When it was prepared, in seconds of the monotonic clock."""
 
     @property
     def type(self) -> OperationType:
@@ -163,7 +166,7 @@ class Operation:
 
     @property
     def text(self) -> str:
-        """The text of the document, which may have been sent before."""
+        """The text of the document, which an earlier request may have sent."""
         location = self.parsed.definition.loc
         return location.source.body if location else ""
 
@@ -179,7 +182,7 @@ _NO_VARIABLES = VariableValues({}, {})
 class SharedEvent(Protocol):
     """An event that many subscribers get as the same object, with results that they share.
 
-    A list that is one stands for its items: events that are due at the same time.
+    A list of events that are due at the same time may be one, too.
     """
 
     rendered: dict[Any, Any]
@@ -277,7 +280,7 @@ class Operations:
                     async with scope(context):
                         return await self._run(invocation)
                 except asyncio.CancelledError:
-                    context.cancel()  # the scope may have begun to load
+                    context.cancel()  # entering the scope may have begun to load
                     raise
                 except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
                     key = (node.alias or node.name).value
@@ -285,13 +288,13 @@ class Operations:
         return await self._run(invocation)
 
     def requires_primary(self, operation: Operation) -> bool:
-        """Whether a root field is selected that must be read first, from the primary: all else follows it."""
+        """Whether a root field has to be read from the primary, before everything else: it has a scope."""
         return operation.type is OperationType.QUERY and any(
             node.name.value in self._scopes for node in operation.parsed.analysis.root_fields
         )
 
     def check_root_fields(self, operation: Operation, context: OperationContext) -> Result | None:
-        """Returns the errors of a viewer who may not ask for the root fields; None if they may."""
+        """Returns a result with errors if the viewer may not ask for the root fields; None if they may."""
         root = self._schema.get_root_type(operation.type)
         errors = []
         for node in operation.parsed.analysis.root_fields:
@@ -311,11 +314,11 @@ class Operations:
     ) -> AsyncGenerator[Results, None]:
         """Runs a subscription: a result for each event, each with a context of its own.
 
-        Events that are due at the same time have their results yielded together. Subscribers of equal
-        `read_access` share the results of a `SharedEvent`. For a source's `Progress`, an empty list is
-        yielded that has it. A result that wasn't executed is the last one: the subscription was refused, or
-        its source failed. It ends too once `read_access` is another than at first, before anything more is
-        yielded: its source may have chosen its events by that. Close the generator to end the subscription.
+        Yields together the results of events that are due at the same time. Subscribers with equal
+        `read_access` share the results of a `SharedEvent`. A source's `Progress` is yielded with an empty
+        list. A result that wasn't executed is the last one: the subscription was refused, or its source
+        failed. The subscription also ends, before anything more is yielded, once `read_access` differs from
+        its first value, since the source may have chosen events by that. Close the generator to end it.
         """
         granted = None if read_access is None else read_access()
 
@@ -324,7 +327,7 @@ class Operations:
                 raise PermissionsChangedError(operation.parsed.definition)
 
         def granted_context() -> OperationContext:
-            check_access()  # results are shared by those who were granted the same
+            check_access()  # subscribers share results only if they may read the same
             return new_context()
 
         context = new_context()
@@ -392,7 +395,7 @@ class Operations:
         context: OperationContext,
         loading: OperationScope,
     ) -> Results:
-        """Returns the results of events with one context: what they load is loaded together."""
+        """Returns the results of events that share a context, so that their loads share statements."""
         async with loading(context):
             each = [self._event_result(event, key, invocation, lambda: context, len(due)) for event in due]
             if len(each) == 1:  # it needs no task of its own
@@ -401,7 +404,8 @@ class Operations:
                 results = Results(await asyncio.gather(*map(Metered, each)))
         failed = next((result for result in results if _may_work_later(result)), None)
         if failed is not None:
-            # An event without its rows would pass for one whose rows are gone: the client resumes.
+            # Sent without its rows, the event would tell clients that they are gone: end, so that they
+            # resume.
             return Results([Result(errors=failed.errors, executed=False)])
         return results
 
@@ -426,7 +430,7 @@ class Operations:
             return cast("Result", known)
         result = await self._run(replace(invocation, root_value=event, context=new_context()), branches)
         if shared is not None and key is not None and not result.errors:
-            # As bytes: the data itself would hold more than they do.
+            # Cached as bytes, which take less memory than the data.
             result = Result.rendered(result.render())
             _cache(shared, key, result)
         return result
@@ -463,7 +467,7 @@ class Operations:
             if task is not None and task.cancelling():
                 invocation.context.cancel()
                 raise
-            # A resolver waited for what someone else cancelled. Nobody cancelled us, so we can answer.
+            # A resolver waited for a task that was cancelled; this operation wasn't, so it gets an error.
             raise RuntimeError("a resolver was cancelled") from error
         return Result(result.data, self._masked(result.errors) if result.errors else ())
 
@@ -511,7 +515,7 @@ class Operations:
         return None
 
     def _keep(self, plan: OperationPlan, invocation: Invocation) -> None:
-        """Caches a plan, or counts that it has grown, as far as there is room."""
+        """Caches a plan, if there is room; for one that is cached, updates its size, which may have grown."""
         key = invocation.operation, _outcome(invocation)
         if plan.memory <= self._plans.maxsize:
             self._plans[key] = plan
@@ -540,7 +544,7 @@ def _result_key(operation: Operation) -> Hashable:
 
 
 def _may_work_later(result: Result) -> bool:
-    """Whether something is missing that was out of reach at the moment: its error says when to try again."""
+    """Whether an error says when to try again: what it is about was out of reach for the moment."""
     return any("retryAfter" in (error.extensions or {}) for error in result.errors)
 
 
@@ -557,7 +561,7 @@ def _cache(shared: dict[Any, Any], key: Hashable | None, value: Any) -> None:
 
 
 class _Computation:
-    """What a subscriber computes, and those who wait for it."""
+    """A result that one subscriber computes, and others wait for."""
 
     __slots__ = ("_waiters", "is_cancelled")
 
@@ -566,7 +570,7 @@ class _Computation:
         self.is_cancelled = False
 
     async def wait(self) -> None:
-        """Returns when the computation has ended, however that may be."""
+        """Returns when the computation has ended, with or without a result."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         await waiter
@@ -579,7 +583,7 @@ class _Computation:
 
 
 async def _cached(shared: dict[Any, Any], key: Hashable | None) -> Results | None:
-    """Returns the results that a subscriber shares, once another one has computed them; None without any."""
+    """Returns the results that another subscriber has computed, or waits for them; None if there are none."""
     while isinstance(found := shared.get(key), _Computation):
         await found.wait()
         if not found.is_cancelled:
@@ -590,7 +594,7 @@ async def _cached(shared: dict[Any, Any], key: Hashable | None) -> Results | Non
 
 @contextmanager
 def _computing(shared: dict[Any, Any], key: Hashable | None) -> Iterator[None]:
-    """Makes other subscribers wait for what the block caches; if it is cancelled, one of them computes it."""
+    """Makes other subscribers wait for the block's result; if it is cancelled, one of them computes it."""
     computation = _Computation()
     if key is not None and len(shared) < MAX_SHARED_RESULTS:
         shared[key] = computation

@@ -1,6 +1,6 @@
-"""Change feeds: the rows that the entries of a feed's schema name, each once. No GraphQL, no web.
+"""Change feeds: each row that an entry of a feed's schema names, once. Nothing here knows of GraphQL or HTTP.
 
-There are two, of new rows of system_logs and of rows of accounts that changed.
+There are two feeds: new rows of system_logs, and rows of accounts that have changed.
 """
 
 from graphql_api.log_feed.errors import (

@@ -18,7 +18,7 @@ TYPENAME = "__typename"
 
 @strawberry.interface(description="A row of the graph. Its id is the row's own UUID, unique over all types.")
 class Node:
-    """What `node(id:)` finds. A type names the entity of its rows: `class Trade(Node, rows_of=TRADES)`."""
+    """Found by `node(id:)`. A type names the entity of its rows: `class Trade(Node, rows_of=TRADES)`."""
 
     id: strawberry.ID = column("The row's own UUID.")
 
@@ -50,7 +50,8 @@ class AnyById:
         self, db: ViewerDatabase, keys: Sequence[str], _page: None = None
     ) -> Mapping[str, Row]:
         """Returns the rows with these ids, each with its type's name, as far as the viewer may see them."""
-        # Of the entities that have the same type, the first that the viewer may read has all of theirs.
+        # Of several entities with the same type, the first that the viewer may read has all rows they may
+        # see.
         by_type = {entity.name: entity for entity in reversed(self._entities) if entity.is_visible_to(db)}
         visible = tuple(by_type.values())
         if not visible:

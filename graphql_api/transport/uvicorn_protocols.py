@@ -1,7 +1,7 @@
-"""Connections: uvicorn's protocols for HTTP and WebSocket, made fit to face the network without a proxy.
+"""Connections: uvicorn's protocols for HTTP and WebSocket, hardened to serve clients without a proxy.
 
-They bound how slow a client may be and how long the head of a request, answer every request and handshake
-that they refuse, and spread the closing of connections when the process stops.
+They limit how slow a client may be and how long the head of a request, send a response to every request and
+handshake that they refuse, and spread the closing of connections over time when the process stops.
 """
 
 import asyncio
@@ -36,19 +36,19 @@ _CONTINUE = b"HTTP/1.1 100"
 _PARSED_AT_ONCE = 4_096
 """Bytes of frames that are parsed in one iteration of the event loop: at most some 700 frames, 7 ms."""
 _LITTLE = 1_024
-"""Bytes that are parsed as they come."""
+"""Bytes up to which data is parsed as it comes, without a task."""
 _MAX_FRAGMENTS = 1_000
-"""Frames of one message: an empty one takes ten times its size in memory."""
+"""Frames of one message, since an empty one takes ten times its size in memory."""
 _PING = b"\x89\x00"
 _PONG = b'{"type":"pong"}'
-"""A ping of WebSocket's own, as a frame; and what clients answer to one of graphql-transport-ws."""
+"""A ping frame of WebSocket; and the message with which clients answer a ping of graphql-transport-ws."""
 _STREAMED = b"\r\ntransfer-encoding: chunked\r\n"
 MAX_UNREAD: Final = 256 * 1024 * 1024
-"""Bytes that all clients of a process may leave unread together: some large answers of several viewers."""
+"""Bytes that all clients of a process may leave unread together: some large responses of some viewers."""
 
 
 class ServerConfig(uvicorn.Config):
-    """uvicorn's configuration, which also takes our limits to the protocols."""
+    """uvicorn's configuration, which also passes our limits to the protocols."""
 
     def __init__(self, *args: Any, limits: TransportLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,8 +60,8 @@ class ServerConfig(uvicorn.Config):
 class Timer:
     """Calls back once, some seconds after its start, unless it is stopped before.
 
-    Requests start and stop it by the thousand: the event loop's timer stays until it is due, and finds then
-    whether there is somebody to call, or when there will be.
+    It is started and stopped thousands of times a second, so neither touches the event loop's timer. That one
+    runs until it is due, and then calls back, ends, or is set again for the remaining time.
     """
 
     __slots__ = ("_callback", "_due", "_handle", "_loop", "_seconds")
@@ -71,11 +71,11 @@ class Timer:
         self._callback = callback
         self._loop = asyncio.get_running_loop()
         self._due: float | None = None
-        """The moment to call back; None while it is stopped."""
+        """When to call back; None while it is stopped."""
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Starts the timer. One that runs goes on as it was."""
+        """Starts the timer. Does nothing if it runs already."""
         if self._due is None:
             self._due = self._loop.time() + self._seconds
             if self._handle is None:
@@ -85,7 +85,7 @@ class Timer:
         self._due = None
 
     def cancel(self) -> None:
-        """Stops the timer, and lets go of what it would call."""
+        """Stops the timer, and drops its reference to the callback."""
         self._due = None
         if self._handle is not None:
             self._handle.cancel()
@@ -107,14 +107,14 @@ class HeadTooLargeError(Exception):
 
 
 class Unread:
-    """What the clients of a process have left unread: bytes by connection, the oldest first."""
+    """Bytes that the clients of a process have left unread, by connection, the oldest first."""
 
     def __init__(self) -> None:
         self._sizes: dict[_SendTimeout, int] = {}
         self.size = 0
 
     def add(self, connection: "_SendTimeout", size: int) -> None:
-        """Notes what a client hasn't read, and cuts off those who read slowest if it is too much in all."""
+        """Sets how much a client hasn't read. If it is too much in all, closes the slowest connections."""
         self.remove(connection)
         self._sizes[connection] = size
         self.size += size
@@ -124,14 +124,14 @@ class Unread:
             slowest.cut_off()
 
     def remove(self, connection: "_SendTimeout") -> None:
-        """Forgets a connection: its client has read all, or is gone."""
+        """Removes a connection whose client has read everything, or is gone."""
         self.size -= self._sizes.pop(connection, 0)
 
 
 class _SendTimeout(asyncio.Protocol):
-    """A mixin: cuts off a client that leaves unread what it was sent for `send_timeout` seconds.
+    """A mixin that closes the connection of a client that leaves data unread for `send_timeout` seconds.
 
-    The slowest is cut off before if all clients together leave more than MAX_UNREAD.
+    The slowest connections are closed earlier if all clients together leave more than MAX_UNREAD.
     """
 
     config: uvicorn.Config
@@ -161,27 +161,27 @@ class _SendTimeout(asyncio.Protocol):
         self._sending.stop()
 
     def cut_off(self) -> None:
-        """Ends the connection, whatever hasn't been read."""
+        """Closes the connection at once; data that hasn't been read is lost."""
         self.transport.abort()
 
 
 class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
     """HTTP/1.1 in which a client has `receive_timeout` seconds to send a whole request.
 
-    The only other protocol that a connection can go over to is WebSocket.
+    The only other protocol that a connection can be upgraded to is WebSocket.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._receiving = Timer(self._limits.receive_timeout, self._give_up_receiving)
         self._in_head = True
-        self._received = 0  # bytes, of a head that isn't complete
-        self._parsed = 0  # bytes, of the head or the trailers that the parser has handed over
+        self._received = 0  # bytes of a head that isn't complete
+        self._parsed = 0  # bytes of the head or the trailers that the parser has called back with
         self._refused = False
         self._stopping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Starts the time for a first request, or closes the connection if too many are open."""
+        """Starts the timer of the first request, or closes the connection if too many are open."""
         super().connection_made(transport)
         if len(self.connections) > self._limits.max_connections:
             transport.close()
@@ -193,7 +193,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parses what came, and refuses a head that doesn't end."""
+        """Parses data, and refuses a request whose head is too long."""
         if self._refused:
             return
         self._unset_keepalive_if_required()
@@ -205,15 +205,15 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._refuse(self._explain(error))
             return
-        # The parser hands over a header once it is whole: one that never ends shows only here.
+        # The parser calls back with whole headers only, so a header that never ends is noticed only here.
         if self._in_head and self._received > self._limits.max_header_size and not self._refused:
             self._refuse(self._head_too_large())
 
     def _parse(self, data: bytes) -> None:
-        """Feeds the parser, and serves requests that offer another protocol (`Upgrade`) as if they didn't.
+        """Feeds the parser, and ignores a request's offer of another protocol (`Upgrade`) than WebSocket.
 
-        At an offer httptools stops behind the head and takes what follows for the other protocol, although
-        it is the body of the request. So a new parser gets the head without the offer, and what follows.
+        After a head with an offer httptools stops, as if the bytes that follow were of the other protocol,
+        although they are the request's body. So a new parser gets the head without the offer, and the rest.
         """
         following = memoryview(data)
         while True:
@@ -235,8 +235,8 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
             self.parser.feed_data(head)
             if is_handshake:
-                # A connection that has answers to give can't become a socket. What follows the handshake
-                # may be meant for one, so this answer is the last.
+                # A connection with responses to send can't become a WebSocket. What follows the handshake may
+                # be WebSocket frames, so the connection closes after this response.
                 self.cycle.keep_alive = False
 
     def _offers_websocket(self) -> bool:
@@ -253,7 +253,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
     def _open_websocket(self, following: bytes) -> None:
         """Hands the connection over to the WebSocket protocol.
 
-        That gets the handshake as it was parsed here, so that the bounds of its head are those of HTTP.
+        That protocol gets the parsed handshake, so that the limits on its head are those of HTTP.
         """
         for name, value in self.headers:
             if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
@@ -305,7 +305,10 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             cycle.transport = cast("asyncio.Transport", ResponseTransport(self.transport))
 
     def on_message_complete(self) -> None:
-        """Stops the time for the request. If it was answered before its end, another may come."""
+        """Stops the request's timer.
+
+        If the response was sent before the request's end, starts the next one.
+        """
         if self.parser.should_upgrade():
             return
         self._received = 0
@@ -315,7 +318,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             self._receiving.start()
 
     def on_response_complete(self) -> None:
-        """Starts the time for a request that the client had begun to send before this answer."""
+        """Starts the timer of a request that the client had begun to send before this response."""
         super().on_response_complete()
         if self.cycle.more_body or self._in_head:
             self._receiving.start()
@@ -323,14 +326,14 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             self.transport.close()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Closes an idle connection, even one whose client never reads its last answer."""
+        """Closes an idle connection, even if the client never reads its last response."""
         super().timeout_keep_alive_handler()
         self._sending.start()
 
     def shutdown(self) -> None:
-        """Closes the connection after the request under way, or one that may just arrive.
+        """Closes the connection after the request under way, or after one that is about to arrive.
 
-        An event stream has no end of its own, so it is cut within `drain_time`.
+        An event stream doesn't end by itself, so it is closed within `drain_time`.
         """
         self._stopping = True
         if self._is_idle():
@@ -350,7 +353,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._parsed += size
         if self._parsed > self._limits.max_header_size:
-            raise HeadTooLargeError  # which reaches `data_received` as the context of a HttpParserError
+            raise HeadTooLargeError  # `data_received` gets it as the context of an HttpParserError
 
     def _head_too_large(self) -> HTTPError:
         return _refusal(
@@ -380,7 +383,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             )
 
     def _refuse(self, error: HTTPError) -> None:
-        """Answers without the application, after the requests before this one, and reads no further."""
+        """Sends a response without the application, after those of earlier requests, and stops reading."""
         self._refused = True
         self._receiving.stop()
         response = ASGIResponse(
@@ -389,7 +392,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         if not self._is_idle() and self._in_head:
             self.cycle.keep_alive = False
             return
-        if self.pipeline:  # the body of the newest request is at fault, which waits for its turn
+        if self.pipeline:  # the newest request, whose body is invalid, waits for its turn
             self.pipeline[0] = (self.cycle, cast("ASGI3Application", response))
             return
         if not self._is_idle():
@@ -399,8 +402,8 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *response.raw_headers)
         ]
         self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", response.body]))
-        # A close while there is data that nobody has read resets the connection, and the client might not get
-        # the answer: so it stays half open for a moment.
+        # Closing a connection with unread data resets it, and the client might not get the response. So it
+        # stays half open for a moment.
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER, self.transport.close)
@@ -409,9 +412,9 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
 class ResponseTransport:
     """The transport of one response, which writes the head together with the first part of the body.
 
-    uvicorn writes them one after the other, which is a system call and a packet more: a twentieth of a small
-    query's time. The head of a body without a stated length goes out at once: it may be a stream of events.
-    All but writing and closing is left to the connection's transport.
+    uvicorn writes them one after the other, with one more system call and packet: a twentieth of the time of
+    a small query. The head of a response without a Content-Length is written at once, since its body may be a
+    stream of events. All other methods are those of the connection's transport.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -423,7 +426,7 @@ class ResponseTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Writes data, or keeps a head until there is a body to write with it."""
+        """Writes data, or keeps a head until there is a body to write together with it."""
         if self._head:
             self._transport.writelines((self._head, data))
             self._head = b""
@@ -435,7 +438,7 @@ class ResponseTransport:
             self._head = data
 
     def close(self) -> None:
-        """Writes what was kept, and closes the connection."""
+        """Writes a head that was kept, and closes the connection."""
         if self._head:
             self.write(b"")
         self._transport.close()
@@ -444,8 +447,8 @@ class ResponseTransport:
 class ExpectingResponseTransport(ResponseTransport):
     """The transport of a response whose client waits for "100 Continue" before it sends the body.
 
-    A client that is refused instead may send the body all the same or go on with another request, and nothing
-    tells which. So the connection ends with such a response.
+    A client that gets a final response instead may send the body anyway, or another request, and the server
+    can't tell which. So the connection is closed after such a response.
     """
 
     def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
@@ -455,7 +458,7 @@ class ExpectingResponseTransport(ResponseTransport):
         cycle.keep_alive = False
 
     def write(self, data: bytes) -> None:
-        """Writes "100 Continue" at once, and a response as always."""
+        """Writes "100 Continue" at once, and a response as the base class does."""
         if data.startswith(_CONTINUE):
             self._transport.write(data)
             self._cycle.keep_alive = self._keep_alive
@@ -464,12 +467,12 @@ class ExpectingResponseTransport(ResponseTransport):
 
 
 class WebSocketHandshake(ServerProtocol):
-    """websockets' protocol, which gets a handshake that is parsed and refuses it in GraphQL's format."""
+    """websockets' protocol for a handshake that is parsed already; it refuses one in GraphQL's format."""
 
     parse = Protocol.parse
 
     def accept(self, request: Request) -> Response:
-        """Returns the response to a handshake. To another version than 13, it names that."""
+        """Returns the response to a handshake; for another version than 13, with the supported one."""
         response = super().accept(request)
         exception = self.handshake_exc
         if isinstance(exception, InvalidHeader) and exception.name == "Sec-WebSocket-Version":
@@ -505,15 +508,15 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         self._scheduler = cast("ServerConfig", self.config).scheduler
         self._parsing: asyncio.Task[None] | None = None
         self._was_heard = True
-        """Whether anything has come since the last heartbeat."""
+        """Whether the client has sent anything since the last heartbeat."""
         self._answers_pings = False
-        """Whether the client answers the pings of its subprotocol."""
+        """Whether the client answers pings of graphql-transport-ws."""
 
     def open(self, request: Request, early: bytes) -> None:
         """Starts the application, which has `receive_timeout` seconds to answer the handshake.
 
-        What the client sends before it has the answer is read after that: `early`, which came with the
-        handshake, and what may follow.
+        What the client sends before the answer is parsed after it: `early`, which came with the handshake,
+        and what may follow.
         """
         self._early = early
         self._opening.start()
@@ -521,7 +524,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         self.handle_connect(request)
 
     def start_keepalive(self) -> None:
-        """Begins to read: the application has accepted the handshake."""
+        """Begins to read, since the application has accepted the handshake."""
         super().start_keepalive()
         self._opening.cancel()
         self.transport.resume_reading()
@@ -536,13 +539,13 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def handle_connect(self, event: Request) -> None:
-        """Starts the application, and says in its scope that this server takes `FRAMES`."""
+        """Starts the application, whose scope says that this server has the extension `FRAMES`."""
         super().handle_connect(event)
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             self.scope["extensions"][FRAMES] = {"write": self.write, "beat": self.beat}
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Sends, and marks a handshake as over that was refused with an HTTP response."""
+        """Sends an event; after an HTTP response that refuses the handshake, marks it as over."""
         if message["type"] == FRAMES:  # type: ignore[comparison-overlap] # our own extension
             await self._send_frames(message["frames"])
             return
@@ -551,13 +554,18 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
     async def _send_frames(self, frames: bytes) -> None:
-        while not self.writable.is_set():  # of those that wait, the first may have filled the buffer again
+        while (
+            not self.writable.is_set()
+        ):  # of several waiting senders, the first may have filled the buffer again
             await self.writable.wait()
         if not self.write(frames):
             raise ClientDisconnected
 
     def write(self, frames: bytes) -> bool:
-        """Writes frames, unless the client has left too much unread, or is gone. Returns whether it did."""
+        """Writes frames, unless the client has left too much unread or is gone.
+
+        Returns whether it wrote them.
+        """
         if self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
             return False
         if self.writable.is_set():
@@ -566,10 +574,10 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         return False
 
     def beat(self, frames: bytes) -> None:
-        """Writes a ping of the subprotocol, and closes the socket if the last one has no answer.
+        """Writes a ping of the subprotocol, and closes the socket if the last one wasn't answered.
 
-        Beside it goes a ping of WebSocket's own until the client has shown that it answers the other: its
-        library answers that one by itself.
+        Until the client has answered such a ping, a ping frame of WebSocket is written, too, which every
+        client's library answers by itself.
         """
         if self.close_sent or self.disconnected or self.transport.is_closing():
             return
@@ -580,10 +588,10 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         self.transport.write(frames if self._answers_pings else frames + _PING)
 
     def data_received(self, data: bytes) -> None:
-        """Parses what came, unless the connection has failed.
+        """Parses data, unless the connection has failed.
 
-        What is more than a little is parsed in pieces, between which other tasks run: a client can send tens
-        of thousands of frames at once, on many sockets. Meanwhile no more is read.
+        More than _LITTLE is parsed in pieces, between which other tasks run: a client can send tens of
+        thousands of frames at once, on many sockets. Until they are parsed, no more is read.
         """
         self._was_heard = True
         if self._unparsed or len(data) > _LITTLE:
@@ -596,7 +604,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             super().data_received(data)
 
     def _read_on(self) -> None:
-        """Goes on to parse, or to read, once the application has taken what came before."""
+        """Continues to parse, or to read, once the application has received the earlier messages."""
         if not self.read_paused or not (self.queue.empty() or self.close_sent):
             return
         if not self._unparsed:
@@ -617,13 +625,13 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             self._unparsed.clear()
 
     async def receive(self) -> ASGIReceiveEvent:
-        """Returns what the client has sent next, and reads on behind it."""
+        """Returns the client's next event, and continues to read."""
         message: ASGIReceiveEvent = await self.queue.get()
         self._read_on()
         return message
 
     def handle_text(self, event: Frame) -> None:
-        """Takes a message; the usual answer to a heartbeat is for nobody else."""
+        """Takes a message. The usual answer to a heartbeat isn't passed to the application."""
         if event.fin and event.data == _PONG:
             self._answers_pings = True
         else:
@@ -638,7 +646,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             self.handle_parser_exception()
 
     def handle_ping(self) -> None:
-        """Answers a ping, unless the client reads nothing: it needs an answer to its latest ping only."""
+        """Answers a ping, unless the client isn't reading: then only its latest ping needs an answer."""
         if self.writable.is_set():
             super().handle_ping()
         else:
@@ -651,7 +659,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             self.handle_parser_exception()
 
     def handle_parser_exception(self) -> None:
-        """Sends the close frame of a connection that has failed, and reads no further.
+        """Sends the close frame of a connection that has failed, and stops reading.
 
         The connection stays half open for a moment, as after `HTTPProtocol._refuse`.
         """
@@ -668,10 +676,10 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
 
     def _drop(self) -> None:
         self.transport.close()
-        self._sending.start()  # the client may read nothing at all
+        self._sending.start()  # in case the client doesn't read at all
 
     def shutdown(self) -> None:
-        """Closes with 1012, each socket at its own moment, lest all clients come back at once."""
+        """Closes with 1012, each socket at a random time, so that not all clients reconnect at once."""
         if self.handshake_complete and not self.close_sent:
             self.loop.call_later(drain_delay(self._limits), self._close)
         else:
@@ -696,5 +704,5 @@ def limits_of(config: uvicorn.Config) -> TransportLimits:
 
 
 def drain_delay(limits: TransportLimits) -> float:
-    """Returns the seconds after which a process that stops cuts a connection."""
+    """Returns the seconds after which a process that stops closes a connection."""
     return random.uniform(0, limits.drain_time)  # noqa: S311 - spreads load, keeps no secret

@@ -61,7 +61,7 @@ from graphql_api.relational.scalars import parse_id
 
 _accounts, _risk, _logs = tables.accounts, tables.risk_settings, tables.system_logs
 _uuid = UUID(as_uuid=False)
-# What subscribers follow: the feed of changes.
+# The entries of the feed of changes, which subscribers follow.
 _entries = table(
     "entries", *map(column, ("xid", "id", "kind", "change", "row_id", "account_id")), schema="activity"
 )
@@ -92,7 +92,7 @@ class StaleVersionError(Exception):
     """The settings are of another version than the change was meant for."""
 
     current: asyncpg.Record | None
-    """The row as it is; None if there is none."""
+    """The row as it is now; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class SettingsChange:
     """A change of an account's settings."""
 
     verb: str
-    """What the log says was done to the settings: set, updated or reset."""
+    """The verb of the log line: set, updated or reset."""
     values: Mapping[str, Any]
     """New limits by column. Columns that are left out keep their values."""
     if_version: str | None
@@ -190,9 +190,9 @@ def _error(code: ErrorCode, message: str, argument: str) -> UserError:
 async def write_settings(
     database: Database, viewer: Viewer, account_id: str, change: SettingsChange
 ) -> asyncpg.Record:
-    """Makes a change, and returns the row as it is then.
+    """Makes a change, and returns the row as it is afterwards.
 
-    Raises UnknownAccountError, ForbiddenChangeError or StaleVersionError, and then nothing has changed.
+    Raises UnknownAccountError, ForbiddenChangeError or StaleVersionError if nothing was changed.
     """
     values = {column: _parameter(value) for column, value in change.values.items()}
     parameters = {
@@ -236,7 +236,7 @@ def _owner(viewer: Viewer) -> str | None:
 
 async def _lock_account(transaction: Transaction, viewer: Viewer, account_id: str) -> None:
     """Locks the account until the transaction ends. Raises UnknownAccountError or ForbiddenChangeError."""
-    # NO KEY: sessions may go on referring to the account while its limits are written.
+    # FOR NO KEY UPDATE: other transactions may insert sessions of the account at the same time.
     found = await transaction.fetch(
         _lock_statement(viewer.tenant is not None), account_id=account_id, tenant=viewer.tenant
     )
@@ -247,7 +247,7 @@ async def _lock_account(transaction: Transaction, viewer: Viewer, account_id: st
 
 
 def _parameter(value: Any) -> Any:
-    """Returns a limit as a statement takes it: decimals in plain notation."""
+    """Returns a limit as a statement's parameter: decimals as text in plain notation."""
     return value if value is None or isinstance(value, int) else format(value, "f")
 
 
@@ -320,7 +320,7 @@ def _update(
     has_duplicates: ColumnElement[bool],
     *conditions: ColumnElement[bool],
 ) -> ReturningUpdate[Any]:
-    # Nothing else sets updated_at. It never goes back, since of several rows the newest is in force.
+    # No trigger sets updated_at. It never decreases, since of several rows the newest one is in force.
     now = func.greatest(func.clock_timestamp(), _risk.c.updated_at)
     query = update(_risk).where(_risk.c.id == before.c.id, *conditions)
     limits = (before.c.limits.label("limits_before"), limits_as_json(_risk.c).label("limits_after"))

@@ -76,7 +76,7 @@ def risk_status_of_account(description: str) -> Any:
 
 
 async def risk_status(db: ViewerDatabase, keys: Sequence[str], timezone: str) -> Mapping[str, Row]:
-    """Returns how each account stands, of which the day begins at midnight in `timezone`."""
+    """Returns the risk status of each account; the day begins at midnight in `timezone`."""
     query = _limits_and_sessions(scoped=db.tenant is not None)
     found = await aggregate_lists(db, query, keys, _TRADES_OF_ACCOUNT, **zone_parameters(timezone))
     with_trades = {key: [row for row in found[key] if row["open_positions"] is not None] for key in keys}
@@ -84,12 +84,12 @@ async def risk_status(db: ViewerDatabase, keys: Sequence[str], timezone: str) ->
 
 
 class LimitUsage(NamedTuple):
-    """A limit, and what is compared with it."""
+    """A limit, and the value that is compared with it."""
 
     value: Decimal | int | None
-    """The day's loss, the largest open trade, the number of open trades, or the part of its session's balance
-    that the day's worst trade lost, cut to 8 digits. None where there is no such trade; of the last also
-    without a limit."""
+    """The day's loss, the size of the largest open trade, the number of open trades, or the part of its
+    session's balance that the day's worst trade lost, cut to 8 digits. None where there is no such trade, and
+    for the last also where there is no limit."""
     allowed: Decimal | int | None
     """None where there is no such limit."""
     is_exceeded: bool
@@ -129,7 +129,7 @@ def limit_usage(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> Map
 
 
 def risk_status_of(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> Row:
-    """Returns the fields of RiskStatus, from what `limit_usage` gets."""
+    """Returns the fields of RiskStatus; the parameters are those of `limit_usage`."""
     usage = limit_usage(limits, sessions)
     max_loss, max_open = usage[RiskLimit.MAX_DAILY_LOSS].allowed, usage[RiskLimit.MAX_OPEN_POSITIONS].allowed
     lost, opened = usage[RiskLimit.MAX_DAILY_LOSS].value, usage[RiskLimit.MAX_OPEN_POSITIONS].value
@@ -147,7 +147,7 @@ def risk_status_of(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> 
 
 
 def exceeds_risk(pnl: Any, balance: Any, max_risk: Decimal) -> bool:
-    """Whether a trade lost more than that part of its session's initial balance."""
+    """Whether a trade lost more than the part `max_risk` of its session's initial balance."""
     if pnl is None or balance is None or Decimal(balance) <= 0:
         return False
     return -Decimal(pnl) > max_risk * Decimal(balance)
@@ -167,7 +167,10 @@ def _worst_risk(sessions: Sequence[Row]) -> Decimal | None:
 def counts_today(
     status: ColumnElement[str], moment: ColumnElement[datetime], now: ColumnElement[datetime]
 ) -> ColumnElement[bool]:
-    """Whether a trade closed on the day of `now`. Run the statement with the zone's `zone_parameters`."""
+    """Returns the condition that a trade closed on the day of `now`.
+
+    Run the statement with the zone's `zone_parameters`.
+    """
     return and_(is_status(status, "CLOSED"), moment >= bucket_start(Interval.DAY, now))
 
 
@@ -175,7 +178,7 @@ def counts_today(
 def _limits_and_sessions(*, scoped: bool) -> Aggregation:
     """Returns the query of the limits in force, beside each row of `_by_session`.
 
-    One statement has one snapshot: a limit and what is compared with it were in force together.
+    One statement has one snapshot, so that a limit and the values that are compared with it are of one time.
     """
 
     def query(trades: FromClause) -> Select[Any]:
@@ -193,7 +196,7 @@ def _limits_and_sessions(*, scoped: bool) -> Aggregation:
 
 
 def _by_session(trades: FromClause) -> Select[Any]:
-    """Returns the sums of what is open and of what closed today, for each session that has either.
+    """Returns the sums over open trades and over those that closed today, for each session that has either.
 
     The recorder of risk events computes the same sums in memory (`event_recording._sum_up`).
     """
