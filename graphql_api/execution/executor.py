@@ -170,12 +170,12 @@ class Execution:
         invocation: Invocation,
         scheduler: YieldScheduler,
         max_size: int | None = None,
-        branches: int = 1,
+        executions_in_context: int = 1,
         max_errors: int | None = None,
     ) -> None:
         """The response may have `max_size` bytes, and has the first `max_errors` errors.
 
-        `branches` executions share a context.
+        `executions_in_context` executions share the context.
         """
         self.plan = plan
         self.scheduler = scheduler
@@ -191,7 +191,7 @@ class Execution:
         self._invocation = invocation
         self._stock: StockExecutor | None = None
         self._tasks: list[asyncio.Future[Any]] = []
-        self._branches = branches
+        self._parts_running = executions_in_context
         """How many parts of the operation run at the same time: each may ask for further loads."""
 
     async def run(self) -> ExecutionResult:
@@ -234,7 +234,7 @@ class Execution:
                 await self._pause()
         if plan.leaf_fields:
             await self._resolve_leaves(plan, parents, paths, columns, errors)
-        self.add_size(count * plan.object_size)
+        self.count_response_bytes(count * plan.object_size)
         deep = [each for each in started if each.field.completion.may_await]
         loading = self._load_queued(started)
         if loading is not None:
@@ -372,7 +372,7 @@ class Execution:
     def _load_queued(self, started: Sequence[_Started]) -> Awaitable[None] | None:
         """Returns an awaitable that loads the queued keys, if only one field waits and nothing else runs."""
         loading: Awaitable[None] | None = None
-        if self._branches == 1 and len(started) == 1 and started[0].field.resolver.may_await:
+        if self._parts_running == 1 and len(started) == 1 and started[0].field.resolver.may_await:
             loading = self.context.load_queued()
         return loading
 
@@ -385,7 +385,7 @@ class Execution:
             values = [_attempt(convert, each) for each in values]
         return await field.completion.complete(self, field, values, paths)
 
-    def add_size(self, size: int) -> None:
+    def count_response_bytes(self, size: int) -> None:
         """Counts bytes that the response will have. Raises ResponseTooLargeError."""
         self._size += size
         if self._max_size is not None and self._size > self._max_size:
@@ -399,9 +399,9 @@ class Execution:
         if not others:
             return [await first]
         tasks = self._ensure_started(others)
-        self._branches += len(tasks)
+        self._parts_running += len(tasks)
         results = [await first, *[await task for task in tasks]]
-        self._branches -= len(tasks)
+        self._parts_running -= len(tasks)
         return results
 
     async def settle(self, values: list[Any]) -> list[Any]:
@@ -870,7 +870,7 @@ class LeafCompletion(Completion):
         if serialized is None:
             return None
         results, size = serialized
-        execution.add_size(size * times)
+        execution.count_response_bytes(size * times)
         return results
 
     def yields_between(self, values: ColumnValues) -> bool:
@@ -908,7 +908,7 @@ class LeafCompletion(Completion):
         for index, value in enumerate(values):
             if index % MAX_CONVERSIONS_AT_ONCE == 0:
                 part = values[index : index + MAX_CONVERSIONS_AT_ONCE]
-                execution.add_size(self.serializer.size_of(part))
+                execution.count_response_bytes(self.serializer.size_of(part))
                 if index:
                     await execution.scheduler.pause()
             result = None

@@ -106,7 +106,9 @@ ConvertInput = Callable[[Any], Any]
 """From a coerced value to what resolvers get: inputs as objects, by Python's names."""
 
 
-def check_size(variables: Mapping[str, Any], most: int | None, definition: OperationDefinitionNode) -> None:
+def check_value_count(
+    variables: Mapping[str, Any], most: int | None, definition: OperationDefinitionNode
+) -> None:
     """Raises RequestError for more than `most` scalars, lists and objects in variables, or too many levels.
 
     Each value is coerced, converted and read, which takes longer than to send it.

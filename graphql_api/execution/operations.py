@@ -44,7 +44,7 @@ from graphql_api.execution.errors import (
 )
 from graphql_api.execution.executor import Execution, OperationPlan, ResponseTooLargeError
 from graphql_api.execution.fields import OperationScope, check_columns, check_of, declaration_of
-from graphql_api.execution.inputs import check_reuse, check_size, dump_json
+from graphql_api.execution.inputs import check_reuse, check_value_count, dump_json
 from graphql_api.execution.persisted_documents import NoPersistedDocuments, PersistedDocuments, hash_in
 from graphql_api.execution.projection import OperationContext
 from graphql_api.execution.stock_executor import Invocation
@@ -261,7 +261,7 @@ class Operations:
         if limits.cost is not None and cost > limits.cost:
             raise RequestError(LIMIT_EXCEEDED, [LimitError("cost", limits.cost, cost, [definition])])
         if request.variables:
-            check_size(request.variables, limits.values, definition)
+            check_value_count(request.variables, limits.values, definition)
         if parsed.analysis.reused:
             check_reuse(request.variables or {}, parsed.analysis.reused, definition)
         return Operation(parsed, request, cost)
@@ -423,12 +423,14 @@ class Operations:
         key: Hashable | None,
         invocation: Invocation,
         new_context: NewContext,
-        branches: int = 1,
+        executions_in_context: int = 1,
     ) -> Result:
         shared = _shared_results(event)
         if shared is not None and (known := shared.get(key)) is not None:
             return cast("Result", known)
-        result = await self._run(replace(invocation, root_value=event, context=new_context()), branches)
+        result = await self._run(
+            replace(invocation, root_value=event, context=new_context()), executions_in_context
+        )
         if shared is not None and key is not None and not result.errors:
             # Cached as bytes, which take less memory than the data.
             result = Result.rendered(result.render())
@@ -444,22 +446,27 @@ class Operations:
             variables = coerced
         return Invocation(self._schema, parsed, variables, context, hide_suggestions=self._hide_suggestions)
 
-    async def _run(self, invocation: Invocation, branches: int = 1) -> Result:
-        """Runs one operation, or one event's; `branches` of them share its context at the same time."""
+    async def _run(self, invocation: Invocation, executions_in_context: int = 1) -> Result:
+        """Runs one operation, or one event's. So many executions share its context at the same time."""
         plan = self._plan(invocation)
         try:
             if plan is None:
-                result = self._sized(await invocation.stock_executor().run())
+                result = self._rendered_within_limit(await invocation.stock_executor().run())
             else:
                 invocation.context.projection = plan.projection
                 limits, memory = self.limits, plan.memory
                 result = await Execution(
-                    plan, invocation, self._scheduler, limits.response_size, branches, limits.errors
+                    plan,
+                    invocation,
+                    self._scheduler,
+                    limits.response_size,
+                    executions_in_context,
+                    limits.errors,
                 ).run()
                 if plan.memory != memory:
                     self._keep(plan, invocation)
         except ResponseTooLargeError:
-            if branches == 1:  # else others load in the same context
+            if executions_in_context == 1:  # else others load in the same context
                 invocation.context.cancel()
             return self._too_large(invocation)
         except asyncio.CancelledError as error:
@@ -471,7 +478,7 @@ class Operations:
             raise RuntimeError("a resolver was cancelled") from error
         return Result(result.data, self._masked(result.errors) if result.errors else ())
 
-    def _sized(self, result: ExecutionResult) -> ExecutionResult:
+    def _rendered_within_limit(self, result: ExecutionResult) -> ExecutionResult:
         """Returns the stock executor's result, rendered to be measured. Raises ResponseTooLargeError."""
         limit = self.limits.response_size
         if limit is None or result.data is None:

@@ -311,7 +311,7 @@ class Gateway:
         Takes them from the viewer, or from the client's address while nobody is known. Raises HTTPError (429)
         if too few are left.
         """
-        await self._take_points(points_of_size(body), viewer, client)
+        await self._take_points(points_of_request(body), viewer, client)
 
     async def find_operation(
         self, request: GraphQLRequest, client: str, identify: Callable[[], Awaitable[Viewer]]
@@ -673,7 +673,7 @@ def points_of(usage: Usage) -> int:
     return math.ceil(seconds / POINT)
 
 
-def points_of_size(body: bytes) -> int:
+def points_of_request(body: bytes) -> int:
     """Returns the points for a request's JSON: for its bytes, and for its values."""
     if len(body) <= FREE_SIZE:
         return 0

@@ -16,7 +16,7 @@ from graphql_api.log_feed.feed import Feed, FeedOptions
 from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
 from graphql_api.log_feed.hub import BufferLimits, Event, EventBatch
 from graphql_api.log_feed.stats import FeedStats
-from graphql_api.log_feed.subscription import Subscription
+from graphql_api.log_feed.subscription import FeedSubscription
 from graphql_api.log_feed.tail import TailOptions
 
 __all__ = [
@@ -30,11 +30,11 @@ __all__ = [
     "FeedOptions",
     "FeedResetError",
     "FeedStats",
+    "FeedSubscription",
     "FeedUnavailableError",
     "InvalidCursorError",
     "InvalidFilterError",
     "LogFilter",
-    "Subscription",
     "TailOptions",
     "UnfitDatabaseError",
 ]

@@ -1,14 +1,14 @@
 """A feed of a process: the new rows of a `FeedSchema`, each once, for all subscribers.
 
-This package's front door. The way of a row, once its writer has committed it, and a trigger has noted its
-transaction in an entry:
+This package's front door. The way of a row, once its writer has committed it, and a trigger has recorded
+its transaction in an entry:
 
-    Tail            fetches new rows in one statement for the whole process, woken by a notification or by its
-                    own clock (`tail.fetch_page`), and publishes them
-    Hub             gives each row to the groups of subscribers whose filter it matches (`Hub.publish`), and
-                    keeps the last pages in memory
-    Subscription    returns one subscriber's next events (`Subscription.advance`): from its group, or from the
-                    database while it is behind
+    Tail                fetches new rows in one statement for the whole process, woken by a notification or by
+                        its own clock (`tail.fetch_page`), and publishes them
+    Hub                 gives each row to the groups of subscribers whose filter it matches (`Hub.publish`),
+                        and keeps the last pages in memory
+    FeedSubscription    returns one subscriber's next events (`FeedSubscription.advance`): from its group, or
+                        from the database while it is behind
 
 `Feed.subscribe` is called by the resolvers of subscriptions: `domain.system_log`, `domain.activity`.
 """
@@ -29,7 +29,7 @@ from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.hub import BufferLimits, EventFilter, Hub
 from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.stats import FeedStats
-from graphql_api.log_feed.subscription import NO_ANSWER, Subscription
+from graphql_api.log_feed.subscription import NO_ANSWER, FeedSubscription
 from graphql_api.log_feed.tail import (
     Tail,
     TailOptions,
@@ -115,7 +115,7 @@ class Feed:
         self._reads = ConcurrencyQuota(max(1, reads // 2), reads)
         self._answered_at = 0.0
         """When a subscriber's statement was last answered, on `time.monotonic`'s clock."""
-        self._subscriptions: set[Subscription] = set()
+        self._subscriptions: set[FeedSubscription] = set()
         self._trimming: asyncio.Task[None] | None = None
         self._flushing: asyncio.Task[None] | None = None
 
@@ -140,7 +140,7 @@ class Feed:
 
     async def subscribe(
         self, wanted: EventFilter, *, after: str | None = None, backfill: int = 0
-    ) -> Subscription:
+    ) -> FeedSubscription:
         """Subscribes to the matching rows that are committed after this returns, or shortly before.
 
         With `after`, the subscription begins behind that cursor. With `backfill`, the newest so many matching
@@ -149,7 +149,7 @@ class Feed:
         """
         self.refuse_pooler()
         cursor = None if after is None else self.hub.codec.decode(after)
-        subscription = Subscription(
+        subscription = FeedSubscription(
             wanted,
             self.hub,
             self._tail,
@@ -205,7 +205,7 @@ class Feed:
             subscription.fail(error)
         self.hub.moved.notify_all()
 
-    async def _leave(self, subscription: Subscription) -> None:
+    async def _leave(self, subscription: FeedSubscription) -> None:
         self._subscriptions.discard(subscription)
         self.stats.subscribers = len(self._subscriptions)
         if not self._subscriptions:

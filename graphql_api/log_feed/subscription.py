@@ -197,7 +197,7 @@ class Closed:
 State = Opening | Live | CatchingUp | Replaying | Failed | Closed
 
 
-class Subscription:
+class FeedSubscription:
     """Events that match a filter, for one consumer. Close it with `aclose`, or use it as a context manager.
 
     If the state changes while a read of the database is awaited, the rows that it returns are dropped.
@@ -209,7 +209,7 @@ class Subscription:
         hub: Hub,
         tail: Tail,
         fetch: Fetch,
-        on_close: Callable[["Subscription"], Awaitable[None]],
+        on_close: Callable[["FeedSubscription"], Awaitable[None]],
         *,
         page_rows: int,
         outage_timeout: float,

@@ -91,26 +91,28 @@ def split_tenant_path(
 
 
 def join(
-    page: FromClause, joins: Sequence[EagerJoin], *, scoped: bool
+    page: FromClause, joins: Sequence[EagerJoin], *, for_tenant: bool
 ) -> tuple[FromClause, list[ColumnElement[Any]]]:
     """Returns `page` joined to the rows that it refers to, and their labelled columns."""
     source, columns = page, []
     for each in joins:
         # The foreign key has the path for its label, whether it is the page's own or on the tenant path.
-        source, joined = _joined(source, page.c[each.path], each, scoped=scoped)
+        source, joined = _joined(source, page.c[each.path], each, for_tenant=for_tenant)
         columns += joined
     return source, columns
 
 
 def _joined(
-    source: FromClause, key: ColumnElement[Any], join: EagerJoin, *, scoped: bool
+    source: FromClause, key: ColumnElement[Any], join: EagerJoin, *, for_tenant: bool
 ) -> tuple[FromClause, list[ColumnElement[Any]]]:
     query: Select[Any] = select(*join.columns)
-    target = join.entity.restrict_to_tenant(query, scoped=scoped).subquery(join.path)
+    target = join.entity.restrict_to_tenant(query, for_tenant=for_tenant).subquery(join.path)
     source = source.outerjoin(target, target.c.id == key)
     columns = join.labelled(target.c)
     for nested in join.nested:
-        source, nested_columns = _joined(source, target.c[nested.reference.column], nested, scoped=scoped)
+        source, nested_columns = _joined(
+            source, target.c[nested.reference.column], nested, for_tenant=for_tenant
+        )
         columns += nested_columns
     return source, columns
 

@@ -116,15 +116,15 @@ class Entity:
         return self.owner
 
     def restrict_to_tenant(
-        self, query: Select[Any], *needed: FromClause, scoped: bool, tenant: ColumnElement[Any] = TENANT
+        self, query: Select[Any], *needed: FromClause, for_tenant: bool, tenant: ColumnElement[Any] = TENANT
     ) -> Select[Any]:
-        """Returns `query` over this entity, restricted to the tenant's rows if `scoped`.
+        """Returns `query` over this entity, restricted to the tenant's rows if `for_tenant`.
 
         The tenant's predicate is added here and nowhere else. The entity's table is joined to its ancestors
         as far as the `needed` tables and the tenant's column require.
         """
         column = self.tenant_column
-        if not scoped or column is None:
+        if not for_tenant or column is None:
             return query.select_from(self._join_ancestors(*needed, inner=False))
         return query.select_from(self._join_ancestors(column.table, *needed, inner=True)).where(
             column == tenant
@@ -181,12 +181,12 @@ def loader_by_id(context: Context, entity: Entity) -> Loader:
 @lru_cache(maxsize=256)
 def _by_id(
     entity: Entity,
-    scoped: bool,  # noqa: FBT001 - part of the cache's key
+    for_tenant: bool,  # noqa: FBT001 - part of the cache's key
     columns: frozenset[str] | None,
 ) -> Statement:
     query = select(KEYS.c.number.label(NUMBER), *entity.projected_columns(columns)).where(
         entity.table.c.id == KEYS.c.key
     )
     return compile_statement(
-        entity.restrict_to_tenant(query, scoped=scoped, tenant=KEYS.c.tenant), may_batch=True
+        entity.restrict_to_tenant(query, for_tenant=for_tenant, tenant=KEYS.c.tenant), may_batch=True
     )

@@ -66,13 +66,13 @@ class AnyById:
 
 
 @lru_cache(maxsize=16)
-def _any_by_id(entities: tuple[Entity, ...], scoped: bool) -> Statement:  # noqa: FBT001
+def _any_by_id(entities: tuple[Entity, ...], for_tenant: bool) -> Statement:  # noqa: FBT001
     keys = func.unnest(bindparam("keys", type_=UUIDS)).table_valued("key", name="keys").render_derived()
     source: Any = keys
     selected: list[Any] = [keys.c.key]
     for entity in entities:
         rows = select(*entity.columns).where(entity.table.c.id == keys.c.key)
-        each = entity.restrict_to_tenant(rows, scoped=scoped).lateral(entity.name)
+        each = entity.restrict_to_tenant(rows, for_tenant=for_tenant).lateral(entity.name)
         source = source.outerjoin(each, true())
         selected += (each.c[part.name].label(f"{entity.name}.{part.name}") for part in entity.columns)
     return compile_statement(select(*selected).select_from(source))

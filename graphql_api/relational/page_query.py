@@ -66,7 +66,7 @@ ROOT = "root"
 """The key of a list at the root, which has no parent with an id."""
 PARENT: Final = "_parent."
 """The prefix of the names of a parent's columns, where its row is read with a page."""
-OWN_PARENTS: Final = "_own_parents"
+DIRECT_PARENTS: Final = "_direct_parents"
 """The column with the number of direct parents that a page may be merged from, if they were counted."""
 MAX_EXAMINED: Final = 50_000
 """Rows of several tenants that are examined for the pages of one statement."""
@@ -140,11 +140,11 @@ class Prefix(NamedTuple):
 
 @dataclass(frozen=True)
 class FilteredRelation:
-    """The rows of a relation that a predicate holds for; only the tenant's, if `scoped`."""
+    """The rows of a relation that a predicate holds for; only the tenant's, if `for_tenant`."""
 
     relation: ChildRelation
     predicate: Predicate
-    scoped: bool
+    for_tenant: bool
 
     @property
     def entity(self) -> Entity:
@@ -166,7 +166,7 @@ class FilteredRelation:
             isinstance(part, Comparison) and part.operator in ("eq", "in") and self._concerns_ancestors(part)
             for part in conjuncts(self.predicate)
         )
-        restricts_to_tenant = self.scoped and not relation.tenant_checked_by_parent
+        restricts_to_tenant = self.for_tenant and not relation.tenant_checked_by_parent
         return parent if is_keyed_by_ancestor or filters_by_ancestor or restricts_to_tenant else None
 
     @property
@@ -175,7 +175,7 @@ class FilteredRelation:
         limit = self.entity.read_limit
         if limit is not None and limit.every_list:
             return limit
-        if self.scoped or self.via_parent_key is not None or self.relation.tenant_checked_by_parent:
+        if self.for_tenant or self.via_parent_key is not None or self.relation.tenant_checked_by_parent:
             return None
         return limit
 
@@ -185,13 +185,13 @@ class FilteredRelation:
         if self.via_parent_key is not None:
             return Prefix(self.via_parent_key.key, self.via_parent_key.entity.table.c.id)
         found: list[Prefix] = []
-        key, own_parent = self.relation.parent_key, self.entity.parent
+        key, direct_parent = self.relation.parent_key, self.entity.parent
         if key is not None and key.table is self.entity.table:
             found.append(Prefix(key, KEYS.c.key))
         if self.read_limit is not None:
             found += self._equality_prefixes(self.read_limit.timeline)
         # No other value leaves fewer rows than one direct parent has.
-        found.sort(key=lambda prefix: own_parent is None or prefix.column is not own_parent.key)
+        found.sort(key=lambda prefix: direct_parent is None or prefix.column is not direct_parent.key)
         return found[0] if found else None
 
     def is_ordered(self, order: SortOrder) -> bool:
@@ -263,9 +263,11 @@ class FilteredRelation:
 
     def joined(self, query: Select[Any]) -> Select[Any]:
         """Returns `query` over rows, joined to the ancestors that its own conditions need."""
-        scoped = self.scoped and not self.relation.tenant_checked_by_parent
+        for_tenant = self.for_tenant and not self.relation.tenant_checked_by_parent
         needed = tables_in(self.predicate)
-        return self.entity.restrict_to_tenant(query, *needed, scoped=scoped, tenant=self.relation.tenant)
+        return self.entity.restrict_to_tenant(
+            query, *needed, for_tenant=for_tenant, tenant=self.relation.tenant
+        )
 
     def merge_per_parent(
         self, first: Select[Any], finish: Callable[[Any], Select[Any]], *probes: FromClause
@@ -277,24 +279,24 @@ class FilteredRelation:
         grows with the number of trades. `first` may refer to `probes`, which are joined to the direct
         parents.
         """
-        own_parent = self.own_parent
-        tables = (own_parent.table, *(table for table, _ in own_parent.ancestors))
+        direct_parent = self.direct_parent
+        tables = (direct_parent.table, *(table for table, _ in direct_parent.ancestors))
         of_one = first.correlate(KEYS, *tables, *probes).lateral("of_one")
-        return self.select_own_parents(finish(of_one.c).select_from(*probes))
+        return self.select_direct_parents(finish(of_one.c).select_from(*probes))
 
     @property
-    def own_parent(self) -> Entity:
+    def direct_parent(self) -> Entity:
         """The entity of the rows' direct parents, which are between the rows and the relation's parent."""
         assert self.via_parent_key is not None  # noqa: S101 - narrows
         return self.via_parent_key.entity
 
-    def select_own_parents(self, query: Select[Any]) -> Select[Any]:
+    def select_direct_parents(self, query: Select[Any]) -> Select[Any]:
         """Returns `query` over the rows' direct parents that are below one parent of the relation."""
-        upper = replace(self.relation, entity=self.own_parent)
-        if self._has_own_parent_key:
-            upper = ChildRelation(self.own_parent)
+        relation = replace(self.relation, entity=self.direct_parent)
+        if self._has_direct_parent_key:
+            relation = ChildRelation(self.direct_parent)
         needed = tables_in(self.predicate) - {self.entity.table}
-        return self._of_one_parent(upper, query, needed).where(*self.ancestor_conditions)
+        return self._of_one_parent(relation, query, needed).where(*self.ancestor_conditions)
 
     def per_parent(
         self,
@@ -324,10 +326,10 @@ class FilteredRelation:
         query = select(label, *each.c, *columns)
         query = query.select_from(source.join(each, true(), isouter=bool(probes)))
         parent = self.relation.parent
-        if not self.scoped or parent is None or parent.tenant_column is None:
+        if not self.for_tenant or parent is None or parent.tenant_column is None:
             return query
         seen = select(parent.table.c.id).where(parent.table.c.id == KEYS.c.key)
-        seen = parent.restrict_to_tenant(seen, scoped=True, tenant=self.relation.tenant)
+        seen = parent.restrict_to_tenant(seen, for_tenant=True, tenant=self.relation.tenant)
         return query.where(seen.correlate(KEYS).exists())
 
     def _of_one_parent(
@@ -336,11 +338,13 @@ class FilteredRelation:
         if relation.parent_key is not None:
             query = query.where(relation.parent_key == KEYS.c.key)
             needed = needed | {relation.parent_key.table}
-        scoped = self.scoped and not relation.tenant_checked_by_parent
-        return relation.entity.restrict_to_tenant(query, *needed, scoped=scoped, tenant=self.relation.tenant)
+        for_tenant = self.for_tenant and not relation.tenant_checked_by_parent
+        return relation.entity.restrict_to_tenant(
+            query, *needed, for_tenant=for_tenant, tenant=self.relation.tenant
+        )
 
     @property
-    def _has_own_parent_key(self) -> bool:
+    def _has_direct_parent_key(self) -> bool:
         key = self.relation.parent_key
         return key is not None and key.table is self.entity.table
 
@@ -361,7 +365,7 @@ class FilteredRelation:
         key = self.relation.parent_key
         if (
             key is not None
-            and self._has_own_parent_key
+            and self._has_direct_parent_key
             and (not self.prefix or key is not self.prefix.column)
         ):
             conditions.append(without_index(key == KEYS.c.key))
@@ -526,15 +530,15 @@ async def build_filtered(filter_: Filter, build: Callable[..., Statement], *argu
 
 
 @lru_cache(maxsize=1024)
-def page_statement(relation: ChildRelation, shape: PageShape, scoped: bool) -> Statement:  # noqa: FBT001
+def page_statement(relation: ChildRelation, shape: PageShape, for_tenant: bool) -> Statement:  # noqa: FBT001
     """Returns the statement of a page below each of KEYS. Except at the root, a row has its key's NUMBER.
 
     Besides its columns a row has `_total`, `_has_previous` and `_has_next`, where the shape asks for them,
     and DIRECT_PARENTS, where a shape with `few_parents` would have a simpler statement. Where the shape asks
     for rows before or behind the page, a parent whose page is empty has a row with a null id.
     """
-    rows = FilteredRelation(relation, shape.predicate, scoped)
-    is_joined_to_tenant = rows.via_parent_key is not None and scoped
+    rows = FilteredRelation(relation, shape.predicate, for_tenant)
+    is_joined_to_tenant = rows.via_parent_key is not None and for_tenant
     on_path, others = (
         split_tenant_path(rows.entity, shape.eager_joins) if is_joined_to_tenant else ([], shape.eager_joins)
     )
@@ -547,7 +551,7 @@ def page_statement(relation: ChildRelation, shape: PageShape, scoped: bool) -> S
     else:
         page = _page_from_index(rows, shape, on_path)
     if others:
-        page = _joined_to(page, others, shape, scoped=scoped)
+        page = _joined_to(page, others, shape, for_tenant=for_tenant)
     if shape.with_total and not is_counted:
         page = page.add_columns(_total(rows))
     query = rows.per_parent(page, _around_page(rows, shape), label=KEYS.c.number.label(NUMBER))
@@ -558,7 +562,7 @@ def page_statement(relation: ChildRelation, shape: PageShape, scoped: bool) -> S
 def parent_and_page_statement(
     relation: ChildRelation,
     shape: PageShape,
-    scoped: bool,  # noqa: FBT001 - part of the cache's key
+    for_tenant: bool,  # noqa: FBT001 - part of the cache's key
     columns: frozenset[str] | None,
 ) -> Statement | None:
     """Returns the statement of a parent's row and the first page below it, for each of KEYS.
@@ -566,7 +570,7 @@ def parent_and_page_statement(
     Each row of the page has the parent's columns too, with the prefix PARENT; an empty page has a row with a
     null id. Returns None for a page with a cursor, and for one that may read more of an index than its rows.
     """
-    rows, parent = FilteredRelation(relation, shape.predicate, scoped), relation.parent
+    rows, parent = FilteredRelation(relation, shape.predicate, for_tenant), relation.parent
     if parent is None or shape.range.bounds or not _reads_few(rows, shape):
         return None
     if _reads_all(rows, shape):
@@ -575,7 +579,7 @@ def parent_and_page_statement(
         page = _page_from_index(rows, shape, ())
     own = [column.label(f"{PARENT}{column.name}") for column in parent.projected_columns(columns)]
     row = parent.restrict_to_tenant(
-        select(*own).where(parent.table.c.id == KEYS.c.key), scoped=scoped, tenant=KEYS.c.tenant
+        select(*own).where(parent.table.c.id == KEYS.c.key), for_tenant=for_tenant, tenant=KEYS.c.tenant
     )
     parents, each = row.correlate(KEYS).lateral("parent"), page.correlate(KEYS).lateral("each")
     query = select(KEYS.c.number.label(NUMBER), *parents.c, *each.c)
@@ -602,7 +606,7 @@ def _reads_all(rows: FilteredRelation, shape: PageShape) -> bool:
     """
     if not rows.is_ordered(shape.order):
         return True
-    if not (shape.with_total and rows.scoped and rows.via_parent_key) or shape.range.bounds:
+    if not (shape.with_total and rows.for_tenant and rows.via_parent_key) or shape.range.bounds:
         return False
     return any(
         isinstance(part, Comparison)
@@ -625,13 +629,13 @@ def _page_from_index(
     if rows.via_parent_key is None:
         return rows.joined(first)
     if is_indexed(shape.order.column) and rows.fits_without_ancestors and not shape.few_parents:
-        return _page_by_entry(rows, shape, on_path)
+        return _page_by_scan_or_probes(rows, shape, on_path)
     return rows.merge_per_parent(
         first, lambda columns: range_.sort(select(*columns, *on_path), range_.keys(columns)).limit(_fetch)
     )
 
 
-def _page_by_entry(
+def _page_by_scan_or_probes(
     rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]]
 ) -> Select[Any]:
     """Returns a page of rows that one index has in order for each direct parent, and another for all tenants.
@@ -652,9 +656,9 @@ def _page_by_entry(
     query = select(either)
     if not rows.ancestor_conditions:  # with them, a list has fewer direct parents than are counted
         number = (
-            select(func.count()).select_from(_own_parents(rows, _fetch)).correlate(KEYS).scalar_subquery()
+            select(func.count()).select_from(_direct_parents(rows, _fetch)).correlate(KEYS).scalar_subquery()
         )
-        query = query.add_columns(number.label(OWN_PARENTS))
+        query = query.add_columns(number.label(DIRECT_PARENTS))
     return range_.sort(query, range_.keys(either.c)).limit(_fetch)
 
 
@@ -662,12 +666,12 @@ def _rows_to_scan(rows: FilteredRelation) -> ColumnElement[Any]:
     """Returns how many rows to scan: the number of direct parents; 0 where that is less than a page."""
     number = func.count()
     query = select(case((number >= _fetch, number), else_=literal_column("0")))
-    return query.select_from(_own_parents(rows, _max_scanned)).scalar_subquery()
+    return query.select_from(_direct_parents(rows, _max_scanned)).scalar_subquery()
 
 
-def _own_parents(rows: FilteredRelation, most: ColumnElement[Any]) -> FromClause:
+def _direct_parents(rows: FilteredRelation, most: ColumnElement[Any]) -> FromClause:
     """Returns a row for each direct parent, at most `most`, to be counted."""
-    return rows.select_own_parents(select(_found)).limit(most).correlate(KEYS).subquery("parents")
+    return rows.select_direct_parents(select(_found)).limit(most).correlate(KEYS).subquery("parents")
 
 
 def _first_of_all_tenants(
@@ -684,15 +688,15 @@ def _first_of_all_tenants(
     """
     assert rows.via_parent_key is not None  # noqa: S101 - narrows
     own = rows.entity.table.c
-    parent_key = rows.via_parent_key.key.label("_own_parent")
+    parent_key = rows.via_parent_key.key.label("_direct_parent")
     fits = and_(true(), *rows.conditions_without_prefix).label("_fits")
     query = select(*columns, parent_key, fits).where(*range_.conditions(own))
     first = range_.sort(query, range_.keys(own)).limit(_max_scanned).correlate(KEYS).subquery("first")
     limited = range_.sort(select(first), range_.keys(first.c)).limit(limit)
     scanned = limited.correlate(KEYS).lateral("scanned")
-    parent = select(_found, *on_path).where(rows.own_parent.table.c.id == scanned.c["_own_parent"])
-    parent = rows.select_own_parents(parent).offset(_no_offset)
-    found = parent.correlate(KEYS, scanned).lateral("own_parent")
+    parent = select(_found, *on_path).where(rows.direct_parent.table.c.id == scanned.c["_direct_parent"])
+    parent = rows.select_direct_parents(parent).offset(_no_offset)
+    found = parent.correlate(KEYS, scanned).lateral("direct_parent")
     selected = [scanned.c[column.name] for column in columns] + [found.c[column.name] for column in on_path]
     joined = select(*selected).select_from(scanned.join(found, true())).where(scanned.c["_fits"])
     return range_.sort(joined, range_.keys(scanned.c))
@@ -709,21 +713,21 @@ def _merged_by_probes(
     Each direct parent is probed for its first row. Further rows are read of those whose first row can be on
     the page.
     """
-    own, own_parent, prefix = rows.entity.table.c, rows.own_parent.table.c.id, rows.prefix
+    own, direct_parent, prefix = rows.entity.table.c, rows.direct_parent.table.c.id, rows.prefix
     assert prefix is not None  # noqa: S101 - narrows
     key, id_ = range_.keys(own)
     probe = range_.first(rows, key.label("_key"), id_.label("_id"))
 
     def nearest(found: Any) -> Select[Any]:
         keys = (found["_key"], found["_id"])
-        return range_.sort(select(own_parent.label("_own_parent"), *keys), keys).limit(_fetch)
+        return range_.sort(select(direct_parent.label("_direct_parent"), *keys), keys).limit(_fetch)
 
     probed = rows.merge_per_parent(probe.limit(_limit_one), nearest).correlate(KEYS).subquery("probed")
     at, since = tuple_(*range_.keys(own, prefix)), tuple_(prefix.value, probed.c["_key"], probed.c["_id"])
     first = range_.end.first(rows, *columns).where(at <= since if range_.descending else at >= since)
 
     def finish(found: Any) -> Select[Any]:
-        query = select(*found, *on_path).where(own_parent == probed.c["_own_parent"])
+        query = select(*found, *on_path).where(direct_parent == probed.c["_direct_parent"])
         return range_.sort(query, range_.keys(found)).limit(_fetch)
 
     return rows.merge_per_parent(first.limit(_fetch), finish, probed)
@@ -794,11 +798,11 @@ def _is_timeline(rows: FilteredRelation, order: SortOrder) -> bool:
 
 
 def _joined_to(
-    page: Select[Any], eager_joins: Sequence[EagerJoin], shape: PageShape, *, scoped: bool
+    page: Select[Any], eager_joins: Sequence[EagerJoin], shape: PageShape, *, for_tenant: bool
 ) -> Select[Any]:
     """Returns the page's rows joined to the rows that they refer to, in the page's order."""
     subquery = page.subquery("page")
-    source, columns = join(subquery, eager_joins, scoped=scoped)
+    source, columns = join(subquery, eager_joins, for_tenant=for_tenant)
     query = select(*subquery.c, *columns).select_from(source)
     return shape.range.sort(query, shape.range.keys(subquery.c))
 
@@ -848,9 +852,9 @@ def _any_row(rows: FilteredRelation, shape: PageShape, range_: KeysetRange) -> S
 
 
 @lru_cache(maxsize=256)
-def count_statement(relation: ChildRelation, predicate: Predicate, scoped: bool) -> Statement:  # noqa: FBT001
+def count_statement(relation: ChildRelation, predicate: Predicate, for_tenant: bool) -> Statement:  # noqa: FBT001
     """Returns the `total` below each `_parent` of :keys; null if :count_limit rows or more are examined."""
-    rows = FilteredRelation(relation, predicate, scoped)
+    rows = FilteredRelation(relation, predicate, for_tenant)
     return compile_statement(rows.per_parent(_count(rows)))
 
 
@@ -884,13 +888,13 @@ def examined_count_statement(
     relation: ChildRelation,
     predicate: Predicate,
     range_: KeysetRange | None,
-    scoped: bool,  # noqa: FBT001 - part of the cache's key
+    for_tenant: bool,  # noqa: FBT001 - part of the cache's key
 ) -> Statement:
     """Returns how many rows would be examined in a range: the `total` below each `_parent`, up to :limit.
 
     Without a range, the rows that a list in another order is sorted from.
     """
-    rows = FilteredRelation(relation, predicate, scoped)
+    rows = FilteredRelation(relation, predicate, for_tenant)
     assert rows.read_limit is not None  # noqa: S101 - narrows
     examined, _ = _limited_reading(rows, range_ or _timeline_range(rows.read_limit), _limit)
     return compile_statement(rows.per_parent(select(func.count().label("total")).select_from(examined)))

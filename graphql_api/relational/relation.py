@@ -43,7 +43,7 @@ from graphql_api.relational.entity import Entity, loader_by_id
 from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.filters import ALL_ROWS, Filter, Predicate, parse_filter
 from graphql_api.relational.page_query import (
-    OWN_PARENTS,
+    DIRECT_PARENTS,
     PARENT,
     ROOT,
     ChildRelation,
@@ -185,7 +185,7 @@ class ListSpec:
 
 def many(description: str, spec: ListSpec, *, parent: Entity, parent_key: Column[Any]) -> Any:
     """Declares a relation to the rows below a row of `parent`, whose id is in the column `parent_key`."""
-    relation = RelationLoader(spec.entity, parent, parent_key)
+    relation = RelationReader(spec.entity, parent, parent_key)
 
     def prepare(context: Context, request: PageRequest) -> Any:
         return context.loaders.get(relation.load_pages, request)
@@ -196,7 +196,7 @@ def many(description: str, spec: ListSpec, *, parent: Entity, parent_key: Column
 
 def root_many(description: str, spec: ListSpec, *, check: Check) -> Any:
     """Declares a root field that lists every row the viewer may see."""
-    relation = RelationLoader(spec.entity)
+    relation = RelationReader(spec.entity)
 
     def prepare(context: Context, request: PageRequest) -> Any:
         load = context.loaders.get(relation.load_pages, request).load
@@ -243,7 +243,7 @@ _MOST_HINTED_KEYS: Final = 10
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class RelationLoader(ChildRelation):
+class RelationReader(ChildRelation):
     """Reads pages and totals of a relation, for many parents in one statement, as batch functions."""
 
     async def load_pages(
@@ -257,7 +257,7 @@ class RelationLoader(ChildRelation):
         read_limit = self.entity.read_limit
         is_limited = read_limit is not None and (db.tenant is None or read_limit.every_list)
         if is_limited and self.entity.is_visible_to(db):
-            rows = FilteredRelation(self, request.filter.predicate, scoped=db.tenant is not None)
+            rows = FilteredRelation(self, request.filter.predicate, for_tenant=db.tenant is not None)
             if rows.read_limit is not None:
                 return await self._load_limited_pages(db, keys, request, rows)
         return await self.read_pages(db, keys, request)
@@ -336,9 +336,9 @@ class RelationLoader(ChildRelation):
             found = await db.fetch_by_key(statement, keys, **values)
         columns = next((tuple(rows[0].keys()) for rows in found if rows), ())
         joined = rows_from_labels(Rows(found[0], columns).table(), eager_joins) if eager_joins else {}
-        if OWN_PARENTS in columns:
+        if DIRECT_PARENTS in columns:
             for key, rows in zip(keys, found, strict=True):
-                number = rows[0][OWN_PARENTS] if rows else None
+                number = rows[0][DIRECT_PARENTS] if rows else None
                 if number is not None and number <= request.size:
                     db.hints[self, db.tenant, key] = number
         return {
@@ -421,7 +421,7 @@ def _refusal(argument: str, reason: str, entity: Entity) -> BadInputError:
 class LatestRelated:
     """Loads the first row of each parent in an order: the latest, the current."""
 
-    relation: RelationLoader
+    relation: RelationReader
     order: SortOrder
     predicate: Predicate = ALL_ROWS.predicate
 
@@ -433,12 +433,12 @@ class LatestRelated:
         pages = await self.relation.read_pages(db, keys, request)
         return {key: result.nodes[0] for key, result in pages.items() if result.nodes}
 
-    def query(self, *columns: ColumnElement[Any], scoped: bool) -> Select[Any]:
+    def query(self, *columns: ColumnElement[Any], for_tenant: bool) -> Select[Any]:
         """Returns a query, a part of a statement, of these columns of each key's first row and its `_parent`.
 
-        With `scoped`, only parents are included that the tenant of the key may see.
+        With `for_tenant`, only parents are included that the tenant of the key may see.
         """
-        rows = FilteredRelation(self.relation, self.predicate, scoped)
+        rows = FilteredRelation(self.relation, self.predicate, for_tenant)
         range_ = KeysetRange(self.order, self.order.descending)
         return rows.per_parent(range_.sort(rows.select(*columns), range_.keys(rows.entity.table.c)).limit(1))
 
@@ -449,7 +449,7 @@ class PageResult:
 
     nodes: list[Row]
     request: PageRequest
-    relation: RelationLoader
+    relation: RelationReader
     parent: str
     has_previous_page: bool | None
     has_next_page: bool | None
@@ -470,7 +470,7 @@ class PageResult:
         return self.request.with_next and self.request.before is not None and not self.has_next_page
 
     @classmethod
-    def of(cls, rows: Rows, request: PageRequest, relation: RelationLoader, parent: str) -> "PageResult":
+    def of(cls, rows: Rows, request: PageRequest, relation: RelationReader, parent: str) -> "PageResult":
         """Returns the page of the rows that its statement has read, which are changed in place.
 
         Removes the additional row that was read to see whether others follow, and the row of an empty page;

@@ -252,11 +252,11 @@ def _parameter(value: Any) -> Any:
 
 
 @lru_cache
-def _lock_statement(scoped: bool) -> Statement:  # noqa: FBT001
+def _lock_statement(for_tenant: bool) -> Statement:  # noqa: FBT001
     query = select(_accounts.c.id, _accounts.c.user_id).where(
         _accounts.c.id == bindparam("account_id", type_=_uuid)
     )
-    query = ACCOUNTS.restrict_to_tenant(query, scoped=scoped)
+    query = ACCOUNTS.restrict_to_tenant(query, for_tenant=for_tenant)
     return compile_statement(query.with_for_update(key_share=True))
 
 
@@ -293,14 +293,14 @@ def _update_row(columns: frozenset[str]) -> Statement:
 
 
 @lru_cache(maxsize=64)
-def _update_only_row(columns: frozenset[str], scoped: bool, versioned: bool) -> Statement:  # noqa: FBT001
+def _update_only_row(columns: frozenset[str], for_tenant: bool, versioned: bool) -> Statement:  # noqa: FBT001
     """Updates an account's row if it is the only one, and is of :version and the account of :tenant.
 
     It waits for a transaction that is writing the row, and then compares and updates what that has written:
     PostgreSQL reads a row again that it had to wait for.
     """
     query = _before().where(_risk.c.account_id == bindparam("account_id", type_=_uuid))
-    query = RISK_SETTINGS.restrict_to_tenant(query, scoped=scoped)
+    query = RISK_SETTINGS.restrict_to_tenant(query, for_tenant=for_tenant)
     before = query.with_for_update(of=_risk).cte("before")
     conditions = [~select(before.c.id).offset(literal_column("1")).exists()]  # it is the only one
     if versioned:

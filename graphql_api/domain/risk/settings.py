@@ -18,7 +18,7 @@ from graphql_api.relational.entity import loader_by_id
 from graphql_api.relational.errors import ErrorCode, UserError
 from graphql_api.relational.node import Node
 from graphql_api.relational.pagination import SortOrder
-from graphql_api.relational.relation import LatestRelated, RelationLoader, column, computed, one
+from graphql_api.relational.relation import LatestRelated, RelationReader, column, computed, one
 from graphql_api.relational.scalars import UnreadableDecimal
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ LIMITS_CHANGED: Final = "LIMITS_CHANGED"
 
 # The table may have several rows for an account: the one that was written last is in force.
 current_risk_settings = LatestRelated(
-    RelationLoader(RISK_SETTINGS, ACCOUNTS, tables.risk_settings.c.account_id),
+    RelationReader(RISK_SETTINGS, ACCOUNTS, tables.risk_settings.c.account_id),
     SortOrder(tables.risk_settings.c.updated_at),
 )
 

@@ -21,9 +21,9 @@ from graphql_api.execution.fields import FromLoader, declared
 from graphql_api.postgres import tables
 from graphql_api.relational.context import Context, Row, ViewerDatabase
 from graphql_api.relational.enums import value
-from graphql_api.relational.relation import RelationLoader, column
+from graphql_api.relational.relation import RelationReader, column
 
-_TRADES_OF_ACCOUNT = TradeSet(RelationLoader(TRADES, ACCOUNTS, tables.sessions.c.account_id))
+_TRADES_OF_ACCOUNT = TradeSet(RelationReader(TRADES, ACCOUNTS, tables.sessions.c.account_id))
 _ZERO = Decimal("0.00000000")
 _WIDE = Precision(prec=60)
 
@@ -77,7 +77,7 @@ def risk_status_of_account(description: str) -> Any:
 
 async def risk_status(db: ViewerDatabase, keys: Sequence[str], timezone: str) -> Mapping[str, Row]:
     """Returns the risk status of each account; the day begins at midnight in `timezone`."""
-    query = _limits_and_sessions(scoped=db.tenant is not None)
+    query = _limits_and_sessions(for_tenant=db.tenant is not None)
     found = await aggregate_lists(db, query, keys, _TRADES_OF_ACCOUNT, **zone_parameters(timezone))
     with_trades = {key: [row for row in found[key] if row["open_positions"] is not None] for key in keys}
     return {key: risk_status_of(found[key][0] if found[key] else {}, with_trades[key]) for key in keys}
@@ -175,7 +175,7 @@ def counts_today(
 
 
 @cache
-def _limits_and_sessions(*, scoped: bool) -> Aggregation:
+def _limits_and_sessions(*, for_tenant: bool) -> Aggregation:
     """Returns the query of the limits in force, beside each row of `_by_session`.
 
     One statement has one snapshot, so that a limit and the values that are compared with it are of one time.
@@ -184,7 +184,7 @@ def _limits_and_sessions(*, scoped: bool) -> Aggregation:
     def query(trades: FromClause) -> Select[Any]:
         columns = (tables.risk_settings.c[limit.column] for limit in LIMIT_COLUMNS)
         finite = (tables.finite(each).label(each.name) for each in columns)
-        limits = current_risk_settings.query(*finite, scoped=scoped).subquery("limits")
+        limits = current_risk_settings.query(*finite, for_tenant=for_tenant).subquery("limits")
         sessions = _by_session(trades).subquery("sessions")
         parents = limits.c["_parent"], sessions.c["_parent"]
         return select(

@@ -34,7 +34,7 @@ from graphql_api.relational.filters import (
     without_index,
 )
 from graphql_api.relational.page_query import FilteredRelation, build_filtered
-from graphql_api.relational.relation import RelationLoader
+from graphql_api.relational.relation import RelationReader
 
 _trades = tables.trades.c
 
@@ -74,7 +74,7 @@ class TimeRange:
 class TradeSet:
     """The trades of a relation that match a filter. Statistics of equal sets share their loaders."""
 
-    relation: RelationLoader
+    relation: RelationReader
     filter: Filter = ALL_ROWS
 
     def within(self, given: TimeRange | None, argument: str = "range") -> "TradeSet":
@@ -159,9 +159,9 @@ async def aggregate_lists(
 @lru_cache(maxsize=1024)
 def _statement(
     aggregation: Aggregation,
-    relation: RelationLoader,
+    relation: RelationReader,
     predicate: Predicate,
-    scoped: bool,  # noqa: FBT001 - part of the cache's key
+    for_tenant: bool,  # noqa: FBT001 - part of the cache's key
 ) -> Statement:
-    rows = FilteredRelation(relation, predicate, scoped)
+    rows = FilteredRelation(relation, predicate, for_tenant)
     return compile_statement(aggregation(rows.per_parent(rows.select(*_COLUMNS)).cte("chosen")))

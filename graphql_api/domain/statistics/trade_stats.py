@@ -27,7 +27,7 @@ from graphql_api.execution.fields import FromLoader, FromParent, declared
 from graphql_api.relational.context import BatchLoad, Context
 from graphql_api.relational.entity import Entity
 from graphql_api.relational.errors import BadInputError
-from graphql_api.relational.relation import PageResult, RelationLoader, argument, column, one
+from graphql_api.relational.relation import PageResult, RelationReader, argument, column, one
 from graphql_api.relational.scalars import Duration
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ def stats_of(description: str, *, parent: Entity, parent_key: Column[Any], has_r
 
     It takes a range of time, unless `has_range` is False.
     """
-    trades = TradeSet(RelationLoader(TRADES, parent, parent_key))
+    trades = TradeSet(RelationReader(TRADES, parent, parent_key))
 
     def prepare(_: Context, arguments: Mapping[str, Any]) -> Any:
         within = trades.within(arguments.get("range"))
