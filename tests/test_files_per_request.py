@@ -73,9 +73,9 @@ def visited(*, tasks_before: bool = False) -> Iterator[dict[str, int]]:
 
 
 def readme_walk(name: str) -> list[str]:
-    """The files that README names for who wants to follow a request of this kind, in its order."""
+    """Returns the files of README's walk for a kind of request, in its order."""
     readme = PACKAGE.with_name("README.md").read_text("utf-8")
-    match = re.search(rf"^- \*\*{name}\*\*: (.*?)\.\n(?!  )", readme, re.MULTILINE | re.DOTALL)
+    match = re.search(rf"^- \*\*{name}\*\*: (.*?`)\.\s", readme, re.MULTILINE | re.DOTALL)
     assert match, f"README has no walk for {name}"
     return re.findall(r"`([\w/]+\.py)`", match[1])
 
