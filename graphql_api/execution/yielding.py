@@ -7,14 +7,19 @@ from collections import deque
 class YieldScheduler:
     """Resumes tasks that have paused one by one, each in an iteration of the event loop of its own.
 
-    A task that has computed for a while pauses. However many tasks pause, each iteration of the event loop
-    runs the next piece of only one, so that other tasks never wait for a piece of each.
+    A task that has computed for a while pauses. However many have, others wait for the next piece of one of
+    them, and not for a piece of each.
     """
 
     def __init__(self) -> None:
         self._paused: deque[asyncio.Future[None]] = deque()
         self.pauses = 0
         """How many pauses have ended."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody has paused."""
+        return not self._paused
 
     async def pause(self) -> None:
         """Returns when the caller may go on, after other tasks have run."""

@@ -1,9 +1,9 @@
 """POST and GET /graphql, as the GraphQL-over-HTTP specification says. A front door of this package.
 
 uvicorn's connection (`uvicorn_protocols`) calls the application (`application`), which calls the endpoint
-here. The endpoint parses the request to a GraphQLRequest, calls the gateway to find and run its operation,
-and sends the result; the results of a subscription are sent by `sse`. The file has, in the order of a
-request: the endpoint, headers, body, JSON, parameters, the response.
+here. It makes a GraphQLRequest of what came, has the gateway find and run its operation, and sends the
+result; the results of a subscription are sent by `sse`. The file has, in the order of a request: the
+endpoint, headers, body, JSON, parameters, the response.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
 from graphql import OperationType
@@ -54,10 +54,11 @@ _RANGES = {
     "application/*": (Media.JSON, Media.RESPONSE),
     "text/*": (Media.EVENTS,),
 }
-_MAX_RANGES = 32  # media ranges of an Accept header that are read; browsers send ten
+_MAX_ACCEPT = 2_000  # characters of an Accept header that are looked at; browsers send some 150
+_MAX_CONTENT_TYPE = 200  # the standard library's parser takes a second for a long one
 _CONTENT_TYPES = {media: (b"content-type", f"{media}; charset=utf-8".encode()) for media in Media}
 _COMMON = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
-# Headers that aren't lists. Two different values of one are a mistake, or an attempt to mislead a proxy.
+# Headers that aren't lists: two lines of one of them that differ are a mistake, or meant to mislead a proxy.
 _SINGLE = (
     b"authorization",
     b"content-length",
@@ -67,7 +68,7 @@ _SINGLE = (
     b"idempotency-key",
     b"origin",
 )
-# Headers that a page of another origin can send only after its browser's CORS preflight was answered.
+# Headers that a page of another origin can't send before its browser has asked us (a CORS preflight).
 _PREFLIGHTED = (b"authorization", b"graphql-require-preflight", b"apollo-require-preflight")
 _EXTENSION_HEADERS = {
     b"idempotency-key": "idempotencyKey",
@@ -79,21 +80,21 @@ _EXTENSION_HEADERS = {
 }
 _WORTH_ANOTHER_TRY = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 _UTF_8 = {"utf-8", "utf8", "us-ascii", "ascii"}
-_MAX_DIGITS = 18  # digits of a Content-Length; Python refuses to parse thousands
+_MAX_DIGITS = 18  # of a Content-Length; Python refuses to read thousands
 _MAX_QUERY_STRING_FIELDS = 16
-_MAX_INTEGER_LENGTH = 20  # characters of a 64-bit integer; Python takes long to parse thousands
-_INTEGERS = range(-(2**63), 2**64)  # those that orjson reads and writes as integers
-_MAX_LEVELS = 200  # levels of nested JSON: orjson reads 1,024, and writes no more than 254
-_MAX_ITEMS = 20_000  # values and lists of JSON, which are visited one by one: 20 ms
+_MAX_INTEGER_LENGTH = 20  # of an integer of 64 bits; Python takes long to read thousands
+_INTEGERS = range(-(2**63), 2**64)  # which orjson reads and writes as integers
+_MAX_LEVELS = 200  # of JSON: orjson reads 1,024 levels, and writes no more than 254
+_MAX_ITEMS = 20_000  # values and lists of JSON, which are gone through one by one: 20 ms
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# The escape \u0000, but not an escaped backslash that is followed by u0000.
+# An escape, and not an escaped backslash with u0000 behind it.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class GraphQLEndpoint:
-    """The ASGI application at /graphql, for http scopes.
+    """The ASGI application behind /graphql, for http scopes.
 
-    `get_requests` says whether queries may be sent by GET. `graphiql_html` is sent to browsers that ask for
+    `get_requests` says whether queries may come by GET. `graphiql_html` is what browsers get that ask for
     HTML.
     """
 
@@ -118,6 +119,7 @@ class GraphQLEndpoint:
             request = await self._parse(scope, headers, receive, client)
             authorization = headers.get(b"authorization", b"").decode("latin-1")
             operation = await self._find_operation(scope["method"], request, client, authorization)
+            del request  # of which a subscription keeps little
             viewer = await self._gateway.authenticate_for(operation, authorization, client)
             if media is Media.EVENTS:
                 await EventStream(self._gateway, viewer, client, receive, send).serve(operation)
@@ -151,14 +153,19 @@ class GraphQLEndpoint:
             if scope["method"] == "POST":
                 check_body_headers(headers)
                 body = await receive_body(headers, receive, self._gateway.limits.max_body_size)
-                if len(body) > FREE_SIZE:
-                    authorization = headers.get(b"authorization", b"").decode("latin-1")
-                    await self._gateway.pay_for_size(body, client, self._gateway.known_viewer(authorization))
+                await self._pay_for_size(body, headers, client)
                 return with_extension_headers(parse_parameters(parse_json(body)), headers)
             self._check_get(scope["method"], headers)
-            return with_extension_headers(parse_query_string(scope["query_string"]), headers)
+            query_string = scope["query_string"]
+            await self._pay_for_size(unquote_to_bytes(query_string), headers, client)
+            return with_extension_headers(parse_query_string(query_string), headers)
         except MalformedRequestError as error:
             raise HTTPError(HTTPStatus.BAD_REQUEST, error.code, str(error)) from None
+
+    async def _pay_for_size(self, text: bytes, headers: RawHeaders, client: str) -> None:
+        if len(text) > FREE_SIZE:
+            authorization = headers.get(b"authorization", b"").decode("latin-1")
+            await self._gateway.pay_for_size(text, client, self._gateway.known_viewer(authorization))
 
     def _check_get(self, method: str, headers: RawHeaders) -> None:
         if method != "GET" or self._get_requests == "off":
@@ -214,11 +221,9 @@ def combined_headers(raw: Sequence[tuple[bytes, bytes]]) -> RawHeaders:
     headers = dict(raw)
     if len(headers) == len(raw):
         return headers
-    values: dict[bytes, list[bytes]] = {}
+    values: dict[bytes, dict[bytes, None]] = {}  # a header may have come thousands of times
     for name, value in raw:
-        seen = values.setdefault(name, [])
-        if value not in seen:
-            seen.append(value)
+        values.setdefault(name, {})[value] = None
     for name in _SINGLE:
         if len(values.get(name, ())) > 1:
             title = name.decode().title()
@@ -235,11 +240,11 @@ def client_address(scope: Scope) -> str:
 def negotiate(accept: str) -> Media:
     """Returns the best of our media types that an Accept header allows. Raises HTTPError (406).
 
-    Of several with equal weight, the first is chosen, as clients expect that list several.
+    Of equal weights the first named wins, which is how clients that list several mean it.
     """
     if not accept:
         return Media.JSON
-    ranges = [_media_range(part) for part in accept.lower().split(",", _MAX_RANGES)[:_MAX_RANGES]]
+    ranges = [_media_range(part) for part in accept[:_MAX_ACCEPT].lower().split(",")]
     refused = {name for name, weight in ranges if weight == 0}
     best, best_weight = None, 0.0
     for name, weight in ranges:
@@ -266,9 +271,9 @@ def _media_range(text: str) -> tuple[str, float]:
 
 
 def check_body_headers(headers: RawHeaders) -> None:
-    """Raises HTTPError (415, 501) for a body that isn't uncompressed JSON in UTF-8.
+    """Raises HTTPError (415, 501) for a body that isn't plain JSON in UTF-8.
 
-    Since application/json is required, HTML forms of other sites can't send requests.
+    Requiring application/json keeps the forms of other sites from posting here.
     """
     if not _is_json(headers.get(b"content-type", b"").decode("latin-1")):
         raise HTTPError(
@@ -292,13 +297,15 @@ def check_body_headers(headers: RawHeaders) -> None:
 
 @lru_cache(maxsize=64)
 def _is_json(content_type: str) -> bool:
+    if len(content_type) > _MAX_CONTENT_TYPE:
+        return False
     header = Message()
     header["content-type"] = content_type
     return header.get_content_type() == Media.JSON and header.get_content_charset("utf-8") in _UTF_8
 
 
 async def receive_body(headers: RawHeaders, receive: Receive, limit: int) -> bytes:
-    """Returns the whole body. Raises HTTPError (413) as soon as it is too long, or ClientGoneError."""
+    """Returns the whole body. Raises HTTPError (413) once it is known to be too long, or ClientGoneError."""
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or len(length) > _MAX_DIGITS or int(length) > limit:
         raise _too_large(limit)
@@ -329,14 +336,14 @@ class MalformedRequestError(ValueError):
 def parse_json(text: bytes | str) -> Any:
     """Returns the decoded JSON. Raises MalformedRequestError.
 
-    It refuses NaN, lone surrogates, more than 200 levels or 20,000 values, numbers beyond a double's range,
-    and NUL, which PostgreSQL's text can't hold.
+    Refused are NaN, lone surrogates, more than 200 levels or 20,000 values, numbers beyond a double, and NUL,
+    which PostgreSQL's text has no room for.
     """
     encoded = (text.encode() if isinstance(text, str) else text).removeprefix(_BYTE_ORDER_MARK)
-    # A value or level takes at least two characters, so most requests are too short to exceed these limits.
+    # Most requests are too short for so many values or levels, each of which takes two characters.
     is_short = len(encoded) <= 2 * _MAX_LEVELS
     lists = 0 if is_short else encoded.count(b"[") + encoded.count(b"{")
-    if lists > _MAX_ITEMS:  # checked before parsing, which would take 0.2 s
+    if lists > _MAX_ITEMS:  # no document has as many, and making them takes 0.2 s
         raise MalformedRequestError(f"has more than {_MAX_ITEMS} lists and objects", LIMIT_EXCEEDED)
     try:
         value = orjson.loads(encoded)
@@ -348,7 +355,7 @@ def parse_json(text: bytes | str) -> Any:
         raise MalformedRequestError(f"nested more than {_MAX_LEVELS} levels deep", LIMIT_EXCEEDED)
     if b"\\u0000" in encoded and _NUL.search(encoded):
         raise MalformedRequestError("text can't contain NUL (\\u0000)")
-    # Numbers keep their texts, which are exact; a float may not be.
+    # Numbers keep their texts, which are exact where a float may not be.
     if _has_float(value):
         return json.loads(encoded.decode(), parse_float=ExactFloat, parse_int=_integer)
     return value
@@ -361,7 +368,7 @@ def _integer(text: str) -> int | ExactFloat:
 
 def _has_float(value: Any) -> bool:
     level = [value]
-    for each in level:  # the loop appends to it
+    for each in level:  # which grows meanwhile
         kind = type(each)
         if kind is dict:
             level += each.values()
@@ -374,7 +381,7 @@ def _has_float(value: Any) -> bool:
 
 def _has_more_than(items: int, value: Any) -> bool:
     level = [value]
-    for each in level:  # the loop appends to it
+    for each in level:  # which grows meanwhile
         if isinstance(each, dict | list):
             if len(level) + len(each) > items:
                 return True
@@ -433,7 +440,7 @@ def parse_query_string(query_string: bytes) -> GraphQLRequest:
 
 
 def with_extension_headers(request: GraphQLRequest, headers: Mapping[bytes, bytes]) -> GraphQLRequest:
-    """Returns the request with the extensions that HTTP clients send as headers, such as Idempotency-Key."""
+    """Returns the request with those of its extensions that HTTP has in headers."""
     if _EXTENSION_HEADERS.keys().isdisjoint(headers):
         return request
     given = {
@@ -471,9 +478,8 @@ def _too_large(limit: int) -> HTTPError:
 def status_of(result: Result, *, strict: bool) -> HTTPStatus:
     """Returns the HTTP status of a response.
 
-    `strict` is for application/graphql-response+json, in which a request that can't be executed is 400.
-    Clients of application/json take any status but 200 for a network failure, so a well-formed request is
-    200.
+    Strict is application/graphql-response+json, where a request that can't be executed is 400. Clients of
+    application/json take anything but 200 for a broken network, so a request that was understood is 200.
     """
     if not result.errors:
         return HTTPStatus.OK
@@ -514,6 +520,4 @@ async def respond(send: Send, status: int, media: Media, body: bytes, *headers: 
         await send({"type": "http.response.body", "body": body})
         return
     await send({"type": "http.response.body", "body": body, "more_body": True})
-    await send(
-        {"type": "http.response.body", "body": b""}
-    )  # returns once the client has read what was sent before
+    await send({"type": "http.response.body", "body": b""})  # once the client has read what was sent before

@@ -1,18 +1,23 @@
-"""Connections: uvicorn's protocols for HTTP and WebSocket, hardened to serve clients without a proxy.
+"""Connections: uvicorn's protocols for HTTP and WebSocket, made fit to face the network without a proxy.
 
-They limit how slow a client may be and how long the head of a request, send a response to every request and
-handshake that they refuse, and spread the closing of connections over time when the process stops.
+They bound how slow a client may be, how long the head of a request, and what all clients together leave
+half sent or unread. They parse what comes at once in pieces, answer every request and handshake that they
+refuse, and spread the closing of connections when the process stops.
 """
 
 import asyncio
 import random
+from collections import defaultdict
+from collections.abc import Callable
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any, Final, cast
 
 import httptools
 import uvicorn
 from starlette.responses import Response as ASGIResponse
 from uvicorn._types import ASGI3Application, ASGIReceiveEvent, ASGISendEvent
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -27,6 +32,7 @@ from websockets.server import ServerProtocol
 from graphql_api.execution.yielding import YieldScheduler
 from graphql_api.gateway.errors import HTTPError
 from graphql_api.gateway.gateway import TransportLimits
+from graphql_api.identity.login_throttle import client_network
 from graphql_api.transport.close_codes import ServerCloseCode
 from graphql_api.transport.graphql_transport_ws import FRAMES
 
@@ -34,34 +40,49 @@ _LINGER = 1.0  # seconds that a connection stays half open after a last answer
 _TIMER_PRECISION = 0.001  # seconds by which uvloop's timers may be early
 _CONTINUE = b"HTTP/1.1 100"
 _PARSED_AT_ONCE = 4_096
-"""Bytes of frames that are parsed in one iteration of the event loop: at most some 700 frames, 7 ms."""
+"""Bytes that are parsed in one iteration of the event loop: at most 700 frames or 230 requests, 7 ms."""
+MAX_AHEAD: Final = 16
+"""Requests of a connection that may wait for those before them; what was sent behind them isn't parsed."""
+_AHEAD_SIZE = 3_000
+"""Bytes that one of them takes besides its body."""
+_PARSING_TIME = 0.001
+"""Seconds after which a connection's further requests are parsed in another iteration."""
 _LITTLE = 1_024
-"""Bytes up to which data is parsed as it comes, without a task."""
+"""Bytes that are parsed as they come."""
 _MAX_FRAGMENTS = 1_000
-"""Frames of one message, since an empty one takes ten times its size in memory."""
+"""Frames of one message: an empty one takes ten times its size in memory."""
 _PING = b"\x89\x00"
 _PONG = b'{"type":"pong"}'
-"""A ping frame of WebSocket; and the message with which clients answer a ping of graphql-transport-ws."""
+"""A ping of WebSocket's own, as a frame; and what clients answer to one of graphql-transport-ws."""
+MAX_HEADERS: Final = 256
+"""Lines of headers that a request may have: short ones take ten times their size in memory."""
+_PART_CLOSED = 100
+"""Of the connections of an address that wait, one in so many is closed where there is no room for more."""
 _STREAMED = b"\r\ntransfer-encoding: chunked\r\n"
 MAX_UNREAD: Final = 256 * 1024 * 1024
-"""Bytes that all clients of a process may leave unread together: some large responses of some viewers."""
+"""Bytes that all clients of a process may leave unread together: some large answers of several viewers."""
+MAX_UNFINISHED: Final = 256 * 1024 * 1024
+"""Bytes of requests and messages that all clients of a process may leave half sent together."""
+_LITTLE_UNFINISHED = 4_096
+"""Bytes of such that aren't counted: 80 MB by 20,000 connections."""
 
 
 class ServerConfig(uvicorn.Config):
-    """uvicorn's configuration, which also passes our limits to the protocols."""
+    """uvicorn's configuration, which also takes our limits to the protocols."""
 
     def __init__(self, *args: Any, limits: TransportLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.limits = limits
-        self.unread = Unread()
+        self.unread = HeldBytes(MAX_UNREAD)
+        self.unfinished = HeldBytes(MAX_UNFINISHED)
         self.scheduler = YieldScheduler()
 
 
 class Timer:
     """Calls back once, some seconds after its start, unless it is stopped before.
 
-    It is started and stopped thousands of times a second, so neither touches the event loop's timer. That one
-    runs until it is due, and then calls back, ends, or is set again for the remaining time.
+    Requests start and stop it by the thousand: the event loop's timer stays until it is due, and finds then
+    whether there is somebody to call, or when there will be.
     """
 
     __slots__ = ("_callback", "_due", "_handle", "_loop", "_seconds")
@@ -71,11 +92,11 @@ class Timer:
         self._callback = callback
         self._loop = asyncio.get_running_loop()
         self._due: float | None = None
-        """When to call back; None while it is stopped."""
+        """The moment to call back; None while it is stopped."""
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Starts the timer. Does nothing if it runs already."""
+        """Starts the timer. One that runs goes on as it was."""
         if self._due is None:
             self._due = self._loop.time() + self._seconds
             if self._handle is None:
@@ -85,7 +106,7 @@ class Timer:
         self._due = None
 
     def cancel(self) -> None:
-        """Stops the timer, and drops its reference to the callback."""
+        """Stops the timer, and lets go of what it would call."""
         self._due = None
         if self._handle is not None:
             self._handle.cancel()
@@ -106,32 +127,35 @@ class HeadTooLargeError(Exception):
     """The request's line and headers are longer than allowed."""
 
 
-class Unread:
-    """Bytes that the clients of a process have left unread, by connection, the oldest first."""
+class HeldBytes:
+    """What a process holds for clients that are slow: bytes by connection, the oldest first."""
 
-    def __init__(self) -> None:
-        self._sizes: dict[_SendTimeout, int] = {}
+    def __init__(self, most: int) -> None:
+        """`most` is for all of them together."""
+        self._most = most
+        self._sizes: dict[_SlowClient, int] = {}
         self.size = 0
 
-    def add(self, connection: "_SendTimeout", size: int) -> None:
-        """Sets how much a client hasn't read. If it is too much in all, closes the slowest connections."""
+    def add(self, connection: "_SlowClient", size: int) -> None:
+        """Notes what is held for a client, and cuts off the slowest ones if it is too much in all."""
         self.remove(connection)
         self._sizes[connection] = size
         self.size += size
-        while self.size > MAX_UNREAD and len(self._sizes) > 1:
+        while self.size > self._most and len(self._sizes) > 1:
             slowest = next(iter(self._sizes))
             self.remove(slowest)
             slowest.cut_off()
 
-    def remove(self, connection: "_SendTimeout") -> None:
-        """Removes a connection whose client has read everything, or is gone."""
+    def remove(self, connection: "_SlowClient") -> None:
+        """Forgets a connection: its client has caught up, or is gone."""
         self.size -= self._sizes.pop(connection, 0)
 
 
-class _SendTimeout(asyncio.Protocol):
-    """A mixin that closes the connection of a client that leaves data unread for `send_timeout` seconds.
+class _SlowClient(asyncio.Protocol):
+    """A mixin: cuts off a client that leaves unread what it was sent for `send_timeout` seconds.
 
-    The slowest connections are closed earlier if all clients together leave more than MAX_UNREAD.
+    The slowest is cut off before if all clients together leave more than MAX_UNREAD, or have sent more than
+    MAX_UNFINISHED without an end.
     """
 
     config: uvicorn.Config
@@ -140,12 +164,22 @@ class _SendTimeout(asyncio.Protocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits_of(self.config)
-        self._unread = cast("ServerConfig", self.config).unread
+        config = cast("ServerConfig", self.config)
+        self._unread = config.unread
+        self._unfinished = config.unfinished
+        self._has_unfinished = False
+        self._scheduler = config.scheduler
+        self._unparsed = bytearray()
+        self._parsing: asyncio.Task[None] | None = None
         self._sending = Timer(self._limits.send_timeout, self.cut_off)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unread.remove(self)
+        self._unfinished.remove(self)
         self._sending.cancel()
+        if self._parsing is not None:
+            self._parsing.cancel()
+        self._unparsed.clear()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -161,41 +195,153 @@ class _SendTimeout(asyncio.Protocol):
         self._sending.stop()
 
     def cut_off(self) -> None:
-        """Closes the connection at once; data that hasn't been read is lost."""
+        """Ends the connection, whatever hasn't been read."""
         self.transport.abort()
 
+    def note_unfinished(self, size: int) -> None:
+        """Counts the bytes that the client has sent of what isn't whole yet."""
+        if size > _LITTLE_UNFINISHED:
+            self._has_unfinished = True
+            self._unfinished.add(self, size)
+        elif self._has_unfinished:
+            self._has_unfinished = False
+            self._unfinished.remove(self)
 
-class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
+
+class _PiecewiseReading(FlowControl):
+    """uvicorn's flow control, which reads on only where the protocol has room for more."""
+
+    def __init__(self, transport: asyncio.Transport, has_room: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._has_room: Callable[[], bool] | None = has_room
+
+    def resume_reading(self) -> None:
+        """Reads on, unless what was read before is still to be parsed or answered."""
+        if self._has_room is None or self._has_room():
+            super().resume_reading()
+
+    def end(self) -> None:
+        """Lets go of the protocol, which refers to this."""
+        self._has_room = None
+
+
+class HTTPProtocol(_SlowClient, HttpToolsProtocol):
     """HTTP/1.1 in which a client has `receive_timeout` seconds to send a whole request.
 
-    The only other protocol that a connection can be upgraded to is WebSocket.
+    A client may send many small requests at once, or a body in chunks of a byte: so what comes is parsed in
+    pieces, and no further while MAX_AHEAD requests wait. The only other protocol that a connection can go
+    over to is WebSocket.
     """
+
+    flow: FlowControl
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._receiving = Timer(self._limits.receive_timeout, self._give_up_receiving)
         self._in_head = True
-        self._received = 0  # bytes of a head that isn't complete
-        self._parsed = 0  # bytes of the head or the trailers that the parser has called back with
+        self._received = 0  # bytes, of a head that isn't complete
+        self._parsed = 0  # bytes, of the head or the trailers that the parser has handed over
         self._refused = False
+        self.waits_since = 0.0
+        """When the last answer was complete, or the connection was made, by the loop's clock."""
+        self.network = ""
+        """The network that the client's address is counted for."""
         self._stopping = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Starts the timer of the first request, or closes the connection if too many are open."""
+        """Starts the time for a first request, or closes the connection if too many are open."""
         super().connection_made(transport)
+        self.flow = self._reading = _PiecewiseReading(transport, self._has_room)
+        self._receiving.start()
+        self.waits_since = self.loop.time()
+        self.network = client_network(self.client[0]) if self.client else ""
         if len(self.connections) > self._limits.max_connections:
-            transport.close()
-        else:
-            self._receiving.start()
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._receiving.cancel()
         super().connection_lost(exc)
+        self._reading.end()
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether nothing is being answered: the client has a request to send, or the rest of one."""
+        return self._is_idle() or (self.cycle.more_body and not self.cycle.response_started)
+
+    def _make_room(self) -> None:
+        """Closes connections that wait for their client: of the network address that has most such.
+
+        So nobody keeps others out by connections that do nothing. It is this one if there are no others.
+        """
+        waiting = defaultdict[str, list[HTTPProtocol]](list)
+        for each in self.connections:
+            if isinstance(each, HTTPProtocol) and each.waits_for_client and not each.transport.is_closing():
+                waiting[each.network].append(each)
+        for connections in waiting.values():
+            connections.sort(key=lambda each: each.waits_since)
+        most = max(waiting.values(), key=lambda connections: (len(connections), -connections[0].waits_since))
+        for each in most[: 1 + len(most) // _PART_CLOSED]:  # some, since looking takes milliseconds
+            each.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Parses data, and refuses a request whose head is too long."""
+        """Parses what came: at once if it is little, else in pieces, between which other tasks run."""
         if self._refused:
             return
+        if len(data) <= _LITTLE and not self._unparsed and len(self.pipeline) < MAX_AHEAD:
+            self._parse_piece(data)
+            return
+        self._unparsed += data
+        if self._parsing is None and self._scheduler.is_idle:
+            self._parse_pieces()
+        if self._unparsed:
+            self.flow.pause_reading()
+            self._note_held()
+            self._parse_on()
+
+    def _has_room(self) -> bool:
+        """Whether more can be read now. If not, it is once what has come before is parsed and answered."""
+        if self._unparsed:
+            self._parse_on()
+            return False
+        return len(self.pipeline) < MAX_AHEAD
+
+    def _parse_on(self) -> None:
+        if self._parsing is None:
+            self._parsing = self.loop.create_task(self._parse_some())
+
+    async def _parse_some(self) -> None:
+        await self._scheduler.pause()
+        self._parsing = None
+        if not self._is_full():
+            self._parse_pieces()
+            self.flow.resume_reading()
+
+    def _parse_pieces(self) -> None:
+        """Parses some of what has come: for a millisecond, and at least a piece of it, if there is room."""
+        until = perf_counter() + _PARSING_TIME
+        while self._unparsed and not self._is_full():
+            some = bytes(self._unparsed[:_PARSED_AT_ONCE])
+            del self._unparsed[:_PARSED_AT_ONCE]
+            self._parse_piece(some)
+            if perf_counter() >= until:
+                break
+
+    def _is_full(self) -> bool:
+        """Whether the application has to take a body, or to answer a request, before more can be parsed."""
+        has_body = not self._is_idle() and len(self.cycle.body) > HIGH_WATER_LIMIT
+        return has_body or len(self.pipeline) >= MAX_AHEAD or self.transport.is_closing()
+
+    def _note_held(self) -> None:
+        """Counts what is held of requests that aren't whole, or wait for those before them."""
+        held = len(self._unparsed)
+        if self._in_head or not self._is_idle():
+            held += self._received
+        for cycle, _ in self.pipeline:
+            held += _AHEAD_SIZE + len(cycle.body)
+        self.note_unfinished(held)
+
+    def _parse_piece(self, data: bytes) -> None:
+        """Parses data, and refuses a head that doesn't end."""
         self._unset_keepalive_if_required()
         if self._is_idle():
             self._receiving.start()
@@ -205,15 +351,16 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._refuse(self._explain(error))
             return
-        # The parser calls back with whole headers only, so a header that never ends is noticed only here.
+        # The parser hands over a header once it is whole: one that never ends shows only here.
         if self._in_head and self._received > self._limits.max_header_size and not self._refused:
             self._refuse(self._head_too_large())
+        self._note_held()
 
     def _parse(self, data: bytes) -> None:
-        """Feeds the parser, and ignores a request's offer of another protocol (`Upgrade`) than WebSocket.
+        """Feeds the parser, and serves requests that offer another protocol (`Upgrade`) as if they didn't.
 
-        After a head with an offer httptools stops, as if the bytes that follow were of the other protocol,
-        although they are the request's body. So a new parser gets the head without the offer, and the rest.
+        At an offer httptools stops behind the head and takes what follows for the other protocol, although
+        it is the body of the request. So a new parser gets the head without the offer, and what follows.
         """
         following = memoryview(data)
         while True:
@@ -228,15 +375,15 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
                 return
             is_handshake = self._offers_websocket()
             if is_handshake and self._is_idle():
-                self._open_websocket(bytes(following))
+                self._open_websocket(bytes(following) + bytes(self._unparsed))
                 return
             head = self._head_without_offer()
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
             self.parser.feed_data(head)
             if is_handshake:
-                # A connection with responses to send can't become a WebSocket. What follows the handshake may
-                # be WebSocket frames, so the connection closes after this response.
+                # A connection that has answers to give can't become a socket. What follows the handshake
+                # may be meant for one, so this answer is the last.
                 self.cycle.keep_alive = False
 
     def _offers_websocket(self) -> bool:
@@ -253,7 +400,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
     def _open_websocket(self, following: bytes) -> None:
         """Hands the connection over to the WebSocket protocol.
 
-        That protocol gets the parsed handshake, so that the limits on its head are those of HTTP.
+        That gets the handshake as it was parsed here, so that the bounds of its head are those of HTTP.
         """
         for name, value in self.headers:
             if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
@@ -267,6 +414,9 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             method=self.parser.get_method().decode("latin-1"),
         )
         self._receiving.cancel()
+        self._unparsed.clear()
+        self._received = 0
+        self.flow.read_paused = False  # reading is the other protocol's from here on
         self.connections.discard(self)
         protocol = cast("type[WebSocketProtocol]", self.ws_protocol_class)(
             config=self.config, server_state=self.server_state, app_state=self.app_state
@@ -286,6 +436,8 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value) + 4)
+        if len(self.headers) >= MAX_HEADERS:
+            raise HeadTooLargeError
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -305,10 +457,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             cycle.transport = cast("asyncio.Transport", ResponseTransport(self.transport))
 
     def on_message_complete(self) -> None:
-        """Stops the request's timer.
-
-        If the response was sent before the request's end, starts the next one.
-        """
+        """Stops the time for the request. If it was answered before its end, another may come."""
         if self.parser.should_upgrade():
             return
         self._received = 0
@@ -318,22 +467,26 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             self._receiving.start()
 
     def on_response_complete(self) -> None:
-        """Starts the timer of a request that the client had begun to send before this response."""
+        """Starts the time for a request that the client had begun to send before this answer."""
         super().on_response_complete()
+        self.waits_since = self.loop.time()
+        if (self.pipeline or self._unparsed) and not self.transport.is_closing():
+            self._note_held()
+            self.flow.resume_reading()  # if there was no room before the next request of the pipeline began
         if self.cycle.more_body or self._in_head:
             self._receiving.start()
         elif self._stopping and self._is_idle():
             self.transport.close()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Closes an idle connection, even if the client never reads its last response."""
+        """Closes an idle connection, even one whose client never reads its last answer."""
         super().timeout_keep_alive_handler()
         self._sending.start()
 
     def shutdown(self) -> None:
-        """Closes the connection after the request under way, or after one that is about to arrive.
+        """Closes the connection after the request under way, or one that may just arrive.
 
-        An event stream doesn't end by itself, so it is closed within `drain_time`.
+        An event stream has no end of its own, so it is cut within `drain_time`.
         """
         self._stopping = True
         if self._is_idle():
@@ -353,12 +506,13 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._parsed += size
         if self._parsed > self._limits.max_header_size:
-            raise HeadTooLargeError  # `data_received` gets it as the context of an HttpParserError
+            raise HeadTooLargeError  # which reaches `data_received` as the context of a HttpParserError
 
     def _head_too_large(self) -> HTTPError:
         return _refusal(
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-            f"the request's line and headers may have {self._limits.max_header_size} bytes at most",
+            f"the request's line and headers may have {self._limits.max_header_size} bytes at most,"
+            f" and {MAX_HEADERS} lines",
         )
 
     def _explain(self, error: httptools.HttpParserError) -> HTTPError:
@@ -372,6 +526,9 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         return _bad_request("not valid HTTP/1.1: the request's target can't be read")
 
     def _give_up_receiving(self) -> None:
+        if self._unparsed:  # the client has sent more, which waits for answers to what was before it
+            self._receiving.start()
+            return
         silent = self.cycle is None and not self._received and not self._parsed
         answered = self.cycle is not None and self.cycle.response_started and not self._in_head
         if silent or answered:
@@ -383,8 +540,9 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             )
 
     def _refuse(self, error: HTTPError) -> None:
-        """Sends a response without the application, after those of earlier requests, and stops reading."""
+        """Answers without the application, after the requests before this one, and reads no further."""
         self._refused = True
+        self._unparsed.clear()
         self._receiving.stop()
         response = ASGIResponse(
             error.result.render(), error.status, {"connection": "close"}, "application/json"
@@ -392,7 +550,7 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
         if not self._is_idle() and self._in_head:
             self.cycle.keep_alive = False
             return
-        if self.pipeline:  # the newest request, whose body is invalid, waits for its turn
+        if self.pipeline:  # the body of the newest request is at fault, which waits for its turn
             self.pipeline[0] = (self.cycle, cast("ASGI3Application", response))
             return
         if not self._is_idle():
@@ -402,8 +560,8 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
             b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *response.raw_headers)
         ]
         self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", response.body]))
-        # Closing a connection with unread data resets it, and the client might not get the response. So it
-        # stays half open for a moment.
+        # A close while there is data that nobody has read resets the connection, and the client might not get
+        # the answer: so it stays half open for a moment.
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER, self.transport.close)
@@ -412,9 +570,9 @@ class HTTPProtocol(_SendTimeout, HttpToolsProtocol):
 class ResponseTransport:
     """The transport of one response, which writes the head together with the first part of the body.
 
-    uvicorn writes them one after the other, with one more system call and packet: a twentieth of the time of
-    a small query. The head of a response without a Content-Length is written at once, since its body may be a
-    stream of events. All other methods are those of the connection's transport.
+    uvicorn writes them one after the other, which is a system call and a packet more: a twentieth of a small
+    query's time. The head of a body without a stated length goes out at once: it may be a stream of events.
+    All but writing and closing is left to the connection's transport.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -426,7 +584,7 @@ class ResponseTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Writes data, or keeps a head until there is a body to write together with it."""
+        """Writes data, or keeps a head until there is a body to write with it."""
         if self._head:
             self._transport.writelines((self._head, data))
             self._head = b""
@@ -438,7 +596,7 @@ class ResponseTransport:
             self._head = data
 
     def close(self) -> None:
-        """Writes a head that was kept, and closes the connection."""
+        """Writes what was kept, and closes the connection."""
         if self._head:
             self.write(b"")
         self._transport.close()
@@ -447,8 +605,8 @@ class ResponseTransport:
 class ExpectingResponseTransport(ResponseTransport):
     """The transport of a response whose client waits for "100 Continue" before it sends the body.
 
-    A client that gets a final response instead may send the body anyway, or another request, and the server
-    can't tell which. So the connection is closed after such a response.
+    A client that is refused instead may send the body all the same or go on with another request, and nothing
+    tells which. So the connection ends with such a response.
     """
 
     def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
@@ -458,7 +616,7 @@ class ExpectingResponseTransport(ResponseTransport):
         cycle.keep_alive = False
 
     def write(self, data: bytes) -> None:
-        """Writes "100 Continue" at once, and a response as the base class does."""
+        """Writes "100 Continue" at once, and a response as always."""
         if data.startswith(_CONTINUE):
             self._transport.write(data)
             self._cycle.keep_alive = self._keep_alive
@@ -467,12 +625,12 @@ class ExpectingResponseTransport(ResponseTransport):
 
 
 class WebSocketHandshake(ServerProtocol):
-    """websockets' protocol for a handshake that is parsed already; it refuses one in GraphQL's format."""
+    """websockets' protocol, which gets a handshake that is parsed and refuses it in GraphQL's format."""
 
     parse = Protocol.parse
 
     def accept(self, request: Request) -> Response:
-        """Returns the response to a handshake; for another version than 13, with the supported one."""
+        """Returns the response to a handshake. To another version than 13, it names that."""
         response = super().accept(request)
         exception = self.handshake_exc
         if isinstance(exception, InvalidHeader) and exception.name == "Sec-WebSocket-Version":
@@ -492,7 +650,7 @@ class WebSocketHandshake(ServerProtocol):
         return response
 
 
-class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
+class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
     """A WebSocket whose handshake `HTTPProtocol` has parsed. The application may send `FRAMES`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -504,19 +662,16 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         )
         self._opening = Timer(self._limits.receive_timeout, self.cut_off)
         self._early = b""
-        self._unparsed = bytearray()
-        self._scheduler = cast("ServerConfig", self.config).scheduler
-        self._parsing: asyncio.Task[None] | None = None
         self._was_heard = True
-        """Whether the client has sent anything since the last heartbeat."""
+        """Whether anything has come since the last heartbeat."""
         self._answers_pings = False
-        """Whether the client answers pings of graphql-transport-ws."""
+        """Whether the client answers the pings of its subprotocol."""
 
     def open(self, request: Request, early: bytes) -> None:
         """Starts the application, which has `receive_timeout` seconds to answer the handshake.
 
-        What the client sends before the answer is parsed after it: `early`, which came with the handshake,
-        and what may follow.
+        What the client sends before it has the answer is read after that: `early`, which came with the
+        handshake, and what may follow.
         """
         self._early = early
         self._opening.start()
@@ -524,7 +679,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         self.handle_connect(request)
 
     def start_keepalive(self) -> None:
-        """Begins to read, since the application has accepted the handshake."""
+        """Begins to read: the application has accepted the handshake."""
         super().start_keepalive()
         self._opening.cancel()
         self.transport.resume_reading()
@@ -534,18 +689,16 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._opening.cancel()
-        if self._parsing is not None:
-            self._parsing.cancel()
         super().connection_lost(exc)
 
     def handle_connect(self, event: Request) -> None:
-        """Starts the application, whose scope says that this server has the extension `FRAMES`."""
+        """Starts the application, and says in its scope that this server takes `FRAMES`."""
         super().handle_connect(event)
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             self.scope["extensions"][FRAMES] = {"write": self.write, "beat": self.beat}
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Sends an event; after an HTTP response that refuses the handshake, marks it as over."""
+        """Sends, and marks a handshake as over that was refused with an HTTP response."""
         if message["type"] == FRAMES:  # type: ignore[comparison-overlap] # our own extension
             await self._send_frames(message["frames"])
             return
@@ -554,18 +707,13 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
     async def _send_frames(self, frames: bytes) -> None:
-        while (
-            not self.writable.is_set()
-        ):  # of several waiting senders, the first may have filled the buffer again
+        while not self.writable.is_set():  # of those that wait, the first may have filled the buffer again
             await self.writable.wait()
         if not self.write(frames):
             raise ClientDisconnected
 
     def write(self, frames: bytes) -> bool:
-        """Writes frames, unless the client has left too much unread or is gone.
-
-        Returns whether it wrote them.
-        """
+        """Writes frames, unless the client has left too much unread, or is gone. Returns whether it did."""
         if self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
             return False
         if self.writable.is_set():
@@ -574,10 +722,10 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         return False
 
     def beat(self, frames: bytes) -> None:
-        """Writes a ping of the subprotocol, and closes the socket if the last one wasn't answered.
+        """Writes a ping of the subprotocol, and closes the socket if the last one has no answer.
 
-        Until the client has answered such a ping, a ping frame of WebSocket is written, too, which every
-        client's library answers by itself.
+        Beside it goes a ping of WebSocket's own until the client has shown that it answers the other: its
+        library answers that one by itself.
         """
         if self.close_sent or self.disconnected or self.transport.is_closing():
             return
@@ -588,10 +736,10 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
         self.transport.write(frames if self._answers_pings else frames + _PING)
 
     def data_received(self, data: bytes) -> None:
-        """Parses data, unless the connection has failed.
+        """Parses what came, unless the connection has failed.
 
-        More than _LITTLE is parsed in pieces, between which other tasks run: a client can send tens of
-        thousands of frames at once, on many sockets. Until they are parsed, no more is read.
+        What is more than a little is parsed in pieces, between which other tasks run: a client can send tens
+        of thousands of frames at once, on many sockets. Meanwhile no more is read.
         """
         self._was_heard = True
         if self._unparsed or len(data) > _LITTLE:
@@ -602,9 +750,17 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             self._read_on()
         elif self.conn.parser_exc is None:
             super().data_received(data)
+        self._note_held()
+
+    def _note_held(self) -> None:
+        """Counts what is held of a message that isn't whole."""
+        held = len(self._unparsed) + len(self.conn.reader.buffer)
+        if self.frames:
+            held += sum(map(len, self.frames))
+        self.note_unfinished(held)
 
     def _read_on(self) -> None:
-        """Continues to parse, or to read, once the application has received the earlier messages."""
+        """Goes on to parse, or to read, once the application has taken what came before."""
         if not self.read_paused or not (self.queue.empty() or self.close_sent):
             return
         if not self._unparsed:
@@ -623,30 +779,33 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             self._read_on()
         else:
             self._unparsed.clear()
+        self._note_held()
 
     async def receive(self) -> ASGIReceiveEvent:
-        """Returns the client's next event, and continues to read."""
+        """Returns what the client has sent next, and reads on behind it."""
         message: ASGIReceiveEvent = await self.queue.get()
         self._read_on()
         return message
 
     def handle_text(self, event: Frame) -> None:
-        """Takes a message. The usual answer to a heartbeat isn't passed to the application."""
+        """Takes a message; the usual answer to a heartbeat is for nobody else."""
         if event.fin and event.data == _PONG:
             self._answers_pings = True
         else:
             super().handle_text(event)
+            event.data = b""  # the parser holds the last frame until another one is whole
 
     def handle_cont(self, event: Frame) -> None:
         """Takes a fragment of a message, of which there may be no more than _MAX_FRAGMENTS."""
         if len(self.frames) < _MAX_FRAGMENTS:
             super().handle_cont(event)
+            event.data = b""
         elif not self.close_sent:
             self.conn.fail(FrameCloseCode.MESSAGE_TOO_BIG, f"over {_MAX_FRAGMENTS} fragments")
             self.handle_parser_exception()
 
     def handle_ping(self) -> None:
-        """Answers a ping, unless the client isn't reading: then only its latest ping needs an answer."""
+        """Answers a ping, unless the client reads nothing: it needs an answer to its latest ping only."""
         if self.writable.is_set():
             super().handle_ping()
         else:
@@ -659,7 +818,7 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
             self.handle_parser_exception()
 
     def handle_parser_exception(self) -> None:
-        """Sends the close frame of a connection that has failed, and stops reading.
+        """Sends the close frame of a connection that has failed, and reads no further.
 
         The connection stays half open for a moment, as after `HTTPProtocol._refuse`.
         """
@@ -676,10 +835,10 @@ class WebSocketProtocol(_SendTimeout, WebSocketsSansIOProtocol):
 
     def _drop(self) -> None:
         self.transport.close()
-        self._sending.start()  # in case the client doesn't read at all
+        self._sending.start()  # the client may read nothing at all
 
     def shutdown(self) -> None:
-        """Closes with 1012, each socket at a random time, so that not all clients reconnect at once."""
+        """Closes with 1012, each socket at its own moment, lest all clients come back at once."""
         if self.handshake_complete and not self.close_sent:
             self.loop.call_later(drain_delay(self._limits), self._close)
         else:
@@ -704,5 +863,5 @@ def limits_of(config: uvicorn.Config) -> TransportLimits:
 
 
 def drain_delay(limits: TransportLimits) -> float:
-    """Returns the seconds after which a process that stops closes a connection."""
+    """Returns the seconds after which a process that stops cuts a connection."""
     return random.uniform(0, limits.drain_time)  # noqa: S311 - spreads load, keeps no secret

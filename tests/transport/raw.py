@@ -19,9 +19,13 @@ ANSWER = b'{"data":{"hello":"hello world"}}'
 
 
 @asynccontextmanager
-async def dialled(served: Served) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def dialled(
+    served: Served, address: str | None = None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection, from an `address` of this machine if it is to be another than the usual one."""
     host, port = served.host.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 24)
+    local = None if address is None else (address, 0)
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 24, local_addr=local)
     try:
         yield reader, writer
     finally:

@@ -15,6 +15,7 @@ from graphql_api.gateway.errors import HTTPError
 from graphql_api.transport.graphql_http import (
     MalformedRequestError,
     Media,
+    combined_headers,
     negotiate,
     parse_json,
     parse_parameters,
@@ -302,6 +303,25 @@ async def test_accept_may_come_in_several_lines(client: httpx.AsyncClient) -> No
     headers = [("accept", "image/png"), ("accept", RESPONSE), ("accept", "*/*;q=0.1")]
     response = await client.post("/graphql", json={"query": "{ hello }"}, headers=headers)
     assert response.headers["content-type"] == f"{RESPONSE}; charset=utf-8"
+
+
+def test_a_header_may_come_thousands_of_times() -> None:
+    lines = [(b"x", b"%d" % (number % 3_000)) for number in range(6_000)]
+    values = combined_headers([*lines, (b"host", b"a")])
+    assert values == {b"x": b", ".join(value for _, value in lines[:3_000]), b"host": b"a"}
+
+
+async def test_an_endless_content_type_is_none(client: httpx.AsyncClient) -> None:
+    content_type = 'application/json; charset="utf-8' + ";" * 8_000
+    answer = await client.post("/graphql", content=b"{}", headers={"content-type": content_type})
+    assert (answer.status_code, code(answer)) == (415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+def test_of_an_endless_accept_header_the_beginning_counts() -> None:
+    assert negotiate("application/graphql-response+json" + ",x/y" * 8_000) is Media.RESPONSE
+    assert negotiate("application/json" + ";" * 30_000) is Media.JSON
+    with pytest.raises(HTTPError, match=r"^Accept: we offer"):
+        negotiate("x/y," * 8_000 + "application/json")
 
 
 async def test_a_header_that_comes_twice_and_is_the_same_is_one(client: httpx.AsyncClient) -> None:

@@ -4,13 +4,20 @@ import socket
 import weakref
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
 
 import pytest
 
+from graphql_api.transport import uvicorn_protocols
 from graphql_api.transport.graphql_transport_ws import Heartbeats
-from graphql_api.transport.uvicorn_protocols import ResponseTransport, Timer
+from graphql_api.transport.uvicorn_protocols import (
+    MAX_AHEAD,
+    HeldBytes,
+    HTTPProtocol,
+    ResponseTransport,
+    Timer,
+)
 from tests.transport.conftest import Serve, Served, until
 from tests.transport.raw import ANSWER, BODY, HANDSHAKE, HEAD, REQUEST, dialled, status, whole
 
@@ -187,15 +194,147 @@ async def test_a_process_that_must_stop_tells_whoever_still_waits(serve: Serve) 
     assert b"retry-after: 1" in answer
 
 
-async def test_connections_beyond_the_limit_are_closed(serve: Serve) -> None:
-    served = serve(settings={"max_connections": 1})
-    async with dialled(served) as (reader, writer):
+async def test_beyond_the_limit_the_connection_is_closed_that_has_been_idle_for_longest(
+    serve: Serve,
+) -> None:
+    served = serve(settings={"max_connections": 2})
+    async with dialled(served) as (first, _), dialled(served) as (second, writer):
         writer.write(REQUEST)
-        await reader.readuntil(ANSWER)
+        await second.readuntil(ANSWER)
+        async with dialled(served) as (third, another):
+            assert await whole(first) == b""
+            another.write(REQUEST)
+            await third.readuntil(ANSWER)
+            writer.write(REQUEST)
+            await second.readuntil(ANSWER)
+
+
+async def test_beyond_the_limit_none_is_closed_that_waits_for_an_answer(serve: Serve) -> None:
+    served = serve(settings={"max_connections": 1})
+    body = b'{"query": "{ slow(seconds: 0.5) }"}'
+    async with dialled(served) as (reader, writer):
+        writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await until(lambda: served.world.started)
         async with dialled(served) as (other, _):
             assert await whole(other) == b""
+        assert await status(reader) == 200
+
+
+async def test_the_address_that_has_most_idle_connections_makes_room(serve: Serve) -> None:
+    served = serve(settings={"max_connections": 4})
+    async with AsyncExitStack() as stack:
+        mine, writer = await stack.enter_async_context(dialled(served))
         writer.write(REQUEST)
-        await reader.readuntil(ANSWER)
+        await mine.readuntil(ANSWER)
+        others = [await stack.enter_async_context(dialled(served, "127.0.0.2")) for _ in range(5)]
+        assert await whole(others[0][0]) == await whole(others[1][0]) == b""
+        writer.write(REQUEST)
+        await mine.readuntil(ANSWER)
+
+
+TINY = b"GET /healthz HTTP/1.1\r\n\r\n"
+
+
+async def test_requests_that_come_at_once_are_parsed_as_they_are_answered(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[int] = []
+    complete = HTTPProtocol.on_response_complete
+
+    def noting(self: HTTPProtocol) -> None:
+        waiting.append(len(self.pipeline))
+        complete(self)
+
+    monkeypatch.setattr(HTTPProtocol, "on_response_complete", noting)
+    async with dialled(served) as (reader, writer):
+        writer.write(TINY * 8_000 + REQUEST)
+        for _ in range(8_000):
+            assert await reader.readuntil(b'{"status":"ok"}')
+        assert await reader.readuntil(ANSWER)
+    assert max(waiting) <= MAX_AHEAD + 4_096 // len(TINY)
+
+
+@pytest.mark.parametrize("size", [700, 3_000, 5_000])
+async def test_requests_that_drip_in_are_parsed_as_they_are_answered_too(served: Served, size: int) -> None:
+    async with dialled(served) as (reader, writer):
+        answers = asyncio.create_task(answered(reader, 1_000))
+        sent = TINY * 1_000
+        for start in range(0, len(sent), size):
+            writer.write(sent[start : start + size])
+            await asyncio.sleep(0)
+        await answers
+
+
+async def answered(reader: asyncio.StreamReader, times: int) -> None:
+    for _ in range(times):
+        await reader.readuntil(b'{"status":"ok"}')
+
+
+async def test_a_body_in_chunks_of_a_byte_is_taken_whole(served: Served) -> None:
+    body = BODY + b" " * 50_000
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    async with dialled(served) as (reader, writer):
+        for _ in range(2):
+            writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+            assert (await reader.readuntil(ANSWER)).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_long_body_behind_requests_waits_for_their_answers(served: Served) -> None:
+    body = BODY + b" " * 500_000
+    long = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    async with dialled(served) as (reader, writer):
+        writer.write(TINY * 50 + long + TINY)
+        await answered(reader, 50)
+        assert await reader.readuntil(ANSWER)
+        await answered(reader, 1)
+
+
+def holds(held: HeldBytes, least: int) -> bool:
+    return held.size >= least
+
+
+async def test_those_who_send_slowest_are_cut_off_when_too_much_is_half_sent(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uvicorn_protocols, "MAX_UNFINISHED", 250_000)
+    served = serve()
+    body = BODY + b" " * 100_000
+    head, begun, rest = HEAD + b"Content-Length: %d\r\n\r\n" % len(body), body[:90_000], body[90_000:]
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(dialled(served)) for _ in range(3)]
+        held = served.server.config.unfinished  # type: ignore[attr-defined]
+        for number, (_, writer) in enumerate(clients):
+            writer.write(head + begun)
+            await until(partial(holds, held, 90_000 * min(number + 1, 2)))
+        with suppress(ConnectionError):
+            assert await whole(clients[0][0]) == b""
+        for reader, writer in clients[1:]:
+            writer.write(rest)
+            assert (await reader.readuntil(ANSWER)).startswith(b"HTTP/1.1 200")
+        await until(lambda: held.size == 0)
+
+
+@pytest.mark.parametrize("fragments", [1, 9])
+async def test_messages_that_are_half_sent_count_too(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, fragments: int
+) -> None:
+    monkeypatch.setattr(uvicorn_protocols, "MAX_UNFINISHED", 250_000)
+    served = serve()
+    part = b"x" * (90_000 // fragments)
+    frame = b"\xff" + len(part).to_bytes(8, "big") + bytes(4) + part
+    begun = b"\x01" + frame + (b"\x00" + frame) * (fragments - 1) + b"\x80\xff" + (1000).to_bytes(8, "big")
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(dialled(served)) for _ in range(3)]
+        held = served.server.config.unfinished  # type: ignore[attr-defined]
+        for number, (reader, writer) in enumerate(clients):
+            await initialise(reader, writer)
+            writer.write(begun)
+            await until(partial(holds, held, 90_000 * min(number + 1, 2)))
+        with suppress(ConnectionError):
+            assert b"error" not in await whole(clients[0][0])
+        clients[1][1].write(bytes(4) + b"x" * 1000)
+        assert (4400).to_bytes(2, "big") in await whole(clients[1][0])  # it is no JSON
+        await until(lambda: 90_000 <= held.size < 180_000)
 
 
 @pytest.mark.parametrize(
