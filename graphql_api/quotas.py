@@ -1,9 +1,10 @@
-"""Concurrency quotas for operations and connections, and the measured usage of an operation."""
+"""Concurrency quotas, of operations under way or of connections, and what an operation uses."""
 
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, Token, copy_context
 from time import perf_counter, thread_time
@@ -13,16 +14,16 @@ T = TypeVar("T")
 
 
 class QuotaFullError(Exception):
-    """Too many are waiting for a place already."""
+    """Too many wait for a place already."""
 
 
 class ConcurrencyQuota:
     """Gives each owner at most `own` places at once, and all owners at most `total`; others wait.
 
-    Only `enter_anyway` may exceed these numbers.
+    `enter_anyway` alone exceeds both.
 
-    A place that becomes free goes to the owner who has the fewest places, and of this owner's waiters to the
-    one that has waited longest. So a thousand waiters of one owner don't delay a single one of another.
+    A place that becomes free goes to the owner who has the fewest, and of theirs to the one that has waited
+    longest: an owner's thousand don't hold up another owner's one.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class ConcurrencyQuota:
         waiting: int | None = None,
         all_waiting: int | None = None,
     ) -> None:
-        """`waiting` is how many may wait for each owner, and `all_waiting` how many in all.
+        """`waiting` is how many may wait for one owner, and `all_waiting` how many in all.
 
         Those that enter with `refusable=False` are not counted.
         """
@@ -44,17 +45,17 @@ class ConcurrencyQuota:
         self._taken: dict[str, int] = {}
         """Places taken, by owner; owners without any have no entry."""
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """Waiters by owner; owners without any have no entry."""
+        """Those who wait, by owner; owners without any have no entry."""
         self._sum = 0
         self._refusable_waiting = 0
-        """How many of the waiters have entered with `refusable`."""
+        """How many of those wait that entered with `refusable`."""
 
     def taken(self, owner: str) -> int:
         """Returns how many places an owner has."""
         return self._taken.get(owner, 0)
 
     def enter_at_once(self, owner: str) -> bool:
-        """Takes a place if one is free. Returns whether it was."""
+        """Takes a place if there is one to have. Returns whether there was."""
         taken = self._taken.get(owner, 0)
         is_free = taken < self._own and (self._total is None or self._sum < self._total)
         if is_free:
@@ -63,12 +64,12 @@ class ConcurrencyQuota:
         return is_free
 
     def enter_anyway(self, owner: str) -> None:
-        """Takes a place even if none is free: later ones then wait longer."""
+        """Takes a place whether there is one or not: those who come later wait the longer."""
         self._sum += 1
         self._taken[owner] = self.taken(owner) + 1
 
     async def enter(self, owner: str, *, refusable: bool = True) -> None:
-        """Takes a place, after waiting until one is free; `leave` gives it back.
+        """Takes a place, and waits for it if need be; `leave` gives it back.
 
         With `refusable`, raises QuotaFullError if too many wait already.
         """
@@ -96,12 +97,12 @@ class ConcurrencyQuota:
         except asyncio.CancelledError:
             if waiter.cancelled():
                 self._forget(owner, waiter)
-            else:  # it came at the last moment, and is for another waiter
+            else:  # it came just now, for another then
                 self.leave(owner)
             raise
 
     def leave(self, owner: str) -> None:
-        """Gives a place back, which the next waiter takes."""
+        """Gives a place back, to the waiter that is next."""
         self._sum -= 1
         taken = self._taken.pop(owner) - 1
         if taken:
@@ -113,7 +114,7 @@ class ConcurrencyQuota:
             following = min(candidates, key=self.taken)
             waiter = self._waiting[following][0]
             self._forget(following, waiter)
-            if waiter.done():  # it was cancelled, and hasn't run since
+            if waiter.done():  # cancelled, and about to find out
                 continue
             self.enter_anyway(following)
             if following in self._waiting:  # at the end, so that owners with equally many alternate
@@ -130,13 +131,13 @@ class ConcurrencyQuota:
 
 
 _CLOCK_AGE = 0.001
-"""Seconds for which a reading of the thread's CPU clock is used again."""
+"""Seconds for which a reading of the thread's own clock is good enough."""
 
 
 class _ThreadClock(threading.local):
-    """The CPU seconds that the thread has used, as of at most a millisecond ago.
+    """The seconds that the thread has worked, as of a millisecond ago at most.
 
-    Reading them takes a system call, of which an operation would need several.
+    Reading them takes a system call, and an operation would make several.
     """
 
     read_at = -1.0
@@ -153,9 +154,9 @@ recent_thread_time = _ThreadClock().read
 
 
 class Usage:
-    """What one operation has used so far, in all its tasks, and the owner that it counts for.
+    """What one operation has used so far, in all its tasks; and on whose account.
 
-    As a context manager it counts what is used in the block, and in tasks that begin in it.
+    A context manager: what is used in the block, and in tasks that begin in it, is counted.
     """
 
     __slots__ = (
@@ -173,15 +174,15 @@ class Usage:
     def __init__(self, owner: str) -> None:
         self.owner = owner
         self.database = 0.0
-        """Seconds of statements that took long, without times that have other causes."""
+        """Seconds of statements that took long, as far as nothing else explains them."""
         self.other_threads = 0.0
-        """CPU seconds that threads other than the event loop's have used for it."""
+        """Seconds that threads other than the event loop's have worked for it."""
         self.rows = 0
         """Rows that its statements have returned."""
         self.new_statements = 0
-        """Statements that were built for it, which PostgreSQL has to plan for the first time."""
+        """Statements that were built for it: PostgreSQL plans them as new ones."""
         self.statements: list[tuple[float, str]] = []
-        """Statements that took long: seconds, and their text."""
+        """Those that took long: seconds, and their text."""
         self._steps = 0.0
         self._began = recent_thread_time()
         self._outer: Token[Usage]
@@ -190,15 +191,15 @@ class Usage:
     def cpu(self) -> float:
         """Seconds for which it held the event loop.
 
-        They are measured by the wall clock, which is quick to read, and reduced by the time in which the
-        thread had no CPU, because another program had it.
+        They are counted by the clock, which is quick to read. What the thread hasn't worked in that time was
+        another program's.
         """
         if self._steps <= _CLOCK_AGE:
             return self._steps
         return min(self._steps, thread_time() - self._began)
 
     def add_step(self, seconds: float) -> None:
-        """Adds the time for which one of its tasks ran."""
+        """Adds a time for which one of its tasks ran."""
         self._steps += seconds
 
     def __enter__(self) -> Self:
@@ -209,14 +210,11 @@ class Usage:
         _usage.reset(self._outer)
 
     async def settle(self) -> None:
-        """Waits until its owner has paid for what was used.
-
-        Only subscriptions are paid for while they run.
-        """
+        """Waits until its owner has paid for what was used, where that is paid for as it goes on."""
 
     @asynccontextmanager
     async def reserve(self) -> AsyncIterator[None]:
-        """Waits until its owner may run one more operation, which the block is."""
+        """Waits until the owner may do what takes long. In the block, does that."""
         yield
 
 
@@ -225,15 +223,31 @@ _usage: ContextVar[Usage] = ContextVar("usage", default=_NOBODYS)
 
 
 def current_usage() -> Usage:
-    """Returns the usage of the operation that the caller works for; outside of any, one without owner."""
+    """Returns the usage of the operation that the caller works for; one without an owner outside of any."""
     return _usage.get()
 
 
 def create_own_task(work: Coroutine[Any, Any, T], name: str) -> "asyncio.Task[T]":
-    """Starts a task of the process itself, whose usage doesn't count for the caller."""
+    """Starts a task of the process's own, whose usage isn't the caller's."""
     context = copy_context()
     context.run(_usage.set, _NOBODYS)
     return asyncio.get_running_loop().create_task(work, name=name, context=context)
+
+
+async def run_aside(executor: Executor, work: Callable[[], T]) -> T:
+    """Returns what `work` returns, which runs in another thread than the event loop's.
+
+    The time that it takes is added to the usage of the operation that the caller works for.
+    """
+
+    def timed() -> tuple[T, float]:
+        began = thread_time()
+        return work(), thread_time() - began
+
+    usage = current_usage()
+    result, seconds = await asyncio.get_running_loop().run_in_executor(executor, timed)
+    usage.other_threads += seconds
+    return result
 
 
 class Metered(Coroutine[Any, Any, T]):
@@ -246,7 +260,7 @@ class Metered(Coroutine[Any, Any, T]):
         self._usage = _usage.get()
 
     def send(self, value: Any) -> Any:
-        """Runs it until it next waits."""
+        """Runs it until it waits again."""
         began = perf_counter()
         try:
             return self._coroutine.send(value)
@@ -254,7 +268,7 @@ class Metered(Coroutine[Any, Any, T]):
             self._usage.add_step(perf_counter() - began)
 
     def throw(self, *error: Any) -> Any:
-        """Raises an error where it waits, and runs it until it next waits."""
+        """Raises an error where it waits, and runs it until it waits again."""
         began = perf_counter()
         try:
             return self._coroutine.throw(*error)

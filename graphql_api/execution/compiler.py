@@ -31,6 +31,7 @@ from graphql.execution.values import VariableValues
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
+from graphql_api.execution.analysis import INTROSPECTION
 from graphql_api.execution.columns import ColumnValues
 from graphql_api.execution.executor import (
     AbstractCompletion,
@@ -40,6 +41,7 @@ from graphql_api.execution.executor import (
     FieldPlan,
     FieldResolver,
     FunctionResolver,
+    IntrospectionResolver,
     LeafCompletion,
     LeafField,
     ListCompletion,
@@ -49,6 +51,7 @@ from graphql_api.execution.executor import (
     ObjectPlan,
     OperationPlan,
     PureResolver,
+    RenderedCompletion,
 )
 from graphql_api.execution.fields import (
     FromColumn,
@@ -84,7 +87,7 @@ class Compiler:
         self.info_class = strawberry.config.info_class
         self.has_exception_handlers = bool(strawberry.schema_converter.exception_handlers)
         self.leaf_serializer = cache(leaf_serializer)
-        """One serializer for each type: all its fields share it, and so the values that it has converted."""
+        """One serializer for each type, shared by all fields: what is converted for one serves the others."""
 
     def compile(
         self,
@@ -128,7 +131,7 @@ class _Compilation:
             )
         collected = collect_fields(self._schema, self._fragments, self._conditions, root, self._operation)
         plan = self._object_plan(root, collected.grouped_field_set)
-        # Which rows an abstract type has is known only when the plan runs: they may be of any source.
+        # The rows of an abstract type are known only when it runs, and may be of any source.
         known = Projection(self._columns, self._references)
         projection = ALL_COLUMNS if self._has_abstract_types else known
         location = self._operation.loc
@@ -165,7 +168,7 @@ class _Compilation:
         )
 
     def _add_to_projection(self, rows: RowSource | None, fields: Sequence[FieldPlan]) -> None:
-        """Adds the columns that are read at one more place where the type is selected."""
+        """Adds what is read at one more place of a type."""
         if rows is None:
             return
         resolvers = [field.resolver for field in fields]
@@ -187,6 +190,9 @@ class _Compilation:
         if definition is None:
             return None
         self._fields += 1
+        if nodes[0].name.value in INTROSPECTION:
+            rendered = RenderedCompletion(nullable=not is_non_null_type(definition.type))
+            return FieldPlan(index, key, type_, definition, details, nodes, IntrospectionResolver(), rendered)
         resolver, convert = self._resolver(type_, definition, nodes[0])
         completion = self._completion(definition.type, details, convert)
         field = FieldPlan(index, key, type_, definition, details, nodes, resolver, completion)
@@ -198,7 +204,7 @@ class _Compilation:
     def _resolver(
         self, type_: GraphQLObjectType, definition: GraphQLField, node: FieldNode
     ) -> tuple[FieldResolver, ConvertColumn | None]:
-        """Returns a field's resolver, and the function that then converts its values."""
+        """Returns how a field is resolved, and what its column is then converted by."""
         check = check_of(definition)
         if node.name.value == "__typename":
             return PureResolver(lambda _: type_.name, ()), None
@@ -263,10 +269,7 @@ class _Compilation:
         return self._object_completion(cast("GraphQLObjectType", type_), details, nullable=nullable)
 
     def _member_completion(self, details: FieldDetailsList, member: GraphQLObjectType) -> ObjectCompletion:
-        """Compiles, while the plan runs, the completion of one member of an abstract type.
-
-        The plan grows by it.
-        """
+        """Compiles the completion of one type of an abstract one while the plan runs, which grows by it."""
         before = self._fields
         completion = self._object_completion(member, details, nullable=False)
         if self._plan is not None:
@@ -322,10 +325,10 @@ def is_leaf(type_: GraphQLOutputType) -> bool:
 
 
 def assembler(keys: Sequence[str]) -> Callable[[int, Sequence[ColumnValues]], list[dict[str, Any]]]:
-    """Returns a function that makes objects with these keys, from a column of values for each key.
+    """Returns a function that makes objects with these keys out of a column for each.
 
-    A dict display, compiled from source, takes half the time of dict(zip(keys, values)). Only the plan keeps
-    the function: clients choose the keys, so a cache of it would grow without bound.
+    Written out as source, a dict display takes half the time of dict(zip(keys, values)). Clients choose the
+    keys, so nothing but their plan keeps it.
     """
     if not keys:
         return lambda count, _columns: [{} for _ in range(count)]

@@ -61,12 +61,12 @@ from graphql_api.execution.analysis import Reuse, variables_in
 from graphql_api.execution.errors import LIMIT_EXCEEDED, MAX_ECHO, LimitError, RequestError, cut, with_null
 
 MAX_LEVELS: Final = 100
-"""How deep lists and objects may be nested in variables: a third of what Python's recursion limit allows."""
+"""Lists and objects within each other in variables: a third of what recursion here and there can bear."""
 
 MAX_REUSED_VALUES: Final = 10_000
-"""Values of variables that are used more than once, counted once for each use."""
+"""Values of variables that are used more than once, each counted as often as it is used."""
 MAX_REUSED_CHARACTERS: Final = 262_144
-"""Characters of texts in such variables, counted once for each use."""
+"""Characters of their texts, counted alike."""
 
 MAX_LITERAL_ERRORS: Final = 5
 """Errors reported of one literal. graphql-core prints a whole object for each field that it doesn't know."""
@@ -106,12 +106,10 @@ ConvertInput = Callable[[Any], Any]
 """From a coerced value to what resolvers get: inputs as objects, by Python's names."""
 
 
-def check_value_count(
-    variables: Mapping[str, Any], most: int | None, definition: OperationDefinitionNode
-) -> None:
+def check_size(variables: Mapping[str, Any], most: int | None, definition: OperationDefinitionNode) -> None:
     """Raises RequestError for more than `most` scalars, lists and objects in variables, or too many levels.
 
-    Each value is coerced, converted and read, which takes longer than to send it.
+    Each value is coerced, converted and read by what it is given to, which takes longer than to send it.
     """
     level: list[Any] = [variables]
     found = levels = 0
@@ -131,9 +129,9 @@ def check_value_count(
 def check_reuse(
     variables: Mapping[str, Any], reused: Sequence[Reuse], definition: OperationDefinitionNode
 ) -> None:
-    """Raises RequestError if variables that are used more than once are too large.
+    """Raises RequestError if variables that are used more than once are too large for it.
 
-    A client sends a variable once, and each use compares it, copies it or sends it to the database.
+    A variable is sent once, and compared, copied or sent to the database as often as it is used.
     """
     values = characters = 0
     for name, uses, default in reused:
@@ -154,7 +152,7 @@ def measure(value: Any) -> tuple[int, int]:
     """Returns the number of scalars, lists and objects in a value, and of the characters in its texts."""
     values = characters = 0
     rest = [value]
-    for each in rest:  # the loop appends to it
+    for each in rest:  # which grows meanwhile
         values += 1
         if isinstance(each, str):
             characters += len(each)
@@ -167,7 +165,7 @@ def measure(value: Any) -> tuple[int, int]:
 
 
 def measure_literal(literal: ValueNode | None) -> tuple[int, int]:
-    """Returns the numbers that `measure` does, of a literal; zeros for None."""
+    """Returns the same numbers of a literal; zeros where there is none."""
     if literal is None:
         return 0, 0
     values = characters = 0
@@ -192,7 +190,7 @@ class _Variable(NamedTuple):
     signature: GraphQLVariableSignature
     name: str
     type: GraphQLInputType
-    """The type, without an outermost non-null."""
+    """Without the outermost non-null."""
     leaf: GraphQLLeafType | None
     """The type, if it is a scalar or an enum."""
     is_required: bool
@@ -216,7 +214,7 @@ class Variables:
         values = self._coerce(given)
         if values is not None:
             return values
-        # A value is invalid, or of a kind too rare to be handled here: graphql-core coerces or refuses it.
+        # Something is wrong, or too rare to be done here: graphql-core decides.
         library_result: VariableValues | list[GraphQLError]
         try:
             library_result = get_variable_values(
@@ -226,7 +224,7 @@ class Variables:
             library_result = [error]
         if not isinstance(library_result, list):
             return library_result
-        # Errors that don't depend on a value, such as nesting that is too deep, are reported by graphql-core.
+        # Errors that don't depend on a value, such as of too deep a nesting, are graphql-core's.
         return self._errors(given) or [
             GraphQLError(error.message, self._definition) for error in library_result
         ]
@@ -245,7 +243,7 @@ class Variables:
         return variables
 
     def _coerce(self, given: Mapping[str, Any]) -> VariableValues | None:
-        """Returns the values as `get_variable_values` does; None where that function has to be used."""
+        """Returns the values as `get_variable_values` has them; None for what is better left to it."""
         if not self._variables:
             return None
         sources: dict[str, VariableValueSource] = {}
@@ -313,11 +311,11 @@ class InputsRule(ValuesOfCorrectTypeRule):
     _place = ""
 
     def enter_argument(self, node: ArgumentNode, *_: Any) -> None:
-        """Remembers the argument, which errors about its value name."""
+        """Notes what the values that follow are for."""
         self._place = f"Argument '{cut(node.name.value)}' has invalid value"
 
     def enter_variable_definition(self, node: VariableDefinitionNode, *_: Any) -> None:
-        """Remembers the variable, which errors about its default value name."""
+        """Notes that a variable's default value may follow."""
         self._place = f"Variable '${cut(node.variable.name.value)}' has invalid default value"
 
     def is_valid_value_node(self, node: ValueNode, input_type: GraphQLInputType | None) -> VisitorAction:
@@ -328,7 +326,7 @@ class InputsRule(ValuesOfCorrectTypeRule):
             nonlocal reported
             value = _literal_at(node, path)
             names = [field.name.value for field in value.fields] if isinstance(value, ObjectValueNode) else []
-            # Errors about an object end with all of its text, which takes long to print.
+            # Errors about an object repeat all of it, which takes long to print, and is what they end with.
             is_object = isinstance(value, ObjectValueNode) and _FOUND in error.message
             written = error.message.partition(_FOUND)[2][:-1] if is_object else print_ast(value)
             self.report_error(_placed(self._place, path, error, (written, written), names, value))
@@ -345,7 +343,7 @@ class InputsRule(ValuesOfCorrectTypeRule):
 
 
 class _EnoughError(Exception):
-    """As many errors of variables were found as are reported, so that the search ends."""
+    """Errors of variables that are reported; further ones aren't looked for."""
 
 
 def _placed(
@@ -356,10 +354,9 @@ def _placed(
     texts: Collection[str],
     node: Node,
 ) -> GraphQLError:
-    """Returns the error with `place`, a variable or an argument, and the path of the part that it is about.
+    """Returns the error with the names of the variable, and of the part of its value, that it is about.
 
-    `notations` are the value as the message repeats it, and as it should. `texts` are other texts that the
-    message may repeat.
+    `notations` are how the message repeats the value, and how it should. `texts` are what else it may repeat.
     """
     message = error.message
     cause = error.original_error
@@ -400,7 +397,7 @@ def _json(value: Any) -> str:
 
 
 class _UndecidedError(Exception):
-    """A value is invalid, or of a kind too rare to be compiled: graphql-core coerces or refuses it."""
+    """Something is wrong with a value, or too rare to be compiled: graphql-core decides."""
 
 
 class _Constant(NamedTuple):
@@ -410,18 +407,18 @@ class _Constant(NamedTuple):
 
 
 _Read = Callable[[Mapping[str, Any]], Any]
-"""Returns a coerced value, given the coerced values of an operation's variables. Raises _UndecidedError."""
+"""From the coerced values of an operation's variables to a coerced value. Raises _UndecidedError."""
 _InputDefinition = GraphQLArgument | GraphQLInputField
 
 
 class ArgumentReader:
     """Reads the arguments of one field of an operation.
 
-    Arguments that use no variable are coerced and converted once, for all requests.
+    What names no variable is coerced and converted once, for all requests.
     """
 
     def __init__(self, definition: GraphQLField, node: FieldNode, convert: ConvertInput) -> None:
-        """`convert` converts coerced arguments to what the field's source gets."""
+        """`convert` makes of coerced arguments what the field's source gets."""
         self._convert = convert
         self._constants: Mapping[str, Any] = {}
         self._read: _Read | None = None
@@ -453,14 +450,14 @@ class _VaryingField(NamedTuple):
     name: str
     read: _Read
     variable: str | None
-    """The variable's name, if it is just a variable. Without a value, the field's default applies."""
+    """The variable that it is, if it is no more than one. Without its value there is the default."""
     definition: _InputDefinition
 
 
 def _compile_fields(
     given: Mapping[str, ValueNode], definitions: Mapping[str, _InputDefinition]
 ) -> tuple[dict[str, Any], Sequence[_VaryingField]]:
-    """Splits arguments, or the fields of an input object: constant values, and readers of the others."""
+    """Arguments, or the fields of an input object: those that are constant, and how the others are read."""
     if not given.keys() <= definitions.keys():
         raise _UndecidedError
     constants: dict[str, Any] = {}
@@ -542,10 +539,10 @@ def _read_object(
 
 
 class InputConverter:
-    """Converts the arguments of declared fields, as Strawberry converts those of resolvers.
+    """How arguments of declared fields are converted, as Strawberry does it for resolvers.
 
-    For every value, Strawberry looks up the name and type of every field of its input type. Here they are
-    looked up once for each type, and only the fields that a client gave are converted.
+    Strawberry looks at every field of an input type for every value, and finds its name and type again. Here
+    that is done once for each type, and only what a client gave is looked at.
     """
 
     def __init__(self, schema: GraphQLSchema) -> None:
@@ -555,7 +552,7 @@ class InputConverter:
         self._objects: dict[type, _ConvertObject] = {}
 
     def for_arguments(self, arguments: Sequence[StrawberryArgument]) -> ConvertInput:
-        """Returns a function that converts all arguments of a field, by their names in the schema."""
+        """Returns what converts all arguments of a field, given by their names in the schema."""
         names = self._config.name_converter
         return partial(
             _convert_all,
@@ -587,7 +584,7 @@ class InputConverter:
         known = self._objects.get(type_)
         if known is None:
             known = self._objects[type_] = _ConvertObject(type_, definition.fields)
-            for field in definition.fields:  # an input type may contain itself
+            for field in definition.fields:  # which may be of the same type again
                 name = self._config.name_converter.from_field(field)
                 known.fields[name] = (
                     field.python_name,

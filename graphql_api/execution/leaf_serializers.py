@@ -1,10 +1,10 @@
 """Serializes scalars and enums: columns of resolvers' values to JSON.
 
-Most values are JSON already: a string stays a string. GraphQL's own scalars pass some types through
-unchanged; a custom scalar's serializer declares its own with `pass_through`. A column of such types is its
-own result, and `types_of` finds its types without a Python call for each value. A serializer that takes many
-strings in one call declares that with `bulk`. Every other value is converted once for each distinct value of
-an operation, however many rows and aliases have it.
+Most values need nothing done: a string stays a string. Which types a scalar passes through unchanged is
+known of GraphQL's own; a custom scalar's serializer declares them with `pass_through`. A column of such types
+is its own result, which `types_of` shows without looking at its values one by one. A serializer that is
+faster on many strings than on each declares that with `bulk`. All else is converted once for each distinct
+value of an operation, however many rows and aliases it has.
 """
 
 from collections.abc import Callable, Iterable, MutableMapping
@@ -43,15 +43,12 @@ _PASS_THROUGH = {GraphQLString: Types({str}), GraphQLID: Types({str}), GraphQLBo
 _SEPARATORS: Final = 3  # bytes around a string: two quotes and a comma
 _VALUE_SIZE: Final = 12
 _DATE_SIZE: Final = 30
-"""About how many bytes a value takes in a response, and a string of a scalar with a bulk version."""
+"""Bytes that a value, and a string of a scalar with a bulk version, take in a response: about."""
 KEPT_TYPES: Final = (Types({str}), Types({str, NoneType}), Types({int}), Types({int, NoneType}))
-"""Types of columns whose conversions are cached by value.
-
-Others have equal values that differ: 1 and True.
-"""
+"""Types of columns whose conversions are kept by value. Others have equal values that differ: 1 and True."""
 
 ConvertColumn = Callable[[Any], Any]
-"""Converts a column's value before it is serialized."""
+"""What is made of a column's value before it is serialized."""
 Conversions = MutableMapping[Any, Any]
 """JSON by the value that it was made from: of one serializer, in one operation."""
 
@@ -63,16 +60,20 @@ Serialized = tuple[ColumnValues, int]
 Serializer = TypeVar("Serializer", bound=Callable[..., Any])
 
 
-def pass_through(*types: type, null_text: str | None = None) -> Callable[[Serializer], Serializer]:
+def pass_through(
+    *types: type, null_text: str | None = None, refused_character: str | None = None
+) -> Callable[[Serializer], Serializer]:
     """Decorates a scalar's serializer: it returns values of these types unchanged.
 
-    `null_text` is a text that stands for null. It is searched for in a whole column at once, which is faster
-    than to compare each value. The search is fastest if it begins with a character that is rare in others.
+    `null_text` is a text that stands for null. It is looked for in a whole column at once, where to make it
+    null beforehand would take a look at each value. Best it begins with a character that few others have.
+    Texts with the `refused_character` may be refused: the serializer is called for each.
     """
 
     def mark(serialize: Serializer) -> Serializer:
         serialize.pass_through = Types(types)  # type: ignore[attr-defined]
         serialize.null_text = null_text  # type: ignore[attr-defined]
+        serialize.refused_character = refused_character  # type: ignore[attr-defined]
         return serialize
 
     return mark
@@ -97,7 +98,7 @@ class LeafSerializer:
     """Serializes the values of a leaf type one by one, by the type's own function."""
 
     converts_each = True
-    """Whether that takes long enough that caching the results is worth while."""
+    """Whether that takes long enough to keep what was made of a value."""
 
     def __init__(self, type_: GraphQLLeafType, convert: ConvertColumn | None, *, nullable: bool) -> None:
         self.type = type_
@@ -124,10 +125,7 @@ class LeafSerializer:
         return None if has_error(types) else self.serialize_types(values, types, known)
 
     def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
-        """Returns the JSON of a column of these types, none of which is an error.
-
-        None as `serialize_column` does.
-        """
+        """Returns the JSON of a column of these types, none of which is an error; None as above."""
         serialize = self.serialize
         try:
             if types in KEPT_TYPES:
@@ -140,7 +138,7 @@ class LeafSerializer:
             return None
         if not self.nullable and None in results:
             return None
-        # The converted text is about as long as the original.
+        # What a text becomes is about as long as it was.
         texts = text_size(filter(None, values)) if str in types else None
         return results, len(values) * _VALUE_SIZE + (texts or 0)
 
@@ -153,10 +151,11 @@ class PassThroughSerializer(LeafSerializer):
     def __init__(self, type_: GraphQLLeafType, types: Types, *, nullable: bool) -> None:
         super().__init__(type_, None, nullable=nullable)
         self.passes_strings = str in types
+        self.refused_character = getattr(type_.coerce_output_value, "refused_character", None)
         self.types = types | {NoneType} if nullable else types
 
     def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
-        """Returns the column itself, where all its values are passed through."""
+        """Returns the column itself, most often."""
         text = joined_text(values) if self.passes_strings else None
         if text is not None:
             return self._passed(values, text, len(values) * _SEPARATORS)
@@ -174,6 +173,8 @@ class PassThroughSerializer(LeafSerializer):
 
         `text` are all its strings, `size` the bytes of the rest.
         """
+        if self.refused_character is not None and self.refused_character in text:
+            return None
         size += utf8_size(text)
         # One character is found a hundred times as fast as a word.
         if self.null_text is None or self.null_text[0] not in text:
@@ -248,10 +249,7 @@ class EnumSerializer(LeafSerializer):
 
 
 class VocabularySerializer(LeafSerializer):
-    """An enum over a column of free text.
-
-    Its conversions are cached, since a column has few distinct texts.
-    """
+    """An enum over a column of free text: remembers what was made of a text, since a column has few words."""
 
     converts_each = False
 
@@ -276,7 +274,7 @@ class VocabularySerializer(LeafSerializer):
 def leaf_serializer(
     type_: GraphQLLeafType, convert: ConvertColumn | None, *, nullable: bool
 ) -> LeafSerializer:
-    """Returns the fastest serializer for a leaf type, whose values `convert`, if given, converts first."""
+    """Returns what serializes a leaf type's values fastest, after `convert` if there is one."""
     if isinstance(type_, CustomGraphQLEnumType):
         if convert is not None:
             return VocabularySerializer(type_, convert, nullable=nullable)

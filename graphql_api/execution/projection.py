@@ -1,7 +1,6 @@
 """Projections: the columns and relations that an operation reads, found when it is compiled.
 
-Columns and relations are looked up by the objects that declare them (a row source, a field's source), never
-by name, so that no renaming can break a look-up silently.
+Everything here is keyed by the objects that declare it (a row source, a field's source), never by a name.
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
@@ -29,7 +28,7 @@ class Reference:
 
 
 class OperationContext(Protocol):
-    """What all resolvers of one operation share, as far as the executor uses it."""
+    """What all resolvers of one operation share, as far as the executor has to do with it."""
 
     projection: "Projection"
     """Set before the operation runs, so that loaders read no more than it."""
@@ -37,12 +36,12 @@ class OperationContext(Protocol):
     def load_queued(self) -> Awaitable[None] | None:
         """Returns an awaitable that loads what is queued, to be awaited at once in the operation's task.
 
-        The executor calls it where nothing else of the operation runs, so that no key can be added until it
-        is awaited. None leaves it to loaders to begin by themselves.
+        Called where nothing else of the operation runs at the same time, so that nothing can be added
+        meanwhile. None leaves it to loaders to begin by themselves.
         """
 
     def cancel(self) -> None:
-        """Stops the loads that the operation has begun, since it was cancelled."""
+        """Stops what the operation has begun: it was cancelled."""
 
 
 class Projection:

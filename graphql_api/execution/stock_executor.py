@@ -1,10 +1,23 @@
-"""The stock executor, graphql-core's own: for operations and values that aren't compiled."""
+"""The stock executor, graphql-core's: for operations that aren't compiled, and what is too rare to be."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from inspect import isawaitable
-from typing import Any, cast
+from typing import Any, Final, TypeVar, cast
 
-from graphql import ExecutionResult, GraphQLLeafType, GraphQLObjectType, GraphQLSchema
+import orjson
+from graphql import (
+    ExecutionResult,
+    FieldNode,
+    GraphQLLeafType,
+    GraphQLObjectType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    OperationType,
+    SelectionSetNode,
+)
 from graphql.execution import default_field_resolver, default_type_resolver
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.execution.values import VariableValues
@@ -13,15 +26,24 @@ from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from graphql_api.execution.documents import ParsedOperation
+from graphql_api.execution.errors import LimitError
 from graphql_api.execution.fields import check_of
 from graphql_api.execution.leaf_serializers import null_text_of
 from graphql_api.execution.projection import OperationContext
+from graphql_api.quotas import run_aside
+
+MAX_INTROSPECTED: Final = 100_000
+"""Fields that one field of introspection may read: several times as many as explorers ask for."""
+
+Executor = TypeVar("Executor", bound="StockExecutor")
+
+_introspecting = ThreadPoolExecutor(1, "introspection")
 
 
 class StockExecutor(StrawberryGraphQLCoreExecutionContext):
-    """graphql-core's executor as Strawberry subclasses it, with two changes that fields and scalars declare.
+    """graphql-core's executor as Strawberry has it, but for two things that fields and scalars declare.
 
-    A field's check runs before its arguments are coerced, and a scalar's null text is null.
+    A field's check comes before its arguments, and a scalar's null text is null.
     """
 
     def execute_field(
@@ -56,6 +78,23 @@ class StockExecutor(StrawberryGraphQLCoreExecutionContext):
         return cast("ExecutionResult", result)
 
 
+class _TooMuchIntrospectedError(BaseException):
+    """Ends an introspection; a BaseException, since the executor makes any other an error of one field."""
+
+
+class _Introspection(StockExecutor):
+    """Runs a field of introspection, which reads nothing but the schema."""
+
+    fields_left = MAX_INTROSPECTED
+
+    def execute_field(self, *arguments: Any) -> Any:
+        """Runs one field, if not too many were before."""
+        self.fields_left -= 1
+        if self.fields_left < 0:
+            raise _TooMuchIntrospectedError
+        return StrawberryGraphQLCoreExecutionContext.execute_field(self, *arguments)
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Invocation:
     """An operation about to run, with coerced variables and a context: all that an executor needs."""
@@ -70,14 +109,43 @@ class Invocation:
 
     def stock_executor(self) -> StockExecutor:
         """graphql-core's executor of the operation."""
+        return self._executor(StockExecutor, self.operation.definition)
+
+    async def introspect(self, nodes: Sequence[FieldNode]) -> bytes | None:
+        """Returns the JSON of `__schema` or `__type`, which is selected by these nodes, or null.
+
+        It is made in a thread of its own, one at a time: a whole schema takes a tenth of a second. Raises
+        GraphQLError.
+        """
+        return await run_aside(_introspecting, partial(self._introspect, nodes))
+
+    def _introspect(self, nodes: Sequence[FieldNode]) -> bytes | None:
+        selections = SelectionSetNode(selections=tuple(nodes))
+        executor = self._executor(
+            _Introspection, OperationDefinitionNode(operation=OperationType.QUERY, selection_set=selections)
+        )
+        try:
+            result = executor.execute_operation()
+        except _TooMuchIntrospectedError:
+            raise LimitError("introspected fields", MAX_INTROSPECTED, nodes=nodes) from None
+        finally:
+            del executor.async_helpers  # by which it refers to itself
+        if not isinstance(result, ExecutionResult):
+            raise TypeError("introspection reads something else than the schema")
+        if result.errors:
+            raise result.errors[0]
+        ((_, value),) = (result.data or {}).items()
+        return None if value is None else orjson.dumps(value)
+
+    def _executor(self, kind: type[Executor], definition: OperationDefinitionNode) -> Executor:
         fragments = dict(self.operation.fragments)
-        return StockExecutor(
+        return kind(
             schema=self.schema,
             fragment_definitions={name: each.definition for name, each in fragments.items()},
             fragments=fragments,
             root_value=self.root_value,
             context_value=self.context,
-            operation=self.operation.definition,
+            operation=definition,
             variable_values=self.variables,
             field_resolver=default_field_resolver,
             type_resolver=default_type_resolver,

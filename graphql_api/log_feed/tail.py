@@ -24,27 +24,34 @@ from graphql_api.log_feed.errors import (
     StandbyError,
     UnfitDatabaseError,
 )
-from graphql_api.log_feed.feed_offset import LOWEST_ID, MAX_IN_PROGRESS, Cursor, FeedOffset, FeedPage
+from graphql_api.log_feed.feed_offset import LOWEST_ID, MAX_IN_PROGRESS, Cursor, FeedOffset, LogPage
 from graphql_api.log_feed.feed_schema import CHANNEL, LOGS, FeedSchema
 from graphql_api.log_feed.filter import EVERYTHING, FilterShape
 from graphql_api.log_feed.hub import EventFilter, Hub
 from graphql_api.log_feed.incarnation import check_lineage, enter_incarnation
 from graphql_api.log_feed.polling import INTERRUPTIONS, PollIntervals, PollTimer
 from graphql_api.postgres.address import Address
+from graphql_api.postgres.documented_schema import Severity, find_differences
+from graphql_api.postgres.errors import AFTER_REPAIR, CONNECTION_ERRORS, DatabaseUnavailableError, state_of
 from graphql_api.postgres.statement import Fetch, Statement, compile_statement, fetch_on
 from graphql_api.postgres.tables import system_logs
 from graphql_api.quotas import create_own_task
 
 log = logging.getLogger(__name__)
 
-# Bytes of text in a page. It may exceed this by one row, and has at least one row.
+# Statements in a row that the database may refuse for another reason than a table that has changed.
+_MOST_REFUSALS = 3
+# Seconds between two looks at a database that refuses the feed's statement: the first time, and at most.
+_FIRST_LOOK, _LONGEST_LOOK = 1.0, 60.0
+
+# The texts of a page; it may be one row larger than this, and has at least one.
 _PAGE_BYTES = 4 * 1024 * 1024
 
-# Every statement of the feed begins with this, which describes the snapshot that its rows are read in.
+# Every statement of the feed begins with this: what has to be known of the snapshot that sees the rows.
 #
-# On a standby this fails, and must: its snapshots don't list the transactions in progress. The rows that the
-# snapshot sees are in the write-ahead log before `insert_lsn`, since that is read after the snapshot was
-# taken. The incarnation is null if a trigger that writes entries has been missing or disabled since it began.
+# On a standby this fails, and must: its snapshots don't list the transactions in progress. What a commit
+# wrote lies before `insert_lsn`, since that is read after the snapshot was taken. The incarnation is null
+# once a trigger that records has been off.
 SNAPSHOT = """
     SELECT pg_current_snapshot() AS snapshot,
            pg_current_wal_insert_lsn() AS insert_lsn,
@@ -54,9 +61,8 @@ SNAPSHOT = """
            (SELECT xid FROM {schema}.horizon) AS horizon
 """
 
-# The newest transaction that has entries, of those that a snapshot `seen` sees. It is searched in the gaps
-# between the transactions in progress: one of these may have a hundred thousand uncommitted entries, which a
-# search over all transactions would examine.
+# The newest transaction that has entries, of those that a snapshot `seen` sees. It is searched between the
+# transactions in progress, not past them: a writer may have a hundred thousand uncommitted entries.
 NEWEST = """
     (SELECT entry.xid
      FROM (SELECT xid AS above, lead(xid, 1, pg_snapshot_xmax(seen.snapshot)) OVER (ORDER BY xid) AS below
@@ -68,17 +74,17 @@ NEWEST = """
 
 _END = f"WITH seen AS MATERIALIZED ({SNAPSHOT}) SELECT seen.*, {NEWEST} FROM seen"  # noqa: S608 - our own text
 
-# The next rows after an offset: of those that the statement's own snapshot sees, or with `until_xid`, of
-# those that a reader with that offset has read. In this order: the rest of the partly read transaction; the
-# transactions that were in progress before and aren't now; new transactions.
+# The next rows after an offset, of those that the statement's own snapshot sees or, where `until_xid` is
+# given, of those that the reader at that offset had read. In this order: the rest of the partly read
+# transaction; the transactions that were in progress before and aren't now; those that are new.
 #
-# New transactions are read in the gaps between the transactions in progress: otherwise every fetch would
-# examine each entry of a writer with a hundred thousand uncommitted rows. For the same reason the partly read
-# transaction bounds a gap, too.
+# The new ones are read between the transactions in progress, not past them: a writer with a hundred thousand
+# uncommitted rows would be examined entry by entry on every fetch. For the same reason the partly read
+# transaction bounds a gap too.
 #
-# Of the `rows` that are examined, the statement returns those that are wanted, until they are `max_wanted` or
-# fill `bytes`; and the last one, wanted or not, from which the offset behind the page is computed. OFFSET
-# keeps the planner from reading the whole table for them.
+# Of the `rows` that are examined, those that are wanted come back until they are `max_wanted` or fill
+# `bytes`; and the last one, wanted or not, from which the offset behind the page follows. OFFSET keeps the
+# planner from reading the whole table for them.
 _PAGE = """
     WITH seen AS MATERIALIZED ({snapshot}),
     bounds AS MATERIALIZED (
@@ -130,8 +136,8 @@ _PAGE = """
 """
 _NAMED = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
 
-# The end of the write-ahead log, and how far it is flushed to disk: at once if that is all of it, else after
-# a delay in which another commit may flush it. Waiting in the statement takes one round trip in place of two.
+# How far the log had come, and how far of it is on disk: at once if that is all, else after a moment in which
+# another commit may have flushed it. Waiting here takes one round trip in place of two.
 _LSNS = compile_statement(
     text("""
         WITH seen AS MATERIALIZED (
@@ -144,8 +150,7 @@ _LSNS = compile_statement(
         FROM seen
     """)
 )
-# A commit that waits for the disk of this server, not for its standbys. Writing a message makes it a commit;
-# no program reads it.
+# A commit that waits for the disk of this server, not for those of its standbys; nobody reads the message.
 _FLUSH = compile_statement(
     text(
         "SELECT set_config('synchronous_commit', 'local', true),"
@@ -181,10 +186,10 @@ def condition_text(shape: FilterShape | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of the database in the snapshot of a statement, as its rows describe it."""
+    """What a statement reads of the database in the snapshot of its rows."""
 
     in_progress: tuple[int, ...]
-    """The transactions in progress, ascending."""
+    """Transactions that had not ended, ascending."""
     insert_lsn: int
     flush_lsn: int
     incarnation: int | None
@@ -193,12 +198,12 @@ class Snapshot:
 
     @classmethod
     def of(cls, row: asyncpg.Record) -> "Snapshot":
-        """Reads it from the first columns of a row, which all rows of a statement have."""
+        """From the columns that every row of a statement begins with."""
         in_progress = tuple(sorted(row["snapshot"][2]))
         return cls(in_progress, row["insert_lsn"], row["flush_lsn"], row["incarnation"], row["horizon"])
 
     def end(self, newest: int | None) -> FeedOffset:
-        """Returns the offset of a reader that has read everything that the snapshot sees, up to `newest`.
+        """Returns the offset of a reader that has read all that the snapshot sees, up to `newest`.
 
         Raises FeedUnavailableError.
         """
@@ -208,8 +213,8 @@ class Snapshot:
             raise FeedUnavailableError("too many transactions are in progress")
         return FeedOffset(next_xid, in_progress)
 
-    def check_continuity(self, page: FeedPage) -> None:
-        """Raises CursorExpiredError if rows were deleted that the page's `base` had not read."""
+    def check_continuity(self, page: LogPage) -> None:
+        """Raises CursorExpiredError where rows that the base of a page had not read have been deleted."""
         offset = page.base
         unread = [offset.next_xid, *(xid for xid in offset.in_progress if xid not in self.in_progress)]
         if offset.partial is not None:
@@ -234,7 +239,7 @@ async def fetch_page(
     wanted: EventFilter = EVERYTHING,
     max_wanted: int | None = None,
     until: FeedOffset | None = None,
-) -> tuple[FeedPage, Snapshot]:
+) -> tuple[LogPage, Snapshot]:
     """Returns the next rows after `base` that match, of those that are committed or that `until` has read.
 
     At most `rows` are examined. A page ends earlier once `max_wanted` rows match, or with 4 MiB of text.
@@ -258,28 +263,26 @@ async def fetch_page(
     in_progress = snapshot.in_progress if until is None else until.in_progress
     last = found[-1]
     if last["number"] is None:
-        return FeedPage(base, [], in_progress, complete=True), snapshot
+        return LogPage(base, [], in_progress, complete=True), snapshot
     before = found[-2]["found"] if len(found) > 1 else 0
     complete, missing = last["number"] < rows, last["some_missing"]
-    if (
-        last["found"] > before + last["wanted"]
-    ):  # some rows between the two matched, but didn't fit into the page
+    if last["found"] > before + last["wanted"]:  # some rows between the two matched, and had no room
         found, complete = found[:-1], False
-    return FeedPage(base, found, in_progress, complete=complete, missing=missing), snapshot
+    return LogPage(base, found, in_progress, complete=complete, missing=missing), snapshot
 
 
 async def wait_for_flush(fetch: Fetch, snapshot: Snapshot, delay: float = 0.0) -> None:
     """Returns when PostgreSQL has on its disk all that `snapshot` saw.
 
-    Rows of asynchronous commits are visible earlier, and a crash would undo rows that were delivered. Most
-    often another commit flushes them within `delay` seconds; otherwise a commit of ours does.
+    Rows of asynchronous commits show before, and a crash would undo what was delivered. Mostly another commit
+    flushes them, if not before then within `delay` seconds; otherwise a commit of ours does.
     """
     if snapshot.flush_lsn < snapshot.insert_lsn:
         await wait_until_flushed(fetch, delay, snapshot.insert_lsn)
 
 
 async def wait_until_flushed(fetch: Fetch, delay: float = 0.0, insert_lsn: int | None = None) -> None:
-    """Returns when PostgreSQL has on its disk all up to `insert_lsn`; without it, all that is visible now."""
+    """Returns when PostgreSQL has on its disk all up to `insert_lsn`, or all that anybody has seen."""
     (lsns,) = await fetch(_LSNS, insert_lsn=insert_lsn, delay=delay)
     if lsns["flush_lsn"] < lsns["insert_lsn"]:
         await fetch(_FLUSH)
@@ -287,23 +290,23 @@ async def wait_until_flushed(fetch: Fetch, delay: float = 0.0, insert_lsn: int |
 
 @dataclass(frozen=True, slots=True)
 class TailOptions(PollIntervals):
-    """How often a tail fetches, in seconds, and how much."""
+    """How often to fetch, in seconds, and how much."""
 
     min_interval: float = 0.005
-    """The least time between two fetches, even if there is a notification."""
+    """Between two fetches, even if there is a notification."""
     min_interval_per_subscriber: float = 0.000_1
     """Added to `min_interval` for each subscriber after a fetch that has found rows, which wakes them."""
     flush_delay: float = 0.005
-    """How long to wait until another commit has flushed what was read, before committing for that purpose."""
+    """How long to wait for another commit to flush what was read, before making one."""
     timeout: float = 5.0
-    """How long to wait for the answer to a statement before the connection is closed."""
+    """For the answer to a statement; a connection that gives none is given up."""
     max_backoff: float = 5.0
-    """The time between two attempts to connect."""
+    """Between two attempts to connect."""
     page_rows: int = 1000
 
 
 class Tail:
-    """The task of a process that reads a feed while there are subscribers, and publishes to the hub."""
+    """The task of a process that reads a source while there are subscribers, and publishes it to the hub."""
 
     def __init__(
         self,
@@ -313,7 +316,7 @@ class Tail:
         on_failure: Callable[[FeedError], None],
         schema: FeedSchema = LOGS,
     ) -> None:
-        """`on_failure` is called with an error that ends every subscription: rows may have been missed."""
+        """`on_failure` is called with what ends every subscription: continuity is lost, or can't be had."""
         self._address = address
         self._hub = hub
         self._stats = hub.stats
@@ -323,9 +326,17 @@ class Tail:
         self._timer = PollTimer(options)
         self._task: asyncio.Task[None] | None = None
         self._incarnation = 0
+        self._failures = 0
+        """Connections in a row over which no page was read."""
+        self._refusals = 0
+        """Of those, how often the database refused a statement."""
+        self._unfit: UnfitDatabaseError | None = None
+        """Why the database refuses it, since it was looked at last."""
+        self._look_again_at = 0.0
+        self._look_interval = 0.0
 
     def start(self) -> None:
-        """Begins to read from the hub's cursor on. Does nothing if the task already runs."""
+        """Begins to read, from where the hub is; nothing happens if it runs."""
         if self._task is None or self._task.done():
             self._task = create_own_task(self._run(), f"tail of {self._schema.name}")
 
@@ -341,7 +352,9 @@ class Tail:
         self._timer.wake()
 
     async def _run(self) -> None:
-        failures = 0
+        if self._unfit is not None and time.monotonic() < self._look_again_at:
+            self._on_failure(self._unfit)
+            return
         while True:
             try:
                 async with self._address.open(
@@ -349,11 +362,10 @@ class Tail:
                 ) as connection:
                     connection.add_termination_listener(self._timer.wake)
                     await self._begin(connection)
-                    failures = 0
                     self._stats.connected = True
                     await self._follow(connection)
             except UnfitDatabaseError as error:
-                # If a primary was read before, the standby may be about to be promoted.
+                # Where a primary has served before, a standby may be about to become one.
                 if self._hub.read_up_to is None or not isinstance(error, StandbyError):
                     self._hub.clear()
                     self._on_failure(error)
@@ -366,6 +378,8 @@ class Tail:
                 self._on_failure(error)
             except INTERRUPTIONS as error:
                 log.warning("the feed has lost its connection: %s: %s", type(error).__name__, error)
+                if _is_refusal(error) and await self._is_unfit():
+                    return
             except Exception:
                 log.exception("the feed has failed")
                 self._hub.clear()
@@ -374,10 +388,40 @@ class Tail:
                 )
             finally:
                 self._stats.connected = False
-            failures = min(failures + 1, 10)
+            self._failures = min(self._failures + 1, 10)
             self._stats.reconnects += 1
-            backoff = min(self._options.max_backoff, 0.05 * 2**failures)
+            backoff = min(self._options.max_backoff, 0.05 * 2**self._failures)
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311 - jitter
+
+    async def _is_unfit(self) -> bool:
+        """Whether the database refuses the feed's statements for good: then all subscriptions have ended.
+
+        A table may have changed since it was adopted. Until somebody mends it, it is looked at less and less
+        often: subscribers who come meanwhile get the same error.
+        """
+        self._refusals += 1
+        reason = await self._difference()
+        if not reason and self._refusals < _MOST_REFUSALS:
+            return False
+        reason = reason or "the database refuses what the feed reads: the log of this process says why"
+        self._look_interval = min(_LONGEST_LOOK, self._look_interval * 2 or _FIRST_LOOK)
+        self._look_again_at = time.monotonic() + self._look_interval
+        self._unfit = UnfitDatabaseError(reason)
+        log.error("the feed ends all subscriptions: %s", reason)
+        self._hub.clear()
+        self._on_failure(self._unfit)
+        return True
+
+    async def _difference(self) -> str:
+        """Returns how the database differs from what can be served; "" if it doesn't, or doesn't say."""
+        try:
+            async with self._address.open(
+                application="graphql-api feed", command_timeout=self._options.timeout
+            ) as connection:
+                differences = await find_differences(connection)
+        except (*CONNECTION_ERRORS, DatabaseUnavailableError):
+            return ""
+        return "; ".join(str(each) for each in differences if each.severity is Severity.REFUSED)
 
     def _notified(self, *_: object) -> None:
         self._stats.notifications += 1
@@ -385,7 +429,7 @@ class Tail:
 
     async def _begin(self, connection: "asyncpg.Connection") -> None:
         incarnation = await enter_incarnation(connection, self._schema)
-        # Before the first fetch: what is committed from here on is seen by a fetch, or notifies.
+        # Before the first fetch: what is committed from here on either is seen or notifies.
         await connection.add_listener(CHANNEL, self._notified)
         fetch = fetch_on(connection)
         cursor = self._hub.read_up_to
@@ -395,8 +439,7 @@ class Tail:
             self._hub.move(Cursor(offset, incarnation, snapshot.insert_lsn))
         elif cursor.incarnation != incarnation:
             await check_lineage(fetch, cursor, incarnation, self._schema)
-            # `check_lineage` has proved that the rows are continuous: it is a cursor of the present
-            # incarnation now.
+            # Its past is proved: from here on it is a cursor of the present incarnation.
             self._hub.move(Cursor(cursor.offset, incarnation, cursor.lsn))
         self._incarnation = incarnation
 
@@ -405,6 +448,8 @@ class Tail:
         while True:
             self._timer.begin()
             complete, found = await self._publish_page(fetch)
+            self._failures = self._refusals = 0
+            self._look_interval, self._unfit = 0.0, None
             if not complete:
                 continue
             pause = options.min_interval_per_subscriber * self._stats.subscribers if found else 0.0
@@ -429,3 +474,13 @@ class Tail:
         if page.complete:
             stats.current_at = time.monotonic()
         return page.complete or not page.rows, bool(page.rows)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether an error will come again until somebody mends the database, or what is read of it."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return False
+    state = state_of(error)
+    return state is None or (
+        isinstance(state, DatabaseUnavailableError) and state.retry_after >= AFTER_REPAIR
+    )

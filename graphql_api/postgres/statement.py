@@ -1,10 +1,9 @@
 """Statements: built once with SQLAlchemy Core, and run as SQL text by asyncpg."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from time import thread_time
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -14,12 +13,12 @@ from sqlalchemy.sql import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from graphql_api.postgres.type_codecs import as_text, is_sent_as_text
-from graphql_api.quotas import current_usage
+from graphql_api.quotas import current_usage, run_aside
 
 MAX_LARGE_MEMORY: Final = 16 * 1024 * 1024
-"""Bytes of large statements that are cached."""
+"""Bytes of large statements that are kept."""
 _MEMORY_OF_CHARACTER = 4
-"""Bytes that a statement takes for each character of its SQL, its key included: measured, and rounded up."""
+"""Bytes that a statement takes for each character of its SQL, with its key: as measured, or more."""
 
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
@@ -32,10 +31,10 @@ class Statement:
     names: tuple[str, ...]
     constants: Mapping[str, Any]
     may_batch: bool = False
-    """Whether reads of several viewers may share a run (`BatchedReads`): it reads few rows for each key."""
+    """Whether reads of it for several viewers may go out as one: it reads few rows for each key."""
 
     texts: tuple[int, ...] = ()
-    """The indexes of parameters that have to be sent as text (`type_codecs.is_sent_as_text`)."""
+    """The parameters that connections take as text alone, by index (`type_codecs.is_sent_as_text`)."""
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """Returns the values in the order of the parameters. Raises KeyError for a name without a value."""
@@ -51,7 +50,7 @@ Fetch = Callable[..., Awaitable[list[asyncpg.Record]]]
 
 
 def fetch_on(connection: "asyncpg.Connection") -> Fetch:
-    """Returns a function that runs statements on one connection."""
+    """Returns what runs statements on one connection."""
 
     async def fetch(statement: Statement, **values: Any) -> list[asyncpg.Record]:
         return await connection.fetch(statement.sql, *statement.arguments(values))
@@ -60,9 +59,9 @@ def fetch_on(connection: "asyncpg.Connection") -> Fetch:
 
 
 def compile_statement(query: Executable, *, may_batch: bool = False) -> Statement:
-    """Compiles a SQLAlchemy Core statement. Takes up to a millisecond, so compile once and keep the result.
+    """Compiles a SQLAlchemy Core statement. Takes up to a millisecond: do it once and keep the result.
 
-    A parameter with a value in the query is a constant; a `bindparam(name)` gets its value at each run.
+    Parameters that have a value in the query are constants; a `bindparam(name)` gets its value at each run.
     """
     current_usage().new_statements += 1
     compiled = query.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
@@ -84,23 +83,16 @@ _builder = ThreadPoolExecutor(1, "statements")
 
 
 async def build_aside(build: Callable[..., Statement], *arguments: Any) -> Statement:
-    """Returns `build(*arguments)`, which may take a tenth of a second, without blocking the event loop.
+    """Returns `build(*arguments)`, which may take a tenth of a second, without holding the event loop.
 
-    Statements are built one at a time in a thread, and cached up to MAX_LARGE_MEMORY. `arguments` are
-    hashable.
+    Statements are built one at a time in a thread of their own. Those that are kept are bounded by their
+    memory. `arguments` are hashable.
     """
     key = (build, *arguments)
     kept = _large.get(key)
     if kept is not None:
         return kept
-
-    def work() -> tuple[Statement, float]:
-        began = thread_time()
-        return build(*arguments), thread_time() - began
-
-    usage = current_usage()
-    statement, seconds = await asyncio.get_running_loop().run_in_executor(_builder, work)
-    usage.other_threads += seconds
-    usage.new_statements += 1
+    statement = await run_aside(_builder, partial(build, *arguments))
+    current_usage().new_statements += 1
     _large[key] = statement
     return statement

@@ -4,6 +4,7 @@
     ├── BadInputError          BAD_USER_INPUT    an argument breaks a rule; names the argument and the rule
     ├── UnauthenticatedError   UNAUTHENTICATED   nobody is signed in
     ├── ForbiddenError         FORBIDDEN         the viewer lacks a scope
+    ├── NotFiniteError         NOT_FINITE        a stored number is an infinity
     └── FeedEndedError         a FeedError's     a subscription can't go on; the message says what to do
 
 Everything else that a resolver raises is unexpected: clients see a masked message and an id.
@@ -63,6 +64,15 @@ class ForbiddenError(ApiError):
 
     def __init__(self, scope: str) -> None:
         super().__init__(f"this needs the scope {scope}", scope=scope)
+
+
+class NotFiniteError(ApiError):
+    """A stored number that is an infinity, which no Decimal shows."""
+
+    code = "NOT_FINITE"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"the stored number is {text}, which is no decimal number")
 
 
 @strawberry.enum(description="Why something was refused.")

@@ -1,4 +1,4 @@
-"""The scalars of the API. Rows hold most values as the text that JSON has (`postgres.type_codecs`)."""
+"""The scalars of the API. Rows hold their values as JSON-ready text already (`postgres.type_codecs`)."""
 
 import re
 from calendar import monthrange
@@ -15,7 +15,7 @@ from strawberry.types.scalar import ScalarDefinition
 from graphql_api.execution.inputs import ExactFloat
 from graphql_api.execution.leaf_serializers import bulk, pass_through
 from graphql_api.postgres.type_codecs import NAN, rfc3339, rfc3339_all
-from graphql_api.relational.errors import BadInputError
+from graphql_api.relational.errors import BadInputError, NotFiniteError
 from graphql_api.relational.stored_json import MAX_DEPTH, MAX_NUMBER_LENGTH, REDACTED, TOO_DEEP, client_json
 
 Duration = NewType("Duration", int)
@@ -26,7 +26,8 @@ JSON = NewType("JSON", object)
 
 _DECIMAL = re.compile(r"[+-]?(\d{1,100}(\.\d{0,100})?|\.\d{1,100})([eE][+-]?\d{1,3})?", re.ASCII)
 _MAX_DIGITS = 100  # before the decimal point, and after it
-_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+_INFINITIES = ("Infinity", "-Infinity")
+_NOT_FINITE = (NAN, *_INFINITIES)
 _DATETIME = re.compile(
     r"(?P<minute>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d)(:(?P<second>\d\d)(\.(?P<fraction>\d+))?)?"
     r"(?P<offset>[Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)",
@@ -36,10 +37,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class UnreadableDecimal(Decimal):
-    """Stands for a client's text that is no decimal.
-
-    It is NaN, so that no comparison takes it for a number.
-    """
+    """What a client gave as a text that is no decimal: NaN, so that no comparison takes it for a number."""
 
     RULE: Final = 'must be a decimal number, such as "1250.50" or "1E-8"'
 
@@ -50,9 +48,8 @@ class UnreadableDecimal(Decimal):
 def parse_decimal(value: Any) -> Decimal:
     """Returns the exact decimal of a text, plain or with an exponent, or of a JSON number's text.
 
-    Returns NaN, the infinities and an UnreadableDecimal, too: the caller refuses them, and can name the
-    argument. Raises ValueError for what is neither a text nor a number, and for a float whose text isn't
-    known.
+    NaN, the infinities and an UnreadableDecimal pass: the caller refuses them, and can name the argument.
+    Raises ValueError for what is neither a text nor a number, or a float whose text isn't known.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return Decimal(value)
@@ -75,10 +72,16 @@ def _parse_decimal_literal(node: ValueNode, _variables: object = None) -> Decima
     raise ValueError('Decimal must be a number, or a string such as "1250.50"')
 
 
-@pass_through(str, null_text=NAN)
+@pass_through(str, null_text=NAN, refused_character="I")
 def serialize_decimal(value: Any) -> str:
-    """Returns plain notation, without an exponent: "0.00000000", never "0E-8"."""
-    return value if isinstance(value, str) else format(value, "f")
+    """Returns plain notation, without an exponent: "0.00000000", never "0E-8".
+
+    Raises NotFiniteError for an infinity, which a numeric without a precision may hold.
+    """
+    text = value if isinstance(value, str) else format(value, "f")
+    if text in _INFINITIES:
+        raise NotFiniteError(text)
+    return text
 
 
 def parse_datetime(value: Any) -> datetime:
@@ -111,9 +114,7 @@ def parse_datetime(value: Any) -> datetime:
     try:
         return moment + _MICROSECOND
     except OverflowError:
-        return (
-            moment  # the last microsecond of the year 9999: rounding up, as for .NET's last tick, leaves it
-        )
+        return moment  # The end of the calendar, which .NET's greatest moment lies just behind.
 
 
 def _is_last_minute_of_month(moment: datetime) -> bool:

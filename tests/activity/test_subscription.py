@@ -1,6 +1,7 @@
 """What a subscriber of `accountActivity` is shown."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from graphql_api.domain.account_changes import ChangeFilter
+from graphql_api.log_feed import UnfitDatabaseError, tail
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.errors import DatabaseUnavailableError
 from tests import factories
@@ -404,3 +407,46 @@ async def test_no_event_is_sent_without_the_rows_that_cannot_be_read_now(
         with pytest.raises(FeedEnded, match="SERVICE_UNAVAILABLE"):
             await until_up_to_date(graph, after=after)
     assert [event["kind"] for event in await until_up_to_date(graph, after=after)] == ["TRADE", "UP_TO_DATE"]
+
+
+async def test_nor_without_those_that_fail_to_be_read_for_a_reason_that_nobody_expected(
+    graph: Graph, connection: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await factories.user(connection)
+    session = await factories.session(connection, await factories.account(connection, user))
+    graph = graph.as_(trader(user))
+    after = await cursor(graph)
+    await factories.trade(connection, session)
+
+    async def failing(*_: Any, **__: Any) -> Any:
+        raise KeyError("hunter2")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(graph.services.database), "fetch_by_key", failing)
+        with pytest.raises(FeedEnded, match="INTERNAL_SERVER_ERROR"):
+            await until_up_to_date(graph, after=after)
+    assert [event["kind"] for event in await until_up_to_date(graph, after=after)] == ["TRADE", "UP_TO_DATE"]
+
+
+async def test_a_column_that_becomes_another_type_ends_subscriptions_until_it_is_mended(
+    graph: Graph, connection: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "_FIRST_LOOK", 0.5)
+    user = await factories.user(connection)
+    account = await factories.account(connection, user)
+    graph = graph.as_(trader(user))
+    async with following(graph) as batches:
+        await anext(batches), await anext(batches)  # progress, and UP_TO_DATE
+        after = await cursor(graph)
+        await connection.execute("ALTER TABLE system_logs ALTER details TYPE json")
+        with pytest.raises(FeedEnded, match="FEED_UNFIT_DATABASE"):
+            await anext(batches)
+    began, reconnects = time.monotonic(), graph.services.activity.stats.reconnects
+    while time.monotonic() < began + 0.2:
+        with pytest.raises(UnfitDatabaseError, match=r"system_logs\.details is of type json"):
+            await graph.services.activity.subscribe(ChangeFilter(user))
+    assert graph.services.activity.stats.reconnects == reconnects
+    await connection.execute("ALTER TABLE system_logs ALTER details TYPE jsonb")
+    session = await factories.session(connection, account)
+    await asyncio.sleep(1)
+    assert shown(await until_up_to_date(graph, after=after)) == [("SESSION", "ADDED", session, account)]

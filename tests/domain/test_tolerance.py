@@ -183,6 +183,29 @@ async def test_of_two_risk_rows_the_newest_counts(graph: Graph, connection: "asy
     ]
 
 
+async def test_an_infinity_is_an_error_of_its_field_alone(
+    graph: Graph, connection: "asyncpg.Connection", session: str
+) -> None:
+    """A numeric with a precision can't hold one."""
+    await connection.execute("ALTER TABLE trades ALTER pnl TYPE numeric")
+    for symbol, pnl in (("a", "Infinity"), ("b", "-Infinity"), ("c", "NaN"), ("d", "1.50")):
+        await factories.trade(connection, session, symbol=symbol, pnl=Decimal(pnl))
+    query = "{ trades(orderBy: {field: SYMBOL, direction: ASC}) { nodes { symbol pnl again: pnl } } }"
+    answer = await graph.as_(operator()).ask(query)
+    assert [(row["pnl"], row["again"]) for row in answer.body["data"]["trades"]["nodes"]] == [
+        (None, None),
+        (None, None),
+        (None, None),
+        ("1.50", "1.50"),
+    ]
+    assert [(error["path"][2:], error["message"]) for error in answer.body["errors"]] == [
+        ([row, key], f"the stored number is {stored}, which is no decimal number")
+        for row, stored in enumerate(("Infinity", "-Infinity"))
+        for key in ("pnl", "again")
+    ]
+    assert {error["extensions"]["code"] for error in answer.body["errors"]} == {"NOT_FINITE"}
+
+
 async def test_moments_beyond_the_calendar_are_its_ends(
     graph: Graph, connection: "asyncpg.Connection"
 ) -> None:

@@ -224,8 +224,7 @@ def test_a_fragment_at_the_root_and_below_counts_as_below() -> None:
     [
         ("{ me { id @skip(if: true) } }", None),
         ("{ me { __typename } }", None),
-        ("{ __schema { types { name } } }", "introspection"),
-        ('{ ...F } fragment F on Query { __type(name: "User") { name } }', "introspection"),
+        ("{ __schema { types { name } } }", None),
         ("query @a { me { id } }", "directive"),
         ("{ me { ...F } } fragment F on User { id @a }", "directive"),
     ],
