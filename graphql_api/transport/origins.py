@@ -1,6 +1,6 @@
-"""CORS and origins: which web pages may call the service, by the `Origin` that their browsers send.
+"""CORS and origins: which web pages may call, by the `Origin` that their browsers send.
 
-This protects users of browsers. Other programs may send any Origin, or none.
+It protects the users of browsers. Programs send none, or any.
 """
 
 import ipaddress
@@ -27,10 +27,10 @@ _MAX_LOGGED = 100
 
 
 class Origins:
-    """The origins whose pages may call the service, besides its own.
+    """The origins whose pages may call, besides our own.
 
-    `listed` are normalized; "*" stands for any. With `local`, pages that this machine serves at localhost may
-    call, too.
+    `listed` are normalized; "*" there stands for any. With `local`, so may all pages that this machine
+    serves to itself.
     """
 
     def __init__(self, listed: Iterable[str] = (), *, local: bool = False) -> None:
@@ -76,7 +76,7 @@ def is_local(origin: str) -> bool:
 def is_own(origin: str, host: str) -> bool:
     """Returns whether a page calls the host that it comes from.
 
-    The scheme isn't compared: behind a proxy that terminates TLS, the service doesn't know it.
+    Behind a proxy that ends TLS nothing says by which scheme the host was called, so it isn't compared.
     """
     scheme = origin.partition(":")[0]
     try:

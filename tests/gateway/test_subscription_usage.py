@@ -55,6 +55,16 @@ async def test_what_was_paid_at_the_beginning_counts() -> None:
         assert not await is_made_to_wait(usage)
 
 
+async def test_what_a_subscription_has_used_is_paid_when_it_ends() -> None:
+    limiter = RateLimiter(1_000_000)
+    usage = SubscriptionUsage("user ada", 100, ConcurrencyQuota(1), limiter)
+    with usage:
+        await Metered(work(0.002))
+        await usage.pay_rest()
+        await usage.pay_rest()
+    assert 1_000_000 - await limiter.take("user ada", 1) == pytest.approx(points_of(usage) - 100, abs=200)
+
+
 async def test_what_takes_long_needs_a_place_among_its_owners_operations() -> None:
     quota = ConcurrencyQuota(1, waiting=0)
     usage = usage_with(1_000_000, quota=quota)

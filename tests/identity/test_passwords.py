@@ -181,6 +181,14 @@ async def test_who_has_waited_too_long_is_sent_away_however_short_it_should_have
     passwords.close()
 
 
+async def test_who_has_a_thread_at_once_is_not_sent_away_for_what_others_took() -> None:
+    passwords = PasswordHasher(threads=1)
+    passwords._takes = 60.0
+    assert (await passwords.verify(PASSWORD, CURRENT.hash(PASSWORD), doubtful=True)).matches
+    assert passwords._takes < 60
+    passwords.close()
+
+
 async def test_a_cancelled_verification_makes_room_for_another() -> None:
     gate, passwords = gated()
     waiting = [asyncio.create_task(passwords.hash(PASSWORD)) for _ in range(19)]

@@ -8,6 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
+from graphql_api.gateway import idempotency
 from graphql_api.identity.viewer import Scope
 from tests import factories
 from tests.app import App, codes
@@ -81,6 +82,16 @@ async def test_the_cost_of_a_change_under_a_key_is_told(trader: Trader) -> None:
     answers = [await trader.app.ask(CHANGE, variables, token=trader.token, headers=headers) for _ in range(2)]
     assert answers[0].json()["extensions"]["cost"]["requested"] > 0
     assert answers[0].json()["data"] == answers[1].json()["data"]
+
+
+async def test_an_answer_that_is_too_long_to_be_stored_counts_as_lost(
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "MAX_ANSWER", 100)
+    assert (await trader.change("key")).status_code == 200
+    again = await trader.change("key")
+    assert (again.status_code, codes(again)) == (409, ["IDEMPOTENCY_ANSWER_LOST"])
+    assert await trader.changes() == 1
 
 
 async def test_another_key_is_another_change(trader: Trader) -> None:

@@ -1,18 +1,20 @@
 """Answers that nobody reads take bounded memory, which goes back to the system afterwards."""
 
 import asyncio
+import gc
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import httpx
 import orjson
 import pytest
 
 from graphql_api.transport import uvicorn_protocols
-from tests.transport.conftest import Serve, Served
-from tests.transport.sockets import ask, connected
+from tests.transport.conftest import Serve, Served, until
+from tests.transport.sockets import ask, connected, hear
 
 SIZE = 15_000_000  # more than the kernel's buffers hold
 LARGE = f"{{ text(size: {SIZE}) }}"
@@ -140,3 +142,76 @@ def test_memory_goes_back_to_the_system_after_a_peak() -> None:
     peak, left = map(int, run.stdout.split())
     assert peak > 16 * 12_000_000
     assert left < 16_000_000
+
+
+JUNK = "x" * 500_000
+SUBSCRIPTION = {
+    "query": "subscription { guarded }",
+    "variables": {"junk": JUNK},
+    "extensions": {"junk": JUNK},
+}
+
+
+@contextmanager
+def traced() -> Iterator[Callable[[], int]]:
+    """Yields what returns the bytes of Python's objects, those of client and server, since the beginning."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+async def test_subscriptions_keep_of_their_requests_what_they_need(served: Served) -> None:
+    authorization = {"authorization": "Bearer ada"}
+    message = orjson.dumps({"type": "subscribe", "id": "1", "payload": SUBSCRIPTION}).decode()
+    with traced() as memory:
+        async with AsyncExitStack() as stack:
+            for _ in range(10):
+                socket = await stack.enter_async_context(connected(served, additional_headers=authorization))
+                await socket.send(message)
+                assert '"next"' in await socket.recv()
+            assert memory() < 3_000_000
+
+
+async def test_so_do_streams(served: Served) -> None:
+    headers = {"authorization": "Bearer ada", "accept": "text/event-stream"}
+    body = orjson.dumps(SUBSCRIPTION)
+    async with httpx.AsyncClient(headers={**headers, "content-type": "application/json"}) as client:
+        with traced() as memory:
+            async with AsyncExitStack() as stack:
+                for _ in range(10):
+                    request = client.build_request("POST", served.url, content=body)
+                    answer = await client.send(request, stream=True)
+                    stack.push_async_callback(answer.aclose)
+                    assert "next" in await anext(answer.aiter_text())
+                # The client keeps its requests: as bytes, which are the same for all.
+                assert memory() < 3_000_000
+
+
+async def test_a_socket_that_waits_keeps_no_message(served: Served) -> None:
+    message = orjson.dumps({"type": "pong", "payload": {"junk": JUNK + JUNK[1000:]}}).decode()
+    with traced() as memory:
+        async with AsyncExitStack() as stack:
+            for _ in range(10):
+                socket = await stack.enter_async_context(connected(served))
+                await ask(socket, "1", "{ hello }")
+                assert (await hear(socket))["type"] == "next"
+                await socket.send(message)
+            async with asyncio.timeout(10):  # until a heartbeat comes
+                await until(lambda: memory() < 4_000_000)
+
+
+async def test_a_viewers_subscriptions_have_bounded_variables(serve: Serve) -> None:
+    served = serve(settings={"max_viewer_sockets": 2})
+    query = "subscription ($kind: String!) { failing(kind: $kind) }"
+    async with connected(served, {"authorization": "Bearer ada"}) as socket:
+        for size, expected in ((30_000, "error"), (10_000, "next"), (10_000, "next")):
+            await ask(socket, "1", query, variables={"kind": "x" * size})
+            answers = [await hear(socket)]
+            if expected == "next":
+                answers.append(await hear(socket))
+            assert answers[0]["type"] == expected
+            code = answers[-1]["payload"][0]["extensions"]["code"]
+            assert code == ("INTERNAL_SERVER_ERROR" if expected == "next" else "SERVICE_UNAVAILABLE")

@@ -61,8 +61,7 @@ async def drawn(
     processes = os.cpu_count() or 1
     done = 0
     progress("trades", done, count)
-    # Not forked, since a forked process would have a copy of the running event loop. Only this process
-    # handles an interrupt.
+    # Not forked: a copy of a process with an event loop in it is a trap. An interrupt is for this one.
     with ProcessPoolExecutor(
         processes,
         mp_context=get_context("spawn"),
