@@ -57,9 +57,9 @@ from graphql_api.transport.uvicorn_server import exit_with_parent, tune_allocato
 from graphql_api.transport.worker_metrics import WorkerMetrics
 
 _LEASE_MARGIN = 5.0
-"""Seconds beyond the operation timeout after which a mutation is surely over, or its process dead."""
+"""Seconds after the operation timeout by which a mutation has ended, unless its process was killed."""
 _SHUTDOWN_GRACE_PERIOD = 5.0
-"""Seconds that a stopping process gives to mutations whose clients have hung up."""
+"""Seconds that a stopping process waits for mutations whose clients have disconnected."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -117,7 +117,7 @@ def build_gateway(
     replica_reads: ReplicaReads | None = None,
     recorders: Sequence[Recorder] = (),
 ) -> Gateway:
-    """Returns what all transports share: operations, authentication, limits and metrics."""
+    """Returns the gateway that all transports share: operations, authentication, limits and metrics."""
     operations = build_operations(settings)
 
     return Gateway(
@@ -156,7 +156,7 @@ def build_gateway(
 
 
 def build_replica_reads(settings: Settings, primary: Database) -> ReplicaReads | None:
-    """Returns what sends queries to the replica; None if the settings name none."""
+    """Returns the object that chooses queries for the replica; None if the settings name no replica."""
     if settings.database_replica_url is None:
         return None
     replica_class: type[ReplicaDatabase] = ReplicaDatabase
@@ -176,7 +176,7 @@ def build_replica_reads(settings: Settings, primary: Database) -> ReplicaReads |
 
 
 def build_operations(settings: Settings) -> Operations:
-    """Returns what executes operations of the schema, with the settings' limits on requests."""
+    """Returns the executor of the schema's operations, with the settings' limits on requests."""
     return Operations(
         schema,
         mask=mask,
@@ -210,7 +210,7 @@ def build_persisted(settings: Settings) -> PersistedDocuments:
 
 
 def build_rate_limiter(settings: Settings) -> RateLimiter | None:
-    """Returns the limit of points that a viewer may spend in a minute; None for no limit."""
+    """Returns the limiter of points that a viewer may spend in a minute; None for no limit."""
     points = settings.points_per_minute
     if points is None and settings.profile == "production":
         points = 20 * settings.max_cost
@@ -218,7 +218,7 @@ def build_rate_limiter(settings: Settings) -> RateLimiter | None:
 
 
 def build_services(settings: Settings) -> Services:
-    """Returns what the process has one of. Nothing connects before it is used."""
+    """Returns the parts that a process has one of. They connect when they are first used."""
     if settings.database_url is None:
         raise ValueError("set DATABASE_URL to the database to serve")
     address = Address.parse(settings.database_url.get_secret_value())
@@ -255,7 +255,7 @@ def build_services(settings: Settings) -> Services:
 
 
 def build_recorders(settings: Settings, database: Database) -> list[Recorder]:
-    """Returns what records changes, in whichever process comes first."""
+    """Returns the recorders, of which one process in the deployment is active at a time."""
     recordings: list[Recording] = []
     if settings.trader_log_components:
         recordings.append(AccountLogRecording(settings.trader_log_components))

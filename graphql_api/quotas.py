@@ -1,4 +1,4 @@
-"""Concurrency quotas, of operations under way or of connections, and what an operation uses."""
+"""Concurrency quotas for operations and connections, and the measured usage of an operation."""
 
 import asyncio
 import threading
@@ -14,16 +14,16 @@ T = TypeVar("T")
 
 
 class QuotaFullError(Exception):
-    """Too many wait for a place already."""
+    """Too many are waiting for a place already."""
 
 
 class ConcurrencyQuota:
     """Gives each owner at most `own` places at once, and all owners at most `total`; others wait.
 
-    `enter_anyway` alone exceeds both.
+    Only `enter_anyway` may exceed these numbers.
 
-    A place that becomes free goes to the owner who has the fewest, and of theirs to the one that has waited
-    longest: an owner's thousand don't hold up another owner's one.
+    A place that becomes free goes to the owner who has the fewest places, and of this owner's waiters to the
+    one that has waited longest. So a thousand waiters of one owner don't delay a single one of another.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class ConcurrencyQuota:
         waiting: int | None = None,
         all_waiting: int | None = None,
     ) -> None:
-        """`waiting` is how many may wait for one owner, and `all_waiting` how many in all.
+        """`waiting` is how many may wait for each owner, and `all_waiting` how many in all.
 
         Those that enter with `refusable=False` are not counted.
         """
@@ -45,17 +45,17 @@ class ConcurrencyQuota:
         self._taken: dict[str, int] = {}
         """Places taken, by owner; owners without any have no entry."""
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """Those who wait, by owner; owners without any have no entry."""
+        """Waiters by owner; owners without any have no entry."""
         self._sum = 0
         self._refusable_waiting = 0
-        """How many of those wait that entered with `refusable`."""
+        """How many of the waiters have entered with `refusable`."""
 
     def taken(self, owner: str) -> int:
         """Returns how many places an owner has."""
         return self._taken.get(owner, 0)
 
     def enter_at_once(self, owner: str) -> bool:
-        """Takes a place if there is one to have. Returns whether there was."""
+        """Takes a place if one is free. Returns whether it was."""
         taken = self._taken.get(owner, 0)
         is_free = taken < self._own and (self._total is None or self._sum < self._total)
         if is_free:
@@ -64,12 +64,12 @@ class ConcurrencyQuota:
         return is_free
 
     def enter_anyway(self, owner: str) -> None:
-        """Takes a place whether there is one or not: those who come later wait the longer."""
+        """Takes a place even if none is free: later ones then wait longer."""
         self._sum += 1
         self._taken[owner] = self.taken(owner) + 1
 
     async def enter(self, owner: str, *, refusable: bool = True) -> None:
-        """Takes a place, and waits for it if need be; `leave` gives it back.
+        """Takes a place, after waiting until one is free; `leave` gives it back.
 
         With `refusable`, raises QuotaFullError if too many wait already.
         """
@@ -97,12 +97,12 @@ class ConcurrencyQuota:
         except asyncio.CancelledError:
             if waiter.cancelled():
                 self._forget(owner, waiter)
-            else:  # it came just now, for another then
+            else:  # it came at the last moment, and is for another waiter
                 self.leave(owner)
             raise
 
     def leave(self, owner: str) -> None:
-        """Gives a place back, to the waiter that is next."""
+        """Gives a place back, which the next waiter takes."""
         self._sum -= 1
         taken = self._taken.pop(owner) - 1
         if taken:
@@ -114,7 +114,7 @@ class ConcurrencyQuota:
             following = min(candidates, key=self.taken)
             waiter = self._waiting[following][0]
             self._forget(following, waiter)
-            if waiter.done():  # cancelled, and about to find out
+            if waiter.done():  # it was cancelled, and hasn't run since
                 continue
             self.enter_anyway(following)
             if following in self._waiting:  # at the end, so that owners with equally many alternate
@@ -131,13 +131,13 @@ class ConcurrencyQuota:
 
 
 _CLOCK_AGE = 0.001
-"""Seconds for which a reading of the thread's own clock is good enough."""
+"""Seconds for which a reading of the thread's CPU clock is used again."""
 
 
 class _ThreadClock(threading.local):
-    """The seconds that the thread has worked, as of a millisecond ago at most.
+    """The CPU seconds that the thread has used, as of at most a millisecond ago.
 
-    Reading them takes a system call, and an operation would make several.
+    Reading them takes a system call, of which an operation would need several.
     """
 
     read_at = -1.0
@@ -154,9 +154,9 @@ recent_thread_time = _ThreadClock().read
 
 
 class Usage:
-    """What one operation has used so far, in all its tasks; and on whose account.
+    """What one operation has used so far, in all its tasks, and the owner that it counts for.
 
-    A context manager: what is used in the block, and in tasks that begin in it, is counted.
+    As a context manager it counts what is used in the block, and in tasks that begin in it.
     """
 
     __slots__ = (
@@ -174,15 +174,15 @@ class Usage:
     def __init__(self, owner: str) -> None:
         self.owner = owner
         self.database = 0.0
-        """Seconds of statements that took long, as far as nothing else explains them."""
+        """Seconds of statements that took long, without times that have other causes."""
         self.other_threads = 0.0
-        """Seconds that threads other than the event loop's have worked for it."""
+        """CPU seconds that threads other than the event loop's have used for it."""
         self.rows = 0
         """Rows that its statements have returned."""
         self.new_statements = 0
-        """Statements that were built for it: PostgreSQL plans them as new ones."""
+        """Statements that were built for it, which PostgreSQL has to plan for the first time."""
         self.statements: list[tuple[float, str]] = []
-        """Those that took long: seconds, and their text."""
+        """Statements that took long: seconds, and their text."""
         self._steps = 0.0
         self._began = recent_thread_time()
         self._outer: Token[Usage]
@@ -191,15 +191,15 @@ class Usage:
     def cpu(self) -> float:
         """Seconds for which it held the event loop.
 
-        They are counted by the clock, which is quick to read. What the thread hasn't worked in that time was
-        another program's.
+        They are measured by the wall clock, which is quick to read, and reduced by the time in which the
+        thread had no CPU, because another program had it.
         """
         if self._steps <= _CLOCK_AGE:
             return self._steps
         return min(self._steps, thread_time() - self._began)
 
     def add_step(self, seconds: float) -> None:
-        """Adds a time for which one of its tasks ran."""
+        """Adds the time for which one of its tasks ran."""
         self._steps += seconds
 
     def __enter__(self) -> Self:
@@ -210,11 +210,14 @@ class Usage:
         _usage.reset(self._outer)
 
     async def settle(self) -> None:
-        """Waits until its owner has paid for what was used, where that is paid for as it goes on."""
+        """Waits until its owner has paid for what was used.
+
+        Only subscriptions are paid for while they run.
+        """
 
     @asynccontextmanager
     async def reserve(self) -> AsyncIterator[None]:
-        """Waits until the owner may do what takes long. In the block, does that."""
+        """Waits until its owner may run one more operation, which the block is."""
         yield
 
 
@@ -223,12 +226,12 @@ _usage: ContextVar[Usage] = ContextVar("usage", default=_NOBODYS)
 
 
 def current_usage() -> Usage:
-    """Returns the usage of the operation that the caller works for; one without an owner outside of any."""
+    """Returns the usage of the operation that the caller works for; outside of any, one without owner."""
     return _usage.get()
 
 
 def create_own_task(work: Coroutine[Any, Any, T], name: str) -> "asyncio.Task[T]":
-    """Starts a task of the process's own, whose usage isn't the caller's."""
+    """Starts a task of the process itself, whose usage doesn't count for the caller."""
     context = copy_context()
     context.run(_usage.set, _NOBODYS)
     return asyncio.get_running_loop().create_task(work, name=name, context=context)
@@ -260,7 +263,7 @@ class Metered(Coroutine[Any, Any, T]):
         self._usage = _usage.get()
 
     def send(self, value: Any) -> Any:
-        """Runs it until it waits again."""
+        """Runs it until it next waits."""
         began = perf_counter()
         try:
             return self._coroutine.send(value)
@@ -268,7 +271,7 @@ class Metered(Coroutine[Any, Any, T]):
             self._usage.add_step(perf_counter() - began)
 
     def throw(self, *error: Any) -> Any:
-        """Raises an error where it waits, and runs it until it waits again."""
+        """Raises an error where it waits, and runs it until it next waits."""
         began = perf_counter()
         try:
             return self._coroutine.throw(*error)

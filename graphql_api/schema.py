@@ -1,4 +1,4 @@
-"""The schema, put together from the types of each domain module."""
+"""The schema, merged from the types of the domain modules."""
 
 from typing import Final
 
@@ -62,7 +62,7 @@ OPEN_MUTATIONS: Final = frozenset(
     for field in get_object_definition(Mutation, strict=True).fields
     if isinstance(field, DeclaredField) and field.check is anyone
 )
-"""The mutations that nobody has to be signed in for."""
+"""The mutations that need no signed-in viewer."""
 
 
 def schema_text() -> str:

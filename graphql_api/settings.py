@@ -1,4 +1,4 @@
-"""Every environment variable the service reads, in one frozen class."""
+"""Every environment variable that the service reads, in one frozen class."""
 
 import json
 import re
@@ -75,7 +75,7 @@ def _listed(value: object) -> object:
 FromList = (NoDecode, BeforeValidator(_listed))
 
 
-# What a column of risk_settings holds: beyond it, PostgreSQL would round, or refuse every reset.
+# Values that fit the column of risk_settings: others PostgreSQL would round, or refuse in every reset.
 Amount = Annotated[
     Decimal | None, Field(ge=0, max_digits=20, decimal_places=8), BeforeValidator(_none_if_empty)
 ]
@@ -84,7 +84,10 @@ Ratio = Annotated[Decimal | None, Field(ge=0, le=1, decimal_places=4), BeforeVal
 
 
 class Settings(BaseSettings):
-    """What a deployment may decide. Each field is one environment variable, GRAPHQL_API_ before its name."""
+    """The settings of a deployment.
+
+    Each field is an environment variable, GRAPHQL_API_ and its name unless it has an alias.
+    """
 
     model_config = SettingsConfigDict(env_prefix="GRAPHQL_API_", frozen=True, extra="ignore")
 

@@ -1,8 +1,8 @@
-"""Time zones: which names there are, and when their clocks change.
+"""Time zones: their names, and when their clocks change.
 
-All of it is read from the tzdata package, whose version the lock file fixes. `zoneinfo` would prefer the
-operating system's files, and PostgreSQL has files of its own: either can be years older, and would put a
-trade into another day.
+Everything is read from the tzdata package, whose version the lock file fixes. `zoneinfo` would prefer the
+operating system's files, and PostgreSQL has files of its own: either can be years older, and so put a trade
+into another day.
 """
 
 import struct
@@ -22,7 +22,7 @@ _LAST = datetime(2100, 1, 1, tzinfo=UTC)
 _STEP = timedelta(days=7)
 _SECOND = timedelta(seconds=1)
 
-# A TZif file (RFC 9636) holds a block with 32-bit times, which is empty today, and the same with 64-bit ones.
+# A TZif file (RFC 9636) has a block with 32-bit times, which is empty today, and then one with 64-bit times.
 _HEADER = struct.Struct(">4s c 15x 6L")
 
 
@@ -76,7 +76,7 @@ def _possible_changes(zone: ZoneInfo, data: bytes) -> Iterator[datetime]:
         if seconds > _FIRST.timestamp():  # some files list the Big Bang
             last = _EPOCH + timedelta(seconds=seconds)
             yield last
-    # The rule at the end, if it is one, is two changes a year, months apart: a week's step sees each.
+    # The rule at the end, if there is one, has two changes a year, months apart: weekly steps find each.
     while _has_rule(data) and last < _LAST:
         after = last + _STEP
         if _offset(zone, after) != _offset(zone, last):

@@ -19,7 +19,7 @@ from benchmarks.worst_request.costs import Kind, Measured
 from benchmarks.worst_request.drafts import Drafter, Selection
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.operations import GraphQLRequest
-from graphql_api.gateway.gateway import NEW_DOCUMENT, points_of_size
+from graphql_api.gateway.gateway import NEW_DOCUMENT, points_of_request
 
 _REFERENCE = """{accounts(first: 10) {nodes {sessions(first: 10) {nodes {trades(first: 10) {nodes {
   id symbol direction entryPrice exitPrice size entryTime pnl status}}}}}}}"""
@@ -259,7 +259,7 @@ class Search:
 
     def _paid(self, body: bytes, answer: httpx.Response, *, is_new: bool = True) -> int:
         """What a request has paid that was sent for the first time: its size and its document too."""
-        size = points_of_size(body)
+        size = points_of_request(body)
         document = NEW_DOCUMENT + min(len(orjson.loads(body)["query"]), RequestLimits().characters)
         return sum(self._points(answer)) + size + (document if is_new else 0)
 

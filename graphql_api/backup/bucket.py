@@ -1,6 +1,6 @@
 """Dumps in a bucket of S3, or of a store with the same API: `<prefix>/<id>/backup.json`, `dump`, and so on.
 
-The bucket is what lasts. A folder beside it holds what is being made or restored.
+Finished dumps are kept in the bucket. A local folder has those that are being made or restored.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _RECORD = "backup.json"
 _FILES = ("dump", "fingerprints.json", _RECORD)
-"""In the order in which they are written: a backup is there when the last one is."""
+"""In the order in which they are written: a backup exists once the last file does."""
 _PIECE = 8 << 20
 
 
@@ -31,7 +31,7 @@ class Bucket:
         self._url = url
 
     async def put(self, catalog: Catalog, backup: Backup, *, progress: Progress = quiet) -> None:
-        """Copies a dump there, except what is there already, and leaves only its record here."""
+        """Uploads a dump's files, unless they are there, and keeps only its record in the local folder."""
         with _explained(self._url):
             for name in _FILES:
                 file = catalog.path(backup) / name
@@ -56,13 +56,13 @@ class Bucket:
                 await asyncio.to_thread(shutil.rmtree, catalog.path(backup))
 
     async def get(self, catalog: Catalog, backup: Backup, *, progress: Progress = quiet) -> None:
-        """Downloads a dump's file, unless it is here."""
+        """Downloads a dump's file, unless the local folder has it."""
         if not (catalog.path(backup) / "dump").exists():
             progress("downloading the dump", 0, backup.bytes)
             await self._get(catalog, backup.id, "dump")
 
     async def remove(self, backup: Backup) -> None:
-        """Removes a dump: its record first, so that half of one is never taken for a backup."""
+        """Removes a dump: its record first, so that an incomplete one is never taken for a backup."""
         with _explained(self._url):
             for name in reversed(_FILES):
                 await self._store.delete_async(f"{backup.id}/{name}")

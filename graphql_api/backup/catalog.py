@@ -1,12 +1,12 @@
-"""The catalog: a folder of backups, what a restore needs of it, and what is too old to keep.
+"""The catalog: a folder of backups, which of them a restore needs, and which are too old to keep.
 
-<id>/backup.json      what is known of a backup; `id` is the moment when it began
+<id>/backup.json      the record of a backup; `id` is the time when it began
 <id>/data/            pg_basebackup's files
 <id>/dump             or pg_dump's
-<id>.unfinished/      one under way, or one that was cut off
-wal/<server>-<timeline>/    see `wal_archive`
-state.json            what the schedule did last
-*.lock                who is at work
+<id>.unfinished/      a backup that is being taken, or was interrupted
+wal/<server>-<timeline>/    the write-ahead log: see `wal_archive`
+state.json            the schedule's last results
+*.lock                locked by the process that works on the catalog
 """
 
 import fcntl
@@ -26,7 +26,7 @@ _UNFINISHED = ".unfinished"
 
 
 class Kind(StrEnum):
-    """What a backup is made of."""
+    """How a backup is taken."""
 
     FULL = "full"
     INCREMENTAL = "incremental"
@@ -34,14 +34,14 @@ class Kind(StrEnum):
 
 
 class Backup(BaseModel):
-    """What is known of one finished backup."""
+    """The record of one finished backup."""
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     kind: Kind
     parent: str | None = None
-    """The backup that an incremental one goes on from."""
+    """The id of the backup that an incremental one is based on."""
     started_at: datetime
     copied_from: datetime | None = None
     """When the copy of a base backup began, by the server's clock: its log has all commits before that."""
@@ -59,15 +59,15 @@ class Backup(BaseModel):
     bytes: int
     verified_at: datetime | None = None
     verification: str = ""
-    """What the last verification found."""
+    """The result of the last verification."""
 
 
 _RECEIVER_SEEN = timedelta(minutes=1)
-"""A receiver that runs notes how far it is more often than this."""
+"""A running receiver records its progress more often than this."""
 
 
 class State(BaseModel):
-    """What the schedule did last, for monitors."""
+    """The schedule's last results, for monitors."""
 
     failed_at: datetime | None = None
     """When a backup or a verification last failed; None once one has succeeded."""
@@ -75,7 +75,7 @@ class State(BaseModel):
     receiver: str = ""
     """Why no write-ahead log is being received; empty while it is."""
     checked_at: datetime | None = None
-    """When the receiver last noted how far it is."""
+    """When the receiver last recorded its progress."""
     full_backup_needed: bool = False
     """Whether the log has a gap after which no full backup has been taken yet."""
 
@@ -92,7 +92,7 @@ class Catalog:
         self.folder = folder.expanduser().resolve()
 
     def make(self) -> None:
-        """Makes the folder, which others may pass through, not look into: as root we restore as another."""
+        """Makes the folder. Other users may enter but not list it: root restores as another user."""
         self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
 
     @property
@@ -113,7 +113,7 @@ class Catalog:
         return sorted(found, key=lambda backup: backup.finished_at)
 
     def get(self, backup_id: str) -> Backup:
-        """Returns what is known now of a backup that is there."""
+        """Returns the present record of an existing backup."""
         return next(backup for backup in self.backups() if backup.id == backup_id)
 
     def path(self, backup: Backup | str) -> Path:
@@ -125,7 +125,10 @@ class Catalog:
         return self.path(backup) / "data"
 
     def chain(self, backup: Backup) -> list[Backup]:
-        """Returns what a backup is combined from, the full one first. Raises BackupError for a gap."""
+        """Returns the backups that a backup is combined from, the full one first.
+
+        Raises BackupError for a gap.
+        """
         return _chain(backup, {each.id: each for each in self.backups()})
 
     def newest_before(self, moment: datetime, *, usable: Sequence[Backup] | None = None) -> Backup:
@@ -141,8 +144,8 @@ class Catalog:
     def expired(self, retention: timedelta, now: datetime) -> list[Backup]:
         """Returns the backups that no moment within the retention needs.
 
-        Each such moment needs the newest backup before it, and all that this one goes on from; and the newest
-        dump before it. What has a gap in its chain can't be restored, so no moment needs it.
+        Each such moment needs the newest base backup before it, with all that this one is based on, and the
+        newest dump before it. A backup with a gap in its chain can't be restored, so no moment needs it.
         """
         backups = self.backups()
         by_id = {each.id: each for each in backups}
@@ -160,13 +163,13 @@ class Catalog:
         return [backup for backup in backups if backup.id not in needed]
 
     def remove(self, backup: Backup) -> None:
-        """Removes a backup. Interrupted, it leaves an unfinished one."""
+        """Removes a backup. If it is interrupted, an unfinished one is left."""
         unfinished = self.path(backup).with_name(backup.id + _UNFINISHED)
         self.path(backup).rename(unfinished)
         shutil.rmtree(unfinished)
 
     def begin(self, moment: datetime) -> Path:
-        """Returns a new folder for a backup that begins at `moment`, and removes those that were cut off."""
+        """Returns a new folder for a backup that begins at `moment`, and removes interrupted ones."""
         self.make()
         for leftover in self.folder.glob(f"*{_UNFINISHED}"):
             shutil.rmtree(leftover)
@@ -185,24 +188,24 @@ class Catalog:
             raise
 
     def finish(self, folder: Path, backup: Backup) -> None:
-        """Makes a folder of `begin` a backup, all at once."""
+        """Turns a folder of `begin` into a backup, atomically."""
         _write(folder / "backup.json", backup.model_dump_json(indent=2))
         folder.rename(self.path(backup))
         _sync(self.folder)
 
     def update(self, backup: Backup) -> None:
-        """Writes down what was found out of a backup since."""
+        """Writes a changed record of a backup."""
         _write(self.path(backup) / "backup.json", backup.model_dump_json(indent=2))
 
     def state(self) -> State:
-        """Returns what the schedule did last; a fresh one if there is none, or it can't be read."""
+        """Returns the schedule's last results; an empty state if there are none, or they can't be read."""
         try:
             return State.model_validate_json((self.folder / "state.json").read_bytes())
         except (FileNotFoundError, ValidationError):
             return State()
 
     def write_state(self, **changes: object) -> None:
-        """Changes some of what `state` returns."""
+        """Changes some fields of the state."""
         self.make()
         state = self.state().model_copy(update=changes)
         _write(self.folder / "state.json", state.model_dump_json(indent=2))
@@ -224,7 +227,10 @@ class Catalog:
 
 
 def _chain(backup: Backup, by_id: Mapping[str, Backup]) -> list[Backup]:
-    """Returns what a backup is combined from, the full one first. Raises BackupError for a gap."""
+    """Returns the backups that a backup is combined from, the full one first.
+
+    Raises BackupError for a gap.
+    """
     chain = [backup]
     while (parent := chain[0].parent) is not None:
         if parent not in by_id:
@@ -234,7 +240,7 @@ def _chain(backup: Backup, by_id: Mapping[str, Backup]) -> list[Backup]:
 
 
 def free_bytes(folder: Path) -> int:
-    """Returns what the disk of a folder has left."""
+    """Returns the free bytes on the disk of a folder."""
     return shutil.disk_usage(folder).free
 
 
@@ -249,12 +255,12 @@ def refuse_full_disk(folder: Path, needed: int, what: str) -> None:
 
 
 def megabytes(size: int) -> str:
-    """Returns a number of bytes as people read it."""
+    """Returns a number of bytes as text in MB or GB."""
     return f"{size / 2**20:,.0f} MiB"
 
 
 def _write(file: Path, text: str) -> None:
-    """Writes a file that is there as a whole or not at all, whatever happens."""
+    """Writes a file atomically: after a crash, it is there as a whole or not at all."""
     temporary = file.with_name(file.name + ".new")
     with temporary.open("w") as opened:
         opened.write(text)

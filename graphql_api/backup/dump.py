@@ -1,7 +1,7 @@
-"""Logical dumps by pg_dump: of databases whose files can't be copied, such as Neon's.
+"""Logical dumps by pg_dump, for databases whose files can't be copied, such as Neon's.
 
-pg_dump and a fingerprint of every table read the same snapshot. So a dump is proven long after by restoring
-it into a server of our own and comparing, without asking the database again.
+pg_dump and a fingerprint of every table read the same snapshot. So a dump can be verified later: it is
+restored into a temporary server and compared with the fingerprints, without reading the database again.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _EXTENSION = re.compile(r"EXTENSION - (?:\"?)([\w-]+)")
 _EXTENSION_SCHEMA = re.compile(r"CREATE EXTENSION IF NOT EXISTS \"?uuid-ossp\"? WITH SCHEMA (\"?\w+\"?)")
 _POLL_INTERVAL = 0.5  # seconds between two reports of progress
 _DATABASE = "restored"
-# uuid-ossp is often all that a database of ours has of extensions, and all that it uses of it is this.
+# Often uuid-ossp is the only extension of a database, and this function the only one that it uses.
 _UUID_GENERATE_V4 = """
     CREATE SCHEMA IF NOT EXISTS {schema};
     CREATE FUNCTION {schema}.uuid_generate_v4() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE
@@ -92,9 +92,9 @@ async def take_dump(
 async def verify_dump(
     catalog: Catalog, backup: Backup, *, progress: Progress = quiet, now: datetime | None = None
 ) -> str:
-    """Restores a dump, compares every table with what it was, and returns what was found.
+    """Restores a dump, compares every table with its fingerprint, and returns the result as text.
 
-    Raises BackupError where it isn't what it should be.
+    Raises BackupError if a table differs.
     """
     expected = _FINGERPRINTS.validate_json((catalog.path(backup) / "fingerprints.json").read_bytes())
     with scratch_folder(catalog) as folder:

@@ -7,11 +7,11 @@ from graphql_api.postgres.errors import CONNECTION_ERRORS
 
 
 class BackupError(Exception):
-    """A backup or a restore that can't be made or trusted; the message says why and what to do."""
+    """A backup or a restore has failed, or can't be trusted; the message says why and what to do."""
 
 
 FAILURES: Final = (*CONNECTION_ERRORS, BackupError, EmbeddedPostgresError)
-"""What taking a backup or receiving the log fails of that may be better later."""
+"""Errors of taking a backup or receiving the log after which it is tried again later."""
 
 
 def reason_of(error: Exception) -> str:

@@ -12,7 +12,7 @@ from graphql_api.backup.errors import BackupError
 from graphql_api.dev.embedded.programs import Programs, SystemUser, environment
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, the bytes done of it, and its size in bytes; 0 where that isn't known."""
+"""Called with a description of the work, the bytes done, and its size in bytes; 0 if that is unknown."""
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -34,7 +34,7 @@ async def launch(
     *arguments: str | Path,
     variables: Mapping[str, str] | None = None,
 ) -> asyncio.subprocess.Process:
-    """Starts a program that ends with this process; all that it prints comes through its `stdout`.
+    """Starts a program that ends with this process; its whole output comes through its `stdout`.
 
     Raises BackupError if this PostgreSQL has no such program.
     """
@@ -50,7 +50,7 @@ async def launch(
         stderr=asyncio.subprocess.STDOUT,
         cwd="/",
         env=environment() | dict(variables or {}),
-        start_new_session=True,  # Ctrl-C at the terminal is for us, and we end it
+        start_new_session=True,  # Ctrl-C at the terminal reaches only this process, which ends it
         preexec_fn=_end_with_parent,
         **popen_arguments,
     )
@@ -59,9 +59,9 @@ async def launch(
 async def run(
     programs: Programs, name: str, *arguments: str | Path, variables: Mapping[str, str] | None = None
 ) -> str:
-    """Runs a program to its end, and returns what it printed. Raises BackupError if it fails.
+    """Runs a program to its end, and returns its output. Raises BackupError if it fails.
 
-    A task that is cancelled meanwhile ends the program.
+    If the task is cancelled, the program is ended.
     """
     process = await launch(programs, name, *arguments, variables=variables)
     try:
@@ -77,7 +77,7 @@ async def run(
 
 
 def last_lines(text: str) -> str:
-    """Returns the end of what a program printed, in one line, without its name before each."""
+    """Returns the last lines of a program's output as one line, without the program's name before each."""
     lines = [line.partition(": ")[2] or line for line in text.splitlines()[-_KEPT_LINES:] if line.strip()]
     return "; ".join(lines) or "it printed nothing"
 

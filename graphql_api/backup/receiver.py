@@ -1,8 +1,8 @@
-"""Receives the write-ahead log: keeps pg_receivewal running, and notes how far the log is complete.
+"""Receives the write-ahead log: keeps pg_receivewal running, and records up to when the log is complete.
 
-While no program receives, the server keeps the log in a replication slot: as much of it as its
-`max_slot_wal_keep_size` allows. Beyond that the slot is lost. Then a new one is made, and a full backup is
-asked for, since the log has a gap.
+While no program receives it, the server keeps the log for a replication slot, as much as its
+`max_slot_wal_keep_size` allows. Beyond that the slot is lost. Then a new slot is made, and a full backup is
+requested, since the log has a gap.
 """
 
 import asyncio
@@ -47,14 +47,14 @@ class Receiver:
         self._catalog = catalog
         self._reason = ""
         self._expected: tuple[datetime, int] | None = None
-        """A moment, and how much log there was then."""
+        """A time, and the LSN of the log then."""
         self.tried = asyncio.Event()
-        """Set when the first attempt has found whether the log has a gap, or has failed."""
+        """Set once the first attempt has found out whether the log has a gap, or has failed."""
         self.full_backup_needed = asyncio.Event()
         """Set when the log has a gap, or another timeline has begun; the catalog's state has it too."""
 
     async def run(self) -> None:
-        """Receives, over every failure of the server, the disk or the program; logs each kind once."""
+        """Receives until cancelled, and again after each failure; logs each kind of failure once."""
         pause = _FIRST_PAUSE
         if self._catalog.state().full_backup_needed:
             self.full_backup_needed.set()
@@ -79,7 +79,7 @@ class Receiver:
             server = await inspect_server(connection)
             archive = WalArchive(self._catalog, server.identifier, server.timeline)
             gap = await self._is_gap(connection)
-            # Before the slot, which says that what follows goes on in the folder that is there.
+            # Before the slot is made, whose existence means that the folder's log continues without a gap.
             folder = await asyncio.to_thread(archive.receiving_folder, after_gap=gap)
             if gap:
                 self._catalog.write_state(full_backup_needed=True)
@@ -117,7 +117,7 @@ class Receiver:
         )
 
     async def _is_gap(self, connection: "asyncpg.Connection") -> bool:
-        """Returns whether there is no slot that has kept what is missing; one that is lost is dropped."""
+        """Whether no slot has kept the missing log. Drops a slot that is lost."""
         slot = await connection.fetchrow(_SLOT, SLOT)
         if slot is not None and slot["wal_status"] == "lost":
             log.warning("the log has a gap, since the server could keep no more of it: a full backup follows")
@@ -128,13 +128,13 @@ class Receiver:
         return slot is None
 
     async def _note_received(self, connection: "asyncpg.Connection", part: Path) -> None:
-        """Writes down up to when the log is complete."""
+        """Records up to when the log is complete."""
         [row] = await connection.fetch(_LSNS, SLOT)
         if row["received"] is None:
             return
         self._report("")
         received, now = parse_lsn(row["received"]), (row["moment"], parse_lsn(row["written"]))
-        # On a busy server it is always a little behind, and so is compared with what there was a while ago.
+        # On a busy server the receiver is always a little behind, so it is compared with an earlier LSN.
         for moment, written in (now, self._expected or now):
             if received >= written:
                 write_status(part, moment - _COMMIT_LAG)
@@ -142,7 +142,7 @@ class Receiver:
         self._expected = now
 
     def _report(self, reason: str) -> None:
-        """Writes down and logs why nothing is received, or that it is again."""
+        """Records and logs why nothing is received, or that it is received again."""
         if reason != self._reason:
             if reason:
                 log.error("no log is received, so that the newest changes are in no backup: %s", reason)

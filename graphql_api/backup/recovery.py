@@ -1,7 +1,7 @@
 """Point-in-time recovery: restores a server as it was at a moment, from backups and write-ahead log.
 
-The backups are checked file by file, combined, and given the write-ahead log that follows; then PostgreSQL
-replays it behind a private socket and ends recovery. What is left is a data folder like any other.
+The backups are checked file by file and combined, and the write-ahead log after them is added. PostgreSQL
+replays it, reachable only by a private socket, and ends recovery. The result is an ordinary data folder.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _SHUTDOWN_TIMEOUT = 30.0  # seconds for a shutdown in good order
 _STOPPED_EARLY = "recovery ended before configured recovery target was reached"
 _REPLAYED = re.compile(r"(?:current LSN: |redo done at |redo starts at )([0-9A-F]+/[0-9A-F]+)")
 _LAST_CHANGE = re.compile(r"last completed transaction was at log time (.+)")
-# What a server needs as much of as the one whose log it replays: pg_controldata's words, and settings.
+# Settings that must be at least those of the server whose log is replayed, by pg_controldata's names.
 _AT_LEAST = {
     "max_connections setting": "max_connections",
     "max_worker_processes setting": "max_worker_processes",
@@ -42,7 +42,7 @@ _AT_LEAST = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Up to where to recover: a moment, an LSN, or as far as the log goes."""
+    """Up to where to recover: a time, an LSN, or the end of the log."""
 
     moment: datetime | None = None
     lsn: str | None = None
@@ -65,7 +65,7 @@ class Recovered:
     database: str
     socket_folder: Path
     last_change: str
-    """When the last transaction was committed that it has, in the server's words; empty for none replayed."""
+    """When its last transaction was committed, as the server logs it; empty if none was replayed."""
 
     @property
     def address(self) -> Address:
@@ -73,7 +73,7 @@ class Recovered:
         return self.address_of("postgres")
 
     def address_of(self, role: str) -> Address:
-        """Returns the address for one of its roles: each is let in, by a socket that only we can reach."""
+        """Returns the address for one of its roles: any may connect, by a socket that only we can reach."""
         query = urlencode({"host": self.socket_folder, "port": 5432}, quote_via=quote, safe="/")
         return Address.parse(f"postgresql://{quote(role)}@/{quote(self.database)}?{query}")
 
@@ -96,9 +96,9 @@ def choose(catalog: Catalog, moment: datetime | None) -> tuple[Backup, Target]:
 
 
 def recoverable_until(catalog: Catalog, backup: Backup, *, strict: bool = False) -> datetime:
-    """Returns up to which moment the backup and the log after it can restore everything.
+    """Returns the latest time that the backup and the log after it can restore.
 
-    Where a segment of the log is missing, that is the backup's end; with `strict` BackupError is raised then.
+    If a segment of the log is missing, that is the end of the backup; with `strict`, raises BackupError then.
     """
     if backup.kind is Kind.DUMP:
         return backup.finished_at
@@ -124,7 +124,7 @@ async def recovered(
 ) -> AsyncIterator[Recovered]:
     """Restores into an empty folder, and yields the server, which is shut down after the block.
 
-    Raises BackupError, with the folder removed that it has made.
+    Raises BackupError, and then removes the folder that it has made.
     """
     chain = catalog.chain(backup)
     wal = _log_for(catalog, backup, target)
@@ -150,7 +150,7 @@ async def recovered(
 def check_files(catalog: Catalog, chain: Sequence[Backup], progress: Progress = quiet) -> None:
     """Compares every file of the backups with the manifest. Raises BackupError for one that differs.
 
-    pg_combinebackup does not: it copies a damaged file as it is.
+    pg_combinebackup doesn't compare them: it copies a damaged file as it is.
     """
     total, done = sum(backup.bytes for backup in chain), 0
     for backup in chain:
@@ -178,9 +178,9 @@ async def check_pages(programs: Programs, data: Path) -> None:
 
 
 def _log_for(catalog: Catalog, backup: Backup, target: Target) -> list[Path]:
-    """Returns the segments that recovery may read: up to those of the next backup that began after a moment.
+    """Returns the segments that recovery may read: up to those of the first backup after the target.
 
-    When a backup had finished says less: its log ends before its files are on disk.
+    The end of a backup can't be used for that: its log ends before its files are on disk.
     """
     archive = WalArchive(catalog, backup.server, backup.timeline)
     later = [
@@ -206,7 +206,7 @@ def _make_empty(folder: Path) -> bool:
 
 
 def _undo(folder: Path, *, made: bool) -> None:
-    """Removes what was made by a restore that has failed."""
+    """Removes the files of a restore that has failed."""
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     if made:
@@ -248,7 +248,7 @@ async def _combine(
 
 
 def _complete(data: Path, owner: SystemUser) -> None:
-    """Gives a data folder its owner, and the files that Debian keeps elsewhere and so no backup has."""
+    """Sets the owner of a data folder, and adds the files that Debian keeps outside of it."""
     data.chmod(0o700)
     for name, text in {"postgresql.conf": "", "pg_hba.conf": "local all all trust\n"}.items():
         if not (data / name).exists():
@@ -381,6 +381,6 @@ class _Recovery:
 
 
 async def _drain(stream: asyncio.StreamReader) -> None:
-    """Reads what a program goes on to print, so that it never waits for us."""
+    """Reads the rest of a program's output, so that the program never blocks on it."""
     while await stream.read(_PIECE):
         pass

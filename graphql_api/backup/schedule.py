@@ -1,4 +1,4 @@
-"""The daily schedule: receives the write-ahead log, takes and verifies backups, removes what is too old.
+"""The daily schedule: receives the write-ahead log, takes and verifies backups, and removes old ones.
 
 This package's front door. `receiver` receives the log, `take` and `dump` take backups into a `catalog`, and
 `verification` proves them by a restore of `recovery`.
@@ -38,7 +38,7 @@ class Policy:
 
 
 class Schedule:
-    """Looks after the base backups of one server in one catalog."""
+    """Takes, verifies and removes the base backups of one server, in one catalog."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Schedule:
         self._not_before: datetime | None = None
 
     async def run(self, *, delay: float = 0) -> None:
-        """Works until cancelled; begins after `delay` seconds. Waits while another process does it."""
+        """Works until cancelled; begins after `delay` seconds. Waits while another process does the work."""
         await asyncio.sleep(delay)
         while True:
             with self._catalog.lock("schedule") as acquired:
@@ -68,21 +68,21 @@ class Schedule:
             while True:
                 await self.do_what_is_due()
                 needed = self._receiver.full_backup_needed
-                if needed.is_set():  # and could not be taken
+                if needed.is_set():  # and the backup has failed
                     await asyncio.sleep(_POLL_INTERVAL)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_POLL_INTERVAL):
                         await needed.wait()
 
     async def do_what_is_due(self) -> None:
-        """Takes and verifies a backup if that is due, and removes old ones. Logs and writes down failures."""
+        """Takes and verifies a backup if that is due, and removes old ones. Logs and records failures."""
         now = self._clock()
         if self._not_before is not None and now < self._not_before:
             return
         try:
             with self._catalog.lock("work") as acquired:
                 if not acquired:
-                    return  # somebody runs `graphql-api backup now`, or verifies
+                    return  # a `graphql-api backup` command is running
                 await self._do(now)
         except FAILURES as error:
             self._not_before = now + _AFTER_FAILURE
@@ -147,7 +147,7 @@ class Schedule:
 
 
 class DumpSchedule(Schedule):
-    """Looks after the dumps of one database: in a folder or, with `bucket`, there."""
+    """Takes, verifies and removes the dumps of one database, in a folder or in a `bucket`."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class DumpSchedule(Schedule):
             await asyncio.sleep(_POLL_INTERVAL)
 
     async def _do(self, now: datetime) -> None:
-        """Dumps daily, and restores each dump at once: there is no other way to know that it can be."""
+        """Takes a dump daily, and restores it at once, which alone proves that it can be restored."""
         if self._bucket is not None:
             await self._bucket.records(self._catalog)
         dumps = [backup for backup in self._catalog.backups() if backup.kind is Kind.DUMP]
@@ -221,7 +221,10 @@ async def finish_dump(
     progress: Progress = quiet,
     now: datetime | None = None,
 ) -> bool:
-    """Verifies a dump and puts it in the bucket, as far as that was not done; returns whether it was not."""
+    """Verifies a dump and uploads it, unless that was done before.
+
+    Returns whether there was anything to do.
+    """
     if backup.verified_at is None:
         await verify_stored_dump(catalog, backup, bucket=bucket, progress=progress, now=now)
         return True
@@ -239,7 +242,7 @@ async def verify_stored_dump(
     progress: Progress = quiet,
     now: datetime | None = None,
 ) -> str:
-    """Verifies a dump that is here or in the bucket, keeps what was found there, and returns it."""
+    """Verifies a dump in the folder or the bucket; stores the result in its record, and returns it."""
     if bucket is not None:
         await bucket.get(catalog, backup, progress=progress)
     found = await verify_dump(catalog, backup, progress=progress, now=now)
@@ -249,12 +252,12 @@ async def verify_stored_dump(
 
 
 def remove_expired(catalog: Catalog, retention: timedelta, now: datetime) -> list[Backup]:
-    """Removes backups that no moment within the retention needs, and the log before the oldest that is left.
+    """Removes backups that no moment within the retention needs, and the log before the oldest remaining one.
 
-    To be called with the catalog's lock `work`. Returns the backups that went.
+    To be called with the catalog's lock `work`. Returns the removed backups.
     """
     expired = catalog.expired(retention, now)
-    for backup in reversed(expired):  # an incremental one before what it goes on from
+    for backup in reversed(expired):  # an incremental backup before the one that it is based on
         catalog.remove(backup)
     kept: dict[tuple[str, int], str] = {}
     for backup in catalog.backups():

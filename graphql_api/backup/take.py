@@ -18,7 +18,7 @@ from graphql_api.postgres.address import Address
 
 APPLICATION = "graphql-api backup"
 CHAIN = timedelta(days=7)
-"""How long incremental backups go on from one full backup."""
+"""How long incremental backups are based on one full backup."""
 
 _OLDEST_INCREMENTAL = 17
 _MARGIN = 64 * 2**20  # bytes that a backup may need beyond the server's data: its own write-ahead log
@@ -51,7 +51,7 @@ class Server:
     segment_bytes: int
     bytes: int
     summarizes: bool
-    """Whether it keeps summaries of its write-ahead log, which incremental backups are made of."""
+    """Whether it keeps summaries of its write-ahead log, which incremental backups need."""
 
 
 async def inspect_server(connection: "asyncpg.Connection") -> Server:
@@ -78,7 +78,7 @@ async def inspect_server(connection: "asyncpg.Connection") -> Server:
 
 
 def refuse_pooler(address: Address) -> None:
-    """Raises BackupError for an address through a pooler, which passes neither copies nor dumps on."""
+    """Raises BackupError for the address of a pooler, through which neither copies nor dumps can be taken."""
     if address.pooled:
         raise BackupError("backups don't pass a pooler: set DATABASE_DIRECT_URL to the server itself")
 
@@ -112,7 +112,7 @@ async def take(
             except BackupError:
                 if parent is None or full is False:
                     raise
-                # Its summaries may be gone, or its files damaged. A full backup needs neither.
+                # The summaries may be gone, or the parent's files damaged. A full backup needs neither.
                 parent = None
                 shutil.rmtree(folder / "data", ignore_errors=True)
                 refuse_full_disk(catalog.folder, server.bytes + _MARGIN, "a full backup")
@@ -126,7 +126,7 @@ async def take(
 
 
 def parent_for(catalog: Catalog, server: Server, now: datetime) -> Backup | None:
-    """Returns the backup that an incremental one would go on from; None where it has to be a full one."""
+    """Returns the backup that an incremental one can be based on; None if a full one has to be taken."""
     if not server.summarizes or server.version < _OLDEST_INCREMENTAL:
         return None
     candidates = [
@@ -154,7 +154,7 @@ async def _copy(
     parent: Backup | None,
     progress: Progress,
 ) -> None:
-    """Runs pg_basebackup. A write-ahead log of its own makes the backup whole without any other."""
+    """Runs pg_basebackup. The backup includes the write-ahead log that makes it consistent by itself."""
     watching = asyncio.create_task(_watch(connection, progress, "incremental" if parent else "full"))
     try:
         await run(
@@ -168,7 +168,7 @@ async def _copy(
     finally:
         watching.cancel()
         with suppress(asyncio.CancelledError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            await watching  # a lost connection is what pg_basebackup has failed of, too
+            await watching  # a lost connection is also why pg_basebackup has failed
 
 
 async def _watch(connection: "asyncpg.Connection", progress: Progress, kind: str) -> None:

@@ -1,8 +1,8 @@
 """Verifies a backup: restores it, and compares every row of every table with the live database.
 
-Both have to be read as of one moment. For an instant, in which nobody is writing, the tables are locked:
-long enough to take a snapshot, and to note the position in the write-ahead log that belongs to it. Writers
-wait for milliseconds at most, since the lock never queues: it is tried again until it is free.
+Both have to be read as of one moment. So the tables are locked for an instant in which no transaction is
+writing: long enough to take a snapshot, and to read the LSN that belongs to it. Writers wait for milliseconds
+at most, since the lock is never waited for: it is tried again until it is free.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _TABLES = """
                       AND deptype = 'e')
     ORDER BY 1
 """
-# The sum of the rows' hashes is the same in whatever order they are read.
+# A sum of the rows' hashes doesn't depend on the order in which they are read.
 _FINGERPRINT = """
     SELECT count(*) AS rows, coalesce(sum(hashtextextended(t::text, 0)), 0)::text AS hash FROM {} t
 """
@@ -50,22 +50,22 @@ _RECEIVED = """
 """
 
 Fingerprints = Mapping[str, tuple[int, str]]
-"""Of each table, how many rows it has, and the sum of their hashes."""
+"""By table, the number of its rows, and the sum of their hashes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
     lsn: str
-    """Where in the write-ahead log the moment is: nothing at it or after it had happened."""
+    """The LSN of the moment: no change at or after it had happened."""
     tables: Fingerprints
 
 
 async def verify(
     address: Address, catalog: Catalog, *, progress: Progress = quiet, now: datetime | None = None
 ) -> str:
-    """Restores the newest base backup beside the server, compares, and returns what was found.
+    """Restores the newest base backup beside the server, compares them, and returns the result as text.
 
-    To be called with the catalog's lock `work`. Raises BackupError where the backup isn't what it should be.
+    To be called with the catalog's lock `work`. Raises BackupError if the backup is damaged or differs.
     """
     backups = [backup for backup in catalog.backups() if backup.kind is not Kind.DUMP]
     if not backups:
@@ -101,7 +101,7 @@ def scratch_folder(catalog: Catalog) -> Iterator[Path]:
 
 
 async def fingerprints(connection: "asyncpg.Connection") -> Fingerprints:
-    """Returns what every table holds. Views, sequences and unlogged tables are left out."""
+    """Returns the fingerprint of every table. Views, sequences and unlogged tables are left out."""
     tables = [row["name"] for row in await connection.fetch(_TABLES)]
     found = {}
     for table in tables:
@@ -138,13 +138,13 @@ async def _compare(server: Recovered, moment: _Moment | None) -> str:
 
 
 async def _moment(address: Address, progress: Progress) -> _Moment | None:
-    """Returns a moment of the live database to compare with; None where its log doesn't arrive."""
+    """Returns a moment of the live database to compare with; None if its log isn't received."""
     async with _connections(address) as (holder, reader):
         if not await _is_received(holder):
             return None
         progress("reading the live tables", 0, 0)
         lsn = await _still(holder, reader)
-        await holder.execute("SELECT pg_current_xact_id()")  # something after it, to wait for
+        await holder.execute("SELECT pg_current_xact_id()")  # a later transaction, whose log to wait for
         moment = _Moment(lsn, await fingerprints(reader))
         await reader.execute("COMMIT")
         try:
@@ -159,7 +159,7 @@ async def _moment(address: Address, progress: Progress) -> _Moment | None:
 
 
 async def _is_received(connection: "asyncpg.Connection") -> bool:
-    """Whether the log is received; a receiver that has just been started gets a moment."""
+    """Whether the log is received. Waits for a short time, in case a receiver has just been started."""
     if not await connection.fetchval(_SLOT_EXISTS, SLOT):
         return False
     for _ in range(_ATTEMPTS):
@@ -170,7 +170,7 @@ async def _is_received(connection: "asyncpg.Connection") -> bool:
 
 
 async def _still(holder: "asyncpg.Connection", reader: "asyncpg.Connection") -> str:
-    """Gives `reader` a snapshot between transactions of others, and returns where in the log that is."""
+    """Gives `reader` a snapshot between other programs' transactions, and returns its LSN."""
     tables = ", ".join(row["name"] for row in await holder.fetch(_TABLES))
     for _ in range(_ATTEMPTS):
         try:

@@ -1,9 +1,9 @@
 """The write-ahead log of one timeline of one server, as pg_receivewal writes it into a folder.
 
 0001/000000010000000000000003.gz            a whole segment
-0001/000000010000000000000004.gz.partial    the one being written; torn, if its writer was killed
-0001/status.json                            up to which moment it is complete
-0002/                                       what was received after a gap
+0001/000000010000000000000004.gz.partial    the one being written; incomplete, if its writer was killed
+0001/status.json                            up to which moment the log is complete
+0002/                                       the part that was received after a gap
 """
 
 import re
@@ -20,14 +20,14 @@ from graphql_api.backup.programs import Progress
 
 _SEGMENT = re.compile(r"(?P<name>[0-9A-F]{24})(?:\.gz)?(?P<partial>\.partial)?")
 _PIECE = 1 << 20
-_GZIP = 31  # zlib's word for gzip's header and trailer
+_GZIP = 31  # zlib's code for gzip's header and trailer
 
 
 class WalStatus(BaseModel):
     """How far a log is received."""
 
     complete_until: datetime | None = None
-    """By the server's clock: all that was committed before is in the log."""
+    """By the server's clock: everything that was committed before is in the log."""
 
 
 def parse_lsn(text: str) -> int:
@@ -50,7 +50,7 @@ def segment_after(name: str, segment_bytes: int) -> str:
 
 
 def read_status(part: Path) -> datetime | None:
-    """Returns the moment up to which a part is complete; None if that wasn't noted."""
+    """Returns the moment up to which a part is complete; None if none is recorded."""
     try:
         return WalStatus.model_validate_json((part / "status.json").read_bytes()).complete_until
     except (FileNotFoundError, ValidationError):
@@ -58,7 +58,7 @@ def read_status(part: Path) -> datetime | None:
 
 
 def write_status(part: Path, moment: datetime) -> None:
-    """Notes up to which moment a part is complete."""
+    """Records up to which moment a part is complete."""
     temporary = part / "status.json.new"
     temporary.write_text(WalStatus(complete_until=moment).model_dump_json())
     temporary.rename(part / "status.json")
@@ -71,7 +71,7 @@ class WalArchive:
         self.folder = catalog.wal_folder / f"{server}-{timeline:08X}"
 
     def receiving_folder(self, *, after_gap: bool) -> Path:
-        """Returns the folder to receive into: pg_receivewal always goes on after the last segment in it."""
+        """Returns the folder to receive into: pg_receivewal always continues after the last segment in it."""
         parts = sorted(self.folder.glob("[0-9]" * 4))
         if parts and not after_gap:
             return parts[-1]
@@ -80,7 +80,7 @@ class WalArchive:
         return part
 
     def segments(self) -> dict[str, Path]:
-        """Returns the segments by name, in order; of one that is there whole and in part, the whole one."""
+        """Returns the segments by name, in order; the whole file of a segment that also has a partial one."""
         found: dict[str, Path] = {}
         for path in sorted(self.folder.glob("*/*")):
             match = _SEGMENT.fullmatch(path.name)
@@ -89,7 +89,7 @@ class WalArchive:
         return dict(sorted(found.items()))
 
     def bytes(self) -> int:
-        """Returns how much room the log takes."""
+        """Returns the size of the log in bytes."""
         return sum(path.stat().st_size for path in self.segments().values())
 
     def run_from(self, first: str, segment_bytes: int) -> list[Path]:
@@ -111,16 +111,16 @@ class WalArchive:
         return paths
 
     def complete_until(self, first: str, segment_bytes: int) -> datetime | None:
-        """Returns up to when everything that was committed follows on a segment; None if nothing does."""
+        """Returns up to when the log is complete from a segment on; None if it isn't even in the log."""
         paths = self.run_from(first, segment_bytes)
         return read_status(paths[-1].parent) if paths else None
 
     def remove(self) -> None:
-        """Removes all of it, of a timeline that no backup is of any more."""
+        """Removes the whole folder: no backup of the timeline is left."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def remove_before(self, segment: str) -> int:
-        """Removes what no backup needs that begins with `segment` or later; returns how many files went."""
+        """Removes segments that no backup needs which begins at `segment` or later; returns how many."""
         old = [path for name, path in self.segments().items() if name < segment]
         for path in old:
             path.unlink()
@@ -130,8 +130,8 @@ class WalArchive:
 def unpack(paths: list[Path], into: Path, segment_bytes: int, progress: Progress) -> None:
     """Writes segments into the `pg_wal` of a data folder.
 
-    Of the last one, what was written of it is taken: PostgreSQL finds the end by itself. Raises BackupError
-    for another one that isn't whole.
+    The last one may be incomplete: PostgreSQL finds its end by itself. Raises BackupError for any other
+    incomplete one.
     """
     for number, path in enumerate(paths):
         match = _SEGMENT.fullmatch(path.name)
@@ -143,7 +143,7 @@ def unpack(paths: list[Path], into: Path, segment_bytes: int, progress: Progress
 
 
 def _unpack(source: Path, target: Path, segment_bytes: int) -> int:
-    """Unpacks one segment, filled up with zeros to its full size, and returns how much of it there was."""
+    """Unpacks one segment, padded with zeros to its full size. Returns how many bytes of it there were."""
     size = 0
     unzip = zlib.decompressobj(_GZIP) if ".gz" in source.suffixes else None
     with source.open("rb") as packed, target.open("wb") as unpacked:
@@ -151,7 +151,7 @@ def _unpack(source: Path, target: Path, segment_bytes: int) -> int:
             try:
                 piece = unzip.decompress(piece) if unzip else piece
             except zlib.error:
-                break  # torn, or damaged: what comes after can't be read
+                break  # incomplete, or damaged: the rest can't be read
             unpacked.write(piece)
             size += len(piece)
         unpacked.truncate(segment_bytes)

@@ -1,4 +1,4 @@
-"""`graphql-api activity`: prints what happens on accounts, as an operator's subscription has it."""
+"""`graphql-api activity`: prints the events that an operator's subscription to accountActivity gets."""
 
 import asyncio
 import sys
@@ -37,7 +37,7 @@ _RETRY_SECONDS = 1.0
 
 
 class _AwayError(Exception):
-    """The database doesn't answer now."""
+    """The database can't be reached at the moment."""
 
 
 def show(
@@ -45,7 +45,7 @@ def show(
 ) -> None:
     """Prints events after a cursor as JSON lines, and with `follow` those that come from now on.
 
-    Raises UsageError for arguments that break a rule, and where the feed can't go on without a gap.
+    Raises UsageError for arguments that break a rule, and if the feed can't continue without a gap.
     """
     settings = Settings()
     variables = {"accountIds": accounts or None, "kinds": [kind.upper() for kind in kinds or ()] or None}

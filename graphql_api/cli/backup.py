@@ -45,7 +45,7 @@ EMBEDDED_DELAY = 60.0
 """Seconds after its start at which the embedded server's backups begin, so that they don't slow it."""
 _JOIN_TIMEOUT = 10.0
 _DUMPED_HOSTS = (".neon.tech",)
-"""Host names of providers that don't let a server's files be copied end so."""
+"""The ends of host names of providers that don't allow copying a server's files."""
 _ROW = "{:23}  {:11}  {:20}  {:20}  {:>10}  {}"
 
 
@@ -60,7 +60,7 @@ def policy_of(settings: Settings) -> Policy:
 
 
 def bucket_of(settings: Settings) -> Bucket | None:
-    """Returns where dumps are kept; None for the catalog's own folder. Raises BackupError."""
+    """Returns the bucket for dumps; None if they are kept in the catalog's folder. Raises BackupError."""
     return Bucket(settings.backup_bucket) if settings.backup_bucket else None
 
 
@@ -210,7 +210,7 @@ def _restore_dump(catalog: Catalog, bucket: Bucket | None, moment: datetime | No
 
 
 def run_schedule(metrics_port: int | None) -> None:
-    """Does the daily work until it is stopped, and serves metrics of it at a port of its own."""
+    """Runs the daily schedule until it is stopped, and serves its metrics at a port of its own."""
     settings = Settings()
     if metrics_port is not None:
         registry = CollectorRegistry()
@@ -237,7 +237,7 @@ def run_schedule(metrics_port: int | None) -> None:
 
 @contextmanager
 def backed_up(settings: Settings, address: Address) -> Iterator[None]:
-    """Looks after the backups of the embedded server during the block, in a thread of its own."""
+    """Runs the backup schedule of the embedded server during the block, in a thread."""
     if not settings.embedded_backups:
         yield
         return
@@ -261,7 +261,10 @@ def backed_up(settings: Settings, address: Address) -> Iterator[None]:
 
 
 def parse_moment(text: str) -> datetime:
-    """Parses a moment that the user has written. Raises UsageError where it isn't certain which."""
+    """Parses a time that the user has written.
+
+    Raises UsageError for an ambiguous one, without a time zone.
+    """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -272,7 +275,7 @@ def parse_moment(text: str) -> datetime:
 
 
 def _end(catalog: Catalog, backup: Backup, following: Backup | None) -> datetime:
-    """Returns up to when a backup is the one to restore from."""
+    """Returns the end of the time for which a backup is the one to restore from."""
     end = recoverable_until(catalog, backup)
     same = following and (following.server, following.timeline) == (backup.server, backup.timeline)
     return min(end, following.finished_at) if following and same else end
@@ -291,7 +294,7 @@ def _work(catalog: Catalog) -> Iterator[None]:
 
 
 class ProgressBar:
-    """A bar on a terminal for what is under way."""
+    """A progress bar on a terminal."""
 
     def __init__(self) -> None:
         self._bars = Progress(
@@ -317,7 +320,7 @@ class ProgressBar:
         self._bars.stop()
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Shows how far it is; `total` is 0 where that isn't known."""
+        """Shows the progress; `total` is 0 if it is unknown."""
         if self._bar is None or self._bar[0] != what:
             if self._bar is not None:
                 self._bars.remove_task(self._bar[1])

@@ -13,7 +13,7 @@ from graphql_api.settings import Settings
 
 T = TypeVar("T")
 
-# Incremental backups are made of summaries, and a receiver that is away must not fill the disk.
+# Incremental backups need WAL summaries; and while no receiver runs, its slot must not fill the disk.
 _EMBEDDED_SETTINGS = {"summarize_wal": "on", "max_slot_wal_keep_size": "1GB"}
 
 
@@ -21,8 +21,8 @@ _EMBEDDED_SETTINGS = {"summarize_wal": "on", "max_slot_wal_keep_size": "1GB"}
 def named_or_embedded(settings: Settings, *, create: bool = False) -> Iterator[Address]:
     """Yields the direct address of the named database, or of the embedded one, which runs in the block.
 
-    With `create`, an embedded one is made where there is none. Raises UsageError without a database, and in
-    production without a name.
+    With `create`, an embedded database is made if there is none. Raises UsageError if there is no database,
+    and in production if none is named.
     """
     if settings.database_url is not None:
         yield direct_address(settings)
@@ -59,7 +59,7 @@ async def opened(
 
 
 def in_database(work: Callable[[Database], Awaitable[T]]) -> T:
-    """Does `work` in the database that the settings name, else in the embedded one."""
+    """Runs `work` with the database that the settings name, or else the embedded one."""
 
     async def run() -> T:
         async with opened(address) as database:

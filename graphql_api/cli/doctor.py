@@ -1,4 +1,4 @@
-"""`graphql-api doctor`: checks a deployment, in the order in which its faults would be noticed."""
+"""`graphql-api doctor`: checks a deployment, in the order in which its faults would take effect."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ _LOST_STATEMENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found."""
+    """The result of one check."""
 
     check: str
     level: str
@@ -83,14 +83,14 @@ async def _examine(settings: Settings, address: Address, *, quiet: bool) -> list
         if not quiet:
             typer.echo(f"{finding.level:6} {name}: {finding.text}")
         if name == "database" and finding.level == "fault":
-            break  # the rest would only say the same
+            break  # other checks would fail for the same reason
         if name == "schema" and finding.level == "fault":
             skipped = _OF_THE_REVISION
     return findings
 
 
 async def _with_pooler_noted(address: Address) -> Address:
-    """Returns an address that says so if it leads through a transaction pooler, which its name may not."""
+    """Returns the address, with `pooled` set if its connections show a pooler in transaction mode."""
     with suppress(OSError, asyncpg.PostgresError, DatabaseUnavailableError):  # the first check says it
         if await is_transaction_pooled(address):
             return replace(address, pooled=True)
@@ -216,7 +216,7 @@ async def _feed(settings: Settings, address: Address) -> str:
 
 
 async def _time_zone(settings: Settings, address: Address) -> str:
-    # No fault: the service asks PostgreSQL for no zone. Other programs' SQL may, and would see other days.
+    # It is no fault: the service doesn't use PostgreSQL's zones. Other programs' SQL may, and get other days.
     zone, now = settings.risk_timezone, datetime.now(UTC)
     weeks = [now + timedelta(weeks=week) for week in range(-52, 53)]
     source = f"{zone} by tzdata {version('tzdata')}"
@@ -248,4 +248,4 @@ _CHECKS: dict[str, Check] = {
     "time zone": _time_zone,
 }
 _OF_THE_REVISION = frozenset({"triggers", "indexes", "log feed"})
-"""What isn't as it should be before a migration, and is afterwards."""
+"""The checks that a migration mends."""

@@ -1,4 +1,4 @@
-"""Errors that a user of the command line can mend, printed as one sentence instead of a traceback."""
+"""Prints errors that a user of the command line can mend as one sentence, instead of a traceback."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class UsageError(Exception):
-    """The command can't run as it was given; the message says what to do instead."""
+    """The command can't run with these arguments or settings; the message says what to do instead."""
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def one_sentence_errors() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        # The reader of the output has seen enough. Python would complain of it once more at its end.
+        # The reader of the output has closed the pipe. Python would report that again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:
@@ -33,7 +33,7 @@ def one_sentence_errors() -> Iterator[None]:
 
 
 def sentence_of(error: Exception) -> str | None:
-    """Returns what is wrong and how to mend it; None for an error of our own."""
+    """Returns what is wrong and how to mend it; None for an unexpected error, a fault of the service."""
     # Imported here, since only commands that fail need all of this.
     import asyncpg
     from pydantic import ValidationError

@@ -26,7 +26,7 @@ from graphql_api.settings import Settings
 _STYLES = {"DEBUG": "dim", "INFO": "green", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _RETRY_SECONDS = 1.0
 _QUIET_SECONDS = 0.5
-"""Without --follow: when nothing has come for so long, there is nothing more to show."""
+"""Without --follow: seconds without a line after which, once live, the command ends."""
 
 
 def show(
@@ -88,7 +88,7 @@ async def _show(
                         write(event)
                     after = subscription.cursor
 
-        # While the database is away, it waits, and goes on where it was.
+        # While the database can't be reached, it waits, and then continues after the last cursor.
         retrying = AsyncRetrying(retry=retry_if_exception(_is_outage), wait=wait_fixed(_RETRY_SECONDS))
         try:
             await retrying(read)

@@ -1,6 +1,6 @@
 """The commands of `graphql-api`, as `--help` shows them.
 
-Each imports what carries it out when it runs: most need neither the schema nor the web server, which take
+Each command imports its module when it runs: most need neither the schema nor the web server, which take
 seconds to import.
 """
 

@@ -1,4 +1,4 @@
-"""`graphql-api migrate`: migrates the database, or prints what would be done; shows the progress."""
+"""`graphql-api migrate`: migrates the database with a display of the progress, or prints the steps."""
 
 import asyncio
 from time import monotonic
@@ -14,7 +14,7 @@ from graphql_api.postgres.indexes import BuildProgress, IndexChange
 from graphql_api.postgres.migrate import Options, Reporter, Step, current_revision, migrate, plan
 
 _REPEAT = 10.0
-"""Seconds after which a reason to wait is said again."""
+"""Seconds after which the reason for waiting is printed again."""
 
 
 def show_plan(address: Address, revision: str, options: Options) -> None:

@@ -85,7 +85,7 @@ def _serve_demo(settings: Settings, listening: socket.socket) -> None:
 
 
 async def _check(settings: Settings) -> None:
-    """Refuses what can't work, before serving. A database that is away may come back, so it is no reason.
+    """Refuses to serve with settings that can't work. An unreachable database may come back, and is accepted.
 
     Raises FeedError for a standby or a pooler, UsageError for a schema that isn't ours, ManifestError for
     documents that can't be read.
@@ -115,9 +115,9 @@ async def _prepare(settings: Settings, address: Address) -> None:
 
 @contextmanager
 def _trading_bot(address: Address) -> Iterator[None]:
-    """Lets the simulated bot trade during the block, in a thread that ends with the process in any case.
+    """Runs the simulated bot during the block, in a daemon thread.
 
-    It has ended when the block has, so that it isn't cut off from a database that shuts down.
+    It ends before the block does, so that it doesn't lose its database while that shuts down.
     """
     loop = asyncio.new_event_loop()
     trading = loop.create_task(run_bot(address))

@@ -27,7 +27,7 @@ _SECTIONS: Final = {
 
 
 _OTHER_VARIABLES: Final = ("GRAPHQL_API_USER_PASSWORD",)
-"""Read by commands, and no settings of the service."""
+"""Variables that commands read, and that are no settings of the service."""
 
 
 def settings_page() -> str:

@@ -1,7 +1,7 @@
-"""`graphql-api doctor`, second part: how the database and its backups are kept.
+"""`graphql-api doctor`, second part: the maintenance of the database and its backups.
 
-Each check returns what it found, or raises FaultError for what loses data or ends service, and ConcernError
-for what will one day. Limits are those at which an operator would want to know.
+Each check returns its result, or raises FaultError for something that loses data or stops the service, and
+ConcernError for something that may do so later.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -24,7 +24,7 @@ class FaultError(Exception):
 
 
 class ConcernError(Exception):
-    """Something to look after before it becomes a fault; the message says how."""
+    """Something to mend before it becomes a fault; the message says how."""
 
 
 _CLOCK_SKEW = timedelta(seconds=2)
@@ -44,7 +44,8 @@ _MISSING_PRIVILEGES = """
     WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(to_regclass(name), privilege)
       AND NOT (privilege = 'SELECT' AND has_any_column_privilege(to_regclass(name), 'SELECT'))
 """
-# A program that only receives never replays: how late it is at that, PostgreSQL counts up without an end.
+# A program that only receives never replays, and PostgreSQL's replay_lag for it grows without end: its flush
+# counts instead.
 _STANDBYS = """
     SELECT coalesce(nullif(application_name, ''), client_addr::text, 'a standby') AS name, state, sync_state,
            coalesce(extract(epoch FROM CASE WHEN replay_lsn IS NULL THEN flush_lag ELSE replay_lag END), 0)
@@ -120,7 +121,7 @@ async def _connected(address: Address) -> AsyncIterator["asyncpg.Connection"]:
 
 
 async def profile(settings: Settings, _: Address) -> str:
-    """A profile that fits where the service listens, and limits that all processes share."""
+    """Checks that the profile suits the address that the service listens at, and where limits are counted."""
     if settings.profile == "development":
         if settings.host not in _LOCAL:
             raise ConcernError(
@@ -133,7 +134,7 @@ async def profile(settings: Settings, _: Address) -> str:
 
 
 async def clock(_: Settings, address: Address) -> str:
-    """The clocks of this machine and of the server: tokens expire by one, rows are dated by the other."""
+    """Compares the clocks of this machine, by which tokens expire, and of the server, which dates rows."""
     async with _connected(address) as connection:
         before = datetime.now(UTC)
         server_time: datetime = await connection.fetchval("SELECT clock_timestamp()")
@@ -145,7 +146,7 @@ async def clock(_: Settings, address: Address) -> str:
 
 
 async def privileges(_: Settings, address: Address) -> str:
-    """What the role may do with the documented tables."""
+    """Checks the role's privileges on the documented tables."""
     async with _connected(address) as connection:
         missing = [row[0] for row in await connection.fetch(_MISSING_PRIVILEGES, list(DOCUMENTED))]
         role = await connection.fetchval("SELECT current_user")
@@ -157,7 +158,7 @@ async def privileges(_: Settings, address: Address) -> str:
 
 
 async def changes(settings: Settings, address: Address) -> str:
-    """Whether the server takes changes, and keeps them when the machine loses power."""
+    """Checks that the server takes changes, and keeps them when the machine loses power."""
     async with _connected(address) as connection:
         [row] = await connection.fetch(_WRITES)
         commits_wait = await connection.fetchval(_COMMITS_WAIT)
@@ -178,7 +179,7 @@ async def changes(settings: Settings, address: Address) -> str:
 
 
 async def backups(settings: Settings, address: Address) -> str:
-    """How old the newest backup is, whether one was proven, and whether the log is received."""
+    """Checks how old the newest backup is, whether one was verified, and whether the log is received."""
     catalog = catalog_of(settings)
     if (bucket := bucket_of(settings)) is not None:
         await bucket.records(catalog)
@@ -219,7 +220,7 @@ def _refuse_little_room(catalog: Catalog) -> None:
 
 
 async def replication(_: Settings, address: Address) -> str:
-    """Standbys and receivers: whether they keep up, and what the server keeps for those that are away."""
+    """Checks that standbys and receivers keep up, and how much log the server keeps for disconnected ones."""
     async with _connected(address) as connection:
         if await connection.fetchval("SELECT pg_is_in_recovery()"):
             raise FaultError("this is a standby: set DATABASE_URL to the primary")
@@ -271,7 +272,7 @@ def _raise(faults: Sequence[str], concerns: Sequence[str]) -> None:
 
 
 async def replica(settings: Settings, address: Address) -> str:
-    """The replica that answers queries, if there is one."""
+    """Checks the replica that answers queries, if there is one."""
     if settings.database_replica_url is None:
         return "none"
     replica_address = Address.parse(settings.database_replica_url.get_secret_value())
@@ -289,7 +290,7 @@ async def replica(settings: Settings, address: Address) -> str:
 
 
 async def connections(settings: Settings, address: Address) -> str:
-    """Connections that are left, and transactions that hold everybody up."""
+    """Checks how many connections are left, and finds transactions that block VACUUM and migrations."""
     async with _connected(address) as connection:
         [row] = await connection.fetch(_CONNECTIONS)
         long = await connection.fetch(_LONG, _LONG_TRANSACTION)
@@ -315,7 +316,7 @@ async def connections(settings: Settings, address: Address) -> str:
 
 
 async def tables(_: Settings, address: Address) -> str:
-    """Dead rows, missing statistics, and the age of transaction ids."""
+    """Checks dead rows, missing statistics, and the age of transaction ids."""
     async with _connected(address) as connection:
         rows, age = await connection.fetch(_TABLES, _FEW_ROWS), await connection.fetchval(_XIDS)
     faults, concerns = [], []
@@ -331,7 +332,7 @@ async def tables(_: Settings, address: Address) -> str:
 
 
 async def index_use(_: Settings, address: Address) -> str:
-    """Indexes that can't be used, and large ones that nobody uses."""
+    """Finds invalid indexes, and large ones that no query uses."""
     async with _connected(address) as connection:
         rows = await connection.fetch(_INDEXES)
     concerns = [

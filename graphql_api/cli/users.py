@@ -1,4 +1,4 @@
-"""`graphql-api user`: users and their roles. The first admin is made here: no request can."""
+"""`graphql-api user`: users and their roles. No request can change roles, so the first admin is made here."""
 
 from rich.table import Table
 

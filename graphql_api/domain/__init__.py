@@ -1,1 +1,1 @@
-"""A noun a file: its type, relations, batch reads, Query, Mutation, in that order."""
+"""A file for each noun of the graph: type, relations, batch functions, Query, Mutation, in this order."""

@@ -32,7 +32,7 @@ from graphql_api.relational.relation import (
     Connection,
     LatestRelated,
     ListSpec,
-    RelationLoader,
+    RelationReader,
     column,
     many,
     one,
@@ -50,7 +50,7 @@ _accounts = tables.accounts.c
 _first = bindparam("first", type_=BigInteger)
 
 current_session = LatestRelated(
-    RelationLoader(SESSIONS, ACCOUNTS, tables.sessions.c.account_id),
+    RelationReader(SESSIONS, ACCOUNTS, tables.sessions.c.account_id),
     SortOrder(tables.sessions.c.started_at),
     Comparison(tables.sessions.c.ended_at, "is_null"),
 )
@@ -162,7 +162,7 @@ async def account_sessions(db: ViewerDatabase, _keys: Sequence[Any], first: int)
 
 
 @lru_cache
-def _account_sessions(scoped: bool) -> Statement:  # noqa: FBT001
+def _account_sessions(for_tenant: bool) -> Statement:  # noqa: FBT001
     # The view names accounts by number alone, which two tenants may share: so a join of our own has ids.
     accounts, sessions = tables.accounts, tables.sessions
     columns = [
@@ -173,7 +173,7 @@ def _account_sessions(scoped: bool) -> Statement:  # noqa: FBT001
     ]
     query = select(*columns).where(accounts.c.id.is_not(None))  # the view has no session without an account
     query = query.order_by(accounts.c.account_number, sessions.c.started_at, sessions.c.id).limit(_first)
-    return compile_statement(SESSIONS.restrict_to_tenant(query, accounts, scoped=scoped))
+    return compile_statement(SESSIONS.restrict_to_tenant(query, accounts, for_tenant=for_tenant))
 
 
 @strawberry.type

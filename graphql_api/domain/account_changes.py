@@ -1,7 +1,7 @@
-"""The feed behind accountActivity: which rows of accounts changed, and which subscriber is shown which.
+"""The feed of accountActivity: which rows of accounts have changed, and which changes a subscriber is shown.
 
-A change is shown as it ends: a row that now belongs to an account that a subscriber follows was added to it
-or has changed, whatever came in between; one that doesn't, and has left such an account, was removed.
+What is shown follows from where a row is now, not from what happened in between: a row that belongs to an
+account that a subscriber follows was added or changed; one that has left such an account was removed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,8 +15,9 @@ from graphql_api.log_feed.feed_schema import FeedSchema
 if TYPE_CHECKING:
     from graphql_api.log_feed.hub import Event
 
-# Where a row is now: by way of its session and account. Entries of other kinds than the four tables' name the
-# account that they are about. A log line is there if its details name only what the account's owner has now.
+# Whether a row is there, and its account now, by way of its session. An entry that is not of one of the four
+# tables names its account itself; a log line is there if everything that its details name belongs to the
+# account's owner now.
 _PRESENT = """
         LEFT JOIN LATERAL (
             SELECT true AS is_there, session.account_id FROM trades AS trade
@@ -45,8 +46,8 @@ _PRESENT = """
             SELECT user_id FROM tradelocker_accounts AS account WHERE account.id = present.account_id OFFSET 0
         ) AS present_account ON true"""
 
-# Which account it has left. The entry names it, or the entry of the row's session does, where the session was
-# deleted or moved in the same transaction. `moved` is the account that has the row's former session now.
+# Which account a row has left. Its entry names the account, or the entry of its session does, if the same
+# transaction has deleted or moved the session. `moved` is the account that has the row's former session now.
 _FORMER = """
         LEFT JOIN LATERAL (
             SELECT account_id FROM {schema}.entries AS entry
@@ -97,7 +98,7 @@ CHANGES = FeedSchema(
 
 
 class AccountChange(NamedTuple):
-    """What one subscriber is shown of a row that changed."""
+    """A change of a row, as one subscriber is shown it."""
 
     kind: str
     change: str | None
@@ -108,7 +109,7 @@ class AccountChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChangeFilter:
-    """Changes of rows of one user's accounts; None for every user's, or for every account or kind."""
+    """Chooses changes of rows by user, account and kind; None means every user, every account, every kind."""
 
     user_id: str | None = None
     account_ids: frozenset[str] | None = None
@@ -118,17 +119,20 @@ class ChangeFilter:
 
     @property
     def keys(self) -> frozenset[str] | None:
-        """The accounts or the user, one of which a row names that is shown; None where all rows are."""
+        """The accounts, or the user: every row that is shown names one of them.
+
+        None where all rows are shown.
+        """
         if self.account_ids is None and self.user_id is not None:
             return frozenset((self.user_id,))
         return self.account_ids
 
     def values(self) -> Mapping[str, Any]:
-        """Returns no parameters: no statement tests it."""
+        """Returns no parameters: the filter is applied in memory alone."""
         return {}
 
     def choose(self, events: "Iterable[Event]", cache: dict[Any, Any]) -> "list[Event]":
-        """Returns the events to show, as this subscriber sees them: `row` is an `AccountChange`."""
+        """Returns the events that this subscriber is shown: views whose `row` is an `AccountChange`."""
         show = self._show
         return [event.view(change) for event in events if (change := show(event.row)) is not None]
 

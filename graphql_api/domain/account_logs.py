@@ -5,8 +5,9 @@ all that its details name is theirs. Names are the values of these keys, at any 
 `session_id` and `trade_id`, also in the plural or as `accountId`, `sessionId`, `tradeId`. A value is a row's
 UUID or a list of them; null names nothing, and anything else names what nobody has.
 
-The database is asked whose a line is whenever it is read (graphql_api.owner_named_in). A page of an account's
-lines needs them in order besides: a recorder writes graphql_api.account_logs, after the lines were committed.
+Whose a line is, is computed in the database whenever it is read (graphql_api.owner_named_in). A page of an
+account's lines also needs an index that has them in order: that of the table graphql_api.account_logs, which
+a recorder writes after the lines were committed.
 """
 
 import time
@@ -35,7 +36,7 @@ _LINES_AT_ONCE = 1000
 _HISTORY_AT_ONCE = 2000
 _SAVE_INTERVAL = 5.0
 _MAX_WAIT = timedelta(minutes=10)
-"""For how long rows that a line names are waited for: a writer's transaction may take long."""
+"""How long a line waits for rows that it names and that aren't there yet: their transaction may take long."""
 
 _readable = bindparam(TRADER_LOG_COMPONENTS, type_=ARRAY(Text))
 _log: Any = tables.system_logs.alias("log")
@@ -71,9 +72,9 @@ account_logs: Any = (
     .subquery("account_logs")
 )
 
-# Records the lines of :ids of which all that they name is known. With :wait, those that name what isn't there
-# are noted, to be tried again. With :announce, subscribers of changes are shown them; without it, lines that
-# wait are left alone, since they are announced once they are recorded.
+# Records the lines of :ids if all rows that they name are there. With :wait, the other lines are noted, to be
+# tried again. With :announce, an entry tells subscribers of each line; without it, lines that were noted are
+# left out, since they are announced once they are recorded.
 _RECORD = compile_statement(
     text("""
         WITH lines AS MATERIALIZED (
@@ -120,7 +121,7 @@ _FORGET = compile_statement(
                OR noted_at < statement_timestamp() - make_interval(secs => CAST(:max_wait AS float8)))
     """)
 )
-# The longer a line has waited, the longer until it is tried again.
+# The longer a line has waited, the longer it waits until it is tried again.
 _POSTPONE = compile_statement(
     text("""
         UPDATE graphql_api.unattributed_logs
@@ -141,8 +142,7 @@ _HISTORY = compile_statement(
 )
 _NEWEST: Final = ("infinity", "ffffffff-ffff-ffff-ffff-ffffffffffff")
 
-# Deletes rows of some lines that are gone, which any program may delete. Returns the last of those that were
-# checked.
+# Deletes rows whose lines other programs have deleted. Checks :rows of them, and returns the last one.
 _SWEEP = compile_statement(
     text("""
         WITH chunk AS MATERIALIZED (
@@ -169,7 +169,7 @@ class AccountLogRecording:
     lock = 7813585364
 
     def __init__(self, components: Sequence[str], sweep_interval: float = 10.0) -> None:
-        """`components` are those whose lines are recorded; lines that are gone are swept now and then."""
+        """Records lines of `components`, and removes those of deleted lines each `sweep_interval` seconds."""
         self._components = sorted(set(components))
         self._sweep_interval = sweep_interval
         self._wanted = LogFilter(components=frozenset(components))
@@ -180,7 +180,7 @@ class AccountLogRecording:
         self._sweep_at = self._save_at = 0.0
 
     async def begin(self, connection: "asyncpg.Connection") -> None:
-        """Goes on from the stored offset. Components that weren't recorded before have a history."""
+        """Continues from the stored offset, and prepares to record the history of components that are new."""
         fetch = fetch_on(connection)
         self._incarnation = await enter_incarnation(connection)
         stored = await load_progress(fetch, self.name, self._incarnation)
@@ -201,7 +201,7 @@ class AccountLogRecording:
         page, snapshot = await fetch_page(fetch, self._offset, _LINES_AT_ONCE, wanted=self._wanted)
         if snapshot.incarnation != self._incarnation:
             raise FeedUnavailableError("the database's incarnation has changed")
-        page.missing = False  # lines that are gone are nobody's
+        page.missing = False  # deleted lines needn't be recorded
         try:
             snapshot.check_continuity(page)
         except CursorExpiredError:
@@ -217,7 +217,7 @@ class AccountLogRecording:
             recorded = True
         elif page.complete and time.monotonic() > self._sweep_at:
             await self._sweep(fetch)
-        # What was read without being recorded may be read again.
+        # If this isn't saved, pages without a line to record are read again.
         if recorded or (moved and time.monotonic() > self._save_at):
             await self._save(fetch)
         return PollResult(found=bool(page.rows), due=inf if page.complete and self._history is None else 0)
@@ -233,7 +233,7 @@ class AccountLogRecording:
         self._save_at = time.monotonic() + _SAVE_INTERVAL
 
     async def _record(self, fetch: Fetch, ids: Sequence[str], *, is_new: bool) -> bool:
-        """Records some lines, which are new or of the past. Returns whether there were any to record."""
+        """Records some lines, new ones or lines of the history. Returns whether there were any to record."""
         if not ids:
             return False
         rows = await fetch(_RECORD, ids=ids, components=self._components, wait=is_new, announce=is_new)
@@ -242,7 +242,7 @@ class AccountLogRecording:
         return bool(rows)
 
     async def _try_again(self, fetch: Fetch) -> bool:
-        """Records lines that have waited for what they name. Returns whether any was recorded."""
+        """Tries again to record lines that wait for rows that they name. Returns whether any was recorded."""
         due = [row["id"] for row in await fetch(_DUE, rows=_LINES_AT_ONCE)]
         if not due:
             return False

@@ -31,7 +31,7 @@ from graphql_api.relational.scalars import parse_id
 
 @strawberry.enum(description="What an event of an account is about.")
 class ActivityKind(Enum):
-    """The kinds of `activity.entries`, and one that is no row's. Recorders write the last two."""
+    """The kinds of `activity.entries`, and UP_TO_DATE, which is no row's. Recorders write RISK and LOG."""
 
     TRADE = value("TRADE", "A trade of one of its sessions.")
     SESSION = value("SESSION", "A session.")
@@ -65,7 +65,7 @@ KINDS: Final[Mapping[str, Entity]] = {
 
 
 class UpToDate(NamedTuple):
-    """In place of a `log_feed.Event`, where the backlog ends."""
+    """Stands for a `log_feed.Event` where the backlog ends."""
 
     cursor: str
     row: AccountChange = AccountChange(ActivityKind.UP_TO_DATE.value, None, None, None)
@@ -73,7 +73,7 @@ class UpToDate(NamedTuple):
 
 async def _rows(db: ViewerDatabase, ids: Sequence[str], entity: Entity) -> Mapping[str, Row]:
     """Returns the rows with these ids that the viewer may see, each with its type's name."""
-    # An event comes to its subscribers at the same time as others to theirs: one statement, one flush.
+    # Subscribers get their events at the same time, so that their reads share one statement.
     found = await entity.load_by_ids(db, ids, at_once=False)
     return {id_: {TYPENAME: entity.name, **row} for id_, row in found.items()}
 
@@ -140,7 +140,7 @@ def _load_cursor(context: Context, _: Mapping[str, Any] | None = None) -> Any:
 
 @asynccontextmanager
 async def _after_cursor(context: Context) -> AsyncIterator[None]:
-    """Reads the cursor, or finds out why it can't be read, which is the field's error; then the rest."""
+    """Reads the cursor before everything else. Why it can't be read is an error of its field alone."""
     cursor = _load_cursor(context)(None)
     await asyncio.wait([cursor])
     if cursor.exception() is not None:
@@ -152,7 +152,7 @@ async def _after_cursor(context: Context) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _flushed(context: Context) -> AsyncIterator[None]:
-    """Shows nothing that a crash of PostgreSQL would undo: no event would follow from that."""
+    """Waits until what results show is on PostgreSQL's disk: no event would report that a crash undid it."""
     yield
     try:
         await context.services.activity.flush()
@@ -263,7 +263,7 @@ async def _follow(
 
 
 def _filter(context: Context, account_ids: list[strawberry.ID] | None, kinds: Any) -> ChangeFilter:
-    """Returns whose changes a subscriber is shown. Raises BadInputError."""
+    """Returns the filter of a subscriber's changes. Raises BadInputError."""
     if account_ids is not None and len(account_ids) > MAX_LISTED:
         raise BadInputError("accountIds", f"lists more than {MAX_LISTED} values")
     ids = None

@@ -9,9 +9,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def elapsed(start: str | None, end: str | None) -> Duration | None:
-    """Returns the time from one stored timestamp to another, negative where they lie the other way round.
+    """Returns the time from one stored timestamp to another, negative if `end` is the earlier one.
 
-    Null unless both are there and lie in the years 1 to 9999.
+    None unless both are stored and in the years 1 to 9999.
     """
     if start is None or end is None or not (_is_in_calendar(start) and _is_in_calendar(end)):
         return None

@@ -64,7 +64,7 @@ class AuthPayload:
 
 @strawberry.type(description="What became of a logout.")
 class LogoutPayload:
-    """No error where the login had ended already."""
+    """Has no error if the login had ended already."""
 
     user_errors: list[UserError] = strawberry.field(
         default_factory=list, description="Why it failed; empty if it did not."
@@ -105,7 +105,7 @@ class Mutation:
         info: Info,
         refresh_token: Annotated[str, strawberry.argument(description="The newest one of this login.")],
     ) -> AuthPayload:
-        """Ends the login if the token was used before: then somebody else has it too."""
+        """Ends the login if the token was used before, since somebody else may have it."""
         try:
             tokens = await info.context.services.authenticator.refresh(refresh_token)
         except InvalidTokenError as error:

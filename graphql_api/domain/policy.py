@@ -85,7 +85,7 @@ RISK_EVENTS = Entity(
     READS_GRAPH,
     parent=Parent(tables.risk_events.c.account_id, ACCOUNTS),
 )
-# The same type to traders: lines of the components that they may read, which name rows of theirs alone.
+# Log lines that traders may read, by id: those of some components that name only rows of theirs.
 OWN_LOGS = Entity(
     "SystemLog",
     own_logs,
@@ -94,7 +94,7 @@ OWN_LOGS = Entity(
     owner=own_logs.c.user_id,
     shown_as=SYSTEM_LOGS,
 )
-# And again, by the accounts that they name.
+# The same lines, by the accounts that they name.
 ACCOUNT_LOGS = Entity(
     "SystemLog",
     account_logs,

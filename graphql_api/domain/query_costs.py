@@ -1,7 +1,7 @@
 """The cost rules of fields, in points: a point is the time to read one row and send it, about 3 µs.
 
-Measured over 5,000 to 25,000 trades for each user, PostgreSQL's time included. A field that adds up trades
-takes longer the more trades its parent has, which no rule can know beforehand: the weights are those of a
+Measured with 5,000 to 25,000 trades for each user, PostgreSQL's time included. A field that adds up trades
+takes longer the more trades its parent has, which a rule can't know beforehand: the weights are those of a
 session, and of a small account.
 """
 

@@ -27,7 +27,7 @@ from graphql_api.relational.relation import (
     Connection,
     LatestRelated,
     ListSpec,
-    RelationLoader,
+    RelationReader,
     column,
     many,
     one,
@@ -39,7 +39,7 @@ from graphql_api.relational.scalars import JSON
 _strategies = tables.strategies.c
 
 latest_performance = LatestRelated(
-    RelationLoader(STRATEGY_PERFORMANCE, STRATEGIES, tables.strategy_performance.c.strategy_id),
+    RelationReader(STRATEGY_PERFORMANCE, STRATEGIES, tables.strategy_performance.c.strategy_id),
     SortOrder(tables.strategy_performance.c.timestamp),
 )
 

@@ -52,7 +52,7 @@ _COMPONENT_LENGTH = 50  # of the column
 
 @strawberry.enum(description="How serious a line is. The column is free text: see `levelRaw`.")
 class LogLevel(Enum):
-    """What `postgres.vocabularies.LEVELS` makes of the column."""
+    """The column's meaning, by `postgres.vocabularies.LEVELS`."""
 
     DEBUG = value("DEBUG", "Stored as debug, trace or verbose, or as syslog's 7 or Python's 10.")
     INFO = value("INFO", "Stored as info or notice, or as syslog's 6 or 5, or Python's 20.")
@@ -128,12 +128,15 @@ def log_filter(given: SystemLogFilter | None) -> LogFilter:
 
 
 def _set(given: Any, word: Any) -> frozenset[str] | None:
-    """Returns a list as a set; None for an argument that wasn't given, where an empty list fits no line."""
+    """Returns a list as a set; None if it wasn't given, since an empty list matches no line."""
     return frozenset(map(word, given)) if isinstance(given, list) else None
 
 
 def _parse_account_filter(given: SystemLogFilter) -> Filter:
-    """Returns the filter of an account's lines. A range of timestamp bounds their entries, too."""
+    """Returns the filter of an account's lines.
+
+    A range of `timestamp` also bounds the rows of account_logs.
+    """
     filter_ = _parse_filter(given, ACCOUNT_LOGS)
     values = dict(filter_.parameters)
     bounds: tuple[tuple[Operator, str], ...] = (("gte", "log_since"), ("lt", "log_until"))
@@ -285,13 +288,13 @@ class Subscription:
             strawberry.argument(description=f"First the newest so many lines that fit, 0 to {MAX_BACKFILL}."),
         ] = 0,
     ) -> AsyncGenerator[SystemLogEvent, None]:
-        """Events of the process's feed."""
+        """Yields batches of events of the process's feed, and Progress where there are none."""
         if not 0 <= backfill <= MAX_BACKFILL:
             raise BadInputError("backfill", f"must be between 0 and {MAX_BACKFILL}")
         try:
             feed = info.context.services.feed
             async with await feed.subscribe(log_filter(filter), after=after, backfill=backfill) as events:
-                # At once: whatever is committed after the client has seen this reaches it.
+                # At once, so that clients know from when on every committed line reaches them.
                 if not events.is_live:
                     yield Progress(events.cursor)  # type: ignore[misc] # not an event
                 while (step := await events.advance()) is not None:

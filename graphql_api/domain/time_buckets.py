@@ -1,12 +1,13 @@
 """Time buckets: the hours, days, weeks and months of a time zone, which results and log lines are summed by.
 
 PostgreSQL never sees a zone's name: a statement gets the changes of the zone's offset as arrays (see
-`time_zones`), so that both agree on when a day begins, whichever files the database server was built with.
+`time_zones`), so that the service and PostgreSQL agree on when a day begins, whichever time zone files the
+server has.
 
-- An hour begins when the clock shows a full hour, and whenever clocks change: one that is repeated is two.
-- A day begins when the clock first shows its date, which is later than midnight where clocks skip that, and
-  the earlier midnight where they show two. Weeks begin with their Monday, months with their first day. Where
-  clocks go back behind midnight, the day that had begun goes on.
+- An hour begins when the clock shows a full hour, and whenever clocks change: a repeated hour is two.
+- A day begins when the clock first shows its date: later than midnight where clocks skip midnight, and at the
+  earlier one where they show midnight twice. Where clocks are set back from a new day into the one before,
+  the new day goes on. Weeks begin with their Monday, months with their first day.
 """
 
 from collections.abc import Mapping
@@ -47,7 +48,10 @@ class Interval(Enum):
 
 
 def zone_parameters(name: str) -> dict[str, Any]:
-    """Returns the parameters of a statement that this module made, for a zone. Raises KeyError: unknown."""
+    """Returns a zone's parameters for a statement made with this module.
+
+    Raises KeyError for an unknown zone.
+    """
     return dict(_zone_parameters(name))
 
 
@@ -87,7 +91,8 @@ def bucket_start(interval: Interval, moment: ColumnElement[datetime]) -> ColumnE
     return select(start).select_from(key, _zone).scalar_subquery()
 
 
-# A zone's offsets, in order: when each begins, and what the clock shows at most before the next one does.
+# A zone's offsets, in order: when each begins, and the latest time that the clock shows before the next
+# begins.
 _zone = select(
     bindparam("zone_starts", type_=ARRAY(DateTime(timezone=True))).label("starts"),
     bindparam("zone_offsets", type_=ARRAY(INTERVAL)).label("offsets"),
@@ -103,15 +108,15 @@ def _bucket_key(
 ) -> tuple[ColumnElement[datetime], ColumnElement[int]]:
     """Returns the key that the moments of one bucket share.
 
-    That is the hour or the date as the clock shows it, and for an hour which of the zone's offsets is in
-    force: where clocks repeat it, it is two.
+    That is the hour or the date that the clock shows; for an hour, also which of the zone's offsets is in
+    force, so that a repeated hour is two buckets.
     """
     unit = literal_column(f"'{interval.value.lower()}'", Text)
     period: ColumnElement[int] = func.width_bucket(moment, _zone.c.starts, type_=Integer())
     local = func.timezone(_UTC, moment, type_=DateTime()) + _zone.c.offsets[period]
     if interval is Interval.HOUR:
         return func.date_trunc(unit, local, type_=DateTime()), period
-    # As if clocks stood still instead of going back, so that no date comes twice.
+    # As if clocks stopped instead of being set back, so that no date comes twice.
     monotonic = func.greatest(local, _zone.c.ends[period - _ONE] - _MICROSECOND)
     return func.date_trunc(unit, monotonic, type_=DateTime()), null().cast(Integer)
 

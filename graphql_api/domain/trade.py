@@ -39,7 +39,7 @@ _trades = tables.trades.c
 
 @strawberry.enum(description="Which way a trade went. The column is free text: see `directionRaw`.")
 class TradeDirection(Enum):
-    """What `postgres.vocabularies.DIRECTIONS` makes of the column."""
+    """The column's meaning, by `postgres.vocabularies.DIRECTIONS`."""
 
     BUY = value("BUY", "Stored as buy, long, BOT or another word for it.")
     SELL = value("SELL", "Stored as sell, short, SLD or another word for it.")
@@ -53,7 +53,7 @@ class TradeDirection(Enum):
     )
 )
 class TradeStatus(Enum):
-    """What `postgres.vocabularies.trade_status` makes of the column."""
+    """The column's meaning, by `postgres.vocabularies.trade_status`."""
 
     PENDING = value(
         "PENDING",

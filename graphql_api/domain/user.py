@@ -24,7 +24,7 @@ _users = tables.users.c
     description="Where a subscription stands. The column is free text: see `subscriptionStatusRaw`."
 )
 class SubscriptionStatus(Enum):
-    """What `postgres.vocabularies.SUBSCRIPTION_STATUSES` makes of the column."""
+    """The column's meaning, by `postgres.vocabularies.SUBSCRIPTION_STATUSES`."""
 
     TRIAL = value("TRIAL", "Trying it out: stored as trial or trialing.")
     ACTIVE = value("ACTIVE", "Paid: stored as active.")

@@ -1,1 +1,4 @@
-"""Validates, prices, compiles and runs operations. Needs Strawberry and graphql-core, nothing of trading."""
+"""Validates operations, computes what they may cost, compiles and runs them.
+
+Depends on Strawberry and graphql-core, and on nothing of trading.
+"""

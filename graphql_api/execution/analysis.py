@@ -45,13 +45,13 @@ from graphql_api.execution.costs import (
 from graphql_api.execution.errors import LimitError
 
 MAX_NESTING: Final = 200
-"""Selection sets and fragments within each other. graphql-core's parser bounds selection sets alike."""
+"""How deep selection sets and fragments may be nested; graphql-core's parser bounds selection sets alike."""
 
 INTROSPECTION: Final = frozenset({"__schema", "__type"})
 """The fields of introspection, all of which are root fields."""
 
 _CONDITIONS = frozenset({GraphQLSkipDirective.name, GraphQLIncludeDirective.name})
-_LIST_FORM = frozenset({"edges", "node", "nodes"})
+_CONNECTION_FIELDS = frozenset({"edges", "node", "nodes"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +85,13 @@ class Size(NamedTuple):
     """The size of a selection set once its fragments are spread; a fragment counts at each of its spreads."""
 
     depth: int = 0
-    """Levels of fields. The form of a list (edges, node, nodes) is no level, and neither is introspection."""
+    """Levels of fields. A connection's edges, node and nodes don't count, nor does introspection."""
     aliases: int = 0
     directives: int = 0
     fields: int = 0
     """Fields of the selection set itself, not of those below."""
     nesting: int = 0
-    """Selection sets within each other, fragments included."""
+    """How deep selection sets are nested, those of fragments included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class OperationAnalysis:
 
 
 class NestingError(LimitError):
-    """Selections within each other beyond what can be walked."""
+    """Selections are nested deeper than MAX_NESTING."""
 
     def __init__(self, node: Node) -> None:
         super().__init__("nesting", MAX_NESTING, nodes=[node])
@@ -134,10 +134,10 @@ class _Part:
     """None while it is being walked."""
     top_fields: list[FieldNode] = field(default_factory=list)
     top_spreads: list[str] = field(default_factory=list)
-    """Fragments spread at the level of the top fields, where those below are in `spreads`."""
+    """Fragments that are spread beside its top fields; those that are spread below them are in `spreads`."""
     spreads: list[str] = field(default_factory=list)
     top_variables: set[str] = field(default_factory=set)
-    """Variables in the arguments of the top fields, where all others are in `variables`."""
+    """Variables in the arguments of its top fields; all others are in `variables`."""
     variables: set[str] = field(default_factory=set)
     uses: Counter[str] = field(default_factory=Counter)
     """How often its arguments use each variable, without those of the fragments that it spreads."""
@@ -152,7 +152,8 @@ def analyze(
 ) -> list[tuple[OperationDefinitionNode, OperationAnalysis]]:
     """Returns the operations of a document, each with its analysis.
 
-    What the schema doesn't have is left to validation. Raises FragmentCycleError and NestingError.
+    Names that the schema doesn't have are skipped: validation reports them. Raises FragmentCycleError and
+    NestingError.
     """
     walk = _Walk(schema, rules, base, document)
     return [
@@ -163,7 +164,7 @@ def analyze(
 
 
 def exceeded(analysis: OperationAnalysis, limits: RequestLimits, node: Node) -> list[LimitError]:
-    """Returns the limits on its text that an operation exceeds."""
+    """Returns an error for each limit on a document's text that an operation exceeds."""
     size = analysis.size
     compared = (
         ("depth", limits.depth, size.depth),
@@ -313,7 +314,7 @@ class _Walk:
                     cost.leaves.add(name)
                 part.size_variables.update(own.size.variables if own.size else ())
         return size._replace(
-            depth=size.depth + (name not in _LIST_FORM),
+            depth=size.depth + (name not in _CONNECTION_FIELDS),
             aliases=size.aliases + (node.alias is not None),
             fields=1,
         )
@@ -367,7 +368,7 @@ class _Walk:
 
     def _closure(self, parts: list[_Part], spreads_of: Callable[[_Part], list[str]]) -> list[_Part]:
         found, seen = list(parts), set[str]()
-        for each in found:  # which grows meanwhile
+        for each in found:  # the loop appends to it
             for name in spreads_of(each):
                 if name not in seen:
                     seen.add(name)

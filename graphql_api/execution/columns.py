@@ -21,10 +21,10 @@ ColumnValues = Sequence[Any]
 
 
 class Rows(list[Any]):
-    """A list of rows, with what makes reading them faster.
+    """A list of rows that can be read a column at a time.
 
-    Where the rows are sequences of as many values each, `columns` names these in their order, and all columns
-    are taken apart in one call. `joined` are the rows that they refer to, as far as they were read with them.
+    Where all rows are sequences of equal length, `columns` names their values in order, and one call takes
+    all columns apart. `joined` are the rows that these refer to, as far as the same statement has read them.
     """
 
     __slots__ = ("columns", "joined")
@@ -52,7 +52,7 @@ class Rows(list[Any]):
 
 @dataclass(frozen=True, slots=True)
 class JoinedRows:
-    """Rows that were read with those that refer to them, by id; and the rows joined to them in turn."""
+    """Rows by their ids, read in the statement of the rows that refer to them; and those joined to them."""
 
     rows: Mapping[Any, Any]
     joined: "Mapping[Reference, JoinedRows]"
@@ -115,13 +115,13 @@ def all_present(types: Types) -> bool:
 
 @lru_cache(maxsize=1024)
 def any_awaitable(types: Types) -> bool:
-    """Whether there is something to await among them."""
+    """Whether there is an awaitable among them."""
     return any(hasattr(each, "__await__") for each in types)
 
 
 @lru_cache(maxsize=1024)
 def all_started(types: Types) -> bool:
-    """Whether all that there is to await among them runs already: futures, and no coroutines."""
+    """Whether every awaitable among them runs already: futures, and no coroutines."""
     return all(issubclass(each, Future) or not hasattr(each, "__await__") for each in types)
 
 

@@ -87,7 +87,7 @@ class Compiler:
         self.info_class = strawberry.config.info_class
         self.has_exception_handlers = bool(strawberry.schema_converter.exception_handlers)
         self.leaf_serializer = cache(leaf_serializer)
-        """One serializer for each type, shared by all fields: what is converted for one serves the others."""
+        """One serializer for each type: all its fields share it, and so the values that it has converted."""
 
     def compile(
         self,
@@ -131,7 +131,7 @@ class _Compilation:
             )
         collected = collect_fields(self._schema, self._fragments, self._conditions, root, self._operation)
         plan = self._object_plan(root, collected.grouped_field_set)
-        # The rows of an abstract type are known only when it runs, and may be of any source.
+        # Which rows an abstract type has is known only when the plan runs: they may be of any source.
         known = Projection(self._columns, self._references)
         projection = ALL_COLUMNS if self._has_abstract_types else known
         location = self._operation.loc
@@ -168,7 +168,7 @@ class _Compilation:
         )
 
     def _add_to_projection(self, rows: RowSource | None, fields: Sequence[FieldPlan]) -> None:
-        """Adds what is read at one more place of a type."""
+        """Adds the columns that are read at one more place where the type is selected."""
         if rows is None:
             return
         resolvers = [field.resolver for field in fields]
@@ -204,7 +204,7 @@ class _Compilation:
     def _resolver(
         self, type_: GraphQLObjectType, definition: GraphQLField, node: FieldNode
     ) -> tuple[FieldResolver, ConvertColumn | None]:
-        """Returns how a field is resolved, and what its column is then converted by."""
+        """Returns a field's resolver, and the function that then converts its values."""
         check = check_of(definition)
         if node.name.value == "__typename":
             return PureResolver(lambda _: type_.name, ()), None
@@ -269,7 +269,10 @@ class _Compilation:
         return self._object_completion(cast("GraphQLObjectType", type_), details, nullable=nullable)
 
     def _member_completion(self, details: FieldDetailsList, member: GraphQLObjectType) -> ObjectCompletion:
-        """Compiles the completion of one type of an abstract one while the plan runs, which grows by it."""
+        """Compiles, while the plan runs, the completion of one member of an abstract type.
+
+        The plan grows by it.
+        """
         before = self._fields
         completion = self._object_completion(member, details, nullable=False)
         if self._plan is not None:
@@ -325,10 +328,10 @@ def is_leaf(type_: GraphQLOutputType) -> bool:
 
 
 def assembler(keys: Sequence[str]) -> Callable[[int, Sequence[ColumnValues]], list[dict[str, Any]]]:
-    """Returns a function that makes objects with these keys out of a column for each.
+    """Returns a function that makes objects with these keys, from a column of values for each key.
 
-    Written out as source, a dict display takes half the time of dict(zip(keys, values)). Clients choose the
-    keys, so nothing but their plan keeps it.
+    A dict display, compiled from source, takes half the time of dict(zip(keys, values)). Only the plan keeps
+    the function: clients choose the keys, so a cache of it would grow without bound.
     """
     if not keys:
         return lambda count, _columns: [{} for _ in range(count)]

@@ -6,11 +6,12 @@
 
 An object's leaves beyond ten cost a point for each ten.
 
-To the sum of these come an operation's own base, and one for each statement: each place at which it selects
-an object or a list has one, as a rule, however many parents that has. Where no rule says otherwise, an object
-weighs 1 and a leaf nothing. A list in pages (`first`, `last`) passes its size on to its `edges` and `nodes`,
-and its rows count once where neither is selected. The sum is an upper bound: lists may turn out shorter, and
-what two fragments have in common counts twice.
+To the sum of these are added the base cost of the operation and that of each statement. As a rule there is
+one statement for each place at which the operation selects an object or a list, however many parents that
+place has. Where no rule says otherwise, an object weighs 1 and a leaf nothing. A connection (a list with
+`first` and `last`) passes its size on to its `edges` and `nodes`, and its rows count once where neither is
+selected. The sum is an upper bound: lists may turn out shorter, and what two fragments have in common counts
+twice.
 
 The words are those of the draft for the @cost and @listSize directives.
 """
@@ -65,15 +66,15 @@ class CostRule:
     assumed_size: int = 25
     """The size where no argument sets it."""
     max_size: int = 100
-    """The largest size; the field itself refuses to be asked for more."""
+    """The largest size; the field refuses arguments that ask for more."""
     alias_weight: int = 0
-    """Of a leaf, for each parent and each further alias in a selection: its values are converted once."""
+    """The weight of each further alias of a leaf in a selection, whose values are converted only once."""
     row_weight: int = 0
-    """Of a list in pages, for each of its rows, whatever is selected of them."""
+    """The weight of each row of a connection, whatever is selected of it."""
     statements: int = 1
-    """For each place at which it is selected, as many usual statements as it takes to prepare its own.
+    """How many ordinary statements its own costs as much as, for each place at which it is selected.
 
-    None for what comes with its parent.
+    0 for a field that is read with its parent.
     """
 
 
@@ -86,9 +87,9 @@ class BaseCost:
     """What an operation costs in addition to its rows."""
 
     operation: int = 0
-    """For the request."""
+    """For each request."""
     statement: int = 0
-    """For each place at which it selects an object or a list: a statement, as a rule."""
+    """For each place at which it selects an object or a list: as a rule, there is a statement for each."""
 
 
 NO_BASE: Final = BaseCost()
@@ -129,7 +130,9 @@ class ListSize:
             value = given.get(name)
             argument = definition.args.get(name)
             default = None if argument is None else size_of(argument.default_value)
-            if value is not None and default is not None:  # what null or no value may mean
+            if (
+                value is not None and default is not None
+            ):  # which null, or a variable without a value, may stand for
                 self._assumed = max(self._assumed, default)
             if isinstance(value, VariableNode):
                 self.variables.append(value.name.value)
@@ -158,13 +161,13 @@ def size_of(value: Any) -> int | None:
         case list() | tuple():
             return len(value)
         case str():
-            return 1  # a list of one may go without its brackets
+            return 1  # one item may stand for a list of one
         case _:
             return None
 
 
 def literal_value(literal: ValueNode | None) -> Any:
-    """As much of a literal's value as `size_of` looks at."""
+    """Returns a literal's value, as far as `size_of` reads it."""
     match literal:
         case IntValueNode(value=digits):
             return int(digits) if len(digits) <= _MAX_DIGITS else None  # for validation to refuse
@@ -184,12 +187,12 @@ class FieldCost(NamedTuple):
     size: ListSize | None = None
     """None for a single object."""
     is_connection: bool = False
-    """Whether its size is that of its edges and nodes."""
+    """Whether it is a connection: its size is that of its edges and nodes."""
     row_weight: int = 0
     is_items: bool = False
     """Whether it is the edges or nodes of a connection."""
     statements: int = 0
-    """Those of an object or a list that is read by itself."""
+    """Statements that read the object or list; 0 where it is read with its parent."""
 
     @classmethod
     def of(
@@ -234,12 +237,14 @@ class SelectionCost:
 
 
 class _Sum(NamedTuple):
-    """The cost of a selection set: once for its parent, and for each row of the connection that it is of."""
+    """The cost of a selection set, added up."""
 
     once: int
+    """Points for its parent."""
     each: int
+    """Points for each row of its parent, if that is a connection: what is selected below edges and nodes."""
     statements: int
-    """Of the objects and lists that it selects, at all levels; the form of a list (edges, nodes) has none."""
+    """Statements of the objects and lists that it selects, at all levels; edges and nodes have none."""
     leaves: int
 
 

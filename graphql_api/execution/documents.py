@@ -53,15 +53,15 @@ from graphql_api.execution.errors import (
 from graphql_api.execution.inputs import InputsRule, Variables
 
 MAX_VALIDATION_STEPS: Final = 30_000
-"""Comparisons of fields that may have to be merged, some 0.1 s: enough for fifty fragments side by side."""
-# graphql-core allows ten times as many, and reads its bound again for each document.
+"""Comparisons of fields that may have to be merged, which take some 0.1 s: enough for fifty fragments."""
+# graphql-core allows ten times as many, and reads this bound for each document.
 overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = MAX_VALIDATION_STEPS
 
 MAX_MEMORY: Final = 64 * 1024 * 1024
-"""Bytes of documents that are kept: some thousand as applications have them."""
+"""Bytes of documents that are cached: some thousand documents of the size that applications have."""
 _DOCUMENT_SIZE = 4_000
 _TOKEN_SIZE = 600
-"""Bytes that a document takes, and each of its tokens: as measured, or more."""
+"""Bytes that a document takes, and that each of its tokens takes: measured, and rounded up."""
 
 _LINE_END = re.compile(r"\r\n|[\n\r]")
 _TOO_MANY_TOKENS = "Syntax Error: Document contains more than"
@@ -69,7 +69,7 @@ _ABORTED = "Validation aborted."
 
 
 class DocumentSource(Source):
-    """The text of a document. Finds its lines once, where graphql-core would for each error."""
+    """The text of a document. Finds where its lines begin once; graphql-core does so for each error."""
 
     @cached_property
     def _line_starts(self) -> list[int]:
@@ -82,7 +82,7 @@ class DocumentSource(Source):
 
 
 class NoNulRule(ValidationRule):
-    """Strings without NUL, which PostgreSQL's text can't hold."""
+    """The rule that strings have no NUL, which PostgreSQL's text can't hold."""
 
     def enter_string_value(self, node: StringValueNode, *_args: Any) -> None:
         """Checks one string literal."""
@@ -91,7 +91,7 @@ class NoNulRule(ValidationRule):
 
 
 class MaybeNullRule(MaybeNullValidationRule):
-    """Strawberry's rule about what may be left out but not be null, in GraphQL's words."""
+    """Strawberry's rule for arguments that may be left out but not be null, in GraphQL's words."""
 
     def report_error(self, error: GraphQLError) -> None:
         """Reports the argument or input field that is null."""
@@ -102,7 +102,7 @@ class MaybeNullRule(MaybeNullValidationRule):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ParsedOperation:
-    """One operation of a valid document, and what is kept with it for as long as the document is."""
+    """One operation of a valid document, and what is cached with it as long as the document is."""
 
     definition: OperationDefinitionNode
     analysis: OperationAnalysis
@@ -138,9 +138,9 @@ class Document:
 class Documents:
     """Parses and validates documents, and caches those that are valid.
 
-    What failed isn't cached: a flood of broken documents would push the good ones out. The bound is on the
-    memory that documents take, which is hundreds of times what a short text does. The least recently used
-    goes first.
+    Invalid documents aren't cached: a flood of them would push the valid ones out. The bound is on the memory
+    that parsed documents take, hundreds of times that of a short text. The least recently used document is
+    dropped first.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class Documents:
     def get(self, text: str) -> Document:
         """Returns the document of `text`. Raises RequestError if it breaks the grammar, a rule or a limit."""
         try:
-            document = self._documents[text]  # half the calls of `get`
+            document = self._documents[text]  # with half the function calls of the cache's own `get`
         except KeyError:
             self.misses += 1
         else:
@@ -248,7 +248,7 @@ class Documents:
 
 
 def _unlink_tokens(ast: DocumentNode) -> None:
-    """Takes tokens out of cycles, so that a document is freed when it is dropped, without a collection."""
+    """Breaks the reference cycles of tokens, so that a document is freed without garbage collection."""
     token = ast.loc.start_token if ast.loc else None
     while token is not None:
         token.prev = None

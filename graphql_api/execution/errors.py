@@ -1,4 +1,4 @@
-"""Errors of requests, as clients read them: each has a code, and what it repeats of the request is cut."""
+"""Errors of requests, as clients read them: each has a code, and repeats only so much of the request."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -41,7 +41,7 @@ class RequestError(Exception):
 
 
 class PermissionsChangedError(GraphQLError):
-    """The viewer of a subscription may read something else than when it began."""
+    """What the viewer of a subscription may read has changed since it began."""
 
     def __init__(self, node: Node) -> None:
         message = "what the viewer may read has changed: subscribe again"
@@ -76,7 +76,7 @@ class LimitError(GraphQLError):
 
 
 class ArgumentError(GraphQLError):
-    """A field's argument that can't be coerced, which only the values of variables show."""
+    """A field's argument can't be coerced, because of the value of a variable."""
 
     @classmethod
     def of(cls, error: GraphQLError) -> GraphQLError:
@@ -105,7 +105,7 @@ def cut(text: str, most: int = MAX_ECHO) -> str:
 
 
 def cut_message(message: str) -> str:
-    """Returns a message with the names in it shortened, and itself if need be."""
+    """Returns a message with long names in it shortened, and shortened as a whole if it is still too long."""
     if len(message) <= MAX_ECHO:
         return message
     return cut(_LONG_NAME.sub(lambda name: cut(name.group()), message), MAX_MESSAGE)

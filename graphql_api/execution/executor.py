@@ -5,8 +5,8 @@
         └── FieldPlan       one response key of it          (resolver: parents to values)
             └── Completion      values to JSON, by the type (leaf, list, object, abstract)
 
-A plan holds no state of any request and is shared by all that run the same operation; an Execution is one run
-of it. Values are known by their index in a column. Paths and errors are made only where they are needed.
+A plan holds no state of any request, and all requests of the same operation share it; an Execution is one run
+of it. A value is identified by its index in a column. Paths and errors are made only where they are needed.
 
 The file has, in this order: the plan, running it (begin with `Execution.run`), resolving, completing, paths,
 errors.
@@ -73,7 +73,7 @@ class OperationPlan:
     root: "ObjectPlan"
     projection: Projection
     memory: int
-    """About how many bytes it takes, with what was compiled so far of abstract types."""
+    """About how many bytes it takes, members of abstract types included that are compiled so far."""
 
 
 @dataclass(eq=False, slots=True)
@@ -83,23 +83,23 @@ class ObjectPlan:
     type: GraphQLObjectType
     fields: tuple["FieldPlan", ...]
     leaf_fields: tuple["LeafField", ...]
-    """The fields that are read from the parent alone and have nothing below them."""
+    """The fields without selections that are read from the parent alone."""
     other_fields: tuple["FieldPlan", ...]
     reads_table: bool
-    """Whether it reads so many columns that taking rows apart as a whole is faster."""
+    """Whether it reads so many columns that taking all columns of the rows apart at once is faster."""
     assemble: Callable[[int, Sequence[ColumnValues]], list[dict[str, Any]]]
-    """From a column of completed values for each field, all of the given length, to the objects."""
+    """Makes that many objects of a column of completed values for each field."""
     may_await: bool
     """Whether running it may have to wait for something to be loaded."""
     object_size: int
-    """Bytes of each object in a response, but for its values."""
+    """Bytes of each object in a response, without its values."""
 
 
 class LeafField(NamedTuple):
     """A field that is read from the parent alone, and all keys of a selection that it has."""
 
     plans: tuple["FieldPlan", ...]
-    """One for each key: the field and its aliases, which have the same values."""
+    """One for each response key: the field and its aliases, which have the same values."""
     resolver: "PureResolver"
     completion: "LeafCompletion"
 
@@ -109,7 +109,7 @@ class FieldPlan:
     """One response key of a selection: its field, and how the values are resolved and completed."""
 
     index: int
-    """Which of the selection's fields it is."""
+    """Its place among the fields of the selection, from 0."""
     key: str
     parent: GraphQLObjectType
     definition: GraphQLField
@@ -118,9 +118,9 @@ class FieldPlan:
     resolver: "FieldResolver"
     completion: "Completion"
     lookahead: Lookahead | None = None
-    """What is selected below it, for a source that looks ahead."""
+    """The fields selected below it, for a source that reads what they need."""
     list_below: "FieldPlan | None" = None
-    """The list that is loaded for its rows, if nothing else is. An only row is loaded together with it."""
+    """The list that is loaded for its rows, if nothing else is: an only row is loaded together with it."""
 
     @property
     def name(self) -> str:
@@ -133,19 +133,19 @@ class FieldPlan:
 MAX_CONVERSIONS_AT_ONCE: Final = 100
 """Values converted one by one without a pause."""
 MAX_CHARACTERS_AT_ONCE: Final = 30_000
-"""Characters of such values, which may take 0.15 µs each."""
+"""Characters of values converted one by one without a pause; each may take 0.15 µs."""
 MAX_WORK_AT_ONCE: Final = 20_000
 """Values completed without a pause, within some two milliseconds.
 
-In shorter pieces, the rows of all operations under way go through the processor's caches again and again.
+With shorter pieces, operations under way displace each other's rows from the processor's caches more often.
 """
 WORK_OF_A_CALL: Final = 10
 """How many values one value counts for, if a function is called for it."""
 MAX_CALLS_AT_ONCE: Final = MAX_WORK_AT_ONCE // WORK_OF_A_CALL
 _CALLS_OF_A_PIECE: Final = MAX_CALLS_AT_ONCE // 4
-"""Calls without a pause where there are more than those: some take 4 µs, as a cursor does."""
+"""Calls without a pause where MAX_CALLS_AT_ONCE isn't enough: some, such as cursors, take 4 µs."""
 LARGE_RESULT: Final = 256 * 1024
-"""Bytes of a response from which it pauses before it is rendered, which takes 1 to 2 ms a megabyte."""
+"""Bytes of a response from which there is a pause before it is rendered: 1 to 2 ms a megabyte."""
 _ERRORS_AT_ONCE: Final = 500
 
 
@@ -170,21 +170,21 @@ class Execution:
         invocation: Invocation,
         scheduler: YieldScheduler,
         max_size: int | None = None,
-        branches: int = 1,
+        executions_in_context: int = 1,
         max_errors: int | None = None,
     ) -> None:
         """The response may have `max_size` bytes, and has the first `max_errors` errors.
 
-        `branches` executions share a context.
+        `executions_in_context` executions share the context.
         """
         self.plan = plan
         self.scheduler = scheduler
         self.conversions: defaultdict[LeafSerializer, dict[Any, Any]] = defaultdict(dict)
-        """What leaf values were converted to so far."""
+        """The leaf values converted so far, by serializer."""
         self._size = 0
         self._max_size = max_size
         self._work = 0
-        """Done since the last pause."""
+        """Values completed since the last pause."""
         self.context: Any = invocation.context
         self.errors = ErrorCollector()
         self._max_errors = max_errors
@@ -193,7 +193,7 @@ class Execution:
         self._invocation = invocation
         self._stock: StockExecutor | None = None
         self._tasks: list[asyncio.Future[Any]] = []
-        self._branches = branches
+        self._parts_running = executions_in_context
         """How many parts of the operation run at the same time: each may ask for further loads."""
 
     async def run(self) -> ExecutionResult:
@@ -212,7 +212,7 @@ class Execution:
             raise
         finally:
             if self._stock is not None:
-                # It refers to itself through these, and would keep all that was loaded until a collection.
+                # A reference cycle through these would keep all that was loaded until a garbage collection.
                 del self._stock.async_helpers
         if errors:
             data = None
@@ -236,7 +236,7 @@ class Execution:
                 await self._pause()
         if plan.leaf_fields:
             await self._resolve_leaves(plan, parents, paths, columns, errors)
-        self.add_size(count * plan.object_size)
+        self.count_response_bytes(count * plan.object_size)
         deep = [each for each in started if each.field.completion.may_await]
         loading = self._load_queued(started)
         if loading is not None:
@@ -321,9 +321,9 @@ class Execution:
         return values
 
     async def render_lists(self, items: list[Any], sizes: Sequence[int]) -> list[Any]:
-        """Returns lists of so many of the items each, as JSON if the response is large.
+        """Returns the items as lists of these sizes; in a large response, as JSON that is rendered already.
 
-        They are rendered with pauses, and the items dropped meanwhile.
+        Rendering pauses between pieces, and drops the items that are rendered.
         """
         ends = accumulate(sizes, initial=0)
         if self._size < LARGE_RESULT:
@@ -358,7 +358,7 @@ class Execution:
         columns = []
         for field in plan.fields:
             own = FieldPaths(paths, field)
-            # Nothing else is to run meanwhile, so it needs no task.
+            # Nothing else of the operation may run at the same time, so it needs no task.
             values = field.resolver.resolve(self, field, parents, own)
             results, failed = await self._finish(_Started(field, own, values))
             if failed:
@@ -372,9 +372,9 @@ class Execution:
         return _Started(field, own, self._ensure_started(values) if field.resolver.may_await else values)
 
     def _load_queued(self, started: Sequence[_Started]) -> Awaitable[None] | None:
-        """Returns an awaitable that loads what is queued, if only one field waits and nothing else runs."""
+        """Returns an awaitable that loads the queued keys, if only one field waits and nothing else runs."""
         loading: Awaitable[None] | None = None
-        if self._branches == 1 and len(started) == 1 and started[0].field.resolver.may_await:
+        if self._parts_running == 1 and len(started) == 1 and started[0].field.resolver.may_await:
             loading = self.context.load_queued()
         return loading
 
@@ -387,7 +387,7 @@ class Execution:
             values = [_attempt(convert, each) for each in values]
         return await field.completion.complete(self, field, values, paths)
 
-    def add_size(self, size: int) -> None:
+    def count_response_bytes(self, size: int) -> None:
         """Counts bytes that the response will have. Raises ResponseTooLargeError."""
         self._size += size
         if self._max_size is not None and self._size > self._max_size:
@@ -396,24 +396,24 @@ class Execution:
     # Waiting
 
     async def gather(self, coroutines: Iterable[Coroutine[Any, Any, "Completed"]]) -> list["Completed"]:
-        """Runs at the same time what may load further rows."""
+        """Runs coroutines that may load further rows at the same time, so that their loads share batches."""
         first, *others = coroutines
         if not others:
             return [await first]
         tasks = self._ensure_started(others)
-        self._branches += len(tasks)
+        self._parts_running += len(tasks)
         results = [await first, *[await task for task in tasks]]
-        self._branches -= len(tasks)
+        self._parts_running -= len(tasks)
         return results
 
     async def settle(self, values: list[Any]) -> list[Any]:
-        """Returns the values, when all of them are there; an exception for each that failed."""
+        """Awaits the values, and returns them; an exception for each that failed."""
         return await self._await_each(self._ensure_started(values))
 
     def _ensure_started(self, values: list[Any]) -> list[Any]:
         if all_started(types_of(values)):
             return values
-        started: dict[int, asyncio.Future[Any]] = {}  # parents of one key share what is awaited for it
+        started: dict[int, asyncio.Future[Any]] = {}  # parents with one key share its awaitable
         for value in values:
             if hasattr(type(value), "__await__") and id(value) not in started:
                 work = Metered(value) if asyncio.iscoroutine(value) else value
@@ -423,7 +423,7 @@ class Execution:
         return [started.get(id(value), value) for value in values]
 
     async def _await_each(self, values: list[Any]) -> list[Any]:
-        # One after the other: futures of one batch are done together, so only the first is waited for.
+        # One after the other: the futures of a batch are done together, so only the first of them waits.
         settled = []
         for value in values:
             if hasattr(type(value), "__await__"):
@@ -472,7 +472,7 @@ class Execution:
 
     @property
     def stock(self) -> StockExecutor:
-        """A stock executor of the same operation: for an info, and for what is too rare to do differently."""
+        """A stock executor of the same operation: for an `info`, and for what is too rare to be compiled."""
         if self._stock is None:
             self._stock = self._invocation.stock_executor()
         return self._stock
@@ -484,15 +484,15 @@ class Execution:
 class FieldResolver(Protocol):
     """Resolves one field for all parents at once.
 
-    A value that can't be resolved is an exception, and one that isn't there yet is something to await.
+    A value that can't be resolved is an exception; one that isn't there yet is an awaitable.
     """
 
     may_await: bool
-    """Whether there may be something to await among the values."""
+    """Whether there may be awaitables among the values."""
 
     @property
     def convert_loaded(self) -> Callable[[Any], Any] | None:
-        """What is called with each value once it is there; None where nothing is."""
+        """The function that converts each value once it is there; None where it isn't converted."""
 
     @property
     def columns(self) -> tuple[str, ...] | None:
@@ -530,7 +530,7 @@ class PureResolver:
     function: Callable[[Any], Any]
     columns: tuple[str, ...] | None = None
     compute: Callable[..., Iterable[Any]] | None = None
-    """What makes the values of all rows of these columns; None where they are one of them, as it stands."""
+    """Computes the values of all rows from their columns; None where one column is the values."""
     may_await = False
     convert_loaded = None
 
@@ -567,7 +567,7 @@ class LoaderResolver:
     may_await = True
     convert_loaded: Callable[[Any], Any] | None = None
     _parsed: Any = Undefined
-    """What the source parses of constant arguments: the same for every request."""
+    """What the source's `parse` made of constant arguments: the same for every request."""
 
     def resolve(
         self, execution: Execution, field: FieldPlan, parents: ColumnValues, _paths: "ResponsePaths"
@@ -622,7 +622,7 @@ class LoaderResolver:
 
 
 def _load_list_with_row(execution: Execution, row_loader: Any, field: FieldPlan) -> None:
-    """Has a list loaded together with the row that it is below, if that is the only one of its loader."""
+    """Makes a loader load a list together with its parent's row, if that is the only row it loads."""
     resolver = field.resolver
     assert isinstance(resolver, LoaderResolver) and isinstance(resolver.source, FromKey)  # noqa: S101, PT018
     try:
@@ -798,7 +798,7 @@ class Completion:
     async def complete(
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
-        """Returns a result for each value; null, or none but an error, where it has to be."""
+        """Returns a result for each value: null, or no result but an error, for a value that failed."""
         if not values:
             return [], None
         if all_present(types_of(values)):
@@ -816,7 +816,7 @@ class Completion:
     async def complete_by(
         self, step: Step, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
-        """Takes a step with the values that are neither null nor an error, if there are any."""
+        """Calls `step` with the values that are neither null nor an error, if there are any."""
         errors = {}
         present = []
         for index, value in enumerate(values):
@@ -882,9 +882,9 @@ class LeafCompletion(Completion):
     def complete_at_once(
         self, execution: Execution, values: ColumnValues, times: int = 1
     ) -> ColumnValues | None:
-        """Returns a result for each value, unless one of them is an error or a null where there must be none.
+        """Returns a result for each value; None if one is an error, or a null where the type allows none.
 
-        The response has it `times` times.
+        The response has the column `times` times.
         """
         serializer = self.serializer
         known = execution.conversions[serializer] if serializer.converts_each else {}
@@ -892,7 +892,7 @@ class LeafCompletion(Completion):
         if serialized is None:
             return None
         results, size = serialized
-        execution.add_size(size * times)
+        execution.count_response_bytes(size * times)
         return results
 
     def yields_between(self, values: ColumnValues) -> bool:
@@ -902,7 +902,7 @@ class LeafCompletion(Completion):
         return (text_size(filter(None, values)) or 0) > MAX_CHARACTERS_AT_ONCE
 
     async def convert_in_pieces(self, execution: Execution, values: ColumnValues) -> None:
-        """Converts the distinct values of a column ahead, with pauses. Errors will be met again."""
+        """Converts the distinct values of a column beforehand, with pauses. Failures are reported later."""
         serializer = self.serializer
         if types_of(values) not in KEPT_TYPES:
             return
@@ -930,7 +930,7 @@ class LeafCompletion(Completion):
         for index, value in enumerate(values):
             if index % MAX_CONVERSIONS_AT_ONCE == 0:
                 part = values[index : index + MAX_CONVERSIONS_AT_ONCE]
-                execution.add_size(self.serializer.size_of(part))
+                execution.count_response_bytes(self.serializer.size_of(part))
                 if index:
                     await execution.scheduler.pause()
             result = None
@@ -955,7 +955,7 @@ class RenderedCompletion(Completion):
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         """Returns the values as JSON."""
-        execution.add_size(sum(map(len, values)))
+        execution.count_response_bytes(sum(map(len, values)))
         return list(map(orjson.Fragment, values)), None
 
 
@@ -1030,7 +1030,7 @@ class ObjectCompletion(Completion):
 
     plan: ObjectPlan
     is_type_of: TypeTest | None
-    """The type's own test, unless it says yes to everything."""
+    """The type's `is_type_of`; None where that is true for every value."""
 
     def __post_init__(self) -> None:
         self.may_await = self.plan.may_await or self.is_type_of is not None
@@ -1065,7 +1065,7 @@ class AbstractCompletion(Completion):
 
     type: GraphQLAbstractType
     for_type: Callable[[GraphQLObjectType], ObjectCompletion]
-    """The completion of one of its types; compiled for the first value of that type."""
+    """Returns the completion of one of its types; compiled for the first value of that type."""
     _valid: dict[Any, GraphQLObjectType] = dataclass_field(default_factory=dict)
     """Its types by the names that values have had."""
 
@@ -1230,11 +1230,12 @@ class SubsetPaths:
         return self.all.field_path(self.indexes[index])
 
 
-# Errors: a value that fails is null; where it must not be null, its parent is, and so on upwards.
+# Errors: a value that fails is null; where its type is non-null, its parent is null instead, and so on
+# upwards.
 #
-# Of several errors on their way up through one object or list, only the first counts: it alone would have
-# been met by an executor that reads from top to bottom and stops there. So the same errors are reported, in
-# the same order, whatever the order of the work was.
+# Of several errors that pass to one object or list, only the first in the response's order is reported: an
+# executor that completes fields from top to bottom would stop there. So the same errors are reported, in the
+# same order, whatever the order in which fields are completed.
 
 
 @dataclass(frozen=True, slots=True)
@@ -1254,7 +1255,10 @@ class FieldError:
 
 
 FieldErrors = dict[int, FieldError] | None
-"""The errors of values that have no result, by their index: on their way up to something nullable."""
+"""The errors of values that have no result, by their index.
+
+They pass to the parents, up to one that is nullable.
+"""
 
 
 def first_error(errors: Iterable[FieldError]) -> FieldError | None:
@@ -1263,7 +1267,7 @@ def first_error(errors: Iterable[FieldError]) -> FieldError | None:
 
 
 def merge_errors(errors: dict[int, FieldError], others: FieldErrors) -> None:
-    """Adds the errors of one field of some objects to those of the other fields; the first of each counts."""
+    """Adds the errors of one field of some objects to those of other fields; each object keeps its first."""
     for index, error in (others or {}).items():
         known = errors.get(index)
         if known is None or error.sort_key < known.sort_key:
@@ -1271,7 +1275,7 @@ def merge_errors(errors: dict[int, FieldError], others: FieldErrors) -> None:
 
 
 class ErrorCollector:
-    """The errors of one operation that have nulled something."""
+    """The errors of one operation, each with the path of the value that it made null."""
 
     __slots__ = ("_errors",)
 
@@ -1279,11 +1283,11 @@ class ErrorCollector:
         self._errors: list[tuple[FieldError, SortKey]] = []
 
     def add(self, error: FieldError, paths: ResponsePaths | None = None, index: int = 0) -> None:
-        """Adds an error and the value that it nulls, which without `paths` is all of the data."""
+        """Adds an error and the value that it makes null, which without `paths` is all of the data."""
         self._errors.append((error, paths.sort_key(index) if paths is not None else ()))
 
     def first(self, limit: int | None) -> list[GraphQLError]:
-        """Returns the first errors in the response's order, without those below what another one nulled."""
+        """Returns the first errors in the response's order, without those inside a value that is null."""
         nulled: set[SortKey] = set()
         errors: list[GraphQLError] = []
         for each, place in sorted(self._errors, key=lambda added: added[0].sort_key):

@@ -57,22 +57,24 @@ class FromParent:
 Load = Callable[[Any], Any]
 """From a parent to its value: an awaitable, or a plain value where nothing needs loading."""
 Prepare = Callable[[Any, Any], Load]
-"""`prepare(context, arguments)`: called once for each place of the field in the operation, with its converted
-arguments, or with what `parse` made of them. Gives the function that loads for one parent.
+"""`prepare(context, arguments)`: returns the function that loads for one parent.
+
+Called once for each place of the field in the operation, with its converted arguments, or with what `parse`
+returned for them.
 """
 Parse = Callable[[Projection, Mapping[str, Any], Lookahead | None], Any]
-"""`parse(projection, arguments, lookahead)`: from arguments to what `prepare` gets in their place.
+"""`parse(projection, arguments, lookahead)`: returns what `prepare` gets in place of the arguments.
 
-It depends on nothing but what it gets, so what it makes of constant arguments is kept for other requests.
-`lookahead` is None where what is selected below isn't known: in the stock executor, and where a type is
-abstract.
+It depends on its parameters alone, so what it returns for constant arguments is cached for other requests.
+`lookahead` is None where the fields selected below aren't known: in the stock executor, and below an abstract
+type.
 """
 
 
 LoadWithParent = Callable[..., Awaitable[tuple[Any, Any] | None]]
-"""`load(db, id, columns, page)`: a row by its id together with one page of a list below it.
+"""`load(db, id, columns, page)`: returns a row by its id together with one page of a list below it.
 
-None where that can't be done in one statement, or isn't cheaper.
+None where one statement can't read both, or wouldn't be cheaper.
 """
 
 
@@ -96,9 +98,9 @@ class FromLoader:
     prepare: Prepare
     parse: Parse | None = None
     convert: Callable[[Any], Any] | None = None
-    """What is called with each value once it is there."""
+    """Converts each value once it is loaded."""
     row_loader: Callable[[Any], Any] | None = None
-    """Given the context, the loader of its rows by id, where it has one: a list may be loaded with a row."""
+    """Returns the loader of its rows by id, given the context, if there is one that can load a list, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ class DeclaredField(StrawberryField):
 
     @property
     def scope(self) -> OperationScope | None:
-        """What a query that selects this root field, or the results of a subscription, are executed in."""
+        """What a query with this root field is executed in; for a subscription, each of its results."""
         return cast("OperationScope | None", self.metadata.get("scope"))
 
     @property

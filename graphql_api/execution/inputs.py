@@ -61,12 +61,12 @@ from graphql_api.execution.analysis import Reuse, variables_in
 from graphql_api.execution.errors import LIMIT_EXCEEDED, MAX_ECHO, LimitError, RequestError, cut, with_null
 
 MAX_LEVELS: Final = 100
-"""Lists and objects within each other in variables: a third of what recursion here and there can bear."""
+"""How deep lists and objects may be nested in variables: a third of what Python's recursion limit allows."""
 
 MAX_REUSED_VALUES: Final = 10_000
-"""Values of variables that are used more than once, each counted as often as it is used."""
+"""Values of variables that are used more than once, counted once for each use."""
 MAX_REUSED_CHARACTERS: Final = 262_144
-"""Characters of their texts, counted alike."""
+"""Characters of texts in such variables, counted once for each use."""
 
 MAX_LITERAL_ERRORS: Final = 5
 """Errors reported of one literal. graphql-core prints a whole object for each field that it doesn't know."""
@@ -106,10 +106,12 @@ ConvertInput = Callable[[Any], Any]
 """From a coerced value to what resolvers get: inputs as objects, by Python's names."""
 
 
-def check_size(variables: Mapping[str, Any], most: int | None, definition: OperationDefinitionNode) -> None:
+def check_value_count(
+    variables: Mapping[str, Any], most: int | None, definition: OperationDefinitionNode
+) -> None:
     """Raises RequestError for more than `most` scalars, lists and objects in variables, or too many levels.
 
-    Each value is coerced, converted and read by what it is given to, which takes longer than to send it.
+    Each value is coerced, converted and read, which takes longer than to send it.
     """
     level: list[Any] = [variables]
     found = levels = 0
@@ -129,9 +131,9 @@ def check_size(variables: Mapping[str, Any], most: int | None, definition: Opera
 def check_reuse(
     variables: Mapping[str, Any], reused: Sequence[Reuse], definition: OperationDefinitionNode
 ) -> None:
-    """Raises RequestError if variables that are used more than once are too large for it.
+    """Raises RequestError if variables that are used more than once are too large.
 
-    A variable is sent once, and compared, copied or sent to the database as often as it is used.
+    A client sends a variable once, and each use compares it, copies it or sends it to the database.
     """
     values = characters = 0
     for name, uses, default in reused:
@@ -152,7 +154,7 @@ def measure(value: Any) -> tuple[int, int]:
     """Returns the number of scalars, lists and objects in a value, and of the characters in its texts."""
     values = characters = 0
     rest = [value]
-    for each in rest:  # which grows meanwhile
+    for each in rest:  # the loop appends to it
         values += 1
         if isinstance(each, str):
             characters += len(each)
@@ -165,7 +167,7 @@ def measure(value: Any) -> tuple[int, int]:
 
 
 def measure_literal(literal: ValueNode | None) -> tuple[int, int]:
-    """Returns the same numbers of a literal; zeros where there is none."""
+    """Returns the numbers that `measure` does, of a literal; zeros for None."""
     if literal is None:
         return 0, 0
     values = characters = 0
@@ -190,7 +192,7 @@ class _Variable(NamedTuple):
     signature: GraphQLVariableSignature
     name: str
     type: GraphQLInputType
-    """Without the outermost non-null."""
+    """The type, without an outermost non-null."""
     leaf: GraphQLLeafType | None
     """The type, if it is a scalar or an enum."""
     is_required: bool
@@ -214,7 +216,7 @@ class Variables:
         values = self._coerce(given)
         if values is not None:
             return values
-        # Something is wrong, or too rare to be done here: graphql-core decides.
+        # A value is invalid, or of a kind too rare to be handled here: graphql-core coerces or refuses it.
         library_result: VariableValues | list[GraphQLError]
         try:
             library_result = get_variable_values(
@@ -224,7 +226,7 @@ class Variables:
             library_result = [error]
         if not isinstance(library_result, list):
             return library_result
-        # Errors that don't depend on a value, such as of too deep a nesting, are graphql-core's.
+        # Errors that don't depend on a value, such as nesting that is too deep, are reported by graphql-core.
         return self._errors(given) or [
             GraphQLError(error.message, self._definition) for error in library_result
         ]
@@ -243,7 +245,7 @@ class Variables:
         return variables
 
     def _coerce(self, given: Mapping[str, Any]) -> VariableValues | None:
-        """Returns the values as `get_variable_values` has them; None for what is better left to it."""
+        """Returns the values as `get_variable_values` does; None where that function has to be used."""
         if not self._variables:
             return None
         sources: dict[str, VariableValueSource] = {}
@@ -311,11 +313,11 @@ class InputsRule(ValuesOfCorrectTypeRule):
     _place = ""
 
     def enter_argument(self, node: ArgumentNode, *_: Any) -> None:
-        """Notes what the values that follow are for."""
+        """Remembers the argument, which errors about its value name."""
         self._place = f"Argument '{cut(node.name.value)}' has invalid value"
 
     def enter_variable_definition(self, node: VariableDefinitionNode, *_: Any) -> None:
-        """Notes that a variable's default value may follow."""
+        """Remembers the variable, which errors about its default value name."""
         self._place = f"Variable '${cut(node.variable.name.value)}' has invalid default value"
 
     def is_valid_value_node(self, node: ValueNode, input_type: GraphQLInputType | None) -> VisitorAction:
@@ -326,7 +328,7 @@ class InputsRule(ValuesOfCorrectTypeRule):
             nonlocal reported
             value = _literal_at(node, path)
             names = [field.name.value for field in value.fields] if isinstance(value, ObjectValueNode) else []
-            # Errors about an object repeat all of it, which takes long to print, and is what they end with.
+            # Errors about an object end with all of its text, which takes long to print.
             is_object = isinstance(value, ObjectValueNode) and _FOUND in error.message
             written = error.message.partition(_FOUND)[2][:-1] if is_object else print_ast(value)
             self.report_error(_placed(self._place, path, error, (written, written), names, value))
@@ -343,7 +345,7 @@ class InputsRule(ValuesOfCorrectTypeRule):
 
 
 class _EnoughError(Exception):
-    """Errors of variables that are reported; further ones aren't looked for."""
+    """As many errors of variables were found as are reported, so that the search ends."""
 
 
 def _placed(
@@ -354,9 +356,10 @@ def _placed(
     texts: Collection[str],
     node: Node,
 ) -> GraphQLError:
-    """Returns the error with the names of the variable, and of the part of its value, that it is about.
+    """Returns the error with `place`, a variable or an argument, and the path of the part that it is about.
 
-    `notations` are how the message repeats the value, and how it should. `texts` are what else it may repeat.
+    `notations` are the value as the message repeats it, and as it should. `texts` are other texts that the
+    message may repeat.
     """
     message = error.message
     cause = error.original_error
@@ -397,7 +400,7 @@ def _json(value: Any) -> str:
 
 
 class _UndecidedError(Exception):
-    """Something is wrong with a value, or too rare to be compiled: graphql-core decides."""
+    """A value is invalid, or of a kind too rare to be compiled: graphql-core coerces or refuses it."""
 
 
 class _Constant(NamedTuple):
@@ -407,18 +410,18 @@ class _Constant(NamedTuple):
 
 
 _Read = Callable[[Mapping[str, Any]], Any]
-"""From the coerced values of an operation's variables to a coerced value. Raises _UndecidedError."""
+"""Returns a coerced value, given the coerced values of an operation's variables. Raises _UndecidedError."""
 _InputDefinition = GraphQLArgument | GraphQLInputField
 
 
 class ArgumentReader:
     """Reads the arguments of one field of an operation.
 
-    What names no variable is coerced and converted once, for all requests.
+    Arguments that use no variable are coerced and converted once, for all requests.
     """
 
     def __init__(self, definition: GraphQLField, node: FieldNode, convert: ConvertInput) -> None:
-        """`convert` makes of coerced arguments what the field's source gets."""
+        """`convert` converts coerced arguments to what the field's source gets."""
         self._convert = convert
         self._constants: Mapping[str, Any] = {}
         self._read: _Read | None = None
@@ -450,14 +453,14 @@ class _VaryingField(NamedTuple):
     name: str
     read: _Read
     variable: str | None
-    """The variable that it is, if it is no more than one. Without its value there is the default."""
+    """The variable's name, if it is just a variable. Without a value, the field's default applies."""
     definition: _InputDefinition
 
 
 def _compile_fields(
     given: Mapping[str, ValueNode], definitions: Mapping[str, _InputDefinition]
 ) -> tuple[dict[str, Any], Sequence[_VaryingField]]:
-    """Arguments, or the fields of an input object: those that are constant, and how the others are read."""
+    """Splits arguments, or the fields of an input object: constant values, and readers of the others."""
     if not given.keys() <= definitions.keys():
         raise _UndecidedError
     constants: dict[str, Any] = {}
@@ -539,10 +542,10 @@ def _read_object(
 
 
 class InputConverter:
-    """How arguments of declared fields are converted, as Strawberry does it for resolvers.
+    """Converts the arguments of declared fields, as Strawberry converts those of resolvers.
 
-    Strawberry looks at every field of an input type for every value, and finds its name and type again. Here
-    that is done once for each type, and only what a client gave is looked at.
+    For every value, Strawberry looks up the name and type of every field of its input type. Here they are
+    looked up once for each type, and only the fields that a client gave are converted.
     """
 
     def __init__(self, schema: GraphQLSchema) -> None:
@@ -552,7 +555,7 @@ class InputConverter:
         self._objects: dict[type, _ConvertObject] = {}
 
     def for_arguments(self, arguments: Sequence[StrawberryArgument]) -> ConvertInput:
-        """Returns what converts all arguments of a field, given by their names in the schema."""
+        """Returns a function that converts all arguments of a field, by their names in the schema."""
         names = self._config.name_converter
         return partial(
             _convert_all,
@@ -584,7 +587,7 @@ class InputConverter:
         known = self._objects.get(type_)
         if known is None:
             known = self._objects[type_] = _ConvertObject(type_, definition.fields)
-            for field in definition.fields:  # which may be of the same type again
+            for field in definition.fields:  # an input type may contain itself
                 name = self._config.name_converter.from_field(field)
                 known.fields[name] = (
                     field.python_name,

@@ -1,10 +1,10 @@
 """Serializes scalars and enums: columns of resolvers' values to JSON.
 
-Most values need nothing done: a string stays a string. Which types a scalar passes through unchanged is
-known of GraphQL's own; a custom scalar's serializer declares them with `pass_through`. A column of such types
-is its own result, which `types_of` shows without looking at its values one by one. A serializer that is
-faster on many strings than on each declares that with `bulk`. All else is converted once for each distinct
-value of an operation, however many rows and aliases it has.
+Most values are JSON already: a string stays a string. GraphQL's own scalars pass some types through
+unchanged; a custom scalar's serializer declares its own with `pass_through`. A column of such types is its
+own result, and `types_of` finds its types without a Python call for each value. A serializer that takes many
+strings in one call declares that with `bulk`. Every other value is converted once for each distinct value of
+an operation, however many rows and aliases have it.
 """
 
 from collections.abc import Callable, Iterable, MutableMapping
@@ -43,12 +43,15 @@ _PASS_THROUGH = {GraphQLString: Types({str}), GraphQLID: Types({str}), GraphQLBo
 _SEPARATORS: Final = 3  # bytes around a string: two quotes and a comma
 _VALUE_SIZE: Final = 12
 _DATE_SIZE: Final = 30
-"""Bytes that a value, and a string of a scalar with a bulk version, take in a response: about."""
+"""About how many bytes a value takes in a response, and a string of a scalar with a bulk version."""
 KEPT_TYPES: Final = (Types({str}), Types({str, NoneType}), Types({int}), Types({int, NoneType}))
-"""Types of columns whose conversions are kept by value. Others have equal values that differ: 1 and True."""
+"""Types of columns whose conversions are cached by value.
+
+Others have equal values that differ: 1 and True.
+"""
 
 ConvertColumn = Callable[[Any], Any]
-"""What is made of a column's value before it is serialized."""
+"""Converts a column's value before it is serialized."""
 Conversions = MutableMapping[Any, Any]
 """JSON by the value that it was made from: of one serializer, in one operation."""
 
@@ -65,9 +68,9 @@ def pass_through(
 ) -> Callable[[Serializer], Serializer]:
     """Decorates a scalar's serializer: it returns values of these types unchanged.
 
-    `null_text` is a text that stands for null. It is looked for in a whole column at once, where to make it
-    null beforehand would take a look at each value. Best it begins with a character that few others have.
-    Texts with the `refused_character` may be refused: the serializer is called for each.
+    `null_text` is a text that stands for null. It is searched for in a whole column at once, which is faster
+    than to compare each value. The search is fastest if it begins with a character that is rare in others.
+    For texts with the `refused_character`, the serializer is called, since it may refuse them.
     """
 
     def mark(serialize: Serializer) -> Serializer:
@@ -98,7 +101,7 @@ class LeafSerializer:
     """Serializes the values of a leaf type one by one, by the type's own function."""
 
     converts_each = True
-    """Whether that takes long enough to keep what was made of a value."""
+    """Whether that takes long enough that caching the results is worth while."""
 
     def __init__(self, type_: GraphQLLeafType, convert: ConvertColumn | None, *, nullable: bool) -> None:
         self.type = type_
@@ -125,7 +128,10 @@ class LeafSerializer:
         return None if has_error(types) else self.serialize_types(values, types, known)
 
     def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
-        """Returns the JSON of a column of these types, none of which is an error; None as above."""
+        """Returns the JSON of a column of these types, none of which is an error.
+
+        None as `serialize_column` does.
+        """
         serialize = self.serialize
         try:
             if types in KEPT_TYPES:
@@ -138,7 +144,7 @@ class LeafSerializer:
             return None
         if not self.nullable and None in results:
             return None
-        # What a text becomes is about as long as it was.
+        # The converted text is about as long as the original.
         texts = text_size(filter(None, values)) if str in types else None
         return results, len(values) * _VALUE_SIZE + (texts or 0)
 
@@ -155,7 +161,7 @@ class PassThroughSerializer(LeafSerializer):
         self.types = types | {NoneType} if nullable else types
 
     def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
-        """Returns the column itself, most often."""
+        """Returns the column itself, where all its values are passed through."""
         text = joined_text(values) if self.passes_strings else None
         if text is not None:
             return self._passed(values, text, len(values) * _SEPARATORS)
@@ -249,7 +255,10 @@ class EnumSerializer(LeafSerializer):
 
 
 class VocabularySerializer(LeafSerializer):
-    """An enum over a column of free text: remembers what was made of a text, since a column has few words."""
+    """An enum over a column of free text.
+
+    Its conversions are cached, since a column has few distinct texts.
+    """
 
     converts_each = False
 
@@ -274,7 +283,7 @@ class VocabularySerializer(LeafSerializer):
 def leaf_serializer(
     type_: GraphQLLeafType, convert: ConvertColumn | None, *, nullable: bool
 ) -> LeafSerializer:
-    """Returns what serializes a leaf type's values fastest, after `convert` if there is one."""
+    """Returns the fastest serializer for a leaf type, whose values `convert`, if given, converts first."""
     if isinstance(type_, CustomGraphQLEnumType):
         if convert is not None:
             return VocabularySerializer(type_, convert, nullable=nullable)

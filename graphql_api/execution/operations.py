@@ -6,9 +6,12 @@
                  (`compiler`), and run (`executor`)
     subscribe    a subscription: the same for each event, once for all subscribers who may share the result
 
-A plan is run a level at a time: each field once, for all its parents. A field that leads to other rows queues
-the keys of all parents, and its loader (`relational.relation`) reads their rows in one statement. Operations
-that can't be compiled are run by graphql-core's executor (`stock_executor`).
+A plan is run a level at a time: each field once, for all its parents. A field that leads to other rows is
+resolved by `executor.LoaderResolver`: it queues the keys of all parents in a dataloader
+(`relational.context.Loader`), which calls the relation's batch function (`relational.relation`) in the event
+loop's next iteration, and so reads all their rows in one statement. The executor completes the rows' columns
+to JSON (`leaf_serializers`). Operations that can't be compiled are run by graphql-core's executor
+(`stock_executor`).
 """
 
 import asyncio
@@ -41,7 +44,7 @@ from graphql_api.execution.errors import (
 )
 from graphql_api.execution.executor import Execution, OperationPlan, ResponseTooLargeError
 from graphql_api.execution.fields import OperationScope, check_columns, check_of, declaration_of
-from graphql_api.execution.inputs import check_reuse, check_size, dump_json
+from graphql_api.execution.inputs import check_reuse, check_value_count, dump_json
 from graphql_api.execution.persisted_documents import NoPersistedDocuments, PersistedDocuments, hash_in
 from graphql_api.execution.projection import OperationContext
 from graphql_api.execution.stock_executor import Invocation
@@ -49,12 +52,12 @@ from graphql_api.execution.yielding import YieldScheduler
 from graphql_api.quotas import Metered, current_usage
 
 MAX_PLAN_MEMORY: Final = 64 * 1024 * 1024
-"""Bytes of plans that are kept, together: an operation has one for each outcome of its conditions."""
+"""Bytes of all cached plans; an operation has a plan for each outcome of its conditions."""
 MAX_SHARED_RESULTS: Final = 8
-"""Results kept with one event. Further subscribers have theirs computed for them alone."""
+"""Results cached with one event. Those of further subscribers are computed for each of them."""
 
 Mask = Callable[[GraphQLError], GraphQLError]
-"""What a client may see of an error that a resolver raised."""
+"""Returns what a client may see of an error that a resolver raised."""
 NewContext = Callable[[], OperationContext]
 """Makes a context: one operation's, or one event's of a subscription."""
 ReadAccess = Callable[[], Hashable]
@@ -92,7 +95,7 @@ class Result:
         return cls(_rendered=response)
 
     def add_extension(self, name: str, value: Any) -> None:
-        """Adds an extension to the response; to none that was rendered before this result was made."""
+        """Adds an extension to the response. A response given to `rendered` stays as it is."""
         self.extensions = {**(self.extensions or {}), name: value}
         if self.data is not None or self.errors:
             self._rendered = None
@@ -113,7 +116,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Yielded by a subscription's source in place of an event, while there is none: how far it has come.
+    """How far a subscription's source has come: yielded while it has no events.
 
     It is no result, and no part of GraphQL. Transports send it to their clients between the results.
     """
@@ -121,11 +124,11 @@ class Progress:
     cursor: str
     """Where a client that has had every event so far may resume."""
     up_to_date: bool = False
-    """Whether all that was there before the subscription has been sent."""
+    """Whether every event from before the subscription has been sent."""
 
     @property
     def message(self) -> dict[str, Any]:
-        """What clients are sent of it."""
+        """Returns it as clients are sent it."""
         message: dict[str, Any] = {"cursor": self.cursor}
         if self.up_to_date:
             message["upToDate"] = True
@@ -135,8 +138,8 @@ class Progress:
 class Results(list[Result]):
     """The results of events that were due at the same time, which many subscribers may share.
 
-    With `progress` there are none. `encoded` is for transports: what they have encoded of the results, by
-    keys of their own.
+    Empty where there is `progress`. `encoded` is a cache for transports, by keys of their own: the results as
+    they send them.
     """
 
     __slots__ = ("encoded", "progress")
@@ -156,7 +159,7 @@ class Operation:
     cost: int
     """The most it may cost, in points."""
     prepared_at: float = field(default_factory=monotonic)
-    """When that was, in seconds of the monotonic clock."""
+    """When it was prepared, in seconds of the monotonic clock."""
 
     @property
     def type(self) -> OperationType:
@@ -165,7 +168,7 @@ class Operation:
 
     @property
     def text(self) -> str:
-        """The text of the document, which may have been sent before."""
+        """The text of the document, which an earlier request may have sent."""
         location = self.parsed.definition.loc
         return location.source.body if location else ""
 
@@ -190,7 +193,7 @@ _NO_VARIABLES = VariableValues({}, {})
 class SharedEvent(Protocol):
     """An event that many subscribers get as the same object, with results that they share.
 
-    A list that is one stands for its items: events that are due at the same time.
+    A list of events that are due at the same time may be one, too.
     """
 
     rendered: dict[Any, Any]
@@ -269,7 +272,7 @@ class Operations:
         if limits.cost is not None and cost > limits.cost:
             raise RequestError(LIMIT_EXCEEDED, [LimitError("cost", limits.cost, cost, [definition])])
         if request.variables:
-            check_size(request.variables, limits.values, definition)
+            check_value_count(request.variables, limits.values, definition)
         if parsed.analysis.reused:
             check_reuse(request.variables or {}, parsed.analysis.reused, definition)
         if definition.operation is OperationType.SUBSCRIPTION:
@@ -290,7 +293,7 @@ class Operations:
                     async with scope(context):
                         return await self._run(invocation)
                 except asyncio.CancelledError:
-                    context.cancel()  # the scope may have begun to load
+                    context.cancel()  # entering the scope may have begun to load
                     raise
                 except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
                     key = (node.alias or node.name).value
@@ -298,13 +301,13 @@ class Operations:
         return await self._run(invocation)
 
     def requires_primary(self, operation: Operation) -> bool:
-        """Whether a root field is selected that must be read first, from the primary: all else follows it."""
+        """Whether a root field has to be read from the primary, before everything else: it has a scope."""
         return operation.type is OperationType.QUERY and any(
             node.name.value in self._scopes for node in operation.parsed.analysis.root_fields
         )
 
     def check_root_fields(self, operation: Operation, context: OperationContext) -> Result | None:
-        """Returns the errors of a viewer who may not ask for the root fields; None if they may."""
+        """Returns a result with errors if the viewer may not ask for the root fields; None if they may."""
         root = self._schema.get_root_type(operation.type)
         errors = []
         for node in operation.parsed.analysis.root_fields:
@@ -324,11 +327,11 @@ class Operations:
     ) -> AsyncGenerator[Results, None]:
         """Runs a subscription: a result for each event, each with a context of its own.
 
-        Events that are due at the same time have their results yielded together. Subscribers of equal
-        `read_access` share the results of a `SharedEvent`. For a source's `Progress`, an empty list is
-        yielded that has it. A result that wasn't executed is the last one: the subscription was refused, or
-        its source failed. It ends too once `read_access` is another than at first, before anything more is
-        yielded: its source may have chosen its events by that. Close the generator to end the subscription.
+        Yields together the results of events that are due at the same time. Subscribers with equal
+        `read_access` share the results of a `SharedEvent`. A source's `Progress` is yielded with an empty
+        list. A result that wasn't executed is the last one: the subscription was refused, or its source
+        failed. The subscription also ends, before anything more is yielded, once `read_access` differs from
+        its first value, since the source may have chosen events by that. Close the generator to end it.
         """
         granted = None if read_access is None else read_access()
 
@@ -337,7 +340,7 @@ class Operations:
                 raise PermissionsChangedError(operation.parsed.definition)
 
         def granted_context() -> OperationContext:
-            check_access()  # results are shared by those who were granted the same
+            check_access()  # subscribers share results only if they may read the same
             return new_context()
 
         context = new_context()
@@ -405,7 +408,7 @@ class Operations:
         context: OperationContext,
         loading: OperationScope,
     ) -> Results:
-        """Returns the results of events with one context: what they load is loaded together."""
+        """Returns the results of events that share a context, so that their loads share statements."""
         async with loading(context):
             each = [self._event_result(event, key, invocation, lambda: context, len(due)) for event in due]
             if len(each) == 1:  # it needs no task of its own
@@ -414,7 +417,8 @@ class Operations:
                 results = Results(await asyncio.gather(*map(Metered, each)))
         failed = next((result for result in results if result.is_incomplete), None)
         if failed is not None:
-            # An event without its rows would pass for one whose rows are gone: the client resumes.
+            # Sent without its rows, the event would tell clients that they are gone: end, so that they
+            # resume.
             return Results([Result(errors=failed.errors, executed=False)])
         return results
 
@@ -432,14 +436,16 @@ class Operations:
         key: Hashable | None,
         invocation: Invocation,
         new_context: NewContext,
-        branches: int = 1,
+        executions_in_context: int = 1,
     ) -> Result:
         shared = _shared_results(event)
         if shared is not None and (known := shared.get(key)) is not None:
             return cast("Result", known)
-        result = await self._run(replace(invocation, root_value=event, context=new_context()), branches)
+        result = await self._run(
+            replace(invocation, root_value=event, context=new_context()), executions_in_context
+        )
         if shared is not None and key is not None and not result.errors:
-            # As bytes: the data itself would hold more than they do.
+            # Cached as bytes, which take less memory than the data.
             result = Result.rendered(result.render())
             _cache(shared, key, result)
         return result
@@ -460,25 +466,30 @@ class Operations:
             return Result(errors=RequestError(BAD_USER_INPUT, undecided).errors, executed=False)
         return Invocation(self._schema, parsed, variables, context, hide_suggestions=self._hide_suggestions)
 
-    async def _run(self, invocation: Invocation, branches: int = 1) -> Result:
-        """Runs one operation, or one event's; `branches` of them share its context at the same time."""
+    async def _run(self, invocation: Invocation, executions_in_context: int = 1) -> Result:
+        """Runs one operation, or one event's. So many executions share its context at the same time."""
         plan = self._plan(invocation)
         is_incomplete = False
         try:
             if plan is None:
-                result = self._sized(await invocation.stock_executor().run())
+                result = self._rendered_within_limit(await invocation.stock_executor().run())
             else:
                 invocation.context.projection = plan.projection
                 limits, memory = self.limits, plan.memory
                 execution = Execution(
-                    plan, invocation, self._scheduler, limits.response_size, branches, limits.errors
+                    plan,
+                    invocation,
+                    self._scheduler,
+                    limits.response_size,
+                    executions_in_context,
+                    limits.errors,
                 )
                 result = await execution.run()
                 is_incomplete = execution.has_failed_to_read
                 if plan.memory != memory:
                     self._keep(plan, invocation)
         except ResponseTooLargeError:
-            if branches == 1:  # else others load in the same context
+            if executions_in_context == 1:  # else others load in the same context
                 invocation.context.cancel()
             return self._too_large(invocation)
         except asyncio.CancelledError as error:
@@ -486,14 +497,14 @@ class Operations:
             if task is not None and task.cancelling():
                 invocation.context.cancel()
                 raise
-            # A resolver waited for what someone else cancelled. Nobody cancelled us, so we can answer.
+            # A resolver waited for a task that was cancelled; this operation wasn't, so it gets an error.
             raise RuntimeError("a resolver was cancelled") from error
         errors = self._masked(result.errors) if result.errors else ()
         if plan is None:
             is_incomplete = any("retryAfter" in (error.extensions or {}) for error in errors)
         return Result(result.data, errors, is_incomplete=is_incomplete)
 
-    def _sized(self, result: ExecutionResult) -> ExecutionResult:
+    def _rendered_within_limit(self, result: ExecutionResult) -> ExecutionResult:
         """Returns the stock executor's result, rendered to be measured. Raises ResponseTooLargeError."""
         limit = self.limits.response_size
         if limit is None or result.data is None:
@@ -532,7 +543,7 @@ class Operations:
         return None
 
     def _keep(self, plan: OperationPlan, invocation: Invocation) -> None:
-        """Caches a plan, or counts that it has grown, as far as there is room."""
+        """Caches a plan, if there is room; for one that is cached, updates its size, which may have grown."""
         key = invocation.operation, _outcome(invocation)
         if plan.memory <= self._plans.maxsize:
             self._plans[key] = plan
@@ -573,7 +584,7 @@ def _cache(shared: dict[Any, Any], key: Hashable | None, value: Any) -> None:
 
 
 class _Computation:
-    """What a subscriber computes, and those who wait for it."""
+    """A result that one subscriber computes, and others wait for."""
 
     __slots__ = ("_waiters", "is_cancelled")
 
@@ -582,7 +593,7 @@ class _Computation:
         self.is_cancelled = False
 
     async def wait(self) -> None:
-        """Returns when the computation has ended, however that may be."""
+        """Returns when the computation has ended, with or without a result."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         await waiter
@@ -595,7 +606,7 @@ class _Computation:
 
 
 async def _cached(shared: dict[Any, Any], key: Hashable | None) -> Results | None:
-    """Returns the results that a subscriber shares, once another one has computed them; None without any."""
+    """Returns the results that another subscriber has computed, or waits for them; None if there are none."""
     while isinstance(found := shared.get(key), _Computation):
         await found.wait()
         if not found.is_cancelled:
@@ -606,7 +617,7 @@ async def _cached(shared: dict[Any, Any], key: Hashable | None) -> Results | Non
 
 @contextmanager
 def _computing(shared: dict[Any, Any], key: Hashable | None) -> Iterator[None]:
-    """Makes other subscribers wait for what the block caches; if it is cancelled, one of them computes it."""
+    """Makes other subscribers wait for the block's result; if it is cancelled, one of them computes it."""
     computation = _Computation()
     if key is not None and len(shared) < MAX_SHARED_RESULTS:
         shared[key] = computation

@@ -20,7 +20,7 @@ from graphql_api.execution.errors import RequestError
 _VERSION: Final = 1
 _DIGITS: Final = 64
 ENTRY_SIZE: Final = 500
-"""Characters that a kept document counts for besides those of its text: what its entry takes."""
+"""Characters that a cached document counts for besides its text: the memory of its entry."""
 
 
 def hash_of(text: str) -> str:
@@ -32,7 +32,7 @@ class PersistedDocuments(ABC):
     """Finds the text of a request."""
 
     is_safelist = False
-    """Whether no document is run but those that are kept here."""
+    """Whether only documents that are kept here may be run."""
 
     @abstractmethod
     def find(self, text: str, hash_: str | None) -> str:
@@ -53,10 +53,10 @@ class NoPersistedDocuments(PersistedDocuments):
 
 
 class AutomaticDocuments(PersistedDocuments):
-    """Keeps those that clients have sent with their hash; the least recently used goes first.
+    """Caches the documents that clients have sent with their hash, and drops the least recently used first.
 
-    The bound is on characters, and each process has its own: a client that names a document which isn't
-    there sends it again. Short documents count for what it takes to keep them.
+    `capacity` is in characters; each document counts for ENTRY_SIZE more than its text. Each process has a
+    cache of its own: a client whose document isn't there sends it again.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -66,7 +66,7 @@ class AutomaticDocuments(PersistedDocuments):
         return len(self._texts)
 
     def find(self, text: str, hash_: str | None) -> str:
-        """Returns the text given, or the one kept under its hash."""
+        """Returns the text given, or the one that is cached by its hash."""
         if text:
             if hash_ is not None and hash_ != hash_of(text):
                 raise _refusal("PERSISTED_QUERY_HASH_MISMATCH", "provided sha does not match query")
@@ -78,7 +78,7 @@ class AutomaticDocuments(PersistedDocuments):
         return kept
 
     def store(self, hash_: str, text: str) -> None:
-        """Keeps a text, and drops others if there is no room for all."""
+        """Caches a text, and drops others if there is no room for all."""
         if _size(text) <= self._texts.maxsize:
             self._texts[hash_] = text
 
@@ -150,7 +150,7 @@ def load_manifest(path: Path) -> dict[str, str]:
 
 
 def add_to_manifest(path: Path, texts: Iterable[str]) -> None:
-    """Adds documents to a registered set, which keeps those it has. A path that ends in .json is a file's."""
+    """Adds documents to a registered set: to the file if the path ends in .json, else to the folder."""
     by_hash = {hash_of(text): text for text in texts}
     if path.suffix == ".json":
         known = load_manifest(path) if path.exists() else {}

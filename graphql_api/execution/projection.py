@@ -1,6 +1,7 @@
 """Projections: the columns and relations that an operation reads, found when it is compiled.
 
-Everything here is keyed by the objects that declare it (a row source, a field's source), never by a name.
+Columns and relations are looked up by the objects that declare them (a row source, a field's source), never
+by name, so that no renaming can break a look-up silently.
 """
 
 from collections.abc import Awaitable, Mapping, Sequence
@@ -28,7 +29,7 @@ class Reference:
 
 
 class OperationContext(Protocol):
-    """What all resolvers of one operation share, as far as the executor has to do with it."""
+    """What all resolvers of one operation share, as far as the executor uses it."""
 
     projection: "Projection"
     """Set before the operation runs, so that loaders read no more than it."""
@@ -36,12 +37,12 @@ class OperationContext(Protocol):
     def load_queued(self) -> Awaitable[None] | None:
         """Returns an awaitable that loads what is queued, to be awaited at once in the operation's task.
 
-        Called where nothing else of the operation runs at the same time, so that nothing can be added
-        meanwhile. None leaves it to loaders to begin by themselves.
+        The executor calls it where nothing else of the operation runs, so that no key can be added until it
+        is awaited. None leaves it to loaders to begin by themselves.
         """
 
     def cancel(self) -> None:
-        """Stops what the operation has begun: it was cancelled."""
+        """Stops the loads that the operation has begun, since it was cancelled."""
 
 
 class Projection:

@@ -1,4 +1,4 @@
-"""The stock executor, graphql-core's: for operations that aren't compiled, and what is too rare to be."""
+"""The stock executor, graphql-core's own: for operations and values that aren't compiled."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,9 +41,9 @@ _introspecting = ThreadPoolExecutor(1, "introspection")
 
 
 class StockExecutor(StrawberryGraphQLCoreExecutionContext):
-    """graphql-core's executor as Strawberry has it, but for two things that fields and scalars declare.
+    """graphql-core's executor as Strawberry subclasses it, with two changes that fields and scalars declare.
 
-    A field's check comes before its arguments, and a scalar's null text is null.
+    A field's check runs before its arguments are coerced, and a scalar's null text is null.
     """
 
     def execute_field(

@@ -7,8 +7,8 @@ from collections import deque
 class YieldScheduler:
     """Resumes tasks that have paused one by one, each in an iteration of the event loop of its own.
 
-    A task that has computed for a while pauses. However many have, others wait for the next piece of one of
-    them, and not for a piece of each.
+    A task that has computed for a while pauses. However many tasks pause, each iteration of the event loop
+    runs the next piece of only one, so that other tasks never wait for a piece of each.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Deadlines: operations end in time or when their client hangs up; mutations go on in the background."""
+"""Deadlines: operations are cancelled at a deadline or when their client disconnects; mutations go on."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -10,17 +10,17 @@ from starlette.types import Receive
 T = TypeVar("T")
 
 _WATCH_AFTER = 0.05
-"""Seconds before a Deadline starts its task: most operations are over by then, and pay for a timer only."""
+"""Seconds before a Deadline starts its task: most operations end earlier, and only cost a timer."""
 
 
 class ClientGoneError(Exception):
-    """The client closed its connection before it had its answer."""
+    """The client closed its connection before it had its response."""
 
 
 class Deadline:
-    """Cancels what runs in the block after `seconds`, or once `receive` reports that the client is gone.
+    """Cancels the block after `seconds`, or once `receive` reports that the client is gone.
 
-    Raises TimeoutError or ClientGoneError in its place.
+    Then raises TimeoutError or ClientGoneError.
     """
 
     def __init__(self, seconds: float, receive: Receive | None = None) -> None:
@@ -42,7 +42,9 @@ class Deadline:
         self._timer.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
-            self._watcher = None  # else its cancellation and this would refer to each other
+            self._watcher = (
+                None  # otherwise there is a reference cycle with the exception of its cancellation
+            )
         if self._reason is not None and isinstance(error, asyncio.CancelledError):
             self._task.uncancel()
             raise self._reason from None
@@ -62,7 +64,7 @@ class Deadline:
 
     async def _hangup(self) -> None:
         if self._receive is None:
-            await asyncio.Event().wait()  # nobody can hang up
+            await asyncio.Event().wait()  # never returns: there is no connection to watch
         else:
             while (await self._receive())["type"] != "http.disconnect":
                 pass
@@ -72,7 +74,7 @@ class BackgroundTasks:
     """Tasks that run to their end even if nobody waits for them, such as a mutation whose client has gone."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()  # the event loop itself holds them weakly
+        self._tasks: set[asyncio.Task[Any]] = set()  # the event loop only has weak references to tasks
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)

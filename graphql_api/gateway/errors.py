@@ -1,4 +1,4 @@
-"""Masks errors: clients get their own mistakes in full, unexpected errors as an id that the log has too."""
+"""Masks errors: clients read their own mistakes, and of an unexpected error an id that the log has, too."""
 
 import logging
 import secrets
@@ -22,13 +22,13 @@ INTERNAL = "INTERNAL_SERVER_ERROR"
 Headers = Sequence[tuple[bytes, bytes]]
 
 _SAME_INCIDENT = 10.0
-"""Seconds for which one state of the database is one incident, with one line in the log."""
+"""Seconds in which all errors of one state of the database are one incident, with one line in the log."""
 _incidents: TTLCache[tuple[str, ...], str] = TTLCache(100, _SAME_INCIDENT)
 """Ids of incidents by their cause."""
 
 
 class HTTPError(Exception):
-    """Refuses a request: by a status and headers over HTTP, and by the same `result` over any transport."""
+    """Refuses a request: with a status and headers over HTTP, with the same `result` over any transport."""
 
     def __init__(
         self,
@@ -51,20 +51,20 @@ class HTTPError(Exception):
 
 
 def unavailable(message: str, *, retry_after: int = SOON, **extensions: Any) -> HTTPError:
-    """Returns the error for what this process can't do now, but perhaps in `retry_after` seconds."""
+    """Returns the error for a request that can't be served now, but perhaps in `retry_after` seconds."""
     status = HTTPStatus.SERVICE_UNAVAILABLE
     return HTTPError(status, UNAVAILABLE, message, retry_after=retry_after, **extensions)
 
 
 def database_unavailable(error: DatabaseUnavailableError | TimeoutError) -> HTTPError:
-    """Returns the error for what the database can't do now, and logs its state."""
+    """Returns the error for a request that the database can't serve now, and logs the database's state."""
     if isinstance(error, DatabaseUnavailableError):
         return unavailable(str(error), retry_after=error.retry_after, incident=_log_state(error))
     return unavailable(UNREACHABLE)
 
 
 def internal_error(error: Exception) -> HTTPError:
-    """Returns the error for an exception that nobody expected, and logs it."""
+    """Returns the error for an unexpected exception, and logs it."""
     result = masked_result(error)
     failure = HTTPError(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL, result.errors[0].message)
     failure.result = result
@@ -77,7 +77,7 @@ def retry_after_header(seconds: int) -> Headers:
 
 
 def retry_after_headers(result: Result) -> Headers:
-    """Returns the same for the longest `retryAfter` of a result's errors; no header if none has one."""
+    """Returns that header for the longest `retryAfter` of a result's errors; no header if none has one."""
     waits = [(error.extensions or {}).get("retryAfter") for error in result.errors]
     seconds = [wait for wait in waits if wait is not None]
     return retry_after_header(max(seconds)) if seconds else ()
@@ -96,14 +96,14 @@ def masked_result(error: Exception) -> Result:
 def mask(error: GraphQLError) -> GraphQLError:
     """Returns what a client may read of `error`.
 
-    Errors of the request, and those that a resolver raised for the client (subclasses of GraphQLError), pass
-    as they are. Any other is logged with an id, which is all that clients get; what the database can't do at
-    the moment has codes and sentences of its own.
+    Errors of the request, and those that a resolver raised for the client (subclasses of GraphQLError), are
+    returned as they are. Any other is logged with an id, and clients read only the id. Errors because the
+    database is unavailable or too slow have codes and messages of their own.
     """
     cause = _cause(error)
     if cause is None:
         if "code" not in (error.extensions or {}):
-            # graphql-core's own, about the request as a whole.
+            # An error of graphql-core about the request as a whole.
             error.extensions = {"code": BAD_USER_INPUT, **(error.extensions or {})}
         return error
     if isinstance(cause, DatabaseUnavailableError):
@@ -120,11 +120,11 @@ def mask(error: GraphQLError) -> GraphQLError:
 
 
 def _cause(error: GraphQLError) -> Exception | None:
-    """Returns the exception that a client must not read; None if the error is meant for clients."""
+    """Returns the exception behind an error, for masking; None if the error is meant for clients."""
     cause: Exception | None = error.original_error
     while isinstance(cause, GraphQLError):
-        # graphql-core raises its base class for a value that a type can't represent, or that is of no type
-        # that it could be: our mistake. Only subclasses are raised for the client.
+        # graphql-core raises the base class itself for a value that a type can't represent, or whose type
+        # can't be determined: those are faults of the service. Errors for clients are of subclasses.
         if type(cause) is GraphQLError:
             return cause
         cause = cause.original_error
@@ -134,7 +134,7 @@ def _cause(error: GraphQLError) -> Exception | None:
 def _log_state(
     state: DatabaseUnavailableError | StatementTimeoutError, error: GraphQLError | None = None
 ) -> str:
-    """Logs what PostgreSQL said, once in 10 seconds, and returns the id of the incident."""
+    """Logs PostgreSQL's message, once in 10 seconds, and returns the id of the incident."""
     cause = state.__cause__ or state
     key = type(state).__name__, type(cause).__name__, state.sqlstate or ""
     incident = _incidents.get(key)

@@ -1,15 +1,15 @@
-"""What stands between every transport and the execution: authentication, limits, deadlines, metrics.
+"""The layer between every transport and execution: authentication, limits, deadlines, metrics.
 
-What a transport calls for a request, in this order:
+For a request, a transport calls these methods of `Gateway`, in this order:
 
-    find_operation      the operation, by `execution.operations`; a document that is new has to be paid for
-    authenticate_for    the viewer of its token, by `identity.authenticator`
-    run_operation       a query or a mutation: takes its points (`rate_limit`) and a place among those under
-                        way (`quotas`), runs it to its deadline (`deadline`), and a mutation once under its
-                        Idempotency-Key (`idempotency`)
-    subscription        a subscription: its events are paid for as they come
+    find_operation      finds the operation (`execution.operations`); a new document costs points
+    authenticate_for    finds the viewer of its token (`identity.authenticator`)
+    run_operation       runs a query or a mutation: takes its points (`rate_limit`), waits until few enough
+                        operations run (`quotas`), cancels it at its deadline (`deadline`), and carries out a
+                        mutation with an Idempotency-Key once (`idempotency`)
+    subscription        runs a subscription, whose events cost points as they come
 
-What ran is counted (`metrics`), and unexpected errors are masked (`errors`).
+Operations are counted (`metrics`), and unexpected errors are masked (`errors`).
 """
 
 import asyncio
@@ -63,35 +63,39 @@ from graphql_api.settings import Settings
 T = TypeVar("T")
 
 LARGE_RESPONSE: Final = 256 * 1024
-"""Bytes from which a response counts until its client has read it; a smaller one fits the kernel's buffer."""
+"""Bytes from which a response counts as an operation until its client has read it.
+
+A smaller one fits the kernel's buffer.
+"""
 FREE_SIZE = 4_096
-"""Bytes of a request that are free: most requests have fewer."""
+"""Bytes of a request that cost no points: most requests have fewer."""
 _BYTES_PER_POINT = 2_000
 _VALUES_PER_POINT = 7
-"""Bytes and values of a request's JSON that take as long to parse and to drop as a row does to send."""
+"""Bytes, and values, of a request's JSON that cost a point: as long to parse and free as a row is to send."""
 NEW_DOCUMENT = 500
-"""Points of a document that is new to the process, in addition to those of its characters."""
+"""Points for a document that is new to the process, in addition to one for each character."""
 _OVERRUN = 750
-"""Points that an operation may use beyond its cost without being charged: the clock isn't exact."""
+"""Points that an operation may use beyond its cost for free, since measured times are inexact."""
 _DECODING = 1e-6
-"""Seconds that a row takes to be decoded, outside of the operation's tasks."""
+"""Seconds to decode a row, which happens outside of the operation's tasks and so isn't measured with them."""
 _PLANNING = 1e-3
 """Seconds that PostgreSQL takes to parse and plan a statement for the first time."""
 _UNKNOWN_TOKEN = 50
-"""Points of a token that the process has to look up in the database."""
+"""Points for a token that the process has to look up in the database."""
 _SUBSCRIPTION_SIZE = 4 * 1024
 _VARIABLES_FACTOR = 12
-"""Bytes that a subscription takes, and for each byte of its variables' JSON: as measured, or more."""
+"""Bytes that a subscription takes, and for each byte of its variables' JSON: measured, and rounded up."""
 _SUBSCRIBED_PER_SOCKET = 128 * 1024
-"""Bytes of a viewer's subscriptions, for each socket that a viewer may have: they may lie on any of them."""
+"""Bytes of a viewer's subscriptions for each socket that a viewer may have; one socket may have them all."""
 _NETWORKS = 2
-"""All anonymous requests of a process together may spend the points of so many client networks; then 429."""
+"""All anonymous requests of a process together may spend the points of so many networks; then 429."""
 _TOKENS = "tokens"
 _SIGN_IN = "sign-in"
 _SIGN_IN_DOCUMENTS = "documents of sign-in"
-"""Budgets of points that only such requests are paid from, so that a flood of others leaves them full.
+"""Budgets of points for such requests alone, so that a flood of other requests can't use them up.
 
-How many operations run at once is counted by budget too: sign-ins can't take all places, nor can others.
+The operations that run at once are limited for each budget, too: sign-ins can't take all places, nor can
+others.
 """
 
 
@@ -134,21 +138,21 @@ class TokenAuthenticator(Protocol):
     async def authenticate(
         self, token: str, before_lookup: Callable[[], Awaitable[object]] | None = None
     ) -> Viewer:
-        """Returns the viewer of an access or service token. `before_lookup` comes before a statement."""
+        """Returns the viewer of an access or service token. Awaits `before_lookup` before a statement."""
 
     async def recheck(self, viewer: Viewer) -> Viewer:
-        """Returns the viewer as they are now, read past any cache."""
+        """Returns the viewer with their present permissions, read without any cache."""
 
 
 class ViewerContext(OperationContext, Protocol):
     """The context of an operation, with the viewer who sent it."""
 
     viewer: Viewer
-    """The viewer; another one after an operation that has signed in."""
+    """The viewer: another one after an operation has signed somebody in."""
 
 
 OperationLogFactory = Callable[[Callable[[Coroutine[Any, Any, Any]], object]], OperationLog]
-"""Makes the log of operations, given what runs a coroutine in the background."""
+"""Makes the log of operations, given a function that runs a coroutine in the background."""
 _NOTHING: Final[AbstractContextManager[object]] = nullcontext()
 _RECHECK_MOMENTS: Final = 30
 """Moments within `identity_recheck` seconds at which open connections are rechecked."""
@@ -163,7 +167,7 @@ class ContextFactory(Protocol):
 
 
 class Gateway:
-    """Authenticates, limits, times and counts the operations of all transports. One to a process.
+    """Authenticates, limits, times and counts the operations of all transports. A process has one.
 
     `client` is always the client's network address, as the nearest trusted proxy reports it; empty if
     unknown.
@@ -185,10 +189,10 @@ class Gateway:
         log_from: float = inf,
         tracing: Tracing | None = None,
     ) -> None:
-        """`open_fields` at the root may be asked for by anyone, and answer with secrets (tokens).
+        """`open_fields` are root fields that anyone may ask for, and that return secrets (tokens).
 
-        So a bad token doesn't hinder them, and their answers are never stored under an Idempotency-Key.
-        Operations that take `log_from` seconds or more are written down in `operation_log`.
+        So an invalid token doesn't prevent them, and their responses are never stored under an
+        Idempotency-Key. Operations that take `log_from` seconds or more are written to `operation_log`.
         """
         self.limits = limits
         self.metrics = metrics or Metrics()
@@ -224,15 +228,15 @@ class Gateway:
         self._most_of_viewer = min(limits.max_viewer_sockets, max(1, limits.max_sockets // 2))
 
     async def close(self, grace_period: float) -> None:
-        """Waits `grace_period` seconds at most for mutations whose clients have gone, and closes Redis."""
+        """Waits at most `grace_period` seconds for mutations whose clients are gone, and closes Redis."""
         await self._background.finish(grace_period)
         if self._rate_limiter is not None:
             await self._rate_limiter.close()
 
     async def authenticate(self, authorization: str | None, client: str) -> Viewer:
-        """Returns the viewer of an Authorization header, anonymous without one.
+        """Returns the viewer of an Authorization header; the anonymous viewer without one.
 
-        A token that the process doesn't know costs the client's address points, from a budget of their own.
+        A token that the process doesn't know costs the client's address points, from a budget for tokens.
         Raises HTTPError: 401, 429, or 503 while the database can't be reached.
         """
         if not authorization:
@@ -250,10 +254,10 @@ class Gateway:
     async def authenticate_for(
         self, operation: Operation | Result, authorization: str, client: str
     ) -> Viewer:
-        """Returns the viewer of an operation, within its time. Raises as `authenticate` does.
+        """Returns the viewer of an operation, before its deadline. Raises as `authenticate` does.
 
-        A bad token doesn't hinder an operation that is open to anyone: clients send theirs with everything,
-        even with what gets them a new one.
+        An invalid token doesn't prevent an operation that is open to anyone: clients send their token with
+        every request, even with one for a new token.
         """
         if not authorization:
             return ANONYMOUS
@@ -285,12 +289,13 @@ class Gateway:
             raise unauthenticated(str(error)) from None
 
     async def wait_and_recheck(self, viewer: Viewer) -> Viewer:
-        """Waits until the token of a viewer who stays connected is due, checks it, and returns the viewer.
+        """Waits until the token of a connected viewer has to be checked, and returns the viewer.
 
-        Raises HTTPError (401) if the token has ended. While the database is away, the viewer stays as before.
+        Raises HTTPError (401) if the token isn't valid any more. While the database can't be reached, the
+        viewer stays as before.
         """
         wait = self.limits.identity_recheck
-        # Many are due at the same moment, a little early, so that one statement checks them all.
+        # Times are rounded down to a few moments, so that one statement checks many viewers.
         step = wait / _RECHECK_MOMENTS
         wait -= (monotonic() + wait) % step
         if viewer.valid_until is not None:
@@ -306,15 +311,16 @@ class Gateway:
             return viewer
 
     def check_permission(self, operation: Operation, viewer: Viewer, client: str) -> Result | None:
-        """Returns the errors of a viewer who may not run an operation (any more); None if they may."""
+        """Returns a result with errors if a viewer may not run an operation (any more); None if they may."""
         return self._operations.check_root_fields(operation, self._make_context(viewer, client=client))
 
     async def pay_for_size(self, body: bytes, client: str, viewer: Viewer = ANONYMOUS) -> None:
         """Takes the points of a request whose JSON is larger than FREE_SIZE, before it is parsed.
 
-        Raises HTTPError (429) if the viewer has too few left; the client's address, if nobody is known yet.
+        Takes them from the viewer, or from the client's address while nobody is known. Raises HTTPError (429)
+        if too few are left.
         """
-        await self._take_points(points_of_size(body), viewer, client)
+        await self._take_points(points_of_request(body), viewer, client)
 
     async def find_operation(
         self, request: GraphQLRequest, client: str, identify: Callable[[], Awaitable[Viewer]]
@@ -322,8 +328,8 @@ class Gateway:
         """Returns the operation that a request names, its document parsed and validated.
 
         A document that is new to the process costs the client's address NEW_DOCUMENT points, and one for each
-        character, as far as it is read. If the address has too few left, the viewer that `identify` returns
-        pays. Raises HTTPError (429) if they have too few either, and RequestError.
+        character that is read. If the address has too few left, they are taken from the viewer that
+        `identify` returns. Raises HTTPError (429) if that one has too few, too, and RequestError.
         """
         text = self._operations.text_of(request)
         if text not in self._operations.documents:
@@ -348,11 +354,11 @@ class Gateway:
         *,
         on_sign_in: Callable[[Viewer], object] | None = None,
     ) -> Result:
-        """Runs a query or a mutation within its time. `on_sign_in` is called if it has signed somebody in.
+        """Runs a query or a mutation until its deadline. Calls `on_sign_in` if it has signed somebody in.
 
-        Raises HTTPError if too many are running (503), if the viewer has too few points left (429) or for
-        what is wrong with an Idempotency-Key, and ClientGoneError once `receive` reports that the client has
-        hung up. A mutation that has begun goes on then, until operation_timeout.
+        Raises HTTPError if too many operations are running (503), if the viewer has too few points left
+        (429), and for an invalid Idempotency-Key; ClientGoneError once `receive` reports that the client has
+        disconnected. A mutation that has begun then goes on, until operation_timeout.
         """
         signs_in = not viewer.is_authenticated and operation.root_fields & self._sign_in_fields
         budget = _SIGN_IN if signs_in and operation.root_fields <= self._open_fields else ""
@@ -387,7 +393,7 @@ class Gateway:
         return result, charged
 
     def _note(self, operation: Operation, viewer: Viewer, usage: Usage, seconds: float) -> None:
-        """Counts what an operation has used, and writes it down if it was slow."""
+        """Counts what an operation has used, and logs the operation if it was slow."""
         name = operation.parsed.definition.name
         client = (operation.request.extensions or {}).get("clientName")
         self.metrics.count_operation(
@@ -400,9 +406,9 @@ class Gateway:
             self._operation_log.finished(operation, viewer, usage, seconds)
 
     def unread(self, size: int, viewer: Viewer, client: str) -> AbstractContextManager[object]:
-        """Counts an answer of so many bytes among its viewer's operations until its client has read it.
+        """Counts a response of `size` bytes among its viewer's operations until its client has read it.
 
-        So those who read slowly have at most twice as many answers in memory as they may have operations.
+        So a viewer who reads slowly has at most twice as many responses in memory as they may run operations.
         """
         return _NOTHING if size < LARGE_RESPONSE else self._counted(owner_of(viewer, client))
 
@@ -420,9 +426,9 @@ class Gateway:
     ) -> AsyncIterator[AsyncGenerator[Results, None]]:
         """Yields the results of a subscription, which ends with the block.
 
-        `viewer` is called for each event, since permissions may change meanwhile. The cost of the operation
-        is paid when it begins, and what its events take beyond that as they come: a viewer who has no points
-        left gets them later. Raises HTTPError (429) if too few are left for a beginning, and (503) if all
+        `viewer` is called for each event, since permissions may change. The cost of the operation is paid at
+        its start, and what its events use beyond that is paid as they come: a viewer who has no points left
+        gets them later. Raises HTTPError (429) if too few points are left for the start, and (503) if all
         subscriptions of the viewer together would take too much memory.
         """
         await self._take_points(operation.cost, viewer(), client)
@@ -458,8 +464,8 @@ class Gateway:
     ) -> Iterator["ClientConnection"]:
         """Counts an open socket or event stream. Raises HTTPError (503) if there are too many.
 
-        They are also counted by viewer, or by network address if anonymous, so that no client can take all
-        places.
+        They are also counted for each viewer, or for each network address if anonymous, so that no client can
+        use up all connections.
         """
         if self._connections >= self.limits.max_sockets:
             raise unavailable("too many connections are open: try again")
@@ -476,7 +482,7 @@ class Gateway:
             gauge.dec()
 
     def _count_connection(self, viewer: Viewer, owner: str, change: int) -> None:
-        """Counts a connection more or less of an owner. Raises HTTPError (503) if there are too many."""
+        """Adds `change` to the connections of an owner. Raises HTTPError (503) if there are too many."""
         count = self._owned[owner] + change
         if change > 0 and viewer.is_authenticated and count > self._most_of_viewer:
             raise unavailable("too many connections of yours are open")
@@ -505,7 +511,7 @@ class Gateway:
             try:
                 return await self._execute(operation, viewer, client, budget, None, signed_in)
             finally:
-                # Whatever came of it: what ran out of time may have been committed.
+                # Also after an error: an operation that has timed out may have committed.
                 if self._replica_reads is not None:
                     for owner in owners:
                         await self._replica_reads.note_change(owner)
@@ -515,7 +521,7 @@ class Gateway:
         return await self._idempotency.once(operation, viewer, run, self._time_left(operation))
 
     def _time_left(self, operation: Operation) -> float:
-        """Returns the seconds that an operation may still take: its time begins with its document."""
+        """Returns the seconds until an operation's deadline: its time begins with its preparation."""
         return max(0.0, operation.prepared_at + self.limits.operation_timeout - monotonic())
 
     async def _execute(
@@ -567,7 +573,7 @@ class Gateway:
             return None
         try:
             remaining = await self._rate_limiter.take(owner_of(viewer, client), points, budget)
-            # Only after that: points that are refused to one network aren't spent by all of them.
+            # Afterwards, so that a request that its own network has too few points for costs the others none.
             if not viewer.is_authenticated and not budget:
                 self._rate_limiter.take_here("anonymous requests", points // _NETWORKS)
         except RateLimitExceededError as error:
@@ -576,10 +582,10 @@ class Gateway:
         return remaining
 
     async def _charge(self, operation: Operation, usage: Usage, budget: str) -> int:
-        """Charges an operation that has far outrun its cost for the difference, and returns the difference.
+        """Charges an operation that has used far more than its cost for the difference, and returns that.
 
-        One for which statements had to be built pays for all that it used: other shapes of the same document
-        would be free otherwise. Takes no more than its owner has left.
+        An operation for which statements had to be built is charged for all that it used: otherwise other
+        shapes of the same document would be free. Takes at most as many points as its owner has left.
         """
         lacking = points_of(usage) - operation.cost
         if lacking <= (0 if usage.new_statements else max(_OVERRUN, operation.cost)):
@@ -601,9 +607,9 @@ class Gateway:
 
 
 class SubscriptionUsage(Usage):
-    """What a subscription has used: its owner pays for it now and then, and waits for points if need be.
+    """What a subscription has used. Its owner pays from time to time, and waits while it has no points.
 
-    What takes long is done when its owner has a place for one more operation.
+    Work that takes long waits until its owner may run one more operation.
     """
 
     __slots__ = ("_paid", "_quota", "_rate_limiter")
@@ -611,14 +617,14 @@ class SubscriptionUsage(Usage):
     def __init__(
         self, owner: str, paid: int, quota: ConcurrencyQuota, rate_limiter: RateLimiter | None
     ) -> None:
-        """`paid` are the points that it has paid at its beginning."""
+        """`paid` are the points that were paid at its start."""
         super().__init__(owner)
         self._paid = paid
         self._quota = quota
         self._rate_limiter = rate_limiter
 
     async def settle(self) -> None:
-        """Takes the points that are due. Waits until there are some, where the owner has none left."""
+        """Takes the points that are due. If the owner has none left, waits until there are some."""
         due = points_of(self) - self._paid
         if due < _OVERRUN:
             return
@@ -637,7 +643,7 @@ class SubscriptionUsage(Usage):
 
     @asynccontextmanager
     async def reserve(self) -> AsyncIterator[None]:
-        """Waits until what was used is paid and a place is free. In the block, does what takes long."""
+        """Waits until what was used is paid and the owner may run one more operation, which the block is."""
         await self.settle()
         await self._quota.enter(self.owner, refusable=False)
         try:
@@ -652,15 +658,15 @@ class ClientConnection:
     __slots__ = ("_count", "_counted", "_has_ended")
 
     def __init__(self, count: Callable[[Viewer, str, int], None]) -> None:
-        """`count` counts one more or less of an owner. It raises HTTPError (503) if there are too many."""
+        """`count` adds 1 or -1 to an owner's connections. It raises HTTPError (503) if there are too many."""
         self._count = count
         self._counted: tuple[Viewer, str] | None = None
         self._has_ended = False
 
     def count_for(self, viewer: Viewer, client: str) -> None:
-        """Counts it for another viewer than before. Raises HTTPError (503), and nothing has changed then.
+        """Counts it for another viewer than before. Raises HTTPError (503) without a change.
 
-        A mutation that signs in may be done only after its socket has closed, which is not counted any more.
+        Does nothing after `end`: a mutation that signs in may end only after its socket has closed.
         """
         owner = owner_of(viewer, client)
         if self._has_ended or (self._counted is not None and self._counted[1] == owner):
@@ -670,7 +676,7 @@ class ClientConnection:
         self._counted = (viewer, owner)
 
     def end(self) -> None:
-        """Takes it off the count, for good."""
+        """Removes it from the count; it isn't counted again."""
         self._has_ended = True
         self._uncount()
 
@@ -696,19 +702,19 @@ def unauthenticated(message: str) -> HTTPError:
 
 
 def points_of(usage: Usage) -> int:
-    """Returns the points that something was worth, by what it has used."""
+    """Returns the points for what was used: seconds of CPU and of PostgreSQL, rows, and new statements."""
     seconds = usage.cpu + usage.other_threads + usage.database + usage.rows * _DECODING
     seconds += usage.new_statements * _PLANNING
     return math.ceil(seconds / POINT)
 
 
-def points_of_size(body: bytes) -> int:
-    """Returns the points of a request's JSON: for its bytes, and for its values."""
+def points_of_request(body: bytes) -> int:
+    """Returns the points for a request's JSON: for its bytes, and for its values."""
     if len(body) <= FREE_SIZE:
         return 0
     return len(body) // _BYTES_PER_POINT + body.count(b",") // _VALUES_PER_POINT
 
 
 def owner_of(viewer: Viewer, address: str) -> str:
-    """Returns what operations are counted for: the viewer, or the client's network if anonymous."""
+    """Returns the owner that operations are counted for: the viewer, or the client's network if anonymous."""
     return viewer.principal or f"address {client_network(address) if address else 'unknown'}"

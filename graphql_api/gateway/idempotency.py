@@ -1,14 +1,14 @@
 """Idempotency-Key: a mutation sent again under its key gets the same answer, and isn't carried out again.
 
-As the IETF's draft of the header has it: 422 for a key that was sent with another request, 409 for one whose
-request is still running. Keys belong to a viewer. Where HTTP has the header, any transport may have
-`extensions.idempotencyKey`.
+As the IETF's draft of the header specifies, the status is 422 for a key that was sent with another request,
+and 409 for one whose request is still running. Keys belong to a viewer. Over HTTP the key is in the header;
+over any transport it may be in `extensions.idempotencyKey`.
 
 `Idempotency` is the policy, `IdempotencyKeys` the storage. Running a keyed mutation is an *attempt* with an
-id of its own. Every transaction of the attempt begins by writing the key's row, under that id, and by locking
-the key until it ends. So the change itself holds the key: whenever the process or PostgreSQL may die, either
-both are there or neither is, and a key under which nothing was changed is free at once. The row counts the
-transactions as `effects`; the answer is stored after them.
+id of its own. Every transaction of the attempt begins by writing the key's row, with that id, and by locking
+the key until the transaction ends. So the change and its key are committed together: if the process or
+PostgreSQL dies, either both are there or neither is, and a key under which nothing was changed is free at
+once. The row counts the transactions as `effects`; the answer is stored after them.
 """
 
 import asyncio
@@ -62,16 +62,16 @@ MAX_EXPIRED = 100
 
 _KEY = re.compile(r"[!-~]{1,255}")
 _UNKNOWN_OUTCOME = frozenset({UNAVAILABLE, TIMEOUT})
-"""Codes of errors that leave open whether the change was made."""
+"""Codes of errors after which the change may have been made or not."""
 _MAX_STORING = 16.0
-"""Seconds for which storing an answer is tried again while the database is away."""
+"""Seconds for which storing an answer is tried again while the database can't be reached."""
 _MAX_PAUSE = 1.0
-"""Seconds between two of these tries, at most."""
+"""The most seconds between two of these attempts."""
 _CHECKED_AGAIN = 2.0
-"""Seconds after which a missing answer is checked for again, whose connection has ended: its process may be
-alive, and storing it over another."""
+"""Seconds after which a missing answer is looked for again once its attempt's connection has ended: the
+process may still store it over another connection."""
 _SETTLE_TIMEOUT = 1.0
-"""Seconds that an answer waits for being stored before it is sent."""
+"""Seconds for which sending an answer waits until it is stored."""
 
 StartTask = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 """Starts a task that the process waits for when it stops."""
@@ -90,9 +90,10 @@ class AnswerLostError(Exception):
 
 
 class KeyTakenError(GraphQLError):
-    """Another attempt holds the key: the transaction of this one doesn't happen.
+    """Another attempt holds the key, so this attempt's transaction is rolled back.
 
-    As a GraphQLError it isn't logged as unexpected. No client reads it: `Idempotency.once` answers instead.
+    It is a GraphQLError so that it isn't logged as unexpected. No client reads it: `Idempotency.once` returns
+    the answer or another error instead.
     """
 
 
@@ -113,8 +114,7 @@ class Attempt:
 class Idempotency:
     """Carries out each keyed mutation once.
 
-    Mutations of `keyless_fields` neither need a key nor take one: their answers hold secrets, which aren't to
-    be stored.
+    Mutations of `keyless_fields` ignore keys: their answers hold secrets, which must not be stored.
     """
 
     def __init__(self, keys: "IdempotencyKeys", keyless_fields: Collection[str], start: StartTask) -> None:
@@ -127,7 +127,7 @@ class Idempotency:
     ) -> Result:
         """Returns what `run` returns, or the answer stored under the operation's key. Raises HTTPError.
 
-        Looking for an answer takes no longer than until `seconds` from now.
+        Looks for a stored answer for at most `seconds`.
         """
         until = asyncio.get_running_loop().time() + seconds
         key = find_key(operation)
@@ -182,7 +182,7 @@ class Idempotency:
             raise database_unavailable(error) from None
 
     async def _settle(self, attempt: Attempt, result: Result | None) -> None:
-        """Stores an answer, or that there is none; while the database is away, tries again in a task."""
+        """Stores an answer, or that there is none. If the database can't be reached, a task tries again."""
         await asyncio.wait([self._start(self._settle_with_retries(attempt, result))], timeout=_SETTLE_TIMEOUT)
 
     async def _settle_with_retries(self, attempt: Attempt, result: Result | None) -> None:
@@ -196,7 +196,7 @@ class Idempotency:
                 with retry:
                     await self._store(attempt, result)
         except Exception:
-            # The effects are counted in the key's row: the mutation won't be carried out again.
+            # The key's row counts the effects, so the mutation won't be carried out again.
             log.warning("the answer under an Idempotency-Key couldn't be stored", exc_info=True)
 
     async def _store(self, attempt: Attempt, result: Result | None) -> None:
@@ -216,7 +216,7 @@ def find_key(operation: Operation) -> str | None:
     if key is None:
         return None
     if isinstance(key, str):
-        key = key.strip().removeprefix('"').removesuffix('"')  # the draft has quotes around it
+        key = key.strip().removeprefix('"').removesuffix('"')  # the draft puts it in quotes
         if _KEY.fullmatch(key):
             return key
     raise _invalid("must have 1 to 255 visible characters")
@@ -245,9 +245,9 @@ class IdempotencyKeys:
     """The keys of all viewers, in the primary database."""
 
     def __init__(self, database: Database, *, lifetime: float, lease: float) -> None:
-        """`lifetime`: seconds for which answers are kept.
+        """`lifetime`: seconds for which answers are stored.
 
-        `lease`: seconds after its last transaction for which an attempt may be about to store its answer.
+        `lease`: seconds after an attempt's last transaction in which it may still store its answer.
         """
         self._database = database
         self._seconds = {"lifetime": lifetime, "lease": lease}
@@ -255,7 +255,7 @@ class IdempotencyKeys:
     async def find_answer(self, attempt: Attempt) -> bytes | None:
         """Returns the answer to the attempt's request that is stored under its key; None if the key is free.
 
-        An answer is lost once its attempt's connection has ended, even before the lease is over.
+        An answer counts as lost once its attempt's connection has ended, even before the end of the lease.
 
         Raises KeyReusedError, KeyInUseError, AnswerLostError or DatabaseUnavailableError.
         """
@@ -275,9 +275,9 @@ class IdempotencyKeys:
         return None
 
     async def count_effect(self, attempt: Attempt, transaction: Transaction) -> None:
-        """Counts a transaction under the attempt's key, which is the attempt's from then on.
+        """Counts a transaction as an effect of the attempt, which holds the key from then on.
 
-        Does so in the transaction itself, and waits for no other that has the key. Raises KeyTakenError.
+        Writes in that transaction, and doesn't wait for another one that has the key. Raises KeyTakenError.
         """
         if not await transaction.fetch(_count_effect(), **_parameters(attempt), **self._seconds):
             attempt.is_refused = True
@@ -297,7 +297,7 @@ class IdempotencyKeys:
             await self._database.run(lambda work: work.fetch(_store_answer(), **values, answer=answer))
 
     async def give_up_answer(self, attempt: Attempt) -> None:
-        """Notes that no answer will be stored, if something was changed."""
+        """Records that no answer will be stored, if something was changed."""
         await self._database.run(lambda work: work.fetch(_give_up_answer(), **_parameters(attempt)))
 
 
@@ -317,11 +317,11 @@ _is_attempt = and_(_is_key, _rows.c.attempt == bindparam("attempt", type_=UUID(a
 
 
 def _after(parameter: str) -> Any:
-    """Returns the time that is as many seconds ahead as the parameter says."""
+    """Returns the SQL of the time that is the parameter's number of seconds from now."""
     return _now + bindparam(parameter, type_=Double) * literal_column("interval '1 second'", Interval)
 
 
-# Expired, or claimed for a change that was never made by a process of a version before revision 0008.
+# Expired; or claimed, by a version before revision 0008, for a change that was never made.
 _is_over = or_(
     _rows.c.expires_at <= _now,
     and_(_rows.c.effects == literal_column("0"), _rows.c.answer.is_(None), _rows.c.leased_until <= _now),
@@ -340,7 +340,7 @@ _new_row: dict[str, Any] = {
 
 @lru_cache
 def _find() -> Statement:
-    # A process's other connections show nothing of it behind a pooler; there only the lease shows it.
+    # Whether the attempt's process is connected. Behind a pooler that isn't known, and only the lease tells.
     connected = text("EXISTS (SELECT FROM pg_stat_activity WHERE pid = idempotency_keys.backend)")
     return compile_statement(
         select(
@@ -357,8 +357,8 @@ def _find() -> Statement:
 
 @lru_cache
 def _count_effect() -> Statement:
-    # Without the lock, a second attempt would wait for the first one's transaction. An attempt that has the
-    # row doesn't need it: one that is about to be refused may hold it for a moment.
+    # Without the lock, a second attempt would wait for the transaction of the first. An attempt whose id the
+    # row has doesn't need the lock, which another attempt, about to be refused, may hold for a moment.
     lock = func.pg_try_advisory_xact_lock(func.hashtextextended(_viewer + " " + _key, 0, type_=BigInteger))
     is_free = or_(select(_rows.c.key).where(_is_attempt).exists(), lock)
     new_row = {**_new_row, "effects": literal_column("1")}

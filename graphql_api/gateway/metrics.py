@@ -1,6 +1,6 @@
 """Metrics for Prometheus at /metrics: of the transports, the feed, the pool and the document cache.
 
-Each process counts for itself. A collector reads the numbers of another part at each scrape.
+Each process counts for itself. At each scrape, a collector reads the numbers of another part of the process.
 """
 
 import time
@@ -32,7 +32,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class Metrics:
-    """The numbers that the transports count, in a registry of their own, and those of `collectors`."""
+    """The metrics of the transports, in a registry of their own, and those of `collectors`."""
 
     def __init__(self, collectors: Iterable[Collector] = ()) -> None:
         self.registry = registry = CollectorRegistry()
@@ -43,7 +43,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._timers: dict[tuple[str, str, str], Histogram] = {}  # finding one by its labels takes longer
+        self._timers: dict[tuple[str, str, str], Histogram] = {}  # a look-up by labels takes longer
         self.errors = Counter("graphql_errors", "Errors sent to clients.", ("code",), registry=registry)
         self.running = Gauge(
             "graphql_operations_running", "Queries and mutations that are running.", registry=registry
@@ -52,7 +52,7 @@ class Metrics:
             "graphql_operations_shed", "Operations refused because too many were running.", registry=registry
         )
         self.by_name: dict[tuple[str, str], list[float]] = {}
-        """Of each operation's name and client: times, seconds, those of CPU and of long statements, rows."""
+        """By operation name and client: runs, seconds, CPU seconds, seconds of long statements, and rows."""
         registry.register(_NamedOperations(self.by_name))
         self.connections = Gauge(
             "graphql_connections", "Open sockets and event streams.", ("transport",), registry=registry
@@ -71,7 +71,7 @@ class Metrics:
             registry.register(collector)
 
     def observe(self, transport: str, kind: str, seconds: float, result: Result) -> None:
-        """Counts an operation that was answered, and the time it took."""
+        """Counts an operation that has ended, and the time it took."""
         outcome = "ok" if not result.errors else "errors" if result.executed else "refused"
         key = (transport, kind, outcome)
         timer = self._timers.get(key)
@@ -80,7 +80,7 @@ class Metrics:
         timer.observe(seconds)
 
     def count_operation(self, name: str, client: str, seconds: float, usage: Usage) -> None:
-        """Adds what an operation has used to the sums of its name and client: the first 200, and others."""
+        """Adds what an operation has used to the sums of its name and client; after 200 names, to "other"."""
         key = (name, client)
         entry = self.by_name.get(key)
         if entry is None:
@@ -100,7 +100,7 @@ class Metrics:
 
 
 class _NamedOperations(Collector):
-    """What operations used, by the names that clients give them and by the names of clients."""
+    """What operations have used, by the names that clients give them and by the names of clients."""
 
     def __init__(self, by_name: Mapping[tuple[str, str], Sequence[float]]) -> None:
         self._by_name = by_name
@@ -180,7 +180,7 @@ class FeedCollector(Collector):
 
 
 class RecorderCollector(Collector):
-    """The recorders of this process, one of which is active in all of a deployment."""
+    """The recorders of this process. In a deployment, one process is active for each recording."""
 
     def __init__(self, recorders: Sequence[Recorder]) -> None:
         self._recorders = recorders
@@ -258,7 +258,7 @@ class VocabularyCollector(Collector):
     """Words in free-text columns that no vocabulary has (`postgres.vocabularies`), counted by column."""
 
     def collect(self) -> Iterable[Metric]:
-        """Returns the numbers as they are now."""
+        """Yields the numbers as they are now."""
         unknown = CounterMetricFamily(
             "vocabulary_unknown_words",
             "Different words that were read as OTHER, up to 1,000 of a column.",

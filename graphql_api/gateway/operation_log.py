@@ -1,6 +1,6 @@
-"""The log of operations: a line for each, if that is set, and the statements of those that were slow.
+"""The log of operations: a line for each, if that is set, and the statements of slow ones.
 
-Never variables, nor arguments of statements: they may be secrets.
+It never contains variables or arguments of statements, which may be secrets.
 """
 
 import asyncio
@@ -34,9 +34,9 @@ class OperationLog:
         every: bool,
         slow: float,
     ) -> None:
-        """`every` operation has a line, or those alone that take `slow` seconds; 0 is none.
+        """Logs `every` operation, or only those that take `slow` seconds or more; 0 logs none.
 
-        `start` runs what a slow operation is explained by in the background.
+        `start` runs coroutines in the background, which explain slow statements.
         """
         self._database = database
         self._start = start
@@ -45,7 +45,7 @@ class OperationLog:
         self._explained: TTLCache[str, bool] = TTLCache(1000, _EXPLAINED_AGAIN)
 
     def finished(self, operation: Operation, viewer: Viewer, usage: Usage, seconds: float) -> None:
-        """Writes down an operation that has ended."""
+        """Logs an operation that has ended."""
         is_slow = 0 < self._slow <= seconds
         if not is_slow and not self._every:
             return
@@ -64,7 +64,7 @@ class OperationLog:
             self._start(self._explain(str(details["id"]), dict.fromkeys(unexplained)))
 
     async def _explain(self, identifier: str, statements: Mapping[str, None]) -> None:
-        """Logs the plans of statements that took long: for any arguments, since these aren't kept."""
+        """Logs the generic plans of statements that took long, since their arguments aren't kept."""
         for sql in statements:
             try:
                 plan = await self._database.generic_plan(sql)
@@ -102,6 +102,6 @@ def _details(operation: Operation, viewer: Viewer, usage: Usage, seconds: float)
 
 
 def _printable(value: object) -> str:
-    """Returns what a client has said of itself, without what would forge lines of a log."""
+    """Returns a client's name or the like without characters that could forge lines of the log."""
     text = value if isinstance(value, str) else ""
     return "".join(letter for letter in text[:_LONGEST_ID] if letter.isprintable() and letter != " ")

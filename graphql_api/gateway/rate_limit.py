@@ -1,6 +1,6 @@
 """Rate limits: the points that a viewer may spend on operations in a minute, as a token bucket.
 
-A bucket holds a minute's worth of points, and fills up continuously: each second a sixtieth of it comes back.
+A bucket holds the points of a minute, and refills continuously: a sixtieth of them in each second.
 """
 
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _MINUTE: Final = 60.0
 _RETRY_REDIS_AFTER: Final = 10.0
-"""Seconds for which Redis isn't asked after it has failed."""
+"""Seconds after a failure of Redis until it is asked again."""
 
 
 class RateLimitExceededError(Exception):
@@ -36,8 +36,8 @@ class RateLimitExceededError(Exception):
 class RateLimiter:
     """Limits every owner, a viewer or a network address of anonymous requests, to `points_per_minute`.
 
-    Counts for this process, or for all processes together in Redis; while that can't be reached, for this
-    process again.
+    With Redis, all processes count together; without it, and while it can't be reached, each counts for
+    itself.
     """
 
     def __init__(self, points_per_minute: int, redis_url: SecretStr | None = None) -> None:
@@ -48,9 +48,10 @@ class RateLimiter:
         self._ask_redis_from = 0.0
 
     async def take(self, owner: str, points: int, budget: str = "") -> int:
-        """Takes points, one at least, and returns how many are left.
+        """Takes points, at least one, and returns how many are left.
 
-        Each `budget` has a minute's worth of its own. Raises RateLimitExceededError, and takes none.
+        Each `budget` of an owner has `points_per_minute` of its own. If too few are left, raises
+        RateLimitExceededError and takes none.
         """
         if budget:
             owner = f"{budget} of {owner}"
@@ -64,13 +65,13 @@ class RateLimiter:
         return self._buckets.take(owner, points)
 
     def take_here(self, owner: str, points: int) -> None:
-        """Takes points that this process alone counts. Raises RateLimitExceededError, and takes none."""
+        """Takes points that only this process counts. If too few are left, raises RateLimitExceededError."""
         self._buckets.take(owner, points)
 
     async def charge(self, owner: str, points: int, budget: str = "") -> int:
-        """Takes points for what was done already: as many as are left, where that is less.
+        """Takes points for work that was done already; if fewer are left, takes those.
 
-        Returns the seconds until the rest of them has come back, a minute at most.
+        Returns the seconds until the missing points will have refilled, at most a minute.
         """
         try:
             await self.take(owner, points, budget)
@@ -98,20 +99,21 @@ class RateLimiter:
 class TokenBuckets:
     """One process's buckets, by owner.
 
-    Not the memory storage of `limits`, which goes through every owner's count at each request.
+    The package `limits` has one, too, but its memory storage goes through the counts of all owners at each
+    request.
     """
 
     def __init__(self, points_per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._points_per_minute = points_per_minute
         self._clock = clock
         self._missing: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """How many points each bucket lacked, and when that was; the least recently used first."""
+        """How many points each bucket lacked at its last use, and when; the least recently used first."""
 
     def __len__(self) -> int:
         return len(self._missing)
 
     def take(self, owner: str, points: int) -> int:
-        """Takes points, and returns how many are left. Raises RateLimitExceededError, and takes none."""
+        """Takes points, and returns how many are left. If too few are left, raises RateLimitExceededError."""
         now = self._clock()
         self._forget_full_ones(now)
         missing, since = self._missing.get(owner, (0.0, now))
@@ -125,7 +127,7 @@ class TokenBuckets:
         return math.floor(self._points_per_minute - missing)
 
     def _forget_full_ones(self, now: float) -> None:
-        """Drops the buckets that nobody has taken from for a minute: they are full again."""
+        """Drops the buckets that were last used a minute ago or earlier: they are full again."""
         while self._missing:
             _, since = next(iter(self._missing.values()))
             if now - since < _MINUTE:

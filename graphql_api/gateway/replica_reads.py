@@ -1,7 +1,7 @@
-"""Chooses the queries that a replica answers: those of viewers who have written nothing that it lacks.
+"""Chooses the queries that a replica answers: those of viewers whose last change it has replayed.
 
-The LSN of a viewer's last change is kept for as long as a replica may lag: in this process, or in Redis for
-all of them, since a viewer's next request may come to another.
+The LSN of a viewer's last change is kept for as long as a replica may lag: in Redis if there are several
+processes, since a viewer's next request may come to another one; else in this process.
 """
 
 import logging
@@ -55,7 +55,7 @@ class ReplicaReads:
         return self.replica.database
 
     async def note_change(self, owner: str) -> None:
-        """Remembers that the owner has changed something. To be called before they are answered."""
+        """Remembers that the owner has changed something. Call it before the response is sent."""
         try:
             lsn = await self.replica.primary_lsn()
         except (DatabaseUnavailableError, TimeoutError):

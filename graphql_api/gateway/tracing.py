@@ -1,6 +1,6 @@
-"""OpenTelemetry: a span for each operation, and one for each of its statements. None for a field.
+"""OpenTelemetry: a span for each operation and for each of its statements; fields have none.
 
-Off unless GRAPHQL_API_TRACING is set; where spans go is in OpenTelemetry's own variables.
+Off unless GRAPHQL_API_TRACING is set; OpenTelemetry's own variables say where spans are sent.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -22,9 +22,9 @@ _LONGEST_SQL = 2000
 
 @contextmanager
 def _noting_failure(span: "Span") -> Iterator[None]:
-    """Notes on a span that its block raised, and what kind of error.
+    """Marks a span as failed if its block raises, with the type of the exception.
 
-    Not what the error says, as OpenTelemetry itself would: that may be values of rows and arguments.
+    OpenTelemetry itself would record the message, too, which may have values of rows and arguments.
     """
     from opentelemetry.trace import StatusCode  # noqa: PLC0415 - an optional dependency
 
@@ -42,7 +42,7 @@ class Tracing:
     """Makes the spans of one process."""
 
     def __init__(self, tracer: "Tracer | None" = None) -> None:
-        """Without a tracer, spans go to where OTEL_EXPORTER_OTLP_ENDPOINT and its like say."""
+        """Without a tracer, spans are sent as OTEL_EXPORTER_OTLP_ENDPOINT and similar variables say."""
         from opentelemetry.propagate import extract  # noqa: PLC0415 - an optional dependency
 
         self.tracer = tracer or _exporting_tracer()
@@ -50,7 +50,7 @@ class Tracing:
 
     @contextmanager
     def operation(self, operation: Operation) -> Iterator["Span"]:
-        """The span of an operation, below the client's own (W3C traceparent)."""
+        """Yields the span of an operation, a child of the client's own (W3C traceparent)."""
         from opentelemetry.trace import SpanKind  # noqa: PLC0415
 
         extensions = operation.request.extensions or {}
@@ -60,7 +60,8 @@ class Tracing:
         if name is not None:
             attributes["graphql.operation.name"] = name.value
         started = self.tracer.start_as_current_span(
-            # Of what the client has named it, nothing: names of spans should be few.
+            # The client's name for it isn't part of the span's name, since there should be few different
+            # ones.
             operation.type.value,
             context=self._extract({"traceparent": parent}) if isinstance(parent, str) else None,
             kind=SpanKind.SERVER,
@@ -73,7 +74,7 @@ class Tracing:
 
     @contextmanager
     def statement(self, sql: str) -> Iterator[None]:
-        """The span of a statement, without its arguments."""
+        """Runs the block in the span of a statement, without its arguments."""
         from opentelemetry.trace import SpanKind  # noqa: PLC0415
 
         started = self.tracer.start_as_current_span(
@@ -131,7 +132,7 @@ def _exporting_tracer() -> "Tracer":
         raise RuntimeError(
             "GRAPHQL_API_TRACING needs more packages: pip install 'tradingbot-graphql-api[tracing]'"
         ) from None
-    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come first.
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence.
     resource = Resource({SERVICE_NAME: "graphql-api"}).merge(Resource.create())
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

@@ -1,1 +1,1 @@
-"""Users, logins, tokens and roles: authentication and permissions. Neither GraphQL nor HTTP."""
+"""Users, logins, tokens and roles: authentication and permissions. Nothing here knows of GraphQL or HTTP."""

@@ -1,7 +1,8 @@
 """Logs in, renews tokens, logs out, and finds the viewer behind a token. This package's front door.
 
-`users` and `passwords` check who logs in, within the bounds of `login_throttle`; `logins` stores the logins,
-`tokens` signs access tokens, and `service_tokens` has those of programs. What is found is a `viewer.Viewer`.
+`users` and `passwords` check e-mail and password, limited by `login_throttle`; `logins` stores logins,
+`tokens` signs access tokens, and `service_tokens` has the tokens of programs. The result is a
+`viewer.Viewer`.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ from graphql_api.settings import Settings
 log = logging.getLogger(__name__)
 
 MAX_CACHED_VIEWERS: Final = 10_000
-"""Viewers that a process remembers: a few MiB."""
+"""Viewers that a process caches: a few MiB."""
 
 _RECHECKS_COLLECTED = 0.005  # seconds for which logins to be rechecked are collected for one statement
 
@@ -40,9 +41,9 @@ _RECHECKS_COLLECTED = 0.005  # seconds for which logins to be rechecked are coll
 class Authenticator:
     """Authenticates viewers, by password or by token. One for each process, over the primary database.
 
-    Every check of a token reads the database. Its result is cached for `settings.identity_cache` seconds, so
-    a revoked token or role, a deactivated user or a changed password may go on counting in another process
-    for that long.
+    Every check of a token reads the database, and its result is cached for `settings.identity_cache` seconds.
+    So a revoked token or role, a deactivated user or an old password may be accepted for that long by another
+    process.
     """
 
     def __init__(
@@ -60,11 +61,11 @@ class Authenticator:
         self._refresh_tokens = RefreshTokens(key)
         self._login_lifetime = timedelta(seconds=settings.login_lifetime)
         self._viewers: TTLCache[bytes, Viewer] = TTLCache(MAX_CACHED_VIEWERS, settings.identity_cache)
-        """Viewers by the digest of their token, so that no token lies in memory."""
+        """Viewers by the digest of their token, so that no token is kept in memory."""
         self._to_recheck: set[str] = set()
-        """Ids of logins that the next statement will read."""
+        """Ids of the logins that the next statement will read."""
         self._rechecking: asyncio.Task[Mapping[str, Login]] | None = None
-        """What will read them; None if there are none."""
+        """The task that will read them; None if there are none."""
 
     async def login(self, email: str, password: str, *, address: str) -> IssuedTokens:
         """Logs a user in. `address` is the client's network address, empty if unknown.
@@ -73,7 +74,7 @@ class Authenticator:
         same work, so that the time doesn't show which it was; and RateLimitedError.
         """
         async with self._throttle.attempt(users.fold_email(email), address) as unfailed:
-            # Twice, since another process may just have upgraded the user's hash.
+            # At most twice: another process may have upgraded the user's hash at the same time.
             for _ in range(2):
                 user = await users.find(self._database, email)
                 stored = user["password_hash"] if user is not None and user["active"] else None
@@ -93,7 +94,7 @@ class Authenticator:
             raise InvalidCredentialsError
 
     async def refresh(self, refresh_token: str) -> IssuedTokens:
-        """Returns new tokens for a refresh token, which is used up by it. Raises InvalidTokenError.
+        """Returns new tokens for a refresh token, which can't be used again. Raises InvalidTokenError.
 
         For ten seconds a used token gets the same refresh token again, since the response may have been lost.
         A later use means that two parties hold it, and ends the login.
@@ -142,8 +143,8 @@ class Authenticator:
     ) -> Viewer:
         """Returns the viewer behind an access or a service token, from the cache or by one statement.
 
-        `before_lookup` is awaited before the statement. Raises what it raises, ExpiredTokenError, or
-        InvalidTokenError for any other token that doesn't count.
+        Awaits `before_lookup` before the statement. Raises its errors, ExpiredTokenError, or
+        InvalidTokenError for any other token that isn't valid.
         """
         if (cached := self.cached_viewer(token)) is not None:
             return cached
@@ -160,11 +161,11 @@ class Authenticator:
         return viewer
 
     async def recheck(self, viewer: Viewer) -> Viewer:
-        """Returns the viewer as they are now, for a connection that stays open. Nothing is cached.
+        """Returns the viewer with their present permissions, for a connection that stays open.
 
-        The logins that are rechecked at the same time are read in one statement. Raises ExpiredTokenError
-        once their token has expired, and InvalidTokenError if it was revoked, the user deactivated, or the
-        password changed. What has changed counts for `authenticate` at once.
+        Reads the database, with one statement for all logins that are rechecked at the same time. Raises
+        ExpiredTokenError if the token has expired, and InvalidTokenError if it was revoked, the user
+        deactivated, or the password changed. `authenticate` in this process then knows of a change, too.
         """
         _unexpired(viewer)
         try:
@@ -198,7 +199,7 @@ class Authenticator:
                 assert_never(unknown)
 
     async def _recheck_soon(self, login_id: str) -> Mapping[str, Login]:
-        """Returns those that haven't ended of the logins that are rechecked together with this one, by id."""
+        """Returns the logins that are rechecked together with this one and haven't ended, by id."""
         self._to_recheck.add(login_id)
         if self._rechecking is None:
             self._rechecking = create_own_task(self._recheck_logins(), "recheck of logins")

@@ -24,7 +24,7 @@ class InvalidCredentialsError(IdentityError):
 
 
 class InvalidTokenError(IdentityError):
-    """A token that doesn't count: forged, cut short, revoked, or older than its user's password."""
+    """A token that isn't valid: forged, cut short, revoked, or older than its user's password."""
 
     def __init__(self, message: str = "the token is not valid: log in again") -> None:
         super().__init__(message)

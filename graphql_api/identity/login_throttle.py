@@ -23,20 +23,20 @@ from graphql_api.settings import Settings
 log = logging.getLogger(__name__)
 
 MAX_WAITING: Final = 5
-"""Attempts at one e-mail that may wait for each other; others are refused at once."""
+"""Attempts with one e-mail that may wait for each other; further ones are refused at once."""
 _MAX_WAIT = 0.3
-"""Seconds for which an attempt waits at most for others at the same e-mail."""
+"""The most seconds that an attempt waits for others with the same e-mail."""
 
 T = TypeVar("T")
 Count = tuple[RateLimitItem, str]
 
 
 class LoginThrottle:
-    """Counts failed logins only, so that an office behind one address may log in as often as it likes.
+    """Counts only failed logins, so that successful ones from one office's address are never refused.
 
-    Somebody who guesses one user's password is stopped at their own address, and the user elsewhere is not.
-    The limit for an e-mail over all addresses stops guesses from many addresses. It makes the user wait too,
-    so it is far above what anyone mistypes.
+    Guesses of one user's password from one address are stopped for that address only, and the user can log in
+    from another. The limit for an e-mail over all addresses stops guesses from many addresses. That makes the
+    user wait, too, so the limit is far above the number of times that anyone mistypes a password.
 
     Counts are kept in memory, or in Redis for all processes together; in memory while Redis is unreachable.
     """
@@ -57,13 +57,13 @@ class LoginThrottle:
 
     @asynccontextmanager
     async def attempt(self, email: str, address: str) -> AsyncIterator[bool]:
-        """Allows one attempt to log in, made within the block; InvalidCredentialsError counts as a failure.
+        """Allows one attempt to log in, made in the block; InvalidCredentialsError counts as a failure.
 
-        Yields whether none has failed lately, of those for the e-mail and those from the address.
+        Yields whether no attempt with the e-mail, and none from the address, has failed lately.
 
-        Attempts at one e-mail wait for each other, so that guesses sent together can't all pass before the
-        first has failed. `address` is the client's, or empty where it isn't known. Raises RateLimitedError,
-        also if others at the same e-mail take too long: those who wait hold an operation's place.
+        Attempts with one e-mail wait for each other, so that guesses sent together can't all pass before the
+        first has failed. `address` is the client's, or empty if unknown. Raises RateLimitedError, also if
+        other attempts with the same e-mail take too long, since each waiting one counts as an operation.
         """
         who = digest(email).hex()
         network = client_network(address) if address else ""
@@ -92,7 +92,7 @@ class LoginThrottle:
             await self._shared.close()
 
     async def _check(self, count: Count) -> bool:
-        """Returns whether none has failed lately. Raises RateLimitedError if too many have."""
+        """Returns whether no attempt has failed lately. Raises RateLimitedError if too many have."""
         item, who = count
         window = await self._ask(lambda limiter: limiter.get_window_stats(item, who))
         if window.remaining < 1:

@@ -37,7 +37,7 @@ from graphql_api.postgres.tables import logins, refresh_tokens, users
 log = logging.getLogger(__name__)
 
 REUSE_GRACE: Final = timedelta(seconds=10)
-"""How long a used refresh token still gets the answer that it got, for clients that lost it on the way."""
+"""How long a used refresh token gets the same tokens again, for clients that didn't receive the response."""
 
 _EXPIRED_LOGINS_DELETED_AT_ONCE = 100
 
@@ -103,7 +103,7 @@ _DELETE_EXPIRED = compile_statement(
         )
     )
 )
-# Whatever changes a login locks its row first, so that a rotation and a logout wait for each other.
+# Every change of a login locks its row first, so that a rotation and a logout wait for each other.
 _LOCK = compile_statement(
     _valid_logins()
     .join(refresh_tokens, refresh_tokens.c.login_id == logins.c.id)
@@ -140,9 +140,9 @@ class Login:
     email: str
     granted_roles: tuple[str, ...]
     expires_at: datetime
-    """When it expires unless it ends before, in UTC, by PostgreSQL's clock."""
+    """When it expires, in UTC by PostgreSQL's clock, if it doesn't end earlier."""
     refresh_token: str = field(default="", repr=False)
-    """The newest one, where this was just created or rotated."""
+    """The newest refresh token, if the login was just created or its token rotated; else empty."""
 
 
 async def find(database: Database, login_id: str, user_id: str) -> Login:
@@ -170,7 +170,7 @@ async def create(
     """Creates a login for a user whose password was just verified, and sets their `last_login`.
 
     `user` is a row of `users.find`. `upgraded_hash` replaces the hash of their password; logins made with
-    the old hash stay valid. Returns None if the user was deactivated or got another password meanwhile.
+    the old hash stay valid. Returns None if the user was deactivated or got another password since `find`.
     """
     old_hash: str = user["password_hash"]
     new_hash = upgraded_hash or old_hash
@@ -206,7 +206,7 @@ async def create(
 
 
 async def rotate(database: Database, tokens: RefreshTokens, refresh_token: str) -> Login:
-    """Uses a refresh token up and returns its login with the next refresh token.
+    """Marks a refresh token as used, and returns its login with the next refresh token.
 
     Within REUSE_GRACE a used token gets the same next token again. A later use means that two parties hold
     it, and ends the login. Raises InvalidTokenError; in that case RefreshTokenReuseError.

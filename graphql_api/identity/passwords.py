@@ -17,29 +17,29 @@ from pwdlib.hashers.bcrypt import BcryptHasher
 from graphql_api.identity.errors import AdministrationError, RateLimitedError
 
 MIN_LENGTH: Final = 12
-"""Characters that a new password has at least."""
+"""The least characters of a new password."""
 MAX_LENGTH: Final = 1024
-"""Bytes that any password has at most: a longer one is refused before it is hashed."""
+"""The most bytes of any password: a longer one is refused before it is hashed."""
 
 _BCRYPT_MAX_BYTES = 72
 _MAX_TIME = 1.5
 """Seconds within which a password is to be hashed, so that every attempt is answered within two."""
 _DOUBTFUL = 0.5
-"""The part of the waiting time which verifications may fill together that follow upon a failure."""
+"""The part of the waiting time that verifications after a failure may use."""
 _MOST_THREADS = 4
 _USUAL_TIME = 0.075
-"""Seconds that one takes, until that has been measured."""
+"""Seconds that one verification is assumed to take, until that has been measured."""
 _NEWEST_PART = 0.2
-"""The part that the newest measurement has in the mean."""
+"""The weight of the newest measurement in the running mean."""
 _NICE = 5
-"""How much nicer the threads are than the process, so that they give way to the event loop."""
+"""By how much the threads' niceness is above that of the process, so that the event loop runs first."""
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
 
 
 class Bcrypt(BcryptHasher):
-    """bcrypt as other programs use it: it reads 72 bytes of a password and ignores the rest."""
+    """bcrypt as other programs use it: only the first 72 bytes of a password count."""
 
     def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
         """Hashes the first 72 bytes of a password."""
@@ -49,7 +49,7 @@ class Bcrypt(BcryptHasher):
         """Whether the hash is that of the password's first 72 bytes."""
         try:
             return super().verify(_encoded(password)[:_BCRYPT_MAX_BYTES], hash)
-        except ValueError:  # looks like a bcrypt hash and is none: no password matches
+        except ValueError:  # an invalid hash that begins like bcrypt's: no password matches it
             return False
 
 
@@ -69,13 +69,13 @@ class PasswordHasher:
     """Hashes in threads. One verification takes 64 MiB and 0.1 to 0.3 s of CPU."""
 
     def __init__(self, *, threads: int | None = None, hashers: Sequence[HasherProtocol] = HASHERS) -> None:
-        """`threads` is one for each processor, and four at most, if it isn't given."""
+        """`threads` is by default one for each processor, but at most four."""
         threads = threads or min(_MOST_THREADS, os.cpu_count() or 1)
         self._hashers = hashers
         self._pool = ThreadPoolExecutor(threads, "passwords", _give_way)
         self._threads = threads
         self._waiting = 0
-        """How many are being hashed, or wait for it."""
+        """How many passwords are being hashed or wait for that."""
         self._takes = _USUAL_TIME
 
     async def hash(self, password: str) -> str:
@@ -90,8 +90,8 @@ class PasswordHasher:
         """Compares a password with a stored hash; None stands for a user who doesn't exist.
 
         A mismatch takes the same time with and without a hash, and with every hasher. Raises RateLimitedError
-        if too many verifications are waiting. `doubtful` is one that follows upon a failure: such ones leave
-        room for others, so that those who guess don't keep out those who know their password.
+        if too many verifications are waiting. A `doubtful` one follows a failed attempt: such verifications
+        may use only a part of the queue, so that guesses don't keep out users who know their password.
         """
         encoded = _encoded(password)
         if len(encoded) > MAX_LENGTH:
@@ -99,7 +99,7 @@ class PasswordHasher:
         return await self._run(self._verify, encoded, stored, part=_DOUBTFUL if doubtful else 1.0)
 
     def close(self) -> None:
-        """Cancels what is waiting, and ends the threads when they are done."""
+        """Cancels waiting verifications, and ends the threads when they have finished."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _verify(self, password: bytes, stored: str | None) -> Verification:
@@ -110,11 +110,11 @@ class PasswordHasher:
             return Verification(matches=True, upgrade=None if fresh else current.hash(password))
         for hasher in self._hashers:
             if hasher is not made_by:
-                hasher.hash(password)  # takes as long as a verification, so that timing shows nothing
+                hasher.hash(password)  # takes as long as a verification, so that the time reveals nothing
         return Verification(matches=False)
 
     async def _run(self, work: Callable[[*Arguments], T], *arguments: *Arguments, part: float = 1.0) -> T:
-        """Runs `work` in a thread. `part` is how much of the time that there is for waiting it may wait."""
+        """Runs `work` in a thread. It may wait for `part` of the longest waiting time."""
         max_wait = max(0.0, _MAX_TIME - self._takes) * part
         before = self._waiting + 1 - self._threads
         if before > 0 and before * self._takes / self._threads >= max_wait:
@@ -123,9 +123,9 @@ class PasswordHasher:
         started = self._pool.submit(partial(_timed, work, *arguments))
         try:
             result = asyncio.wrap_future(started)
-            # One that has a thread to itself doesn't wait for others, however long they took.
+            # A verification that has a thread to itself waits for no others, however long they took.
             await asyncio.wait((result,), timeout=max_wait if before > 0 else None)
-            if not result.done() and started.cancel():  # others took longer than was thought
+            if not result.done() and started.cancel():  # earlier verifications took longer than expected
                 raise RateLimitedError(retry_after=1)
             done, took = await result
         finally:

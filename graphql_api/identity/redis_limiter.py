@@ -9,11 +9,14 @@ from pydantic import SecretStr
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
 
-_TIMEOUT: Final = 1.0  # seconds; nobody waits longer for a count
+_TIMEOUT: Final = 1.0  # the most seconds that a request waits for a count
 
 
 class RedisLimiter:
-    """A limiter over Redis or Valkey. What it raises while that can't be reached is limits' StorageError."""
+    """A limiter over Redis or Valkey.
+
+    Raises StorageError, of the package limits, while that can't be reached.
+    """
 
     def __init__(self, url: SecretStr) -> None:
         self._connections = _pool(url.get_secret_value())

@@ -61,7 +61,7 @@ _found = (
         or_(service_tokens.c.user_id.is_(None), ACTIVE),
     )
 )
-# The statement that reads a token also sets `last_used_at`, once a minute at most.
+# The statement that reads a token also sets `last_used_at`, at most once a minute.
 _AUTHENTICATE = compile_statement(_found.add_cte(_note_use))
 _FIND = compile_statement(_found)
 _CREATE = compile_statement(
@@ -173,14 +173,14 @@ async def revoke(database: Database, token_id: str) -> None:
 async def authenticate(database: Database, credential: ServiceTokenCredential) -> Viewer:
     """Returns the viewer behind a token, read in one statement. Raises InvalidTokenError.
 
-    That is ExpiredTokenError for one that has expired. A read-only database doesn't learn of a token's use.
+    The error is ExpiredTokenError if it has expired. In a read-only database, `last_used_at` isn't set.
     """
     try:
         rows = await database.fetch(_AUTHENTICATE, digest=credential.digest)
     except DatabaseUnavailableError as error:
         if error.sqlstate != asyncpg.ReadOnlySQLTransactionError.sqlstate:
             raise
-        rows = await database.fetch(_FIND, digest=credential.digest)  # and its use isn't noted
+        rows = await database.fetch(_FIND, digest=credential.digest)  # without setting last_used_at
     if not rows:
         raise InvalidTokenError
     row = rows[0]

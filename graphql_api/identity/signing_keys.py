@@ -16,7 +16,7 @@ _COMMAND = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
 
 
 class SecretKeyError(Exception):
-    """The key is missing or too short. The message says what to do, and holds nothing of the key."""
+    """The key is missing or too short. The message says what to do, and contains no part of the key."""
 
 
 def signing_key(settings: Settings) -> bytes:
@@ -33,7 +33,7 @@ def signing_key(settings: Settings) -> bytes:
 
 
 def derive_key(key: bytes, purpose: str) -> bytes:
-    """Returns a key for one purpose, so that what is signed for one never passes for another."""
+    """Returns a key for one purpose, so that a signature for one purpose is never valid for another."""
     return hmac.digest(key, purpose.encode(), hashlib.sha256)
 
 

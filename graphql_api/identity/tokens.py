@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 REFRESH_PREFIX: Final = "gar_"
 SERVICE_PREFIX: Final = "gas_"
-"""Prefixes tell the kinds apart, and let secret scanners find tokens that were committed or logged."""
+"""Prefixes of tokens: they show the kind, and let secret scanners find tokens in commits and logs."""
 
 _ALGORITHM: Final = "HS256"
 _ISSUER: Final = "graphql-api"  # and the audience: these tokens are for this service alone
@@ -58,7 +58,7 @@ class AccessTokens:
         self._jwt = jwt.PyJWT({"require": list(_CLAIMS), "strict_aud": True})
 
     def issue(self, user_id: str, login_id: str, *, until: datetime) -> tuple[str, datetime]:
-        """Returns a new token and when it expires: after its lifetime, and not later than `until`."""
+        """Returns a new token, and when it expires: after its lifetime, but not later than `until`."""
         now = int(time.time())
         expires_at = min(now + self._lifetime, int(until.timestamp()))
         claims = {
@@ -76,7 +76,7 @@ class AccessTokens:
     def verify(self, token: str) -> Claims:
         """Returns the claims of a token. Raises ExpiredTokenError, or else InvalidTokenError.
 
-        Its times may be off by CLOCK_SKEW, either way.
+        Allows for clocks that differ by up to CLOCK_SKEW.
         """
         if len(token) > _MAX_LENGTH:
             raise InvalidTokenError
@@ -96,7 +96,7 @@ class AccessTokens:
             )
         except jwt.ExpiredSignatureError:
             raise ExpiredTokenError from None
-        except jwt.ImmatureSignatureError:  # checked after the signature, so a host of ours issued it
+        except jwt.ImmatureSignatureError:  # checked after the signature, so another of our hosts issued it
             log.warning("refused an access token from the future: the clocks of the hosts differ too much")
             raise InvalidTokenError from None
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError, OverflowError):

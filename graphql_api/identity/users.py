@@ -96,7 +96,7 @@ def clean_email(text: str) -> str | None:
 def fold_email(text: str) -> str:
     """Returns a text that is equal for all spellings of an e-mail that may find the same user.
 
-    What PostgreSQL's lower() makes of a dotted capital I depends on its locale; so accents are left out, too.
+    PostgreSQL's lower() of a dotted capital I depends on its locale, so accents are removed, too.
     """
     letters = normalize("NFKD", text.strip().casefold())
     return "".join(letter for letter in letters if not combining(letter))
@@ -105,7 +105,7 @@ def fold_email(text: str) -> str:
 async def find(database: Database, email: str) -> asyncpg.Record | None:
     """Returns the user with this e-mail: id, email, password_hash, active, roles (for `roles_of`); or None.
 
-    An exact match wins. Where several e-mails differ from it only in case, it is ambiguous: None.
+    An exact match is preferred. If several e-mails differ from it only in case, it is ambiguous: None.
     """
     if (cleaned := clean_email(email)) is None:
         return None

@@ -9,12 +9,12 @@ from typing import Final
 
 NO_TENANT: Final = "00000000-0000-0000-0000-000000000000"
 """A tenant that owns no row, for viewers who may read none: a statement that compares owners with it finds
-nothing. It is not None, since that stands for every tenant."""
+nothing. (None would stand for every tenant.)"""
 
 
 CLOCK_SKEW: Final = timedelta(minutes=1)
-"""How far apart the clocks of two hosts may be. A token counts for so long after its expiry, and may seem to
-have been issued so far in the future: the host that checks it may not be the one that issued it."""
+"""How far apart the clocks of two hosts may be. A token is accepted for so long after its expiry, and also if
+it was issued so far in the future, since another host may have issued it."""
 
 
 class Scope(StrEnum):
@@ -73,7 +73,7 @@ class ServiceTokenCredential:
 
 @dataclass(frozen=True)
 class Viewer:
-    """Who an operation runs for, as of the last check of the token. What follows from it is computed once."""
+    """Who an operation runs for, as of the last check of the token. Derived values are computed once."""
 
     user_id: str | None = None
     """The id of their row in `users`; None for a service that acts for no user."""
@@ -87,12 +87,12 @@ class Viewer:
 
     @cached_property
     def is_authenticated(self) -> bool:
-        """Whether they sent a token that counts."""
+        """Whether they sent a valid token."""
         return self.credential is not None
 
     @cached_property
     def valid_until(self) -> datetime | None:
-        """When their token stops counting, by whichever host's clock; None for one that doesn't expire."""
+        """Until when their token is accepted: CLOCK_SKEW after its expiry; None if it has none."""
         return None if self.expires_at is None else self.expires_at + CLOCK_SKEW
 
     @cached_property
@@ -116,7 +116,7 @@ class Viewer:
     def risk_tenant(self) -> str | None:
         """The user whose risk settings they may change: an id, NO_TENANT, or None for every tenant.
 
-        An operator may read every tenant's rows and change none.
+        An operator may read every tenant's rows, but change none.
         """
         return self._tenant(Scope.RISK_WRITE, Scope.RISK_WRITE_ANY)
 

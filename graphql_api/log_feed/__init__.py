@@ -1,6 +1,6 @@
-"""Change feeds: the rows that the entries of a feed's schema name, each once. No GraphQL, no web.
+"""Change feeds: each row that an entry of a feed's schema names, once. Nothing here knows of GraphQL or HTTP.
 
-There are two, of new rows of system_logs and of rows of accounts that changed.
+There are two feeds: new rows of system_logs, and rows of accounts that have changed.
 """
 
 from graphql_api.log_feed.errors import (
@@ -16,7 +16,7 @@ from graphql_api.log_feed.feed import Feed, FeedOptions
 from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
 from graphql_api.log_feed.hub import BufferLimits, Event, EventBatch
 from graphql_api.log_feed.stats import FeedStats
-from graphql_api.log_feed.subscription import Subscription
+from graphql_api.log_feed.subscription import FeedSubscription
 from graphql_api.log_feed.tail import TailOptions
 
 __all__ = [
@@ -30,11 +30,11 @@ __all__ = [
     "FeedOptions",
     "FeedResetError",
     "FeedStats",
+    "FeedSubscription",
     "FeedUnavailableError",
     "InvalidCursorError",
     "InvalidFilterError",
     "LogFilter",
-    "Subscription",
     "TailOptions",
     "UnfitDatabaseError",
 ]

@@ -1,12 +1,12 @@
 """Errors by which a feed or a subscription ends: expired cursors, resets, outages.
 
     FeedError
-     ├─ InvalidCursorError    not a cursor of ours: forged, cut short, or signed with another key
+     ├─ InvalidCursorError    not a cursor of this service: forged, cut short, or signed with another key
      ├─ CursorExpiredError    rows after the cursor have been deleted, or are past the retention
      ├─ FeedResetError        the database is no longer the one that the cursor was read from
      ├─ BackfillTimeoutError  the lines of a backfill can't be found in time
      └─ FeedUnavailableError  no answer now
-         ├─ SlowReadError        the database answers, but not this
+         ├─ SlowReadError        the database answers, but a statement takes too long
          └─ UnfitDatabaseError   a database that can't serve a feed
              └─ StandbyError        a standby, which may become a primary
 
@@ -32,7 +32,7 @@ class InvalidCursorError(FeedError):
 
 
 class CursorExpiredError(FeedError):
-    """What came after this cursor has been deleted, or is too much, so nobody can tell what was missed.
+    """The rows after this cursor have been deleted, or are too many, so that some may be missed.
 
     Subscribe without `after`.
     """

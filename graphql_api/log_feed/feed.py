@@ -1,14 +1,14 @@
 """A feed of a process: the new rows of a `FeedSchema`, each once, for all subscribers.
 
-This package's front door. The way of a row, once its writer has committed it, and a trigger has noted its
-transaction in an entry:
+This package's front door. The way of a row, once its writer has committed it, and a trigger has recorded
+its transaction in an entry:
 
-    Tail            fetches new rows in one statement for the whole process, woken by a notification or by its
-                    own clock (`tail.fetch_page`), and publishes them
-    Hub             gives each row to the groups of subscribers whose filter it matches (`Hub.publish`), and
-                    keeps the last pages in memory
-    Subscription    returns one subscriber's next events (`Subscription.advance`): from its group, or from the
-                    database while it is behind
+    Tail                fetches new rows in one statement for the whole process, woken by a notification or by
+                        its own clock (`tail.fetch_page`), and publishes them
+    Hub                 gives each row to the groups of subscribers whose filter it matches (`Hub.publish`),
+                        and keeps the last pages in memory
+    FeedSubscription    returns one subscriber's next events (`FeedSubscription.advance`): from its group, or
+                        from the database while it is behind
 
 `Feed.subscribe` is called by the resolvers of subscriptions: `domain.system_log`, `domain.activity`.
 """
@@ -29,7 +29,7 @@ from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.hub import BufferLimits, EventFilter, Hub
 from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.stats import FeedStats
-from graphql_api.log_feed.subscription import NO_ANSWER, Subscription
+from graphql_api.log_feed.subscription import NO_ANSWER, FeedSubscription
 from graphql_api.log_feed.tail import (
     Tail,
     TailOptions,
@@ -51,7 +51,8 @@ _POOLED = (
 )
 _DIFFERENT_DATABASES = "DATABASE_DIRECT_URL leads to another database than DATABASE_URL: set both to the same"
 
-# What is worth waiting for. A standby raises the last two: it may be about to become the primary.
+# Errors after which a read is tried again. A standby raises the last two: it may be about to become the
+# primary.
 _OUTAGES = (
     DatabaseUnavailableError,
     TimeoutError,
@@ -62,27 +63,27 @@ _OUTAGES = (
 
 _RETRY_INTERVAL = 0.2
 _PING_TIMEOUT = 2.0
-"""Seconds in which a database answers that is there, though it hasn't finished a statement in time."""
+"""Seconds for an answer from a database that hasn't finished a statement in time: it may only be slow."""
 _TRIM_INTERVAL = 3600.0
-"""Seconds between two times that a process trims, at most; it begins at any time within the first."""
+"""The most seconds between two trims by a process. The first trim is at a random time within them."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class FeedOptions:
-    """What may be tuned; the defaults are for production."""
+    """Settings of a feed; the defaults are for production."""
 
     tail: TailOptions = field(default_factory=TailOptions)
     buffer: BufferLimits = field(default_factory=BufferLimits)
     retention: timedelta = timedelta(days=30)
-    """For how long a cursor can be resumed from; older entries are trimmed."""
+    """How long a client can resume from a cursor; older entries are trimmed."""
     outage_timeout: float = 10.0
     """Seconds for which a subscription waits for a database that doesn't answer."""
     max_concurrent_reads: int = 4
-    """Reads from the database that subscribers make at the same time; an owner makes half as many."""
+    """The most reads of the database by all subscribers at the same time; an owner may have half of them."""
     catch_up_rows: int = 200
-    """Rows that a subscriber that is behind gets from the database at once."""
+    """Rows that one statement reads for a subscriber that is behind."""
     heartbeat: float = 20.0
     """Seconds. A subscriber without an event for one to two heartbeats gets a cursor: its progress."""
 
@@ -90,9 +91,9 @@ class FeedOptions:
 class Feed:
     """A feed of a process: the new rows of a `FeedSchema`, each once.
 
-    No row comes before one that its writer had seen committed. `database` is where subscribers that are
-    behind read; `direct` is the primary without a pooler, where the tail listens; every process that shares
-    `key` takes the others' cursors.
+    No row comes before one that its writer had seen committed. Subscribers that are behind read from
+    `database`; the tail reads and listens at `direct`, the primary without a pooler. Processes with the same
+    `key` accept each other's cursors.
     """
 
     def __init__(
@@ -114,12 +115,15 @@ class Feed:
         self._reads = ConcurrencyQuota(max(1, reads // 2), reads)
         self._answered_at = 0.0
         """When a subscriber's statement was last answered, on `time.monotonic`'s clock."""
-        self._subscriptions: set[Subscription] = set()
+        self._subscriptions: set[FeedSubscription] = set()
         self._trimming: asyncio.Task[None] | None = None
         self._flushing: asyncio.Task[None] | None = None
 
     async def check(self) -> None:
-        """Raises UnfitDatabaseError where the address can't serve a feed, OSError or asyncpg's errors."""
+        """Checks that the address can serve a feed.
+
+        Raises UnfitDatabaseError, OSError or asyncpg's errors.
+        """
         self.refuse_pooler()
         if await is_transaction_pooled(self._direct):
             raise UnfitDatabaseError(_POOLED)
@@ -130,22 +134,22 @@ class Feed:
             await connection.close()
 
     def refuse_pooler(self) -> None:
-        """Raises UnfitDatabaseError where the direct address is a pooler's."""
+        """Raises UnfitDatabaseError if the direct address is a pooler's."""
         if self._direct.pooled:
             raise UnfitDatabaseError(_POOLED)
 
     async def subscribe(
         self, wanted: EventFilter, *, after: str | None = None, backfill: int = 0
-    ) -> Subscription:
-        """Subscribes to the rows that match and are committed after this returns, or maybe shortly before.
+    ) -> FeedSubscription:
+        """Subscribes to the matching rows that are committed after this returns, or shortly before.
 
-        With `after`, from that cursor on. With `backfill`, first the newest so many that match, in the order
-        of their timestamps; it is of log lines alone, and has no meaning beside `after`. Close what this
-        returns. Raises FeedError.
+        With `after`, the subscription begins behind that cursor. With `backfill`, the newest so many matching
+        rows come first, in the order of their timestamps: only for log lines, and ignored with `after`. Close
+        the subscription that this returns. Raises FeedError.
         """
         self.refuse_pooler()
         cursor = None if after is None else self.hub.codec.decode(after)
-        subscription = Subscription(
+        subscription = FeedSubscription(
             wanted,
             self.hub,
             self._tail,
@@ -185,7 +189,7 @@ class Feed:
     async def flush(self) -> None:
         """Returns when all that has been read so far is on PostgreSQL's disk. Raises FeedError.
 
-        Those who ask at the same time share the answer.
+        Callers that wait at the same time share one flush.
         """
         if self._flushing is None:
             self._flushing = create_own_task(self._flush(), f"flush for {self._schema.name}")
@@ -201,7 +205,7 @@ class Feed:
             subscription.fail(error)
         self.hub.moved.notify_all()
 
-    async def _leave(self, subscription: Subscription) -> None:
+    async def _leave(self, subscription: FeedSubscription) -> None:
         self._subscriptions.discard(subscription)
         self.stats.subscribers = len(self._subscriptions)
         if not self._subscriptions:
@@ -213,10 +217,10 @@ class Feed:
         await self._tail.stop()
 
     async def _fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        """Reads from the database for a subscriber, once few enough others read too.
+        """Reads from the database for a subscriber, after waiting for its turn among other reads.
 
-        An outage shorter than `outage_timeout` is waited for. Raises FeedUnavailableError, which is a
-        SlowReadError where the database answers, and the statement takes too long.
+        Waits for the end of an outage shorter than `outage_timeout`. Raises FeedUnavailableError, or its
+        subclass SlowReadError if the database answers, but the statement takes too long.
         """
         deadline = time.monotonic() + self.options.outage_timeout
         owner = current_usage().owner
@@ -237,9 +241,9 @@ class Feed:
             await asyncio.sleep(_RETRY_INTERVAL)
 
     async def _enter_reads(self, owner: str) -> None:
-        """Waits until few enough others read.
+        """Waits until fewer reads than the limits allow are under way.
 
-        Raises FeedUnavailableError if nobody has had an answer for `outage_timeout` seconds.
+        Raises FeedUnavailableError if no read has had an answer for `outage_timeout` seconds.
         """
         if self._reads.enter_at_once(owner):
             return
@@ -279,7 +283,7 @@ class Feed:
                 )
 
     async def close(self) -> None:
-        """Ends every subscription, and trimming."""
+        """Ends every subscription, and stops trimming."""
         if self._trimming is not None:
             self._trimming.cancel()
             await asyncio.gather(self._trimming, return_exceptions=True)

@@ -4,11 +4,11 @@ Rows commit out of order, so neither a time nor a sequence says what has been re
 row that a transaction below `next_xid` has committed is read, except the rows of the transactions that were
 `in_progress` then; of the transaction `partial`, if any, only the rows up to an id are read.
 
-`next_xid` follows what was read, never what PostgreSQL has handed out: after a crash the server gives the ids
-of transactions that left no trace on disk to new ones.
+`next_xid` is one above the newest transaction of which rows were read, not the next id that PostgreSQL would
+assign: after a crash, the server assigns the ids of transactions that left no trace on disk again.
 
-A cursor adds in which incarnation of which database the offset was read (`log_feed.incarnation`), since
-transaction ids mean nothing elsewhere. Its text is compact, safe in a URL, and signed.
+A cursor adds the incarnation of the database in which the offset was read (`log_feed.incarnation`), since
+transaction ids mean nothing in another one. Its text is compact, safe in a URL, and signed.
 """
 
 import base64
@@ -36,9 +36,10 @@ _HAS_PARTIAL, _HAS_REPLAYED = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class FeedOffset:
-    """The rows that have been read: see the module.
+    """The rows that have been read, as the module's docstring says.
 
-    `in_progress` is ascending and below `next_xid`; so is the transaction of `partial`, which is not in it.
+    `in_progress` is ascending, and its transactions are below `next_xid`. The transaction of `partial` is
+    below it too, and not in `in_progress`.
     """
 
     next_xid: int
@@ -47,7 +48,7 @@ class FeedOffset:
     """A transaction and the id of its last row that was read; its rows are read in the order of their ids."""
 
     def covers(self, other: "FeedOffset") -> bool:
-        """Whether everything that `other` has read is read here too; False inside a transaction."""
+        """Whether this has read everything that `other` has; False if it has read a transaction partly."""
         if (
             self.partial is not None
             or other.next_xid > self.next_xid
@@ -59,12 +60,12 @@ class FeedOffset:
         )
 
 
-class LogPage:
-    """Consecutive rows after the offset `base`, and the offset behind each of them.
+class FeedPage:
+    """Consecutive rows of a feed after the offset `base`, and the offset behind each of them.
 
     A row has its transaction, `xid`, and that of the row after it, `following_xid`, which a filter may have
     left out of the page. `in_progress` are the transactions that the page's snapshot did not see, ascending.
-    `complete`: the snapshot held no further row. `missing`: some rows have been deleted.
+    `complete`: the snapshot has no further row. `missing`: some of the page's rows have been deleted.
     """
 
     __slots__ = ("base", "complete", "in_progress", "missing", "rows")
@@ -85,7 +86,7 @@ class LogPage:
         self.missing = missing
 
     def drop_partial_transaction(self) -> None:
-        """Leaves the last transaction, which may go on, to the next page, unless the page is all of one."""
+        """Leaves the last transaction, which may have more rows, to the next page, if there are others."""
         if not self.complete and self.rows and self.rows[0]["xid"] != self.rows[-1]["xid"]:
             self._drop_last_transaction()
 
@@ -129,22 +130,25 @@ class LogPage:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """An offset, and where it was read."""
+    """An offset, and the incarnation of the database in which it was read."""
 
     offset: FeedOffset
     incarnation: int
     lsn: int
-    """How far PostgreSQL's write-ahead log had come when the offset was read: the rows lie before."""
+    """The end of the write-ahead log when the offset was read: all rows that it has read are before."""
     replayed: tuple[str, str] | None = None
-    """The sort key and the id of the last row that was read of a backfill, while more of it follow."""
+    """The sort key and the id of the last row that was read of a backfill, unless that has ended."""
 
 
 CursorAfter = Callable[[int], Cursor]
-"""Returns the cursor of a subscriber that has had some rows up to the one of an index."""
+"""Returns the cursor of a subscriber that has had the rows up to the one with an index."""
 
 
 class CursorCodec:
-    """Cursors to text and back, under one key. Every process that shares the key reads all cursors."""
+    """Encodes cursors as text, signed with a key, and decodes them.
+
+    Processes that share the key share cursors.
+    """
 
     def __init__(self, key: bytes) -> None:
         self._key = hashlib.sha256(b"log feed cursor" + key).digest()
@@ -199,7 +203,7 @@ class CursorCodec:
 
 
 def _write(body: bytearray, *numbers: int) -> None:
-    """Appends numbers, seven bits a byte, the lowest first."""
+    """Appends numbers as LEB128: seven bits in each byte, the lowest first."""
     for number in numbers:
         rest = number
         while rest > 0x7F:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 CHANNEL: Final = "log_feed"
-"""What the triggers of every feed notify."""
+"""The notification channel of every feed's triggers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,17 +18,17 @@ class FeedSchema:
 
     name: str
     columns: Sequence[str]
-    """What a row of a page has besides xid and id."""
+    """The columns of a page's row besides xid and id."""
     selected: str
-    """SQL of these columns, of `missing` and of `size`, the bytes of the row; over `page` and `joins`."""
+    """SQL that selects these, `missing`, and `size`, the bytes of the row, from `page` and `joins`."""
     joins: str
     """SQL that joins rows to the entries of a page, which are called `page`."""
     keys: Sequence[str] = ()
-    """The columns by which a row is given to the filters that can match it: those of `EventFilter.keys`."""
+    """The columns with the values of `EventFilter.keys`, which find the filters that can match a row."""
     texts: Sequence[str] = ()
     """The columns whose texts take up memory."""
     rows: str = "rows"
-    """What its rows are called in errors."""
+    """The name of its rows in messages of errors."""
 
 
 LOGS = FeedSchema(

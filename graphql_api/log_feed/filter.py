@@ -14,7 +14,7 @@ from sqlalchemy.sql.expression import collate
 from graphql_api.postgres.type_codecs import rfc3339
 from graphql_api.postgres.vocabularies import LEVELS, OTHER
 
-# From the least severe. A level that is in no vocabulary ranks below all that are.
+# From the least severe. A text that the vocabulary doesn't have ranks below all levels.
 _BY_SEVERITY = (OTHER, "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 _CANONICAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -35,7 +35,7 @@ class InvalidFilterError(ValueError):
 
 
 class FilterShape(NamedTuple):
-    """Which conditions a filter has, without their values: filters of one shape share a statement."""
+    """Which conditions a filter has, without their values: filters of equal shape share a statement."""
 
     levels: bool
     components: bool
@@ -68,7 +68,7 @@ class FilterShape(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """Conditions on a row of system_logs; all that are given must hold. Equal filters share their work.
+    """Conditions on a row of system_logs; all that are given must hold.
 
     `levels` and `minimum_level` are canonical words (`postgres.vocabularies.LEVELS`; OTHER is one of them,
     and the least severe); `components` match exactly; `search` is found anywhere in the message, whatever the
@@ -116,7 +116,7 @@ class LogFilter:
 
     @property
     def keys(self) -> frozenset[str] | None:
-        """The components, by one of which every row that matches is found."""
+        """The components: a row that matches has one of them. None if it may have any."""
         return self.components
 
     def where(self, table: FromClause) -> ColumnElement[bool]:
@@ -138,7 +138,7 @@ class LogFilter:
         return self._fits(row) and (self._needle is None or self._needle in _folded(row["message"]))
 
     def _fits(self, row: "Mapping[str, Any] | asyncpg.Record") -> bool:
-        """Whether all conditions hold but that on the message."""
+        """Whether all conditions hold, leaving out that on the message."""
         if self._accepted is not None and LEVELS.canonical(row["level"]) not in self._accepted:
             return False
         if self.components is not None and row["component"] not in self.components:
@@ -169,7 +169,7 @@ class LogFilter:
 
 
 def _folded(message: str) -> bytes:
-    """Returns a message as `search` compares it: without the case of ASCII letters."""
+    """Returns a message as `search` compares it, with ASCII letters in lower case."""
     return message.encode().lower()
 
 

@@ -1,9 +1,9 @@
 """The fan-out of one process: gives each row to the subscribers whose filter it matches, and keeps it once.
 
 The tail publishes each page of rows here. The last pages are kept for subscribers that are late. Subscribers
-with equal filters form a group: a row is matched at most once for each group, and an index leaves out most
-groups that it can't match. A page wakes only the groups in which it matched, and a subscriber is no more than
-a number, how many events of its group it has had.
+with equal filters form a group: a row is matched at most once for each group, and an index by key leaves out
+most groups that it can't match. A page wakes only the groups for which it has a match. All that is kept for
+each subscriber is a number: how many events of its group it has had.
 """
 
 import asyncio
@@ -16,19 +16,19 @@ from typing import Any, Protocol
 
 import asyncpg
 
-from graphql_api.log_feed.feed_offset import Cursor, CursorAfter, CursorCodec, LogPage
+from graphql_api.log_feed.feed_offset import Cursor, CursorAfter, CursorCodec, FeedPage
 from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.filter import FilterShape
 from graphql_api.log_feed.stats import FeedStats
 
-# What a kept row costs besides its texts, roughly: the record, its event, and entries in lists.
+# About how many bytes a kept row takes besides its texts: the record, its event, and entries in lists.
 _ROW_BYTES = 600
 
 # Events that are delivered at once: enough to fill a socket's buffer, few enough to be fair.
 _MAX_BATCH = 100
 
-# Batches that are kept of each group, the latest: while it is being woken more rows may come, and some
-# subscribers take them with the last.
+# The latest batches of a group that are kept. While its subscribers are being woken more rows may come, which
+# those who are woken later take together with the batch before.
 _KEPT_BATCHES = 4
 
 # Waiters that are woken in one iteration of the event loop.
@@ -42,8 +42,8 @@ class Event:
     """One row of the feed, for one or more subscribers.
 
     `row` has the columns of the feed's schema in the types of `postgres.type_codecs`. `replayed`: the row was
-    committed before the subscription began. `rendered` is a cache for callers: what they made of the event,
-    by a key of theirs, shared by all subscribers who get this same object.
+    committed before the subscription began. `rendered` is a cache for callers, shared by all subscribers who
+    get this same object: results that they have made of the event, by keys of theirs.
     """
 
     __slots__ = ("_codec", "_cursor", "_cursor_after", "_index", "_views", "rendered", "replayed", "row")
@@ -67,7 +67,7 @@ class Event:
         self._views: dict[Any, Event] | None = None
 
     def view(self, row: tuple[Any, ...]) -> "Event":
-        """Returns this event with another row, as some filters show it: one object for equal rows."""
+        """Returns a view of this event with another row, as some filters show it; one for equal rows."""
         if self._views is None:
             self._views = {}
         event = self._views.get(row)
@@ -91,28 +91,28 @@ class Event:
 
 
 class EventFilter(Protocol):
-    """Which events a subscriber wants. Filters are hashable, and equal ones share their work."""
+    """Which events a subscriber wants. Filters are hashable, and subscribers with equal ones form a group."""
 
     @property
     def shape(self) -> FilterShape | None:
-        """The part of it that a page's statement tests; None if it tests nothing."""
+        """The condition that a page's statement tests; None if the filter is applied in memory alone."""
 
     @property
     def keys(self) -> frozenset[str] | None:
-        """Values, one of which a wanted row has in a column of `FeedSchema.keys`; None if it needn't."""
+        """Values, one of which a wanted row has in a column of `FeedSchema.keys`; None if it may have any."""
 
     def values(self) -> Mapping[str, Any]:
-        """Returns the parameters of that test."""
+        """Returns the parameters of the condition in `shape`."""
 
     def choose(self, events: Iterable[Event], cache: dict[Any, Any]) -> list[Event]:
         """Returns the events that are wanted, or views of them.
 
-        `cache` is for what filters compute of an event, shared by all that choose among the same ones.
+        `cache` is for values that filters compute from events; all filters share it for one page.
         """
 
 
 class EventBatch(list[Event]):
-    """Events that are due at the same time; one object for all subscribers who are due the same events.
+    """Events that are due at the same time: one object for all subscribers that are due the same events.
 
     `rendered` is a cache for callers, as an event's is.
     """
@@ -133,7 +133,7 @@ class WakeQueue:
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     def add(self, waiters: "Iterable[asyncio.Future[None]]") -> None:
-        """Wakes the tasks that await these futures, behind those that were added before."""
+        """Wakes the tasks that await these futures, after those that were added before."""
         idle = not self._waiters
         self._waiters.extend(waiters)
         if idle and self._waiters:
@@ -148,7 +148,7 @@ class WakeQueue:
 
 
 class Broadcast:
-    """Wakes all tasks that wait: a condition without a lock. A task that waits later gets the next one."""
+    """Wakes all tasks that wait: a condition without a lock. Later waiters wait for the next notification."""
 
     __slots__ = ("_queue", "_waiters")
 
@@ -181,18 +181,18 @@ def _resolve(waiter: "asyncio.Future[None]") -> None:
 
 
 class FilterGroup:
-    """The subscribers of one filter, and the events that some of them may not have had yet."""
+    """The subscribers with one filter, and the events that some of them may not have had yet."""
 
     __slots__ = ("_batches", "_pages", "arrival", "events", "filter", "members", "start")
 
     def __init__(self, wanted: EventFilter, queue: WakeQueue) -> None:
         self.filter = wanted
         self.arrival = Broadcast(queue)
-        """Notified when events have come, and when a member should look at its own state."""
+        """Notified when events have come, and when a member has to check its own state."""
         self.members = 0
         self.events: list[Event] = []
         self.start = 0
-        """The number of the first event that is kept; those before have been dropped."""
+        """The number of the first event that is kept; the events before it have been dropped."""
         self._pages: deque[tuple[int, int]] = deque()
         self._batches: dict[tuple[int, int], EventBatch] = {}
 
@@ -202,7 +202,7 @@ class FilterGroup:
         return self.start + len(self.events)
 
     def add(self, page_number: int, events: Sequence[Event]) -> None:
-        """Keeps events of a page, which match, and wakes the subscribers that wait for them."""
+        """Keeps the events of a page that match, and wakes the subscribers that wait for them."""
         self.events += events
         self._pages.append((page_number, len(events)))
         self.arrival.notify_all()
@@ -235,15 +235,15 @@ class FilterGroup:
 
 @dataclass(frozen=True, slots=True)
 class BufferLimits:
-    """How much a hub keeps for subscribers that are late; those that are later read from the database."""
+    """How much a hub keeps for late subscribers. If they are later than that, they read the database."""
 
     rows: int = 10_000
     bytes: int = 16 * 1024 * 1024
-    """Of memory for the rows; what subscribers' results take of it isn't counted."""
+    """Bytes of memory for the rows, without the results that are cached with them."""
 
 
 class _PageEvents:
-    """The events of a page, and which of them a filter may want."""
+    """The events of a page, indexed by the keys of the filters that may want them."""
 
     def __init__(self, events: Sequence[Event], columns: Sequence[str]) -> None:
         self._events = events
@@ -258,7 +258,7 @@ class _PageEvents:
         return self._by_key.keys()
 
     def candidates(self, keys: frozenset[str] | None) -> Sequence[Event]:
-        """Events that have one of a filter's keys, in order; all of them for a filter without keys."""
+        """Returns the events with one of a filter's keys, in order; all events for a filter without keys."""
         if keys is None:
             return self._events
         found = keys & self._by_key.keys()
@@ -268,7 +268,7 @@ class _PageEvents:
 
 
 class Hub:
-    """How far the process has read, the last pages, and the groups of subscribers."""
+    """How far the process has read, the last pages that it has read, and the groups of subscribers."""
 
     def __init__(
         self,
@@ -289,7 +289,7 @@ class Hub:
         self._keyed: dict[str, set[FilterGroup]] = {}
         self._unkeyed: set[FilterGroup] = set()
         self._joined: set[FilterGroup] = set()
-        """Groups that were made since the tail began to publish a page."""
+        """Groups that were created while the tail publishes a page."""
         self._queue = WakeQueue()
         self._pages: deque[tuple[int, int, int]] = deque()
         self._page_number = 0
@@ -298,9 +298,9 @@ class Hub:
         self.complete = False
         """Whether the last page left nothing unread."""
         self.moved = Broadcast(self._queue)
-        """Notified whenever the tail has fetched a page, be it empty."""
+        """Notified whenever the tail has fetched a page, even an empty one."""
         self.heartbeats = 0
-        """How many heartbeats there were: one clock for all who wait, so that none needs a timer."""
+        """How many heartbeats there were: one clock for all waiting subscribers."""
 
     @property
     def read_up_to(self) -> Cursor | None:
@@ -315,17 +315,17 @@ class Hub:
         return self._cursor
 
     def move(self, cursor: Cursor) -> None:
-        """Sets how far the process has read: at the beginning, and where no row is new."""
+        """Sets how far the process has read: at the start, and where a fetch has found no new row."""
         if cursor != self._read_up_to:
             self._read_up_to, self._cursor = cursor, None
         self.moved.notify_all()
         self._beat()
 
-    async def publish(self, page: LogPage, incarnation: int, lsn: int) -> None:
-        """Gives the rows of a page to the groups, and moves behind it.
+    async def publish(self, page: FeedPage, incarnation: int, lsn: int) -> None:
+        """Gives the rows of a page to the groups, and sets the offset behind the page.
 
-        Other tasks run while the groups choose. They see the new events and the new offset at the same time:
-        a subscriber that joins in between would else miss events, or have them twice.
+        Other tasks run while groups choose among the rows. They see the new events and the new offset at the
+        same time; otherwise a subscriber that joins in between would miss events, or get them twice.
         """
         if page.rows:
 
@@ -345,7 +345,7 @@ class Hub:
         self.move(Cursor(page.end, incarnation, lsn))
 
     async def _choose(self, page: _PageEvents) -> list[tuple[FilterGroup, list[Event]]]:
-        """Returns what each group wants of a page, if anything."""
+        """Returns the groups that want events of a page, each with these events."""
         chosen = []
         cache: dict[Any, Any] = {}
         self._joined = set()
@@ -387,7 +387,7 @@ class Hub:
                 group.drop(dropped)
 
     def join(self, wanted: EventFilter) -> FilterGroup:
-        """Returns the group of a filter, with one member more."""
+        """Adds a member to the group of a filter, and returns the group."""
         group = self._groups.get(wanted)
         if group is None:
             group = self._groups[wanted] = FilterGroup(wanted, self._queue)
@@ -401,7 +401,7 @@ class Hub:
         return group
 
     def leave(self, group: FilterGroup) -> None:
-        """Takes a member from a group, and drops the group with its last one."""
+        """Removes a member from a group, and the group with its last member."""
         group.members -= 1
         if not group.members and self._groups.get(group.filter) is group:
             del self._groups[group.filter]
@@ -414,7 +414,7 @@ class Hub:
         self.stats.groups = len(self._groups)
 
     def clear(self) -> None:
-        """Forgets the offset, the pages and the groups; a subscriber still gets what its group holds."""
+        """Drops the offset, the pages and the groups. Subscribers still get the events in their groups."""
         self._groups, self._keyed = {}, {}
         self._unkeyed, self._joined = set(), set()
         self._pages.clear()

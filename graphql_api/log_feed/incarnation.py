@@ -1,10 +1,10 @@
 """Incarnations of a database: finds crashes, failovers and restores after which an offset isn't valid.
 
-An offset is made of transaction ids, and they continue only while the server's history does. The time
-between two interruptions is an incarnation, and has a random number. Interruptions are a crash, a promotion,
-a restore, and an absence of the trigger that records lines. The unlogged table log_feed.incarnation holds the
-present one, and PostgreSQL empties it with a crash, a promotion or a restore; the ordinary table
-log_feed.incarnations remembers them all, except for what a restore undoes.
+An offset consists of transaction ids, which are comparable only within one history of the server. An
+incarnation is the time between two interruptions of it, and has a random id. Interruptions are a crash, a
+promotion, a restore, and a time without the trigger that records lines. The unlogged table
+log_feed.incarnation has the present incarnation: PostgreSQL empties it in a crash, a promotion or a restore.
+The ordinary table log_feed.incarnations has all of them, except those that a restore has undone.
 """
 
 import functools
@@ -23,12 +23,12 @@ from graphql_api.postgres.statement import Fetch, Statement, compile_statement
 log = logging.getLogger(__name__)
 
 _MEND_ROWS = 10_000
-"""Entries that one statement deletes: a role's statement timeout may be short."""
+"""Entries that one statement deletes: the role's statement timeout may be short."""
 
 _NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError)
 
-# Which server, which database, which of the timelines that failovers and restores begin, and since when the
-# trigger that records lines is there; null where it is missing or disabled.
+# Which server and database it is, which timeline (failovers and restores begin new ones), and since when it
+# has the trigger that records lines; null where the trigger is missing or disabled.
 _IDENTITY = """
     SELECT pg_is_in_recovery() AS standby,
            (SELECT system_identifier FROM pg_control_system()) AS system_identifier,
@@ -43,8 +43,8 @@ _PRESENT = """
     WHERE (system_identifier, timeline, database, trigger_version) = ($1, $2, $3, $4)
 """
 
-# Nothing replicates sequences, and a dump of data alone may leave them behind: numbers are counted here,
-# under the lock.
+# Replication doesn't include sequences, and a dump of the data may leave them out, so the next number is
+# computed here, under the lock.
 _BEGIN = """
     WITH present AS (
         INSERT INTO {schema}.incarnation (id) VALUES ($5) ON CONFLICT (single) DO UPDATE SET id = $5)
@@ -54,7 +54,7 @@ _BEGIN = """
     SELECT $5, (SELECT coalesce(max(number), 0) + 1 FROM {schema}.incarnations), $1, $2, $3, $4,
            pg_current_wal_insert_lsn()
 """
-# Since the interruption, lines may have been written: then the first of them has noted it.
+# If lines have been written since the interruption, the first of them has recorded it.
 _NOTE = """
     WITH noted AS (
         DELETE FROM {schema}.interruptions WHERE incarnation IS NULL RETURNING lsn, snapshot)
@@ -66,7 +66,7 @@ _NOTE = """
     ORDER BY lsn LIMIT 1
 """
 
-# Transaction ids that this server has not given out yet: a dump has brought them.
+# Transaction ids that this server has not assigned yet: they come from a restored dump.
 _FROM_THE_FUTURE = """
     SELECT pg_snapshot_xmax(pg_current_snapshot()) AS xid WHERE
         EXISTS (SELECT FROM {schema}.entries WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
@@ -77,8 +77,8 @@ _MEND = """
     DELETE FROM {schema}.horizon WHERE xid >= pg_snapshot_xmax(pg_current_snapshot());
     DELETE FROM {schema}.watermarks WHERE xid > pg_snapshot_xmax(pg_current_snapshot())
 """
-# Meanwhile transactions from $1 on begin and write entries of their own. These differ from a dump's in that
-# the transaction that wrote the row, whose lower half is xmin, did not begin before $1.
+# While this runs, transactions from $1 on write entries of their own. They differ from those of the dump in
+# that the transaction that wrote the row, whose lower half is xmin, did not begin before $1.
 _MEND_ENTRIES = """
     WITH foreign_rows AS MATERIALIZED (
         SELECT xid, id FROM {schema}.entries
@@ -94,7 +94,7 @@ _MEND_ENTRIES = """
     SELECT xid, id FROM foreign_rows ORDER BY xid DESC, id DESC LIMIT 1
 """
 
-# What is known of a past incarnation, and where the one after it began.
+# How a past incarnation compares with the present one, and where the one after it began.
 _LINEAGE = """
     SELECT (past.system_identifier, past.database, past.trigger_version)
                = (present.system_identifier, present.database, present.trigger_version) AS same_database,
@@ -116,10 +116,10 @@ def _lineage_statement(schema: FeedSchema) -> Statement:
 
 
 async def enter_incarnation(connection: "asyncpg.Connection", schema: FeedSchema = LOGS) -> int:
-    """Returns the present incarnation of the database behind a connection; the first reader begins it.
+    """Returns the id of the present incarnation of a connection's database; its first reader creates it.
 
-    Every reader calls this before it reads, since it also mends what a restore may have left behind. Raises
-    UnfitDatabaseError for a standby, and for a database that lacks what the feed needs.
+    Every reader calls this before it reads, since it also deletes entries that a restored dump has left.
+    Raises UnfitDatabaseError for a standby, and for a database without the feed's schema or privileges.
     """
     try:
         return await _enter(connection, schema)
@@ -162,9 +162,9 @@ async def _enter(connection: "asyncpg.Connection", schema: FeedSchema) -> int:
 
 
 async def _mend(connection: "asyncpg.Connection", schema: str) -> None:
-    """Deletes entries whose transactions lie in the future: a dump of another server has brought them.
+    """Deletes entries whose transactions are in the future: they come from a dump of another server.
 
-    Otherwise their lines would come again as new ones, once the server gives those ids to new transactions.
+    Otherwise their lines would come again as new ones, once this server assigns those ids.
     """
     future = await connection.fetchval(_FROM_THE_FUTURE.format(schema=schema))
     if future is None:
@@ -175,8 +175,11 @@ async def _mend(connection: "asyncpg.Connection", schema: str) -> None:
 
 
 async def delete_entries_from(connection: "asyncpg.Connection", xid: int, schema: str = LOGS.name) -> None:
-    """Deletes entries of `xid` and above that were there before this server gave out `xid`."""
-    after = (xid - 1, LOWEST_ID)  # without it, each statement would pass those deleted before
+    """Deletes entries of `xid` and above that were written before this server assigned `xid`."""
+    after = (
+        xid - 1,
+        LOWEST_ID,
+    )  # otherwise each statement would scan the entries that the ones before have deleted
     while (
         last := await connection.fetchrow(_MEND_ENTRIES.format(schema=schema), xid, _MEND_ROWS, *after)
     ) is not None:
@@ -197,7 +200,7 @@ async def check_lineage(fetch: Fetch, cursor: Cursor, present: int, schema: Feed
 
 
 def _is_before(offset: FeedOffset, snapshot: tuple[int, int, Sequence[int]]) -> bool:
-    """Returns whether all transactions that end after a snapshot are yet to be read at an offset."""
+    """Whether an offset has read no transaction that ended after a snapshot."""
     _, xmax, in_progress = snapshot
     return offset.next_xid <= xmax and all(
         xid in offset.in_progress for xid in in_progress if xid < offset.next_xid

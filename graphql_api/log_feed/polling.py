@@ -1,4 +1,4 @@
-"""Polling: when a task that reads new entries polls again, and what interrupts it."""
+"""Polling: when a task that reads new entries polls again, and which errors interrupt it."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,14 @@ from graphql_api.log_feed.errors import FeedError
 from graphql_api.postgres.errors import CONNECTION_ERRORS, DatabaseUnavailableError
 
 INTERRUPTIONS: Final = (*CONNECTION_ERRORS, DatabaseUnavailableError, FeedError)
-"""What a poll may raise after which its task goes on, on another connection."""
+"""Errors of a poll after which its task continues on another connection."""
 
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.05
-"""Seconds after a notification for which nothing was found, and after many: they are another feed's.
+"""Seconds to pause after a notification for which nothing was found, and after many of them.
 
-All feeds share a channel, so that programs notify once of a transaction, and each task hears of the others'.
+All feeds share a channel, so that a transaction notifies only once. So tasks also receive notifications that
+are about another feed.
 """
 
 
@@ -26,12 +27,13 @@ class PollIntervals:
     """Seconds between two polls, unless there is a notification."""
 
     idle_interval: float = 0.5
-    """While nothing is found."""
+    """The interval while nothing is found."""
     busy_interval: float = 0.025
-    """Just after something was found: of writers at the same time only one notifies.
+    """The interval just after something was found: of writers at the same time only one notifies.
 
-    Then as long as nothing has been, up to `idle_interval`: so few polls find nothing, and what isn't
-    notified waits no longer than it came after the last that was found.
+    While nothing more is found, the interval grows to the time since then, up to `idle_interval`. So few
+    polls find nothing, and an entry without a notification waits no longer than the time that had passed
+    since the last entry.
     """
 
 
@@ -48,17 +50,17 @@ class PollTimer:
         self._fruitless_pause = 0.0
 
     def wake(self, *_: object) -> None:
-        """Makes the task poll without waiting for its interval, if it has paused long enough."""
+        """Makes the task poll at once, or as soon as its pause ends."""
         self._wake.set()
 
     def begin(self) -> None:
-        """Called before each poll: a wake-up from here on causes another one."""
+        """Call it before each poll: every `wake` from here on causes another poll."""
         self._wake.clear()
 
     async def wait(self, pause: float, *, found: bool, due: float = math.inf) -> None:
-        """Returns when the next poll is due: after `pause` seconds, and `due` more at the latest.
+        """Returns when the next poll is due: after `pause` seconds, and at most `due` seconds after that.
 
-        `found` is whether the last poll has found something.
+        `found`: the last poll has found something.
         """
         if found:
             self._found_at = time.monotonic()

@@ -1,9 +1,9 @@
-"""Recorders: follow committed changes and record what follows from them, in one process at a time.
+"""Recorders: follow committed changes and write rows that are derived from them, in one process at a time.
 
-A recording reads a feed from an offset that it stores in the transaction in which it records what it has
-found. So each change counts once, whichever process reads it and however that ends. The recorder chooses the
-process by an advisory lock. All is read and written on the connection that holds the lock: a process that has
-lost it has lost that connection, and can't write any more.
+A recording reads a feed from an offset, which it stores in the transaction that writes the derived rows. So
+each change counts once, whichever process reads it, and even if that process is killed. An advisory lock
+chooses the process. It reads and writes only on the connection that holds the lock: when the lock is lost, so
+is that connection, and the process can't write any more.
 """
 
 import asyncio
@@ -30,7 +30,8 @@ from graphql_api.postgres.statement import Fetch, compile_statement
 
 log = logging.getLogger(__name__)
 
-# Seconds. PostgreSQL ends a session whose process is stopped or out of reach, and with it the lock.
+# Seconds. After these, PostgreSQL ends a connection whose process is stopped or out of reach, and with it the
+# lock.
 _SESSION_TIMEOUT = 15
 _STATEMENT_TIMEOUT = 120.0
 
@@ -53,7 +54,7 @@ _VACANT = compile_statement(
     """)
 )
 
-# Nobody but recorders reads these cursors.
+# The key needn't be secret: these cursors are stored in the database, and clients never see them.
 _CODEC = CursorCodec(b"recorder")
 _LOAD = compile_statement(
     text("SELECT cursor, state FROM graphql_api.recorders WHERE name = CAST(:name AS text)")
@@ -69,43 +70,46 @@ _SAVE = compile_statement(
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """What a poll of the database has found."""
+    """The result of a poll."""
 
     found: bool
-    """Whether there was anything new: more is likely to follow soon."""
+    """Whether anything new was found: more is likely to follow soon."""
     due: float = math.inf
-    """Seconds until the next poll at the latest; 0 if there is more to read."""
+    """The most seconds until the next poll; 0 if there is more to read."""
 
 
 class Recording(Protocol):
-    """What is recorded. One recorder calls it, on one connection after another."""
+    """What a recorder records. The recorder calls it on one connection at a time."""
 
     name: str
-    """What it records, in metrics, in the log, and in graphql_api.recorders."""
+    """Its name in metrics, in the log, and in graphql_api.recorders."""
     lock: int
     """The key of its advisory lock."""
 
     async def begin(self, connection: "asyncpg.Connection") -> None:
-        """Begins where the last process stopped. What is in memory from before doesn't count."""
+        """Continues where the last process stopped.
+
+        State in memory from an earlier connection is out of date.
+        """
 
     async def poll(self, connection: "asyncpg.Connection") -> PollResult:
-        """Reads what is new, and records what follows from it in one transaction."""
+        """Reads new changes, and records what follows from them in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecorderOptions(PollIntervals):
-    """How often to poll, in seconds."""
+    """How often a recorder polls, in seconds."""
 
     busy_pause: float = 0.1
-    """After a poll that has found something, even if there is a notification."""
+    """The pause after a poll that has found something, even if there is a notification."""
     pause_factor: float = 2.0
-    """After a poll there is a pause of at least so many times its duration, at most a second."""
+    """The pause after a poll is at least so many times as long as the poll took, but at most a second."""
     retry_interval: float = 1.0
-    """Between two attempts to take the place of a process that has stopped."""
+    """The interval between two attempts to take over from a process that has stopped."""
 
 
 class Recorder:
-    """The task by which a process records, or waits to take the place of the process that does."""
+    """The task in which a process records, or waits to take over from the process that does."""
 
     def __init__(
         self,
@@ -130,7 +134,7 @@ class Recorder:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Records, or waits to, until the recorder is closed."""
+        """Starts the task, which records or waits until the recorder is closed."""
         self._task = asyncio.create_task(self._run(), name=f"recorder of {self.name}")
 
     async def close(self) -> None:
@@ -151,13 +155,16 @@ class Recorder:
             await asyncio.sleep(self._options.retry_interval * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
 
     def _warn(self, reason: str) -> None:
-        """Logs why nothing is recorded for a while: once, not at every attempt."""
+        """Logs why nothing is recorded: once for each reason, not at every attempt."""
         if reason != self._warned:
             log.warning("the recorder of %s begins again: %s", self.name, reason)
         self._warned = reason
 
     async def _is_vacant(self) -> bool:
-        """Whether no process records. It is asked over the pool: those that wait hold no connection."""
+        """Whether no process records.
+
+        Asked through the pool, so that waiting processes hold no connection.
+        """
         rows = await self._database.fetch(_VACANT, lock=self._recording.lock)
         return bool(rows[0]["vacant"])
 
@@ -181,7 +188,7 @@ class Recorder:
     async def _record(self, connection: "asyncpg.Connection") -> None:
         log.info("this process records %s", self.name)
         options = self._options
-        # Before the first poll: what is committed from here on either is seen or notifies.
+        # Before the first poll: what is committed from here on is seen by a poll, or notifies.
         await connection.add_listener(CHANNEL, self._timer.wake)
         await self._recording.begin(connection)
         while True:
@@ -199,8 +206,9 @@ class Recorder:
 async def load_progress(fetch: Fetch, name: str, incarnation: int) -> tuple[FeedOffset, Any] | None:
     """Returns the offset and the state that the recording `name` stored last.
 
-    None where nothing is stored, or what was stored is no offset in this database: it was restored from a
-    dump. After a crash, a failover or a backup's restore it is one, since these bring it back with the rest.
+    None where nothing is stored, or where the database was restored from a dump, in which the offset means
+    nothing. After a crash, a failover or the restore of a base backup the stored offset is valid, since it
+    returns to the same time as all other rows.
     """
     rows = await fetch(_LOAD, name=name)
     if not rows:

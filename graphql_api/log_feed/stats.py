@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class FeedStats:
-    """Numbers since the process began, and those that say how it is now."""
+    """Totals since the process began, and gauges of the present state."""
 
     subscribers: int = 0
     groups: int = 0
     """Distinct filters among the subscribers."""
     catching_up: int = 0
-    """Subscribers that are being served from the database."""
+    """Subscribers that read from the database now."""
     buffered_rows: int = 0
     buffered_bytes: int = 0
     connected: bool = False
@@ -22,7 +22,7 @@ class FeedStats:
     deliveries: int = 0
     """Events handed to subscribers."""
     fetches: int = 0
-    """Statements by which the tail has looked for new rows."""
+    """Statements by which the tail has polled for new rows."""
     notifications: int = 0
     """Notifications that the database has sent."""
     reconnects: int = 0
@@ -33,7 +33,7 @@ class FeedStats:
     catch_up_rows: int = 0
     """Rows of those pages, whether they matched or not."""
     resets: int = 0
-    """How often all subscribers were ended, since continuity couldn't be proved."""
+    """How often all subscriptions were ended, since rows might have been missed."""
     current_at: float = 0.0
     """When the tail last knew that it had read everything, on `time.monotonic`'s clock."""
 

@@ -49,11 +49,11 @@ from graphql_api.quotas import current_usage
 NO_ANSWER = "the database doesn't answer: subscribe again after a pause, with the last cursor"
 _TOO_MUCH_SINCE = "too much was written since this cursor, which lies inside a backfill"
 
-# Behind a filter that matches little, a page may examine this many times as many rows as it may return.
+# With a filter that matches few rows, a page may examine so many times as many rows as it may return.
 _MAX_SCAN_FACTOR = 20
 
-# Fetches of the tail, each of which found all there was, after which it must have read what a cursor has: the
-# first may have begun before the cursor was written.
+# Fetches after which the tail must have read everything that a cursor of another process has read, if each of
+# them found no further rows. The first may have begun before the cursor was written.
 _FETCHES_TO_MEET_A_CURSOR = 2
 
 # Heartbeats without an event after which a subscriber gets its progress; the first may come at once.
@@ -61,7 +61,7 @@ _QUIET_HEARTBEATS = 2
 
 _SORT_KEY = sort_key(system_logs.alias("log").c.timestamp).compile(dialect=PGDialect())  # type: ignore[no-untyped-call]
 
-# The newest lines of those that the statement's snapshot sees, the oldest first.
+# The newest lines that the statement's snapshot sees, in ascending order.
 _BACKFILL = """
     WITH seen AS MATERIALIZED ({snapshot}),
     feed_end AS MATERIALIZED (SELECT seen.*, {newest_xid} FROM seen)
@@ -72,8 +72,8 @@ _BACKFILL = """
     ORDER BY line.sort_key, line.id
 """
 
-# The rest of a backfill: the lines behind one of its lines, of those that an offset has read. Lines that it
-# hasn't read may stand between them, so that many more have to be examined.
+# The rest of a backfill: the lines after one of its lines, of those that an offset has read. Lines that the
+# offset hasn't read may be among them, so as many more lines are examined.
 _REST_OF_BACKFILL = """
     WITH unread AS MATERIALIZED (
         SELECT id FROM (
@@ -94,7 +94,7 @@ _REST_OF_BACKFILL = """
     ORDER BY line.sort_key, line.id
 """
 
-# So many may have been written since a cursor that lies inside a backfill: each page looks at all of them.
+# The most lines written since a cursor inside a backfill: each page of the backfill reads all their ids.
 _MAX_UNREAD = 100_000
 _COLUMNS = (
     f"log.id, log.timestamp, log.level, log.component, log.message, log.details, {_SORT_KEY} AS sort_key"
@@ -126,32 +126,32 @@ class FeedProgress(NamedTuple):
 
 
 _ROW_SECONDS = 2e-6
-"""What it takes to make an event of a row and to choose it."""
+"""Seconds that it takes to make an event of a row, and to apply the filter to it."""
 
 
 @dataclass(slots=True, eq=False)
 class Opening:
-    """The tail has not begun yet, so there is no offset to start from."""
+    """`open` has not returned yet, so there is no cursor to start from."""
 
     read_up_to: None = None
 
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """Events come from the group."""
+    """Events come from the group, in memory."""
 
     read_up_to: Cursor | Event
-    """A cursor behind all that was read for this subscription, as in the other states."""
+    """The cursor behind everything that was read for this subscription; so in the other states."""
     index: int
     """The number of the next event of the group."""
 
 
 @dataclass(slots=True, eq=False)
 class CatchingUp:
-    """Pages come from the database, until they end where the hub stood at some time.
+    """Pages come from the database, until they reach a cursor that the hub had reached (`target`).
 
-    A page is bounded by the rows that are examined, not by those that match, so that `read_up_to` moves on
-    behind a filter that matches nothing.
+    The rows that a page examines are bounded, not those that match, so that `read_up_to` also advances with a
+    filter that matches nothing.
     """
 
     read_up_to: Cursor
@@ -160,14 +160,14 @@ class CatchingUp:
     replayed: bool
     """Whether the events were committed before the subscription began."""
     target: Cursor | None = None
-    """Where the hub stood once it had read all that this subscription had, and no transaction in part."""
+    """The hub's cursor when it had read all that this subscription had, and no transaction partly."""
     index: int = 0
-    """The number of the group's event that comes next behind the target."""
+    """The number of the group's first event behind the target."""
     exhausted: bool = False
-    """Whether the last page held all there was."""
+    """Whether the last page had all remaining rows."""
     waiting_since: float | None = None
     tail_fetches: int = 0
-    """How often the tail has since fetched everything, and has not reached this subscription."""
+    """How often the tail has fetched all rows since, and still lacked some of this subscription's."""
 
 
 @dataclass(slots=True, eq=False)
@@ -180,7 +180,7 @@ class Replaying:
 
 @dataclass(slots=True, eq=False)
 class Failed:
-    """The feed has ended. What the group still holds is delivered before the error."""
+    """The feed has ended. The events that the group still holds are delivered before the error."""
 
     read_up_to: Cursor | Event | None
     error: FeedError
@@ -197,10 +197,10 @@ class Closed:
 State = Opening | Live | CatchingUp | Replaying | Failed | Closed
 
 
-class Subscription:
+class FeedSubscription:
     """Events that match a filter, for one consumer. Close it with `aclose`, or use it as a context manager.
 
-    Whatever changes the state while a read of the database is awaited, the rows that it returns are dropped.
+    If the state changes while a read of the database is awaited, the rows that it returns are dropped.
     """
 
     def __init__(
@@ -209,13 +209,13 @@ class Subscription:
         hub: Hub,
         tail: Tail,
         fetch: Fetch,
-        on_close: Callable[["Subscription"], Awaitable[None]],
+        on_close: Callable[["FeedSubscription"], Awaitable[None]],
         *,
         page_rows: int,
         outage_timeout: float,
         schema: FeedSchema = LOGS,
     ) -> None:
-        """`fetch` reads from the database; the tail is waited for `outage_timeout` seconds."""
+        """`fetch` reads from the database; `outage_timeout` is how many seconds to wait for the tail."""
         self._schema = schema
         self._filter = wanted
         self._hub = hub
@@ -226,7 +226,7 @@ class Subscription:
         self._outage_timeout = outage_timeout
         self._group = hub.join(wanted)
         self._state: State = Opening()
-        # Events that were read before the consumer asked for some, and the cursor before them.
+        # Events that were read before the consumer asked for them, and the cursor before these events.
         self._pending = EventBatch()
         self._pending_after: Cursor | None = None
         self._in_backlog = True
@@ -254,7 +254,7 @@ class Subscription:
             raise FeedUnavailableError(NO_ANSWER)
 
     async def _resume(self, after: Cursor, incarnation: int) -> None:
-        """Reads after a cursor, until something is found or the subscription is live."""
+        """Reads the rows after a cursor, until an event is found or the subscription is live."""
         catching_up = self._catch_up_from(after, replayed=True)
         self._enter(catching_up if after.replayed is None else Replaying(after, catching_up))
         await check_lineage(self._fetch, after, incarnation, self._schema)
@@ -264,7 +264,10 @@ class Subscription:
         self._pending_after = after
 
     async def _backfill(self, count: int, begun: float) -> None:
-        """Reads the newest lines; the cursor to start from is where the snapshot that saw them ends."""
+        """Reads the newest lines.
+
+        The cursor to start from is the end of the snapshot that they were read in.
+        """
         statement = _backfill_statement(_BACKFILL, self._filter.shape)
         while True:
             rows = await self._fetch_lines(statement, rows=count)
@@ -285,10 +288,10 @@ class Subscription:
         self._pending_after = replace(start, replayed=(rows[0]["sort_key"], before_first))
 
     async def advance(self) -> EventBatch | FeedProgress | None:
-        """Returns the next events or, where there are none for a while, how far the feed has come.
+        """Returns the next events or, if there are none for a while, how far the feed has come.
 
-        Once all that was committed before the subscription has been returned, FeedProgress says so
-        (`up_to_date`). Returns None when closed. Raises FeedError where the feed can't continue.
+        Once everything committed before the subscription has been returned, FeedProgress says so
+        (`up_to_date`). Returns None when closed. Raises FeedError if the feed can't continue.
         """
         if not self._reported:
             self._reported = self.cursor
@@ -306,11 +309,12 @@ class Subscription:
     async def batch(
         self, timeout: float | None = None, *, progress: bool = False, backlog: bool = False
     ) -> EventBatch:
-        """Returns the next events, at least one; none after `timeout` seconds without any, or when closed.
+        """Returns the next events; an empty batch after `timeout` seconds without any, or when closed.
 
-        With `progress`, also returns none after one or two heartbeats without any: time to send the client
-        `cursor`. With `backlog`, also returns none once all that was committed before has been returned
-        (`is_live`). Raises FeedError where the feed can't continue, after the events that it still had.
+        With `progress`, also returns an empty batch after one or two heartbeats without events, so that the
+        client can be sent `cursor`. With `backlog`, also returns one once everything committed before has
+        been returned (`is_live`). Raises FeedError if the feed can't continue, after the events that it still
+        has.
         """
         if self._pending and not self.closed:
             events, self._pending = self._pending, EventBatch()
@@ -323,9 +327,9 @@ class Subscription:
         return events
 
     async def _next(self, deadline: float | None, heartbeat: int | None, *, backlog: bool) -> EventBatch:
-        """Returns the next events; none after `deadline`, at the heartbeat of that number, or when closed.
+        """Returns the next events; an empty batch after `deadline`, at that heartbeat, or when closed.
 
-        With `backlog` also none when live.
+        With `backlog`, also when live.
         """
         group, hub = self._group, self._hub
         while True:
@@ -368,7 +372,7 @@ class Subscription:
         raise failed.error.with_traceback(None)
 
     def _fall_behind(self, live: Live) -> None:
-        """Goes on in the database: the hub has dropped events that this subscription has not had."""
+        """Reads from the database again: the hub has dropped events that this subscription has not had."""
         read_up_to = live.read_up_to
         cursor = read_up_to.read_up_to if isinstance(read_up_to, Event) else read_up_to
         self._enter(self._catch_up_from(cursor, replayed=False))
@@ -379,7 +383,7 @@ class Subscription:
         return CatchingUp(start, self._page_rows, replayed)
 
     async def _read(self) -> EventBatch:
-        """Reads the next page from the database, and returns what matches. Raises FeedError."""
+        """Reads the next page from the database, and returns the events that match. Raises FeedError."""
         await current_usage().settle()
         state = self._state
         try:
@@ -420,14 +424,14 @@ class Subscription:
         return self._backfill_events(rows, state.read_up_to)
 
     async def _fetch_lines(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        """Reads lines of a backfill, for which all of the log may have to be searched. Raises FeedError."""
+        """Reads lines of a backfill, which may have to search the whole log. Raises FeedError."""
         try:
             return await self._fetch(statement, **self._filter.values(), **values)
         except SlowReadError as error:
             raise BackfillTimeoutError from error
 
     def _backfill_events(self, rows: Sequence[asyncpg.Record], end: Cursor) -> EventBatch:
-        """Events of rows that `end` has read, oldest first."""
+        """Returns events of rows that `end` has read, the oldest first."""
 
         def cursor_after(index: int) -> Cursor:
             if index + 1 == len(rows):
@@ -437,10 +441,10 @@ class Subscription:
         return self._events(rows, cursor_after, replayed=True)
 
     async def _catch_up(self, state: CatchingUp) -> EventBatch:
-        """Reads up to where the hub stands, to be live from there on.
+        """Reads the next page up to the hub's cursor; once it is reached, the subscription is live.
 
-        While the hub stands inside a transaction no statement reads up to there: then read without a target,
-        until there is nothing left.
+        While the hub has read a transaction partly, no statement can read up to its cursor: pages are then
+        read without a target, until there are no more rows.
         """
         hub_cursor = self._hub.read_up_to
         offset = state.read_up_to.offset
@@ -463,7 +467,9 @@ class Subscription:
             max_wanted=state.page_rows if self._filter.shape is None else self._page_rows,
             until=None if target is None else target.offset,
         )
-        if snapshot.incarnation != hub_cursor.incarnation:  # the tail will find out which server answers now
+        if (
+            snapshot.incarnation != hub_cursor.incarnation
+        ):  # another server answers now, which the tail will find out
             await self._wait_to_be_covered(state)
             return EventBatch()
         snapshot.check_continuity(page)
@@ -492,10 +498,10 @@ class Subscription:
         return events
 
     async def _wait_to_be_covered(self, state: CatchingUp) -> None:
-        """Waits until the tail has fetched again, but not for ever.
+        """Waits until the tail has fetched again, for a limited time.
 
-        A cursor that is ahead of this process comes from another one: what that has read, a fetch of our tail
-        must find too. Raises FeedResetError where it doesn't, and FeedUnavailableError after a while.
+        A cursor that is ahead of this process comes from another one. Our tail's next fetches must find what
+        that process has read. Raises FeedResetError if they don't, and FeedUnavailableError after a while.
         """
         hub = self._hub
         if state.waiting_since is None:
@@ -518,7 +524,7 @@ class Subscription:
     def _events(
         self, rows: Sequence[asyncpg.Record], cursor_after: CursorAfter, *, replayed: bool
     ) -> EventBatch:
-        """Events of those rows that match; the rows of a backfill all do."""
+        """Returns the events of the rows that match; rows of a backfill all match."""
         codec = self._hub.codec
         events = [
             Event(row, index, cursor_after, codec, replayed=replayed)
@@ -539,7 +545,10 @@ class Subscription:
 
     @property
     def cursor(self) -> str:
-        """The text of the cursor behind all events that were returned. It moves on while nothing matches."""
+        """The text of the cursor behind all events that were returned.
+
+        It advances also while nothing matches.
+        """
         hub, state = self._hub, self._state
         cursor = self._pending_after if self._pending else state.read_up_to
         current = isinstance(state, Live) and state.index == self._group.end
@@ -550,7 +559,7 @@ class Subscription:
 
     @property
     def is_live(self) -> bool:
-        """Whether all that was committed when it caught up has been returned."""
+        """Whether everything that was committed when it caught up has been returned."""
         return isinstance(self._state, Live) and not self._pending
 
     @property
@@ -559,7 +568,7 @@ class Subscription:
         return isinstance(self._state, Closed)
 
     def fail(self, error: FeedError) -> None:
-        """Ends with an error, once what is left has been returned."""
+        """Ends the subscription with an error, once the events that are left have been returned."""
         state = self._state
         if isinstance(state, Failed | Closed):
             return
@@ -567,7 +576,10 @@ class Subscription:
         self._group.arrival.notify_all()
 
     async def aclose(self) -> None:
-        """Ends. Events that were not returned come to the next subscription after `cursor`."""
+        """Ends the subscription.
+
+        Events that were not returned come to a later subscription after `cursor`.
+        """
         if self.closed:
             return
         self._enter(Closed(self._state.read_up_to))

@@ -24,7 +24,7 @@ from graphql_api.log_feed.errors import (
     StandbyError,
     UnfitDatabaseError,
 )
-from graphql_api.log_feed.feed_offset import LOWEST_ID, MAX_IN_PROGRESS, Cursor, FeedOffset, LogPage
+from graphql_api.log_feed.feed_offset import LOWEST_ID, MAX_IN_PROGRESS, Cursor, FeedOffset, FeedPage
 from graphql_api.log_feed.feed_schema import CHANNEL, LOGS, FeedSchema
 from graphql_api.log_feed.filter import EVERYTHING, FilterShape
 from graphql_api.log_feed.hub import EventFilter, Hub
@@ -41,17 +41,17 @@ log = logging.getLogger(__name__)
 
 # Statements in a row that the database may refuse for another reason than a table that has changed.
 _MOST_REFUSALS = 3
-# Seconds between two looks at a database that refuses the feed's statement: the first time, and at most.
+# Seconds between two checks of a database that refuses the feed's statement: the first time, and at most.
 _FIRST_LOOK, _LONGEST_LOOK = 1.0, 60.0
 
-# The texts of a page; it may be one row larger than this, and has at least one.
+# Bytes of text in a page. It may exceed this by one row, and has at least one row.
 _PAGE_BYTES = 4 * 1024 * 1024
 
-# Every statement of the feed begins with this: what has to be known of the snapshot that sees the rows.
+# Every statement of the feed begins with this, which describes the snapshot that its rows are read in.
 #
-# On a standby this fails, and must: its snapshots don't list the transactions in progress. What a commit
-# wrote lies before `insert_lsn`, since that is read after the snapshot was taken. The incarnation is null
-# once a trigger that records has been off.
+# On a standby this fails, and must: its snapshots don't list the transactions in progress. The rows that the
+# snapshot sees are in the write-ahead log before `insert_lsn`, since that is read after the snapshot was
+# taken. The incarnation is null if a trigger that writes entries has been missing or disabled since it began.
 SNAPSHOT = """
     SELECT pg_current_snapshot() AS snapshot,
            pg_current_wal_insert_lsn() AS insert_lsn,
@@ -61,8 +61,9 @@ SNAPSHOT = """
            (SELECT xid FROM {schema}.horizon) AS horizon
 """
 
-# The newest transaction that has entries, of those that a snapshot `seen` sees. It is searched between the
-# transactions in progress, not past them: a writer may have a hundred thousand uncommitted entries.
+# The newest transaction that has entries, of those that a snapshot `seen` sees. It is searched in the gaps
+# between the transactions in progress: one of these may have a hundred thousand uncommitted entries, which a
+# search over all transactions would examine.
 NEWEST = """
     (SELECT entry.xid
      FROM (SELECT xid AS above, lead(xid, 1, pg_snapshot_xmax(seen.snapshot)) OVER (ORDER BY xid) AS below
@@ -74,17 +75,17 @@ NEWEST = """
 
 _END = f"WITH seen AS MATERIALIZED ({SNAPSHOT}) SELECT seen.*, {NEWEST} FROM seen"  # noqa: S608 - our own text
 
-# The next rows after an offset, of those that the statement's own snapshot sees or, where `until_xid` is
-# given, of those that the reader at that offset had read. In this order: the rest of the partly read
-# transaction; the transactions that were in progress before and aren't now; those that are new.
+# The next rows after an offset: of those that the statement's own snapshot sees, or with `until_xid`, of
+# those that a reader with that offset has read. In this order: the rest of the partly read transaction; the
+# transactions that were in progress before and aren't now; new transactions.
 #
-# The new ones are read between the transactions in progress, not past them: a writer with a hundred thousand
-# uncommitted rows would be examined entry by entry on every fetch. For the same reason the partly read
-# transaction bounds a gap too.
+# New transactions are read in the gaps between the transactions in progress: otherwise every fetch would
+# examine each entry of a writer with a hundred thousand uncommitted rows. For the same reason the partly read
+# transaction bounds a gap, too.
 #
-# Of the `rows` that are examined, those that are wanted come back until they are `max_wanted` or fill
-# `bytes`; and the last one, wanted or not, from which the offset behind the page follows. OFFSET keeps the
-# planner from reading the whole table for them.
+# Of the `rows` that are examined, the statement returns those that are wanted, until they are `max_wanted` or
+# fill `bytes`; and the last one, wanted or not, from which the offset behind the page is computed. OFFSET
+# keeps the planner from reading the whole table for them.
 _PAGE = """
     WITH seen AS MATERIALIZED ({snapshot}),
     bounds AS MATERIALIZED (
@@ -136,8 +137,8 @@ _PAGE = """
 """
 _NAMED = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
 
-# How far the log had come, and how far of it is on disk: at once if that is all, else after a moment in which
-# another commit may have flushed it. Waiting here takes one round trip in place of two.
+# The end of the write-ahead log, and how far it is flushed to disk: at once if that is all of it, else after
+# a delay in which another commit may flush it. Waiting in the statement takes one round trip in place of two.
 _LSNS = compile_statement(
     text("""
         WITH seen AS MATERIALIZED (
@@ -150,7 +151,8 @@ _LSNS = compile_statement(
         FROM seen
     """)
 )
-# A commit that waits for the disk of this server, not for those of its standbys; nobody reads the message.
+# A commit that waits for the disk of this server, not for its standbys. Writing a message makes it a commit;
+# no program reads it.
 _FLUSH = compile_statement(
     text(
         "SELECT set_config('synchronous_commit', 'local', true),"
@@ -186,10 +188,10 @@ def condition_text(shape: FilterShape | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a statement reads of the database in the snapshot of its rows."""
+    """The state of the database in the snapshot of a statement, as its rows describe it."""
 
     in_progress: tuple[int, ...]
-    """Transactions that had not ended, ascending."""
+    """The transactions in progress, ascending."""
     insert_lsn: int
     flush_lsn: int
     incarnation: int | None
@@ -198,12 +200,12 @@ class Snapshot:
 
     @classmethod
     def of(cls, row: asyncpg.Record) -> "Snapshot":
-        """From the columns that every row of a statement begins with."""
+        """Reads it from the first columns of a row, which all rows of a statement have."""
         in_progress = tuple(sorted(row["snapshot"][2]))
         return cls(in_progress, row["insert_lsn"], row["flush_lsn"], row["incarnation"], row["horizon"])
 
     def end(self, newest: int | None) -> FeedOffset:
-        """Returns the offset of a reader that has read all that the snapshot sees, up to `newest`.
+        """Returns the offset of a reader that has read everything that the snapshot sees, up to `newest`.
 
         Raises FeedUnavailableError.
         """
@@ -213,8 +215,8 @@ class Snapshot:
             raise FeedUnavailableError("too many transactions are in progress")
         return FeedOffset(next_xid, in_progress)
 
-    def check_continuity(self, page: LogPage) -> None:
-        """Raises CursorExpiredError where rows that the base of a page had not read have been deleted."""
+    def check_continuity(self, page: FeedPage) -> None:
+        """Raises CursorExpiredError if rows were deleted that the page's `base` had not read."""
         offset = page.base
         unread = [offset.next_xid, *(xid for xid in offset.in_progress if xid not in self.in_progress)]
         if offset.partial is not None:
@@ -239,7 +241,7 @@ async def fetch_page(
     wanted: EventFilter = EVERYTHING,
     max_wanted: int | None = None,
     until: FeedOffset | None = None,
-) -> tuple[LogPage, Snapshot]:
+) -> tuple[FeedPage, Snapshot]:
     """Returns the next rows after `base` that match, of those that are committed or that `until` has read.
 
     At most `rows` are examined. A page ends earlier once `max_wanted` rows match, or with 4 MiB of text.
@@ -263,26 +265,28 @@ async def fetch_page(
     in_progress = snapshot.in_progress if until is None else until.in_progress
     last = found[-1]
     if last["number"] is None:
-        return LogPage(base, [], in_progress, complete=True), snapshot
+        return FeedPage(base, [], in_progress, complete=True), snapshot
     before = found[-2]["found"] if len(found) > 1 else 0
     complete, missing = last["number"] < rows, last["some_missing"]
-    if last["found"] > before + last["wanted"]:  # some rows between the two matched, and had no room
+    if (
+        last["found"] > before + last["wanted"]
+    ):  # some rows between the two matched, but didn't fit into the page
         found, complete = found[:-1], False
-    return LogPage(base, found, in_progress, complete=complete, missing=missing), snapshot
+    return FeedPage(base, found, in_progress, complete=complete, missing=missing), snapshot
 
 
 async def wait_for_flush(fetch: Fetch, snapshot: Snapshot, delay: float = 0.0) -> None:
     """Returns when PostgreSQL has on its disk all that `snapshot` saw.
 
-    Rows of asynchronous commits show before, and a crash would undo what was delivered. Mostly another commit
-    flushes them, if not before then within `delay` seconds; otherwise a commit of ours does.
+    Rows of asynchronous commits are visible earlier, and a crash would undo rows that were delivered. Most
+    often another commit flushes them within `delay` seconds; otherwise a commit of ours does.
     """
     if snapshot.flush_lsn < snapshot.insert_lsn:
         await wait_until_flushed(fetch, delay, snapshot.insert_lsn)
 
 
 async def wait_until_flushed(fetch: Fetch, delay: float = 0.0, insert_lsn: int | None = None) -> None:
-    """Returns when PostgreSQL has on its disk all up to `insert_lsn`, or all that anybody has seen."""
+    """Returns when PostgreSQL has on its disk all up to `insert_lsn`; without it, all that is visible now."""
     (lsns,) = await fetch(_LSNS, insert_lsn=insert_lsn, delay=delay)
     if lsns["flush_lsn"] < lsns["insert_lsn"]:
         await fetch(_FLUSH)
@@ -290,23 +294,23 @@ async def wait_until_flushed(fetch: Fetch, delay: float = 0.0, insert_lsn: int |
 
 @dataclass(frozen=True, slots=True)
 class TailOptions(PollIntervals):
-    """How often to fetch, in seconds, and how much."""
+    """How often a tail fetches, in seconds, and how much."""
 
     min_interval: float = 0.005
-    """Between two fetches, even if there is a notification."""
+    """The least time between two fetches, even if there is a notification."""
     min_interval_per_subscriber: float = 0.000_1
     """Added to `min_interval` for each subscriber after a fetch that has found rows, which wakes them."""
     flush_delay: float = 0.005
-    """How long to wait for another commit to flush what was read, before making one."""
+    """How long to wait until another commit has flushed what was read, before committing for that purpose."""
     timeout: float = 5.0
-    """For the answer to a statement; a connection that gives none is given up."""
+    """How long to wait for the answer to a statement before the connection is closed."""
     max_backoff: float = 5.0
-    """Between two attempts to connect."""
+    """The time between two attempts to connect."""
     page_rows: int = 1000
 
 
 class Tail:
-    """The task of a process that reads a source while there are subscribers, and publishes it to the hub."""
+    """The task of a process that reads a feed while there are subscribers, and publishes to the hub."""
 
     def __init__(
         self,
@@ -316,7 +320,7 @@ class Tail:
         on_failure: Callable[[FeedError], None],
         schema: FeedSchema = LOGS,
     ) -> None:
-        """`on_failure` is called with what ends every subscription: continuity is lost, or can't be had."""
+        """`on_failure` is called with an error that ends every subscription: rows may have been missed."""
         self._address = address
         self._hub = hub
         self._stats = hub.stats
@@ -336,7 +340,7 @@ class Tail:
         self._look_interval = 0.0
 
     def start(self) -> None:
-        """Begins to read, from where the hub is; nothing happens if it runs."""
+        """Begins to read from the hub's cursor on. Does nothing if the task already runs."""
         if self._task is None or self._task.done():
             self._task = create_own_task(self._run(), f"tail of {self._schema.name}")
 
@@ -365,7 +369,7 @@ class Tail:
                     self._stats.connected = True
                     await self._follow(connection)
             except UnfitDatabaseError as error:
-                # Where a primary has served before, a standby may be about to become one.
+                # If a primary was read before, the standby may be about to be promoted.
                 if self._hub.read_up_to is None or not isinstance(error, StandbyError):
                     self._hub.clear()
                     self._on_failure(error)
@@ -429,7 +433,7 @@ class Tail:
 
     async def _begin(self, connection: "asyncpg.Connection") -> None:
         incarnation = await enter_incarnation(connection, self._schema)
-        # Before the first fetch: what is committed from here on either is seen or notifies.
+        # Before the first fetch: what is committed from here on is seen by a fetch, or notifies.
         await connection.add_listener(CHANNEL, self._notified)
         fetch = fetch_on(connection)
         cursor = self._hub.read_up_to
@@ -439,7 +443,8 @@ class Tail:
             self._hub.move(Cursor(offset, incarnation, snapshot.insert_lsn))
         elif cursor.incarnation != incarnation:
             await check_lineage(fetch, cursor, incarnation, self._schema)
-            # Its past is proved: from here on it is a cursor of the present incarnation.
+            # `check_lineage` has proved that the rows are continuous: it is a cursor of the present
+            # incarnation now.
             self._hub.move(Cursor(cursor.offset, incarnation, cursor.lsn))
         self._incarnation = incarnation
 

@@ -1,8 +1,8 @@
 """Trims a feed: removes entries past the retention.
 
-Entries have no time of their own. A watermark notes from time to time which transactions had all ended by
-then; entries below a watermark that is older than the retention go, and cursors that have not read them
-expire.
+Entries have no timestamp. From time to time a watermark records a transaction id below which all transactions
+had ended by then. Entries below a watermark that is older than the retention are deleted, and cursors that
+have not read them expire.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ _NOTE = """
         RETURNING 1 AS noted
 """
 
-# A few entries at a time, and of each schema by one process at a time. Readers see the horizon rise in the
-# same snapshot as the entries go.
+# Deletes a few entries at a time, and in each schema by one process at a time. The horizon rises in the same
+# transaction in which the entries are deleted, so that readers see both or neither.
 _TRIM = """
         WITH lock AS MATERIALIZED (
             SELECT pg_try_advisory_xact_lock(781358536, hashtext('{schema}')) AS acquired
@@ -71,7 +71,7 @@ async def trim_entries(
     interval: timedelta = timedelta(hours=1),
     rows: int = 5000,
 ) -> int:
-    """Notes a watermark unless one is younger than `interval`, and removes what is past the retention.
+    """Records a watermark unless one is younger than `interval`, and deletes entries past the retention.
 
     Returns how many entries were removed, in batches of `rows`. Waits while another process trims. Raises as
     `Database.change` does.

@@ -18,19 +18,21 @@ from graphql_api.postgres.type_codecs import CONNECTION_SETTINGS, set_text_codec
 from graphql_api.settings import Settings
 
 CONNECT_TIMEOUT: Final = 10.0
-"""Seconds. Neon wakes a sleeping database in less."""
+"""Seconds for connecting. Neon starts a suspended database in less."""
 
 _SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?")  # SQLAlchemy appends the driver
 _HOST = re.compile(r"(?P<name>/.*|\[[^\[\]]+\]|[^\[\]:/]+)(?::(?P<port>.*))?")
-# Some exist in newer versions of PostgreSQL only.
+# Selected by name, since some exist only in newer versions of PostgreSQL.
 _LIFT_TIME_LIMITS = """
     SELECT set_config(name, '0', false) FROM pg_settings
     WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
                    'idle_session_timeout', 'transaction_timeout')
 """
 _PREPARED_STATEMENTS = 200
-"""Prepared statements that a connection keeps: enough for what a platform's clients ask again and again. With
-fifty conditions in its filter, one takes the server 0.3 MB in each connection, and filters are easily varied.
+"""Prepared statements that a connection keeps: enough for the operations that a platform's clients repeat.
+
+A statement with fifty conditions takes 0.3 MB of the server's memory in each connection, and clients can vary
+filters without limit.
 """
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -43,7 +45,7 @@ _SSL_VALUES: Mapping[str, str] = {
 }
 _SESSION_ATTRIBUTES = ("any", "primary", "standby", "prefer-standby", "read-write", "read-only")
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-# Where libpq looks for parameters that its programs need, so that none of them is on a command line.
+# Environment variables of libpq for its programs, so that no parameter is visible on a command line.
 _LIBPQ_VARIABLES: Mapping[str, str] = {
     **{name: f"PG{name.upper()}" for name in ("host", "port", "user", "password", "passfile", "service")},
     **{name: f"PG{name.upper()}" for name in ("sslmode", *_FILES, "krbsrvname", "options")},
@@ -52,7 +54,7 @@ _LIBPQ_VARIABLES: Mapping[str, str] = {
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
 
-# Parameters of other clients which don't change what a connection does, so they are left out. asyncpg would
+# Parameters of other clients that don't change how a connection works, so they are left out. asyncpg would
 # send them to the server, which has no such settings.
 _IGNORED = frozenset(
     {
@@ -67,7 +69,8 @@ _IGNORED = frozenset(
         "supa",  # Vercel's integration of Supabase
     }
 )
-# What can't be granted, and must not be left out silently: each by the values that ask for nothing.
+# Parameters that asyncpg can't follow and that must not be ignored silently, each with the values that are
+# allowed, since they require nothing.
 _REFUSED: Mapping[str, frozenset[str]] = {
     "gssencmode": frozenset({"disable", "allow", "prefer"}),
     "min_protocol_version": frozenset({"3.0"}),
@@ -90,40 +93,40 @@ _POOLED: Mapping[str, frozenset[str]] = {
 
 
 class InvalidAddressError(ValueError):
-    """A database URL that nothing can connect to; the message names the rule, and never the URL."""
+    """An invalid database URL; the message names the rule, and never contains the URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A database, on one host or on several of which one is connected to."""
+    """A database on one host, or on several hosts of which one is chosen."""
 
     dsn: str = field(repr=False)
-    """The URL that asyncpg reads; the password is in it."""
+    """The URL for asyncpg, which contains the password."""
     pooled: bool = False
-    """Whether the URL says that a pooler hands each transaction another connection: no LISTEN, no prepared
-    statements."""
+    """Whether the URL is that of a pooler in transaction mode, where LISTEN and prepared statements don't
+    work."""
     application: str | None = None
     """The `application_name` of the URL."""
     timeout: float = CONNECT_TIMEOUT
-    """Seconds that connecting may take."""
+    """The most seconds for connecting."""
     system_certificates: bool = False
     """Whether the server's certificate is verified with the operating system's (`sslrootcert=system`)."""
     ignored: tuple[str, ...] = ()
-    """Parameters of the URL that are for other clients."""
+    """Parameters of the URL that were left out, since they are for other clients."""
 
     @classmethod
     def parse(cls, url: str) -> "Address":
-        """Reads a URL for libpq, asyncpg, SQLAlchemy, Prisma and the like.
+        """Parses a URL as libpq, asyncpg, SQLAlchemy, Prisma and similar clients take it.
 
         Raises InvalidAddressError for another scheme, for an invalid host or port, and for a parameter that
-        asks for what asyncpg can't do. A parameter that is unknown here is sent to the server as a setting.
+        asyncpg can't follow. An unknown parameter is sent to the server as a setting.
         """
         scheme, separator, rest = url.strip().partition("://")
         if not separator or not _SCHEME.fullmatch(scheme):
             raise InvalidAddressError("a database URL begins with postgresql://")
         try:
             parts = urlsplit("postgresql://" + rest)
-        except ValueError:  # its message would repeat the URL
+        except ValueError:  # its message would contain the URL
             raise InvalidAddressError("a database URL has an invalid host") from None
         if parts.netloc.count("@") > 1 or parts.fragment:
             raise InvalidAddressError("in a database URL's password, write @ as %40 and # as %23")
@@ -135,7 +138,7 @@ class Address:
         system_certificates = _read_tls(query)
         application, timeout = _read_session(query)
         hosts = _hosts(parts, query)
-        if len(hosts) > 1:  # asyncpg would take the first that answers, a standby too
+        if len(hosts) > 1:  # asyncpg would take the first that answers, even a standby
             query.setdefault("target_session_attrs", "read-write")
         pooled = _read_pooled(query) | any(_is_pooler(*host) for host in hosts)
         return cls(
@@ -180,7 +183,7 @@ class Address:
         prepared_statements: bool | None = None,
         settings: Mapping[str, str] = _NOTHING,
     ) -> "asyncpg.Connection":
-        """Opens a connection with the types of `postgres.type_codecs`; otherwise as `connect_plain`."""
+        """Opens a connection as `connect_plain` does, with the types of `postgres.type_codecs`."""
         connection = await self.connect_plain(
             application=application,
             command_timeout=command_timeout,
@@ -196,12 +199,12 @@ class Address:
 
     @asynccontextmanager
     async def open(self, *, application: str, command_timeout: float) -> AsyncIterator["asyncpg.Connection"]:
-        """Opens a connection, as `connect` does, for the block, and drops it then."""
+        """Opens a connection for the block, as `connect` does, and terminates it at the end."""
         connection = await self.connect(application=application, command_timeout=command_timeout)
         try:
             yield connection
         finally:
-            # Closing politely would wait for an answer that may never come.
+            # Not `close`, which would wait for an answer that may never come.
             connection.terminate()
 
     async def connect_plain(
@@ -214,9 +217,9 @@ class Address:
     ) -> "asyncpg.Connection":
         """Opens a connection with asyncpg's own types.
 
-        `application` is the name that PostgreSQL shows, unless the URL has one. `command_timeout` bounds each
+        `application` is the `application_name`, unless the URL has one. `command_timeout` bounds each
         statement, in seconds. `prepared_statements`: whether to keep them; by default unless `pooled`.
-        `settings` are PostgreSQL's; a pooler that refuses them gets none.
+        `settings` are PostgreSQL's; for a pooler that refuses them, they are left out.
         Raises InvalidAddressError, OSError, TimeoutError or asyncpg.PostgresError.
         """
         keep = not self.pooled if prepared_statements is None else prepared_statements
@@ -227,7 +230,7 @@ class Address:
                 timeout=self.timeout,
                 command_timeout=command_timeout,
                 server_settings=settings,
-                # A pooler hands each transaction another backend, which has not prepared our statements.
+                # Behind a pooler, the next transaction's server process hasn't prepared our statements.
                 statement_cache_size=_PREPARED_STATEMENTS if keep else 0,
                 ssl=_system_tls(self.dsn, _certificate_versions(self.dsn))
                 if self.system_certificates
@@ -237,7 +240,7 @@ class Address:
 
         usual = {"application_name": self.application or application, **CONNECTION_SETTINGS}
         try:
-            # Poolers refuse settings that they don't know, and some refuse all.
+            # Poolers refuse unknown settings, and some refuse all.
             for tried in ({**usual, **settings}, usual) if settings else (usual,):
                 with suppress(asyncpg.ProtocolViolationError):
                     return await connect(tried)
@@ -253,7 +256,7 @@ class Address:
     async def connect_unlimited(self, *, application: str) -> "asyncpg.Connection":
         """Opens a connection as `connect_plain` does, without the time limits of its role or database.
 
-        It is for work that takes as long as the database is large.
+        It is for work whose time grows with the database, such as migrations and backups.
         """
         connection = await self.connect_plain(application=application)
         try:
@@ -352,7 +355,10 @@ def _is_pooler(host: str, port: str) -> bool:
 
 
 def _hosts(parts: SplitResult, query: dict[str, str]) -> list[tuple[str, str]]:
-    """Returns every host with its port, '' if there is none; refuses what asyncpg would fail over later."""
+    """Returns every host with its port, '' if there is none.
+
+    Refuses hosts and ports that asyncpg fails at later.
+    """
     written = [part for part in (parts.netloc.rpartition("@")[2], query.get("host")) if part]
     common, *others = query.get("port", "").split(",")
     hosts = []

@@ -1,11 +1,12 @@
 """A pool of connections to PostgreSQL; reads, changes and transactions on them. This package's front door.
 
     fetch           one read
-    fetch_by_key    one read for many keys, which small reads of other requests may share (BatchedReads)
-    change, run     one statement that writes, or a transaction: repeated if another one went first
+    fetch_by_key    one read for many keys. Reads of several requests share a statement (BatchedReads), if it
+                    `may_batch`: page_query.page_statement and Entity.load_by_ids say so when they compile it
+    change, run     one statement that writes, or a transaction: repeated after a conflict with another one
 
 Statements are built once, as SQL text (`statement`), and values come as text (`type_codecs`). Errors of the
-server are those of `errors`.
+server are mapped to exceptions in `errors`.
 """
 
 import asyncio
@@ -48,18 +49,19 @@ _VALID_INDEXES = compile_statement(
     .select_from(text("pg_index JOIN pg_class ON pg_class.oid = indexrelid"))
     .where(text("indisvalid AND pg_table_is_visible(indrelid)"))
 )
-# Parallel workers cost a statement over a few thousand trades more CPU than it takes, once trades are many.
+# With many trades in the table, PostgreSQL would plan parallel workers even for statements over a few
+# thousand, which cost more CPU than these statements themselves.
 _SETTINGS = {"max_parallel_workers_per_gather": "0"}
 _MOST_HINTS = 10_000
-"""Hints that are kept, those that were given last."""
+"""Hints that are kept, the most recent ones."""
 _CATALOG_REMEMBERED = 60.0
-"""Seconds."""
+"""Seconds for which hints, and the names of indexes, are cached."""
 _MAX_IDLE = 240.0
 """Seconds after which an idle connection is replaced: Neon ends it after five minutes."""
 _REFUSAL_REMEMBERED = 1.0
-"""Seconds for which the pool doesn't grow after the server has refused one more connection."""
+"""Seconds for which the pool doesn't grow after the server has refused a connection."""
 _REFUSAL_LOGGED = 60.0
-"""Seconds between two lines in the log about that."""
+"""Seconds between two log lines about refused connections."""
 _ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _CONFLICTS = (
     asyncpg.SerializationError,
@@ -69,30 +71,30 @@ _CONFLICTS = (
 _MAX_ATTEMPTS = 5
 
 _MAX_SHARED_ROWS = 200
-"""Rows that a read may return to share a statement; a larger one goes out by itself."""
+"""Rows up to which a read may share a statement; a larger read has a statement of its own."""
 _BATCH_MAX_WAIT = 0.01
-"""Seconds that a read waits for another of its shape to return before it goes out at the same time."""
+"""The most seconds that a read waits for an earlier statement of its shape to return."""
 _SHARED_TIMEOUT = 2.0
-"""Seconds after which a shared statement is given up, and repeated apart."""
+"""Seconds after which a shared statement is cancelled, and its reads are repeated one by one."""
 
 _LONG_STATEMENT = 0.003
-"""Seconds beyond a round trip from which a statement counts in its operation's usage.
+"""Seconds, a round trip aside, from which a statement's time counts in its operation's usage.
 
-A shorter one may have waited for others.
+A shorter time may be spent waiting for other statements.
 """
 _ROUND_TRIP_GROWS = 1.001
-"""The factor by which the shortest time grows with each statement: servers may move further away."""
+"""The factor by which the shortest time grows with each statement, to follow changes of the network."""
 _PARAMETER = re.compile(r"\$(\d+)")
 _EXPLAINED = "graphql_api_explained"
 _MOST_NOTED = 20
-"""Statements that are noted of one operation."""
+"""The most statements whose texts are kept for one operation."""
 _MOST_CANCELLED = 5.0
-"""Seconds that a cancelled statement counts at most, since PostgreSQL may just have stood still."""
+"""The most seconds that a cancelled statement counts, since PostgreSQL may have been unreachable."""
 _CORES = 2
-"""Statements that PostgreSQL is assumed to work on at once: of more, each counts for part of its time."""
+"""Statements that PostgreSQL is assumed to run at once: of more, each counts for a part of its time."""
 
 NUMBER = "_number"
-"""The column of a row that has the number of the key that it was read for, from 1."""
+"""The column with the number, from 1, of the key that a row was read for."""
 _NUMBER_OF = itemgetter(NUMBER)
 
 T = TypeVar("T")
@@ -111,14 +113,14 @@ class Transaction:
 
 
 Work = Callable[[Transaction], Awaitable[T]]
-"""What is done in a transaction. It may be done again, each time as if it were the first."""
+"""The work of a transaction. It may be called again after a conflict, each time in a new transaction."""
 
 _first_work: ContextVar[Work[None] | None] = ContextVar("first_work", default=None)
 
 
 @contextmanager
 def beginning_with(first: Work[None]) -> Iterator[None]:
-    """Begins every transaction of the block with `first`; if that raises, the transaction doesn't happen."""
+    """Begins every transaction of the block with `first`; if that raises, the transaction is rolled back."""
     token = _first_work.set(first)
     try:
         yield
@@ -131,14 +133,14 @@ class _NothingWrittenError(Exception):
 
 
 class Database:
-    """A PostgreSQL behind a pool of connections. Nothing connects before it is used.
+    """A PostgreSQL database with a pool of connections, which connects when it is first used.
 
-    What is used in the block of a `Usage` is its owner's, who may use half of the connections at once. All
-    else is the process's own, for which one connection of three or more stays free.
+    Connections that are used in the block of a `Usage` count for its owner, who may use half of them at once.
+    Others are for the process itself, for which one connection of three or more stays free.
 
     Every read takes a connection, runs one statement and gives the connection back, so concurrent resolvers
-    never share one. What a transaction pooler can't keep, prepared statements, is left out where the URL or
-    the first connection shows one.
+    never share one. Prepared statements, which a pooler in transaction mode can't keep, aren't used if the
+    URL or the first connection shows that there is one.
     """
 
     def __init__(
@@ -151,9 +153,9 @@ class Database:
         prepared_statements: bool | None = None,
         batched_reads: bool = True,
     ) -> None:
-        """Times are in seconds. `prepared_statements` None finds out whether connections may keep them.
+        """Times are in seconds. With `prepared_statements` None, the first connection looks for a pooler.
 
-        `batched_reads` lets reads of few rows that are made at the same time share a statement.
+        `batched_reads`: whether reads of few rows that are made at the same time share a statement.
         """
         self.address = address
         self._statement_timeout = statement_timeout
@@ -163,13 +165,16 @@ class Database:
         self._probe: asyncio.Task[bool] | None = None
         self._pool = _Pool(self._connect, pool_size, pool_timeout)
         self._pool_timeout = pool_timeout
-        # Two at least, since a transaction's owner may read during it.
+        # At least two, since the owner of a transaction may read during it.
         self._quota = ConcurrencyQuota(max(2, pool_size // 2), max(2, pool_size - 1))
         self._round_trip = inf
-        """Seconds that the shortest statement has taken lately."""
+        """The shortest time that a statement has taken lately, in seconds: about a round trip."""
         self._catalog: TTLCache[str, frozenset[str]] = TTLCache(1, _CATALOG_REMEMBERED)
         self.hints: TTLCache[Hashable, int] = TTLCache(_MOST_HINTS, _CATALOG_REMEMBERED)
-        """What readers have found out of its rows, for a minute. What is outdated only makes reads slower."""
+        """What reads have found out about the number of rows, for a minute.
+
+        Outdated hints only make reads slower.
+        """
         self.batched_reads = BatchedReads(self._fetch_by_key) if batched_reads else None
 
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
@@ -195,8 +200,8 @@ class Database:
     ) -> Awaitable[list[list[asyncpg.Record]]]:
         """Runs a read of :keys, each for its tenant, and returns the rows of each key.
 
-        Each row has its key's NUMBER. Without `at_once`, those who ask in the same iteration of the event
-        loop share a statement. Raises as `fetch` does.
+        Each row has its key's NUMBER. Without `at_once`, reads of the same iteration of the event loop share
+        a statement. Raises as `fetch` does.
         """
         reads, tenants = self.batched_reads, [tenant] * len(keys)
         is_small = len(keys) * values.get("fetch", 1) <= _MAX_SHARED_ROWS
@@ -220,9 +225,9 @@ class Database:
         return by_key
 
     async def change(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
-        """Runs one statement that writes, a transaction by itself, and returns its rows: some, if it wrote.
+        """Runs one statement that writes, as a transaction, and returns its rows: none if it wrote nothing.
 
-        Raises as `run` does. If the connection is lost, the change may have been made: nothing is repeated.
+        Raises as `run` does. It isn't repeated if the connection is lost: the change may have been made.
         """
         if _first_work.get() is None:
             return await _retry_conflicts(self._fetch, statement.sql, statement.arguments(values))
@@ -230,7 +235,7 @@ class Database:
         async def work(transaction: Transaction) -> list[asyncpg.Record]:
             rows = await transaction.fetch(statement, **values)
             if not rows:
-                raise _NothingWrittenError  # so that the transaction's first work didn't happen either
+                raise _NothingWrittenError  # rolls back the work that the transaction began with, too
             return rows
 
         try:
@@ -239,9 +244,9 @@ class Database:
             return []
 
     async def run(self, work: Work[T]) -> T:
-        """Does `work` in a transaction, and again if PostgreSQL ended it in favour of another.
+        """Runs `work` in a transaction, and again if PostgreSQL aborted it because of another transaction.
 
-        Raises ContentionError if that goes on, and what `transaction` and `work` raise.
+        Raises ContentionError after several attempts, and what `transaction` and `work` raise.
         """
 
         async def attempt() -> T:
@@ -254,7 +259,7 @@ class Database:
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Opens a transaction, read committed: committed at the end of the block, rolled back if it raises.
 
-        Raises ConnectionLostError if the connection is lost; if that happens at the very end, the transaction
+        Raises ConnectionLostError if the connection is lost; if that happens during COMMIT, the transaction
         may have been committed.
         """
         async with AsyncExitStack() as stack:
@@ -269,11 +274,11 @@ class Database:
             yield transaction
 
     def pool_usage(self) -> tuple[int, int]:
-        """Returns how many connections there may be, and how many are in use."""
+        """Returns the size of the pool, and how many of its connections are in use."""
         return self._pool.size, self._pool.in_use
 
     async def valid_indexes(self) -> frozenset[str]:
-        """Returns the names of the indexes that can be used, as they were at most a minute ago."""
+        """Returns the names of the valid indexes, as of at most a minute ago."""
         names = self._catalog.get("indexes")
         if names is None:
             names = frozenset(row["relname"] for row in await self.fetch(_VALID_INDEXES))
@@ -299,7 +304,7 @@ class Database:
         await self.fetch(_PING)
 
     async def close(self) -> None:
-        """Closes the connections. There are no others afterwards."""
+        """Closes the connections. No others are opened afterwards."""
         if self._probe is not None:
             self._probe.cancel()
         await self._pool.close()
@@ -309,8 +314,8 @@ class Database:
         connection = await self._take(usage.owner)
         began, worked, most = monotonic(), recent_thread_time(), _MOST_CANCELLED
         try:
-            # A cancelled statement is cancelled at the server too: asyncpg sees to it before the
-            # connection's next use, so the connection goes back as it is.
+            # asyncpg cancels the statement at the server, too, before the connection's next use, so the
+            # connection can be given back.
             rows = await connection.fetch(sql, *arguments)
         except _ERRORS as error:
             _translate_error(connection, error)
@@ -318,7 +323,7 @@ class Database:
         else:
             usage.rows += len(rows)
             most = inf
-            # Of those that were answered: one on a connection that is gone ends at once.
+            # Only of statements that were answered: a statement on a lost connection ends at once.
             self._round_trip = min(monotonic() - began, self._round_trip * _ROUND_TRIP_GROWS)
             return rows
         finally:
@@ -326,7 +331,9 @@ class Database:
             if self._round_trip < inf:
                 took -= self._round_trip
             if took > _LONG_STATEMENT:
-                took = min(took - (thread_time() - worked), most)  # without what this process has worked
+                took = min(
+                    took - (thread_time() - worked), most
+                )  # without the time in which this process worked
                 usage.database += max(0.0, took) * min(1.0, _CORES / self._pool.in_use)
                 if usage.owner and len(usage.statements) < _MOST_NOTED:
                     usage.statements.append((took, sql))
@@ -353,8 +360,8 @@ class Database:
 
     @asynccontextmanager
     async def _begun(self) -> AsyncIterator["asyncpg.Connection"]:
-        # Not with asyncpg's `transaction()`: after a BEGIN that got no answer, it takes what follows on the
-        # connection for savepoints, which nobody commits.
+        # Not with asyncpg's `transaction()`: after a BEGIN without an answer, it takes later transactions of
+        # the connection for savepoints, which are never committed.
         owner = current_usage().owner
         connection = await self._take(owner)
         try:
@@ -381,7 +388,7 @@ class Database:
         )
 
     async def _is_transaction_pooled(self) -> bool:
-        """Finds out once for all connections that are opened at the same time."""
+        """Whether there is a pooler in transaction mode: found out once for all connections."""
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(is_transaction_pooled(self.address))
             self._probe.add_done_callback(lambda probe: probe.cancelled() or probe.exception())
@@ -399,28 +406,28 @@ class _Waiting:
     tenants: Sequence[str | None]
     context: Context
     rows: "asyncio.Future[list[list[asyncpg.Record]] | None]"
-    """The rows of each key; None where it has to be read apart."""
+    """The rows of each key; None if it has to be read by a statement of its own."""
 
 
 @dataclass(eq=False, slots=True)
 class _Shape:
-    """The reads of one statement with the same values but for their keys."""
+    """The reads of one statement whose values are equal except for their keys."""
 
     statement: Statement
     values: Mapping[str, Any]
     out: int = 1
-    """How many statements of it are under way."""
+    """How many statements of this shape are running."""
     waiting: list[_Waiting] = field(default_factory=list)
     timer: asyncio.Handle | None = None
 
 
 class BatchedReads:
-    """Sends reads of one shape that are made at the same time in one statement, also of several viewers.
+    """Sends reads of one shape, made at the same time by several viewers, in one statement.
 
-    The first goes out at once. What comes while it is out waits until it returns, `_BATCH_MAX_WAIT` at most,
-    and goes out together: never with a statement that was out before, so that it sees all that was committed
-    when it was asked for. Each key carries the viewer's tenant, and the statement compares them
-    key by key. A shared statement that fails is repeated apart for each who waits.
+    The first read is sent at once. Reads that come while it runs wait until it returns, at most
+    `_BATCH_MAX_WAIT`, and are sent together. None joins a statement that is running already, so that each
+    sees everything that was committed before it was made. Each key has its viewer's tenant, and the statement
+    compares them key by key. If a shared statement fails, each of its reads is repeated by itself.
     """
 
     def __init__(self, fetch_by_key: Callable[..., Awaitable[list[list[asyncpg.Record]]]]) -> None:
@@ -428,9 +435,9 @@ class BatchedReads:
         self._shapes: dict[Hashable, _Shape] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.reads = 0
-        """How many reads went out together with others."""
+        """How many reads were sent together with others."""
         self.statements = 0
-        """In how many statements."""
+        """The number of statements for these reads."""
 
     async def fetch(
         self,
@@ -443,8 +450,8 @@ class BatchedReads:
     ) -> list[list[asyncpg.Record]]:
         """Returns the rows of each key, read for its tenant.
 
-        `values` are hashable, and in the same order for a statement. Without `at_once`, the first read waits
-        for others of the same iteration of the event loop.
+        `values` are hashable, and in the same order for each read of a statement. Without `at_once`, the
+        first read waits for others of the same iteration of the event loop.
         """
         identity = (statement, *values.values())
         shape = self._shapes.get(identity)
@@ -473,7 +480,7 @@ class BatchedReads:
         return await waiting.rows
 
     def _return(self, identity: Hashable, shape: _Shape) -> None:
-        """Sends what waits for a statement that has returned."""
+        """Sends the reads that wait for a statement which has now returned."""
         shape.out -= 1
         if shape.waiting:
             self._send(identity, shape)
@@ -489,7 +496,7 @@ class BatchedReads:
         shape.waiting = []
         if waiting:
             shape.out += 1
-            # In the context of the read that has waited longest, so that the connection is counted as theirs.
+            # In the context of the read that has waited longest, whose owner the connection counts for.
             task = asyncio.get_running_loop().create_task(
                 self._fetch_together(identity, shape, waiting), context=waiting[0].context
             )
@@ -523,7 +530,7 @@ class BatchedReads:
 
 
 class _Pool:
-    """Connections, `size` at most; the one that was used last is taken first."""
+    """At most `size` connections; the one that was used last is taken first."""
 
     def __init__(
         self, connect: Callable[[], Awaitable["asyncpg.Connection"]], size: int, timeout: float
@@ -533,9 +540,11 @@ class _Pool:
         self._timeout = timeout
         self._idle: list[tuple[float, asyncpg.Connection]] = []
         self._open = 0
-        """Connections in use, idle, or being opened."""
+        """The number of connections that are in use, idle, or being opened."""
         self._waiting: deque[asyncio.Future[asyncpg.Connection | None]] = deque()
-        """Futures of those that wait for a connection; None as the result: open one more."""
+        """Futures of those that wait for a connection. If the result is None, the waiter opens one itself."""
+        self._refused = 0
+        """How many connections were refused while the pool had, or tried to open, others."""
         self._full_until = 0.0
         self._refusal_logged_until = 0.0
         self._closed = False
@@ -558,16 +567,17 @@ class _Pool:
         """Opens a connection, or waits for one. Raises DatabaseUnavailableError."""
         deadline = asyncio.get_running_loop().time() + self._timeout
         while not self._closed:
-            if self._has_room() and (opened := await self._open_one()) is not None:
-                return opened
-            if (given := await self._wait(deadline)) is not None:
+            if self._has_room():
+                if (opened := await self._open_one()) is not None:
+                    return opened
+            elif (given := await self._wait(deadline)) is not None:
                 return given
             if (idle := self.take_idle()) is not None:
                 return idle
         raise DatabaseUnavailableError
 
     def give_back(self, connection: "asyncpg.Connection") -> None:
-        """Takes a connection back, or hands it to the request that has waited longest."""
+        """Returns a connection to the pool, or hands it to the request that has waited longest."""
         if connection.is_closed() or self._closed:
             self._drop(connection)
         elif not self._hand_over(connection):
@@ -586,14 +596,18 @@ class _Pool:
         return self._open < self.size and (self._open == 0 or monotonic() >= self._full_until)
 
     async def _open_one(self) -> "asyncpg.Connection | None":
-        """Opens a connection; None if the server refuses to, and others of the pool will be given back."""
+        """Opens a connection; None if the server refuses it while the pool has, or tries to open, others."""
         self._open += 1
+        refused_before = self._refused
         try:
             return await self._connect()
         except BaseException as error:
             self._open -= 1
             self._hand_over(None)
-            if isinstance(error, asyncpg.PostgresError) and self._open:
+            # PostgreSQL counts connections that are being opened: a role's limit can refuse all of several at
+            # once, and has room for one of them when it is tried alone.
+            was_alone = not self._open and self._refused == refused_before
+            if isinstance(error, asyncpg.PostgresError) and not was_alone:
                 self._note_refusal(error)
                 return None
             if isinstance(error, (*_ERRORS, TimeoutError)):
@@ -602,6 +616,7 @@ class _Pool:
 
     def _note_refusal(self, error: "asyncpg.PostgresError") -> None:
         now = monotonic()
+        self._refused += 1
         self._full_until = now + _REFUSAL_REMEMBERED
         if now >= self._refusal_logged_until:
             self._refusal_logged_until = now + _REFUSAL_LOGGED
@@ -616,7 +631,9 @@ class _Pool:
         except BaseException as error:
             with suppress(ValueError):
                 self._waiting.remove(future)
-            if future.done() and not future.cancelled():  # it came just now, for another then
+            if (
+                future.done() and not future.cancelled()
+            ):  # it came at the last moment, and is for another waiter
                 if (connection := future.result()) is None:
                     self._hand_over(None)
                 else:
@@ -626,7 +643,7 @@ class _Pool:
             raise
 
     def _hand_over(self, connection: "asyncpg.Connection | None") -> bool:
-        """Gives the longest waiting what it waits for. Returns whether anybody waits."""
+        """Hands a connection to the request that has waited longest. Returns False if none waits."""
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
@@ -644,13 +661,16 @@ class _Pool:
 
 
 async def _retry_conflicts(attempt: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments) -> T:
-    """Repeats what PostgreSQL ended in favour of another, after pauses at random. Raises ContentionError."""
+    """Repeats an attempt that PostgreSQL aborted because of another transaction, after random pauses.
+
+    Raises ContentionError after _MAX_ATTEMPTS.
+    """
     try:
         return await attempt(*arguments)
     except _CONFLICTS as error:
         conflicts = [error]
 
-    # Only now, since retrying what succeeds at once takes tenacity as long as a statement.
+    # Used only after a failure: for a success, tenacity would take as long as a statement.
     async def repeat() -> T:
         if conflicts:
             raise conflicts.pop()
@@ -668,7 +688,10 @@ async def _retry_conflicts(attempt: Callable[[*Arguments], Awaitable[T]], *argum
 
 
 async def _control(connection: "asyncpg.Connection", command: str) -> None:
-    """Begins or ends a transaction. If that is cut short, the connection's state is unknown: it is ended."""
+    """Begins or ends a transaction.
+
+    If that is interrupted, the connection's state is unknown: terminates it.
+    """
     try:
         await connection.execute(command)
     except BaseException as error:
@@ -679,7 +702,7 @@ async def _control(connection: "asyncpg.Connection", command: str) -> None:
 
 
 def _translate_error(connection: "asyncpg.Connection", error: Exception) -> None:
-    """Raises what `error` says of the server or of the connection; returns if it is about the statement.
+    """Raises the exception for an error of the server or the connection; returns if it is the statement's.
 
     asyncpg may not know yet that the connection has ended.
     """
@@ -689,13 +712,13 @@ def _translate_error(connection: "asyncpg.Connection", error: Exception) -> None
         if not isinstance(state, StatementTimeoutError):
             raise ConnectionLostError(sqlstate=getattr(error, "sqlstate", None)) from error
     if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-        connection.terminate()  # the next one may be to the server that is the primary now
+        connection.terminate()  # a new connection may reach the server that is the primary now
     if state is not None:
         raise state from error
 
 
 def _unconnected(error: BaseException) -> Exception:
-    """Returns what to raise if no connection could be opened."""
+    """Returns the exception to raise if no connection could be opened."""
     state = state_of(error)
     return (
         state

@@ -1,8 +1,8 @@
 """Compares a database with the documented schema, which other programs own.
 
-The service reads and writes tables that it did not make. What differs from `docs/database-schema.md` is
-said before anything relies on it: by `graphql-api migrate`, which refuses what can't be served before it
-changes anything, and by `graphql-api doctor`.
+The service reads and writes tables that other programs have created. Differences from
+`docs/database-schema.md` are reported by `graphql-api migrate`, which refuses a database that can't be served
+before it changes anything, and by `graphql-api doctor`.
 """
 
 import re
@@ -35,7 +35,7 @@ _SORTED_TEXTS = ("account_number", "name", "symbol")
 # Documented integers are Int in GraphQL.
 _INTEGER_BYTES = {"smallint": 2, "integer": 4, "bigint": 8}
 MISSING = "is missing"
-"""How a table, view or column differs that isn't there."""
+"""The `difference` of a table, view or column that doesn't exist."""
 
 _INSERTED_BY_US = ("risk_settings", "system_logs", "users")
 _MODIFIERS = re.compile(r"\d+")
@@ -272,7 +272,7 @@ _COLUMNS = """
            atthasdef OR attidentity <> '' AS has_default
     FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
 """
-# A unique index that nobody declared as a constraint keeps rows apart as well.
+# A unique index that isn't a constraint ensures the same.
 _KEYS = """
     SELECT contype AS kind, ARRAY(SELECT attname::text FROM pg_attribute
                                   WHERE attrelid = conrelid AND attnum = ANY (conkey) ORDER BY 1) AS columns

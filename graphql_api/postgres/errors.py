@@ -1,11 +1,11 @@
-"""Maps SQLSTATEs to exceptions: states of a server in which a right statement fails.
+"""Maps SQLSTATEs to exceptions: states of the server in which a correct statement fails.
 
-A statement that is wrong raises asyncpg's own error, as it is. A right one that the server can't carry out
-now raises one of these:
+An incorrect statement raises asyncpg's own error. A correct one that the server can't run now raises one of
+these:
 
     DatabaseUnavailableError       worth trying again later
-    ├── ConnectionLostError        the connection ended under a statement
-    └── ContentionError            other transactions went first, again and again
+    ├── ConnectionLostError        the connection ended during a statement
+    └── ContentionError            other transactions caused a conflict, several times in a row
     StatementTimeoutError          a TimeoutError: the server ended the statement
 """
 
@@ -16,20 +16,20 @@ from typing import Final
 import asyncpg
 
 SOON: Final = 1
-"""Seconds to wait before trying again: an outage that lasts longer meets the clients' own back-off."""
+"""Seconds to wait before trying again; for longer outages, clients increase the wait themselves."""
 LATER: Final = 5
-"""The same for what takes the server longer to get over."""
+"""Seconds to wait if the server takes longer to recover."""
 AFTER_REPAIR: Final = 30
-"""The same for what somebody has to repair."""
+"""Seconds to wait if an operator has to repair something."""
 
 CONNECTION_ERRORS: Final = (
     OSError,
     TimeoutError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # asyncpg says so of a connection that was ended between two statements
+    asyncpg.InternalClientError,  # asyncpg's error for a connection that was ended between two statements
 )
-"""What a connection of one's own raises that is refused, lost or silent."""
+"""Errors of a connection outside of the pool that is refused, lost or doesn't answer."""
 
 UNREACHABLE: Final = "the database can't be reached at the moment: try again"
 _READ_ONLY = "the database takes no changes at the moment: try again later"
@@ -38,31 +38,34 @@ _NOT_READY = "the database isn't ready for this service: try again later"
 
 
 class DatabaseUnavailableError(Exception):
-    """The database can't do this now. Clients may read the message; the cause is PostgreSQL's error."""
+    """The database can't run a statement now.
+
+    Clients may read the message; the cause is PostgreSQL's error.
+    """
 
     def __init__(
         self, message: str = UNREACHABLE, *, retry_after: int = SOON, sqlstate: str | None = None
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-        """Seconds after which it is worth trying again."""
+        """Seconds to wait before trying again."""
         self.sqlstate = sqlstate
-        """What PostgreSQL said, if it did."""
+        """PostgreSQL's SQLSTATE, if there was one."""
 
 
 class ConnectionLostError(DatabaseUnavailableError):
-    """The connection ended under a statement: the server stopped, failed over, or ended the session."""
+    """The connection ended during a statement: the server stopped, failed over, or ended the connection."""
 
 
 class ContentionError(DatabaseUnavailableError):
-    """A transaction was ended in favour of others, again and again."""
+    """PostgreSQL aborted a transaction because of others, in each of several attempts."""
 
     def __init__(self) -> None:
         super().__init__("others are changing the same at the moment: try again")
 
 
 class StatementTimeoutError(TimeoutError):
-    """The server ended a statement after a time that is set there, not here."""
+    """The server ended a statement because of a timeout that is set at the server."""
 
     def __init__(self, sqlstate: str) -> None:
         super().__init__("the server ended the statement")
@@ -84,7 +87,7 @@ _TIMEOUTS: Final = frozenset(
 )
 _STATES: Mapping[str, _State] = {
     "25006": _State(_READ_ONLY, LATER),  # read_only_sql_transaction: a standby, or set so
-    # What the role, the schema or a pooler lacks, until somebody mends it.
+    # The role, the schema or a pooler lacks something, until an operator repairs it.
     "26000": _State(_NOT_READY, AFTER_REPAIR),  # invalid_sql_statement_name: a pooler gave another backend
     "42P05": _State(_NOT_READY, AFTER_REPAIR),  # duplicate_prepared_statement: the same
     "3F000": _State(_NOT_READY, AFTER_REPAIR),  # invalid_schema_name: not migrated
@@ -92,7 +95,7 @@ _STATES: Mapping[str, _State] = {
     "42703": _State(_NOT_READY, AFTER_REPAIR),  # undefined_column: not migrated
     "42883": _State(_NOT_READY, AFTER_REPAIR),  # undefined_function: the same
     "42P01": _State(_NOT_READY, AFTER_REPAIR),  # undefined_table: the same
-    # Whole classes.
+    # Whole classes of SQLSTATEs.
     "08": _State(UNREACHABLE, SOON),  # connection_exception
     "53": _State(_EXHAUSTED, LATER),  # disk_full, out_of_memory, too_many_connections, …
     "57": _State(UNREACHABLE, SOON),  # admin_shutdown, crash_shutdown, cannot_connect_now, …
@@ -101,10 +104,10 @@ _STATES: Mapping[str, _State] = {
 
 
 def state_of(error: BaseException) -> DatabaseUnavailableError | StatementTimeoutError | None:
-    """Returns what an error of asyncpg says of the server's state; None if it is about the statement."""
+    """Returns the exception for the state that an asyncpg error shows; None if the statement is at fault."""
     if isinstance(
         error.__cause__, asyncpg.PostgresError
-    ):  # asyncpg's own word for a connection that was ended
+    ):  # asyncpg raises these for a connection that was ended
         error = error.__cause__
     code = getattr(error, "sqlstate", None) if isinstance(error, asyncpg.PostgresError) else None
     if code is None:
@@ -118,6 +121,6 @@ def state_of(error: BaseException) -> DatabaseUnavailableError | StatementTimeou
 
 
 def is_transient(error: asyncpg.PostgresError) -> bool:
-    """Returns whether an error may go away by itself, as those of a server that is starting do."""
+    """Whether an error may go away by itself, as those of a server that is starting do."""
     state = state_of(error)
     return isinstance(state, DatabaseUnavailableError) and state.retry_after < AFTER_REPAIR

@@ -1,4 +1,4 @@
-"""Grants that a database role needs to serve, where it isn't the owner of the tables."""
+"""The GRANT statements for a database role that isn't the owner of the tables."""
 
 from collections.abc import Sequence
 

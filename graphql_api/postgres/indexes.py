@@ -1,9 +1,9 @@
 """Builds the service's indexes on tables that other programs are using.
 
-`CREATE INDEX CONCURRENTLY` stops neither readers nor writers, but can't run in a transaction, and leaves an
-INVALID index behind where it is interrupted. So indexes are not revisions: each `graphql-api migrate`
-compares those that `postgres.tables.indexes` declares with those that exist, and builds the difference.
-Whatever interrupts it, the next run goes on where it was.
+`CREATE INDEX CONCURRENTLY` blocks neither readers nor writers, but can't run in a transaction, and leaves an
+INVALID index if it is interrupted. So indexes are not revisions: each `graphql-api migrate` compares the
+indexes that `postgres.tables.indexes` declares with those that exist, and builds the difference. After an
+interruption, the next run continues.
 """
 
 import asyncio
@@ -33,12 +33,12 @@ Action = Literal["build", "rebuild", "drop"]
 
 
 class IndexMismatchError(Exception):
-    """An index bears the name of one of ours and has another definition. Nothing has been changed."""
+    """An index has the name of one of the service's, and another definition. Nothing has been changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """An index or planner statistics as declared. `body` is what its DDL says of columns and expressions."""
+    """A declared index, or declared planner statistics. `body` is the part of its DDL with the columns."""
 
     kind: Literal["index", "statistics"]
     name: str
@@ -53,7 +53,7 @@ class Definition:
         return cls("index", str(index.name), table, statement.partition(f" ON {table} ")[2])
 
     def create(self, name: str, table: str, *, concurrently: bool = False) -> str:
-        """Returns the statement that makes it, under this name and on this table."""
+        """Returns the statement that creates it with this name, on this table."""
         if self.kind == "statistics":
             return f"CREATE STATISTICS {name} ON {self.body} FROM {table}"
         return f"CREATE INDEX {'CONCURRENTLY ' if concurrently else ''}{name} ON {table} {self.body}"
@@ -61,7 +61,7 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class IndexChange:
-    """A step of `migrate`: something to build, to build again since it is INVALID or outdated, or to drop."""
+    """A step of `migrate`: builds an index or statistics, builds it again if INVALID, or drops it."""
 
     action: Action
     definition: Definition
@@ -72,7 +72,7 @@ class IndexChange:
 
     @property
     def locks(self) -> str:
-        """What others can't do meanwhile."""
+        """What other programs can't do while the step runs."""
         return f"reads and writes go on; DDL and VACUUM of {self.definition.table} wait"
 
 
@@ -85,7 +85,7 @@ class BuildProgress:
     total: int
     """Blocks or tuples of the phase; 0 where the phase has no measure."""
     waits_for: int | None
-    """The process id of a transaction that has to end before the build can go on."""
+    """The process id of a transaction that has to end before the build can continue."""
 
 
 ReportProgress = Callable[[IndexChange, BuildProgress], None]
@@ -102,7 +102,7 @@ def declared(*, operator_indexes: bool = False) -> list[Definition]:
 
 
 async def find_changes(connection: "asyncpg.Connection", wanted: Sequence[Definition]) -> list[IndexChange]:
-    """Returns what has to be done to the tables that the search path finds, drops last.
+    """Returns the changes that are needed in the tables that the search path finds, drops last.
 
     Raises IndexMismatchError before anything is changed.
     """
@@ -141,8 +141,8 @@ async def apply_change(
 ) -> None:
     """Carries out a change on `connection`, which is in no transaction.
 
-    `observer` is a second connection, which watches a build and reports its progress. Raises asyncpg's
-    errors; what they leave behind is found by the next `find_changes`.
+    `observer` is a second connection, over which a build's progress is read and reported. Raises asyncpg's
+    errors; the next `find_changes` finds the INVALID index that is left then.
     """
     definition = change.definition
     if definition.kind == "statistics":
@@ -164,14 +164,14 @@ async def apply_change(
                 await connection.execute(
                     definition.create(definition.name, definition.table, concurrently=True)
                 )
-    # An expression has no statistics before, and the planner would guess.
+    # Before ANALYZE, the planner has no statistics of an expression.
     await connection.execute(f"ANALYZE {definition.table}")
 
 
 async def _build_on_partitions(
     connection: "asyncpg.Connection", index: Definition, partitions: Sequence[str]
 ) -> None:
-    """Builds an index on each partition that lacks it, since the whole can't be built concurrently."""
+    """Builds an index on each partition that lacks it: on the whole it can't be built concurrently."""
     if not await connection.fetchval("SELECT to_regclass($1)", index.name):
         await connection.execute(index.create(index.name, f"ONLY {index.table}"))
     for partition in partitions:
@@ -191,7 +191,7 @@ async def _reporting(
     change: IndexChange,
     report: ReportProgress,
 ) -> AsyncIterator[None]:
-    """Reports the progress of what `connection` builds inside the block."""
+    """Reports the progress of the index that `connection` builds in the block."""
     pid = connection.get_server_pid()
 
     async def watch() -> None:
@@ -209,10 +209,10 @@ async def _reporting(
 
 
 async def _as_stored(connection: "asyncpg.Connection", wanted: Sequence[Definition]) -> dict[str, str]:
-    """Returns the bodies of definitions as PostgreSQL words them, by name.
+    """Returns the bodies of definitions as PostgreSQL prints them, by name.
 
     PostgreSQL rewrites expressions when it stores them, each version in its own way. So each definition is
-    made on an empty temporary copy of its table, read from there, and rolled back.
+    created on an empty temporary copy of its table, read back, and rolled back.
     """
     bodies = {}
     transaction = connection.transaction()
@@ -239,7 +239,7 @@ def _written(expression: object) -> str:
 _INDEX_BODY = "substring(pg_get_indexdef(c.oid) from ' (USING .*)$')"
 _STATISTICS_BODY = "array_to_string(pg_get_statisticsobjdef_expressions(s.oid), ', ')"
 
-# Where a table stands twice, in two schemas, only the one that the search path finds is ours.
+# If two schemas have a table of that name, only the one that the search path finds is meant.
 _EXISTING = f"""
     SELECT c.relname AS name, t.relname AS table, {_INDEX_BODY} AS body,
            i.indisvalid AND i.indisready AS valid

@@ -1,12 +1,12 @@
 """Migrates a database while other programs read and write it.
 
-There are three kinds of steps: Alembic's revisions, each a transaction of short DDL; the repair of what
-others have changed of ours (`postgres.triggers`); and the building of indexes, which takes long and stops
-nobody (`postgres.indexes`). Programs that come after a revision in the queue for a lock wait as long as it
-does. So it gives up before that would be noticed, and tries again.
+There are three kinds of steps: Alembic's revisions, each a transaction of short DDL; repairs of the service's
+own objects that others have changed (`postgres.triggers`); and index builds, which take long and block nobody
+(`postgres.indexes`). While a revision waits for a lock, programs that come after it in the lock's queue wait,
+too. So it stops waiting after 400 ms, and tries again later.
 
-One `migrate` works at a time, under an advisory lock. The connection that does the work holds the lock, so
-that it lasts as long as a build goes on in the server, even where the program that began it was killed.
+An advisory lock makes sure that only one `migrate` works at a time. The working connection itself holds it,
+so that it lasts as long as a build runs in the server, even if the program that began the build was killed.
 """
 
 import asyncio
@@ -36,17 +36,17 @@ from graphql_api.postgres.tables.base import SERVICE_SCHEMA
 from graphql_api.settings import Settings
 
 VERSION_TABLE = "revision"
-"""In our own schema: the database's owner may keep an alembic_version of theirs."""
+"""In the service's own schema, since the database's owner may have an alembic_version of their own."""
 
-_ADVISORY_LOCK = 0x67_71_6C  # any number that every process agrees on
+_ADVISORY_LOCK = 0x67_71_6C  # an arbitrary number, the same in every process
 _LOCK_TIMEOUT = "400ms"
 _PAUSE = (0.5, 2.0)
-"""Seconds between two tries to get a lock; random, so that no two programs meet again and again."""
+"""Seconds between two attempts to get a lock; random, so that two programs don't collide each time."""
 _DOCUMENTED_REVISION = "0001"
 
 
 class NotOurDatabaseError(Exception):
-    """Documented tables or views are missing, or where the role does not look. Nothing is changed."""
+    """Documented tables or views are missing, or not in the role's search path. Nothing is changed."""
 
 
 class StandbyMigrationError(Exception):
@@ -54,7 +54,7 @@ class StandbyMigrationError(Exception):
 
 
 class UnknownRevisionError(Exception):
-    """The revision to go to is not among this version's."""
+    """The revision to migrate to doesn't exist in this version of the service."""
 
 
 class MigrationBlockedError(Exception):
@@ -62,13 +62,13 @@ class MigrationBlockedError(Exception):
 
 
 class Step(Protocol):
-    """A part of a migration, which can be described before it is taken."""
+    """A part of a migration, which can be described before it is carried out."""
 
     def __str__(self) -> str: ...
 
     @property
     def locks(self) -> str:
-        """What others can't do meanwhile."""
+        """What other programs can't do while the step runs."""
 
 
 class Reporter:
@@ -78,13 +78,13 @@ class Reporter:
         """A step begins."""
 
     def progressed(self, step: indexes.IndexChange, progress: indexes.BuildProgress) -> None:
-        """A build has come further."""
+        """A build has made progress."""
 
     def finished(self, step: Step) -> None:
-        """A step has ended well."""
+        """A step has succeeded."""
 
     def waits(self, reason: str) -> None:
-        """Others are in the way; it is tried again."""
+        """A step waits for other programs, and will be tried again."""
 
     def differs(self, difference: Difference) -> None:
         """The database differs from the documented schema, in a way that can be served."""
@@ -111,13 +111,13 @@ class Revision:
 
     @property
     def locks(self) -> str:
-        """What others can't do meanwhile, as the revision's module says it."""
+        """What other programs can't do while it runs, as the revision's module says."""
         return str(self.script.module.LOCKS)
 
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """A step that takes the documented tables as they are, made by other hands."""
+    """A step that accepts the documented tables as other programs have created them."""
 
     locks: str = "nothing"
 
@@ -126,7 +126,7 @@ class Adoption:
 
 
 def migrations_folder() -> Path:
-    """Returns where the revisions are: inside an installed package, or next to it in a checkout."""
+    """Returns the folder of the revisions: inside an installed package, or next to it in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "_migrations"
     return installed if installed.is_dir() else package.parent / "alembic"
@@ -156,9 +156,9 @@ async def migrate(
 ) -> None:
     """Migrates the database at `address` to `revision`; at the newest one, its indexes too.
 
-    A database that is newer than this version stays as it is, if this version can serve it. Raises
-    StandbyMigrationError, NotOurDatabaseError, UnknownRevisionError and IndexMismatchError before anything is
-    changed, MigrationBlockedError, and asyncpg's errors. Interrupted anywhere, it can be run again.
+    A database of a newer version stays as it is, if this version can serve it. Raises StandbyMigrationError,
+    NotOurDatabaseError, UnknownRevisionError and IndexMismatchError before anything is changed,
+    MigrationBlockedError, and asyncpg's errors. After any interruption it can be run again.
     """
     options, reporter = options or Options(), reporter or Reporter()
     async with _connected(address) as connection, _alone(connection, reporter):
@@ -168,7 +168,7 @@ async def migrate(
             await work.take(step)
         if await work.current_revision() != newest_revision():
             return
-        if steps:  # they may have changed what the survey saw
+        if steps:  # the steps may have changed what indexes need
             changes = await indexes.find_changes(connection, work.declared)
         if changes:
             async with _connected(address) as observer:
@@ -195,7 +195,8 @@ async def current_revision(address: Address) -> str | None:
 async def unfit(address: Address) -> str | None:
     """Returns why this version can't serve the database at `address`, in a sentence; None if it can.
 
-    It serves the schema of a newer version too, unless a newer revision says that it breaks older code.
+    It can also serve the schema of a newer version, unless a newer revision declares that it breaks older
+    code.
     """
     async with _connected(address) as connection:
         work = _Migration(connection, Options(), Reporter())
@@ -213,7 +214,7 @@ async def unfit(address: Address) -> str | None:
 
 
 async def find_damage(address: Address) -> list[str]:
-    """Returns what is missing or was changed of the service's own objects, each with what to do."""
+    """Returns which of the service's own objects are missing or were changed, each with what to do."""
     async with _connected(address) as connection:
         repairs = await _Migration(connection, Options(), Reporter()).find_repairs()
         missing = await triggers.find_missing_tables(connection)
@@ -232,7 +233,7 @@ async def connection_to(address: Address) -> AsyncIterator[AsyncConnection]:
 
 @asynccontextmanager
 async def connection_from_environment() -> AsyncIterator[AsyncConnection]:
-    """Yields a connection to the database that the environment names, unpooled if it says how."""
+    """Yields a connection to the database that the environment names, without a pooler if it names one."""
     settings = Settings()
     url = settings.database_direct_url or settings.database_url
     if url is None:
@@ -242,7 +243,7 @@ async def connection_from_environment() -> AsyncIterator[AsyncConnection]:
 
 
 class _Migration:
-    """What is to be done to a database, and the doing of it, on one connection."""
+    """Finds the steps that a database needs, and carries them out, on one connection."""
 
     def __init__(self, connection: "asyncpg.Connection", options: Options, reporter: Reporter) -> None:
         self.declared = indexes.declared(operator_indexes=options.operator_indexes)
@@ -274,7 +275,7 @@ class _Migration:
         return f"the database is at revision {current}, which this version can't serve: install a newer one"
 
     async def survey(self, revision: str) -> tuple[list[Step], list[indexes.IndexChange]]:
-        """Returns the steps to a revision, and what its indexes need by now. Raises as `migrate` does."""
+        """Returns the steps to a revision, and the changes of indexes. Raises as `migrate` does."""
         if await self._connection.fetchval("SELECT pg_is_in_recovery()"):
             raise StandbyMigrationError(
                 "this server is a standby: set DATABASE_DIRECT_URL (or DATABASE_URL) to the primary"
@@ -306,9 +307,9 @@ class _Migration:
         return modules[: numbers.index(current) + 1] if current in numbers else []
 
     async def find_repairs(self) -> list[triggers.Repair]:
-        """Returns what others have changed of the service's own objects.
+        """Returns repairs of the service's own objects that others have changed.
 
-        What a newer version has made of them isn't known.
+        Returns none for a newer version's database, whose declarations aren't known here.
         """
         current = await self.current_revision()
         if self.is_newer(current):
@@ -316,7 +317,7 @@ class _Migration:
         return await triggers.find_repairs(self._connection, self._modules_up_to(current))
 
     def _scripts_between(self, current: str | None, target: str) -> list[Script]:
-        """Returns the revisions after `current` up to `target`; none where that is an earlier one."""
+        """Returns the revisions after `current` up to `target`; none if `target` is earlier."""
         self._check_revision(target)
         path = [each for each in self._scripts.iterate_revisions(target, "base") if isinstance(each, Script)]
         path.reverse()
@@ -335,7 +336,7 @@ class _Migration:
             ) from error
 
     async def take(self, step: Step) -> None:
-        """Takes a step in a transaction of its own, trying again until it gets its locks."""
+        """Carries out a step in a transaction of its own, and tries again until it gets its locks."""
         self._reporter.started(step)
 
         def blocked(_: RetryCallState) -> None:
@@ -389,7 +390,7 @@ class _Migration:
             self._reporter.differs(difference)
 
     async def _is_documented_schema_there(self) -> bool:
-        """Returns whether other hands made the documented tables. Raises NotOurDatabaseError."""
+        """Whether other programs have created the documented tables. Raises NotOurDatabaseError."""
         found = {
             row["name"]: row["schemas"] for row in await self._connection.fetch(_WHERE_TABLES_ARE, DOCUMENTED)
         }
@@ -426,7 +427,7 @@ def _stamp(connection: Connection, revision: str) -> None:
 
 @asynccontextmanager
 async def _connected(address: Address) -> AsyncIterator["asyncpg.Connection"]:
-    """Yields a connection without the time limits that a role or database may have."""
+    """Yields a connection without the timeouts that its role or database may set."""
     connection = await address.connect_unlimited(application="graphql-api migrate")
     try:
         yield connection
@@ -438,8 +439,8 @@ async def _connected(address: Address) -> AsyncIterator["asyncpg.Connection"]:
 async def _alone(connection: "asyncpg.Connection", reporter: Reporter) -> AsyncIterator[None]:
     """Holds the advisory lock.
 
-    It is tried for again and again instead of being waited for: who waits has a snapshot, and the concurrent
-    build of an index waits for all snapshots to go.
+    It polls for the lock instead of waiting for it: a waiting statement has a snapshot, and the concurrent
+    build of an index waits until all older snapshots are gone.
     """
     while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _ADVISORY_LOCK):
         pid = await connection.fetchval(_LOCK_OWNER, _ADVISORY_LOCK)
@@ -453,7 +454,7 @@ async def _alone(connection: "asyncpg.Connection", reporter: Reporter) -> AsyncI
 
 
 def _engine_over(connection: "asyncpg.Connection") -> AsyncEngine:
-    """Returns SQLAlchemy's view of a connection that was opened by asyncpg, whose errors stay its own."""
+    """Returns a SQLAlchemy engine over a connection that asyncpg has opened; it raises asyncpg's errors."""
 
     async def connect() -> "asyncpg.Connection":
         return connection

@@ -1,4 +1,4 @@
-"""Detects a pooler in transaction mode, as PgBouncer's usual mode is, between us and PostgreSQL."""
+"""Detects a pooler in transaction mode, such as PgBouncer, between the service and PostgreSQL."""
 
 import asyncio
 import random
@@ -10,15 +10,15 @@ from graphql_api.postgres.address import Address
 _TIMEOUT = 5.0
 _ROUNDS = 20
 _PAUSE = 0.005
-"""Seconds between two rounds at most, at random: others' transactions may fall into step with ours."""
+"""The most seconds between two rounds; random, since other clients may be in step with these."""
 
 
 async def is_transaction_pooled(address: Address) -> bool:
     """Whether each transaction on a connection to `address` may get another server process.
 
-    Then statements that were prepared on a connection are missing there, or, worse, are another client's;
-    and LISTEN hears nothing. One connection shows that there is nothing in between; two are needed to see a
-    pooler in session mode from one in transaction mode. Raises as `Address.connect_plain` does.
+    Then a connection's prepared statements are missing in that process, or are those of another client; and
+    LISTEN gets no notifications. One connection can show that there is no pooler; two are needed to
+    distinguish session mode from transaction mode. Raises as `Address.connect_plain` does.
     """
     first = await address.connect_plain(prepared_statements=False)
     try:
@@ -37,7 +37,7 @@ async def is_transaction_pooled(address: Address) -> bool:
 
 
 async def _share_processes(first: "asyncpg.Connection", second: "asyncpg.Connection") -> bool:
-    """Whether two clients meet the same server process, or one meets several."""
+    """Whether two clients get the same server process, or one client gets several."""
     before = await _server_process(first)
     for _ in range(_ROUNDS):
         async with second.transaction():

@@ -1,8 +1,8 @@
-"""Carries over a database of the versions before the first release, whose revisions were others.
+"""Converts a database of a version before the first release, which had other revisions.
 
-Its rows stay, and so do roles, logins, tokens and idempotency keys. The log feed is made again: it ordered
-log lines by a column of system_logs, which has to go; followers start again, after the error that says so.
-Indexes are left to `postgres.indexes`, which drops those that are no longer needed.
+Its rows stay, and so do roles, logins, tokens and idempotency keys. The log feed is created again: it used a
+column of system_logs, which is dropped; subscribers get an error that tells them to start again. Indexes are
+left to `postgres.indexes`, which drops those that are no longer needed.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _VERSION_TABLE = "graphql_api_version"
 
 @dataclass(frozen=True, slots=True)
 class CarryOver:
-    """The step that carries such a database over, to `revision` of those of today."""
+    """The step that converts such a database to today's `revision`."""
 
     former: str
     revision: str
@@ -37,7 +37,7 @@ class CarryOver:
 
 
 async def find(connection: "asyncpg.Connection") -> CarryOver | None:
-    """Returns the step that the database needs; None if it is none of those."""
+    """Returns the step that the database needs; None if it isn't of such a version."""
     if not await connection.fetchval("SELECT to_regclass($1)", _VERSION_TABLE):
         return None
     former: str | None = await connection.fetchval(f"SELECT version_num FROM {_VERSION_TABLE}")  # noqa: S608
@@ -46,8 +46,8 @@ async def find(connection: "asyncpg.Connection") -> CarryOver | None:
     return CarryOver(former, _REACHED.get(former, "0003"))
 
 
-# By a revision of theirs, the newest of today's of which such a database has the tables. Those that came
-# later had idempotency keys, the tables of 0003.
+# By former revision, the newest of today's revisions whose tables such a database has. Later ones also had
+# idempotency keys, the tables of 0003.
 _REACHED = {"0001": "0001", "0002": "0001", "0003": "0001", "0004": "0002", "0005": "0002"}
 _IDENTITY_TABLES = (
     "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('api_auth') AND relkind = 'r'"

@@ -1,7 +1,7 @@
-"""A streaming replica that takes reads off the primary, while it is there and not too far behind.
+"""A streaming replica that answers reads in place of the primary, while it isn't too far behind.
 
-Its LSN, how far it has replayed the write-ahead log, is compared with the primary's every half second. So a
-viewer's change is known to be on it once it has replayed up to the LSN of that change.
+Every half second its LSN, how far it has replayed the write-ahead log, is compared with the primary's. A
+viewer's change is on the replica once that has replayed up to the LSN of the change.
 """
 
 import asyncio
@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 _INTERVAL = 0.5  # seconds between two checks
 _TIMEOUT = 2.0  # seconds for an answer; then the replica is left out
 _UNFIT = (DatabaseUnavailableError, asyncpg.SerializationError, asyncpg.InvalidCatalogNameError)
-"""What a replica fails of that the primary may not: it is away, or replaying what a read is looking at."""
+"""Errors of a replica's read after which the primary is asked: it is unreachable, or its replay has cancelled
+the read."""
 
 _STATE = """
     SELECT pg_is_in_recovery() AS standby, (SELECT system_identifier FROM pg_control_system()) AS server,
@@ -42,7 +43,7 @@ class UnfitReplicaError(Exception):
 
 
 class ReplicaDatabase(Database):
-    """The replica's pool. What it can't answer, the primary does."""
+    """The replica's pool. The primary answers the reads at which the replica fails."""
 
     def __init__(self, address: Address, primary: Database, **options: Any) -> None:
         super().__init__(address, **options)
@@ -67,18 +68,21 @@ class Replica:
         self._primary = primary
         self._max_lag = max_lag
         self._lsns: deque[tuple[float, int]] = deque(maxlen=1000)
-        """Times and the primary's LSN then, oldest first. Only the first has been replayed."""
+        """Times, each with the primary's LSN then, the oldest first.
+
+        The replica has replayed only the first.
+        """
         self._replayed = -1
         self._checked_at = 0.0
         self._unfit_because = "it has not been looked at yet"
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to check it."""
+        """Begins to check the replica."""
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Ends that, and closes the pool."""
+        """Stops checking, and closes the pool."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -86,7 +90,7 @@ class Replica:
 
     @property
     def lag(self) -> float:
-        """How many seconds ago the primary was where the replica is; infinite if that isn't known."""
+        """How many seconds ago the primary's LSN was the replica's; infinite if that isn't known."""
         return monotonic() - self._lsns[0][0] if self._replayed >= 0 and self._lsns else float("inf")
 
     def is_usable(self, lsn: int = 0) -> bool:
@@ -137,7 +141,7 @@ class Replica:
             self._set_unfit("")
 
     def _set_unfit(self, reason: str) -> None:
-        """Keeps why it isn't read, empty if it is; logs when that changes."""
+        """Sets why the replica isn't read, empty if it is; logs a change of that."""
         if bool(reason) != bool(self._unfit_because):
             if reason:
                 log.warning("the replica is left out: %s", reason)
@@ -156,7 +160,7 @@ def unfit(primary: Any, replica: Any) -> str:
 
 
 async def refuse_unfit(primary: Address, replica: Address) -> None:
-    """Raises UnfitReplicaError for what is no replica of the primary; OSError or asyncpg's if it is away."""
+    """Raises UnfitReplicaError if it is no replica of the primary; OSError or asyncpg's if unreachable."""
     states = []
     for address in (primary, replica):
         connection = await address.connect_plain(application="graphql-api replica")

@@ -16,9 +16,9 @@ from graphql_api.postgres.type_codecs import as_text, is_sent_as_text
 from graphql_api.quotas import current_usage, run_aside
 
 MAX_LARGE_MEMORY: Final = 16 * 1024 * 1024
-"""Bytes of large statements that are kept."""
+"""Bytes of large statements that are cached."""
 _MEMORY_OF_CHARACTER = 4
-"""Bytes that a statement takes for each character of its SQL, with its key: as measured, or more."""
+"""Bytes that a statement takes for each character of its SQL, its key included: measured, and rounded up."""
 
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 
@@ -31,10 +31,10 @@ class Statement:
     names: tuple[str, ...]
     constants: Mapping[str, Any]
     may_batch: bool = False
-    """Whether reads of it for several viewers may go out as one: it reads few rows for each key."""
+    """Whether reads of several viewers may share a run (`BatchedReads`): it reads few rows for each key."""
 
     texts: tuple[int, ...] = ()
-    """The parameters that connections take as text alone, by index (`type_codecs.is_sent_as_text`)."""
+    """The indexes of parameters that have to be sent as text (`type_codecs.is_sent_as_text`)."""
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         """Returns the values in the order of the parameters. Raises KeyError for a name without a value."""
@@ -50,7 +50,7 @@ Fetch = Callable[..., Awaitable[list[asyncpg.Record]]]
 
 
 def fetch_on(connection: "asyncpg.Connection") -> Fetch:
-    """Returns what runs statements on one connection."""
+    """Returns a function that runs statements on one connection."""
 
     async def fetch(statement: Statement, **values: Any) -> list[asyncpg.Record]:
         return await connection.fetch(statement.sql, *statement.arguments(values))
@@ -59,9 +59,9 @@ def fetch_on(connection: "asyncpg.Connection") -> Fetch:
 
 
 def compile_statement(query: Executable, *, may_batch: bool = False) -> Statement:
-    """Compiles a SQLAlchemy Core statement. Takes up to a millisecond: do it once and keep the result.
+    """Compiles a SQLAlchemy Core statement. Takes up to a millisecond, so compile once and keep the result.
 
-    Parameters that have a value in the query are constants; a `bindparam(name)` gets its value at each run.
+    A parameter with a value in the query is a constant; a `bindparam(name)` gets its value at each run.
     """
     current_usage().new_statements += 1
     compiled = query.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
@@ -83,10 +83,10 @@ _builder = ThreadPoolExecutor(1, "statements")
 
 
 async def build_aside(build: Callable[..., Statement], *arguments: Any) -> Statement:
-    """Returns `build(*arguments)`, which may take a tenth of a second, without holding the event loop.
+    """Returns `build(*arguments)`, which may take a tenth of a second, without blocking the event loop.
 
-    Statements are built one at a time in a thread of their own. Those that are kept are bounded by their
-    memory. `arguments` are hashable.
+    Statements are built one at a time in a thread, and cached up to MAX_LARGE_MEMORY. `arguments` are
+    hashable.
     """
     key = (build, *arguments)
     kept = _large.get(key)

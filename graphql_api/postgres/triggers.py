@@ -1,12 +1,12 @@
 """Checks and repairs the service's triggers, functions and feed tables, as the revisions declare them.
 
-A restored dump of data alone, `ALTER TABLE … ENABLE TRIGGER ALL` or a clean-up change when a trigger fires,
-or drop it, and nothing fails: rows are merely not recorded. So revisions declare their objects in
-DECLARED_TABLES and the like; a later revision's declaration counts. `migrate` makes again what differs, and
-`doctor` says what does.
+A restored dump of data alone, `ALTER TABLE … ENABLE TRIGGER ALL` or a clean-up can change when a trigger
+fires, or drop it. Nothing fails then, but rows aren't recorded. So revisions declare their objects in
+DECLARED_TABLES and similar constants, of which the latest declaration counts. `migrate` creates again what
+differs, and `doctor` reports it.
 
-Declared are, in `alembic/versions`: the triggers on system_logs by revision 0004 (log_feed), and those on
-trades, sessions, accounts and risk settings by revision 0007 (activity).
+In `alembic/versions`, revision 0004 (log_feed) declares the triggers on system_logs, and revision 0007
+(activity) those on trades, sessions, accounts and risk settings.
 """
 
 import re
@@ -30,7 +30,7 @@ _MEANING: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """A step of `migrate`: what is missing or was changed, and the statements that make it again."""
+    """A step of `migrate`: an object that is missing or was changed, and how to create it again."""
 
     fault: str
     statements: tuple[str, ...]
@@ -41,7 +41,7 @@ class Repair:
 
 
 async def find_repairs(connection: "asyncpg.Connection", revisions: Iterable[ModuleType]) -> list[Repair]:
-    """Returns what has to be made again of the objects that `revisions`, the oldest first, declare."""
+    """Returns repairs of the objects that `revisions`, the oldest first, declare."""
     tables: dict[str, str] = {}
     functions: dict[str, str] = {}
     views: dict[str, str] = {}
@@ -60,7 +60,7 @@ async def find_repairs(connection: "asyncpg.Connection", revisions: Iterable[Mod
 
 
 async def find_missing_tables(connection: "asyncpg.Connection") -> list[str]:
-    """Returns the tables of the service's own schema that are missing. They can't be made again with rows."""
+    """Returns the missing tables of the service's own schema, whose rows can't be created again."""
     service_tables = sorted(
         str(table) for table in metadata.tables.values() if table.schema == SERVICE_SCHEMA
     )
@@ -89,7 +89,7 @@ async def _views(connection: "asyncpg.Connection", declared: Mapping[str, str]) 
 
 
 async def _is_view(connection: "asyncpg.Connection", name: str, statement: str) -> bool:
-    """Returns whether a view is what a statement makes: PostgreSQL prints both in the same way."""
+    """Whether a view is the one that a statement creates: PostgreSQL prints equal views as equal text."""
     transaction = connection.transaction()
     await transaction.start()
     try:

@@ -4,14 +4,14 @@ Decoding a timestamp or a numeric to an object and printing it again costs three
 its text, and money that is never parsed is never rounded. So in every row that `Database` returns:
 
 - uuid is `str`;
-- numeric is `str` in plain notation, or NAN, which clients read as null and no sum may have: statements whose
-  values are computed with in Python select `tables.finite(column)`;
-- timestamptz is `str` as PostgreSQL prints it: `rfc3339` makes of it what clients read, and only of those
-  that somebody reads, since that too costs more than all the rest of a row;
+- numeric is `str` in plain notation, or NAN, which clients read as null. No sum may contain NAN: if Python
+  computes with a column, its statement selects `tables.finite(column)`;
+- timestamptz is `str` as PostgreSQL prints it. `rfc3339` converts it for clients, and only where an operation
+  selects it, since the conversion takes longer than everything else that is done with a row;
 - jsonb is its JSON text.
 
-Parameters of these types are `str` too. Those of a `Statement` may be anything whose `str()` PostgreSQL reads
-where they are numerics or timestamptz.
+Parameters of these types are `str`, too. A numeric or timestamptz parameter of a `Statement` may be any
+object whose `str()` PostgreSQL can read.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from asyncpg import Connection
 from sqlalchemy import ARRAY, DateTime, Numeric
 from sqlalchemy.types import TypeEngine
 
-# What makes every server print timestamps in the shape that `rfc3339` reads fastest.
+# Settings with which every server prints timestamps in the form that `rfc3339` converts fastest.
 CONNECTION_SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"}
 
 NAN: Final = "NaN"
@@ -31,7 +31,7 @@ NAN: Final = "NaN"
 # `2026-11-22 09:00:00.500000+00`.
 _WHOLE = 29
 _MANY = 12
-"""From how many texts on replacing their separators at once is faster."""
+"""The number of texts from which replacing the separators of all at once is faster."""
 _SEPARATORS = ((10, " "), (19, "."), (26, "+"), (27, "0"), (28, "0"))
 
 _FIRST = "0001-01-01T00:00:00.000000Z"
@@ -41,7 +41,8 @@ _LAST = "9999-12-31T23:59:59.999999Z"
 def rfc3339(text: str) -> str:
     """Converts `2026-11-22 09:00:00.5+00` to RFC 3339 in UTC, `2026-11-22T09:00:00.500000Z`.
 
-    Years before 1 and after 9999 become the first and the last instant between them. RFC 3339 stays as it is.
+    Earlier years than 1 become the first instant of year 1, later ones than 9999 the last instant of 9999.
+    Text that is RFC 3339 already is returned as it is.
     """
     if len(text) != _WHOLE:
         text = _padded(text)
@@ -53,13 +54,16 @@ def rfc3339(text: str) -> str:
         return _LAST
     try:
         moment = datetime.fromisoformat(text).astimezone(UTC)
-    except OverflowError:  # at the calendar's end, and in a session of another time zone
+    except OverflowError:  # at the end of the calendar, if the connection has another time zone
         return _FIRST if text.startswith("0") else _LAST
     return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def rfc3339_all(texts: Sequence[str]) -> list[str]:
-    """Does what `rfc3339` does, for many. If all have the usual form, replaces their separators at once."""
+    """Converts many texts as `rfc3339` does.
+
+    If all have the usual form, replaces their separators at once.
+    """
     if len(texts) < _MANY:
         return list(map(rfc3339, texts))
     whole = _replace_separators(texts)
@@ -70,14 +74,14 @@ def rfc3339_all(texts: Sequence[str]) -> list[str]:
 
 
 def _replace_separators(texts: Sequence[str]) -> list[str] | None:
-    """Converts texts of the usual form with all digits, as one block; None if any has another form."""
+    """Converts texts of the usual form with all digits together; returns None if any has another form."""
     count, width = len(texts), _WHOLE + 1
     block = "\n".join(texts)
     if len(block) != width * count - 1 or not block.isascii() or block[_WHOLE::width] != "\n" * (count - 1):
         return None
     if any(block[place::width] != character * count for place, character in _SEPARATORS):
         return None
-    # Columns of bytes, since searching text for its separators takes twice as long as all the rest.
+    # By columns of bytes: a search for separators in each text would take twice as long as everything else.
     columns = bytearray(block, "ascii")
     columns[10::width] = b"T" * count
     columns[26::width] = b"Z" * count
@@ -87,7 +91,7 @@ def _replace_separators(texts: Sequence[str]) -> list[str] | None:
 
 
 def _padded(text: str) -> str:
-    """Adds the zeros that PostgreSQL leaves out at the end of the fraction."""
+    """Adds the trailing zeros of the fraction, which PostgreSQL leaves out."""
     if text[-3:] != "+00":
         return text
     if text[19:20] == ".":
@@ -111,6 +115,6 @@ def as_text(value: Any) -> Any:
 
 async def set_text_codecs(connection: "Connection") -> None:
     """Makes a connection return values as this module says."""
-    # The driver's own decoder of text: no function is called for a value.
+    # asyncpg's own decoder of text, so that no Python function is called for a value.
     for name in ("uuid", "timestamptz", "numeric"):
         await connection.set_builtin_type_codec(name, schema="pg_catalog", codec_name="text", format="text")

@@ -1,9 +1,9 @@
 """Vocabularies: what the words in free-text columns mean (status, direction, level).
 
-Other programs write directions, statuses and levels as they please. A vocabulary maps the words that brokers,
-exchanges and logging libraries publish to one canonical word each; anything else is OTHER, so that no stored
-text can fail a query. The same table reads rows in Python and filters them in SQL. Each word's source is in
-`docs/vocabularies.md`.
+Other programs write directions, statuses and levels in words of their own. A vocabulary maps the words that
+brokers, exchanges and logging libraries publish to canonical words; any other text is OTHER, so that no
+stored text can make a query fail. One vocabulary serves both to read rows in Python and to filter them in
+SQL. `docs/vocabularies.md` has the source of each word.
 
 A trade's status is part of indexes: see `postgres.tables.indexes` before its words are changed.
 """
@@ -20,7 +20,7 @@ from sqlalchemy.types import Text
 OTHER: Final = "OTHER"
 FILLED: Final = "FILLED"
 MAX_REMEMBERED: Final = 1000
-"""How many texts a process remembers of each column: so many known ones, and so many unknown."""
+"""Texts of each column that a process remembers: so many known ones, and as many unknown ones."""
 
 log = logging.getLogger(__name__)
 _IGNORED = " _-"
@@ -31,14 +31,14 @@ _WITHOUT_IGNORED = str.maketrans("", "", _IGNORED)
 class Vocabulary:
     """Canonical words, each with the spellings that mean it. Null stays null.
 
-    Case, spaces, underscores and hyphens don't matter: PARTIALLY_FILLED is partially-filled. Only ASCII
-    letters have a lower case here, whatever the database's locale.
+    Case, spaces, underscores and hyphens are ignored: PARTIALLY_FILLED is partially-filled. Only the case of
+    ASCII letters is ignored, so that the result doesn't depend on the database's locale.
     """
 
     column: str
     """The column it is for, as table.column."""
     spellings: Mapping[str, tuple[str, ...]]
-    """Of each, the frequent spellings first: PostgreSQL compares them one by one."""
+    """The spellings of each canonical word, frequent ones first: PostgreSQL compares them one by one."""
     unknown: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     """Texts that this process has read as OTHER, up to MAX_REMEMBERED."""
     _canonical: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -53,7 +53,7 @@ class Vocabulary:
         self._canonical.update((text, word) for _, text, word in sorted(ranked, key=itemgetter(0)))
 
     def canonical(self, text: str) -> str:
-        """Returns the canonical word of a stored text. Logs a text that it doesn't know, once."""
+        """Returns the canonical word of a stored text. Logs each unknown text once."""
         word = self._seen.get(text)
         return self._look_up(text) if word is None else word
 
@@ -73,12 +73,13 @@ class Vocabulary:
         return OTHER
 
     def sql(self, column: ColumnElement[str], **instead: ColumnElement[str]) -> ColumnElement[str]:
-        """Returns the canonical word of a column, as PostgreSQL computes it.
+        """Returns the SQL of a column's canonical word.
 
-        `instead` has, by canonical word, what takes its place where that depends on other columns.
+        `instead` has expressions, by canonical word, that replace a word whose meaning depends on other
+        columns.
         """
         whens = [(_word(text), instead.get(word, _word(word))) for text, word in self._canonical.items()]
-        # Folded once, and then compared: with a condition for each word it would be folded for each.
+        # A simple CASE folds the text once; with a condition for each word, it would be folded for each.
         folded = func.lower(func.translate(column, _word(_IGNORED), _word("")).collate("C"))
         return case((column.is_not(None), case(*whens, value=folded, else_=_word(OTHER))))
 
@@ -88,7 +89,7 @@ def _folded(text: str) -> str:
 
 
 def _word(word: str) -> ColumnElement[str]:
-    """Returns one of our own words, written into the SQL: the planner sees it, and it costs no parameter."""
+    """Returns one of our own words as a literal in the SQL: the planner doesn't know parameters."""
     return literal_column(f"'{word}'", Text)
 
 
@@ -100,7 +101,7 @@ DIRECTIONS = Vocabulary(
     },
 )
 
-# Numbers are syslog's up to 7, Python's in tens, and OpenTelemetry's where they are neither.
+# Numbers up to 7 are syslog's, multiples of ten Python's, and others OpenTelemetry's.
 LEVELS = Vocabulary(
     "system_logs.level",
     {
@@ -121,7 +122,7 @@ LEVELS = Vocabulary(
     },
 )
 
-# Stripe's words, which billing writes.
+# The words of Stripe, which the billing system writes.
 SUBSCRIPTION_STATUSES = Vocabulary(
     "users.subscription_status",
     {
@@ -139,7 +140,7 @@ TRADE_STATUSES = Vocabulary(
     {
         "CLOSED": ("closed",),
         "OPEN": ("open", "active"),
-        # Filled, wholly or in part: a position, which is closed once it has an exit.
+        # Filled wholly or in part: the trade is open, or closed if it has an exit.
         FILLED: (
             *("filled", "partially filled", "partial", "partial filled", "completed", "calculated"),
             *("partially filled canceled", "partial canceled", "ORDER_STATE_FILLED", "ORDER_STATE_PARTIAL"),
@@ -170,7 +171,7 @@ VOCABULARIES: Final = (DIRECTIONS, LEVELS, SUBSCRIPTION_STATUSES, TRADE_STATUSES
 
 
 def trade_status(status: str, *, has_exit: bool) -> str:
-    """Returns the canonical status of a trade: what is filled is CLOSED with an exit time, OPEN without."""
+    """Returns the canonical status of a trade: a filled one is CLOSED with an exit time, OPEN without."""
     word = TRADE_STATUSES.canonical(status)
     if word == FILLED:
         return "CLOSED" if has_exit else "OPEN"
@@ -178,6 +179,6 @@ def trade_status(status: str, *, has_exit: bool) -> str:
 
 
 def trade_status_sql(status: ColumnElement[str], exit_time: ColumnElement[object]) -> ColumnElement[str]:
-    """Returns `trade_status`, as PostgreSQL computes it."""
+    """Returns the SQL of `trade_status`."""
     filled = case((exit_time.is_(None), _word("OPEN")), else_=_word("CLOSED"))
     return TRADE_STATUSES.sql(status, **{FILLED: filled})

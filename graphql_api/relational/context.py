@@ -20,7 +20,7 @@ from graphql_api.quotas import Metered
 from graphql_api.settings import Settings
 
 TRADER_LOG_COMPONENTS: Final = "trader_log_components"
-"""The parameter with the components whose log lines traders may read, where these are about their rows."""
+"""The parameter with the components of which traders may read the log lines about their own rows."""
 
 Row = Mapping[str, Any] | asyncpg.Record
 """A row by its columns' names, with values as `postgres.type_codecs` has them."""
@@ -39,12 +39,13 @@ class ViewerDatabase:
         self.tenant = viewer.tenant
         """The user whose rows may be read; None for every tenant's."""
         self.statements = 0
-        """How many statements ran so far."""
+        """How many statements have run so far."""
 
     def fetch(self, statement: Statement, **values: Any) -> Awaitable[list[asyncpg.Record]]:
-        """Runs one read, and returns its rows, as far as the viewer's tenant may read them.
+        """Runs one read, and returns its rows.
 
-        A statement gets the tenant as :tenant, and as :tenants for each of its `keys`.
+        A statement gets the viewer's tenant as :tenant, or as :tenants for each of its `keys`. It restricts
+        its rows to the tenant by that (`Entity.restrict_to_tenant`).
         """
         self.statements += 1
         if "keys" in values:
@@ -67,7 +68,7 @@ class ViewerDatabase:
 
     @property
     def hints(self) -> MutableMapping[Hashable, int]:
-        """Facts about the database's rows that readers have found (`Database.hints`)."""
+        """What earlier reads have found out about numbers of rows, by their keys (`Database.hints`)."""
         return self._database.hints
 
     async def has_index(self, name: str) -> bool:
@@ -78,21 +79,21 @@ class ViewerDatabase:
 BatchLoad = Callable[[ViewerDatabase, Sequence[Any], Any], Awaitable[Mapping[Any, Any]]]
 """Loads for many keys at once: `batch(db, keys, page)` returns the value of each key, from one statement.
 
-A key that is left out reads as null. `page` is whatever selects among the values of a key: a page of a list,
-the columns of a row. It is part of the loader's identity, so it must be hashable.
+A key that is left out is null. `page` says what is read of each key: a page of a list, the columns of a row.
+Each `page` has a loader of its own, so it must be hashable.
 """
 
 
 class Loader(DataLoader[Any, Any]):
     """A dataloader: loads by key through one batch.
 
-    It is in no cycle of references, so that what an operation has loaded is freed with it, and doesn't wait
-    for the garbage collector.
+    It is in no reference cycle, so that the rows that an operation has loaded are freed with it, without
+    garbage collection.
     """
 
     def __init__(self, batch: BatchLoad, page: Any, db: ViewerDatabase, queue: "_LoaderQueue") -> None:
-        # All that aiodataloader's own would set. It also inspects the function that it is given, which takes
-        # longer than all the rest of a loader.
+        # Sets all that aiodataloader's constructor sets. That one also inspects the function that it is
+        # given, which takes longer than everything else that a loader does.
         self.loop = queue.loop
         self._cache: dict[Any, asyncio.Future[Any]] = {}
         self._queue: list[Queued] = []
@@ -123,18 +124,18 @@ class Loader(DataLoader[Any, Any]):
     def do_resolve_reject(self, key: Any, future: "asyncio.Future[Any]") -> None:
         """Queues a key. Its batch begins in the event loop's next iteration, or when the executor runs it.
 
-        aiodataloader would start a task for that, which begins an iteration later.
+        aiodataloader would start a task for the batch, which begins one iteration later.
         """
         self._queue.append(Queued(key, future))
         if len(self._queue) == 1:
             self._loaders.add(self)
 
     def load_with_list(self, pages: "Loader", load: LoadWithParent) -> None:
-        """Loads a page of `pages` together with the row that it is below, if there will be one row only."""
+        """Loads a page of `pages` together with its parent's row, if only one row will be loaded."""
         self._lists.append((pages, load))
 
     async def load_queued(self) -> None:
-        """Loads all keys that are queued, and gives each its value, or the error: none is raised."""
+        """Loads all keys that are queued, and sets the future of each to its value, or to the error."""
         queue, self._queue = self._queue, []
         lists, self._lists = self._lists, []
         try:
@@ -156,7 +157,7 @@ class Loader(DataLoader[Any, Any]):
     async def _load_with_list(
         self, key: Any, pages: "Loader", load: LoadWithParent
     ) -> Mapping[Any, Any] | None:
-        """Loads an only row, and a page of the list below it for those who will ask for it."""
+        """Loads the only row, and a page of the list below it, which `pages` will be asked for."""
         found = await load(self._db, key, self.page, pages.page)
         if found is None:
             return None
@@ -167,11 +168,11 @@ class Loader(DataLoader[Any, Any]):
 
 
 _STARTED_AT_ONCE: Final = 1
-"""Loaders that begin in one iteration of the event loop: each may build a statement, 20 ms at worst."""
+"""Loaders that begin in one iteration of the event loop: each may build a statement for 20 ms."""
 
 
 class _LoaderQueue:
-    """The loaders of one operation that have keys to load, and the tasks in which others load."""
+    """The loaders of one operation that have keys to load, and the tasks of those that are loading."""
 
     __slots__ = ("_timer", "_waiting", "loop", "running")
 
@@ -188,7 +189,7 @@ class _LoaderQueue:
             self._timer = self.loop.call_soon(self._start)
 
     def take_only(self) -> Loader | None:
-        """Returns the loader that waits, if it is the only one: it won't begin by itself then."""
+        """Removes and returns the loader that waits, if it is the only one; None otherwise."""
         if self._timer is None or len(self._waiting) != 1:
             return None
         self._timer.cancel()
@@ -196,7 +197,7 @@ class _LoaderQueue:
         return self._waiting.pop()
 
     def cancel(self) -> None:
-        """Cancels the loads under way, and begins no other of those that wait."""
+        """Cancels the loads under way, and those that wait."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
@@ -216,7 +217,7 @@ class _LoaderQueue:
 
 
 class Loaders:
-    """The dataloaders of one operation: one for each batch and page, and for the viewer's tenant."""
+    """The dataloaders of one operation: one for each batch and page, all of the viewer's tenant."""
 
     __slots__ = ("_db", "_loaders", "_queue")
 
@@ -236,7 +237,7 @@ class Loaders:
         return loader
 
     def load_queued(self) -> Awaitable[None] | None:
-        """Returns an awaitable that loads what is queued, if that is one batch: then it needs no task."""
+        """Returns an awaitable that loads the queued keys, if they are of one loader: that needs no task."""
         loader = self._queue.take_only() if self._queue is not None else None
         return None if loader is None else loader.load_queued()
 
@@ -270,7 +271,7 @@ class Context:
     projection: Projection = ALL_COLUMNS
     """Which columns the operation reads of each type's rows."""
     database: Database | None = None
-    """What is read instead of the primary: a replica."""
+    """A replica that is read instead of the primary, if there is one."""
     db: ViewerDatabase = field(init=False)
     loaders: Loaders = field(init=False)
 
@@ -278,7 +279,7 @@ class Context:
         self.switch_viewer(self.viewer)
 
     def switch_viewer(self, viewer: Viewer) -> None:
-        """Goes on as another viewer, such as the one who has just logged in. Forgets all that was loaded."""
+        """Continues as another viewer, such as the one who has just logged in. Clears the loaders."""
         self.viewer = viewer
         services = self.services
         database = self.database or services.database
@@ -286,7 +287,7 @@ class Context:
         self.clear_loaders()
 
     def load_queued(self) -> Awaitable[None] | None:
-        """Returns an awaitable that loads what is queued, if that is one batch."""
+        """Returns an awaitable that loads the queued keys, if they are of one loader."""
         return self.loaders.load_queued()
 
     def cancel(self) -> None:
@@ -294,5 +295,5 @@ class Context:
         self.loaders.cancel()
 
     def clear_loaders(self) -> None:
-        """Forgets all that was loaded: after a write it may no longer hold."""
+        """Drops everything that was loaded: after a write it may be out of date."""
         self.loaders = Loaders(self.db)

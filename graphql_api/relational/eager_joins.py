@@ -1,6 +1,7 @@
 """Eager joins: the rows that a list's rows refer to, read in the list's own statement.
 
-Every statement costs a round trip, which takes longer than joining the few rows of a page to theirs.
+Each statement costs a round trip, which takes longer than to join the few rows of a page to those that they
+refer to.
 
 `one` declares a `Reference`: a foreign key, and the entity that it leads to. The compiler says which
 references an operation follows (`Projection`). Each becomes an `EagerJoin`, whose columns the statement has
@@ -29,18 +30,18 @@ class EagerJoin:
     reference: Reference
     entity: Entity
     columns: tuple[ColumnElement[Any], ...]
-    """What is read of them."""
+    """The columns that are read of them."""
     nested: "tuple[EagerJoin, ...]"
     """The rows that they refer to in turn."""
     path: str
     """The foreign keys that lead here from the list's rows: `session_id.account_id`."""
 
     def label(self, name: str) -> str:
-        """Returns what a column is called among those of the list's rows."""
+        """Returns the label of a column among the columns of the list's rows."""
         return f"{self.path}.{name}"
 
     def labelled(self, columns: Iterable[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
-        """Columns under their labels."""
+        """Returns columns with their labels."""
         return [column.label(self.label(column.name)) for column in columns]
 
 
@@ -48,7 +49,8 @@ class EagerJoin:
 def eager_joins_of(projection: Projection, entity: Entity, path: str = "") -> tuple[EagerJoin, ...]:
     """Returns the eager joins of an operation's lists of an entity.
 
-    Rows with texts of any length are not joined: many rows refer to one, and it would be sent with each.
+    Rows with texts of any length are not joined: many rows may refer to one, whose texts would be sent with
+    each.
     """
     joins = []
     for reference in projection.references(entity):
@@ -89,26 +91,28 @@ def split_tenant_path(
 
 
 def join(
-    page: FromClause, joins: Sequence[EagerJoin], *, scoped: bool
+    page: FromClause, joins: Sequence[EagerJoin], *, for_tenant: bool
 ) -> tuple[FromClause, list[ColumnElement[Any]]]:
     """Returns `page` joined to the rows that it refers to, and their labelled columns."""
     source, columns = page, []
     for each in joins:
         # The foreign key has the path for its label, whether it is the page's own or on the tenant path.
-        source, joined = _joined(source, page.c[each.path], each, scoped=scoped)
+        source, joined = _joined(source, page.c[each.path], each, for_tenant=for_tenant)
         columns += joined
     return source, columns
 
 
 def _joined(
-    source: FromClause, key: ColumnElement[Any], join: EagerJoin, *, scoped: bool
+    source: FromClause, key: ColumnElement[Any], join: EagerJoin, *, for_tenant: bool
 ) -> tuple[FromClause, list[ColumnElement[Any]]]:
     query: Select[Any] = select(*join.columns)
-    target = join.entity.restrict_to_tenant(query, scoped=scoped).subquery(join.path)
+    target = join.entity.restrict_to_tenant(query, for_tenant=for_tenant).subquery(join.path)
     source = source.outerjoin(target, target.c.id == key)
     columns = join.labelled(target.c)
     for nested in join.nested:
-        source, nested_columns = _joined(source, target.c[nested.reference.column], nested, scoped=scoped)
+        source, nested_columns = _joined(
+            source, target.c[nested.reference.column], nested, for_tenant=for_tenant
+        )
         columns += nested_columns
     return source, columns
 
@@ -116,12 +120,12 @@ def _joined(
 def rows_from_labels(
     table: Mapping[str, Sequence[Any]], joins: Sequence[EagerJoin]
 ) -> Mapping[Reference, JoinedRows]:
-    """Returns the rows that were joined, out of the columns of a list's rows by their labels."""
+    """Returns the joined rows, taken from the columns of a list's rows by their labels."""
     found = {}
     for each in joins:
         names = [column.name for column in each.columns]
         ids = table.get(each.label("id"), ())
-        # Most rows refer to what another of them does too, and each needs to be put together only once.
+        # Many rows refer to the same row, which is made only once.
         different = set(zip(ids, *(table.get(each.label(name), ()) for name in names), strict=True))
         rows = {id_: dict(zip(names, values, strict=True)) for id_, *values in different if id_ is not None}
         found[each.reference] = JoinedRows(rows, rows_from_labels(table, each.nested))

@@ -22,7 +22,7 @@ KEYS = (
     .table_valued("key", "tenant", with_ordinality="number", name="keys")
     .render_derived()
 )
-"""What a statement loads for: each key with the viewer's tenant, numbered from 1."""
+"""The keys that a statement loads, numbered from 1, each with the tenant of its viewer."""
 
 TENANT: ColumnElement[Any] = bindparam("tenant", type_=UUID(as_uuid=False))
 """The viewer's tenant, where a statement has no keys."""
@@ -46,16 +46,16 @@ class ReadLimit:
     narrowed_by: str
     """What a client can add to a filter so that fewer rows are examined."""
     every_list: bool = False
-    """Whether one tenant's lists are bounded too: each row is found by itself, which takes long."""
+    """Whether one tenant's lists are bounded, too, because each row is looked up by itself."""
     weight: int = 1
     """The cost of examining one row, in rows of other lists."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CountLimit:
-    """Counts examine a bounded number of rows, where each is found and checked by itself, which takes long.
+    """Counts examine a bounded number of rows, because each row is looked up and checked by itself.
 
-    `entries` has a row for each row to examine, under the same names of columns: the parent's key, and
+    `entries` has a row for each row to examine, with columns of the same names: the parent's key, and
     `timeline`, in the order of an index.
     """
 
@@ -85,9 +85,9 @@ class Entity:
     owner: Column[Any] | None = None
     parent: Parent | None = None
     read_limit: ReadLimit | None = None
-    """None for a table that is small enough to be read as a whole."""
+    """None for a table that is small enough to be read as a whole, such as that of strategies."""
     count_limit: CountLimit | None = None
-    """None for rows that are counted as fast as others."""
+    """None where rows are counted without looking each up."""
     shown_as: "Entity | None" = None
     """The entity whose GraphQL type its rows have, if that is another: its columns are the selected ones."""
 
@@ -116,24 +116,24 @@ class Entity:
         return self.owner
 
     def restrict_to_tenant(
-        self, query: Select[Any], *needed: FromClause, scoped: bool, tenant: ColumnElement[Any] = TENANT
+        self, query: Select[Any], *needed: FromClause, for_tenant: bool, tenant: ColumnElement[Any] = TENANT
     ) -> Select[Any]:
-        """Returns `query` over this entity, restricted to the tenant's rows if `scoped`.
+        """Returns `query` over this entity, restricted to the tenant's rows if `for_tenant`.
 
-        Statements get their tenant here and nowhere else. The entity's table is joined to its ancestors as
-        far as the `needed` tables and the tenant's column ask for.
+        The tenant's predicate is added here and nowhere else. The entity's table is joined to its ancestors
+        as far as the `needed` tables and the tenant's column require.
         """
         column = self.tenant_column
-        if not scoped or column is None:
+        if not for_tenant or column is None:
             return query.select_from(self._join_ancestors(*needed, inner=False))
         return query.select_from(self._join_ancestors(column.table, *needed, inner=True)).where(
             column == tenant
         )
 
     def _join_ancestors(self, *needed: FromClause, inner: bool) -> FromClause:
-        """Returns the table, joined upwards as far as the `needed` tables ask for.
+        """Returns the table, joined to its ancestors as far as the `needed` tables require.
 
-        Without `inner`, rows whose foreign key is null stay: who may see every tenant's rows sees those too.
+        Without `inner`, rows whose foreign key is null are kept: a viewer of every tenant's rows sees them.
         """
         source: FromClause = self.table
         missing = {table for table in needed if table is not self.table}
@@ -146,7 +146,7 @@ class Entity:
         return source
 
     def projected_columns(self, names: AbstractSet[str] | None) -> Sequence[ColumnElement[Any]]:
-        """Its id and the columns of these names; all of them for None."""
+        """Returns its id and the columns of these names; all columns for None."""
         if names is None:
             return self.columns
         return [column for column in self.columns if column.name == "id" or column.name in names]
@@ -181,12 +181,12 @@ def loader_by_id(context: Context, entity: Entity) -> Loader:
 @lru_cache(maxsize=256)
 def _by_id(
     entity: Entity,
-    scoped: bool,  # noqa: FBT001 - part of the cache's key
+    for_tenant: bool,  # noqa: FBT001 - part of the cache's key
     columns: frozenset[str] | None,
 ) -> Statement:
     query = select(KEYS.c.number.label(NUMBER), *entity.projected_columns(columns)).where(
         entity.table.c.id == KEYS.c.key
     )
     return compile_statement(
-        entity.restrict_to_tenant(query, scoped=scoped, tenant=KEYS.c.tenant), may_batch=True
+        entity.restrict_to_tenant(query, for_tenant=for_tenant, tenant=KEYS.c.tenant), may_batch=True
     )

@@ -13,12 +13,12 @@ EnumType = TypeVar("EnumType", bound=Enum)
 
 
 def value(name: str, description: str) -> Any:
-    """Returns an enum's value, which in Python is its own name."""
+    """Returns an enum value with a description; its Python value is its name."""
     return strawberry.enum_value(name, description=description)
 
 
 def from_vocabulary(enum: type[EnumType], vocabulary: Vocabulary) -> Callable[[str], EnumType]:
-    """Returns a function from stored texts to an enum's values, cached: a column has few words."""
+    """Returns a function from stored texts to an enum's values; cached, since a column has few texts."""
 
     @lru_cache(maxsize=256)
     def convert(text: str) -> EnumType:

@@ -1,7 +1,8 @@
 """Filters: input types whose fields say which column they compare, and the SQL that they become.
 
-A filter input becomes a `Filter`: a predicate, of which SQL is made once for all filters of its form, and the
-values of its parameters, which are sent each time. Predicates are hashable: statements are cached by them.
+A filter input is parsed to a `Filter`: a predicate, and the values of its parameters. SQL is compiled once
+for all filters with an equal predicate: predicates are hashable, and statements are cached by them. The
+values are sent with each request.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -23,13 +24,13 @@ from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.scalars import UnreadableDecimal, parse_id
 
 MAX_LISTED = 1000
-"""Values of one list to compare with."""
+"""The most values in a list to compare with."""
 MAX_TEXT = 1000
-"""Characters of a text to compare with; fewer where the column holds fewer."""
+"""The most characters of a text to compare with; fewer where the column holds fewer."""
 MAX_CONDITIONS = 100
-"""Comparisons and groups of one filter, however deep."""
+"""The most comparisons and groups in one filter, at all levels."""
 MAX_LEVELS = 10
-"""Filters within filters: a tenth of the nesting that SQLAlchemy's compiler, which recurses, can take."""
+"""How deep filters may be nested: a tenth of the nesting that SQLAlchemy's recursive compiler can take."""
 
 Operator = Literal["eq", "in", "contains", "starts_with", "gt", "gte", "lt", "lte", "is_null", "is_not_null"]
 Kind = Literal["and", "or", "not"]
@@ -37,7 +38,7 @@ Kind = Literal["and", "or", "not"]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """An expression compared with a value to come, which has the parameter's name; or with null."""
+    """An expression that is compared with a parameter, whose value is in the `Filter`, or with null."""
 
     expression: ColumnElement[Any]
     operator: Operator
@@ -46,7 +47,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class CompoundPredicate:
-    """Predicates that hold together: all of them, any of them, or not all of them."""
+    """Predicates combined by `kind`: all of them hold, any of them does, or not all of them do."""
 
     kind: Kind
     members: tuple["Predicate", ...]
@@ -74,7 +75,7 @@ class Filter:
     predicate: Predicate = MATCH_ALL
     parameters: Parameters = ()
     conditions: int = 0
-    """How many comparisons and groups the predicate has, as far as a client has chosen them."""
+    """How many comparisons and groups of the predicate come from the client."""
 
     def narrowed(self, *predicates: Predicate, parameters: Parameters = ()) -> "Filter":
         """Returns the filter of rows for which these predicates hold too."""
@@ -86,7 +87,7 @@ ALL_ROWS = Filter()
 
 
 def compare_filter(description: str, expression: ColumnElement[Any], *, name: str | None = None) -> Any:
-    """Declares a filter's field that compares `expression`, in the way its type says."""
+    """Declares a filter's field that compares `expression`, with the operators of the field's type."""
     return strawberry.field(
         description=description, default=strawberry.UNSET, name=name, metadata={"compare": expression}
     )
@@ -159,10 +160,10 @@ _RANGES: Mapping[type, tuple[Sequence[str], Sequence[str], str]] = {
 
 
 def parse_filter(given: Any, argument: str = "filter") -> Filter:
-    """Returns the filter that an input means.
+    """Returns the filter that a filter input describes.
 
-    Raises BadInputError: an id that is no UUID, a text PostgreSQL can't hold or longer than its column, a
-    range that ends before it begins, too many conditions or levels.
+    Raises BadInputError for an id that is no UUID, a text that PostgreSQL can't hold or that is longer than
+    its column, a range that ends before it begins, and too many conditions or levels.
     """
     parser = _FilterParser(argument)
     predicate = parser.parse(given, argument)
@@ -250,7 +251,8 @@ def _operations(value: Any, expression: ColumnElement[Any], path: str) -> Iterat
             words = _operand(
                 [item.value if isinstance(item, Enum) else item for item in value], path, MAX_TEXT
             )
-            # `= x` keeps the order of an index that begins with the column; `= ANY (…)` doesn't.
+            # With `= x`, an index that begins with the column yields rows in order; with `= ANY (…)`, it
+            # doesn't.
             yield ("eq", words[0]) if len(words) == 1 else ("in", words)
         case _:
             yield "eq", parse_id(value, path) if isinstance(expression.type, UUID) else value
@@ -277,7 +279,7 @@ def check_bounds(start_path: str, start: Any, end_path: str, end: Any, word: str
 def check_length(text: str, path: str, length: int) -> None:
     """Checks that a text isn't longer than any that it is compared with. Raises BadInputError.
 
-    It would be sent to PostgreSQL, and folded there for each row, to find nothing.
+    A longer one matches nothing, but PostgreSQL would convert its case for each row.
     """
     if len(text) > length:
         raise BadInputError(path, f"has more than {length} characters")
@@ -308,7 +310,7 @@ def is_storable(text: str) -> bool:
 
 
 def name_of(part: StrawberryField) -> str:
-    """Returns what a field is called in the schema."""
+    """Returns the name of a field in the schema."""
     if part.graphql_name:
         return part.graphql_name
     head, *tail = part.python_name.split("_")
@@ -335,7 +337,7 @@ def conjuncts(predicate: Predicate) -> Iterator[Predicate]:
 def to_sql(predicate: Predicate, *, via: ColumnElement[Any] | None = None) -> ColumnElement[bool]:
     """Returns the SQL of a predicate.
 
-    `via` is the column by whose index the rows are reached. Then no other equality may use an index.
+    `via` is the column by whose index the rows are read. Then no index may be used for any other equality.
     """
     if isinstance(predicate, Comparison):
         compared = _compared(predicate)
@@ -350,15 +352,15 @@ def to_sql(predicate: Predicate, *, via: ColumnElement[Any] | None = None) -> Co
         case "or":
             return or_(false(), *members)
         case "not":
-            # A comparison with null is unknown, and "not unknown" would hide the row from both sides.
+            # A comparison with null is unknown. Its negation is, too, and neither would find the row.
             return not_(func.coalesce(and_(true(), *members), false()))
 
 
 def without_index(compared: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Returns the same condition, as one that no index serves.
+    """Returns the same condition in a form that PostgreSQL uses no index for.
 
-    For rows that are reached parent by parent: there PostgreSQL likes to intersect two indexes, and so
-    reads all that a popular symbol or strategy has once for each parent.
+    For rows that are read parent by parent: PostgreSQL may otherwise intersect two indexes, and so read all
+    rows of a frequent symbol or strategy once for each parent.
     """
     return compared.is_(true())
 

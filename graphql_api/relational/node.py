@@ -18,7 +18,7 @@ TYPENAME = "__typename"
 
 @strawberry.interface(description="A row of the graph. Its id is the row's own UUID, unique over all types.")
 class Node:
-    """What `node(id:)` finds. A type names the entity of its rows: `class Trade(Node, rows_of=TRADES)`."""
+    """Found by `node(id:)`. A type names the entity of its rows: `class Trade(Node, rows_of=TRADES)`."""
 
     id: strawberry.ID = column("The row's own UUID.")
 
@@ -50,7 +50,8 @@ class AnyById:
         self, db: ViewerDatabase, keys: Sequence[str], _page: None = None
     ) -> Mapping[str, Row]:
         """Returns the rows with these ids, each with its type's name, as far as the viewer may see them."""
-        # Of the entities that have the same type, the first that the viewer may read has all of theirs.
+        # Of several entities with the same type, the first that the viewer may read has all rows they may
+        # see.
         by_type = {entity.name: entity for entity in reversed(self._entities) if entity.is_visible_to(db)}
         visible = tuple(by_type.values())
         if not visible:
@@ -65,13 +66,13 @@ class AnyById:
 
 
 @lru_cache(maxsize=16)
-def _any_by_id(entities: tuple[Entity, ...], scoped: bool) -> Statement:  # noqa: FBT001
+def _any_by_id(entities: tuple[Entity, ...], for_tenant: bool) -> Statement:  # noqa: FBT001
     keys = func.unnest(bindparam("keys", type_=UUIDS)).table_valued("key", name="keys").render_derived()
     source: Any = keys
     selected: list[Any] = [keys.c.key]
     for entity in entities:
         rows = select(*entity.columns).where(entity.table.c.id == keys.c.key)
-        each = entity.restrict_to_tenant(rows, scoped=scoped).lateral(entity.name)
+        each = entity.restrict_to_tenant(rows, for_tenant=for_tenant).lateral(entity.name)
         source = source.outerjoin(each, true())
         selected += (each.c[part.name].label(f"{entity.name}.{part.name}") for part in entity.columns)
     return compile_statement(select(*selected).select_from(source))

@@ -1,16 +1,19 @@
 """The SQL of lists: a page of the rows below one parent or below many, in one statement.
 
-`page_statement` builds it in steps. Many parents are one statement: LATERAL gives each its own page. How the
-rows of a page are found depends on the order (`docs/decisions/0011`):
+`page_statement` builds it in steps. A LATERAL join gives each of many parents its own page. How the rows of a
+page are found depends on the order (`docs/decisions/0011`):
 
-- Index scan: an index has the rows of one parent in the order. The page is read from it, and stops when full.
+- Index scan: an index has the rows of one parent in the order. They are read from it until the page is full.
 - Merge of index scans: the rows are a tenant's or an account's, below several sessions. Each session's first
-  rows come from its index scan, and are merged. Unless there are known to be few sessions, they are counted,
-  and a scan of all tenants' rows in the order is tried first, of as many rows and MAX_SCANNED at most.
+  rows are read by an index scan, and merged. If there may be many sessions, they are counted, and that many
+  of all tenants' rows, at most MAX_SCANNED, are scanned in the order first: often they fill the page.
 - Sort: no index has the order, and the rows belong to a tenant, an account or a session. All are read first.
-- Limited scan: the rows belong to several tenants, or each takes long to be examined. At most MAX_EXAMINED
-  are read, in the order of an index until the page is full, or to be sorted. `RelationLoader` refuses a list
-  for which that isn't enough.
+- Limited scan: the rows belong to several tenants, or each takes long to examine. At most MAX_EXAMINED are
+  read: in the order of an index until the page is full, or all of them to be sorted. `RelationReader` refuses
+  a list for which that isn't enough.
+
+A row's *direct parent* is what its own foreign key refers to (a trade's session). The parent of the relation
+may be another one: an account, a user, or a strategy.
 """
 
 import operator
@@ -60,21 +63,21 @@ from graphql_api.relational.filters import (
 from graphql_api.relational.pagination import PageRequest, SortOrder
 
 ROOT = "root"
-"""Stands for the parent's id in a list at the root, which has no parent."""
+"""The key of a list at the root, which has no parent with an id."""
 PARENT: Final = "_parent."
-"""Precedes the names of a parent's columns where its row is read with a page."""
-OWN_PARENTS: Final = "_own_parents"
-"""The column with the number of own parents that a page may be merged from, as far as they are counted."""
+"""The prefix of the names of a parent's columns, where its row is read with a page."""
+DIRECT_PARENTS: Final = "_direct_parents"
+"""The column with the number of direct parents that a page may be merged from, if they were counted."""
 MAX_EXAMINED: Final = 50_000
 """Rows of several tenants that are examined for the pages of one statement."""
 MAX_COUNTED: Final = 1_000_000
 """Rows of several tenants that are examined for the totals of one statement."""
 
 MAX_SCANNED: Final = 20_000
-"""Rows of all tenants that are examined for one page of a tenant's, an account's."""
+"""Rows of all tenants that are examined for one page of a tenant's or an account's rows."""
 
 _FEW_CONDITIONS: Final = 12
-"""Conditions of a filter up to which its statements are built at once, within some milliseconds, and kept."""
+"""Conditions of a filter up to which its statement is built in the event loop, within some ms, and cached."""
 
 _root: ColumnElement[Any] = literal_column(f"'{ROOT}'")
 _root_keys = select(_root.label("key")).subquery("keys")
@@ -94,9 +97,9 @@ _NOTHING: Mapping[str, Select[Any]] = MappingProxyType({})
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChildRelation:
-    """The rows of an entity below a parent, or all of them at the root.
+    """The rows of an entity below a parent, or all of its rows at the root.
 
-    `parent_key` is the column that holds the parent's id: the entity's own foreign key, or an ancestor's.
+    `parent_key` is the column that holds the parent's id: a foreign key of the entity, or of an ancestor.
     """
 
     entity: Entity
@@ -105,14 +108,14 @@ class ChildRelation:
 
     @property
     def tenant(self) -> ColumnElement[Any]:
-        """The tenant that its statements compare: that of each key, or the viewer's at the root."""
+        """The tenant that its statements compare rows with: that of each key, or the viewer's at the root."""
         return TENANT if self.parent_key is None else KEYS.c.tenant
 
     @property
     def tenant_checked_by_parent(self) -> bool:
         """Whether a parent that the tenant may see has no other tenant's rows below it.
 
-        A strategy belongs to no tenant, so each trade below one is checked itself.
+        A strategy belongs to no tenant, so each trade below one is checked by itself.
         """
         return self.parent is not None and self.parent.tenant_column is not None
 
@@ -123,13 +126,13 @@ class Prefix(NamedTuple):
     column: Column[Any]
     value: ColumnElement[Any]
     part: Predicate | None = None
-    """The part of the predicate that it comes from, if it comes from there."""
+    """The part of the predicate that it comes from, if any."""
 
     def condition(self, *, ordered: bool) -> ColumnElement[bool]:
         """Returns the condition that a row has the value.
 
         Where rows are to be `ordered`, it is `= ANY (ARRAY[value])`. With a plain equality PostgreSQL may
-        use an index over the rest of the order alone, and filter all rows in it until enough have this
+        scan another index that has the rest of the order, and filter all its rows until enough have this
         value.
         """
         return self.column == (any_(array([self.value])) if ordered else self.value)
@@ -137,11 +140,11 @@ class Prefix(NamedTuple):
 
 @dataclass(frozen=True)
 class FilteredRelation:
-    """The rows of a relation that a predicate holds for; only the tenant's, if `scoped`."""
+    """The rows of a relation that a predicate holds for; only the tenant's, if `for_tenant`."""
 
     relation: ChildRelation
     predicate: Predicate
-    scoped: bool
+    for_tenant: bool
 
     @property
     def entity(self) -> Entity:
@@ -149,9 +152,9 @@ class FilteredRelation:
 
     @cached_property
     def via_parent_key(self) -> Parent | None:
-        """The rows' own parent, if they are selected through an ancestor: a tenant, an account.
+        """The rows' direct parent, if they are selected through an ancestor, such as their tenant.
 
-        None if their own columns select them.
+        None if columns of the rows themselves select them.
         """
         relation, parent = self.relation, self.entity.parent
         if parent is None or relation.parent_key is parent.key:
@@ -163,36 +166,36 @@ class FilteredRelation:
             isinstance(part, Comparison) and part.operator in ("eq", "in") and self._concerns_ancestors(part)
             for part in conjuncts(self.predicate)
         )
-        restricts_to_tenant = self.scoped and not relation.tenant_checked_by_parent
+        restricts_to_tenant = self.for_tenant and not relation.tenant_checked_by_parent
         return parent if is_keyed_by_ancestor or filters_by_ancestor or restricts_to_tenant else None
 
     @property
     def read_limit(self) -> ReadLimit | None:
-        """The limit of rows to examine if they belong to several tenants, or if it is every list's."""
+        """The entity's read limit, if it applies: to rows of several tenants, or to every list."""
         limit = self.entity.read_limit
         if limit is not None and limit.every_list:
             return limit
-        if self.scoped or self.via_parent_key is not None or self.relation.tenant_checked_by_parent:
+        if self.for_tenant or self.via_parent_key is not None or self.relation.tenant_checked_by_parent:
             return None
         return limit
 
     @cached_property
     def prefix(self) -> Prefix | None:
-        """What all rows of one scan share: their parent's id, or a value that the filter names."""
+        """A column's value that all rows of one scan share: their parent's id, or a value in the filter."""
         if self.via_parent_key is not None:
             return Prefix(self.via_parent_key.key, self.via_parent_key.entity.table.c.id)
         found: list[Prefix] = []
-        key, own_parent = self.relation.parent_key, self.entity.parent
+        key, direct_parent = self.relation.parent_key, self.entity.parent
         if key is not None and key.table is self.entity.table:
             found.append(Prefix(key, KEYS.c.key))
         if self.read_limit is not None:
             found += self._equality_prefixes(self.read_limit.timeline)
-        # Rows of one own parent are the fewest.
-        found.sort(key=lambda prefix: own_parent is None or prefix.column is not own_parent.key)
+        # No other value leaves fewer rows than one direct parent has.
+        found.sort(key=lambda prefix: direct_parent is None or prefix.column is not direct_parent.key)
         return found[0] if found else None
 
     def is_ordered(self, order: SortOrder) -> bool:
-        """Returns whether an index has the rows of one scan in this order."""
+        """Whether an index has the rows of one scan in this order."""
         return is_indexed(order.column, within=None if self.prefix is None else self.prefix.column)
 
     def conditions(self, *, ordered: bool) -> list[ColumnElement[bool]]:
@@ -211,12 +214,12 @@ class FilteredRelation:
     def fits_without_ancestors(self) -> bool:
         """Whether the conditions on the rows can be evaluated without joining the ancestors to them.
 
-        They can't where one part names columns of both, as `or: [{accountId: …}, {symbol: …}]` does.
+        They can't where one part compares columns of both, as `or: [{accountId: …}, {symbol: …}]` does.
         """
         return all(tables_in(part) <= {self.entity.table} for part in self._own_parts())
 
     def split(self, *, order: Column[Any]) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
-        """Splits the conditions of a scan of the index on `order`: those that it serves, and others."""
+        """Splits the conditions of a scan of the index on `order`: those that it serves, and the others."""
         limit = self.read_limit
         if limit is None or order is not limit.timeline:
             return [], self.conditions(ordered=False)
@@ -240,7 +243,7 @@ class FilteredRelation:
 
     @cached_property
     def own_conditions(self) -> Sequence[ColumnElement[bool]]:
-        """The predicate's conditions on the rows themselves; on ancestors too, unless they are read first."""
+        """The predicate's conditions on the rows; those on ancestors too, unless ancestors are read first."""
         return [self._own_sql(part) for part in self._own_parts()]
 
     @cached_property
@@ -260,37 +263,40 @@ class FilteredRelation:
 
     def joined(self, query: Select[Any]) -> Select[Any]:
         """Returns `query` over rows, joined to the ancestors that its own conditions need."""
-        scoped = self.scoped and not self.relation.tenant_checked_by_parent
+        for_tenant = self.for_tenant and not self.relation.tenant_checked_by_parent
         needed = tables_in(self.predicate)
-        return self.entity.restrict_to_tenant(query, *needed, scoped=scoped, tenant=self.relation.tenant)
+        return self.entity.restrict_to_tenant(
+            query, *needed, for_tenant=for_tenant, tenant=self.relation.tenant
+        )
 
     def merge_per_parent(
         self, first: Select[Any], finish: Callable[[Any], Select[Any]], *probes: FromClause
     ) -> Select[Any]:
-        """Returns what `finish` selects from the columns of `first`, which is read for each own parent.
+        """Returns what `finish` selects from the columns of `first`, which is read for each direct parent.
 
         No index has an account's trades in order, but one has each session's. So the first trades of each
-        session are read and merged: that takes as long as there are sessions, where sorting takes as long as
-        there are trades. What is read may depend on `probes`, which are joined to the own parents.
+        session are read and merged. The time this takes grows with the number of sessions; that of a sort
+        grows with the number of trades. `first` may refer to `probes`, which are joined to the direct
+        parents.
         """
-        own_parent = self.own_parent
-        tables = (own_parent.table, *(table for table, _ in own_parent.ancestors))
+        direct_parent = self.direct_parent
+        tables = (direct_parent.table, *(table for table, _ in direct_parent.ancestors))
         of_one = first.correlate(KEYS, *tables, *probes).lateral("of_one")
-        return self.select_own_parents(finish(of_one.c).select_from(*probes))
+        return self.select_direct_parents(finish(of_one.c).select_from(*probes))
 
     @property
-    def own_parent(self) -> Entity:
-        """The entity of the rows' own parents, which lie between them and what they are selected through."""
+    def direct_parent(self) -> Entity:
+        """The entity of the rows' direct parents, which are between the rows and the relation's parent."""
         assert self.via_parent_key is not None  # noqa: S101 - narrows
         return self.via_parent_key.entity
 
-    def select_own_parents(self, query: Select[Any]) -> Select[Any]:
-        """Returns `query` over the rows' own parents, as far as they lie below one parent of the relation."""
-        upper = replace(self.relation, entity=self.own_parent)
-        if self._has_own_parent_key:
-            upper = ChildRelation(self.own_parent)
+    def select_direct_parents(self, query: Select[Any]) -> Select[Any]:
+        """Returns `query` over the rows' direct parents that are below one parent of the relation."""
+        relation = replace(self.relation, entity=self.direct_parent)
+        if self._has_direct_parent_key:
+            relation = ChildRelation(self.direct_parent)
         needed = tables_in(self.predicate) - {self.entity.table}
-        return self._of_one_parent(upper, query, needed).where(*self.ancestor_conditions)
+        return self._of_one_parent(relation, query, needed).where(*self.ancestor_conditions)
 
     def per_parent(
         self,
@@ -301,8 +307,8 @@ class FilteredRelation:
     ) -> Select[Any]:
         """Returns `rows` for each of KEYS that its tenant may see, labelled by the key; at the root, once.
 
-        With `probes`, it is read once for each key whether these queries find a row. Then there is a row for
-        each key even where `rows` has none, full of nulls.
+        Each of `probes` is a query that adds a column: whether it finds a row for the key. With them there is
+        a row for each key, of nulls where `rows` has none.
         """
         is_root = self.relation.parent_key is None
         if is_root and not probes:
@@ -320,10 +326,10 @@ class FilteredRelation:
         query = select(label, *each.c, *columns)
         query = query.select_from(source.join(each, true(), isouter=bool(probes)))
         parent = self.relation.parent
-        if not self.scoped or parent is None or parent.tenant_column is None:
+        if not self.for_tenant or parent is None or parent.tenant_column is None:
             return query
         seen = select(parent.table.c.id).where(parent.table.c.id == KEYS.c.key)
-        seen = parent.restrict_to_tenant(seen, scoped=True, tenant=self.relation.tenant)
+        seen = parent.restrict_to_tenant(seen, for_tenant=True, tenant=self.relation.tenant)
         return query.where(seen.correlate(KEYS).exists())
 
     def _of_one_parent(
@@ -332,11 +338,13 @@ class FilteredRelation:
         if relation.parent_key is not None:
             query = query.where(relation.parent_key == KEYS.c.key)
             needed = needed | {relation.parent_key.table}
-        scoped = self.scoped and not relation.tenant_checked_by_parent
-        return relation.entity.restrict_to_tenant(query, *needed, scoped=scoped, tenant=self.relation.tenant)
+        for_tenant = self.for_tenant and not relation.tenant_checked_by_parent
+        return relation.entity.restrict_to_tenant(
+            query, *needed, for_tenant=for_tenant, tenant=self.relation.tenant
+        )
 
     @property
-    def _has_own_parent_key(self) -> bool:
+    def _has_direct_parent_key(self) -> bool:
         key = self.relation.parent_key
         return key is not None and key.table is self.entity.table
 
@@ -352,12 +360,12 @@ class FilteredRelation:
         return to_sql(part, via=None if self.prefix is None else self.prefix.column)
 
     def _unprefixed(self, parts: Iterable[Predicate]) -> list[ColumnElement[bool]]:
-        """Returns conditions on rows that are reached by the prefix, and by no other index of an equality."""
+        """Returns conditions on rows that are read by the prefix's index, so that no other index is used."""
         conditions = [self._own_sql(part) for part in parts]
         key = self.relation.parent_key
         if (
             key is not None
-            and self._has_own_parent_key
+            and self._has_direct_parent_key
             and (not self.prefix or key is not self.prefix.column)
         ):
             conditions.append(without_index(key == KEYS.c.key))
@@ -370,25 +378,25 @@ class FilteredRelation:
                     yield Prefix(column, bindparam(name, type_=unbounded(column.type)), part)
 
 
-# Which of them, and what of them: a range of their order, and the shape of a page
+# Which of the relation's rows, and which columns: a range of their order, and the shape of a page
 
 
 @dataclass(frozen=True, slots=True)
 class KeysetRange:
-    """A stretch of an order on one side of a cursor or between two, and the end that it is read from."""
+    """The rows of an order behind a cursor, before one or between two, and the end to read them from."""
 
     order: SortOrder
     descending: bool
-    """Whether it is read from its greatest row on."""
+    """Whether it is read from its greatest row downwards."""
     bounds: tuple[tuple[str, Callable[[Any, Any], Any]], ...] = ()
     """The cursors, by the argument's name, and how rows compare with each."""
 
     def conditions(self, columns: Any, prefix: Prefix | None = None) -> list[ColumnElement[bool]]:
-        """Returns conditions that keep rows within the bounds: one row comparison each, for an index.
+        """Returns the conditions that rows are within the bounds: row comparisons, which an index serves.
 
-        The prefix leads the comparison, so that only an index that begins with it can be used. Otherwise,
-        after a cursor among many rows of one key, PostgreSQL expects few rows and scans an index over all
-        rows.
+        The prefix is the first column of the comparison, so that only an index that begins with it can be
+        used. Otherwise, after a cursor among many rows of one key, PostgreSQL expects few rows, and scans an
+        index over all rows.
         """
         keys, values = ((), ()) if prefix is None else ((prefix.column,), (prefix.value,))
         row = tuple_(*keys, sort_key(columns[self.order.column.name]), columns.id)
@@ -406,12 +414,12 @@ class KeysetRange:
 
     @property
     def end(self) -> "KeysetRange":
-        """The same stretch without the bound that it is read from."""
+        """The same range without the bound that it is read from."""
         bounds = (each for each in self.bounds if (each[1] in (operator.gt, operator.ge)) == self.descending)
         return replace(self, bounds=tuple(bounds))
 
     def keys(self, columns: Any, prefix: Prefix | None = None) -> list[ColumnElement[Any]]:
-        """Returns what rows are ordered by: the prefix, if they are read by it, the sort key and the id."""
+        """Returns the columns of the order: the prefix, if rows are read by it, the sort key and the id."""
         keys = [sort_key(columns[self.order.column.name]), columns.id]
         return keys if prefix is None else [prefix.column, *keys]
 
@@ -420,7 +428,7 @@ class KeysetRange:
         return query.order_by(*(key.desc() if self.descending else key.asc() for key in keys))
 
     def first(self, rows: FilteredRelation, *columns: ColumnElement[Any]) -> Select[Any]:
-        """Returns the range's rows of one scan, as an index has them: not yet joined, nor limited."""
+        """Returns the range's rows of one scan in the order of an index, without joins or a limit."""
         own = rows.entity.table.c
         query = select(*columns).where(*rows.conditions(ordered=True), *self.conditions(own, rows.prefix))
         return self.sort(query, self.keys(own, rows.prefix))
@@ -428,7 +436,7 @@ class KeysetRange:
 
 @dataclass(frozen=True, slots=True)
 class PageShape:
-    """All of a page request that its SQL depends on. Pages of equal shape share a statement."""
+    """The parts of a page request that its SQL depends on. Pages of equal shape share a statement."""
 
     order: SortOrder
     backward: bool = False
@@ -444,7 +452,7 @@ class PageShape:
     limited: bool = False
     """Whether at most :limit rows are examined, in the order of an index."""
     few_parents: bool = False
-    """Whether it is merged from fewer own parents than the page has rows, as far as is known."""
+    """Whether it is known to be merged from fewer direct parents than the page has rows."""
 
     @classmethod
     def of(
@@ -456,12 +464,12 @@ class PageShape:
         few_parents: bool = False,
     ) -> "PageShape":
         """Returns the shape of a requested page, with those of its eager joins that the viewer may read."""
-        # Not those with values to compare with, which may be long.
+        # A request with a filter isn't cached: the values that it compares with may be long.
         of = cls._of.__wrapped__ if request.filter.parameters else cls._of
         return of(request, eager_joins, limited, few_parents)
 
     @staticmethod
-    @lru_cache(maxsize=1024)  # of a constant page, all operations have the same
+    @lru_cache(maxsize=1024)  # all requests of a constant page have the same shape
     def _of(
         request: PageRequest,
         eager_joins: tuple[EagerJoin, ...],
@@ -490,7 +498,7 @@ class PageShape:
 
     @property
     def range(self) -> KeysetRange:
-        """The rows of the page and all beyond it in its direction."""
+        """The rows of the page, and all rows beyond it in the direction in which it is read."""
         beyond, back = (operator.lt, operator.gt) if self.order.descending else (operator.gt, operator.lt)
         after = (("after", beyond),) if self.after else ()
         before = (("before", back),) if self.before else ()
@@ -515,22 +523,22 @@ class PageShape:
 
 
 async def build_filtered(filter_: Filter, build: Callable[..., Statement], *arguments: Any) -> Statement:
-    """Returns a statement under a filter, `build(*arguments)`; from another thread if that takes long."""
+    """Returns `build(*arguments)`, a statement with a filter; built in another thread if that takes long."""
     if filter_.conditions <= _FEW_CONDITIONS:
         return build(*arguments)
     return await build_aside(build.__wrapped__, *arguments)  # type: ignore[attr-defined] # without its cache
 
 
 @lru_cache(maxsize=1024)
-def page_statement(relation: ChildRelation, shape: PageShape, scoped: bool) -> Statement:  # noqa: FBT001
-    """Returns the statement of a page below each of KEYS. Each row has its key's NUMBER, but at the root.
+def page_statement(relation: ChildRelation, shape: PageShape, for_tenant: bool) -> Statement:  # noqa: FBT001
+    """Returns the statement of a page below each of KEYS. Except at the root, a row has its key's NUMBER.
 
     Besides its columns a row has `_total`, `_has_previous` and `_has_next`, where the shape asks for them,
-    and OWN_PARENTS, where a shape with `few_parents` has a simpler statement. A parent whose page is empty
-    has a row with a null id, where the shape asks what is before or behind it.
+    and DIRECT_PARENTS, where a shape with `few_parents` would have a simpler statement. Where the shape asks
+    for rows before or behind the page, a parent whose page is empty has a row with a null id.
     """
-    rows = FilteredRelation(relation, shape.predicate, scoped)
-    is_joined_to_tenant = rows.via_parent_key is not None and scoped
+    rows = FilteredRelation(relation, shape.predicate, for_tenant)
+    is_joined_to_tenant = rows.via_parent_key is not None and for_tenant
     on_path, others = (
         split_tenant_path(rows.entity, shape.eager_joins) if is_joined_to_tenant else ([], shape.eager_joins)
     )
@@ -543,7 +551,7 @@ def page_statement(relation: ChildRelation, shape: PageShape, scoped: bool) -> S
     else:
         page = _page_from_index(rows, shape, on_path)
     if others:
-        page = _joined_to(page, others, shape, scoped=scoped)
+        page = _joined_to(page, others, shape, for_tenant=for_tenant)
     if shape.with_total and not is_counted:
         page = page.add_columns(_total(rows))
     query = rows.per_parent(page, _around_page(rows, shape), label=KEYS.c.number.label(NUMBER))
@@ -554,15 +562,15 @@ def page_statement(relation: ChildRelation, shape: PageShape, scoped: bool) -> S
 def parent_and_page_statement(
     relation: ChildRelation,
     shape: PageShape,
-    scoped: bool,  # noqa: FBT001 - part of the cache's key
+    for_tenant: bool,  # noqa: FBT001 - part of the cache's key
     columns: frozenset[str] | None,
 ) -> Statement | None:
     """Returns the statement of a parent's row and the first page below it, for each of KEYS.
 
-    Each row of the page has the parent's columns too, their names behind PARENT; an empty page has a row with
-    a null id. None for a page that goes on from a cursor, or may read more of an index than it has rows.
+    Each row of the page has the parent's columns too, with the prefix PARENT; an empty page has a row with a
+    null id. Returns None for a page with a cursor, and for one that may read more of an index than its rows.
     """
-    rows, parent = FilteredRelation(relation, shape.predicate, scoped), relation.parent
+    rows, parent = FilteredRelation(relation, shape.predicate, for_tenant), relation.parent
     if parent is None or shape.range.bounds or not _reads_few(rows, shape):
         return None
     if _reads_all(rows, shape):
@@ -571,7 +579,7 @@ def parent_and_page_statement(
         page = _page_from_index(rows, shape, ())
     own = [column.label(f"{PARENT}{column.name}") for column in parent.projected_columns(columns)]
     row = parent.restrict_to_tenant(
-        select(*own).where(parent.table.c.id == KEYS.c.key), scoped=scoped, tenant=KEYS.c.tenant
+        select(*own).where(parent.table.c.id == KEYS.c.key), for_tenant=for_tenant, tenant=KEYS.c.tenant
     )
     parents, each = row.correlate(KEYS).lateral("parent"), page.correlate(KEYS).lateral("each")
     query = select(KEYS.c.number.label(NUMBER), *parents.c, *each.c)
@@ -582,7 +590,7 @@ def parent_and_page_statement(
 def _reads_few(rows: FilteredRelation, shape: PageShape) -> bool:
     """Whether a page is bounded: read from an index in order, or of a tenant's accounts, which are few.
 
-    Any other may read more rows than it has: of many sessions, or until enough fit a filter.
+    Any other page may read more rows than it has: those of many sessions, or until enough match a filter.
     """
     if rows.via_parent_key is not None or shape.predicate != MATCH_ALL:
         return False
@@ -593,12 +601,12 @@ def _reads_few(rows: FilteredRelation, shape: PageShape) -> bool:
 def _reads_all(rows: FilteredRelation, shape: PageShape) -> bool:
     """Whether all rows are read and then sorted: no index has them in order, or they all have to be counted.
 
-    A tenant's rows of one symbol, strategy or the like are few, so that the page and its total are one
-    reading. A page further on has other rows than the total.
+    A tenant has few rows of one symbol or strategy, so that they are read once for the page and its total.
+    A page after a cursor is read from other rows than its total.
     """
     if not rows.is_ordered(shape.order):
         return True
-    if not (shape.with_total and rows.scoped and rows.via_parent_key) or shape.range.bounds:
+    if not (shape.with_total and rows.for_tenant and rows.via_parent_key) or shape.range.bounds:
         return False
     return any(
         isinstance(part, Comparison)
@@ -615,25 +623,26 @@ def _reads_all(rows: FilteredRelation, shape: PageShape) -> bool:
 def _page_from_index(
     rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]]
 ) -> Select[Any]:
-    """Returns a page of rows that an index has in order; of several parents, the first of each, merged."""
+    """Returns a page of rows that an index has in order; those of several direct parents are merged."""
     range_ = shape.range
     first = range_.first(rows, *rows.entity.projected_columns(shape.columns)).limit(_fetch)
     if rows.via_parent_key is None:
         return rows.joined(first)
     if is_indexed(shape.order.column) and rows.fits_without_ancestors and not shape.few_parents:
-        return _page_by_entry(rows, shape, on_path)
+        return _page_by_scan_or_probes(rows, shape, on_path)
     return rows.merge_per_parent(
         first, lambda columns: range_.sort(select(*columns, *on_path), range_.keys(columns)).limit(_fetch)
     )
 
 
-def _page_by_entry(
+def _page_by_scan_or_probes(
     rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]]
 ) -> Select[Any]:
-    """Returns a page of rows that one index has in order by parent, and another over all tenants' rows.
+    """Returns a page of rows that one index has in order for each direct parent, and another for all tenants.
 
-    Where there are many own parents, as many of all tenants' rows are examined first, in order. If those fill
-    the page, no parent is probed. If they don't, it has cost no more than to probe the parents does.
+    Where there are many direct parents, the second index is scanned first, for as many rows of all tenants as
+    there are direct parents. If these fill the page, no direct parent is probed. If they don't, the scan has
+    cost no more than the probes, which then find the page (`_merged_by_probes`).
     """
     range_ = shape.range
     columns = rows.entity.projected_columns(shape.columns)
@@ -645,24 +654,24 @@ def _page_by_entry(
         select(scanned_page).where(is_full), merged.where(not_(is_full)).correlate(KEYS, scanned_page)
     ).subquery("either")
     query = select(either)
-    if not rows.ancestor_conditions:  # with which a list has fewer own parents than without
+    if not rows.ancestor_conditions:  # with them, a list has fewer direct parents than are counted
         number = (
-            select(func.count()).select_from(_own_parents(rows, _fetch)).correlate(KEYS).scalar_subquery()
+            select(func.count()).select_from(_direct_parents(rows, _fetch)).correlate(KEYS).scalar_subquery()
         )
-        query = query.add_columns(number.label(OWN_PARENTS))
+        query = query.add_columns(number.label(DIRECT_PARENTS))
     return range_.sort(query, range_.keys(either.c)).limit(_fetch)
 
 
 def _rows_to_scan(rows: FilteredRelation) -> ColumnElement[Any]:
-    """Returns how many rows to scan: as many as there are own parents; 0 where that is less than a page."""
+    """Returns how many rows to scan: the number of direct parents; 0 where that is less than a page."""
     number = func.count()
     query = select(case((number >= _fetch, number), else_=literal_column("0")))
-    return query.select_from(_own_parents(rows, _max_scanned)).scalar_subquery()
+    return query.select_from(_direct_parents(rows, _max_scanned)).scalar_subquery()
 
 
-def _own_parents(rows: FilteredRelation, most: ColumnElement[Any]) -> FromClause:
-    """Returns a row for each own parent, `most` at most: to count them."""
-    return rows.select_own_parents(select(_found)).limit(most).correlate(KEYS).subquery("parents")
+def _direct_parents(rows: FilteredRelation, most: ColumnElement[Any]) -> FromClause:
+    """Returns a row for each direct parent, at most `most`, to be counted."""
+    return rows.select_direct_parents(select(_found)).limit(most).correlate(KEYS).subquery("parents")
 
 
 def _first_of_all_tenants(
@@ -672,22 +681,22 @@ def _first_of_all_tenants(
     columns: Sequence[ColumnElement[Any]],
     on_path: Sequence[ColumnElement[Any]],
 ) -> Select[Any]:
-    """Returns the relation's rows among the first of all tenants', `limit` and MAX_SCANNED at most.
+    """Returns the relation's rows among the first rows of all tenants, at most `limit` and MAX_SCANNED.
 
-    MAX_SCANNED is in the SQL, so that PostgreSQL takes the index, and an OFFSET keeps it from any join that
-    has to read all of them before the first row comes out.
+    MAX_SCANNED is a literal in the SQL, so that PostgreSQL chooses the index. An OFFSET prevents a join that
+    would have to read all of them before its first row.
     """
     assert rows.via_parent_key is not None  # noqa: S101 - narrows
     own = rows.entity.table.c
-    parent_key = rows.via_parent_key.key.label("_own_parent")
+    parent_key = rows.via_parent_key.key.label("_direct_parent")
     fits = and_(true(), *rows.conditions_without_prefix).label("_fits")
     query = select(*columns, parent_key, fits).where(*range_.conditions(own))
     first = range_.sort(query, range_.keys(own)).limit(_max_scanned).correlate(KEYS).subquery("first")
     limited = range_.sort(select(first), range_.keys(first.c)).limit(limit)
     scanned = limited.correlate(KEYS).lateral("scanned")
-    parent = select(_found, *on_path).where(rows.own_parent.table.c.id == scanned.c["_own_parent"])
-    parent = rows.select_own_parents(parent).offset(_no_offset)
-    found = parent.correlate(KEYS, scanned).lateral("own_parent")
+    parent = select(_found, *on_path).where(rows.direct_parent.table.c.id == scanned.c["_direct_parent"])
+    parent = rows.select_direct_parents(parent).offset(_no_offset)
+    found = parent.correlate(KEYS, scanned).lateral("direct_parent")
     selected = [scanned.c[column.name] for column in columns] + [found.c[column.name] for column in on_path]
     joined = select(*selected).select_from(scanned.join(found, true())).where(scanned.c["_fits"])
     return range_.sort(joined, range_.keys(scanned.c))
@@ -699,25 +708,26 @@ def _merged_by_probes(
     columns: Sequence[ColumnElement[Any]],
     on_path: Sequence[ColumnElement[Any]],
 ) -> Select[Any]:
-    """Returns a page of rows that is merged from those own parents whose first rows come first.
+    """Returns a page that is merged from the rows of those direct parents whose first rows come first.
 
-    Each own parent is probed for its first row. From there on its rows are read, if it can be on the page.
+    Each direct parent is probed for its first row. Further rows are read of those whose first row can be on
+    the page.
     """
-    own, own_parent, prefix = rows.entity.table.c, rows.own_parent.table.c.id, rows.prefix
+    own, direct_parent, prefix = rows.entity.table.c, rows.direct_parent.table.c.id, rows.prefix
     assert prefix is not None  # noqa: S101 - narrows
     key, id_ = range_.keys(own)
     probe = range_.first(rows, key.label("_key"), id_.label("_id"))
 
     def nearest(found: Any) -> Select[Any]:
         keys = (found["_key"], found["_id"])
-        return range_.sort(select(own_parent.label("_own_parent"), *keys), keys).limit(_fetch)
+        return range_.sort(select(direct_parent.label("_direct_parent"), *keys), keys).limit(_fetch)
 
     probed = rows.merge_per_parent(probe.limit(_limit_one), nearest).correlate(KEYS).subquery("probed")
     at, since = tuple_(*range_.keys(own, prefix)), tuple_(prefix.value, probed.c["_key"], probed.c["_id"])
     first = range_.end.first(rows, *columns).where(at <= since if range_.descending else at >= since)
 
     def finish(found: Any) -> Select[Any]:
-        query = select(*found, *on_path).where(own_parent == probed.c["_own_parent"])
+        query = select(*found, *on_path).where(direct_parent == probed.c["_direct_parent"])
         return range_.sort(query, range_.keys(found)).limit(_fetch)
 
     return rows.merge_per_parent(first.limit(_fetch), finish, probed)
@@ -726,7 +736,7 @@ def _merged_by_probes(
 def _page_of_all_rows(
     rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]], *, with_total: bool
 ) -> Select[Any]:
-    """Returns a page of rows that are all read, and sorted; with their number, if that is asked for."""
+    """Returns a page of rows that are all read and sorted; with their number, if `with_total`."""
     range_ = shape.range
     total = [func.count().over().label("_total")] if with_total else []
 
@@ -742,8 +752,8 @@ def _from_all_rows(
 ) -> Select[Any]:
     """Returns what `finish` selects from the columns of all rows.
 
-    An OFFSET, be it 0, hides from PostgreSQL what `finish` does while it decides how to read the rows. It
-    might walk an operators' index of the order otherwise, until enough rows of this parent have come by.
+    OFFSET 0 makes PostgreSQL plan the reading of the rows without regard to `finish`. Otherwise it might scan
+    an index that has all tenants' rows in the order, until it has found enough rows of this parent.
     """
     query = select(*columns).where(*rows.conditions(ordered=False)).offset(_no_offset)
     if rows.via_parent_key is not None:
@@ -752,7 +762,7 @@ def _from_all_rows(
 
 
 def _page_of_limited_reading(rows: FilteredRelation, shape: PageShape) -> Select[Any]:
-    """Returns a page of the rows that fit among the first :limit of an index."""
+    """Returns a page of the rows that match the filter, of the first :limit rows of an index."""
     range_ = shape.range
     columns = rows.entity.projected_columns(shape.columns)
     examined, keys = _limited_reading(rows, range_, _limit, *columns)
@@ -765,8 +775,8 @@ def _limited_reading(
 ) -> tuple[FromClause, list[ColumnElement[Any]]]:
     """Returns the first `limit` rows of a range, each with whether it `_fits`, and the keys of their order.
 
-    They are read from the index of the order, which the conditions that it serves bound. Where the keys are
-    sorted by once more, PostgreSQL finds that they are sorted, and reads no more rows than it needs.
+    They are read from the index of the order, bounded by the conditions that it serves. Where a query sorts
+    by the keys again, PostgreSQL knows that they are sorted, and reads no more rows than it needs.
     """
     own, is_timeline = rows.entity.table.c, _is_timeline(rows, range_.order)
     prefix = rows.prefix if is_timeline else None
@@ -788,11 +798,11 @@ def _is_timeline(rows: FilteredRelation, order: SortOrder) -> bool:
 
 
 def _joined_to(
-    page: Select[Any], eager_joins: Sequence[EagerJoin], shape: PageShape, *, scoped: bool
+    page: Select[Any], eager_joins: Sequence[EagerJoin], shape: PageShape, *, for_tenant: bool
 ) -> Select[Any]:
-    """Returns the page's rows joined to those that they refer to, in the page's order still."""
+    """Returns the page's rows joined to the rows that they refer to, in the page's order."""
     subquery = page.subquery("page")
-    source, columns = join(subquery, eager_joins, scoped=scoped)
+    source, columns = join(subquery, eager_joins, for_tenant=for_tenant)
     query = select(*subquery.c, *columns).select_from(source)
     return shape.range.sort(query, shape.range.keys(subquery.c))
 
@@ -803,7 +813,7 @@ def _total(rows: FilteredRelation) -> ColumnElement[Any]:
 
 
 def _around_page(rows: FilteredRelation, shape: PageShape) -> Mapping[str, Select[Any]]:
-    """Returns queries for a row before the cursor `after` and one behind `before`, if they are asked for."""
+    """Returns queries for a row before the cursor `after` and for one behind `before`, as the shape asks."""
     queries = {}
     if shape.with_previous and shape.after:
         queries["_has_previous"] = _any_row(rows, shape, shape.preceding)
@@ -813,10 +823,10 @@ def _around_page(rows: FilteredRelation, shape: PageShape) -> Mapping[str, Selec
 
 
 def _any_row(rows: FilteredRelation, shape: PageShape, range_: KeysetRange) -> Select[Any]:
-    """Returns `one`, if a range has any row: a probe of the index from the cursor on.
+    """Returns a row with `one`, if a range has any row: a probe of the index from the cursor on.
 
-    It is no EXISTS, since PostgreSQL takes the order out of one and may then begin anywhere. From the cursor
-    on, the row that it was given out for is most often the first.
+    It is no EXISTS, from which PostgreSQL removes the order, so that it may begin anywhere. From the cursor
+    on, the first row is most often the row whose cursor it is.
     """
     if shape.limited:
         examined, _ = _limited_reading(rows, range_, _limit)
@@ -842,9 +852,9 @@ def _any_row(rows: FilteredRelation, shape: PageShape, range_: KeysetRange) -> S
 
 
 @lru_cache(maxsize=256)
-def count_statement(relation: ChildRelation, predicate: Predicate, scoped: bool) -> Statement:  # noqa: FBT001
-    """Returns the `total` below each `_parent` of :keys; null where :count_limit rows were not enough."""
-    rows = FilteredRelation(relation, predicate, scoped)
+def count_statement(relation: ChildRelation, predicate: Predicate, for_tenant: bool) -> Statement:  # noqa: FBT001
+    """Returns the `total` below each `_parent` of :keys; null if :count_limit rows or more are examined."""
+    rows = FilteredRelation(relation, predicate, for_tenant)
     return compile_statement(rows.per_parent(_count(rows)))
 
 
@@ -859,7 +869,7 @@ def _count(rows: FilteredRelation) -> Select[Any]:
 
 
 def _limited_count(rows: FilteredRelation, limit: CountLimit) -> Select[Any]:
-    """Returns the `total`; null, with no row examined, where :count_limit entries of the parent are to be."""
+    """Returns the `total`; null, without examining rows, if there are :count_limit entries or more."""
     parent_key, entries = rows.relation.parent_key, limit.entries.c
     assert parent_key is not None  # noqa: S101 - the entries are those of a parent
     bounds = [
@@ -878,13 +888,13 @@ def examined_count_statement(
     relation: ChildRelation,
     predicate: Predicate,
     range_: KeysetRange | None,
-    scoped: bool,  # noqa: FBT001 - part of the cache's key
+    for_tenant: bool,  # noqa: FBT001 - part of the cache's key
 ) -> Statement:
-    """Returns how many rows there are to examine in a range: the `total` below each `_parent`, up to :limit.
+    """Returns how many rows would be examined in a range: the `total` below each `_parent`, up to :limit.
 
-    Without a range, those that a list in another order is sorted from.
+    Without a range, the rows that a list in another order is sorted from.
     """
-    rows = FilteredRelation(relation, predicate, scoped)
+    rows = FilteredRelation(relation, predicate, for_tenant)
     assert rows.read_limit is not None  # noqa: S101 - narrows
     examined, _ = _limited_reading(rows, range_ or _timeline_range(rows.read_limit), _limit)
     return compile_statement(rows.per_parent(select(func.count().label("total")).select_from(examined)))

@@ -1,4 +1,4 @@
-"""Pages as clients ask for them: sizes, orders, and cursors, which name a row's place in an order."""
+"""Pages as clients request them: sizes, orders, and cursors, which hold a row's sort key and id."""
 
 import base64
 import re
@@ -42,12 +42,12 @@ CursorKey = tuple[Any, str]
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """A page of a list, as it is asked for. Equal requests of one relation share a loader."""
+    """The page of a list that a client requests. Equal requests of one relation share a loader."""
 
     order: SortOrder
     size: int = DEFAULT_SIZE
     backward: bool = False
-    """Whether it has the last rows instead of the first; in the order of the list all the same."""
+    """Whether it has the last rows instead of the first, still in the order of the list."""
     after: CursorKey | None = None
     before: CursorKey | None = None
     filter: Filter = ALL_ROWS
@@ -66,9 +66,9 @@ class PageRequest:
         return PageRequest(SortOrder(self.order.column.table.c.id), filter=self.filter)
 
     def parameters(self) -> dict[str, Any]:
-        """Returns the values of its statement's parameters, but for the keys.
+        """Returns the values of its statement's parameters, without the keys.
 
-        One row more than the page has shows whether others follow.
+        It reads one row more than the page has, which shows whether others follow.
         """
         values: dict[str, Any] = {**dict(self.filter.parameters), "fetch": self.size + 1}
         for name, cursor in (("after", self.after), ("before", self.before)):
@@ -77,7 +77,7 @@ class PageRequest:
         return values
 
     def cursor(self, row: Row) -> str:
-        """Returns the opaque text that names a row's place in this page's order."""
+        """Returns the cursor of a row: opaque text with the page's order, the row's sort key and its id."""
         value = row[self.order.column.name]
         if value == NAN and isinstance(self.order.column.type, Numeric):
             value = None
@@ -96,21 +96,21 @@ def page_size(arguments: Mapping[str, Any]) -> tuple[int, bool]:
     return first or last or DEFAULT_SIZE, last is not None
 
 
-# A moment as PostgreSQL prints it, the years included that RFC 3339 has no room for.
+# A timestamp as PostgreSQL prints it, including years that RFC 3339 can't express.
 _STORED_MOMENT = re.compile(
     r"-?infinity|(?P<year>\d{4}|[1-9]\d{4,5})-(?P<day>\d\d-\d\d) (?P<time>\d\d:\d\d:\d\d(\.\d{1,6})?)"
     r"(?P<offset>[+-](0\d|1[0-5])(:[0-5]\d){0,2})(?P<era> BC)?",
     re.ASCII,
 )
 _LAST_YEAR, _FIRST_YEAR_BC, _FIRST_DAY_BC = 294_276, 4714, "11-24"
-"""The earliest and the latest moment that PostgreSQL stores."""
+"""The bounds of the timestamps that PostgreSQL stores."""
 
 
 def cursor_key(arguments: Mapping[str, Any], name: str, order: SortOrder) -> CursorKey | None:
     """Returns what the cursor in an argument holds; None without one. Raises BadInputError.
 
-    PostgreSQL can compare whatever it returns: a cursor that was made up is a place like any other, or is
-    refused.
+    PostgreSQL can compare rows with whatever it returns: a cursor that a client made up is either refused, or
+    is a valid place in the order.
     """
     text = arguments.get(name)
     if text is None:
@@ -154,7 +154,10 @@ def _sort_key(value: Any, column: Column[Any]) -> Any:
 
 
 def _is_storable_moment(text: str) -> bool:
-    """Whether a text is a moment as PostgreSQL prints it. Raises ValueError for a day that doesn't exist."""
+    """Whether a text is a timestamp as PostgreSQL prints it.
+
+    Raises ValueError for a day that doesn't exist.
+    """
     parts = _STORED_MOMENT.fullmatch(text)
     if parts is None:
         return False
@@ -165,7 +168,7 @@ def _is_storable_moment(text: str) -> bool:
         kept = (-year, parts["day"]) >= (-_FIRST_YEAR_BC, _FIRST_DAY_BC) if is_bc else year <= _LAST_YEAR
         if year == 0 or not kept or parts["offset"] != "+00":
             return False
-        # Python's calendar has no such year: one of the same length stands in for it.
+        # Python's calendar has no such year: it is checked as a year of the same length.
         year = 2000 if isleap(1 - year if is_bc else year) else 2001
     datetime.fromisoformat(f"{year:04}-{parts['day']} {parts['time']}{parts['offset']}")
     return True

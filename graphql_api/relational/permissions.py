@@ -1,7 +1,7 @@
 """Checks of root fields: who may ask for one at all. Which rows they then see is tenancy (`entity`).
 
-Every root field names one; a field below the root needs none, since its parent was allowed. Each raises
-UnauthenticatedError or ForbiddenError.
+Every root field names a check; a field below the root needs none, since its parent was allowed. A check
+raises UnauthenticatedError or ForbiddenError.
 """
 
 from graphql_api.identity.viewer import Scope
@@ -13,7 +13,7 @@ READS_LOGS = frozenset({Scope.LOGS_READ})
 
 
 def anyone(_: Context) -> None:
-    """Allows everybody, signed in or not: for login and what leads to it."""
+    """Allows everybody, signed in or not: for login and similar fields."""
 
 
 def signed_in(context: Context) -> None:

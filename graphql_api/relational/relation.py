@@ -3,8 +3,10 @@
     strategy: Strategy | None   = one("…", STRATEGIES, key="strategy_id")
     trades:   TradeConnection   = many("…", TRADE_LIST, parent=SESSIONS, parent_key=trades.c.session_id)
 
-Each is read by a loader of the operation (`context`), so that all parents of a level, aliases, fragments and
-siblings share one statement: a row by `Entity.load_by_ids`, a list by `RelationLoader.load_pages`:
+Each is read by a dataloader of the operation (`context.Loader`), so that all parents of a level, aliases,
+fragments and siblings share one statement. The executor (`execution.executor.LoaderResolver`) asks it for the
+key of each parent of the level; in the event loop's next iteration the loader calls its batch function for
+all keys: `Entity.load_by_ids` for rows, `RelationReader.load_pages` for lists:
 
     page_query.page_statement       the SQL: columns, filter, tenant and order, and of each parent one page
     ViewerDatabase.fetch_by_key     runs it, as the viewer's tenant (`postgres.database`)
@@ -41,7 +43,7 @@ from graphql_api.relational.entity import Entity, loader_by_id
 from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.filters import ALL_ROWS, Filter, Predicate, parse_filter
 from graphql_api.relational.page_query import (
-    OWN_PARENTS,
+    DIRECT_PARENTS,
     PARENT,
     ROOT,
     ChildRelation,
@@ -66,7 +68,7 @@ from graphql_api.relational.scalars import parse_id
 
 
 def column(description: str, *, name: str | None = None, convert: Any = None) -> Any:
-    """Declares a field that is read from the column `name` of its row, by default the column of its own name.
+    """Declares a field that is read from the column `name` of its row, by default that of its own name.
 
     `convert` converts values that are not null.
     """
@@ -88,9 +90,9 @@ def computed(
 
 
 def one(description: str, to: Entity | BatchLoad, *, key: str) -> Any:
-    """Declares a relation to at most one row, found by what the row's column `key` holds.
+    """Declares a relation to at most one row, found by the value of the row's column `key`.
 
-    `to` is the entity whose row has that id, or a batch that loads by such keys.
+    `to` is the entity whose row has that id, or a batch function that loads by such keys.
     """
 
     def prepare(context: Context, _arguments: Mapping[str, Any]) -> Any:
@@ -101,7 +103,7 @@ def one(description: str, to: Entity | BatchLoad, *, key: str) -> Any:
 
 
 def root_one(description: str, entity: Entity, *, check: Check) -> Any:
-    """Declares a root field that finds a row by its id; another tenant's is as one that doesn't exist."""
+    """Declares a root field that finds a row by its id; null for another tenant's, as for an unknown id."""
 
     def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
         id_ = parse_id(arguments["id"], "id")
@@ -115,7 +117,7 @@ def root_one(description: str, entity: Entity, *, check: Check) -> Any:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ListSpec:
-    """How lists of an entity can be asked for: by which filter, in which orders."""
+    """How lists of an entity can be requested: with which filter, in which orders."""
 
     entity: Entity
     default_order: SortOrder
@@ -155,9 +157,9 @@ class ListSpec:
     ) -> PageRequest:
         """Returns the page that these arguments and the fields below ask for. Raises BadInputError.
 
-        Only a list at the root joins the rows that its own refer to, and counts itself in its own statement:
-        below many parents, the same rows would come again and again. Where the fields below aren't known,
-        all that `pageInfo` may be asked for is looked up, and no total.
+        Only a list at the root joins the rows that its rows refer to, and counts its rows, in its own
+        statement: below many parents, the same rows would be read again for each. Where the selected fields
+        aren't known, everything that `pageInfo` can return is read, and no total.
         """
         order, wanted = self.default_order, arguments.get("order_by")
         if wanted is not None and self.order_columns is not None:
@@ -183,7 +185,7 @@ class ListSpec:
 
 def many(description: str, spec: ListSpec, *, parent: Entity, parent_key: Column[Any]) -> Any:
     """Declares a relation to the rows below a row of `parent`, whose id is in the column `parent_key`."""
-    relation = RelationLoader(spec.entity, parent, parent_key)
+    relation = RelationReader(spec.entity, parent, parent_key)
 
     def prepare(context: Context, request: PageRequest) -> Any:
         return context.loaders.get(relation.load_pages, request)
@@ -194,7 +196,7 @@ def many(description: str, spec: ListSpec, *, parent: Entity, parent_key: Column
 
 def root_many(description: str, spec: ListSpec, *, check: Check) -> Any:
     """Declares a root field that lists every row the viewer may see."""
-    relation = RelationLoader(spec.entity)
+    relation = RelationReader(spec.entity)
 
     def prepare(context: Context, request: PageRequest) -> Any:
         load = context.loaders.get(relation.load_pages, request).load
@@ -205,9 +207,9 @@ def root_many(description: str, spec: ListSpec, *, check: Check) -> Any:
 
 
 def root_rows(description: str, batch: BatchLoad, *, max_rows: int, check: Check) -> Any:
-    """Declares a root field that lists the first rows of `batch` for ROOT, `max_rows` at most, without pages.
+    """Declares a root field that lists the first rows that `batch` returns for ROOT, at most `max_rows`.
 
-    The batch gets their number as its page.
+    It has no pages: `batch` gets the number of rows in place of a page.
     """
 
     def prepare(context: Context, arguments: Mapping[str, Any]) -> Any:
@@ -223,7 +225,10 @@ def root_rows(description: str, batch: BatchLoad, *, max_rows: int, check: Check
 def argument(
     name: str, type_: Any, description: str, *, required: bool = False, default: Any = strawberry.UNSET
 ) -> StrawberryArgument:
-    """Declares an argument of a field. One that isn't required may be null; one with a default, left out."""
+    """Declares an argument of a field.
+
+    It may be null unless it is required, and be left out with a default.
+    """
     return StrawberryArgument(
         python_name=name,
         graphql_name=None,
@@ -234,12 +239,12 @@ def argument(
 
 
 _MOST_HINTED_KEYS: Final = 10
-"""Statements for at most so many keys look up the hints of each."""
+"""Keys of a statement up to which the hints of each are looked up."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class RelationLoader(ChildRelation):
-    """Loads pages and totals of a relation, for many parents in one statement."""
+class RelationReader(ChildRelation):
+    """Reads pages and totals of a relation, for many parents in one statement, as batch functions."""
 
     async def load_pages(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest
@@ -252,7 +257,7 @@ class RelationLoader(ChildRelation):
         read_limit = self.entity.read_limit
         is_limited = read_limit is not None and (db.tenant is None or read_limit.every_list)
         if is_limited and self.entity.is_visible_to(db):
-            rows = FilteredRelation(self, request.filter.predicate, scoped=db.tenant is not None)
+            rows = FilteredRelation(self, request.filter.predicate, for_tenant=db.tenant is not None)
             if rows.read_limit is not None:
                 return await self._load_limited_pages(db, keys, request, rows)
         return await self.read_pages(db, keys, request)
@@ -265,7 +270,7 @@ class RelationLoader(ChildRelation):
         limit = max(1, page_query.MAX_EXAMINED // weight // len(keys))
         if rows.is_ordered(request.order):
             if not rows.split(order=request.order.column)[1]:
-                return await self.read_pages(db, keys, request)  # each row that is examined fits
+                return await self.read_pages(db, keys, request)  # every examined row matches the filter
         else:
             index = None if self.parent is not None else operator_index(request.order.column)
             has_index = index is not None and await db.has_index(index)
@@ -296,7 +301,7 @@ class RelationLoader(ChildRelation):
         limit: int,
         range_: KeysetRange | None = None,
     ) -> Mapping[str, int]:
-        """Returns how many rows each parent would examine in a range, or sort; `limit` + 1 at most."""
+        """Returns how many rows would be examined in a range, or sorted, by parent; at most `limit` + 1."""
         statement = await build_filtered(
             request.filter,
             examined_count_statement,
@@ -311,7 +316,7 @@ class RelationLoader(ChildRelation):
     async def read_pages(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest, *, limit: int | None = None
     ) -> Mapping[str, "PageResult"]:
-        """Reads each parent's page in one statement; of what fits among the first `limit` rows, if given."""
+        """Reads each parent's page in one statement; with `limit`, from so many rows of an index."""
         eager_joins = request.eager_joins
         if not self.entity.is_visible_to(db):
             return {key: PageResult.of(Rows(()), request, self, key) for key in keys}
@@ -331,9 +336,9 @@ class RelationLoader(ChildRelation):
             found = await db.fetch_by_key(statement, keys, **values)
         columns = next((tuple(rows[0].keys()) for rows in found if rows), ())
         joined = rows_from_labels(Rows(found[0], columns).table(), eager_joins) if eager_joins else {}
-        if OWN_PARENTS in columns:
+        if DIRECT_PARENTS in columns:
             for key, rows in zip(keys, found, strict=True):
-                number = rows[0][OWN_PARENTS] if rows else None
+                number = rows[0][DIRECT_PARENTS] if rows else None
                 if number is not None and number <= request.size:
                     db.hints[self, db.tenant, key] = number
         return {
@@ -342,7 +347,7 @@ class RelationLoader(ChildRelation):
         }
 
     def _has_few_parents(self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest) -> bool:
-        """Whether pages were merged, a short while ago, from fewer own parents than the page has rows."""
+        """Whether, a short while ago, pages were merged from fewer direct parents than the page has rows."""
         return (
             db.tenant is not None
             and len(keys) <= _MOST_HINTED_KEYS
@@ -352,9 +357,10 @@ class RelationLoader(ChildRelation):
     async def load_with_parent(
         self, db: ViewerDatabase, id_: str, columns: frozenset[str] | None, request: PageRequest
     ) -> "tuple[Row | None, PageResult] | None":
-        """Returns a parent's row with these columns, None for all, and its page: in one statement.
+        """Returns a parent's row with these columns, None for all, and its page, read in one statement.
 
-        The row is None if the viewer may see none of this id. None where the page has to be read by itself.
+        The row is None if the viewer may see no row with this id. Returns None where the page needs a
+        statement of its own.
         """
         parent = self.parent
         if parent is None or not (parent.is_visible_to(db) and self.entity.is_visible_to(db)):
@@ -374,8 +380,8 @@ class RelationLoader(ChildRelation):
     ) -> Mapping[str, int | BadInputError]:
         """Returns how many rows each parent has under the page's filter.
 
-        Where too many rows of several tenants would have to be examined, or too many under the entity's
-        `count_limit`, it is an error.
+        A BadInputError in place of a number: too many rows of several tenants, or more than the entity's
+        `count_limit` allows, would have to be examined.
         """
         if not self.entity.is_visible_to(db):
             return dict.fromkeys(keys, 0)
@@ -415,7 +421,7 @@ def _refusal(argument: str, reason: str, entity: Entity) -> BadInputError:
 class LatestRelated:
     """Loads the first row of each parent in an order: the latest, the current."""
 
-    relation: RelationLoader
+    relation: RelationReader
     order: SortOrder
     predicate: Predicate = ALL_ROWS.predicate
 
@@ -427,48 +433,48 @@ class LatestRelated:
         pages = await self.relation.read_pages(db, keys, request)
         return {key: result.nodes[0] for key, result in pages.items() if result.nodes}
 
-    def query(self, *columns: ColumnElement[Any], scoped: bool) -> Select[Any]:
-        """Returns these columns of the first row of each of KEYS, with its `_parent`: a part of a statement.
+    def query(self, *columns: ColumnElement[Any], for_tenant: bool) -> Select[Any]:
+        """Returns a query, a part of a statement, of these columns of each key's first row and its `_parent`.
 
-        `scoped`: of those parents alone that the tenant of the key may see.
+        With `for_tenant`, only parents are included that the tenant of the key may see.
         """
-        rows = FilteredRelation(self.relation, self.predicate, scoped)
+        rows = FilteredRelation(self.relation, self.predicate, for_tenant)
         range_ = KeysetRange(self.order, self.order.descending)
         return rows.per_parent(range_.sort(rows.select(*columns), range_.keys(rows.entity.table.c)).limit(1))
 
 
 @dataclass(frozen=True, slots=True)
 class PageResult:
-    """One parent's page: its rows in order, and what lies around it."""
+    """One parent's page: its rows in order, and whether there are rows before and behind it."""
 
     nodes: list[Row]
     request: PageRequest
-    relation: RelationLoader
+    relation: RelationReader
     parent: str
     has_previous_page: bool | None
     has_next_page: bool | None
-    """Whether rows precede the page, and follow it; None where that wasn't asked for."""
+    """Whether there are rows before the page, and behind it; None where that wasn't asked for."""
     has_more: bool
-    """Whether rows follow the page in the direction that it was read in."""
+    """Whether there are rows beyond the page in the direction in which it was read."""
     total: int | None
     """How many rows the whole list has, if the page's statement counted them."""
 
     @property
     def lacks_previous(self) -> bool:
-        """Whether rows before the cursor `after` were looked for, and none was found."""
+        """Whether the statement has looked for a row before the cursor `after`, and found none."""
         return self.request.with_previous and self.request.after is not None and not self.has_previous_page
 
     @property
     def lacks_next(self) -> bool:
-        """Whether rows behind the cursor `before` were looked for, and none was found."""
+        """Whether the statement has looked for a row behind the cursor `before`, and found none."""
         return self.request.with_next and self.request.before is not None and not self.has_next_page
 
     @classmethod
-    def of(cls, rows: Rows, request: PageRequest, relation: RelationLoader, parent: str) -> "PageResult":
-        """Makes a page of the rows that its statement has read, and changes them in place.
+    def of(cls, rows: Rows, request: PageRequest, relation: RelationReader, parent: str) -> "PageResult":
+        """Returns the page of the rows that its statement has read, which are changed in place.
 
-        Removes the one row more that was read to see whether others follow, and the row of an empty page;
-        puts them in the page's order if they were read backward.
+        Removes the additional row that was read to see whether others follow, and the row of an empty page;
+        reverses the rows if they were read backward.
         """
         first: Any = rows[0] if rows else {}
         total = first["_total"] if first and request.with_total else None
@@ -527,7 +533,7 @@ def _load_total(context: Context, _arguments: Any) -> Any:
     def load(result: PageResult) -> Any:
         if result.total is not None:
             return result.total
-        # Every page of a list has the same total: only the filter is part of what is counted.
+        # Every page of a list has the same total, so the request to count has no page: only the filter.
         return context.loaders.get(result.relation.load_totals, result.request.filter_only()).load(
             result.parent
         )

@@ -1,4 +1,4 @@
-"""The scalars of the API. Rows hold their values as JSON-ready text already (`postgres.type_codecs`)."""
+"""The scalars of the API. Rows hold most values as the text that JSON has (`postgres.type_codecs`)."""
 
 import re
 from calendar import monthrange
@@ -37,7 +37,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class UnreadableDecimal(Decimal):
-    """What a client gave as a text that is no decimal: NaN, so that no comparison takes it for a number."""
+    """Stands for a client's text that is no decimal.
+
+    It is NaN, so that no comparison takes it for a number.
+    """
 
     RULE: Final = 'must be a decimal number, such as "1250.50" or "1E-8"'
 
@@ -48,8 +51,9 @@ class UnreadableDecimal(Decimal):
 def parse_decimal(value: Any) -> Decimal:
     """Returns the exact decimal of a text, plain or with an exponent, or of a JSON number's text.
 
-    NaN, the infinities and an UnreadableDecimal pass: the caller refuses them, and can name the argument.
-    Raises ValueError for what is neither a text nor a number, or a float whose text isn't known.
+    Returns NaN, the infinities and an UnreadableDecimal, too: the caller refuses them, and can name the
+    argument. Raises ValueError for what is neither a text nor a number, and for a float whose text isn't
+    known.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return Decimal(value)
@@ -114,7 +118,9 @@ def parse_datetime(value: Any) -> datetime:
     try:
         return moment + _MICROSECOND
     except OverflowError:
-        return moment  # The end of the calendar, which .NET's greatest moment lies just behind.
+        return (
+            moment  # the last microsecond of the year 9999: rounding up, as for .NET's last tick, leaves it
+        )
 
 
 def _is_last_minute_of_month(moment: datetime) -> bool:

@@ -1,8 +1,7 @@
-"""Redacts and bounds stored JSON for clients: no secrets, no depth or numbers that they can't read.
+"""Redacts and bounds stored JSON for clients: no secrets, and no depth or numbers that parsers refuse.
 
-Other programs store what they like, and one value that a client's parser refuses makes its whole answer
-unreadable. Most documents need no change, and a search of their text finds that out without
-parsing them.
+Other programs may store any JSON, and a single value that a client's parser refuses makes the whole response
+unreadable. Most documents need no change: a search of their text shows that without parsing them.
 """
 
 import json
@@ -20,7 +19,7 @@ A list below two others, with edges and nodes, is some 20 levels deep itself, an
 parsers (.NET's) reads 64 by default; Ruby's reads 100, Rust's 128, PHP's 512, Python's about 1000.
 """
 MAX_NUMBER_LENGTH = 1000
-"""How many characters a number may have: as many as Java's Jackson reads."""
+"""How many characters a number may have: the limit of Java's Jackson."""
 
 TOO_DEEP = "[too deep]"
 REDACTED = "[redacted]"
@@ -44,8 +43,8 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _URL_PASSWORD = re.compile(r"(://[^\s/?#@:\"]*:)[^\s/?#@\"]+(?=@)")
-# What could be a key that the pattern fits, or such a URL: most documents have none and pass as they are,
-# and nearly as many have none of these words in them, which is found out in a tenth of the time.
+# A document without such a key or URL is returned as it is. Most contain none of these words either, which
+# takes a tenth of the time to find out.
 _WORDS: tuple[str, ...] = ("pass", "pwd", "secret", "token", "key", "credential", "auth", "cookie")
 _WORDS += ("signature", "pin", "otp", "jwt", "bearer", "://", "\\u", "\\/")
 _SUSPECT = re.compile(_SECRET.pattern + "|" + _URL_PASSWORD.pattern + r"|\\[u/]", re.IGNORECASE)
@@ -54,7 +53,7 @@ _SUSPECT = re.compile(_SECRET.pattern + "|" + _URL_PASSWORD.pattern + r"|\\[u/]"
 def client_json(text: str) -> str | bytes:
     """Returns JSON text as clients may see it, most often unchanged.
 
-    - What lies deeper than MAX_DEPTH becomes the string TOO_DEEP.
+    - A value nested deeper than MAX_DEPTH becomes the string TOO_DEEP.
     - A number that no double holds, or longer than MAX_NUMBER_LENGTH, becomes a string of its digits. All
       others keep every digit.
     - The values of secret-looking keys, and passwords in URLs, become REDACTED.
@@ -69,7 +68,7 @@ def client_json(text: str) -> str | bytes:
 
 
 def _may_be_unreadable(text: str) -> bool:
-    """Whether a text is too deep, or has so many digits in a row that they may be too large a number."""
+    """Whether a text is nested too deep, or has so many digits in a row that a number may be too large."""
     if len(text) < 2 * MAX_DEPTH:
         return False
     data = text.encode()
@@ -80,7 +79,8 @@ def _may_be_unreadable(text: str) -> bool:
 def _is_too_deep(data: bytes) -> bool:
     if b"\\" in data:
         data = _ESCAPE.sub(b"", data)
-    # Brackets and quotes are left. Two quotes in a row enclose nothing, or end one string and begin the next.
+    # Only brackets and quotes are left. Two quotes in a row are an empty string, or the end and the start of
+    # two.
     brackets = data.translate(_TO_SQUARE, _NOT_STRUCTURE).replace(b'""', b"")
     if b'"' in brackets:
         brackets = _STRING.sub(b"", brackets)
@@ -115,7 +115,7 @@ def _is_too_large(number: str) -> bool:
 
 
 class _Verbatim(str):
-    """A number's own text."""
+    """A number's text, exactly as it is stored."""
 
     __slots__ = ()
 

@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 
 class Application(FastAPI):
-    """FastAPI, past whose middleware and router requests for /graphql go straight to their endpoints.
+    """FastAPI, but requests for /graphql bypass its middleware and router and go directly to their endpoints.
 
-    Those take a fifth of the time of a small query. So middleware that is added to the application doesn't
-    see these requests; what they need, such as CORS, is part of their routes.
+    These would take a fifth of the time of a small query. So middleware that is added to the application
+    doesn't get requests for /graphql; what those need, such as CORS, is part of their routes.
     """
 
     def __init__(self, *, routes: Sequence[BaseRoute], **options: Any) -> None:
@@ -37,7 +37,7 @@ class Application(FastAPI):
         super().__init__(routes=list(routes), exception_handlers=handlers, **options)
         self._warned = False
         self._endpoints: dict[str, ASGIApp] = {}
-        """The endpoints of /graphql by the type of scope; "page" is http from a page of a browser."""
+        """The endpoints of /graphql by the scope's type; "page" is for http requests of a browser's page."""
         for route in routes:
             match route:
                 case Route(path="/graphql", app=app):
@@ -58,9 +58,11 @@ class Application(FastAPI):
             await super().__call__(scope, receive, send)
 
     def _warn_of_proxy(self, scope: Scope, forwarded_for: str) -> None:
-        """Says once that a proxy isn't trusted: then all its clients share the limits of one address."""
+        """Logs once that a proxy isn't trusted, so that all its clients share the limits of one address."""
         address = (scope.get("client") or ("",))[0]
-        if address and address not in forwarded_for:  # uvicorn takes it from there where the proxy is trusted
+        if (
+            address and address not in forwarded_for
+        ):  # if the proxy is trusted, uvicorn takes it from the header
             self._warned = True
             log.warning(
                 "X-Forwarded-For from %s is ignored: if that is your proxy, add it to"
@@ -79,11 +81,11 @@ def routes(
     origins: Origins | None = None,
     graphiql_html: bytes | None = None,
 ) -> list[BaseRoute]:
-    """Returns the routes of everything that the service answers.
+    """Returns all routes of the service.
 
-    `ready` raises if the process can't serve; `lame_duck` says whether it is to stop. `workers` are those
-    whose metrics are exported: without them, those of this process. Pages of `origins` may call besides our
-    own. `graphiql_html` is the page that browsers get at /graphql, if any.
+    `ready` raises if the process can't serve; `lame_duck` says whether it is about to stop. `workers` are the
+    processes whose metrics are exported; by default, only this one. Pages of `origins` may call the service,
+    besides its own. `graphiql_html` is the page that browsers get at /graphql, if any.
     """
     origins = origins or Origins()
     return [
@@ -101,14 +103,14 @@ def routes(
 
 
 async def _refuse(_: Request, exception: StarletteHTTPException) -> Response:
-    """Answers what no route takes, with an error in GraphQL's format."""
+    """Answers a request that no route takes, with an error in GraphQL's format."""
     status = HTTPStatus(exception.status_code)
     error = HTTPError(status, status.name, f"{status.phrase.lower()}: GraphQL is at /graphql")
     return _response(error, exception.headers)
 
 
 async def _fail(_: Request, exception: Exception) -> Response:
-    """Answers what a route failed at; what it was is in the log only."""
+    """Answers a request at which a route failed; the reason is only in the log."""
     return _response(internal_error(exception))
 
 

@@ -4,9 +4,9 @@ from enum import IntEnum
 
 
 class CloseCode(IntEnum):
-    """Why the service closes a socket. Clients come back after 1013, 4403 and 4408, give up after others.
+    """Why the service closes a socket. Clients reconnect after 1013, 4403 and 4408, and give up after others.
 
-    Never 1011 (internal error): graphql-ws, which most browsers' clients are built on, gives up after it.
+    It never uses 1011 (internal error): graphql-ws, which most clients in browsers use, gives up after it.
     """
 
     TRY_AGAIN_LATER = 1013
@@ -22,7 +22,7 @@ class CloseCode(IntEnum):
 class ServerCloseCode(IntEnum):
     """Why the server closes a socket by itself, without asking the application.
 
-    Clients come back after 1012 and 4408, and give up after the others.
+    Clients reconnect after 1012 and 4408, and give up after the others.
     """
 
     PROTOCOL_ERROR = 1002

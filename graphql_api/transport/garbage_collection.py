@@ -1,7 +1,7 @@
 """Runs the garbage collector so that it holds the event loop for some milliseconds at a time.
 
-What lives long (types and modules, then documents and plans in caches) is frozen: the collector doesn't go
-through it again. By itself it would go through everything each time, half a second with full caches.
+Long-lived objects (types and modules, then documents and plans in caches) are frozen: the collector doesn't
+examine them again. Otherwise each full collection would examine everything, half a second with full caches.
 """
 
 import asyncio
@@ -11,22 +11,23 @@ from time import thread_time
 from typing import Final
 
 _YOUNGEST: Final = 5_000
-"""Objects that are made between collections of the youngest generation, about half a millisecond each."""
+"""Objects allocated between collections of the youngest generation, each of which takes about 0.5 ms."""
 _TIMES: Final = 3
 """Collections of the youngest generation between those of the next."""
 _NEVER: Final = 1_000_000_000
 _INTERVAL: Final = 3600.0
-"""Seconds between collections of everything, at least."""
+"""The least seconds between collections of everything."""
 _LONGEST_INTERVAL: Final = 86_400.0
 _QUIET: Final = 0.02
-"""The part of a second for which a process works at most in which little happens."""
+"""A second is quiet if the process uses at most this much CPU time in it, in seconds."""
 
 
 class GarbageCollection:
-    """Collects garbage between the steps of an event loop, among the objects made since the last time.
+    """Collects garbage between the steps of an event loop, among the objects made since the last collection.
 
-    Between steps no operation is computing, so nearly all that is alive stays alive, and is frozen. Cycles
-    that become garbage later wait for a collection of everything: an hourly one, in a quiet second.
+    Between steps no operation is computing, so nearly all objects that are alive then live long, and are
+    frozen. Cycles of frozen objects that become garbage are freed by a collection of everything: once an
+    hour, in a quiet second.
     """
 
     def __init__(self) -> None:
@@ -36,7 +37,10 @@ class GarbageCollection:
         self._loop: asyncio.AbstractEventLoop
 
     def start(self) -> None:
-        """Begins, in the running event loop, once all is loaded that lives as long as the process."""
+        """Starts in the running event loop.
+
+        Call it when everything is loaded that lives as long as the process.
+        """
         self._loop = asyncio.get_running_loop()
         self._former_threshold = gc.get_threshold()
         collect_and_freeze()
@@ -45,7 +49,7 @@ class GarbageCollection:
         self._task = self._loop.create_task(self._collect_all_now_and_then(), name="garbage collection")
 
     def stop(self) -> None:
-        """Leaves the collector as it was before, but for what is frozen."""
+        """Restores the collector's settings; frozen objects stay frozen."""
         if self._task is not None:
             gc.set_threshold(*self._former_threshold)
             gc.callbacks.remove(self._notice)
@@ -53,7 +57,7 @@ class GarbageCollection:
             self._task = None
 
     def _notice(self, phase: str, info: Mapping[str, int]) -> None:
-        """Called by the collector, in the step and thread that made the last object."""
+        """Called by the collector, in the thread that has allocated the last object."""
         if phase == "stop" and info["generation"] == 1 and not self._is_due:
             self._is_due = True
             self._loop.call_soon_threadsafe(self._collect)
@@ -73,7 +77,7 @@ class GarbageCollection:
 
 
 def collect_and_freeze() -> None:
-    """Collects garbage among what isn't frozen, and freezes what is left."""
+    """Collects garbage among the objects that aren't frozen, and freezes the others."""
     gc.collect()
     gc.freeze()
 

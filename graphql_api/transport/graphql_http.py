@@ -1,9 +1,9 @@
 """POST and GET /graphql, as the GraphQL-over-HTTP specification says. A front door of this package.
 
 uvicorn's connection (`uvicorn_protocols`) calls the application (`application`), which calls the endpoint
-here. It makes a GraphQLRequest of what came, has the gateway find and run its operation, and sends the
-result; the results of a subscription are sent by `sse`. The file has, in the order of a request: the
-endpoint, headers, body, JSON, parameters, the response.
+here. The endpoint parses the request to a GraphQLRequest, calls the gateway to find and run its operation,
+and sends the result; the results of a subscription are sent by `sse`. The file has, in the order of a
+request: the endpoint, headers, body, JSON, parameters, the response.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from enum import StrEnum
 from functools import lru_cache, partial
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any, Final, Literal
+from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
@@ -56,18 +56,9 @@ _RANGES = {
 }
 _MAX_ACCEPT = 2_000  # characters of an Accept header that are looked at; browsers send some 150
 _MAX_CONTENT_TYPE = 200  # the standard library's parser takes a second for a long one
+_CONTENT_TYPES = {media: (b"content-type", f"{media}; charset=utf-8".encode()) for media in Media}
 _COMMON = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
-_HEADERS = {media: ((b"content-type", f"{media}; charset=utf-8".encode()), *_COMMON) for media in Media}
-_HEADS = {
-    media: b"".join(b"%b: %b\r\n" % header for header in headers) + b"content-length: %d\r\n"
-    for media, headers in _HEADERS.items()
-}
-RESPONSE: Final = "graphql_api.response"
-"""Our server's extension of ASGI: `write` takes the status, the head and the body of a whole response.
-
-It returns whether it has written them. If not, the response is to be sent in messages.
-"""
-# Headers that aren't lists: two lines of one of them that differ are a mistake, or meant to mislead a proxy.
+# Headers that aren't lists. Two different values of one are a mistake, or an attempt to mislead a proxy.
 _SINGLE = (
     b"authorization",
     b"content-length",
@@ -77,7 +68,7 @@ _SINGLE = (
     b"idempotency-key",
     b"origin",
 )
-# Headers that a page of another origin can't send before its browser has asked us (a CORS preflight).
+# Headers that a page of another origin can send only after its browser's CORS preflight was answered.
 _PREFLIGHTED = (b"authorization", b"graphql-require-preflight", b"apollo-require-preflight")
 _EXTENSION_HEADERS = {
     b"idempotency-key": "idempotencyKey",
@@ -89,21 +80,21 @@ _EXTENSION_HEADERS = {
 }
 _WORTH_ANOTHER_TRY = (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 _UTF_8 = {"utf-8", "utf8", "us-ascii", "ascii"}
-_MAX_DIGITS = 18  # of a Content-Length; Python refuses to read thousands
+_MAX_DIGITS = 18  # digits of a Content-Length; Python refuses to parse thousands
 _MAX_QUERY_STRING_FIELDS = 16
-_MAX_INTEGER_LENGTH = 20  # of an integer of 64 bits; Python takes long to read thousands
-_INTEGERS = range(-(2**63), 2**64)  # which orjson reads and writes as integers
-_MAX_LEVELS = 200  # of JSON: orjson reads 1,024 levels, and writes no more than 254
-_MAX_ITEMS = 20_000  # values and lists of JSON, which are gone through one by one: 20 ms
+_MAX_INTEGER_LENGTH = 20  # characters of a 64-bit integer; Python takes long to parse thousands
+_INTEGERS = range(-(2**63), 2**64)  # those that orjson reads and writes as integers
+_MAX_LEVELS = 200  # levels of nested JSON: orjson reads 1,024, and writes no more than 254
+_MAX_ITEMS = 20_000  # values and lists of JSON, which are visited one by one: 20 ms
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# An escape, and not an escaped backslash with u0000 behind it.
+# The escape \u0000, but not an escaped backslash that is followed by u0000.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class GraphQLEndpoint:
-    """The ASGI application behind /graphql, for http scopes.
+    """The ASGI application at /graphql, for http scopes.
 
-    `get_requests` says whether queries may come by GET. `graphiql_html` is what browsers get that ask for
+    `get_requests` says whether queries may be sent by GET. `graphiql_html` is sent to browsers that ask for
     HTML.
     """
 
@@ -121,7 +112,7 @@ class GraphQLEndpoint:
             media = negotiate(headers.get(b"accept", b"").decode("latin-1"))
             if media is Media.HTML:
                 if self._graphiql_html is not None and scope["method"] == "GET":
-                    await respond(scope, send, HTTPStatus.OK, media, self._graphiql_html, *graphiql.HEADERS)
+                    await respond(send, HTTPStatus.OK, media, self._graphiql_html, *graphiql.HEADERS)
                     return
                 media = Media.JSON
             client = client_address(scope)
@@ -139,21 +130,21 @@ class GraphQLEndpoint:
             body = result.render()
             has_answered = True
             with self._gateway.unread(len(body), viewer, client):
-                await respond(scope, send, status, media, body, *later)
+                await respond(send, status, media, body, *later)
             self._gateway.metrics.observe("http", kind, perf_counter() - started, result)
             if result.errors:
                 self._gateway.metrics.count_errors(result.errors)
         except ClientGoneError:
             pass
         except HTTPError as error:
-            await self._refuse(error, media, scope, send, started)
+            await self._refuse(error, media, send, started)
         except asyncio.CancelledError:
             if has_answered or media is Media.EVENTS:
                 raise
             stopping = errors.unavailable("this process is stopping: try again")
-            await self._refuse(stopping, media, scope, send, started)
+            await self._refuse(stopping, media, send, started)
         except Exception as error:  # noqa: BLE001 - masked and logged
-            await self._refuse(errors.internal_error(error), media, scope, send, started)
+            await self._refuse(errors.internal_error(error), media, send, started)
 
     async def _parse(
         self, scope: Scope, headers: RawHeaders, receive: Receive, client: str
@@ -215,9 +206,9 @@ class GraphQLEndpoint:
         result = await self._gateway.run_operation(operation, viewer, client, receive)
         return operation.type.value, result
 
-    async def _refuse(self, error: HTTPError, media: Media, scope: Scope, send: Send, started: float) -> None:
+    async def _refuse(self, error: HTTPError, media: Media, send: Send, started: float) -> None:
         media = Media.RESPONSE if media is Media.RESPONSE else Media.JSON
-        await respond(scope, send, error.status, media, error.result.render(), *error.headers)
+        await respond(send, error.status, media, error.result.render(), *error.headers)
         self._gateway.metrics.observe("http", "unknown", perf_counter() - started, error.result)
         self._gateway.metrics.count_errors(error.result.errors)
 
@@ -249,7 +240,7 @@ def client_address(scope: Scope) -> str:
 def negotiate(accept: str) -> Media:
     """Returns the best of our media types that an Accept header allows. Raises HTTPError (406).
 
-    Of equal weights the first named wins, which is how clients that list several mean it.
+    Of several with equal weight, the first is chosen, as clients expect that list several.
     """
     if not accept:
         return Media.JSON
@@ -280,9 +271,9 @@ def _media_range(text: str) -> tuple[str, float]:
 
 
 def check_body_headers(headers: RawHeaders) -> None:
-    """Raises HTTPError (415, 501) for a body that isn't plain JSON in UTF-8.
+    """Raises HTTPError (415, 501) for a body that isn't uncompressed JSON in UTF-8.
 
-    Requiring application/json keeps the forms of other sites from posting here.
+    Since application/json is required, HTML forms of other sites can't send requests.
     """
     if not _is_json(headers.get(b"content-type", b"").decode("latin-1")):
         raise HTTPError(
@@ -314,7 +305,7 @@ def _is_json(content_type: str) -> bool:
 
 
 async def receive_body(headers: RawHeaders, receive: Receive, limit: int) -> bytes:
-    """Returns the whole body. Raises HTTPError (413) once it is known to be too long, or ClientGoneError."""
+    """Returns the whole body. Raises HTTPError (413) as soon as it is too long, or ClientGoneError."""
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or len(length) > _MAX_DIGITS or int(length) > limit:
         raise _too_large(limit)
@@ -345,14 +336,14 @@ class MalformedRequestError(ValueError):
 def parse_json(text: bytes | str) -> Any:
     """Returns the decoded JSON. Raises MalformedRequestError.
 
-    Refused are NaN, lone surrogates, more than 200 levels or 20,000 values, numbers beyond a double, and NUL,
-    which PostgreSQL's text has no room for.
+    It refuses NaN, lone surrogates, more than 200 levels or 20,000 values, numbers beyond a double's range,
+    and NUL, which PostgreSQL's text can't hold.
     """
     encoded = (text.encode() if isinstance(text, str) else text).removeprefix(_BYTE_ORDER_MARK)
-    # Most requests are too short for so many values or levels, each of which takes two characters.
+    # A value or level takes at least two characters, so most requests are too short to exceed these limits.
     is_short = len(encoded) <= 2 * _MAX_LEVELS
     lists = 0 if is_short else encoded.count(b"[") + encoded.count(b"{")
-    if lists > _MAX_ITEMS:  # no document has as many, and making them takes 0.2 s
+    if lists > _MAX_ITEMS:  # checked before parsing, which would take 0.2 s
         raise MalformedRequestError(f"has more than {_MAX_ITEMS} lists and objects", LIMIT_EXCEEDED)
     try:
         value = orjson.loads(encoded)
@@ -364,7 +355,7 @@ def parse_json(text: bytes | str) -> Any:
         raise MalformedRequestError(f"nested more than {_MAX_LEVELS} levels deep", LIMIT_EXCEEDED)
     if b"\\u0000" in encoded and _NUL.search(encoded):
         raise MalformedRequestError("text can't contain NUL (\\u0000)")
-    # Numbers keep their texts, which are exact where a float may not be.
+    # Numbers keep their texts, which are exact; a float may not be.
     if _has_float(value):
         return json.loads(encoded.decode(), parse_float=ExactFloat, parse_int=_integer)
     return value
@@ -377,7 +368,7 @@ def _integer(text: str) -> int | ExactFloat:
 
 def _has_float(value: Any) -> bool:
     level = [value]
-    for each in level:  # which grows meanwhile
+    for each in level:  # the loop appends to it
         kind = type(each)
         if kind is dict:
             level += each.values()
@@ -390,7 +381,7 @@ def _has_float(value: Any) -> bool:
 
 def _has_more_than(items: int, value: Any) -> bool:
     level = [value]
-    for each in level:  # which grows meanwhile
+    for each in level:  # the loop appends to it
         if isinstance(each, dict | list):
             if len(level) + len(each) > items:
                 return True
@@ -449,7 +440,7 @@ def parse_query_string(query_string: bytes) -> GraphQLRequest:
 
 
 def with_extension_headers(request: GraphQLRequest, headers: Mapping[bytes, bytes]) -> GraphQLRequest:
-    """Returns the request with those of its extensions that HTTP has in headers."""
+    """Returns the request with the extensions that HTTP clients send as headers, such as Idempotency-Key."""
     if _EXTENSION_HEADERS.keys().isdisjoint(headers):
         return request
     given = {
@@ -487,8 +478,9 @@ def _too_large(limit: int) -> HTTPError:
 def status_of(result: Result, *, strict: bool) -> HTTPStatus:
     """Returns the HTTP status of a response.
 
-    Strict is application/graphql-response+json, where a request that can't be executed is 400. Clients of
-    application/json take anything but 200 for a broken network, so a request that was understood is 200.
+    `strict` is for application/graphql-response+json, in which a request that can't be executed is 400.
+    Clients of application/json take any status but 200 for a network failure, so a well-formed request is
+    200.
     """
     if not result.errors:
         return HTTPStatus.OK
@@ -512,24 +504,23 @@ def _answered(result: Result) -> bool:
     return data is not None and any(value is not None for value in data.values())
 
 
-async def respond(
-    scope: Scope, send: Send, status: int, media: Media, body: bytes, *headers: tuple[bytes, bytes]
-) -> None:
-    size = len(body)
-    if not headers and size < LARGE_RESPONSE:
-        extension = scope.get("extensions", {}).get(RESPONSE)
-        if extension is not None and extension["write"](status, _HEADS[media] % size, body):
-            return
-    content_length = (b"content-length", b"%d" % size)
+async def respond(send: Send, status: int, media: Media, body: bytes, *headers: tuple[bytes, bytes]) -> None:
     await send(
         {
             "type": "http.response.start",
             "status": status,
-            "headers": [*_HEADERS[media], content_length, *headers],
+            "headers": [
+                _CONTENT_TYPES[media],
+                (b"content-length", b"%d" % len(body)),
+                *_COMMON,
+                *headers,
+            ],
         }
     )
-    if size < LARGE_RESPONSE:
+    if len(body) < LARGE_RESPONSE:
         await send({"type": "http.response.body", "body": body})
         return
     await send({"type": "http.response.body", "body": body, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})  # once the client has read what was sent before
+    await send(
+        {"type": "http.response.body", "body": b""}
+    )  # returns once the client has read what was sent before

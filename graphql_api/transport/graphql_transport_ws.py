@@ -1,7 +1,8 @@
 """WebSockets, by the protocol graphql-transport-ws: the endpoint, and a socket from its start to its end.
 
-A front door of this package. A socket has its viewer authenticated, rechecks the token while it is open, and
-closes with the codes of `close_codes`; `uvicorn_protocols` writes its frames, and bounds a slow client.
+A front door of this package. A socket authenticates its viewer through the gateway, rechecks the token while
+it is open, and closes with the codes in `close_codes`. `uvicorn_protocols` writes its frames, and limits how
+slowly a client may read them.
 
 https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
 """
@@ -38,16 +39,16 @@ from graphql_api.transport.origins import Origins, is_own
 
 PROTOCOL = "graphql-transport-ws"
 FRAMES: Final = "websocket.send.frames"
-"""An extension of ASGI, and the type of its event, whose `frames` (bytes) are text frames, to be sent as is.
+"""The name of an ASGI extension, and of its event, whose `frames` (bytes) are sent as they are: text frames.
 
-It sends as many messages as "websocket.send" would one by one, for a small part of their cost. The value of
-the extension has two functions that take such frames. `write` writes them at once, and returns False where it
-would have to wait, or can't. `beat` writes them, and closes the socket of a client of which nothing was heard
-since the last call.
+One such event sends many messages, for a small part of what "websocket.send" costs for each. The value of the
+extension has two functions that take frames. `write` writes them at once; it returns False if it would have
+to wait, or can't write. `beat` writes them, and closes the socket if the client has sent nothing since the
+last call.
 """
 
 EXPIRY_NOTICE: Final = timedelta(minutes=1)
-"""How long before its token expires a socket gets a notice of it; or two heartbeats, if those are longer."""
+"""How long before its token expires a socket is told so; or two heartbeats, if that is longer."""
 
 _CLOSE_TIMEOUT = 1.0  # seconds
 _LONGEST_REASON = 120  # a close frame has room for 123 bytes
@@ -62,7 +63,7 @@ _NO_FRAMES: Final = {"type": FRAMES, "frames": b""}
 
 
 class SocketClosed(Exception):  # noqa: N818 - an end, and not always an error
-    """Ends a socket: with `code` to be closed by us, without one if the client has closed it."""
+    """Ends a socket: the service closes it with `code`; without one, the client has closed it."""
 
     def __init__(self, code: CloseCode | None = None, reason: str = "") -> None:
         super().__init__(reason)
@@ -71,10 +72,10 @@ class SocketClosed(Exception):  # noqa: N818 - an end, and not always an error
 
 
 class WebSocketEndpoint:
-    """The ASGI application behind /graphql, for websocket scopes.
+    """The ASGI application at /graphql, for websocket scopes.
 
-    Pages of `origins` may connect besides our own: browsers let any page open a socket to anywhere. A client
-    that isn't a browser sends no Origin, and may connect too.
+    It accepts pages of `origins` and the service's own: browsers let any page open a socket to any server.
+    Clients that aren't browsers send no Origin, and are accepted.
     """
 
     def __init__(self, gateway: Gateway, *, origins: Origins) -> None:
@@ -114,12 +115,12 @@ class WebSocketEndpoint:
                 socket = GraphQLSocket(self._gateway, connection, self._heartbeats, scope, receive, send)
                 await socket.serve()
         except HTTPError as error:
-            # Not a 503 to the handshake, which browsers don't show to their clients: those would give up.
+            # Not by status 503: browsers hide it from their clients, which would give up.
             raise SocketClosed(CloseCode.TRY_AGAIN_LATER, str(error)) from None
 
 
 async def close(send: Send, code: int, reason: str) -> None:
-    """Closes a socket, or leaves it to the server if the client reads nothing any more."""
+    """Closes a socket, or leaves that to the server if the client doesn't read any more."""
     try:
         async with asyncio.timeout(_CLOSE_TIMEOUT):
             await send({"type": "websocket.close", "code": int(code), "reason": reason})
@@ -128,7 +129,7 @@ async def close(send: Send, code: int, reason: str) -> None:
 
 
 def leaves(group: BaseExceptionGroup[SocketClosed]) -> Iterator[SocketClosed]:
-    """Yields the exceptions in a group of groups."""
+    """Yields the exceptions in a group, at all levels."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from leaves(error)
@@ -137,7 +138,7 @@ def leaves(group: BaseExceptionGroup[SocketClosed]) -> Iterator[SocketClosed]:
 
 
 class Heartbeats:
-    """Calls what is added once an interval, by one timer for all, which goes through it in steps."""
+    """Calls functions once in each interval, by one timer for all of them, spread over the interval."""
 
     def __init__(self, interval: float) -> None:
         """`interval` in seconds."""
@@ -151,12 +152,12 @@ class Heartbeats:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no timer runs, since there is nothing to call."""
+        """Whether no timer runs, since there is no function to call."""
         return self._timer is None
 
     @contextmanager
     def calling(self, call: Callable[[], object]) -> Iterator[None]:
-        """Calls `call` once an interval, until the block ends; the first time after about one."""
+        """Calls `call` once in each interval until the block ends, first after about one interval."""
         slot = self._slots[self._due - 1]
         slot.add(call)
         if self._timer is None:
@@ -178,10 +179,10 @@ class Heartbeats:
 class GraphQLSocket:
     """An accepted socket, from its connection_init to its end.
 
-    One task reads messages, one rechecks the viewer, and each running operation has one of its own. They live
-    and end together: what ends the socket is raised as SocketClosed, and ends them all. A send waits until
-    the client has read what was sent before, so a slow client holds up its own operations, and memory stays
-    at some 64 KiB, and a message, for each.
+    One task reads messages, one rechecks the viewer, and each running operation has a task of its own. They
+    end together: whatever ends the socket is raised as SocketClosed, and cancels them all. A send waits until
+    the client has read what was sent before. So a slow client delays its own operations, and each of them
+    keeps at most some 64 KiB and one message in memory.
     """
 
     def __init__(
@@ -208,11 +209,11 @@ class GraphQLSocket:
         self._running: dict[str, asyncio.Task[None]] = {}
         """The task of each operation, by the client's id."""
         self._unfinished: set[asyncio.Task[None]] = set()
-        """The same tasks, and those whose cancellation isn't over."""
+        """These tasks, and those that are cancelled but haven't ended yet."""
         self._subscriptions: dict[str, Operation] = {}
         """Running subscriptions, by the client's id."""
         self._was_used = True
-        """Whether an operation has begun since `_close_if_idle` looked."""
+        """Whether an operation has begun since `_close_if_idle` last checked."""
 
     async def serve(self) -> None:
         """Reads and answers messages until the socket ends. Raises SocketClosed, alone or in a group."""
@@ -291,7 +292,7 @@ class GraphQLSocket:
         task.add_done_callback(lambda task: self._on_done(identifier, task))
 
     def _on_done(self, identifier: str, task: asyncio.Task[None]) -> None:
-        # A task that is cancelled before its first step never gets to clean up after itself.
+        # A task that is cancelled before its first step can't clean up by itself.
         self._unfinished.discard(task)
         if self._running.get(identifier) is task:
             self._forget(identifier)
@@ -359,7 +360,7 @@ class GraphQLSocket:
         await self._send_message({"id": identifier, "type": "complete"})
 
     def _beat(self, tasks: asyncio.TaskGroup) -> None:
-        """Sends a ping, which says so if the token is about to expire."""
+        """Sends a ping; if the token is about to expire, its payload says so."""
         expires_at, text = self._viewer.expires_at, _PING
         if expires_at is not None:
             notice = max(EXPIRY_NOTICE, timedelta(seconds=2 * self._gateway.limits.heartbeat))
@@ -379,9 +380,9 @@ class GraphQLSocket:
             raise SocketClosed(code, str(error)) from None
 
     async def _renew(self, authorization: str) -> None:
-        """Takes a newer token, which came in a ping; the pong says until when it is good, or what is wrong.
+        """Takes a newer token from a ping; the pong says until when it is valid, or why it wasn't accepted.
 
-        A token that isn't taken changes nothing: the socket lives until the former one ends.
+        A token that isn't accepted changes nothing: the socket stays open until the former one expires.
         """
         try:
             viewer = await self._gateway.authenticate(authorization, self._client)
@@ -395,7 +396,7 @@ class GraphQLSocket:
         await self._end_forbidden()
 
     def _accept_viewer(self, viewer: Viewer) -> bool:
-        """Goes on as a viewer who has signed in. Returns False if the socket is another's.
+        """Continues as a viewer who has signed in. Returns False if the socket belongs to another user.
 
         Raises HTTPError (503) if too many connections of theirs are open.
         """
@@ -410,9 +411,9 @@ class GraphQLSocket:
         await self._recheck_viewer()
 
     async def _close_if_idle(self) -> None:
-        """Ends a socket on which nobody has signed in, and nothing has run for a while.
+        """Ends a socket on which nobody has signed in, and no operation has begun for a while.
 
-        Returns once somebody has.
+        Returns once somebody has signed in.
         """
         while not self._viewer.is_authenticated:
             if not (self._was_used or self._unfinished):
@@ -428,19 +429,19 @@ class GraphQLSocket:
             except HTTPError as error:
                 if self._viewer is checked:
                     raise SocketClosed(CloseCode.FORBIDDEN, str(error)) from None
-                continue  # the token was renewed meanwhile
+                continue  # the token was renewed while it was checked
             if self._viewer is checked:
                 self._viewer = current
                 await self._end_forbidden()
 
     async def _end_forbidden(self) -> None:
-        """Ends the subscriptions that the viewer may not have any more."""
+        """Ends the subscriptions that the viewer is no longer permitted to have."""
         refused = [
             (identifier, denial)
             for identifier, operation in self._subscriptions.items()
             if (denial := self._gateway.check_permission(operation, self._viewer, self._client))
         ]
-        for identifier, _ in refused:  # all of them before the first wait
+        for identifier, _ in refused:  # all of them, before anything is awaited
             self._cancel(identifier)
         for identifier, denial in refused:
             await self._send_errors(identifier, denial)
@@ -470,7 +471,7 @@ class GraphQLSocket:
         for result in results:
             if result.errors:
                 self._gateway.metrics.count_errors(result.errors)
-        # The payload is rendered once for all sockets that share the result; what stands before it differs.
+        # The payload is rendered once for all sockets that share the result; the bytes before it differ.
         prefix = b'{"id":%b,"type":"next","payload":' % orjson.dumps(identifier)
         if not self._takes_frames:
             for result in results:
@@ -497,7 +498,7 @@ class GraphQLSocket:
                 await self._send_event(_NO_FRAMES)  # once the client has read what was sent before
 
     async def _send_large(self, prefix: bytes, body: bytes) -> None:
-        """Sends a message whose copy takes milliseconds, as its rendering did: others run in between."""
+        """Sends a large message: copying it takes milliseconds, so other tasks run between the copies."""
         size = len(prefix) + len(body) + 1
         with self._gateway.unread(size, self._viewer, self._client):
             await asyncio.sleep(0)
@@ -556,10 +557,11 @@ def token_end(viewer: Viewer) -> dict[str, str | None]:
 
 
 def frames_around(size: int, bodies: Iterable[bytes]) -> list[list[bytes]]:
-    """Returns text frames (RFC 6455, unmasked) of messages that begin with the same bytes, without those.
+    """Returns text frames (RFC 6455, unmasked) of messages that begin with the same bytes, without these.
 
-    The beginning is `size` bytes long. Each list, joined by it, is about 64 KiB of whole frames. So they are
-    made once for all sockets whose messages have the same bodies: each only joins them by its beginning.
+    The messages begin with `size` bytes, the prefix, which contains an id of the client. Each list, joined by
+    the prefix, is about 64 KiB of whole frames. So frames are made once for all sockets whose messages have
+    the same bodies: each socket only joins them by its own prefix.
     """
     writes: list[list[bytes]] = []
     pieces: list[bytes] = []

@@ -1,7 +1,7 @@
-"""Graceful shutdown: a process that is to stop says so at /readyz, and serves for a while (a lame duck).
+"""Graceful shutdown: a process that will stop says so at /readyz, and still serves for a while (a lame duck).
 
-A balancer reads at /readyz that it should send no more; until then requests still come. A
-process that closed its port at once would refuse those.
+A load balancer learns from /readyz that it should send no more requests. Until it has, requests still come,
+which a process that closes its port at once would refuse.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ class LameDuck:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self.leaving = False
-        """Whether the process is to stop, and so isn't ready any more."""
+        """Whether the process will stop, and so isn't ready any more."""
 
     def install(self) -> None:
-        """Takes SIGTERM over from the server, which has begun to run."""
+        """Replaces the server's handler of SIGTERM. Call it once the server runs."""
         if not self._seconds or threading.current_thread() is not threading.main_thread():
             return
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The service's own log, on standard error: lines of text or JSON, without values of rows or arguments."""
+"""Configures the log on standard error: lines of text or JSON, without values of rows or arguments."""
 
 import copy
 import logging
@@ -23,9 +23,9 @@ class SocketNoiseFilter(logging.Filter):
 
 
 class RowValueFilter(logging.Filter):
-    """Takes the values of rows and arguments out of what PostgreSQL and asyncpg say of an error.
+    """Removes the values of rows and arguments from PostgreSQL's and asyncpg's error messages.
 
-    They may be secrets: DETAIL has whole rows, and an error about a value quotes it.
+    They may be secrets: DETAIL contains whole rows, and an error about a value quotes it.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -52,7 +52,7 @@ def _take_values_out(error: BaseException | None) -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a record as one line of JSON, with what it says of an operation beside its text."""
+    """Formats a record as one line of JSON; the details of an operation are keys of their own."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {

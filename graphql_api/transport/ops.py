@@ -21,14 +21,14 @@ Ready = Callable[[], Awaitable[object]]
 
 
 async def health(_: Request) -> Response:
-    """Answers GET /healthz with 200, for as long as the event loop turns."""
+    """Answers GET /healthz with 200, as long as the event loop runs."""
     return JSONResponse({"status": "ok"})
 
 
 def readiness(ready: Ready, lame_duck: LameDuck) -> Endpoint:
     """Returns the endpoint of GET /readyz: 200 if `ready` returns within 3 seconds, else 503.
 
-    It is 503 too once the process is to stop.
+    Also 503 once the process is about to stop.
     """
 
     async def endpoint(_: Request) -> Response:

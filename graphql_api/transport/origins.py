@@ -1,6 +1,6 @@
-"""CORS and origins: which web pages may call, by the `Origin` that their browsers send.
+"""CORS and origins: which web pages may call the service, by the `Origin` that their browsers send.
 
-It protects the users of browsers. Programs send none, or any.
+This protects users of browsers. Other programs may send any Origin, or none.
 """
 
 import ipaddress
@@ -13,12 +13,11 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from graphql_api.execution.errors import cut
 from graphql_api.gateway.errors import HTTPError
 from graphql_api.settings import normalized_origin
-from graphql_api.transport.graphql_http import RESPONSE
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +27,10 @@ _MAX_LOGGED = 100
 
 
 class Origins:
-    """The origins whose pages may call, besides our own.
+    """The origins whose pages may call the service, besides its own.
 
-    `listed` are normalized; "*" there stands for any. With `local`, so may all pages that this machine
-    serves to itself.
+    `listed` are normalized; "*" stands for any. With `local`, pages that this machine serves at localhost may
+    call, too.
     """
 
     def __init__(self, listed: Iterable[str] = (), *, local: bool = False) -> None:
@@ -77,7 +76,7 @@ def is_local(origin: str) -> bool:
 def is_own(origin: str, host: str) -> bool:
     """Returns whether a page calls the host that it comes from.
 
-    Behind a proxy that ends TLS nothing says by which scheme the host was called, so it isn't compared.
+    The scheme isn't compared: behind a proxy that terminates TLS, the service doesn't know it.
     """
     scheme = origin.partition(":")[0]
     try:
@@ -99,13 +98,6 @@ class CORS(CORSMiddleware):
             max_age=7200,
         )
         self._origins = origins
-
-    async def simple_response(
-        self, scope: Scope, receive: Receive, send: Send, request_headers: Headers
-    ) -> None:
-        """Has the application send its response in ASGI's messages, to whose headers CORS adds its own."""
-        scope.get("extensions", {}).pop(RESPONSE, None)
-        await super().simple_response(scope, receive, send, request_headers)
 
     def is_allowed_origin(self, origin: str) -> bool:
         return origin in self._origins

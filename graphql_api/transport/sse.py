@@ -2,7 +2,7 @@
 
 https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md
 
-A stream that ends without a `complete` event was cut off, and clients open it again.
+A stream that ends without a `complete` event was interrupted, and clients open it again.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from graphql_api.identity.viewer import Viewer
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),  # nginx would hold events back to fill its buffer
+    (b"x-accel-buffering", b"no"),  # otherwise nginx delays events until its buffer is full
 ]
 _COMMENT = b":\n\n"
 
@@ -32,14 +32,14 @@ log = logging.getLogger(__name__)
 
 
 class StreamEnded(Exception):  # noqa: N818 - an end, and not always an error
-    """Ends a stream: all was sent, the client has left, or its token isn't valid any more."""
+    """Ends a stream: everything was sent, the client has disconnected, or its token isn't valid any more."""
 
 
 class EventStream:
     """The response to one operation, sent event by event.
 
-    One task sends results, one sends heartbeats, one waits for the client to hang up, and one rechecks the
-    viewer. They live and die together: whatever ends the stream is raised as StreamEnded and ends them all.
+    One task sends results, one sends heartbeats, one waits for the client to disconnect, and one rechecks the
+    viewer. They end together: whatever ends the stream is raised as StreamEnded, and cancels them all.
     """
 
     def __init__(self, gateway: Gateway, viewer: Viewer, client: str, receive: Receive, send: Send) -> None:
@@ -52,7 +52,7 @@ class EventStream:
     async def serve(self, operation: Operation | Result) -> None:
         """Streams the results of an operation, or the errors for which it was refused.
 
-        Raises HTTPError before anything is sent, and nothing after.
+        Raises HTTPError only before anything was sent.
         """
         with self._gateway.connection("sse", self._client, self._viewer):
             await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
@@ -74,12 +74,12 @@ class EventStream:
             async with aclosing(self._run(operation)) as stream:
                 async for results in stream:
                     if results.progress is not None:
-                        # A comment: clients refuse events that the protocol doesn't know.
+                        # As a comment, since clients refuse events that the protocol doesn't have.
                         await self._write(b": %b\n\n" % orjson.dumps(results.progress.message))
                     for result in results:
                         await self._send_next(result)
-                    # A send to a client that is gone returns at once: without a pause here, a source that is
-                    # always ready would run on, and `_until_hangup` would never get its turn.
+                    # A send to a client that is gone returns at once. Without this pause, a source that
+                    # always has results would never let `_until_hangup` run.
                     await asyncio.sleep(0)
         except HTTPError as error:
             await self._send_next(error.result)
@@ -124,7 +124,8 @@ class EventStream:
             try:
                 self._viewer = await self._gateway.wait_and_recheck(self._viewer)
             except HTTPError as error:
-                # Without a complete: the client is to come back, and this tells it to renew its token first.
+                # Without `complete`, so that the client reconnects; the error tells it to renew its token
+                # first.
                 streaming.cancel()
                 await self._send_next(error.result)
                 raise StreamEnded from None
@@ -139,7 +140,7 @@ class EventStream:
     async def _send_next(self, result: Result) -> None:
         body = result.render()
         if len(body) >= LARGE_RESPONSE:
-            await asyncio.sleep(0)  # its copies take milliseconds, as its rendering did
+            await asyncio.sleep(0)  # rendering took milliseconds, and copying will, so others run in between
         await self._write(b"event: next\ndata: %b\n\n" % body)
         self._gateway.metrics.count_errors(result.errors)
 

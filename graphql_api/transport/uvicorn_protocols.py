@@ -1,8 +1,8 @@
-"""Connections: uvicorn's protocols for HTTP and WebSocket, made fit to face the network without a proxy.
+"""Connections: uvicorn's protocols for HTTP and WebSocket, hardened to serve clients without a proxy.
 
-They bound how slow a client may be, how long the head of a request, and what all clients together leave
-half sent or unread. They parse what comes at once in pieces, answer every request and handshake that they
-refuse, and spread the closing of connections when the process stops.
+They limit how slow a client may be, how long the head of a request, and how much all clients together leave
+half sent or unread. They parse large data in pieces, send a response to every request and handshake that they
+refuse, and spread the closing of connections over time when the process stops.
 """
 
 import asyncio
@@ -34,7 +34,6 @@ from graphql_api.gateway.errors import HTTPError
 from graphql_api.gateway.gateway import TransportLimits
 from graphql_api.identity.login_throttle import client_network
 from graphql_api.transport.close_codes import ServerCloseCode
-from graphql_api.transport.graphql_http import RESPONSE
 from graphql_api.transport.graphql_transport_ws import FRAMES
 
 _LINGER = 1.0  # seconds that a connection stays half open after a last answer
@@ -49,19 +48,19 @@ _AHEAD_SIZE = 3_000
 _PARSING_TIME = 0.001
 """Seconds after which a connection's further requests are parsed in another iteration."""
 _LITTLE = 1_024
-"""Bytes that are parsed as they come."""
+"""Bytes up to which data is parsed as it comes, without a task."""
 _MAX_FRAGMENTS = 1_000
-"""Frames of one message: an empty one takes ten times its size in memory."""
+"""Frames of one message, since an empty one takes ten times its size in memory."""
 _PING = b"\x89\x00"
 _PONG = b'{"type":"pong"}'
-"""A ping of WebSocket's own, as a frame; and what clients answer to one of graphql-transport-ws."""
+"""A ping frame of WebSocket; and the message with which clients answer a ping of graphql-transport-ws."""
 MAX_HEADERS: Final = 256
 """Lines of headers that a request may have: short ones take ten times their size in memory."""
 _PART_CLOSED = 100
 """Of the connections of an address that wait, one in so many is closed where there is no room for more."""
 _STREAMED = b"\r\ntransfer-encoding: chunked\r\n"
 MAX_UNREAD: Final = 256 * 1024 * 1024
-"""Bytes that all clients of a process may leave unread together: some large answers of several viewers."""
+"""Bytes that all clients of a process may leave unread together: some large responses of some viewers."""
 MAX_UNFINISHED: Final = 256 * 1024 * 1024
 """Bytes of requests and messages that all clients of a process may leave half sent together."""
 _LITTLE_UNFINISHED = 4_096
@@ -69,7 +68,7 @@ _LITTLE_UNFINISHED = 4_096
 
 
 class ServerConfig(uvicorn.Config):
-    """uvicorn's configuration, which also takes our limits to the protocols."""
+    """uvicorn's configuration, which also passes our limits to the protocols."""
 
     def __init__(self, *args: Any, limits: TransportLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -82,8 +81,8 @@ class ServerConfig(uvicorn.Config):
 class Timer:
     """Calls back once, some seconds after its start, unless it is stopped before.
 
-    Requests start and stop it by the thousand: the event loop's timer stays until it is due, and finds then
-    whether there is somebody to call, or when there will be.
+    It is started and stopped thousands of times a second, so neither touches the event loop's timer. That one
+    runs until it is due, and then calls back, ends, or is set again for the remaining time.
     """
 
     __slots__ = ("_callback", "_due", "_handle", "_loop", "_seconds")
@@ -93,11 +92,11 @@ class Timer:
         self._callback = callback
         self._loop = asyncio.get_running_loop()
         self._due: float | None = None
-        """The moment to call back; None while it is stopped."""
+        """When to call back; None while it is stopped."""
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Starts the timer. One that runs goes on as it was."""
+        """Starts the timer. Does nothing if it runs already."""
         if self._due is None:
             self._due = self._loop.time() + self._seconds
             if self._handle is None:
@@ -107,7 +106,7 @@ class Timer:
         self._due = None
 
     def cancel(self) -> None:
-        """Stops the timer, and lets go of what it would call."""
+        """Stops the timer, and drops its reference to the callback."""
         self._due = None
         if self._handle is not None:
             self._handle.cancel()
@@ -129,16 +128,16 @@ class HeadTooLargeError(Exception):
 
 
 class HeldBytes:
-    """What a process holds for clients that are slow: bytes by connection, the oldest first."""
+    """Bytes that a process holds for slow clients, by connection, the oldest first."""
 
     def __init__(self, most: int) -> None:
-        """`most` is for all of them together."""
+        """`most` is the limit for all connections together."""
         self._most = most
         self._sizes: dict[_SlowClient, int] = {}
         self.size = 0
 
     def add(self, connection: "_SlowClient", size: int) -> None:
-        """Notes what is held for a client, and cuts off the slowest ones if it is too much in all."""
+        """Sets how much is held for a client. If it is too much in all, closes the slowest connections."""
         self.remove(connection)
         self._sizes[connection] = size
         self.size += size
@@ -148,15 +147,15 @@ class HeldBytes:
             slowest.cut_off()
 
     def remove(self, connection: "_SlowClient") -> None:
-        """Forgets a connection: its client has caught up, or is gone."""
+        """Removes a connection whose client has caught up, or is gone."""
         self.size -= self._sizes.pop(connection, 0)
 
 
 class _SlowClient(asyncio.Protocol):
-    """A mixin: cuts off a client that leaves unread what it was sent for `send_timeout` seconds.
+    """A mixin that closes the connection of a client that leaves data unread for `send_timeout` seconds.
 
-    The slowest is cut off before if all clients together leave more than MAX_UNREAD, or have sent more than
-    MAX_UNFINISHED without an end.
+    The slowest connections are closed earlier if all clients together leave more than MAX_UNREAD, or have
+    sent more than MAX_UNFINISHED of requests and messages that aren't complete.
     """
 
     config: uvicorn.Config
@@ -196,7 +195,7 @@ class _SlowClient(asyncio.Protocol):
         self._sending.stop()
 
     def cut_off(self) -> None:
-        """Ends the connection, whatever hasn't been read."""
+        """Closes the connection at once; data that hasn't been read is lost."""
         self.transport.abort()
 
     def note_unfinished(self, size: int) -> None:
@@ -229,9 +228,9 @@ class _PiecewiseReading(FlowControl):
 class HTTPProtocol(_SlowClient, HttpToolsProtocol):
     """HTTP/1.1 in which a client has `receive_timeout` seconds to send a whole request.
 
-    A client may send many small requests at once, or a body in chunks of a byte: so what comes is parsed in
-    pieces, and no further while MAX_AHEAD requests wait. The only other protocol that a connection can go
-    over to is WebSocket. The application may write a whole `RESPONSE` at once.
+    A client may send many small requests at once, or a body in chunks of a byte. So data is parsed in pieces,
+    and not while MAX_AHEAD requests wait. The only other protocol that a connection can be upgraded to is
+    WebSocket.
     """
 
     flow: FlowControl
@@ -240,22 +239,17 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._receiving = Timer(self._limits.receive_timeout, self._give_up_receiving)
         self._in_head = True
-        self._received = 0  # bytes, of a head that isn't complete
-        self._parsed = 0  # bytes, of the head or the trailers that the parser has handed over
+        self._received = 0  # bytes of a head that isn't complete
+        self._parsed = 0  # bytes of the head or the trailers that the parser has called back with
         self._refused = False
         self.waits_since = 0.0
         """When the last answer was complete, or the connection was made, by the loop's clock."""
         self.network = ""
         """The network that the client's address is counted for."""
         self._stopping = False
-        self._served: RequestResponseCycle
-        """The request that is being answered: others may wait behind it.
-
-        Its scope doesn't refer to it: they would be a circle, and left to the garbage collector.
-        """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Starts the time for a first request, or closes the connection if too many are open."""
+        """Starts the timer of the first request, or closes the connection if too many are open."""
         super().connection_made(transport)
         self.flow = self._reading = _PiecewiseReading(transport, self._has_room)
         self._receiving.start()
@@ -290,7 +284,7 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
             each.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Parses what came: at once if it is little, else in pieces, between which other tasks run."""
+        """Parses data: at once if it is little, else in pieces, between which other tasks run."""
         if self._refused:
             return
         if len(data) <= _LITTLE and not self._unparsed and len(self.pipeline) < MAX_AHEAD:
@@ -347,7 +341,7 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
         self.note_unfinished(held)
 
     def _parse_piece(self, data: bytes) -> None:
-        """Parses data, and refuses a head that doesn't end."""
+        """Parses data, and refuses a request whose head is too long."""
         self._unset_keepalive_if_required()
         if self._is_idle():
             self._receiving.start()
@@ -357,16 +351,16 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._refuse(self._explain(error))
             return
-        # The parser hands over a header once it is whole: one that never ends shows only here.
+        # The parser calls back with whole headers only, so a header that never ends is noticed only here.
         if self._in_head and self._received > self._limits.max_header_size and not self._refused:
             self._refuse(self._head_too_large())
         self._note_held()
 
     def _parse(self, data: bytes) -> None:
-        """Feeds the parser, and serves requests that offer another protocol (`Upgrade`) as if they didn't.
+        """Feeds the parser, and ignores a request's offer of another protocol (`Upgrade`) than WebSocket.
 
-        At an offer httptools stops behind the head and takes what follows for the other protocol, although
-        it is the body of the request. So a new parser gets the head without the offer, and what follows.
+        After a head with an offer httptools stops, as if the bytes that follow were of the other protocol,
+        although they are the request's body. So a new parser gets the head without the offer, and the rest.
         """
         following = memoryview(data)
         while True:
@@ -388,8 +382,8 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
             self.parser.feed_data(head)
             if is_handshake:
-                # A connection that has answers to give can't become a socket. What follows the handshake
-                # may be meant for one, so this answer is the last.
+                # A connection with responses to send can't become a WebSocket. What follows the handshake may
+                # be WebSocket frames, so the connection closes after this response.
                 self.cycle.keep_alive = False
 
     def _offers_websocket(self) -> bool:
@@ -406,7 +400,7 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
     def _open_websocket(self, following: bytes) -> None:
         """Hands the connection over to the WebSocket protocol.
 
-        That gets the handshake as it was parsed here, so that the bounds of its head are those of HTTP.
+        That protocol gets the parsed handshake, so that the limits on its head are those of HTTP.
         """
         for name, value in self.headers:
             if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")):
@@ -461,10 +455,12 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
             cycle.transport = cast("asyncio.Transport", ExpectingResponseTransport(self.transport, cycle))
         elif self.scope["method"] != "HEAD":
             cycle.transport = cast("asyncio.Transport", ResponseTransport(self.transport))
-            self.scope["extensions"] = {RESPONSE: {"write": self._write_response}}
 
     def on_message_complete(self) -> None:
-        """Stops the time for the request. If it was answered before its end, another may come."""
+        """Stops the request's timer.
+
+        If the response was sent before the request's end, starts the next one.
+        """
         if self.parser.should_upgrade():
             return
         self._received = 0
@@ -473,30 +469,8 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
         if self.cycle.response_complete:
             self._receiving.start()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._served = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def _write_response(self, status: int, head: bytes, body: bytes) -> bool:
-        """Writes a response, unless the client has left too much unread, or is gone. Returns whether it did.
-
-        uvicorn's own way is two messages, each of whose headers it searches for what isn't allowed in them.
-        """
-        cycle = self._served
-        if cycle.response_started or cycle.disconnected or self.flow.write_paused:
-            return False
-        cycle.response_started = cycle.response_complete = True
-        cycle.message_event.set()
-        common = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        self.transport.write(b"".join((STATUS_LINE[status], *common, head, end, body)))
-        if not cycle.keep_alive:
-            self.transport.close()
-        cycle.on_response()
-        return True
-
     def on_response_complete(self) -> None:
-        """Starts the time for a request that the client had begun to send before this answer."""
+        """Starts the timer of a request that the client had begun to send before this response."""
         super().on_response_complete()
         self.waits_since = self.loop.time()
         if (self.pipeline or self._unparsed) and not self.transport.is_closing():
@@ -508,14 +482,14 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
             self.transport.close()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Closes an idle connection, even one whose client never reads its last answer."""
+        """Closes an idle connection, even if the client never reads its last response."""
         super().timeout_keep_alive_handler()
         self._sending.start()
 
     def shutdown(self) -> None:
-        """Closes the connection after the request under way, or one that may just arrive.
+        """Closes the connection after the request under way, or after one that is about to arrive.
 
-        An event stream has no end of its own, so it is cut within `drain_time`.
+        An event stream doesn't end by itself, so it is closed within `drain_time`.
         """
         self._stopping = True
         if self._is_idle():
@@ -535,7 +509,7 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._parsed += size
         if self._parsed > self._limits.max_header_size:
-            raise HeadTooLargeError  # which reaches `data_received` as the context of a HttpParserError
+            raise HeadTooLargeError  # `data_received` gets it as the context of an HttpParserError
 
     def _head_too_large(self) -> HTTPError:
         return _refusal(
@@ -569,7 +543,7 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
             )
 
     def _refuse(self, error: HTTPError) -> None:
-        """Answers without the application, after the requests before this one, and reads no further."""
+        """Sends a response without the application, after those of earlier requests, and stops reading."""
         self._refused = True
         self._unparsed.clear()
         self._receiving.stop()
@@ -579,7 +553,7 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
         if not self._is_idle() and self._in_head:
             self.cycle.keep_alive = False
             return
-        if self.pipeline:  # the body of the newest request is at fault, which waits for its turn
+        if self.pipeline:  # the newest request, whose body is invalid, waits for its turn
             self.pipeline[0] = (self.cycle, cast("ASGI3Application", response))
             return
         if not self._is_idle():
@@ -589,8 +563,8 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
             b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *response.raw_headers)
         ]
         self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", response.body]))
-        # A close while there is data that nobody has read resets the connection, and the client might not get
-        # the answer: so it stays half open for a moment.
+        # Closing a connection with unread data resets it, and the client might not get the response. So it
+        # stays half open for a moment.
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER, self.transport.close)
@@ -599,9 +573,9 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
 class ResponseTransport:
     """The transport of one response, which writes the head together with the first part of the body.
 
-    uvicorn writes them one after the other, which is a system call and a packet more: a twentieth of a small
-    query's time. The head of a body without a stated length goes out at once: it may be a stream of events.
-    All but writing and closing is left to the connection's transport.
+    uvicorn writes them one after the other, with one more system call and packet: a twentieth of the time of
+    a small query. The head of a response without a Content-Length is written at once, since its body may be a
+    stream of events. All other methods are those of the connection's transport.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -613,7 +587,7 @@ class ResponseTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Writes data, or keeps a head until there is a body to write with it."""
+        """Writes data, or keeps a head until there is a body to write together with it."""
         if self._head:
             self._transport.writelines((self._head, data))
             self._head = b""
@@ -625,7 +599,7 @@ class ResponseTransport:
             self._head = data
 
     def close(self) -> None:
-        """Writes what was kept, and closes the connection."""
+        """Writes a head that was kept, and closes the connection."""
         if self._head:
             self.write(b"")
         self._transport.close()
@@ -634,8 +608,8 @@ class ResponseTransport:
 class ExpectingResponseTransport(ResponseTransport):
     """The transport of a response whose client waits for "100 Continue" before it sends the body.
 
-    A client that is refused instead may send the body all the same or go on with another request, and nothing
-    tells which. So the connection ends with such a response.
+    A client that gets a final response instead may send the body anyway, or another request, and the server
+    can't tell which. So the connection is closed after such a response.
     """
 
     def __init__(self, transport: asyncio.Transport, cycle: RequestResponseCycle) -> None:
@@ -645,7 +619,7 @@ class ExpectingResponseTransport(ResponseTransport):
         cycle.keep_alive = False
 
     def write(self, data: bytes) -> None:
-        """Writes "100 Continue" at once, and a response as always."""
+        """Writes "100 Continue" at once, and a response as the base class does."""
         if data.startswith(_CONTINUE):
             self._transport.write(data)
             self._cycle.keep_alive = self._keep_alive
@@ -654,12 +628,12 @@ class ExpectingResponseTransport(ResponseTransport):
 
 
 class WebSocketHandshake(ServerProtocol):
-    """websockets' protocol, which gets a handshake that is parsed and refuses it in GraphQL's format."""
+    """websockets' protocol for a handshake that is parsed already; it refuses one in GraphQL's format."""
 
     parse = Protocol.parse
 
     def accept(self, request: Request) -> Response:
-        """Returns the response to a handshake. To another version than 13, it names that."""
+        """Returns the response to a handshake; for another version than 13, with the supported one."""
         response = super().accept(request)
         exception = self.handshake_exc
         if isinstance(exception, InvalidHeader) and exception.name == "Sec-WebSocket-Version":
@@ -692,15 +666,15 @@ class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
         self._opening = Timer(self._limits.receive_timeout, self.cut_off)
         self._early = b""
         self._was_heard = True
-        """Whether anything has come since the last heartbeat."""
+        """Whether the client has sent anything since the last heartbeat."""
         self._answers_pings = False
-        """Whether the client answers the pings of its subprotocol."""
+        """Whether the client answers pings of graphql-transport-ws."""
 
     def open(self, request: Request, early: bytes) -> None:
         """Starts the application, which has `receive_timeout` seconds to answer the handshake.
 
-        What the client sends before it has the answer is read after that: `early`, which came with the
-        handshake, and what may follow.
+        What the client sends before the answer is parsed after it: `early`, which came with the handshake,
+        and what may follow.
         """
         self._early = early
         self._opening.start()
@@ -708,7 +682,7 @@ class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
         self.handle_connect(request)
 
     def start_keepalive(self) -> None:
-        """Begins to read: the application has accepted the handshake."""
+        """Begins to read, since the application has accepted the handshake."""
         super().start_keepalive()
         self._opening.cancel()
         self.transport.resume_reading()
@@ -721,13 +695,13 @@ class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def handle_connect(self, event: Request) -> None:
-        """Starts the application, and says in its scope that this server takes `FRAMES`."""
+        """Starts the application, whose scope says that this server has the extension `FRAMES`."""
         super().handle_connect(event)
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
             self.scope["extensions"][FRAMES] = {"write": self.write, "beat": self.beat}
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Sends, and marks a handshake as over that was refused with an HTTP response."""
+        """Sends an event; after an HTTP response that refuses the handshake, marks it as over."""
         if message["type"] == FRAMES:  # type: ignore[comparison-overlap] # our own extension
             await self._send_frames(message["frames"])
             return
@@ -736,13 +710,18 @@ class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
     async def _send_frames(self, frames: bytes) -> None:
-        while not self.writable.is_set():  # of those that wait, the first may have filled the buffer again
+        while (
+            not self.writable.is_set()
+        ):  # of several waiting senders, the first may have filled the buffer again
             await self.writable.wait()
         if not self.write(frames):
             raise ClientDisconnected
 
     def write(self, frames: bytes) -> bool:
-        """Writes frames, unless the client has left too much unread, or is gone. Returns whether it did."""
+        """Writes frames, unless the client has left too much unread or is gone.
+
+        Returns whether it wrote them.
+        """
         if self.disconnected or self.close_sent or self.conn.state is not State.OPEN:
             return False
         if self.writable.is_set():
@@ -751,10 +730,10 @@ class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
         return False
 
     def beat(self, frames: bytes) -> None:
-        """Writes a ping of the subprotocol, and closes the socket if the last one has no answer.
+        """Writes a ping of the subprotocol, and closes the socket if the last one wasn't answered.
 
-        Beside it goes a ping of WebSocket's own until the client has shown that it answers the other: its
-        library answers that one by itself.
+        Until the client has answered such a ping, a ping frame of WebSocket is written, too, which every
+        client's library answers by itself.
         """
         if self.close_sent or self.disconnected or self.transport.is_closing():
             return
@@ -765,10 +744,10 @@ class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
         self.transport.write(frames if self._answers_pings else frames + _PING)
 
     def data_received(self, data: bytes) -> None:
-        """Parses what came, unless the connection has failed.
+        """Parses data, unless the connection has failed.
 
-        What is more than a little is parsed in pieces, between which other tasks run: a client can send tens
-        of thousands of frames at once, on many sockets. Meanwhile no more is read.
+        More than _LITTLE is parsed in pieces, between which other tasks run: a client can send tens of
+        thousands of frames at once, on many sockets. Until they are parsed, no more is read.
         """
         self._was_heard = True
         if self._unparsed or len(data) > _LITTLE:
@@ -789,7 +768,7 @@ class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
         self.note_unfinished(held)
 
     def _read_on(self) -> None:
-        """Goes on to parse, or to read, once the application has taken what came before."""
+        """Continues to parse, or to read, once the application has received the earlier messages."""
         if not self.read_paused or not (self.queue.empty() or self.close_sent):
             return
         if not self._unparsed:
@@ -811,13 +790,13 @@ class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
         self._note_held()
 
     async def receive(self) -> ASGIReceiveEvent:
-        """Returns what the client has sent next, and reads on behind it."""
+        """Returns the client's next event, and continues to read."""
         message: ASGIReceiveEvent = await self.queue.get()
         self._read_on()
         return message
 
     def handle_text(self, event: Frame) -> None:
-        """Takes a message; the usual answer to a heartbeat is for nobody else."""
+        """Takes a message. The usual answer to a heartbeat isn't passed to the application."""
         if event.fin and event.data == _PONG:
             self._answers_pings = True
         else:
@@ -834,7 +813,7 @@ class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
             self.handle_parser_exception()
 
     def handle_ping(self) -> None:
-        """Answers a ping, unless the client reads nothing: it needs an answer to its latest ping only."""
+        """Answers a ping, unless the client isn't reading: then only its latest ping needs an answer."""
         if self.writable.is_set():
             super().handle_ping()
         else:
@@ -847,7 +826,7 @@ class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
             self.handle_parser_exception()
 
     def handle_parser_exception(self) -> None:
-        """Sends the close frame of a connection that has failed, and reads no further.
+        """Sends the close frame of a connection that has failed, and stops reading.
 
         The connection stays half open for a moment, as after `HTTPProtocol._refuse`.
         """
@@ -864,10 +843,10 @@ class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
 
     def _drop(self) -> None:
         self.transport.close()
-        self._sending.start()  # the client may read nothing at all
+        self._sending.start()  # in case the client doesn't read at all
 
     def shutdown(self) -> None:
-        """Closes with 1012, each socket at its own moment, lest all clients come back at once."""
+        """Closes with 1012, each socket at a random time, so that not all clients reconnect at once."""
         if self.handshake_complete and not self.close_sent:
             self.loop.call_later(drain_delay(self._limits), self._close)
         else:
@@ -892,5 +871,5 @@ def limits_of(config: uvicorn.Config) -> TransportLimits:
 
 
 def drain_delay(limits: TransportLimits) -> float:
-    """Returns the seconds after which a process that stops cuts a connection."""
+    """Returns the seconds after which a process that stops closes a connection."""
     return random.uniform(0, limits.drain_time)  # noqa: S311 - spreads load, keeps no secret

@@ -22,15 +22,15 @@ from graphql_api.transport.log_config import log_config
 from graphql_api.transport.uvicorn_protocols import HTTPProtocol, ServerConfig, WebSocketProtocol
 from graphql_api.transport.worker_metrics import shared_folder
 
-_OTHER_FILES = 500  # open files that connections leave to the pool, the feed, and imports
-_BACKLOG = 2048  # connections that the system accepts before we do
-_KEEP_ALIVE = 75  # longer than the idle timeout of the usual balancers, so that they close first
+_OTHER_FILES = 500  # open files that are reserved for the pool, the feed, and imports
+_BACKLOG = 2048  # connections that the system accepts before the process does
+_KEEP_ALIVE = 75  # longer than the idle timeout of common load balancers, so that they close first
 
 
 def bind(settings: Settings) -> socket.socket:
     """Returns a socket that listens at the address. Raises OSError if another program does.
 
-    It listens at once: until then, two programs could have the same port, and the second fail late.
+    It listens at once: two programs could bind the same port, and the second would fail only when it listens.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family)
@@ -49,15 +49,15 @@ def serve(app: str | Callable[[], ASGIApp], settings: Settings, listening: socke
     """Serves until SIGTERM or SIGINT, and then until requests under way are answered.
 
     `app` makes the application; with several workers it is an import string ("package.module:function"),
-    since each worker calls it for itself. Raises SystemExit if the application doesn't start, the address
-    is taken, or (with 0) after the signal.
+    since each worker calls it for itself. Raises SystemExit if the application doesn't start or the address
+    is taken, and with status 0 after the signal.
     """
     config = configure(app, settings)
     if settings.workers > 1:
         with shared_folder():
             Multiprocess(config, sockets=[listening]).run()
         return
-    # uvicorn raises the signal again when it has stopped: an orderly stop is no failure.
+    # uvicorn raises the signal again after it has stopped, but an orderly stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
     uvicorn.Server(config).run(sockets=[listening])
@@ -78,8 +78,8 @@ def configure(app: str | Callable[[], ASGIApp], settings: Settings) -> ServerCon
         http=HTTPProtocol,
         ws=WebSocketProtocol,
         ws_max_size=limits.max_message_size,
-        ws_per_message_deflate=False,  # a third of the deliveries a second, for text that is short
-        ws_ping_interval=None,  # sockets have heartbeats of their own, by one timer for all
+        ws_per_message_deflate=False,  # only a third as many deliveries a second, for short texts
+        ws_ping_interval=None,  # sockets have heartbeats of their own, with one timer for all
         lifespan="on",
         access_log=False,
         server_header=False,
@@ -110,8 +110,8 @@ _MOST_UNUSED = 4 * 1024 * 1024
 def tune_allocator() -> None:
     """Returns memory to the system after a peak, where the C library is glibc.
 
-    By itself, glibc takes the largest block that was ever freed (an answer of 16 MiB, say) for a usual one,
-    and keeps the memory of such blocks for the next.
+    By default, glibc adapts to the largest block that was ever freed (a response of 16 MiB, say), and keeps
+    that much memory for later blocks.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -120,7 +120,7 @@ def tune_allocator() -> None:
 
 
 def exit_with_parent() -> None:
-    """In a worker process: exits when the process that started it has ended, even if it was killed."""
+    """Call it in a worker process: it exits when its parent process has ended, even if that was killed."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -1,7 +1,7 @@
-"""The metrics of all worker processes of one service in one answer, since a scrape reaches just one of them.
+"""The metrics of all worker processes in one response, since a scrape reaches only one of them.
 
-Each worker answers at a Unix socket in a folder that they share. The worker that is scraped asks all of
-them, and returns each number the label `process`.
+Each worker serves its metrics at a Unix socket in a shared folder. The worker that is scraped asks all of
+them, and adds the label `process` to each number.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _TIMEOUT = 2.0  # seconds for the answer of another worker
 
 @contextmanager
 def shared_folder() -> Iterator[None]:
-    """In the parent process: a folder for the sockets of the workers that are started during the block."""
+    """In the parent process: makes a folder for the sockets of the workers that the block starts."""
     folder = tempfile.mkdtemp(prefix="graphql-api-workers-")
     os.environ[FOLDER_VARIABLE] = folder
     try:
@@ -61,7 +61,9 @@ class WorkerMetrics:
             server.close()
             with suppress(OSError):
                 await asyncio.to_thread(path.unlink)
-                await asyncio.to_thread(self._folder.rmdir)  # by the last one, if the parent was killed
+                await asyncio.to_thread(
+                    self._folder.rmdir
+                )  # the last worker removes it, if the parent was killed
 
     async def text(self) -> bytes:
         """Returns all metrics, in Prometheus' text format."""
@@ -83,7 +85,7 @@ class WorkerMetrics:
 
 
 class _Merged(Collector):
-    """Returns the metrics of several processes, each family once, each number with its process."""
+    """The metrics of several processes: each family once, each number with the label of its process."""
 
     def __init__(self, texts: dict[str, str]) -> None:
         self._texts = texts

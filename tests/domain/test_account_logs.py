@@ -23,7 +23,7 @@ from graphql_api.relational import page_query
 from graphql_api.relational.filters import ALL_ROWS
 from graphql_api.relational.page_query import PageShape, count_statement, page_statement
 from graphql_api.relational.pagination import PageRequest
-from graphql_api.relational.relation import RelationLoader
+from graphql_api.relational.relation import RelationReader
 from tests import factories
 from tests.domain.conftest import cut_recorders
 from tests.factories import NOW
@@ -323,7 +323,7 @@ async def test_lines_beyond_the_limit_are_not_examined(
     for _ in range(20):
         await line(connection, {"account_id": account})
     await record_all(address)
-    relation = RelationLoader(ACCOUNT_LOGS, ACCOUNTS, account_logs.c.account_id)
+    relation = RelationReader(ACCOUNT_LOGS, ACCOUNTS, account_logs.c.account_id)
     statement = count_statement(relation, ALL_ROWS.predicate, True)
     values = {"keys": [account], "tenants": [user], "trader_log_components": COMPONENTS}
 
@@ -367,7 +367,7 @@ async def test_a_page_reads_an_accounts_lines_in_the_order_of_their_index(
     await record_all(address)
     await connection.execute("ANALYZE")
     request = PageRequest(ACCOUNT_LOG_LIST.default_order, size=10)
-    relation = RelationLoader(ACCOUNT_LOGS, ACCOUNTS, account_logs.c.account_id)
+    relation = RelationReader(ACCOUNT_LOGS, ACCOUNTS, account_logs.c.account_id)
     statement = page_statement(relation, PageShape.of(request), True)
     values = {"keys": [account], "tenants": [user], "trader_log_components": COMPONENTS}
     arguments = statement.arguments(values | request.parameters())

@@ -6,7 +6,7 @@ from graphql_api.domain.policy import ACCOUNTS, TRADES
 from graphql_api.domain.statistics import aggregates, trade_set
 from graphql_api.postgres import tables
 from graphql_api.relational.filters import MATCH_ALL
-from graphql_api.relational.relation import RelationLoader
+from graphql_api.relational.relation import RelationReader
 from tests import factories
 
 FILL = """
@@ -26,7 +26,7 @@ async def test_exposure_does_not_go_through_everybody_s_open_trades(
         account = await factories.account(connection, user)
         await connection.execute(FILL, await factories.session(connection, account), trades)
     await connection.execute("ANALYZE")
-    below_account = RelationLoader(TRADES, ACCOUNTS, tables.sessions.c.account_id)
+    below_account = RelationReader(TRADES, ACCOUNTS, tables.sessions.c.account_id)
     statement = trade_set._statement(aggregates._exposure, below_account, MATCH_ALL, True)
     arguments = statement.arguments({"keys": [account], "tenants": [user]})
     plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement.sql}", *arguments))

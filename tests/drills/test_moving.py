@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from graphql_api.log_feed import Feed, FeedError, FeedResetError, LogFilter, Subscription
+from graphql_api.log_feed import Feed, FeedError, FeedResetError, FeedSubscription, LogFilter
 from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.trimming import trim_entries
 from graphql_api.postgres.address import Address
@@ -245,7 +245,7 @@ async def test_a_million_entries_from_the_future(server: Server, make_feed: Make
         assert after < before * 1.1
 
 
-async def _subscribed(feed: Feed) -> Subscription:
+async def _subscribed(feed: Feed) -> FeedSubscription:
     connection = await feed.database.address.connect_plain()
     await enter_incarnation(connection)
     await connection.close()

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from graphql_api.log_feed import Feed, LogFilter, Subscription
+from graphql_api.log_feed import Feed, FeedSubscription, LogFilter
 from tests.drills.conftest import MakeFeed
 from tests.drills.servers import Server
 from tests.log_feed.conftest import messages, write
@@ -23,7 +23,7 @@ async def insert(connection: "asyncpg.Connection", rows: int) -> None:
     )
 
 
-async def numbers(subscription: Subscription, count: int) -> set[str]:
+async def numbers(subscription: FeedSubscription, count: int) -> set[str]:
     """The messages of so many events, all of them different."""
     seen: set[str] = set()
     received = 0
@@ -35,7 +35,7 @@ async def numbers(subscription: Subscription, count: int) -> set[str]:
     return seen
 
 
-async def bounded(feed: Feed, subscription: Subscription, count: int) -> None:
+async def bounded(feed: Feed, subscription: FeedSubscription, count: int) -> None:
     await numbers(subscription, count)
     assert feed.stats.buffered_rows <= feed.options.buffer.rows
     assert feed.stats.buffered_bytes <= feed.options.buffer.bytes

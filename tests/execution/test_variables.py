@@ -13,7 +13,7 @@ from graphql_api.execution.inputs import (
     MAX_REUSED_VALUES,
     Variables,
     check_reuse,
-    check_size,
+    check_value_count,
 )
 
 SCHEMA = build_schema("""
@@ -96,7 +96,7 @@ def definition() -> OperationDefinitionNode:
 
 def excess(variables: dict[str, Any], most: int) -> str:
     with pytest.raises(RequestError) as refusal:
-        check_size(variables, most, definition())
+        check_value_count(variables, most, definition())
     (error,) = refusal.value.errors
     assert error.locations
     return error.message
@@ -107,7 +107,7 @@ def excess(variables: dict[str, Any], most: int) -> str:
     [({}, 0), ({"a": 1, "b": None}, 2), ({"a": [1, 2, 3]}, 4), ({"a": {"b": {"c": [{}, {"d": "text"}]}}}, 6)],
 )
 def test_values_are_counted_at_all_levels(variables: dict[str, Any], values: int) -> None:
-    check_size(variables, values, definition())
+    check_value_count(variables, values, definition())
     if values:
         assert excess(variables, values - 1) == f"values in variables: more than the limit of {values - 1}"
 
@@ -117,7 +117,7 @@ def test_variables_have_only_so_many_levels() -> None:
     for _ in range(100):
         variables = {"a": variables}
     assert excess(variables, 10_000) == "levels of variables: more than the limit of 100"
-    check_size(variables["a"], 10_000, definition())
+    check_value_count(variables["a"], 10_000, definition())
 
 
 def reuse(text: str, given: dict[str, Any]) -> None:

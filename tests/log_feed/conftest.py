@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import asyncpg
 import pytest
 
-from graphql_api.log_feed import Event, Feed, FeedOptions, Subscription
+from graphql_api.log_feed import Event, Feed, FeedOptions, FeedSubscription
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 
@@ -60,11 +60,11 @@ async def write_many(connection: "asyncpg.Connection", count: int, prefix: str =
     )
 
 
-_LEFT: "weakref.WeakKeyDictionary[Subscription, list[Event]]" = weakref.WeakKeyDictionary()
+_LEFT: "weakref.WeakKeyDictionary[FeedSubscription, list[Event]]" = weakref.WeakKeyDictionary()
 """Events of each subscription that came with others, and that no test has asked for yet."""
 
 
-async def events(subscription: Subscription, count: int) -> list[Event]:
+async def events(subscription: FeedSubscription, count: int) -> list[Event]:
     """The next events; a test that waits for more than come fails by its timeout."""
     left = _LEFT.setdefault(subscription, [])
     async with asyncio.timeout(30):
@@ -75,12 +75,12 @@ async def events(subscription: Subscription, count: int) -> list[Event]:
     return taken
 
 
-async def messages(subscription: Subscription, count: int) -> list[str]:
+async def messages(subscription: FeedSubscription, count: int) -> list[str]:
     """What the next events say."""
     return [event.row["message"] for event in await events(subscription, count)]
 
 
-async def nothing_more(subscription: Subscription) -> None:
+async def nothing_more(subscription: FeedSubscription) -> None:
     """Fail if there is another event once the feed has looked at everything that is committed now."""
     for _ in range(3):
         await subscription._hub.moved.wait(5)

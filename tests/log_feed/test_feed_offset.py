@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from graphql_api.log_feed.feed_offset import LOWEST_ID, FeedOffset, LogPage
+from graphql_api.log_feed.feed_offset import LOWEST_ID, FeedOffset, FeedPage
 
 Row = dict[str, object]
 
@@ -20,10 +20,10 @@ def wanted(row: Mapping[str, object] | asyncpg.Record) -> bool:
     return bool(row["wanted"])
 
 
-def page_of(rows: list[Row], base: FeedOffset, in_progress: tuple[int, ...], *, complete: bool) -> LogPage:
+def page_of(rows: list[Row], base: FeedOffset, in_progress: tuple[int, ...], *, complete: bool) -> FeedPage:
     following = [*(row["xid"] for row in rows[1:]), None]
     found = [{**row, "following_xid": xid} for row, xid in zip(rows, following, strict=True)] if rows else []
-    return LogPage(base, found, in_progress, complete=complete)  # type: ignore[arg-type]
+    return FeedPage(base, found, in_progress, complete=complete)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Model:
                 case "abort":
                     del self.open[xid]
 
-    def fetch(self, base: FeedOffset, rows: int, until: FeedOffset | None = None) -> LogPage:
+    def fetch(self, base: FeedOffset, rows: int, until: FeedOffset | None = None) -> FeedPage:
         in_progress = tuple(sorted(self.open)) if until is None else until.in_progress
         limit = self.following if until is None else until.next_xid
         partial, partial_id = base.partial or (None, LOWEST_ID)
@@ -102,7 +102,7 @@ class Client:
         self.offset = offset
         self.received: list[object] = []
 
-    def take(self, page: LogPage, rows: int) -> None:
+    def take(self, page: FeedPage, rows: int) -> None:
         """Read the first rows of a page, and how it ends where there are no more."""
         self.received += [row["number"] for row in page.rows[:rows] if wanted(row)]
         if rows >= len(page.rows):
@@ -162,7 +162,7 @@ def rows_of(*xids: int) -> list[Row]:
     return [{"xid": xid, "id": f"{number:08d}"} for number, xid in enumerate(xids)]
 
 
-def page(base: FeedOffset, *xids: int, in_progress: tuple[int, ...] = (), complete: bool = True) -> LogPage:
+def page(base: FeedOffset, *xids: int, in_progress: tuple[int, ...] = (), complete: bool = True) -> FeedPage:
     return page_of(rows_of(*xids), base, in_progress, complete=complete)
 
 

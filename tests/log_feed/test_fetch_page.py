@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from graphql_api.log_feed import LogFilter
-from graphql_api.log_feed.feed_offset import LOWEST_ID, FeedOffset, LogPage
+from graphql_api.log_feed.feed_offset import LOWEST_ID, FeedOffset, FeedPage
 from graphql_api.log_feed.tail import fetch_page
 from graphql_api.postgres.database import Database
 
@@ -71,7 +71,7 @@ def expected(rows: list[Row], base: FeedOffset, until: FeedOffset) -> list[Row]:
     return [row for _, row in sorted(found, key=lambda pair: pair[0])]
 
 
-def shown(page: LogPage) -> list[tuple[int, str]]:
+def shown(page: FeedPage) -> list[tuple[int, str]]:
     return [(row["xid"], row["id"]) for row in page.rows if row["wanted"]]
 
 

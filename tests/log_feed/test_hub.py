@@ -11,7 +11,7 @@ import pytest
 
 from graphql_api.domain.account_changes import CHANGES, ChangeFilter
 from graphql_api.log_feed import BufferLimits, Event, Feed, FeedOptions, LogFilter
-from graphql_api.log_feed.feed_offset import Cursor, CursorCodec, FeedOffset, LogPage
+from graphql_api.log_feed.feed_offset import Cursor, CursorCodec, FeedOffset, FeedPage
 from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.hub import Hub
 from graphql_api.log_feed.stats import FeedStats
@@ -133,7 +133,7 @@ async def publish(hub: Hub, *rows: dict[str, Any]) -> None:
     page: Any = [
         {"xid": xid, "following_xid": None, "id": f"{xid:032x}", **row} for xid, row in enumerate(rows, first)
     ]
-    await hub.publish(LogPage(cursor.offset, page, (), complete=True), 1, 1)
+    await hub.publish(FeedPage(cursor.offset, page, (), complete=True), 1, 1)
 
 
 def change(user: int, row_id: str = "x") -> dict[str, Any]:

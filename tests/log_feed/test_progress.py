@@ -4,7 +4,7 @@ import asyncio
 
 import asyncpg
 
-from graphql_api.log_feed import Feed, FeedOptions, LogFilter, Subscription, TailOptions
+from graphql_api.log_feed import Feed, FeedOptions, FeedSubscription, LogFilter, TailOptions
 from tests.log_feed.conftest import MakeFeed, events, messages, write, write_many
 
 EVERYTHING = LogFilter()
@@ -13,7 +13,7 @@ QUICK = FeedOptions(tail=TailOptions(idle_interval=0.01, page_rows=10_000), hear
 """Every look of the reader is a heartbeat."""
 
 
-async def progress(subscription: Subscription, behind: str) -> str:
+async def progress(subscription: FeedSubscription, behind: str) -> str:
     """The next cursor that isn't `behind`; there must be no events."""
     while True:
         assert await subscription.batch(progress=True) == []

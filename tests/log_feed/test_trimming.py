@@ -1,45 +1,49 @@
 """Entries past the retention go, and cursors that have not read them end with an error."""
 
 import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 
 import asyncpg
 import pytest
 
+from graphql_api.dev.embedded import EmbeddedPostgres
 from graphql_api.domain.account_changes import CHANGES
 from graphql_api.log_feed import CursorExpiredError, Feed, LogFilter
 from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.trimming import _statements, trim_entries
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
+from graphql_api.postgres.migrate import migrate
+from tests.conftest import SETTINGS, temporary_database
 from tests.log_feed.conftest import events, messages, nothing_more, write
+from tests.scratch import scratch_folder
 
 EVERYTHING = LogFilter()
 DAY = timedelta(days=1)
 
 
-_OLDER_TRANSACTIONS = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE datname <> current_database() AND age(backend_xid) > age($1::text::xid)
-"""
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Address]:
+    """A server without other tests' transactions, since cursors expire with those that are in progress."""
+    folder = scratch_folder()
+    postgres = EmbeddedPostgres(folder, "postgres", SETTINGS)
+    yield Address.parse(postgres.start())
+    postgres.stop()
+    shutil.rmtree(folder)
 
 
-async def other_tests_transactions_end(connection: "asyncpg.Connection") -> None:
-    """Wait until the transactions that other tests on the same server have begun by now are over.
-
-    An older one holds the oldest running transaction back, and with it the next watermark.
-    """
-    begun = await connection.fetchval("SELECT pg_current_xact_id()::xid::text")
-    for _ in range(600):
-        if not await connection.fetchval(_OLDER_TRANSACTIONS, begun):
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("a transaction of another test has not ended for 30 seconds")
+@pytest.fixture
+async def address(own_server: Address) -> AsyncIterator[Address]:
+    """A migrated, empty database of that server."""
+    async with temporary_database(own_server) as address:
+        await migrate(address)
+        yield address
 
 
 async def a_day_passes(database: Database, connection: "asyncpg.Connection") -> None:
     """Note a watermark above all that was written, and let it and all before be a day older."""
-    await other_tests_transactions_end(connection)
     await trim_entries(database, 1000 * DAY, interval=timedelta(0))
     await connection.execute("UPDATE log_feed.watermarks SET noted_at = noted_at - interval '25 hours'")
 
@@ -149,6 +153,5 @@ async def test_a_watermark_is_noted_once_an_interval(
         await connection.execute("SELECT pg_current_xact_id()")
     count = "SELECT count(*) FROM log_feed.watermarks"
     assert await connection.fetchval(count) == 1
-    await other_tests_transactions_end(connection)
     await trim_entries(database, DAY, interval=timedelta(0))
     assert await connection.fetchval(count) == 2

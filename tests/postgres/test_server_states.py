@@ -155,6 +155,15 @@ async def test_that_connections_are_refused_is_logged_once(
     assert "requests wait for those there are: too many connections for role" in line
 
 
+async def test_connections_that_are_opened_at_once_and_refused_together_are_tried_again(
+    as_role: AsRole,
+) -> None:
+    address = await as_role("CONNECTION LIMIT 1")
+    for _ in range(20):
+        async with opened(address, pool_size=8) as database:
+            await asyncio.gather(*(database.fetch(PID) for _ in range(8)))
+
+
 async def test_where_the_pool_has_no_connection_either_it_says_so(as_role: AsRole) -> None:
     async with opened(await as_role("CONNECTION LIMIT 0"), pool_size=5) as database:
         outcomes = await asyncio.gather(*(database.fetch(PID) for _ in range(20)), return_exceptions=True)

@@ -12,7 +12,7 @@ from graphql_api.postgres import tables
 from graphql_api.relational.eager_joins import eager_joins_of
 from graphql_api.relational.filters import MATCH_ALL, Comparison, Predicate
 from graphql_api.relational.page_query import PageShape, page_statement
-from graphql_api.relational.relation import RelationLoader
+from graphql_api.relational.relation import RelationReader
 from tests import factories
 from tests.graph import Graph, operator, trader
 
@@ -138,7 +138,7 @@ async def test_a_total_that_is_asked_for_elsewhere_is_not_counted_here(
 
 def test_columns_that_nobody_reads_stay_in_the_database() -> None:
     shape = PageShape(TRADE_LIST.default_order, projection=frozenset({"symbol"}))
-    statement = page_statement(RelationLoader(TRADES), shape, False)
+    statement = page_statement(RelationReader(TRADES), shape, False)
     columns, _, _ = statement.sql.partition("FROM")
     assert [name in columns for name in ("symbol", ".id", "entry_time", "pnl", "exit_price")] == [
         *(True, True, True),
@@ -164,7 +164,7 @@ def test_what_leads_to_the_tenant_is_joined_once_a_reading(few_parents: bool, ti
     shape = PageShape(
         TRADE_LIST.default_order, projection=frozenset(), eager_joins=joins, few_parents=few_parents
     )
-    sql = page_statement(RelationLoader(TRADES), shape, True).sql
+    sql = page_statement(RelationReader(TRADES), shape, True).sql
     assert '"session_id.account_id.account_number"' in sql
     readings = sql.count("trading_sessions JOIN tradelocker_accounts")
     assert readings == sql.count(" JOIN tradelocker_accounts") == sql.count("user_id = ") == times
@@ -175,7 +175,7 @@ def test_few_rows_are_read_once_for_a_page_and_its_total() -> None:
 
     def reads(predicate: Predicate, *, after: bool = False, with_total: bool = True) -> int:
         shape = PageShape(TRADE_LIST.default_order, after=after, predicate=predicate, with_total=with_total)
-        return page_statement(RelationLoader(TRADES), shape, True).sql.count("FROM trades")
+        return page_statement(RelationReader(TRADES), shape, True).sql.count("FROM trades")
 
     assert reads(one_symbol) == 1
     # A page further on has other rows than the total, and all rows are too many to sort.

@@ -16,7 +16,7 @@ from graphql_api.postgres import tables
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.statement import Statement
 from graphql_api.relational.page_query import PageShape, page_statement
-from graphql_api.relational.relation import RelationLoader
+from graphql_api.relational.relation import RelationReader
 from tests import factories
 from tests.factories import NOW
 from tests.graph import Graph, opened, operator, settings_for, trader
@@ -190,15 +190,15 @@ async def test_nothing_is_told_of_other_tenants_rows(either: Graph, desk: dict[s
 
 
 RELATIONS = {
-    "all": RelationLoader(TRADES),
-    "an account's": RelationLoader(TRADES, ACCOUNTS, tables.sessions.c.account_id),
-    "a session's": RelationLoader(TRADES, SESSIONS, tables.trades.c.session_id),
-    "a strategy's": RelationLoader(TRADES, STRATEGIES, tables.trades.c.strategy_id),
+    "all": RelationReader(TRADES),
+    "an account's": RelationReader(TRADES, ACCOUNTS, tables.sessions.c.account_id),
+    "a session's": RelationReader(TRADES, SESSIONS, tables.trades.c.session_id),
+    "a strategy's": RelationReader(TRADES, STRATEGIES, tables.trades.c.strategy_id),
 }
 
 
 @pytest.mark.parametrize("relation", RELATIONS.values(), ids=RELATIONS)
-def test_what_nobody_asks_for_is_not_looked_for(relation: RelationLoader) -> None:
+def test_what_nobody_asks_for_is_not_looked_for(relation: RelationReader) -> None:
     shape = PageShape(TRADE_LIST.default_order, after=True, before=True)
     assert "_has_" not in page_statement(relation, shape, True).sql
 
@@ -213,10 +213,10 @@ FILL = """
 """
 
 
-@pytest.mark.parametrize("scoped", [False, True])
+@pytest.mark.parametrize("for_tenant", [False, True])
 @pytest.mark.parametrize("relation", RELATIONS.values(), ids=RELATIONS)
 async def test_looking_around_a_page_reads_a_row_on_either_side(
-    connection: "asyncpg.Connection", desk: dict[str, str], relation: RelationLoader, scoped: bool
+    connection: "asyncpg.Connection", desk: dict[str, str], relation: RelationReader, for_tenant: bool
 ) -> None:
     await connection.execute(FILL, desk["session"], desk["strategy"])
     await connection.execute("ANALYZE")
@@ -239,7 +239,7 @@ async def test_looking_around_a_page_reads_a_row_on_either_side(
             PageShape(
                 TRADE_LIST.default_order, after=True, before=True, with_previous=around, with_next=around
             ),
-            scoped,
+            for_tenant,
         )
         for around in (False, True)
     ]

@@ -17,7 +17,7 @@ from graphql_api.postgres.migrate import Options, migrate
 from graphql_api.relational.filters import ALL_ROWS, Filter, StringFilter, parse_filter
 from graphql_api.relational.page_query import PageShape, page_statement
 from graphql_api.relational.pagination import SortOrder
-from graphql_api.relational.relation import RelationLoader
+from graphql_api.relational.relation import RelationReader
 from tests import factories
 
 pytestmark = pytest.mark.slow
@@ -44,11 +44,11 @@ MANY_SESSIONS = """
 """
 ORDERS = ("pnl", "size", "symbol", "exit_time", "ai_confidence")
 RELATIONS = {
-    "a tenant's": (RelationLoader(TRADES), True),
-    "an account's": (RelationLoader(TRADES, ACCOUNTS, tables.sessions.c.account_id), False),
-    "a session's": (RelationLoader(TRADES, SESSIONS, tables.trades.c.session_id), True),
-    "a tenant's of a strategy": (RelationLoader(TRADES, STRATEGIES, tables.trades.c.strategy_id), True),
-    "everybody's of a strategy": (RelationLoader(TRADES, STRATEGIES, tables.trades.c.strategy_id), False),
+    "a tenant's": (RelationReader(TRADES), True),
+    "an account's": (RelationReader(TRADES, ACCOUNTS, tables.sessions.c.account_id), False),
+    "a session's": (RelationReader(TRADES, SESSIONS, tables.trades.c.session_id), True),
+    "a tenant's of a strategy": (RelationReader(TRADES, STRATEGIES, tables.trades.c.strategy_id), True),
+    "everybody's of a strategy": (RelationReader(TRADES, STRATEGIES, tables.trades.c.strategy_id), False),
 }
 EURUSD = parse_filter(TradeFilter(symbol=StringFilter(eq="EURUSD")))
 
@@ -70,15 +70,15 @@ async def parents(address: Address, connection: "asyncpg.Connection") -> Mapping
 async def plan_of(
     connection: "asyncpg.Connection",
     parents: Mapping[Any, str],
-    relation: RelationLoader,
+    relation: RelationReader,
     shape: PageShape,
     chosen: Filter = ALL_ROWS,
     *,
-    scoped: bool,
+    for_tenant: bool,
     explain: str = "COSTS",
 ) -> str:
     """The plan of a page's statement."""
-    statement = page_statement(relation, shape, scoped)
+    statement = page_statement(relation, shape, for_tenant)
     # As statements send their moments.
     await connection.set_builtin_type_codec(
         "timestamptz", schema="pg_catalog", codec_name="text", format="text"
@@ -101,13 +101,15 @@ async def plan_of(
 async def rows_read(
     connection: "asyncpg.Connection",
     parents: Mapping[Any, str],
-    relation: RelationLoader,
+    relation: RelationReader,
     shape: PageShape,
     *,
-    scoped: bool,
+    for_tenant: bool,
 ) -> Counter[str]:
     """How many rows a page's statement reads from each index."""
-    plan = await plan_of(connection, parents, relation, shape, scoped=scoped, explain="ANALYZE, FORMAT JSON")
+    plan = await plan_of(
+        connection, parents, relation, shape, for_tenant=for_tenant, explain="ANALYZE, FORMAT JSON"
+    )
     found: Counter[str] = Counter()
     nodes = [json.loads(plan)[0]["Plan"]]
     while nodes:
@@ -121,11 +123,11 @@ async def rows_read(
 async def test_a_list_in_an_order_without_index_reads_its_own_rows(
     connection: "asyncpg.Connection", parents: Mapping[Any, str]
 ) -> None:
-    for (relation, scoped), column, chosen, after in product(
+    for (relation, for_tenant), column, chosen, after in product(
         RELATIONS.values(), ORDERS, (ALL_ROWS, EURUSD), (False, True)
     ):
         shape = PageShape(SortOrder(tables.trades.c[column]), after=after, predicate=chosen.predicate)
-        plan = await plan_of(connection, parents, relation, shape, chosen, scoped=scoped)
+        plan = await plan_of(connection, parents, relation, shape, chosen, for_tenant=for_tenant)
         assert "idx_trades_operators" not in plan
         assert "idx_trades_s" in plan  # of sessions, or of strategies
 
@@ -134,9 +136,11 @@ async def test_a_list_by_entry_is_read_from_the_index_of_its_parent(
     connection: "asyncpg.Connection", parents: Mapping[Any, str]
 ) -> None:
     """The newest trades of what has long stopped lie behind all that came since."""
-    for (relation, scoped), descending, after in product(RELATIONS.values(), (False, True), (False, True)):
+    for (relation, for_tenant), descending, after in product(
+        RELATIONS.values(), (False, True), (False, True)
+    ):
         shape = PageShape(SortOrder(tables.trades.c.entry_time, descending=descending), after=after)
-        read = await rows_read(connection, parents, relation, shape, scoped=scoped)
+        read = await rows_read(connection, parents, relation, shape, for_tenant=for_tenant)
         assert read["idx_trades_page"] == 0
         assert 0 < read["idx_trades_session_page"] + read["idx_trades_strategy_page"] <= 22
 
@@ -151,17 +155,17 @@ async def test_a_page_of_many_sessions_reads_as_few_trades_as_it_can(
     """
     await connection.execute(MANY_SESSIONS, parents[ACCOUNTS])
     await connection.execute("VACUUM ANALYZE")
-    for (relation, scoped), after in product(list(RELATIONS.values())[:2], (False, True)):
+    for (relation, for_tenant), after in product(list(RELATIONS.values())[:2], (False, True)):
         shape = PageShape(SortOrder(tables.trades.c.entry_time, descending=True), after=after)
-        read = await rows_read(connection, parents, relation, shape, scoped=scoped)
+        read = await rows_read(connection, parents, relation, shape, for_tenant=for_tenant)
         assert read["idx_trades_page"] <= (220 if after else 60)
         assert read["idx_trades_session_page"] == 0
 
     await connection.execute("UPDATE trades SET entry_time = entry_time - interval '1 year' WHERE pnl = -1")
     await connection.execute("VACUUM ANALYZE")
-    for relation, scoped in list(RELATIONS.values())[:2]:
+    for relation, for_tenant in list(RELATIONS.values())[:2]:
         shape = PageShape(SortOrder(tables.trades.c.entry_time, descending=True))
-        read = await rows_read(connection, parents, relation, shape, scoped=scoped)
+        read = await rows_read(connection, parents, relation, shape, for_tenant=for_tenant)
         assert read["idx_trades_page"] <= 2001  # as many as it has sessions
         assert read["idx_trades_session_page"] <= 2001 + 21 * 21
 
@@ -169,7 +173,7 @@ async def test_a_page_of_many_sessions_reads_as_few_trades_as_it_can(
 async def test_a_limited_reading_ends_with_the_page(
     connection: "asyncpg.Connection", parents: Mapping[Any, str]
 ) -> None:
-    all_, of_strategy = RelationLoader(TRADES), RELATIONS["everybody's of a strategy"][0]
+    all_, of_strategy = RelationReader(TRADES), RELATIONS["everybody's of a strategy"][0]
     for relation, column, index in (
         (all_, "entry_time", "idx_trades_page"),
         (of_strategy, "entry_time", "idx_trades_strategy_page"),
@@ -179,6 +183,6 @@ async def test_a_limited_reading_ends_with_the_page(
         for after in (False, True):
             order = SortOrder(tables.trades.c[column])
             shape = PageShape(order, after=after, predicate=EURUSD.predicate, limited=True)
-            plan = await plan_of(connection, parents, relation, shape, EURUSD, scoped=False)
+            plan = await plan_of(connection, parents, relation, shape, EURUSD, for_tenant=False)
             assert index in plan
             assert "Sort" not in plan

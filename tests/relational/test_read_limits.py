@@ -169,7 +169,9 @@ async def test_a_rare_filter_without_index_is_refused(graph: Graph, desk: Mappin
     assert ids(await viewer.ask(QUERY, {"filter": within})) == desk["ids"][:1]
 
 
-async def test_without_a_filter_any_page_by_entry_is_served(graph: Graph, desk: Mapping[str, Any]) -> None:
+async def test_without_a_filter_any_page_by_entry_time_is_served(
+    graph: Graph, desk: Mapping[str, Any]
+) -> None:
     answer = await graph.as_(operator()).ask(QUERY, {"first": 100})
     assert ids(answer) == desk["ids"][::-1]
 

@@ -281,9 +281,9 @@ async def test_the_walk_notices_where_a_statement_has_no_tenant(
 ) -> None:
     restrict = Entity.restrict_to_tenant
 
-    def forgetful(self: Entity, query: Select[Any], *needed: Any, scoped: bool) -> Select[Any]:
+    def forgetful(self: Entity, query: Select[Any], *needed: Any, for_tenant: bool) -> Select[Any]:
         caller = sys._getframe(1).f_code.co_name
-        return restrict(self, query, *needed, scoped=scoped and place not in (caller, "everywhere"))
+        return restrict(self, query, *needed, for_tenant=for_tenant and place not in (caller, "everywhere"))
 
     monkeypatch.setattr(Entity, "restrict_to_tenant", forgetful)
     assert await world.learned(trader(world.own.ids()["User"]), FAR) != {}

@@ -1,1 +1,1 @@
-"""Sample data that looks like a real desk, and a simulated bot that keeps it alive."""
+"""Sample data that looks like that of real traders, and a simulated bot that adds to it."""

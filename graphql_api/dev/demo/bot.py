@@ -1,4 +1,4 @@
-"""The simulated bot: another program that trades and logs, as the real one does, while people look."""
+"""The simulated bot: it writes trades and log lines over a connection of its own, as the real bot does."""
 
 import asyncio
 import logging
@@ -44,8 +44,8 @@ _CHATTER: tuple[tuple[str, str, str, Mapping[str, object] | None], ...] = (
 async def run(address: Address, *, seed: int = 0, pace: float = 1.0) -> None:
     """Trades and logs in the demo desk's accounts until cancelled, one event every `pace` seconds or so.
 
-    Sessions and trades that it finds open it takes up as its own, at the start and after whatever went
-    wrong with the database. A second bot on the same database waits until the first is gone.
+    It continues the sessions and trades that it finds open, at its start and after every failure of the
+    database. A second bot on the same database waits until the first is gone.
     """
     rng = chance(seed, "bot")
     while True:
@@ -57,7 +57,7 @@ async def run(address: Address, *, seed: int = 0, pace: float = 1.0) -> None:
 
 
 async def work(address: Address, rng: random.Random, pace: float) -> None:
-    """Works over one connection, for as long as it lasts; returns at once where another bot is at work."""
+    """Works over one connection, as long as it lasts; returns at once if another bot is at work."""
     connection = await address.connect_plain(application="simulated bot")
     try:
         if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _ONE_BOT):

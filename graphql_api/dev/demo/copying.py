@@ -1,4 +1,4 @@
-"""COPY into a table that ends when the server goes away; asyncpg's own would wait."""
+"""COPY into a table that fails when the connection ends; asyncpg's own would wait."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -20,7 +20,7 @@ async def copy_records(connection: "asyncpg.Connection", table: str, records: Se
 async def end_with_connection(connection: "asyncpg.Connection", copying: Awaitable[object]) -> None:
     """Awaits a COPY. Raises ConnectionError once the connection has ended.
 
-    asyncpg waits until it may write again: for ever, if the connection ends meanwhile.
+    asyncpg waits until it may write again, and that is for ever if the connection has ended.
     """
     ended = asyncio.Event()
 

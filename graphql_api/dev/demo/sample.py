@@ -43,7 +43,7 @@ class Sample:
 def make(*, seed: int, now: datetime, trades: int, password_hash: str) -> Sample:
     """Returns the sample of a seed, as it looks at `now`: the same arguments give the same rows.
 
-    Raises ValueError for fewer trades than show what a sample is to show.
+    Raises ValueError if there are too few trades to include every case that a sample has.
     """
     if trades < 100:
         raise ValueError("a sample has 100 trades or more")

@@ -77,7 +77,8 @@ async def _grow(
     await copy_records(connection, "users", users)
     await copy_records(connection, "tradelocker_accounts", [profile.account for profile in desk])
     async with without_indexes(connection, "trades", progress):
-        # The trades' keys are off, so they may come before their sessions, whose totals follow from them.
+        # Trades have no foreign keys now, so they may be written before their sessions, whose totals they
+        # set.
         plans = _plans(rng, desk, count, f"trades {known}", Market(seed, first, now))
         sessions: list[Session] = []
         async with aclosing(drawn(plans, count, sessions, progress)) as rows:

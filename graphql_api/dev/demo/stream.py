@@ -61,7 +61,8 @@ async def drawn(
     processes = os.cpu_count() or 1
     done = 0
     progress("trades", done, count)
-    # Not forked: a copy of a process with an event loop in it is a trap. An interrupt is for this one.
+    # Not forked, since a forked process would have a copy of the running event loop. Only this process
+    # handles an interrupt.
     with ProcessPoolExecutor(
         processes,
         mp_context=get_context("spawn"),

@@ -95,7 +95,7 @@ class Cluster:
             return None
         folder = Path(lines[4])
         with socket.socket(socket.AF_UNIX) as client:
-            # The file may be that of a server that was killed, and then nobody listens at its socket.
+            # If the file is left from a server that was killed, no process listens at its socket.
             return folder if client.connect_ex(str(folder / SOCKET)) == 0 else None
 
     def create_database(self, name: str, socket_folder: Path) -> None:
@@ -110,7 +110,7 @@ class Cluster:
     def shut_down(self) -> None:
         """Signals the server that wrote the pid file to shut down, without waiting."""
         command = (self.programs.folder / "pg_ctl", "stop", "--pgdata", self.data, "--mode=fast", "--no-wait")
-        run(command, system_user=self.programs.system_user)  # it may have ended just now
+        run(command, system_user=self.programs.system_user)  # it may have ended a moment ago
 
     def socket_folder(self) -> Path:
         """Returns the folder for the socket: the data folder, or another one if its path is too long."""

@@ -1,7 +1,7 @@
 """Starts an embedded server on demand, shares it among processes, and stops it after the last of them.
 
-Four files in its folder are only there to be locked. The kernel unlocks them however a process ends, so
-they stay right where a process id in a file would be stale, or another process's by now.
+Four files in its folder serve only as locks. The kernel releases them however a process ends. A process id in
+a file, in contrast, may be stale, or belong to another process by now.
 
 - `clients.lock` is shared by all processes that use the server; an exclusive lock is needed to stop it.
 - `start.lock` is held by the process that starts the server.

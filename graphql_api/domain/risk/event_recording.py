@@ -3,11 +3,11 @@
 One process of a deployment keeps the risk state in memory: of every account with limits, the trades that
 count today. Each poll updates it with all that was committed since the last one, compares the affected
 accounts with their limits, and records in one transaction which limits are newly exceeded or kept again.
-Polls follow each other ten times a second while something happens; what happens and is undone between two of
-them is not seen. The process that records next loads the state from the tables.
+There are ten polls a second while something happens; a crossing that is undone between two polls is not
+recorded. A process that takes over recording loads the state from the tables.
 
-Most polls find trades alone, and few of those change what limits are compared with: one statement reads them,
-and nothing is written.
+Most polls find only changed trades, and few of these change a value that limits are compared with: one
+statement reads them, and nothing is written.
 """
 
 from collections import defaultdict
@@ -72,8 +72,8 @@ _POLL_COLUMNS = select(
 )
 _POLL_STATE = compile_statement(_POLL_COLUMNS)
 
-# What has been committed since a snapshot: by transactions that were in progress and have ended, and by later
-# ones. So each is read once, however long a transaction takes.
+# Entries committed since a snapshot: by transactions that were in progress and have ended, and by later ones.
+# So each entry is read once, however long its transaction takes.
 _ENTRIES = """
     SELECT * FROM activity.entries WHERE kind = ANY ({kinds}) AND xid = ANY (ARRAY(
         SELECT xid FROM unnest(CAST(:in_progress AS xid8[])) AS xid
@@ -153,7 +153,7 @@ def _limits_in_force(*, every: bool) -> Statement:
 
 _EXISTING_ACCOUNTS = compile_statement(select(tables.accounts.c.id).where(tables.accounts.c.id == any_(_ids)))
 
-# Returns a row the first time that anybody records.
+# Returns a row if no process has recorded before.
 _BEGIN = compile_statement(
     text("""
         INSERT INTO graphql_api.recorders (name, cursor, state) VALUES ('risk_events', '', '{}')
@@ -204,12 +204,12 @@ _FORGET = tuple(
 )
 
 LimitValues = Mapping[str, Any]
-"""The columns of limits, as `limits_as_json` has them."""
+"""Limits by column, with values as `limits_as_json` returns them."""
 
 
 @dataclass(slots=True)
 class CommittedChanges:
-    """What was committed since the last poll: ids of the rows, and of accounts with other settings."""
+    """What was committed since the last poll: ids of changed rows, and of accounts whose settings changed."""
 
     trades: set[str] = field(default_factory=set)
     sessions: set[str] = field(default_factory=set)
@@ -217,11 +217,11 @@ class CommittedChanges:
     """Ids of accounts."""
     accounts: set[str] = field(default_factory=set)
     mutations: dict[str, tuple[int, LimitValues | None]] = field(default_factory=dict)
-    """By account, the number of the last event of a mutation, and the limits that it has left."""
+    """By account, the number of the last event that a mutation recorded, and the limits after it."""
 
     @classmethod
     def of(cls, entries: Iterable[asyncpg.Record]) -> "CommittedChanges":
-        """From rows of `_CHANGES`."""
+        """Returns the changes in rows of `_CHANGES`."""
         changes = cls()
         for entry in entries:
             match entry["kind"]:
@@ -255,7 +255,7 @@ class TrackedAccount:
         return any(limit is not None for limit in _numbers(self.limits).values())
 
     def by_session(self) -> list[dict[str, Any]]:
-        """Returns what `limit_usage` assesses."""
+        """Returns the sums by session that `limit_usage` takes."""
         sessions: dict[str, list[asyncpg.Record]] = defaultdict(list)
         for trade in self.trades.values():
             sessions[trade["session_id"]].append(trade)
@@ -286,7 +286,7 @@ def _numbers(limits: LimitValues | None) -> dict[str, Any]:
 
 
 def _compared_values(trade: asyncpg.Record) -> tuple[Any, ...]:
-    """Returns all of a trade that limits are compared with."""
+    """Returns the values of a trade that limits are compared with."""
     pnl_or_size = trade["size"] if trade["is_open"] else trade["pnl"]
     return (
         *(trade["account_id"], trade["session_id"], trade["initial_balance"]),
@@ -295,10 +295,10 @@ def _compared_values(trade: asyncpg.Record) -> tuple[Any, ...]:
 
 
 def _sum_up(trades: Sequence[asyncpg.Record]) -> dict[str, Any]:
-    """Returns what `limit_usage` assesses of a session, from its trades that count today.
+    """Returns the sums of a session that `limit_usage` takes, from its trades that count today.
 
-    The same sums as `status._by_session` computes in SQL. They are added up here from the trades that are in
-    memory, since a poll would else read all of an account's trades again after each change of one.
+    `status._by_session` computes the same sums in SQL. Here they are computed from the trades in memory;
+    otherwise each change of a trade would make a poll read all trades of its account again.
     """
     pnls = [Decimal(each["pnl"]) for each in trades if not each["is_open"] and each["pnl"] is not None]
     opened = [each for each in trades if each["is_open"]]
@@ -331,7 +331,7 @@ class RiskState:
         return None if account is None else account.limits
 
     async def load(self, fetch: Fetch) -> None:
-        """Reads everything."""
+        """Reads the limits and trades of all accounts."""
         for row in await fetch(_limits_in_force(every=True)):
             self.accounts[row["account_id"]] = TrackedAccount(orjson.loads(row["limits"]))
         limited = [id_ for id_, account in self.accounts.items() if account.has_limits]
@@ -340,7 +340,7 @@ class RiskState:
     async def apply(self, fetch: Fetch, changes: CommittedChanges, midnight: str) -> set[str]:
         """Updates the state. Returns the ids of the affected accounts."""
         affected, trades = set(changes.limits), set(changes.trades)
-        if midnight != self.midnight:  # what closed before is yesterday's
+        if midnight != self.midnight:  # trades that closed before midnight don't count today
             self.midnight = midnight
             trades |= self._closed_trades()
         in_sessions = [self._trades_of_session.get(id_, set()) for id_ in changes.sessions]
@@ -353,7 +353,7 @@ class RiskState:
     def update_trades(self, ids: Iterable[str], rows: Iterable[asyncpg.Record]) -> set[str]:
         """Replaces the trades `ids` by those of `rows`, or removes them.
 
-        Returns the ids of the accounts of which something has changed that limits are compared with.
+        Returns the ids of the accounts for which a value has changed that limits are compared with.
         """
         affected: set[str] = set()
         remaining = {row["id"]: row for row in rows if self._has_limits(row["account_id"])}
@@ -435,11 +435,11 @@ def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
 
 @dataclass(slots=True)
 class LimitState:
-    """The limits of an account at the last poll that concerned it, and which of them were exceeded."""
+    """The limits of an account at the last poll that affected it, and which of them were exceeded."""
 
     limits: LimitValues | None
     exceeded: dict[str, dict[str, str]]
-    """The limits that were exceeded, each with `since` when, and the `midnight` at which that day began."""
+    """The limits that were exceeded, each with `since` when, and the `midnight` at the start of that day."""
 
 
 class RiskEventRecording:
@@ -449,9 +449,9 @@ class RiskEventRecording:
     lock = 7813585365
 
     def __init__(self, timezone: str) -> None:
-        """`timezone` is where a day begins."""
+        """`timezone` is the time zone in which a day begins at midnight."""
         self.present: str | None = None
-        """The moment to take for the present; None for the database's own."""
+        """The time that counts as now; None for the database's own."""
         self._zone = zone_parameters(timezone)
         self._state: RiskState | None = None
         self._limit_states: dict[str, LimitState] = {}
@@ -478,9 +478,9 @@ class RiskEventRecording:
     async def _poll_trades(
         self, connection: "asyncpg.Connection", fetch: Fetch, state: RiskState
     ) -> bool | None:
-        """Polls by one statement. Returns whether it has found anything.
+        """Polls with one statement. Returns whether it has found anything.
 
-        None if more has changed than some trades: then nothing is done yet.
+        Returns None, and does nothing, if more has changed than some trades.
         """
         _, xmax, in_progress = self._snapshot
         rows = await fetch(_changed_trades(), in_progress=in_progress, xmax=xmax, rows=_AT_ONCE + 1)
@@ -504,7 +504,7 @@ class RiskEventRecording:
         (now,) = await fetch(_POLL_STATE)
         continuity = (now["incarnation"], now["trigger_version"])
         if None in continuity or (state is not None and continuity != self._continuity):
-            # So that `begin` is called, and the next poll loads the state.
+            # The recorder then calls `begin`, and the next poll loads the state.
             raise FeedUnavailableError("rows may have changed without entries")
         changes = None if state is None else await self._read_changes(fetch)
         is_first = False
@@ -526,9 +526,9 @@ class RiskEventRecording:
         return changes != CommittedChanges()
 
     async def _limits_before(self, fetch: Fetch, state: RiskState) -> dict[str, LimitValues | None]:
-        """Returns the limits that mutations have left, of the accounts whose limits aren't as they were.
+        """Returns the limits after the last mutation, for accounts whose limits aren't the last poll's.
 
-        While nobody recorded, mutations did: what they have left is no program's change.
+        While no process recorded, mutations recorded their own changes, which are no other program's.
         """
         ids = state.accounts.keys() | self._limit_states.keys()
         changed = sorted(id_ for id_ in ids if self._limits_of(id_) != state.limits_of(id_))
@@ -541,7 +541,7 @@ class RiskEventRecording:
         }
 
     async def _read_changes(self, fetch: Fetch) -> CommittedChanges | None:
-        """Returns all that was committed since the last poll; None if it is too much."""
+        """Returns all that was committed since the last poll; None for more than _MAX_CHANGES."""
         _, xmax, in_progress = self._snapshot
         entries = await fetch(_CHANGES, in_progress=in_progress, xmax=xmax, rows=_MAX_CHANGES + 1)
         return CommittedChanges.of(entries) if len(entries) <= _MAX_CHANGES else None
@@ -555,7 +555,7 @@ class RiskEventRecording:
         }
 
     async def _forget_accounts(self, fetch: Fetch, state: RiskState, ids: set[str]) -> None:
-        """Deletes what was recorded of accounts that are gone."""
+        """Deletes the events and limit states of accounts that were deleted."""
         if not ids:
             return
         gone = ids - {row["id"] for row in await fetch(_EXISTING_ACCOUNTS, ids=list(ids))}
@@ -572,11 +572,11 @@ class RiskEventRecording:
         now: str,
         limits_before: Mapping[str, LimitValues | None] = MappingProxyType({}),
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Returns the events of the affected accounts, and the limit states that are new, which it keeps.
+        """Returns the events of the affected accounts, and their changed limit states, which it keeps.
 
-        `limits_before` are limits from which an account's differ if a program has changed them; of other
-        accounts they are those of the last poll. A mutation records its own change at once, and a program may
-        have undone it before this poll.
+        `limits_before` are the limits of some accounts after the last mutation; of the others, the limits at
+        the last poll are compared. A mutation records its own change at once, and another program may have
+        undone it before this poll.
         """
         events: list[dict[str, Any]] = []
         changed_states: list[dict[str, Any]] = []
@@ -640,7 +640,7 @@ def _crossings(
     for limit, usage in limit_usage(limits, account.by_session()).items():
         before = exceeded.get(limit.value)
         if before is not None and before["midnight"] != midnight and limit in _LIMITS_OF_A_DAY:
-            yield kept(limit, without_trades[limit])  # its day is over; what follows is another's
+            yield kept(limit, without_trades[limit])  # its day is over
         if usage.is_exceeded and limit.value not in exceeded:
             at = next(times)
             exceeded[limit.value] = {"since": at, "midnight": midnight}

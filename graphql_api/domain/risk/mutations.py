@@ -61,7 +61,7 @@ from graphql_api.relational.scalars import parse_id
 
 _accounts, _risk, _logs = tables.accounts, tables.risk_settings, tables.system_logs
 _uuid = UUID(as_uuid=False)
-# What subscribers follow: the feed of changes.
+# The entries of the feed of changes, which subscribers follow.
 _entries = table(
     "entries", *map(column, ("xid", "id", "kind", "change", "row_id", "account_id")), schema="activity"
 )
@@ -92,7 +92,7 @@ class StaleVersionError(Exception):
     """The settings are of another version than the change was meant for."""
 
     current: asyncpg.Record | None
-    """The row as it is; None if there is none."""
+    """The row as it is now; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class SettingsChange:
     """A change of an account's settings."""
 
     verb: str
-    """What the log says was done to the settings: set, updated or reset."""
+    """The verb of the log line: set, updated or reset."""
     values: Mapping[str, Any]
     """New limits by column. Columns that are left out keep their values."""
     if_version: str | None
@@ -190,9 +190,9 @@ def _error(code: ErrorCode, message: str, argument: str) -> UserError:
 async def write_settings(
     database: Database, viewer: Viewer, account_id: str, change: SettingsChange
 ) -> asyncpg.Record:
-    """Makes a change, and returns the row as it is then.
+    """Makes a change, and returns the row as it is afterwards.
 
-    Raises UnknownAccountError, ForbiddenChangeError or StaleVersionError, and then nothing has changed.
+    Raises UnknownAccountError, ForbiddenChangeError or StaleVersionError if nothing was changed.
     """
     values = {column: _parameter(value) for column, value in change.values.items()}
     parameters = {
@@ -236,7 +236,7 @@ def _owner(viewer: Viewer) -> str | None:
 
 async def _lock_account(transaction: Transaction, viewer: Viewer, account_id: str) -> None:
     """Locks the account until the transaction ends. Raises UnknownAccountError or ForbiddenChangeError."""
-    # NO KEY: sessions may go on referring to the account while its limits are written.
+    # FOR NO KEY UPDATE: other transactions may insert sessions of the account at the same time.
     found = await transaction.fetch(
         _lock_statement(viewer.tenant is not None), account_id=account_id, tenant=viewer.tenant
     )
@@ -247,16 +247,16 @@ async def _lock_account(transaction: Transaction, viewer: Viewer, account_id: st
 
 
 def _parameter(value: Any) -> Any:
-    """Returns a limit as a statement takes it: decimals in plain notation."""
+    """Returns a limit as a statement's parameter: decimals as text in plain notation."""
     return value if value is None or isinstance(value, int) else format(value, "f")
 
 
 @lru_cache
-def _lock_statement(scoped: bool) -> Statement:  # noqa: FBT001
+def _lock_statement(for_tenant: bool) -> Statement:  # noqa: FBT001
     query = select(_accounts.c.id, _accounts.c.user_id).where(
         _accounts.c.id == bindparam("account_id", type_=_uuid)
     )
-    query = ACCOUNTS.restrict_to_tenant(query, scoped=scoped)
+    query = ACCOUNTS.restrict_to_tenant(query, for_tenant=for_tenant)
     return compile_statement(query.with_for_update(key_share=True))
 
 
@@ -293,14 +293,14 @@ def _update_row(columns: frozenset[str]) -> Statement:
 
 
 @lru_cache(maxsize=64)
-def _update_only_row(columns: frozenset[str], scoped: bool, versioned: bool) -> Statement:  # noqa: FBT001
+def _update_only_row(columns: frozenset[str], for_tenant: bool, versioned: bool) -> Statement:  # noqa: FBT001
     """Updates an account's row if it is the only one, and is of :version and the account of :tenant.
 
     It waits for a transaction that is writing the row, and then compares and updates what that has written:
     PostgreSQL reads a row again that it had to wait for.
     """
     query = _before().where(_risk.c.account_id == bindparam("account_id", type_=_uuid))
-    query = RISK_SETTINGS.restrict_to_tenant(query, scoped=scoped)
+    query = RISK_SETTINGS.restrict_to_tenant(query, for_tenant=for_tenant)
     before = query.with_for_update(of=_risk).cte("before")
     conditions = [~select(before.c.id).offset(literal_column("1")).exists()]  # it is the only one
     if versioned:
@@ -320,7 +320,7 @@ def _update(
     has_duplicates: ColumnElement[bool],
     *conditions: ColumnElement[bool],
 ) -> ReturningUpdate[Any]:
-    # Nothing else sets updated_at. It never goes back, since of several rows the newest is in force.
+    # No trigger sets updated_at. It never decreases, since of several rows the newest one is in force.
     now = func.greatest(func.clock_timestamp(), _risk.c.updated_at)
     query = update(_risk).where(_risk.c.id == before.c.id, *conditions)
     limits = (before.c.limits.label("limits_before"), limits_as_json(_risk.c).label("limits_after"))

@@ -18,7 +18,7 @@ from graphql_api.relational.entity import loader_by_id
 from graphql_api.relational.errors import ErrorCode, UserError
 from graphql_api.relational.node import Node
 from graphql_api.relational.pagination import SortOrder
-from graphql_api.relational.relation import LatestRelated, RelationLoader, column, computed, one
+from graphql_api.relational.relation import LatestRelated, RelationReader, column, computed, one
 from graphql_api.relational.scalars import UnreadableDecimal
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ LIMITS_CHANGED: Final = "LIMITS_CHANGED"
 
 # The table may have several rows for an account: the one that was written last is in force.
 current_risk_settings = LatestRelated(
-    RelationLoader(RISK_SETTINGS, ACCOUNTS, tables.risk_settings.c.account_id),
+    RelationReader(RISK_SETTINGS, ACCOUNTS, tables.risk_settings.c.account_id),
     SortOrder(tables.risk_settings.c.updated_at),
 )
 
 
 def version_of(id_: str, row_version: str) -> str:
-    """Returns the version of a row, which is another one after every write, also of other programs."""
+    """Returns the version of a row. Every write changes it, also those of other programs."""
     return f"{id_}.{row_version}"
 
 
@@ -68,7 +68,7 @@ def _account(context: Context, _: Mapping[str, Any]) -> Any:
 
 @strawberry.type(description="What became of a change of risk settings.")
 class RiskSettingsPayload:
-    """The settings, beside the reasons why nothing was changed, if there are any."""
+    """The settings, and the reasons why nothing was changed, if there are any."""
 
     risk_settings: RiskSettings | None = strawberry.field(
         default=None,
@@ -87,8 +87,8 @@ class RiskSettingsPayload:
 class LimitColumn:
     """A column of risk_settings and the values that it may have: 0 to `maximum`.
 
-    PostgreSQL would round what has too many digits, and store NaN without a word, so that each value is
-    checked before it gets there.
+    PostgreSQL would round a value with too many digits, and store NaN without an error, so each value is
+    checked here first.
     """
 
     column: str
@@ -141,7 +141,7 @@ LIMIT_COLUMNS = (
 
 
 def limits_as_json(row: Any) -> ColumnElement[Any]:
-    """Returns the limits of a row as a JSON object, with decimals as text: no parser makes floats of it.
+    """Returns the limits of a row as a JSON object; decimals are text, so that no parser makes them floats.
 
     `row` are the columns of risk_settings, or of a query over it.
     """
@@ -149,7 +149,10 @@ def limits_as_json(row: Any) -> ColumnElement[Any]:
 
 
 def json_object(members: Mapping[str, ColumnElement[Any]]) -> ColumnElement[Any]:
-    """Returns a JSON object. Its names, which are ours, are part of the statement's text."""
+    """Returns a JSON object.
+
+    Its names are written into the statement, so they must not come from a client.
+    """
     parts = (part for name, value in members.items() for part in (literal_column(f"'{name}'"), value))
     return func.jsonb_build_object(*parts, type_=JSONB)
 

@@ -21,9 +21,9 @@ from graphql_api.execution.fields import FromLoader, declared
 from graphql_api.postgres import tables
 from graphql_api.relational.context import Context, Row, ViewerDatabase
 from graphql_api.relational.enums import value
-from graphql_api.relational.relation import RelationLoader, column
+from graphql_api.relational.relation import RelationReader, column
 
-_TRADES_OF_ACCOUNT = TradeSet(RelationLoader(TRADES, ACCOUNTS, tables.sessions.c.account_id))
+_TRADES_OF_ACCOUNT = TradeSet(RelationReader(TRADES, ACCOUNTS, tables.sessions.c.account_id))
 _ZERO = Decimal("0.00000000")
 _WIDE = Precision(prec=60)
 
@@ -76,20 +76,20 @@ def risk_status_of_account(description: str) -> Any:
 
 
 async def risk_status(db: ViewerDatabase, keys: Sequence[str], timezone: str) -> Mapping[str, Row]:
-    """Returns how each account stands, of which the day begins at midnight in `timezone`."""
-    query = _limits_and_sessions(scoped=db.tenant is not None)
+    """Returns the risk status of each account; the day begins at midnight in `timezone`."""
+    query = _limits_and_sessions(for_tenant=db.tenant is not None)
     found = await aggregate_lists(db, query, keys, _TRADES_OF_ACCOUNT, **zone_parameters(timezone))
     with_trades = {key: [row for row in found[key] if row["open_positions"] is not None] for key in keys}
     return {key: risk_status_of(found[key][0] if found[key] else {}, with_trades[key]) for key in keys}
 
 
 class LimitUsage(NamedTuple):
-    """A limit, and what is compared with it."""
+    """A limit, and the value that is compared with it."""
 
     value: Decimal | int | None
-    """The day's loss, the largest open trade, the number of open trades, or the part of its session's balance
-    that the day's worst trade lost, cut to 8 digits. None where there is no such trade; of the last also
-    without a limit."""
+    """The day's loss, the size of the largest open trade, the number of open trades, or the part of its
+    session's balance that the day's worst trade lost, cut to 8 digits. None where there is no such trade, and
+    for the last also where there is no limit."""
     allowed: Decimal | int | None
     """None where there is no such limit."""
     is_exceeded: bool
@@ -129,7 +129,7 @@ def limit_usage(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> Map
 
 
 def risk_status_of(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> Row:
-    """Returns the fields of RiskStatus, from what `limit_usage` gets."""
+    """Returns the fields of RiskStatus; the parameters are those of `limit_usage`."""
     usage = limit_usage(limits, sessions)
     max_loss, max_open = usage[RiskLimit.MAX_DAILY_LOSS].allowed, usage[RiskLimit.MAX_OPEN_POSITIONS].allowed
     lost, opened = usage[RiskLimit.MAX_DAILY_LOSS].value, usage[RiskLimit.MAX_OPEN_POSITIONS].value
@@ -147,7 +147,7 @@ def risk_status_of(limits: Row | Mapping[str, Any], sessions: Sequence[Row]) -> 
 
 
 def exceeds_risk(pnl: Any, balance: Any, max_risk: Decimal) -> bool:
-    """Whether a trade lost more than that part of its session's initial balance."""
+    """Whether a trade lost more than the part `max_risk` of its session's initial balance."""
     if pnl is None or balance is None or Decimal(balance) <= 0:
         return False
     return -Decimal(pnl) > max_risk * Decimal(balance)
@@ -167,21 +167,24 @@ def _worst_risk(sessions: Sequence[Row]) -> Decimal | None:
 def counts_today(
     status: ColumnElement[str], moment: ColumnElement[datetime], now: ColumnElement[datetime]
 ) -> ColumnElement[bool]:
-    """Whether a trade closed on the day of `now`. Run the statement with the zone's `zone_parameters`."""
+    """Returns the condition that a trade closed on the day of `now`.
+
+    Run the statement with the zone's `zone_parameters`.
+    """
     return and_(is_status(status, "CLOSED"), moment >= bucket_start(Interval.DAY, now))
 
 
 @cache
-def _limits_and_sessions(*, scoped: bool) -> Aggregation:
+def _limits_and_sessions(*, for_tenant: bool) -> Aggregation:
     """Returns the query of the limits in force, beside each row of `_by_session`.
 
-    One statement has one snapshot: a limit and what is compared with it were in force together.
+    One statement has one snapshot, so that a limit and the values that are compared with it are of one time.
     """
 
     def query(trades: FromClause) -> Select[Any]:
         columns = (tables.risk_settings.c[limit.column] for limit in LIMIT_COLUMNS)
         finite = (tables.finite(each).label(each.name) for each in columns)
-        limits = current_risk_settings.query(*finite, scoped=scoped).subquery("limits")
+        limits = current_risk_settings.query(*finite, for_tenant=for_tenant).subquery("limits")
         sessions = _by_session(trades).subquery("sessions")
         parents = limits.c["_parent"], sessions.c["_parent"]
         return select(
@@ -193,7 +196,7 @@ def _limits_and_sessions(*, scoped: bool) -> Aggregation:
 
 
 def _by_session(trades: FromClause) -> Select[Any]:
-    """Returns the sums of what is open and of what closed today, for each session that has either.
+    """Returns the sums over open trades and over those that closed today, for each session that has either.
 
     The recorder of risk events computes the same sums in memory (`event_recording._sum_up`).
     """

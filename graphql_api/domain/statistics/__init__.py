@@ -1,1 +1,1 @@
-"""Statistics of trades, computed in SQL: of which trades, by what statements, and as the graph shows them."""
+"""Statistics of trades, computed in SQL: the sets of trades, the statements, and the GraphQL types."""

@@ -11,17 +11,17 @@ ZERO: ColumnElement[Any] = literal_column("0.00000000", Numeric)
 
 
 def or_zero(sums: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Returns a sum, which PostgreSQL has as null where there is nothing to add, as zero in that case."""
+    """Returns a sum, or zero where there is nothing to add and PostgreSQL's sum is null."""
     return func.coalesce(sums, ZERO)
 
 
 def quotient(
     dividend: ColumnElement[Any], divisor: ColumnElement[Any], scale: int = SCALE
 ) -> ColumnElement[Any]:
-    """Returns `dividend / divisor` to `scale` digits, a half rounded away from zero; null if that is 0.
+    """Returns `dividend / divisor` with `scale` digits, halves rounded away from zero; null for divisor 0.
 
-    PostgreSQL's own `/` has rounded already when `round()` sees its result, so this divides whole numbers
-    and keeps the quotient that `div` cuts. The divisor must not be negative.
+    PostgreSQL's `/` rounds its result before `round()` could, so this divides whole numbers by `div`, which
+    truncates. The divisor must not be negative.
     """
     unit: ColumnElement[Any] = literal_column(str(10**scale))
     numerator = cast(dividend, Numeric)

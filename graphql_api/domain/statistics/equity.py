@@ -1,7 +1,7 @@
 """Equity: the running sum of results, its drawdown, and the curve of both over time.
 
-A result is the pnl of a closed trade. Everything here takes results in one order: by the moment at which they
-count, and those of one moment by the trade's id.
+A result is the pnl of a closed trade. Everything here takes results in one order: by the time at which they
+count (TRADE_COUNTS_AT), and results of the same time by the trade's id.
 """
 
 from collections.abc import Mapping, Sequence
@@ -88,7 +88,8 @@ async def equity_curve(
 def _running_sums(trades: FromClause) -> CTE:
     """Returns each result with the `peak` of the running sum, which begins at 0, and the `drawdown` below it.
 
-    `place` counts a parent's results from 1. Read several times, so a statement computes them once.
+    `place` numbers a parent's results from 1. It is a CTE, so that a statement that reads it several times
+    computes it once.
     """
     columns = (trades.c[name] for name in ("_parent", "id", "session_id", "moment", "pnl"))
     has_result = and_(is_status(trades.c.status, "CLOSED"), trades.c.pnl.is_not(None))
@@ -111,8 +112,8 @@ def _running_sums(trades: FromClause) -> CTE:
 def _starting_balances(running: CTE) -> CTE:
     """Returns the `balance` that each parent's results start from; null if it is unknown.
 
-    Of each account the initial balance of the session that its first result is from, added up. One that is
-    missing, NaN, 0 or negative makes the whole unknown.
+    That is, of each account, the initial balance of the session of its first result, added up. If one of them
+    is missing, NaN, 0 or negative, the sum is unknown.
     """
     parent = running.c["_parent"]
     by_session = (
@@ -120,7 +121,7 @@ def _starting_balances(running: CTE) -> CTE:
         .group_by(parent, running.c.session_id)
         .subquery("by_session")
     )
-    # Looked up one by one: PostgreSQL takes them for many, and would read all tenants' sessions to join them.
+    # Looked up one by one: PostgreSQL estimates too many, and would read all tenants' sessions to join them.
     sessions = tables.sessions.c
     session = (
         select(sessions.id, sessions.account_id, tables.finite(sessions.initial_balance).label("balance"))
@@ -128,7 +129,7 @@ def _starting_balances(running: CTE) -> CTE:
         .limit(literal_column("1", Integer))
         .lateral("session")
     )
-    account = func.coalesce(session.c.account_id, session.c.id)  # a session without one stands alone
+    account = func.coalesce(session.c.account_id, session.c.id)  # a session without an account counts as one
     firsts = (
         select(by_session.c["_parent"], session.c.balance)
         .select_from(by_session.outerjoin(session, true()))
@@ -139,7 +140,7 @@ def _starting_balances(running: CTE) -> CTE:
     known = func.bool_and(func.coalesce(firsts.c.balance > 0, false()))
     balance = case((known, func.sum(firsts.c.balance))).label("balance")
     starts = select(firsts.c["_parent"], balance).group_by(firsts.c["_parent"]).cte("starts")
-    return starts.prefix_with("MATERIALIZED")  # or PostgreSQL would compute it again for each result
+    return starts.prefix_with("MATERIALIZED")  # otherwise PostgreSQL would compute it again for each result
 
 
 def _drawdown(trades: FromClause) -> Select[Any]:
@@ -187,14 +188,15 @@ def _points(running: CTE, interval: Interval) -> FromClause:
     return select(*buckets.c, cumulative.label("cumulative_pnl")).subquery("points")
 
 
-_ROLES = 3  # the last, the deepest and the highest
+_ROLES = 3  # the points kept of a window: the last one, the deepest drawdown and the highest sum
 
 
 def _thinned(points: FromClause, most: ColumnElement[int]) -> FromClause:
-    """Returns `points`, if there are no more than `most`; else these three of each of `most` / 3 windows.
+    """Returns `points`, if they are at most `most`; else three points (_ROLES) of each of `most / 3` windows.
 
-    With room for less than three, there is one window, of which the last point stays, and the deepest. A kept
-    point takes up what was left out before it, so that results still add up, and drawdowns are as deep.
+    If `most` is less than three, there is one window, of which the last point and, for 2, the deepest are
+    kept. A kept point includes the results and drawdowns of the points left out before it, so that results
+    still add up, and drawdowns are as deep.
     """
     placed = _placed_in_windows(points, func.greatest(most // _ROLES, 1)).c
     kept = or_(
@@ -203,7 +205,7 @@ def _thinned(points: FromClause, most: ColumnElement[int]) -> FromClause:
         and_(placed.from_deepest == 1, most >= 2),
         and_(placed.from_highest == 1, most >= _ROLES),
     )
-    # Counted from the end, each kept point begins a group that reaches back to the one before it.
+    # Counted from the end, each kept point begins a group that extends back to the kept point before it.
     group = func.sum(cast(kept, Integer)).over(partition_by=placed["_parent"], order_by=placed.time.desc())
     grouped = select(*placed, kept.label("kept"), group.label("group")).subquery("grouped").c
     return (
@@ -221,7 +223,7 @@ def _thinned(points: FromClause, most: ColumnElement[int]) -> FromClause:
 
 
 def _placed_in_windows(points: FromClause, windows: ColumnElement[int]) -> FromClause:
-    """Returns each point with its parent's `total`, and with its ranks in its window: one for each role."""
+    """Returns each point with the `total` of its parent's points, and its rank in its window by role."""
     parent, time = points.c["_parent"], points.c.time
     total = func.count().over(partition_by=parent).label("total")
     window = func.ntile(windows).over(partition_by=parent, order_by=time).label("window")

@@ -1,4 +1,4 @@
-"""The trades that statistics are computed of, and the statement that does so for many parents at once."""
+"""Sets of trades to compute statistics of, and the statement that does so for many parents at once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ from graphql_api.relational.filters import (
     without_index,
 )
 from graphql_api.relational.page_query import FilteredRelation, build_filtered
-from graphql_api.relational.relation import RelationLoader
+from graphql_api.relational.relation import RelationReader
 
 _trades = tables.trades.c
 
@@ -45,7 +45,7 @@ PNL = finite(_trades.pnl)
 
 
 def is_status(status: ColumnElement[str], word: str) -> ColumnElement[bool]:
-    """Whether a canonical status is `word`. No index serves it: the trades are found by their parents."""
+    """Returns the condition that a status is `word`, for which no index is used: parents find the trades."""
     return without_index(status == literal_column(f"'{word}'"))
 
 
@@ -72,13 +72,13 @@ class TimeRange:
 
 @dataclass(frozen=True, slots=True)
 class TradeSet:
-    """The trades of a relation that fit a filter. Statistics of equal sets share their loaders."""
+    """The trades of a relation that match a filter. Statistics of equal sets share their loaders."""
 
-    relation: RelationLoader
+    relation: RelationReader
     filter: Filter = ALL_ROWS
 
     def within(self, given: TimeRange | None, argument: str = "range") -> "TradeSet":
-        """Returns the trades that are in a range too. Raises BadInputError if it ends before it begins."""
+        """Returns the subset that is in a range. Raises BadInputError if the range ends before it begins."""
         if given is None:
             return self
         start, end = given.from_ or None, given.to or None
@@ -93,7 +93,7 @@ class TradeSet:
 
 @dataclass(frozen=True, slots=True)
 class StatsSource:
-    """What a TradeStats is resolved from: a set of trades, and the id of the parent whose they are."""
+    """What a TradeStats is resolved from: a set of trades, and the id of their parent."""
 
     trades: TradeSet
     parent: str
@@ -132,7 +132,7 @@ _COLUMNS = (
 )
 
 Aggregation = Callable[[FromClause], Select[Any]]
-"""Builds a query over trades, each given with the `_parent` it belongs to. Its rows have a `_parent` too."""
+"""Builds a query over trades, which have their parent's id as `_parent`, as have the query's rows."""
 
 
 async def aggregate(
@@ -159,9 +159,9 @@ async def aggregate_lists(
 @lru_cache(maxsize=1024)
 def _statement(
     aggregation: Aggregation,
-    relation: RelationLoader,
+    relation: RelationReader,
     predicate: Predicate,
-    scoped: bool,  # noqa: FBT001 - part of the cache's key
+    for_tenant: bool,  # noqa: FBT001 - part of the cache's key
 ) -> Statement:
-    rows = FilteredRelation(relation, predicate, scoped)
+    rows = FilteredRelation(relation, predicate, for_tenant)
     return compile_statement(aggregation(rows.per_parent(rows.select(*_COLUMNS)).cte("chosen")))

@@ -27,7 +27,7 @@ from graphql_api.execution.fields import FromLoader, FromParent, declared
 from graphql_api.relational.context import BatchLoad, Context
 from graphql_api.relational.entity import Entity
 from graphql_api.relational.errors import BadInputError
-from graphql_api.relational.relation import PageResult, RelationLoader, argument, column, one
+from graphql_api.relational.relation import PageResult, RelationReader, argument, column, one
 from graphql_api.relational.scalars import Duration
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 
 
 MakeRequest = Callable[[TradeSet, Mapping[str, Any]], Hashable]
-"""From a set of trades and a field's arguments to the request of its batch. Raises BadInputError."""
+"""Returns the request that a batch gets, given a set of trades and a field's arguments.
+
+Raises BadInputError.
+"""
 
 
 def _all_of(trades: TradeSet, _: Mapping[str, Any]) -> TradeSet:
@@ -61,7 +64,7 @@ def statistic(
 
         def load(source: StatsSource) -> Any:
             nonlocal trades, loader
-            if loader is None or source.trades is not trades:  # those of one list have one set
+            if loader is None or source.trades is not trades:  # parents of one list share one set
                 trades, loader = source.trades, context.loaders.get(batch, make_request(source.trades, given))
             return loader.load(source.parent)
 
@@ -277,7 +280,7 @@ def stats_of(description: str, *, parent: Entity, parent_key: Column[Any], has_r
 
     It takes a range of time, unless `has_range` is False.
     """
-    trades = TradeSet(RelationLoader(TRADES, parent, parent_key))
+    trades = TradeSet(RelationReader(TRADES, parent, parent_key))
 
     def prepare(_: Context, arguments: Mapping[str, Any]) -> Any:
         within = trades.within(arguments.get("range"))
@@ -288,7 +291,7 @@ def stats_of(description: str, *, parent: Entity, parent_key: Column[Any], has_r
 
 
 def stats_of_list(description: str) -> Any:
-    """Declares the statistics of a connection's whole list under its filter, not of the page."""
+    """Declares the statistics of all rows of a connection's list under its filter, not only of the page."""
 
     def source(page: PageResult) -> StatsSource:
         return StatsSource(TradeSet(page.relation, page.request.filter), page.parent)

@@ -1,4 +1,4 @@
-"""All tables and views: `platform` has those that were there before, `service` has our own."""
+"""All tables and views: `platform` has those of the platform, `service` has the service's own."""
 
 from typing import Final
 

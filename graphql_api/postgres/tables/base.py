@@ -40,7 +40,7 @@ NOW = text("CURRENT_TIMESTAMP")
 def unbounded(type_: TypeEngine[Any]) -> TypeEngine[Any]:
     """Returns a type without its length or precision, for values that are compared with a column.
 
-    A parameter of the column's own type would be cut or rounded to fit, and compare as another value.
+    A parameter of the column's own type would be cut or rounded to it, and so be another value.
     """
     match type_:
         case Numeric():
@@ -52,14 +52,14 @@ def unbounded(type_: TypeEngine[Any]) -> TypeEngine[Any]:
 
 
 def finite(column: Column[Any]) -> ColumnElement[Any]:
-    """Returns a column with null for NaN, which PostgreSQL sorts after every number; others as they are."""
+    """Returns a column with null for NaN, which PostgreSQL sorts after all numbers; other types as is."""
     if not isinstance(column.type, Numeric):
         return column
     return func.nullif(column, literal_column("'NaN'::numeric"), type_=column.type)
 
 
 def sort_key(column: Column[Any]) -> ColumnElement[Any]:
-    """Returns what a column is sorted by: never null, so that (key, id) can be compared as a row.
+    """Returns the expression that a column is sorted by: never null, so that (key, id) can be compared.
 
     Null sorts as the smallest value, and so does NaN, which clients see as null.
     """

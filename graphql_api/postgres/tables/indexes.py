@@ -1,8 +1,8 @@
 """The indexes and planner statistics that the service adds to the documented tables.
 
 `graphql-api migrate` builds them concurrently (`postgres.indexes`). Each costs the bot CPU and WAL for every
-row that it writes, and one of a column that changes when a trade is closed costs it HOT updates besides: what
-each is for and costs is measured in `docs/decisions/0011`.
+row that it writes, and an index of a column that changes when a trade is closed prevents HOT updates, too.
+`docs/decisions/0011` says what each is for, with measured costs.
 """
 
 from typing import Final
@@ -22,9 +22,11 @@ from graphql_api.postgres.tables.platform import (
 from graphql_api.postgres.tables.service import account_logs, risk_events
 from graphql_api.postgres.vocabularies import trade_status_sql
 
-_status = Grouping(trade_status_sql(trades.c.status, trades.c.exit_time))  # statistics want parentheses
+_status = Grouping(
+    trade_status_sql(trades.c.status, trades.c.exit_time)
+)  # CREATE STATISTICS requires parentheses
 
-# One for each order that pages of children are read in, usable in both directions.
+# One index for each order of the rows below a parent, which serves both directions.
 ADDED_INDEXES: Final = (
     Index("idx_sessions_account_page", sessions.c.account_id, sort_key(sessions.c.started_at), sessions.c.id),
     Index("idx_trades_session_page", trades.c.session_id, trades.c.entry_time, trades.c.id),
@@ -62,7 +64,7 @@ RETIRED_INDEXES: Final = (
 """Names of indexes that former versions built, which `migrate` drops."""
 
 ADDED_STATISTICS: Final = {"stats_trades_status": (trades, _status.element)}
-"""Expressions that filters compare, of which the planner would otherwise guess how many rows fit."""
+"""Expressions that filters compare: without statistics the planner guesses how many rows match."""
 
 
 def _columns(index: Index) -> tuple[str, ...]:

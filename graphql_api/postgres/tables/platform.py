@@ -1,4 +1,4 @@
-"""The platform's tables and views. Other programs write them too, and no column may change."""
+"""The platform's tables and views. Other programs write them, too, so no column may change."""
 
 from sqlalchemy import (
     Boolean,

@@ -1,4 +1,4 @@
-"""The service's own tables: who may do what, which requests were carried out, and what recorders record."""
+"""The service's own tables: roles, logins and tokens, idempotency keys, and what recorders record."""
 
 from sqlalchemy import (
     BigInteger,
@@ -31,7 +31,7 @@ user_roles = Table(
     schema=SERVICE_SCHEMA,
 )
 
-# A row is a login that has not ended: logging out deletes it. In SQL it is called a family of tokens.
+# A row is a login that has not ended: logging out deletes it. The table's name is token_families.
 logins = Table(
     "token_families",
     metadata,
@@ -94,7 +94,7 @@ idempotency_keys = Table(
     schema=SERVICE_SCHEMA,
 )
 
-# How far a recorder has come, written with what it records.
+# How far a recorder has read its feed, written in the transaction in which it records.
 recorders = Table(
     "recorders",
     metadata,
@@ -104,9 +104,9 @@ recorders = Table(
     schema=SERVICE_SCHEMA,
 )
 
-# Which log lines name an account, or a session or trade of it. They have no foreign keys: TRUNCATE of a table
-# that one refers to fails, and a row of it is locked by each row that refers to it. `at` is the line's
-# timestamp, -infinity for none.
+# Which log lines name an account, or a session or trade of it. There are no foreign keys: they would make
+# TRUNCATE of system_logs fail, and lock its rows whenever one is inserted here. `at` is the line's timestamp,
+# -infinity if it has none.
 account_logs = Table(
     "account_logs",
     metadata,
@@ -116,7 +116,7 @@ account_logs = Table(
     schema=SERVICE_SCHEMA,
 )
 
-# Lines that name rows which aren't there yet: the trade that they are about may not be committed.
+# Lines that name rows that aren't there yet: the trade that they name may not be committed.
 unattributed_logs = Table(
     "unattributed_logs",
     metadata,
@@ -127,8 +127,8 @@ unattributed_logs = Table(
     schema=SERVICE_SCHEMA,
 )
 
-# What happened to accounts' limits. `limits_…` are the four limits as JSON, null for no row of risk_settings;
-# of limits that other programs changed, nobody knows the author.
+# Risk events. `limits_…` are the four limits as JSON, null if there is no row of risk_settings; if another
+# program has changed limits, the author is unknown.
 risk_events = Table(
     "risk_events",
     metadata,
@@ -151,8 +151,8 @@ risk_events = Table(
     schema=SERVICE_SCHEMA,
 )
 
-# How accounts stood at the last poll of the recorder of risk events: the limits in force, and since when
-# which of them is exceeded.
+# The limit states of accounts at the last poll of the recorder of risk events: the limits in force, and since
+# when each exceeded one is exceeded.
 risk_standings = Table(
     "risk_standings",
     metadata,

@@ -1,4 +1,4 @@
-"""GraphiQL, the page for browsers at /graphql. All its parts are served from here."""
+"""GraphiQL, the page for browsers at /graphql. The service itself serves all its files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 _HERE = Path(__file__).parent
 _STATIC = _HERE / "static"
-"""What source/build.mjs makes."""
+"""The files that source/build.mjs makes."""
 
 _STARTERS = {
     "desk": "trader",
@@ -24,16 +24,16 @@ _STARTERS = {
     "warnings": "operator",
     "users": "operator",
 }
-"""The tabs of a first visit, in their order, and whom each fits; None is everybody."""
+"""The tabs of a first visit, in their order, and the login that each is meant for; None is any."""
 
 _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; "
     b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = ((b"content-security-policy", _POLICY), (b"referrer-policy", b"no-referrer"))
-"""What the page must be served with: it holds tokens, so nothing but its own files may run in it."""
+"""The headers of the page: it holds tokens, so no script but its own files may run in it."""
 
-# The module mimetypes reads the machine's own tables, which differ.
+# The module mimetypes isn't used, since it reads tables that differ between machines.
 _TYPES = {
     ".css": "text/css",
     ".js": "text/javascript",
@@ -54,7 +54,7 @@ def html(logins: Mapping[str, str] | None = None) -> bytes:
             icon=_only("icon-*.svg"),
             style=_only("graphiql-*.css"),
             script=_only("graphiql-*.js"),
-            config=config.replace("<", "\\u003c"),  # nothing in it can end the element it stands in
+            config=config.replace("<", "\\u003c"),  # so that nothing in it can close the script element
         )
         .encode()
     )
@@ -68,7 +68,7 @@ def files() -> BaseRoute:
         path = paths.get(request.path_params["name"])
         if path is None:
             raise HTTPException(404)
-        # All names but the licences' have a hash of the content in them.
+        # All names except the licences' contain a hash of the content.
         caching = "no-cache" if path.suffix == ".txt" else _FOR_EVER
         headers = {"cache-control": caching, "x-content-type-options": "nosniff"}
         return FileResponse(path, headers=headers, media_type=_TYPES[path.suffix])
@@ -77,7 +77,7 @@ def files() -> BaseRoute:
 
 
 def _starters() -> list[dict[str, str | None]]:
-    """Returns the operations that a first visit opens, one a tab."""
+    """Returns the operations that a first visit opens, one for each tab."""
     folder = _HERE / "starters"
     return [
         {
