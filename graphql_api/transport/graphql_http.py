@@ -16,7 +16,7 @@ from enum import StrEnum
 from functools import lru_cache, partial
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
@@ -56,8 +56,17 @@ _RANGES = {
 }
 _MAX_ACCEPT = 2_000  # characters of an Accept header that are looked at; browsers send some 150
 _MAX_CONTENT_TYPE = 200  # the standard library's parser takes a second for a long one
-_CONTENT_TYPES = {media: (b"content-type", f"{media}; charset=utf-8".encode()) for media in Media}
 _COMMON = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+_HEADERS = {media: ((b"content-type", f"{media}; charset=utf-8".encode()), *_COMMON) for media in Media}
+_HEADS = {
+    media: b"".join(b"%b: %b\r\n" % header for header in headers) + b"content-length: %d\r\n"
+    for media, headers in _HEADERS.items()
+}
+RESPONSE: Final = "graphql_api.response"
+"""Our server's extension of ASGI: `write` takes the status, the head and the body of a whole response.
+
+It returns whether it has written them. If not, the response is to be sent in messages.
+"""
 # Headers that aren't lists. Two different values of one are a mistake, or an attempt to mislead a proxy.
 _SINGLE = (
     b"authorization",
@@ -112,7 +121,7 @@ class GraphQLEndpoint:
             media = negotiate(headers.get(b"accept", b"").decode("latin-1"))
             if media is Media.HTML:
                 if self._graphiql_html is not None and scope["method"] == "GET":
-                    await respond(send, HTTPStatus.OK, media, self._graphiql_html, *graphiql.HEADERS)
+                    await respond(scope, send, HTTPStatus.OK, media, self._graphiql_html, *graphiql.HEADERS)
                     return
                 media = Media.JSON
             client = client_address(scope)
@@ -130,21 +139,21 @@ class GraphQLEndpoint:
             body = result.render()
             has_answered = True
             with self._gateway.unread(len(body), viewer, client):
-                await respond(send, status, media, body, *later)
+                await respond(scope, send, status, media, body, *later)
             self._gateway.metrics.observe("http", kind, perf_counter() - started, result)
             if result.errors:
                 self._gateway.metrics.count_errors(result.errors)
         except ClientGoneError:
             pass
         except HTTPError as error:
-            await self._refuse(error, media, send, started)
+            await self._refuse(error, media, scope, send, started)
         except asyncio.CancelledError:
             if has_answered or media is Media.EVENTS:
                 raise
             stopping = errors.unavailable("this process is stopping: try again")
-            await self._refuse(stopping, media, send, started)
+            await self._refuse(stopping, media, scope, send, started)
         except Exception as error:  # noqa: BLE001 - masked and logged
-            await self._refuse(errors.internal_error(error), media, send, started)
+            await self._refuse(errors.internal_error(error), media, scope, send, started)
 
     async def _parse(
         self, scope: Scope, headers: RawHeaders, receive: Receive, client: str
@@ -206,9 +215,9 @@ class GraphQLEndpoint:
         result = await self._gateway.run_operation(operation, viewer, client, receive)
         return operation.type.value, result
 
-    async def _refuse(self, error: HTTPError, media: Media, send: Send, started: float) -> None:
+    async def _refuse(self, error: HTTPError, media: Media, scope: Scope, send: Send, started: float) -> None:
         media = Media.RESPONSE if media is Media.RESPONSE else Media.JSON
-        await respond(send, error.status, media, error.result.render(), *error.headers)
+        await respond(scope, send, error.status, media, error.result.render(), *error.headers)
         self._gateway.metrics.observe("http", "unknown", perf_counter() - started, error.result)
         self._gateway.metrics.count_errors(error.result.errors)
 
@@ -504,20 +513,23 @@ def _answered(result: Result) -> bool:
     return data is not None and any(value is not None for value in data.values())
 
 
-async def respond(send: Send, status: int, media: Media, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+async def respond(
+    scope: Scope, send: Send, status: int, media: Media, body: bytes, *headers: tuple[bytes, bytes]
+) -> None:
+    size = len(body)
+    if not headers and size < LARGE_RESPONSE:
+        extension = scope.get("extensions", {}).get(RESPONSE)
+        if extension is not None and extension["write"](status, _HEADS[media] % size, body):
+            return
+    content_length = (b"content-length", b"%d" % size)
     await send(
         {
             "type": "http.response.start",
             "status": status,
-            "headers": [
-                _CONTENT_TYPES[media],
-                (b"content-length", b"%d" % len(body)),
-                *_COMMON,
-                *headers,
-            ],
+            "headers": [*_HEADERS[media], content_length, *headers],
         }
     )
-    if len(body) < LARGE_RESPONSE:
+    if size < LARGE_RESPONSE:
         await send({"type": "http.response.body", "body": body})
         return
     await send({"type": "http.response.body", "body": body, "more_body": True})

@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graphql_api.execution.errors import cut
 from graphql_api.gateway.errors import HTTPError
 from graphql_api.settings import normalized_origin
+from graphql_api.transport.graphql_http import RESPONSE
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,13 @@ class CORS(CORSMiddleware):
             max_age=7200,
         )
         self._origins = origins
+
+    async def simple_response(
+        self, scope: Scope, receive: Receive, send: Send, request_headers: Headers
+    ) -> None:
+        """Has the application send its response in ASGI's messages, to whose headers CORS adds its own."""
+        scope.get("extensions", {}).pop(RESPONSE, None)
+        await super().simple_response(scope, receive, send, request_headers)
 
     def is_allowed_origin(self, origin: str) -> bool:
         return origin in self._origins

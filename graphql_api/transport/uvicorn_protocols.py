@@ -34,6 +34,7 @@ from graphql_api.gateway.errors import HTTPError
 from graphql_api.gateway.gateway import TransportLimits
 from graphql_api.identity.login_throttle import client_network
 from graphql_api.transport.close_codes import ServerCloseCode
+from graphql_api.transport.graphql_http import RESPONSE
 from graphql_api.transport.graphql_transport_ws import FRAMES
 
 _LINGER = 1.0  # seconds that a connection stays half open after a last answer
@@ -230,7 +231,7 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
 
     A client may send many small requests at once, or a body in chunks of a byte. So data is parsed in pieces,
     and not while MAX_AHEAD requests wait. The only other protocol that a connection can be upgraded to is
-    WebSocket.
+    WebSocket. The application may write a whole `RESPONSE` at once.
     """
 
     flow: FlowControl
@@ -247,6 +248,11 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
         self.network = ""
         """The network that the client's address is counted for."""
         self._stopping = False
+        self._served: RequestResponseCycle
+        """The request that is being answered: others may wait behind it.
+
+        Its scope doesn't refer to it: they would be a circle, and left to the garbage collector.
+        """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the timer of the first request, or closes the connection if too many are open."""
@@ -455,6 +461,7 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
             cycle.transport = cast("asyncio.Transport", ExpectingResponseTransport(self.transport, cycle))
         elif self.scope["method"] != "HEAD":
             cycle.transport = cast("asyncio.Transport", ResponseTransport(self.transport))
+            self.scope["extensions"] = {RESPONSE: {"write": self._write_response}}
 
     def on_message_complete(self) -> None:
         """Stops the request's timer.
@@ -468,6 +475,28 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
         super().on_message_complete()
         if self.cycle.response_complete:
             self._receiving.start()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _write_response(self, status: int, head: bytes, body: bytes) -> bool:
+        """Writes a response, unless the client has left too much unread, or is gone. Returns whether it did.
+
+        uvicorn's own way is two messages, each of whose headers it searches for what isn't allowed in them.
+        """
+        cycle = self._served
+        if cycle.response_started or cycle.disconnected or self.flow.write_paused:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        common = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((STATUS_LINE[status], *common, head, end, body)))
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def on_response_complete(self) -> None:
         """Starts the timer of a request that the client had begun to send before this response."""

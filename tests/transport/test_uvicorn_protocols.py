@@ -1,5 +1,6 @@
 import asyncio
 import gc
+import re
 import socket
 import weakref
 from collections import Counter
@@ -8,6 +9,7 @@ from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from graphql_api.transport import uvicorn_protocols
 from graphql_api.transport.graphql_transport_ws import Heartbeats
@@ -78,6 +80,35 @@ async def test_an_idle_connection_that_sends_empty_lines_is_let_go(serve: Serve)
         await reader.readuntil(ANSWER)
         writer.write(b"\r\n")
         assert await whole(reader) == b""
+
+
+async def test_a_response_has_the_bytes_that_uvicorns_own_would_write(serve: Serve) -> None:
+    answers = []
+    for stock_protocols in (False, True):
+        async with dialled(serve(stock_protocols=stock_protocols)) as (reader, writer):
+            for request in (REQUEST, REQUEST.replace(b"Host", b"Connection: close\r\nHost")):
+                writer.write(request)
+                answer = await reader.readuntil(ANSWER)
+                answers.append(re.sub(rb"date: .*?\r\n", b"", answer))
+            assert await whole(reader) == b""
+    assert answers[:2] == answers[2:]
+
+
+async def test_answered_requests_are_not_left_to_the_garbage_collector(served: Served) -> None:
+    def count() -> int:
+        return sum(isinstance(each, RequestResponseCycle) for each in gc.get_objects())
+
+    async with dialled(served) as (reader, writer):
+        gc.collect()
+        gc.disable()
+        try:
+            before = count()
+            for _ in range(20):
+                writer.write(REQUEST)
+                await reader.readuntil(ANSWER)
+            assert count() <= before + 2
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize("sent", [REQUEST[:-5], REQUEST[:20]], ids=["half a body", "half a head"])
