@@ -26,8 +26,8 @@ def attacks(seed: int) -> Iterator[Attack]:
     yield Attack("a text of 262 characters, used 1,000 times", [_body(text, t="x" * 262)])
     yield Attack("`parameters` under 30 aliases", [_body(_aliases("parameters", 40))])
     yield Attack("`description` under 30 aliases", [_body(_aliases("description", 5000))])
-    aliases = " ".join(f"a{n}: duration" for n in range(30))
-    sessions = f"{{accounts(first: 20) {{nodes {{sessions(first: 75) {{nodes {{{aliases}}}}}}}}}}}"
+    durations = _aliased("duration", 30)
+    sessions = f"{{accounts(first: 20) {{nodes {{sessions(first: 75) {{nodes {{{durations}}}}}}}}}}}"
     yield Attack("`duration` under 30 aliases", [_body(sessions)])
     yield Attack(
         "eleven filters of 80 conditions in new shapes, five times",
@@ -43,7 +43,7 @@ def attacks(seed: int) -> Iterator[Attack]:
     )
     same = "{viewer {user {" + " ".join(f"accounts {{nodes {{id a{n}: server}}}}" for n in range(29)) + "}}}"
     yield Attack("29 selections that have to be merged", [_body(same)], is_anonymous=True)
-    statistics = " ".join(f"a{n}: averageLoss" for n in range(30))
+    statistics = _aliased("averageLoss", 30)
     stats = f"{{accounts(first: 20) {{nodes {{sessions(first: 100) {{nodes {{stats {{{statistics}}}}}}}}}}}}}"
     yield Attack("a statistic of 2,000 sessions under 30 aliases", [_body(stats)])
     yield Attack(
@@ -73,6 +73,14 @@ def attacks(seed: int) -> Iterator[Attack]:
         "a long text searched in the log 20 times",
         [_body(f"query($f: SystemLogFilter) {{{logs}}}", f=search)],
     )
+    schema = "{types {fields {name description args {name type {name description}} type {name}}}}"
+    many = " ".join(f"a{n}: __schema {schema}" for n in range(20))
+    yield Attack("20 introspections", [_body(f"{{{many}}}")], is_anonymous=True)
+    strategies = f"activeStrategiesPerformance(first: 5000) {{strategy {{{_aliased('name', 29)}}}}}"
+    yield Attack("a large page beside an introspection", [_body(f"{{__schema {schema} {strategies}}}")])
+    condition = "accounts(first: 1) {nodes {user {email @skip(if: $v)}}}"
+    null = _body(f"query ($v: Boolean = false) {{{strategies} {condition}}}", v=None)
+    yield Attack("a large page beside a condition that is null", [null])
 
 
 def _body(query: str, **variables: Any) -> bytes:
@@ -85,8 +93,12 @@ def _variables(value: bytes) -> bytes:
 
 
 def _aliases(field: str, rows: int) -> str:
-    aliases = " ".join(f"a{n}: {field}" for n in range(30))
+    aliases = _aliased(field, 30)
     return f"{{activeStrategiesPerformance(first: {rows}) {{strategy {{{aliases}}}}}}}"
+
+
+def _aliased(field: str, times: int) -> str:
+    return " ".join(f"a{n}: {field}" for n in range(times))
 
 
 def _filters(chance: random.Random, number: int, conditions: int) -> bytes:
