@@ -1,1 +1,1 @@
-"""Us beside the peers, on one PostgreSQL with one data set: `python -m benchmarks --help`."""
+"""Compares our server with peers, on one PostgreSQL with one data set: `python -m benchmarks --help`."""

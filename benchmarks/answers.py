@@ -1,4 +1,4 @@
-"""Whether two servers' answers hold the same data, whatever they call it."""
+"""Whether two servers' answers have the same data, under whatever names."""
 
 import json
 import re

@@ -1,10 +1,9 @@
 """What the service costs the bot that writes to its database: `python -m benchmarks.bot_bill`.
 
-The same rows are written to two databases of one server in turn: one has the documented schema and nothing
-else, the other is migrated. What is compared is the CPU of the backends that write and the WAL, by row: of
-single rows, each its own transaction, and of a hundred at a time (COPY, where rows are new), by one writer
-and by eight, just after a checkpoint, when whatever is written first goes to the WAL as a whole page, and
-after that.
+The same rows are written to two databases of one server in turn: one has only the documented schema, the
+other is migrated. The CPU of the writing backends and the WAL are compared, by row: for single rows, each in
+its own transaction, and for a hundred at a time (by COPY if rows are new); by one writer and by eight; just
+after a checkpoint, when the first change of a page writes the whole page to the WAL, and later.
 """
 
 import asyncio
@@ -137,7 +136,7 @@ async def _update_sessions(connection: "asyncpg.Connection", rows: int, chance: 
 
 async def _update_many_sessions(connection: "asyncpg.Connection", rows: int, chance: random.Random) -> None:
     for start in range(0, rows, _BULK):
-        # In one order, so that no two writers wait for each other in a circle.
+        # In one order, so that writers can't deadlock.
         ids = sorted(_id(f"s{place}") for place in chance.sample(range(1000), min(_BULK, rows - start)))
         locked = "id IN (SELECT id FROM trading_sessions WHERE id = ANY ($2::uuid[]) ORDER BY id FOR UPDATE)"
         await connection.execute(f"{_UPDATE} {locked}", start, ids)

@@ -1,4 +1,4 @@
-"""Dashboards that follow accounts: what their events cost, beside asking again and again.
+"""Dashboards that follow accounts: the cost of their events, compared with polling.
 
 Each dashboard is a socket that follows one account with a token of its owner's. pgbench changes trades of all
 accounts at a steady pace. How long it took from the UPDATE to the dashboard is its lag, the client's own

@@ -1,8 +1,8 @@
 """What changes as a deployment grows: `python -m benchmarks.growth` prints what docs/scaling.md measured.
 
 The same small query is asked with 10 users and with 1,000 users of 100 accounts each; of one process, and of
-several behind HAProxy; and beside many idle connections. What counts is CPU, which other work on the machine
-changes little. At last ten thousand sockets follow the log of one process.
+several behind HAProxy; and with many idle connections. CPU is measured, which other work on the machine
+changes little. Finally, ten thousand sockets follow the log of one process.
 """
 
 import asyncio

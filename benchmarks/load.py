@@ -1,7 +1,7 @@
 """The load: a fixed number of requests over a fixed number of connections, the same for every server.
 
-Each connection sends its next request when it has the answer to the last, and every answer must be the
-bytes it was at first: what is fast because it fails isn't counted as fast.
+Each connection sends its next request when it has the answer to the last, and every answer must have the same
+bytes as the first, so that failures don't count as fast answers.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Node.js and the packages of a lock file, for tests with clients of other people's making."""
+"""Node.js and the packages of a lock file, for tests with client libraries of other authors."""
 
 import fcntl
 import shutil

@@ -1,4 +1,4 @@
-"""What is made once for a whole run, and used by every worker of it."""
+"""Folders that are made once for a whole run, and used by all its workers."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""Folders that a test run needs and leaves nothing of behind."""
+"""Temporary folders for a test run, which are removed even after a run that was killed."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def scratch_folder() -> Path:
 
 
 def remove_abandoned_folders() -> None:
-    """Removes what runs that were killed have left behind: a gigabyte each, in memory."""
+    """Removes the folders of runs that were killed: a gigabyte each, in memory."""
     for parent in (_MEMORY, Path(tempfile.gettempdir())):
         for folder in parent.glob(f"{_PREFIX}*"):
             owner = re.fullmatch(rf"{_PREFIX}(\d+)-.*", folder.name)

@@ -1,4 +1,4 @@
-"""What there is little of is shared out by owner."""
+"""Concurrency quotas share places among owners."""
 
 import asyncio
 import time

@@ -35,7 +35,7 @@ PASSWORD = "a long enough password"
 
 @dataclass
 class Block:
-    """What stands between two fences: its language, the word after it, and its text."""
+    """A fenced block: its language, the word after it, and its text."""
 
     language: str
     kind: str

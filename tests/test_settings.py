@@ -1,4 +1,4 @@
-"""What a deployment may write into its environment."""
+"""Which values a deployment may set in its environment."""
 
 import json
 from decimal import Decimal

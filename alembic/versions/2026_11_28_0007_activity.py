@@ -5,15 +5,15 @@ Triggers write them, one for each row and transaction however often it changes, 
 insert or update doesn't have at hand. Where a row is now is looked up when an entry is read; an entry says
 which session, account and user a row has left, by being deleted or moved.
 
-The setting `activity.transaction` says what the present transaction has recorded, so that few entries need a
-look at others: `empty`, nothing; `recorded`, rows that need no second entry when they change again;
-`departed`, rows that were deleted or moved, so that entries merge. Merging is always right. So a session
-begins with it, and so does one whose settings are reset amid a transaction.
+The setting `activity.transaction` says what the present transaction has recorded, so that few entries have to
+be compared with others: `empty`, nothing; `recorded`, rows that need no second entry when they change again;
+`departed`, rows that were deleted or moved, so that entries are merged. Merging is always correct, so it is
+what a connection begins with, also after its settings were reset during a transaction.
 
-The rows below one that moves move with it. Where those can't be known, because somebody is writing more of
-them, because there are very many, or because a table was truncated, all cursors end: `activity.reset()`.
+The rows below a moved row move with it. If these can't be known, because another transaction is writing more
+of them, because there are very many, or because a table was truncated, all cursors end: `activity.reset()`.
 
-Notifications are the log feed's, and so is the setting that turns them off.
+Notifications use the log feed's channel, and the setting that turns those off.
 """
 
 from alembic import op

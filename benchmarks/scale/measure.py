@@ -1,4 +1,4 @@
-"""Ask both databases in turn, so that whatever else the machine does disturbs both alike."""
+"""Ask both databases in turn, so that other work on the machine affects both alike."""
 
 import time
 from collections.abc import Mapping, Sequence

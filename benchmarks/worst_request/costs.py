@@ -1,4 +1,4 @@
-"""The points that each kind of work pays, beside what it uses: each field that reads something, and the rest.
+"""Compares the points that each kind of work pays with those that it uses: each field that reads, and others.
 
 Every field that leads to objects or has a cost rule of its own is asked for where its type is in `SEATS`. So
 a new field is measured by itself, and a new type needs a seat.

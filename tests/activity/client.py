@@ -1,4 +1,4 @@
-"""A client that keeps a copy of what accounts hold: a snapshot, and the events after its cursor."""
+"""A client that keeps a copy of accounts' rows: a snapshot, and then the events after its cursor."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Who applies the events to what they read at the cursor's moment holds what the database holds."""
+"""A client that reads at a cursor's moment and applies the events after it has the database's rows."""
 
 import asyncio
 import random

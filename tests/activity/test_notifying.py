@@ -1,4 +1,4 @@
-"""Readers are woken by every kind of change, so that they needn't wait for their next look."""
+"""Every kind of change notifies readers, so that they needn't wait for their next poll."""
 
 import asyncio
 

@@ -174,7 +174,7 @@ async def test_several_changes_of_a_transaction_are_one_entry(
 async def test_a_second_statement_of_a_transaction_adds_no_entry(
     connection: "asyncpg.Connection", rows: Rows
 ) -> None:
-    """Also where a program has reset its settings, among them ours, or wrote as replication does before."""
+    """Also if a program has reset its settings, ours included, or has written as a replica before."""
     for between in ("SELECT", "RESET ALL", "SET session_replication_role = origin"):
         await connection.execute("DELETE FROM activity.entries")
         async with connection.transaction():
@@ -411,10 +411,10 @@ async def test_trades_whose_session_is_deleted_without_them(
 async def test_a_large_update_takes_no_longer_for_each_row_than_a_small_one(
     connection: "asyncpg.Connection", rows: Rows
 ) -> None:
-    """The plan that PostgreSQL keeps from a first, small update must not compare each row with each other."""
+    """The plan that PostgreSQL caches for a first, small update must not compare each row with all others."""
     await connection.execute("UPDATE trades SET pnl = 0 WHERE id = $1", rows.trades[0])
     await connection.execute(f"{MANY} generate_series(1, 30000)", rows.session)
-    # Compared with each other they would take hours.
+    # To compare each row with all others would take hours.
     await connection.execute("DELETE FROM activity.entries; SET statement_timeout = '60s'")
     await connection.execute("UPDATE trades SET pnl = 1")
     assert len(await recorded(connection)) == 30002

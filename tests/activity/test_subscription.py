@@ -336,7 +336,7 @@ async def statements_for(
     session: str,
     subscribers: int,
 ) -> int:
-    """How many statements load what so many subscribers are sent of one change."""
+    """How many statements load the rows that so many subscribers are sent after one change."""
     database, count = type(graph.services.database), 0
     by_key = database.fetch_by_key
 

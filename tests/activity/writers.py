@@ -17,7 +17,7 @@ _RACES = (asyncpg.DeadlockDetectedError, asyncpg.ForeignKeyViolationError, async
 
 
 class Writer:
-    """One program with one connection. What another writer has deleted meanwhile, it lets be."""
+    """One program with one connection. It ignores rows that another writer has deleted."""
 
     def __init__(self, address: Address, accounts: list[str], seed: int, *, wait: bool = True) -> None:
         """`wait` for the disk at each commit."""

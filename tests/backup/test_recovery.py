@@ -1,4 +1,4 @@
-"""Backups restored to a moment, whatever happened to what they are made of."""
+"""Restoring backups to a moment, also when their files or the log are damaged or missing."""
 
 import asyncio
 import signal
@@ -241,7 +241,7 @@ async def test_a_role_that_owns_nothing_is_enough(
 async def test_rows_that_a_backup_lacks_are_found(
     server: Server, catalog: Catalog, receiving: Receiving, connection: "asyncpg.Connection"
 ) -> None:
-    """A table whose changes never reach the log, as one that was damaged would."""
+    """A table whose changes never reach the log, so that a restore differs from the live server."""
     async with receiving():
         await connection.execute("CREATE TABLE lines (n int)")
         await connection.execute("INSERT INTO lines SELECT generate_series(1, 10)")

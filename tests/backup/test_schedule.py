@@ -1,4 +1,4 @@
-"""The daily work, by a clock that is moved: what is due, what is kept, and what is said when it fails."""
+"""The daily schedule, with a clock that tests set: what is due, what is kept, and what is logged."""
 
 import asyncio
 import os
@@ -261,7 +261,7 @@ async def test_a_gap_is_known_after_a_restart_until_a_full_backup_is_taken(
 
 @pytest.fixture
 def small_disk(server: Server) -> Iterator[Path]:
-    """A disk with room for one backup, and hardly for its log."""
+    """A disk with room for one backup, and for little more than its log."""
     folder = server.folder / "disk"
     folder.mkdir()
     command = ("mount", "-t", "tmpfs", "-o", "size=220m,mode=711", "tmpfs", str(folder))

@@ -1,4 +1,4 @@
-"""Answers are compared by what they say."""
+"""Answers of two servers are compared by their data, not by their names and notations."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The load driver: counts what was sent, and takes no other answer for the first one."""
+"""The load driver: it counts the requests sent, and refuses an answer that differs from the first."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -11,9 +11,9 @@ from benchmarks.load import LoadError, Request, ask, drive, post
 
 @asynccontextmanager
 async def serving(answers: Sequence[bytes]) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """A server that gives these answers in turn, the last one ever after, and then what it was asked.
+    """A server that sends these answers in turn, and repeats the last one. Yields the requests that it got.
 
-    Without an answer it hangs up.
+    Without answers it closes the connection.
     """
     asked: list[bytes] = []
     ended: list[asyncio.StreamWriter] = []

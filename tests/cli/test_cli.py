@@ -434,7 +434,7 @@ async def test_logs_after_a_cursor_are_all_read_however_few_match(
     monkeypatch: pytest.MonkeyPatch,
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    """More lines than are looked at in the time after which nothing more is expected."""
+    """More lines that don't match than are examined in the time after which the command ends."""
     key = bytes(32)
 
     async def printed(wanted: LogFilter, after: str | None) -> list[dict[str, Any]]:
@@ -599,7 +599,7 @@ def test_who_stops_reading_is_told_nothing(shell: Shell) -> None:
 
 
 def test_windows_is_refused_at_once() -> None:
-    """What only Unix has can't be imported, as it is there, and the sentence comes nevertheless."""
+    """Modules that only Unix has can't be imported, as on Windows, and the command still explains that."""
     program = """
 import sys, typer
 for name in ("fcntl", "grp", "pwd", "resource", "termios", "uvloop"):

@@ -1,4 +1,4 @@
-"""What doctor says of a server that needs looking after, and of its backups."""
+"""What doctor reports about a server that needs maintenance, and about its backups."""
 
 import asyncio
 import json

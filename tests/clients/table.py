@@ -1,6 +1,6 @@
 """The table of docs/clients.md: which clients, in which versions, are tried with what.
 
-`python -m tests.clients.table` writes it anew.
+`python -m tests.clients.table` writes it again.
 """
 
 import json

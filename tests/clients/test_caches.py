@@ -1,4 +1,4 @@
-"""Normalising caches: whatever was read before, every list of the schema shows what it showed."""
+"""Normalising caches: whatever was read before, every list shows the same as without a cache."""
 
 import json
 import re

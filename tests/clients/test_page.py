@@ -1,4 +1,4 @@
-"""The page has what is tested, and nothing else."""
+"""The page's table is up to date, and its blocks of code are those that tests run."""
 
 import re
 
@@ -34,7 +34,7 @@ def test_every_module_of_the_page_is_imported_by_a_test() -> None:
 
 
 def test_what_phones_are_told_is_in_the_schema() -> None:
-    """Their generators aren't run here, but the names that they are given exist."""
+    """The generators for phones aren't run here, but the names in their settings exist in the schema."""
     text = schema_text()
     schema, page = build_schema(text), PAGE.read_text("utf-8")
     mapped = set(re.findall(r'mapScalar\("(\w+)"', page)) | set(re.findall(r"`(\w+)` as `String`", page))

@@ -1,4 +1,4 @@
-"""When hours, days, weeks and months begin, found by looking at the clock minute by minute."""
+"""When hours, days, weeks and months begin, found by reading the clock minute by minute."""
 
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache

@@ -174,7 +174,7 @@ def exposure(trades: Sequence[Trade]) -> list[dict[str, Any]]:
 
 
 def results(trades: Iterable[Trade]) -> list[Trade]:
-    """What closed with a pnl, in the order in which it counts."""
+    """The closed trades with a pnl, in the order in which they count."""
     counted = (trade for trade in trades if trade.state == "CLOSED" and trade.result is not None)
     return sorted(counted, key=lambda trade: (trade.moment, trade.id))
 

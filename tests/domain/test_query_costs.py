@@ -1,4 +1,4 @@
-"""Every field that can be dear has a price, and every price is of a field."""
+"""Every field that can be expensive has a cost rule, and every cost rule is for a field."""
 
 import re
 from collections.abc import Iterator
@@ -132,7 +132,7 @@ def test_a_usual_dashboard_pays_less_than_a_twentieth_of_a_minute(name: str) -> 
     text = dashboards()[name]
     cost = operations.prepare(GraphQLRequest(text)).cost
     assert cost < MINUTE / 20
-    # What a client pays that the process has never seen.
+    # The points of a client whose document and token the process doesn't know yet.
     assert cost + NEW_DOCUMENT + len(text) < MINUTE / 20
 
 

@@ -49,7 +49,7 @@ async def recording(address: Address, zone: str = NOON) -> AsyncIterator[Poll]:
 
 @pytest.fixture
 async def poll(address: Address) -> AsyncIterator[Poll]:
-    """Polls once; the very first poll has been."""
+    """Polls once, after a first poll."""
     async with recording(address) as poll:
         await poll()
         yield poll
@@ -247,7 +247,7 @@ async def test_a_mutation_during_a_look_at_a_programs_change_is_not_recorded_aga
 
     await connection.execute("UPDATE risk_settings SET max_open_positions = 2")
     async with reader.transaction(isolation="repeatable_read"):
-        await reader.execute("SELECT FROM risk_settings")  # the look's snapshot, without the mutation
+        await reader.execute("SELECT FROM risk_settings")  # takes the poll's snapshot, without the mutation
         await graph.as_(trader(user)).ask(mutation, {"id": account})
         await job.poll(reader)
     for most in (None, None, 3):

@@ -1,4 +1,4 @@
-"""Whatever other programs have stored reads as documented, and fails none of its neighbours."""
+"""Any value that other programs have stored is read as documented, and makes no other field fail."""
 
 import re
 from datetime import timedelta

@@ -22,7 +22,7 @@ class Client:
         """Set whenever a process says that nothing is left to read."""
 
     async def begin(self, server: Server) -> None:
-        """Want everything from now on."""
+        """Begin with the rows that are committed from now on."""
         process = await self._process(server)
         await self._line(process)
         process.kill()
@@ -60,7 +60,7 @@ class Client:
         return self._take(await process.stdout.readline())
 
     async def _rest(self, process: Process) -> None:
-        """What had arrived before the kill counts; half a line does not."""
+        """Lines that had arrived before the kill count; an incomplete one doesn't."""
         rest, _ = await process.communicate()
         for line in rest.splitlines(keepends=True):
             self._take(line)

@@ -1,4 +1,4 @@
-"""What docs/recovery.md promises, done and timed: a moment restored row by row, and a standby promoted.
+"""Tests and times what docs/recovery.md promises: a moment is restored, and a standby promoted.
 
 Run alone, it prints its table: `python -m tests.drills.recovery`.
 """
@@ -37,7 +37,7 @@ FOLLOW = "subscription ($after: String) { systemLogAdded(after: $after) { cursor
 
 @dataclass
 class Report:
-    """Steps that were taken, what came of each, and how long it took."""
+    """The steps that were taken, each with its result and its time."""
 
     lines: list[tuple[str, str, float]] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)

@@ -44,7 +44,7 @@ BEFORE, AFTER = 1.5, 2.0  # seconds of quiet around a fault
 
 @dataclass
 class Seen:
-    """What clients, a bot and a follower of the log have seen."""
+    """What clients, a bot and a subscriber of the log have observed."""
 
     answers: Counter[str] = field(default_factory=Counter)
     longest: float = 0.0

@@ -102,7 +102,7 @@ class Copier:
 
 
 async def write(server: Server, accounts: list[str], chance: random.Random, counts: Counter[str]) -> None:
-    """Write for ever, over every crash."""
+    """Write until cancelled, and go on after every crash."""
     while True:
         writer = Writer(server.address, accounts, chance.getrandbits(32), wait=chance.random() < 0.7)
         try:
@@ -114,7 +114,7 @@ async def write(server: Server, accounts: list[str], chance: random.Random, coun
 
 
 async def settle(server: Server) -> None:
-    """End what was left prepared."""
+    """End prepared transactions that a crash has left."""
     connection = await server.address.connect_plain()
     for row in await connection.fetch("SELECT gid FROM pg_prepared_xacts"):
         await connection.execute(f"COMMIT PREPARED '{row['gid']}'")

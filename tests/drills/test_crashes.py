@@ -1,4 +1,4 @@
-"""The server dies, with everything that it had not written."""
+"""The server is killed, and loses everything that it had not written to disk."""
 
 import asyncio
 import random
@@ -36,7 +36,7 @@ async def table(server: Server) -> list[str]:
 
 
 class Follower:
-    """Reads for as long as it is let, from wherever it was."""
+    """Reads until stopped, from the last cursor on."""
 
     def __init__(self) -> None:
         self.cursor: str | None = None
@@ -44,7 +44,7 @@ class Follower:
         self.resets: list[str] = []
 
     async def begin(self, feed: Feed) -> None:
-        """Want everything from now on."""
+        """Begin with the rows that are committed from now on."""
         async with await feed.subscribe(EVERYTHING) as subscription:
             self.cursor = subscription.cursor
 

@@ -24,7 +24,7 @@ CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asy
 
 
 async def write(server: Server, name: str, chance: random.Random, committed: Committed) -> None:
-    """Write for ever, over every crash."""
+    """Write until cancelled, and go on after every crash."""
     while True:
         writer = Writer(f"{name}.{chance.getrandbits(40)}", server.address, chance.getrandbits(32), committed)
         try:
@@ -34,7 +34,7 @@ async def write(server: Server, name: str, chance: random.Random, committed: Com
 
 
 class Faults:
-    """What may go wrong on the side of the database."""
+    """The faults of the database."""
 
     def __init__(self, server: Server, chance: random.Random) -> None:
         self._server = server
@@ -42,7 +42,7 @@ class Faults:
         self.happened: Counter[str] = Counter()
 
     async def one(self) -> None:
-        """Let one happen; a server that is just away is left alone."""
+        """Cause one fault, unless the server is down at the moment."""
         fault = self._chance.choice(
             (
                 self.crash,
@@ -89,7 +89,7 @@ class Faults:
 
 
 async def quiet(server: Server) -> list[str]:
-    """End what was left prepared, and return what is in the table at last."""
+    """End prepared transactions that a crash has left, and return the rows that the table has then."""
     connection = await server.address.connect_plain()
     for row in await connection.fetch("SELECT gid FROM pg_prepared_xacts"):
         await connection.execute(f"COMMIT PREPARED '{row['gid']}'")

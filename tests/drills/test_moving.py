@@ -149,7 +149,7 @@ async def test_logical_replication(
 async def test_a_copy_that_is_started_apart(
     server: Server, make_server: MakeServer, make_feed: MakeFeed
 ) -> None:
-    """Both go on under one identity: the copy takes no cursor of what the original wrote after it."""
+    """Both have one identity: the copy refuses cursors of rows that the original wrote after it."""
     shared = await followed(server, make_feed)
     copy = make_server()
     copy.copy_of(server, standby=False)

@@ -1,4 +1,4 @@
-"""A schema on which as much as possible goes wrong."""
+"""A schema in which as many kinds of errors as possible occur."""
 
 # Its resolvers lie about their types, on purpose.
 # mypy: disable-error-code="no-any-return,return-value,misc,assignment,arg-type,valid-type,list-item"

@@ -1,7 +1,7 @@
-"""Values on which as much as possible goes wrong.
+"""Values with which as many kinds of errors as possible occur.
 
-What a value is follows from its id, so two runs of one document see the same world. In a context that is
-`later`, resolvers and loaders answer with awaitables, after more or fewer iterations of the event loop.
+A value follows from its id, so two runs of one document get the same values. In a context that is `later`,
+resolvers and loaders return awaitables, which are done after more or fewer iterations of the event loop.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class RefusedError(Exception):
 
 
 def dice(id_: str, sides: int) -> int:
-    """A number that an id always throws."""
+    """A pseudo-random number that is always the same for an id."""
     return crc32(f"{sides}{id_}".encode()) % sides
 
 

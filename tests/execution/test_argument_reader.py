@@ -1,4 +1,4 @@
-"""Compiled arguments are what graphql-core makes of them, or are left to it."""
+"""Compiled arguments equal those that graphql-core coerces, or are left to graphql-core."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What must hold before a field is read comes before all that reading it takes."""
+"""A field's check runs before its arguments are read and before anything is loaded."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace

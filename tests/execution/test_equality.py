@@ -1,4 +1,4 @@
-"""A compiled plan answers as the stock executor does, whatever the document, and whatever goes wrong."""
+"""A compiled plan gives the same response as the stock executor, for any document and any error."""
 
 import asyncio
 import gc
@@ -182,6 +182,6 @@ def test_nothing_is_left_unawaited(runner: asyncio.Runner, examples: int) -> Non
 
 
 def assert_compiled(executors: Executors) -> None:
-    """What was compared were two executors, and not the stock one with itself."""
+    """Checks that two executors were compared, and not the stock one with itself."""
     assert executors.compiled.compiled > 0
     assert not executors.compiled.fallbacks

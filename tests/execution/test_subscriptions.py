@@ -44,7 +44,7 @@ class Line:
 
 
 class Lines(list[Line]):
-    """Some that are due together."""
+    """Several events that are due at the same time."""
 
     def __init__(self, *lines: Line) -> None:
         super().__init__(lines)
@@ -152,7 +152,7 @@ async def test_other_rights_are_another_view(operations: Operations) -> None:
 
 
 async def test_rights_that_change_while_an_event_waits_end_the_subscription(operations: Operations) -> None:
-    """Its result isn't sent, and isn't shared as one for the rights of before."""
+    """Its result isn't sent, and isn't shared with subscribers who have the former permissions."""
     line, rights = Line(), ["operator"]
     operation = operations.prepare(GraphQLRequest("subscription { lines { slow } }"))
     subscription = operations.subscribe(operation, lambda: Due(due=line), lambda: rights[0])

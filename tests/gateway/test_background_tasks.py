@@ -1,4 +1,4 @@
-"""Work that outlives the task that waits for it."""
+"""Background tasks run to their end, even if the task that waits for them is cancelled."""
 
 import asyncio
 

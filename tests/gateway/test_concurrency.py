@@ -1,4 +1,4 @@
-"""What runs at once: neither sign-ins nor other operations take each other's part, nor do those who wait."""
+"""Concurrency: sign-ins and other operations, running or waiting, don't take each other's places."""
 
 import asyncio
 from typing import Any

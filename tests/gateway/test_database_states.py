@@ -1,4 +1,4 @@
-"""What clients and the log get of a PostgreSQL that can't do what is asked."""
+"""What clients read, and what is logged, while PostgreSQL can't run statements."""
 
 import logging
 from pathlib import Path

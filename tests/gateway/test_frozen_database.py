@@ -1,4 +1,4 @@
-"""While PostgreSQL answers nothing, each request is answered within its time, whatever of it has to wait."""
+"""While PostgreSQL doesn't answer, each request is answered in time, whichever step has to wait."""
 
 import asyncio
 from collections.abc import AsyncIterator

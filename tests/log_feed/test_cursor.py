@@ -1,4 +1,4 @@
-"""What a client keeps."""
+"""Cursors as text: encoding, decoding, and forged ones."""
 
 import base64
 import re

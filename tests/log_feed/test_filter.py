@@ -1,4 +1,4 @@
-"""One meaning of a filter, in PostgreSQL and in memory."""
+"""A filter means the same in PostgreSQL and in memory."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a process keeps, and whom it wakes."""
+"""Which events the hub keeps, and which subscribers it wakes."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The guarantee: every committed row once, whatever happens in between."""
+"""The guarantee: every committed row is sent once, with writers and disconnects of every kind."""
 
 import asyncio
 import random

@@ -220,7 +220,7 @@ async def test_a_plain_dump_that_psql_reads(source: Source, target: Address) -> 
 async def test_lines_that_come_back_after_they_were_lost(
     source: Source, connection: "asyncpg.Connection"
 ) -> None:
-    """Somebody empties the log by mistake, and takes it from the dump of the night."""
+    """Somebody empties the log by mistake, and restores it from the last night's dump."""
     dump = await source.dump(*LOG)
     await write(connection, "after the dump")
     await connection.execute("TRUNCATE system_logs")

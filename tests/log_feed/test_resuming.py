@@ -1,4 +1,4 @@
-"""What a subscriber sees that comes back, or falls behind."""
+"""What a subscriber gets after it resumes, or falls behind."""
 
 import asyncpg
 

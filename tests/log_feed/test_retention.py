@@ -1,4 +1,4 @@
-"""Rows that are deleted: a cursor that has not read them can't go on as if they had never been."""
+"""Deleted rows: a cursor that has not read them expires, since nobody can tell what it has missed."""
 
 import asyncpg
 import pytest

@@ -1,4 +1,4 @@
-"""What a subscriber sees."""
+"""What a subscriber gets."""
 
 import asyncio
 

@@ -26,7 +26,7 @@ class Regret(Exception):  # noqa: N818 - nothing is wrong
 async def behind_proxy(
     address: Address, *, statement_timeout: float = 600
 ) -> AsyncIterator[tuple[Database, Proxy]]:
-    """A pool of one connection, so that whatever is left of one use meets the next."""
+    """A pool of one connection, so that each use gets the connection that the one before has left."""
     async with proxy_to(address) as proxy:
         database = Database(
             Address.parse(proxy.url(address, "?sslmode=disable")),

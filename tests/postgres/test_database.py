@@ -39,7 +39,7 @@ async def opened(address: Address, **options: float) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def single(address: Address) -> AsyncIterator[Database]:
-    """A pool of one connection, so that whatever is left of one use meets the next."""
+    """A pool of one connection, so that each use gets the connection that the one before has left."""
     async with opened(address, pool_size=1, pool_timeout=2) as database:
         yield database
 

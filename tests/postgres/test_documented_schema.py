@@ -1,4 +1,4 @@
-"""What is said of a database that differs from the documented schema."""
+"""How differences between a database and the documented schema are reported."""
 
 import asyncpg
 import pytest

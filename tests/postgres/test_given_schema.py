@@ -1,4 +1,4 @@
-"""The database is given: what its owner documents stands so in ours, and what we add is listed here."""
+"""A migrated database has everything that the owner documents, unchanged; our additions are listed here."""
 
 import re
 
@@ -69,7 +69,7 @@ async def migrated(connection: "asyncpg.Connection") -> set[str]:
 
 
 def of(relation: str, lines: set[str]) -> set[str]:
-    """What is said of a table or view and its parts, and of nothing that we added."""
+    """The catalog's lines about a table or view and its parts, without those that we have added."""
     pattern = re.compile(rf"\w+ {relation}(\.\w+)?:")
     return {line for line in lines if pattern.match(line) and not names({line}) & ADDED}
 

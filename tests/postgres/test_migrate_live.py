@@ -1,4 +1,4 @@
-"""Migrating a database that other programs use: what they notice, and what an interruption leaves behind."""
+"""Migrating a database that other programs use: how long they wait, and what an interruption leaves."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Statements: how their values go out, and that those that take long to build are built beside the loop."""
+"""Statements: how their values are sent, and that those that take long to build are built in a thread."""
 
 import threading
 from datetime import UTC, datetime

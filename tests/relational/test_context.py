@@ -1,4 +1,4 @@
-"""How an operation loads, and what it leaves behind when it is cancelled: nothing."""
+"""How an operation loads rows, and that a cancelled one leaves no statement running."""
 
 import asyncio
 from collections.abc import Sequence

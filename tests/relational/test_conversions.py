@@ -1,4 +1,4 @@
-"""What takes long to make of a value is made once, and no response is larger than it may be."""
+"""Slow conversions of a value are made once, and no response is larger than the limit."""
 
 from pathlib import Path
 from unittest.mock import Mock

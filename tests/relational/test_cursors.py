@@ -1,4 +1,4 @@
-"""Cursors that no list gave out: each is refused by name, or is a place like any other."""
+"""Cursors that clients made up: each is refused by an error that names the argument, or is a valid place."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What a list at the root reads in one statement with its rows, and that it reads no more than asked for."""
+"""What a list at the root reads in the statement of its rows, and that it reads only what is selected."""
 
 from collections.abc import Sequence
 

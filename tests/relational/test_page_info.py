@@ -1,4 +1,4 @@
-"""pageInfo says what is there: rows before the page and behind it, and not what the arguments suggest."""
+"""pageInfo tells whether there are rows before and behind the page, whatever the arguments suggest."""
 
 import json
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,4 @@
-"""How PostgreSQL finds the rows of a page: by what is theirs, and never by a walk past everybody else's."""
+"""How PostgreSQL finds the rows of a page: by an index of their own, never by scanning others' rows."""
 
 import json
 from collections import Counter
@@ -135,7 +135,7 @@ async def test_a_list_in_an_order_without_index_reads_its_own_rows(
 async def test_a_list_by_entry_is_read_from_the_index_of_its_parent(
     connection: "asyncpg.Connection", parents: Mapping[Any, str]
 ) -> None:
-    """The newest trades of what has long stopped lie behind all that came since."""
+    """The newest trades of a session that ended long ago are behind all trades since then."""
     for (relation, for_tenant), descending, after in product(
         RELATIONS.values(), (False, True), (False, True)
     ):

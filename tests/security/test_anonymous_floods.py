@@ -1,4 +1,4 @@
-"""Floods of nobody signed in, from one address or from several, leave those alone who have signed in."""
+"""Floods of anonymous requests, from one address or several, don't affect viewers who have signed in."""
 
 from pathlib import Path
 

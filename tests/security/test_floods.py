@@ -113,7 +113,7 @@ VARIABLES: dict[str, dict[str, Any] | bytes] = {
 
 @pytest.fixture
 async def token(app: App) -> str:
-    """Of somebody who may read, so that nothing is refused for want of that."""
+    """The token of a viewer who may read everything, so that nothing is refused for lack of permission."""
     return await app.token(Scope.GRAPH_READ_ANY, Scope.LOGS_READ)
 
 

@@ -1,4 +1,4 @@
-"""What production doesn't show, and development does."""
+"""What only development shows: introspection, GraphiQL and suggestions of names."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""Whatever the path, nobody sees another tenant's rows, nor that there are any.
+"""By no path does a viewer see another tenant's rows, or learn that there are any.
 
 Every question that the schema allows is asked before a tenant is there and again afterwards: anyone else's
 answers must be the same to the letter, and show none of the tenant's values.

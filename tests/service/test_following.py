@@ -1,4 +1,4 @@
-"""Following the log: from when on a client may rely on getting every line."""
+"""Following the log: from which moment on a client gets every line."""
 
 import json
 from collections.abc import AsyncIterator, Callable

@@ -59,7 +59,7 @@ async def test_a_change_of_a_socket_that_it_closed_is_made(
 
 
 async def close_code(socket: ClientConnection) -> int | None:
-    """What it is closed with."""
+    """The code and the reason with which the socket is closed."""
     try:
         while True:
             await socket.recv()

@@ -1,4 +1,4 @@
-"""Whatever comes, by HTTP or by WebSocket, is answered, and never as a failure of ours."""
+"""Any input, over HTTP or WebSocket, is answered, and never with an internal error."""
 
 import json
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Clients of other people's making: what browsers and programs really send."""
+"""Client libraries of other authors, as browsers and programs use them."""
 
 from contextlib import AsyncExitStack
 

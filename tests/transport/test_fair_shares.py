@@ -1,4 +1,4 @@
-"""One viewer's operations wait for each other, and nobody else for them."""
+"""The operations of one viewer wait for each other, and those of other viewers don't wait for them."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What is joined is what a WebSocket library reads."""
+"""Frames that are joined from parts are those that a WebSocket library parses."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st

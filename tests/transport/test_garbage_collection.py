@@ -1,4 +1,4 @@
-"""The garbage collector goes through what was made of late, between the steps of the event loop."""
+"""The garbage collector examines recent objects only, between the steps of the event loop."""
 
 import asyncio
 import gc

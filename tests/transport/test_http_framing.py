@@ -1,4 +1,4 @@
-"""Where a request ends. What was sent as one request's body must never run as another request."""
+"""Where a request ends: the bytes of one request's body must never be run as another request."""
 
 import asyncio
 import json

@@ -43,7 +43,7 @@ async def desk(server: Address, desk_template: str) -> AsyncIterator[Address]:
 
 @pytest.fixture
 async def witness(desk: Address) -> AsyncIterator["asyncpg.Connection"]:
-    """Someone who looks into the desk's database, in asyncpg's own types."""
+    """A connection of another program to the desk's database, with asyncpg's own types."""
     connection = await desk.connect_plain(application="witness")
     yield connection
     await connection.close()

@@ -40,13 +40,13 @@ def parent() -> Iterator[Path]:
 
 @pytest.fixture
 def empty_folder(parent: Path) -> Path:
-    """Where no server has been yet."""
+    """A folder in which no server has run yet."""
     return parent / "postgresql"
 
 
 @pytest.fixture(scope="session")
 def made_folder() -> Iterator[Path]:
-    """Where a server has been, for copies of it."""
+    """A folder in which a server has run, to be copied."""
     folder = scratch_folder()
     postgres = EmbeddedPostgres(folder, settings=SETTINGS)
     postgres.start()
@@ -57,5 +57,5 @@ def made_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def folder(made_folder: Path, parent: Path) -> Path:
-    """Where a server has been and was stopped."""
+    """A folder in which a server has run and was stopped."""
     return copy(made_folder, parent / "postgresql")

@@ -1,4 +1,4 @@
-"""What the tests of the embedded server do and see from outside: other processes, and their ends."""
+"""Helpers for tests of the embedded server: other processes that use it, and how they end."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Whatever is shown, and however much comes, the page stays inside its window."""
+"""Whatever the page shows, and however many events come, its parts stay inside the window."""
 
 from typing import Any
 

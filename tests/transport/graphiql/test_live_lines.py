@@ -1,4 +1,4 @@
-"""Live lines can be read while they come, and go on through whatever breaks the connection."""
+"""Live lines can be read while they arrive, and continue after the connection was interrupted."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Operations are clicked together, by mouse, by keyboard and on a phone, and run as they stand."""
+"""Operations can be composed by mouse, by keyboard and on a phone, and run as they are."""
 
 import asyncio
 
