@@ -178,8 +178,8 @@ class Catalog:
         return folder
 
     @contextmanager
-    def begun(self, moment: datetime) -> Iterator[Path]:
-        """Yields the folder of `begin`, to be filled and finished in the block; removes it if that fails."""
+    def new_folder(self, moment: datetime) -> Iterator[Path]:
+        """Yields a folder made by `begin`, to be filled and finished in the block; a failure removes it."""
         folder = self.begin(moment)
         try:
             yield folder

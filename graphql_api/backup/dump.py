@@ -56,7 +56,7 @@ async def take_dump(
         [facts] = await connection.fetch(_FACTS)
         programs = _programs(facts["version"])
         refuse_full_disk(catalog.folder, facts["bytes"], "a dump")
-        with catalog.begun(now) as folder:
+        with catalog.new_folder(now) as folder:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
                 watching = asyncio.create_task(_watch(folder / "dump", facts["bytes"], progress))

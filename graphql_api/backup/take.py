@@ -105,7 +105,7 @@ async def take(
         if full is False and parent is None:
             raise BackupError("there is nothing that an incremental backup could go on from: take a full one")
         refuse_full_disk(catalog.folder, (0 if parent else server.bytes) + _MARGIN, "a backup")
-        with catalog.begun(now) as folder:
+        with catalog.new_folder(now) as folder:
             copied_from = await connection.fetchval("SELECT clock_timestamp()")
             try:
                 await _copy(address, connection, server, folder, catalog, parent, progress)

@@ -143,7 +143,7 @@ async def _moment(address: Address, progress: Progress) -> _Moment | None:
         if not await _is_received(holder):
             return None
         progress("reading the live tables", 0, 0)
-        lsn = await _still(holder, reader)
+        lsn = await _open_quiet_snapshot(holder, reader)
         await holder.execute("SELECT pg_current_xact_id()")  # a later transaction, whose log to wait for
         moment = _Moment(lsn, await fingerprints(reader))
         await reader.execute("COMMIT")
@@ -169,8 +169,11 @@ async def _is_received(connection: "asyncpg.Connection") -> bool:
     return False
 
 
-async def _still(holder: "asyncpg.Connection", reader: "asyncpg.Connection") -> str:
-    """Gives `reader` a snapshot between other programs' transactions, and returns its LSN."""
+async def _open_quiet_snapshot(holder: "asyncpg.Connection", reader: "asyncpg.Connection") -> str:
+    """Opens a transaction of `reader` whose snapshot is taken while nobody writes; returns the LSN.
+
+    `holder` locks all tables against writers for that moment.
+    """
     tables = ", ".join(row["name"] for row in await holder.fetch(_TABLES))
     for _ in range(_ATTEMPTS):
         try:

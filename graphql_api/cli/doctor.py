@@ -74,7 +74,7 @@ def examine(*, as_json: bool) -> int:
 async def _examine(settings: Settings, address: Address, *, quiet: bool) -> list[Finding]:
     findings: list[Finding] = []
     skipped: frozenset[str] = frozenset()
-    address = await _with_pooler_noted(address)
+    address = await _detect_pooler(address)
     for name, check in {**_CHECKS, **CHECKS}.items():
         if name in skipped:
             continue
@@ -89,7 +89,7 @@ async def _examine(settings: Settings, address: Address, *, quiet: bool) -> list
     return findings
 
 
-async def _with_pooler_noted(address: Address) -> Address:
+async def _detect_pooler(address: Address) -> Address:
     """Returns the address, with `pooled` set if its connections show a pooler in transaction mode."""
     with suppress(OSError, asyncpg.PostgresError, DatabaseUnavailableError):  # the first check says it
         if await is_transaction_pooled(address):

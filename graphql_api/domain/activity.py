@@ -121,7 +121,7 @@ class AccountActivity:
 
 
 @dataclass(frozen=True, slots=True)
-class _Now:
+class _CursorBatch:
     """A batch that reads how far a feed has come, for ROOT."""
 
     feed: Feed
@@ -134,24 +134,24 @@ class _Now:
 
 
 def _load_cursor(context: Context, _: Mapping[str, Any] | None = None) -> Any:
-    now = context.loaders.get(_Now(context.services.activity))
+    now = context.loaders.get(_CursorBatch(context.services.activity))
     return lambda _: now.load(ROOT)
 
 
 @asynccontextmanager
-async def _after_cursor(context: Context) -> AsyncIterator[None]:
-    """Reads the cursor before everything else. Why it can't be read is an error of its field alone."""
+async def _read_cursor_first(context: Context) -> AsyncIterator[None]:
+    """Reads the cursor before everything else. If that fails, it is an error of the cursor's field alone."""
     cursor = _load_cursor(context)(None)
     await asyncio.wait([cursor])
     if cursor.exception() is not None:
         yield
         return
-    async with _flushed(context):
+    async with _flush_after(context):
         yield
 
 
 @asynccontextmanager
-async def _flushed(context: Context) -> AsyncIterator[None]:
+async def _flush_after(context: Context) -> AsyncIterator[None]:
     """Waits until what results show is on PostgreSQL's disk: no event would report that a crash undid it."""
     yield
     try:
@@ -167,7 +167,7 @@ class Query:
         " accountActivity after it, and nothing that the query doesn't show is missed.",
         FromLoader(_load_cursor),
         check=reads_graph,
-        scope=_after_cursor,
+        scope=_read_cursor_first,
     )
 
 
@@ -211,7 +211,7 @@ class Subscription:
         " Where that can't be kept, it ends with an error whose code says why.",
         check=reads_graph,
         subscription=True,
-        scope=_flushed,
+        scope=_flush_after,
     )
     def account_activity(
         self,
@@ -230,7 +230,7 @@ class Subscription:
         " limits are changed: each once. Where that can't be kept, it ends with an error that says why.",
         check=reads_graph,
         subscription=True,
-        scope=_flushed,
+        scope=_flush_after,
     )
     def risk_status_changed(
         self, info: strawberry.Info[Context, None], account_ids: AccountIds = None, after: After = None

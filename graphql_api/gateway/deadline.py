@@ -55,14 +55,14 @@ class Deadline:
     async def _watch(self) -> None:
         try:
             async with asyncio.timeout(max(0.0, self._seconds - _WATCH_AFTER)):
-                await self._hangup()
+                await self._wait_for_disconnect()
         except TimeoutError as error:
             self._reason = error
         else:
             self._reason = ClientGoneError()
         self._task.cancel()
 
-    async def _hangup(self) -> None:
+    async def _wait_for_disconnect(self) -> None:
         if self._receive is None:
             await asyncio.Event().wait()  # never returns: there is no connection to watch
         else:

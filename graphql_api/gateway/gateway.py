@@ -405,15 +405,15 @@ class Gateway:
         if seconds >= self._log_from and self._operation_log is not None:
             self._operation_log.finished(operation, viewer, usage, seconds)
 
-    def unread(self, size: int, viewer: Viewer, client: str) -> AbstractContextManager[object]:
+    def count_unread(self, size: int, viewer: Viewer, client: str) -> AbstractContextManager[object]:
         """Counts a response of `size` bytes among its viewer's operations until its client has read it.
 
         So a viewer who reads slowly has at most twice as many responses in memory as they may run operations.
         """
-        return _NOTHING if size < LARGE_RESPONSE else self._counted(owner_of(viewer, client))
+        return _NOTHING if size < LARGE_RESPONSE else self._count_operation(owner_of(viewer, client))
 
     @contextmanager
-    def _counted(self, owner: str) -> Iterator[None]:
+    def _count_operation(self, owner: str) -> Iterator[None]:
         self._quota.enter_anyway(owner)
         try:
             yield
@@ -434,7 +434,7 @@ class Gateway:
         await self._take_points(operation.cost, viewer(), client)
         owner = owner_of(viewer(), client)
         usage = SubscriptionUsage(owner, operation.cost, self._quota, self._rate_limiter)
-        with self._remembered(operation, owner), usage, self.metrics.subscriptions.track_inprogress():
+        with self._count_memory(operation, owner), usage, self.metrics.subscriptions.track_inprogress():
             results = self._operations.subscribe(
                 operation, lambda: self._make_context(viewer(), client=client), lambda: viewer().read_access
             )
@@ -445,8 +445,8 @@ class Gateway:
                 await usage.pay_rest()
 
     @contextmanager
-    def _remembered(self, operation: Operation, owner: str) -> Iterator[None]:
-        """Counts the memory that a subscription takes for as long as it lives."""
+    def _count_memory(self, operation: Operation, owner: str) -> Iterator[None]:
+        """Counts the memory that a subscription takes, until it ends. Raises HTTPError (503) if too much."""
         size = _SUBSCRIPTION_SIZE + _VARIABLES_FACTOR * len(dump_json(operation.request.variables))
         if self._subscribed[owner] + size > self._most_subscribed:
             raise unavailable("too many subscriptions of yours are open, or their variables are too long")

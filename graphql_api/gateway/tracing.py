@@ -21,7 +21,7 @@ _LONGEST_SQL = 2000
 
 
 @contextmanager
-def _noting_failure(span: "Span") -> Iterator[None]:
+def _mark_failure(span: "Span") -> Iterator[None]:
     """Marks a span as failed if its block raises, with the type of the exception.
 
     OpenTelemetry itself would record the message, too, which may have values of rows and arguments.
@@ -69,7 +69,7 @@ class Tracing:
             record_exception=False,
             set_status_on_exception=False,
         )
-        with started as span, _noting_failure(span):
+        with started as span, _mark_failure(span):
             yield span
 
     @contextmanager
@@ -84,7 +84,7 @@ class Tracing:
             record_exception=False,
             set_status_on_exception=False,
         )
-        with started as span, _noting_failure(span):
+        with started as span, _mark_failure(span):
             yield
 
 

@@ -314,8 +314,8 @@ class Hub:
             self._cursor = self.codec.encode(self._read_up_to)
         return self._cursor
 
-    def move(self, cursor: Cursor) -> None:
-        """Sets how far the process has read: at the start, and where a fetch has found no new row."""
+    def move_to(self, cursor: Cursor) -> None:
+        """Sets how far the process has read: at the start, and after a fetch that has found no new row."""
         if cursor != self._read_up_to:
             self._read_up_to, self._cursor = cursor, None
         self.moved.notify_all()
@@ -342,7 +342,7 @@ class Hub:
             for group, matching in chosen:
                 group.add(self._page_number, matching)
         self.complete = page.complete
-        self.move(Cursor(page.end, incarnation, lsn))
+        self.move_to(Cursor(page.end, incarnation, lsn))
 
     async def _choose(self, page: _PageEvents) -> list[tuple[FilterGroup, list[Event]]]:
         """Returns the groups that want events of a page, each with these events."""

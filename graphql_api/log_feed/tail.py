@@ -39,10 +39,10 @@ from graphql_api.quotas import create_own_task
 
 log = logging.getLogger(__name__)
 
-# Statements in a row that the database may refuse for another reason than a table that has changed.
+# Statements in a row that the database refuses, without a table having changed, until subscriptions end.
 _MOST_REFUSALS = 3
 # Seconds between two checks of a database that refuses the feed's statement: the first time, and at most.
-_FIRST_LOOK, _LONGEST_LOOK = 1.0, 60.0
+_FIRST_RECHECK, _LONGEST_RECHECK = 1.0, 60.0
 
 # Bytes of text in a page. It may exceed this by one row, and has at least one row.
 _PAGE_BYTES = 4 * 1024 * 1024
@@ -335,9 +335,9 @@ class Tail:
         self._refusals = 0
         """Of those, how often the database refused a statement."""
         self._unfit: UnfitDatabaseError | None = None
-        """Why the database refuses it, since it was looked at last."""
-        self._look_again_at = 0.0
-        self._look_interval = 0.0
+        """Why the database can't be read, as the last check found; None if it can."""
+        self._recheck_at = 0.0
+        self._recheck_interval = 0.0
 
     def start(self) -> None:
         """Begins to read from the hub's cursor on. Does nothing if the task already runs."""
@@ -356,7 +356,7 @@ class Tail:
         self._timer.wake()
 
     async def _run(self) -> None:
-        if self._unfit is not None and time.monotonic() < self._look_again_at:
+        if self._unfit is not None and time.monotonic() < self._recheck_at:
             self._on_failure(self._unfit)
             return
         while True:
@@ -382,7 +382,7 @@ class Tail:
                 self._on_failure(error)
             except INTERRUPTIONS as error:
                 log.warning("the feed has lost its connection: %s: %s", type(error).__name__, error)
-                if _is_refusal(error) and await self._is_unfit():
+                if _is_refusal(error) and await self._end_if_unfit():
                     return
             except Exception:
                 log.exception("the feed has failed")
@@ -397,27 +397,27 @@ class Tail:
             backoff = min(self._options.max_backoff, 0.05 * 2**self._failures)
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311 - jitter
 
-    async def _is_unfit(self) -> bool:
-        """Whether the database refuses the feed's statements for good: then all subscriptions have ended.
+    async def _end_if_unfit(self) -> bool:
+        """Ends all subscriptions if the database keeps refusing the statements; returns whether it has.
 
-        A table may have changed since it was adopted. Until somebody mends it, it is looked at less and less
-        often: subscribers who come meanwhile get the same error.
+        A table may have changed since it was adopted. Until somebody mends it, the database is checked at
+        longer and longer intervals, and subscribers who come meanwhile get the same error.
         """
         self._refusals += 1
-        reason = await self._difference()
+        reason = await self._describe_difference()
         if not reason and self._refusals < _MOST_REFUSALS:
             return False
         reason = reason or "the database refuses what the feed reads: the log of this process says why"
-        self._look_interval = min(_LONGEST_LOOK, self._look_interval * 2 or _FIRST_LOOK)
-        self._look_again_at = time.monotonic() + self._look_interval
+        self._recheck_interval = min(_LONGEST_RECHECK, self._recheck_interval * 2 or _FIRST_RECHECK)
+        self._recheck_at = time.monotonic() + self._recheck_interval
         self._unfit = UnfitDatabaseError(reason)
         log.error("the feed ends all subscriptions: %s", reason)
         self._hub.clear()
         self._on_failure(self._unfit)
         return True
 
-    async def _difference(self) -> str:
-        """Returns how the database differs from what can be served; "" if it doesn't, or doesn't say."""
+    async def _describe_difference(self) -> str:
+        """Returns how the database differs from what can be served; "" if it doesn't, or can't be asked."""
         try:
             async with self._address.open(
                 application="graphql-api feed", command_timeout=self._options.timeout
@@ -440,12 +440,12 @@ class Tail:
         if cursor is None:
             offset, snapshot = await fetch_end(fetch, self._schema)
             await wait_for_flush(fetch, snapshot, self._options.flush_delay)
-            self._hub.move(Cursor(offset, incarnation, snapshot.insert_lsn))
+            self._hub.move_to(Cursor(offset, incarnation, snapshot.insert_lsn))
         elif cursor.incarnation != incarnation:
             await check_lineage(fetch, cursor, incarnation, self._schema)
             # `check_lineage` has proved that the rows are continuous: it is a cursor of the present
             # incarnation now.
-            self._hub.move(Cursor(cursor.offset, incarnation, cursor.lsn))
+            self._hub.move_to(Cursor(cursor.offset, incarnation, cursor.lsn))
         self._incarnation = incarnation
 
     async def _follow(self, connection: "asyncpg.Connection") -> None:
@@ -454,7 +454,7 @@ class Tail:
             self._timer.begin()
             complete, found = await self._publish_page(fetch)
             self._failures = self._refusals = 0
-            self._look_interval, self._unfit = 0.0, None
+            self._recheck_interval, self._unfit = 0.0, None
             if not complete:
                 continue
             pause = options.min_interval_per_subscriber * self._stats.subscribers if found else 0.0
@@ -482,7 +482,7 @@ class Tail:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Whether an error will come again until somebody mends the database, or what is read of it."""
+    """Whether an error will recur until somebody mends the database, or the statement that failed."""
     if not isinstance(error, asyncpg.PostgresError):
         return False
     state = state_of(error)

@@ -264,9 +264,9 @@ class Database:
         """
         async with AsyncExitStack() as stack:
             try:
-                connection = await stack.enter_async_context(self._begun())
+                connection = await stack.enter_async_context(self._open_transaction())
             except ConnectionLostError:  # nothing has happened yet
-                connection = await stack.enter_async_context(self._begun())
+                connection = await stack.enter_async_context(self._open_transaction())
             transaction = Transaction(connection)
             first = _first_work.get()
             if first is not None:
@@ -290,7 +290,7 @@ class Database:
         # EXPLAIN's own option GENERIC_PLAN needs the simple protocol, in which asyncpg returns no rows.
         parameters = max(map(int, _PARAMETER.findall(sql)), default=0)
         arguments = f"({', '.join(['NULL'] * parameters)})" if parameters else ""
-        async with self._begun() as connection:
+        async with self._open_transaction() as connection:
             await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
             await connection.execute(f"PREPARE {_EXPLAINED} AS {sql}")
             try:
@@ -359,7 +359,7 @@ class Database:
             self._quota.leave(owner)
 
     @asynccontextmanager
-    async def _begun(self) -> AsyncIterator["asyncpg.Connection"]:
+    async def _open_transaction(self) -> AsyncIterator["asyncpg.Connection"]:
         # Not with asyncpg's `transaction()`: after a BEGIN without an answer, it takes later transactions of
         # the connection for savepoints, which are never committed.
         owner = current_usage().owner

@@ -161,7 +161,7 @@ async def migrate(
     MigrationBlockedError, and asyncpg's errors. After any interruption it can be run again.
     """
     options, reporter = options or Options(), reporter or Reporter()
-    async with _connected(address) as connection, _alone(connection, reporter):
+    async with _connected(address) as connection, _hold_lock(connection, reporter):
         work = _Migration(connection, options, reporter)
         steps, changes = await work.survey(revision)
         for step in steps:
@@ -436,7 +436,7 @@ async def _connected(address: Address) -> AsyncIterator["asyncpg.Connection"]:
 
 
 @asynccontextmanager
-async def _alone(connection: "asyncpg.Connection", reporter: Reporter) -> AsyncIterator[None]:
+async def _hold_lock(connection: "asyncpg.Connection", reporter: Reporter) -> AsyncIterator[None]:
     """Holds the advisory lock.
 
     It polls for the lock instead of waiting for it: a waiting statement has a snapshot, and the concurrent

@@ -54,7 +54,7 @@ _RANGES = {
     "application/*": (Media.JSON, Media.RESPONSE),
     "text/*": (Media.EVENTS,),
 }
-_MAX_ACCEPT = 2_000  # characters of an Accept header that are looked at; browsers send some 150
+_MAX_ACCEPT = 2_000  # characters of an Accept header that are parsed; browsers send some 150
 _MAX_CONTENT_TYPE = 200  # the standard library's parser takes a second for a long one
 _COMMON = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _HEADERS = {media: ((b"content-type", f"{media}; charset=utf-8".encode()), *_COMMON) for media in Media}
@@ -63,9 +63,10 @@ _HEADS = {
     for media, headers in _HEADERS.items()
 }
 RESPONSE: Final = "graphql_api.response"
-"""Our server's extension of ASGI: `write` takes the status, the head and the body of a whole response.
+"""Our server's extension of ASGI: a function `write` of the status, the head and the body of a response.
 
-It returns whether it has written them. If not, the response is to be sent in messages.
+It writes the whole response, and returns True; or it returns False, and the response must be sent as
+messages.
 """
 # Headers that aren't lists. Two different values of one are a mistake, or an attempt to mislead a proxy.
 _SINGLE = (
@@ -138,7 +139,7 @@ class GraphQLEndpoint:
             later = errors.retry_after_headers(result) if status in _WORTH_ANOTHER_TRY else ()
             body = result.render()
             has_answered = True
-            with self._gateway.unread(len(body), viewer, client):
+            with self._gateway.count_unread(len(body), viewer, client):
                 await respond(scope, send, status, media, body, *later)
             self._gateway.metrics.observe("http", kind, perf_counter() - started, result)
             if result.errors:

@@ -489,7 +489,7 @@ class GraphQLSocket:
             if len(results.encoded) < MAX_SHARED_RESULTS:
                 results.encoded[len(prefix)] = encoded
         writes, size = encoded
-        with self._gateway.unread(size, self._viewer, self._client):
+        with self._gateway.count_unread(size, self._viewer, self._client):
             for pieces in writes:
                 frames = prefix.join(pieces)
                 if not self._write(frames):
@@ -500,7 +500,7 @@ class GraphQLSocket:
     async def _send_large(self, prefix: bytes, body: bytes) -> None:
         """Sends a large message: copying it takes milliseconds, so other tasks run between the copies."""
         size = len(prefix) + len(body) + 1
-        with self._gateway.unread(size, self._viewer, self._client):
+        with self._gateway.count_unread(size, self._viewer, self._client):
             await asyncio.sleep(0)
             await self._send_event(_NO_FRAMES)  # so that no copy waits for the client
             frame = b"".join((_frame_head(size), prefix, body, b"}"))

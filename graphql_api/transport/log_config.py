@@ -32,17 +32,17 @@ class RowValueFilter(logging.Filter):
         arguments = record.args if isinstance(record.args, tuple) else ()
         for error in (*arguments, *(record.exc_info or ())):
             if isinstance(error, BaseException):
-                _take_values_out(error)
+                _remove_values(error)
         return True
 
 
-def _take_values_out(error: BaseException | None) -> None:
+def _remove_values(error: BaseException | None) -> None:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         if isinstance(error, BaseExceptionGroup):
             for each in error.exceptions:
-                _take_values_out(each)
+                _remove_values(each)
         if isinstance(error, asyncpg.PostgresError):
             error.detail = None
             if (error.sqlstate or "").startswith(_DATA_EXCEPTION):

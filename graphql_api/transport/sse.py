@@ -58,7 +58,7 @@ class EventStream:
             await self._send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._until_hangup())
+                    tasks.create_task(self._end_on_disconnect())
                     tasks.create_task(self._send_heartbeats())
                     streaming = tasks.create_task(self._send_results(operation))
                     if self._viewer.is_authenticated:
@@ -79,7 +79,7 @@ class EventStream:
                     for result in results:
                         await self._send_next(result)
                     # A send to a client that is gone returns at once. Without this pause, a source that
-                    # always has results would never let `_until_hangup` run.
+                    # always has results would never let `_end_on_disconnect` run.
                     await asyncio.sleep(0)
         except HTTPError as error:
             await self._send_next(error.result)
@@ -99,7 +99,7 @@ class EventStream:
             result = await self._gateway.run_operation(operation, self._viewer, self._client)
             metrics.observe("sse", operation.type.value, perf_counter() - started, result)
             size = len(result.render())
-            with self._gateway.unread(size, self._viewer, self._client):
+            with self._gateway.count_unread(size, self._viewer, self._client):
                 yield Results([result])
                 if size >= LARGE_RESPONSE:
                     await self._write(_COMMENT)  # once the client has read what was sent before
@@ -109,7 +109,7 @@ class EventStream:
                 yield results
                 metrics.events.inc(len(results))
 
-    async def _until_hangup(self) -> None:
+    async def _end_on_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         raise StreamEnded

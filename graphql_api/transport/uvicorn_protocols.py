@@ -1,8 +1,8 @@
 """Connections: uvicorn's protocols for HTTP and WebSocket, hardened to serve clients without a proxy.
 
-They limit how slow a client may be, how long the head of a request, and how much all clients together leave
-half sent or unread. They parse large data in pieces, send a response to every request and handshake that they
-refuse, and spread the closing of connections over time when the process stops.
+They limit how slow a client may be, how long the head of a request may be, and how much data all clients
+together may leave half sent or unread. They parse large data in pieces, send a response to every request and
+handshake that they refuse, and spread the closing of connections over time when the process stops.
 """
 
 import asyncio
@@ -43,9 +43,9 @@ _CONTINUE = b"HTTP/1.1 100"
 _PARSED_AT_ONCE = 4_096
 """Bytes that are parsed in one iteration of the event loop: at most 700 frames or 230 requests, 7 ms."""
 MAX_AHEAD: Final = 16
-"""Requests of a connection that may wait for those before them; what was sent behind them isn't parsed."""
+"""Requests of a connection that may wait for those before them. What follows is parsed once there is room."""
 _AHEAD_SIZE = 3_000
-"""Bytes that one of them takes besides its body."""
+"""Bytes of memory that a waiting request takes besides its body."""
 _PARSING_TIME = 0.001
 """Seconds after which a connection's further requests are parsed in another iteration."""
 _LITTLE = 1_024
@@ -58,14 +58,14 @@ _PONG = b'{"type":"pong"}'
 MAX_HEADERS: Final = 256
 """Lines of headers that a request may have: short ones take ten times their size in memory."""
 _PART_CLOSED = 100
-"""Of the connections of an address that wait, one in so many is closed where there is no room for more."""
+"""If there are too many connections, one in so many of an address's waiting connections is closed."""
 _STREAMED = b"\r\ntransfer-encoding: chunked\r\n"
 MAX_UNREAD: Final = 256 * 1024 * 1024
 """Bytes that all clients of a process may leave unread together: some large responses of some viewers."""
 MAX_UNFINISHED: Final = 256 * 1024 * 1024
 """Bytes of requests and messages that all clients of a process may leave half sent together."""
 _LITTLE_UNFINISHED = 4_096
-"""Bytes of such that aren't counted: 80 MB by 20,000 connections."""
+"""Bytes of an incomplete request or message that aren't counted: 20,000 connections can send 80 MB so."""
 
 
 class ServerConfig(uvicorn.Config):
@@ -134,10 +134,10 @@ class HeldBytes:
     def __init__(self, most: int) -> None:
         """`most` is the limit for all connections together."""
         self._most = most
-        self._sizes: dict[_SlowClient, int] = {}
+        self._sizes: dict[_LimitedProtocol, int] = {}
         self.size = 0
 
-    def add(self, connection: "_SlowClient", size: int) -> None:
+    def add(self, connection: "_LimitedProtocol", size: int) -> None:
         """Sets how much is held for a client. If it is too much in all, closes the slowest connections."""
         self.remove(connection)
         self._sizes[connection] = size
@@ -147,16 +147,17 @@ class HeldBytes:
             self.remove(slowest)
             slowest.cut_off()
 
-    def remove(self, connection: "_SlowClient") -> None:
+    def remove(self, connection: "_LimitedProtocol") -> None:
         """Removes a connection whose client has caught up, or is gone."""
         self.size -= self._sizes.pop(connection, 0)
 
 
-class _SlowClient(asyncio.Protocol):
-    """A mixin that closes the connection of a client that leaves data unread for `send_timeout` seconds.
+class _LimitedProtocol(asyncio.Protocol):
+    """A mixin of both protocols that closes the connections of slow clients.
 
-    The slowest connections are closed earlier if all clients together leave more than MAX_UNREAD, or have
-    sent more than MAX_UNFINISHED of requests and messages that aren't complete.
+    It closes a connection whose client leaves data unread for `send_timeout` seconds. The slowest connections
+    are closed earlier if all clients together leave more than MAX_UNREAD bytes unread, or have sent more than
+    MAX_UNFINISHED bytes of incomplete requests and messages.
     """
 
     config: uvicorn.Config
@@ -200,7 +201,7 @@ class _SlowClient(asyncio.Protocol):
         self.transport.abort()
 
     def note_unfinished(self, size: int) -> None:
-        """Counts the bytes that the client has sent of what isn't whole yet."""
+        """Counts the bytes that the client has sent of incomplete requests and messages."""
         if size > _LITTLE_UNFINISHED:
             self._has_unfinished = True
             self._unfinished.add(self, size)
@@ -222,11 +223,11 @@ class _PiecewiseReading(FlowControl):
             super().resume_reading()
 
     def end(self) -> None:
-        """Lets go of the protocol, which refers to this."""
+        """Drops the reference to the protocol, which refers to this object, so that both are freed."""
         self._has_room = None
 
 
-class HTTPProtocol(_SlowClient, HttpToolsProtocol):
+class HTTPProtocol(_LimitedProtocol, HttpToolsProtocol):
     """HTTP/1.1 in which a client has `receive_timeout` seconds to send a whole request.
 
     A client may send many small requests at once, or a body in chunks of a byte. So data is parsed in pieces,
@@ -251,7 +252,8 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
         self._served: RequestResponseCycle
         """The request that is being answered: others may wait behind it.
 
-        Its scope doesn't refer to it: they would be a circle, and left to the garbage collector.
+        The request's scope doesn't refer to it: that would be a reference cycle, which only the garbage
+        collector frees.
         """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -275,9 +277,10 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
         return self._is_idle() or (self.cycle.more_body and not self.cycle.response_started)
 
     def _make_room(self) -> None:
-        """Closes connections that wait for their client: of the network address that has most such.
+        """Closes connections that wait for their client, those of the network address that has most of them.
 
-        So nobody keeps others out by connections that do nothing. It is this one if there are no others.
+        So nobody can keep others out by opening connections that do nothing. If there are no others, this
+        connection is closed.
         """
         waiting = defaultdict[str, list[HTTPProtocol]](list)
         for each in self.connections:
@@ -286,11 +289,11 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
         for connections in waiting.values():
             connections.sort(key=lambda each: each.waits_since)
         most = max(waiting.values(), key=lambda connections: (len(connections), -connections[0].waits_since))
-        for each in most[: 1 + len(most) // _PART_CLOSED]:  # some, since looking takes milliseconds
+        for each in most[: 1 + len(most) // _PART_CLOSED]:  # several, since finding them takes milliseconds
             each.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Parses data: at once if it is little, else in pieces, between which other tasks run."""
+        """Parses data: at once if it is short, else in pieces, between which other tasks run."""
         if self._refused:
             return
         if len(data) <= _LITTLE and not self._unparsed and len(self.pipeline) < MAX_AHEAD:
@@ -305,7 +308,10 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
             self._parse_on()
 
     def _has_room(self) -> bool:
-        """Whether more can be read now. If not, it is once what has come before is parsed and answered."""
+        """Whether more data can be read now.
+
+        If not, reading resumes once earlier data is parsed and answered.
+        """
         if self._unparsed:
             self._parse_on()
             return False
@@ -323,7 +329,7 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
             self.flow.resume_reading()
 
     def _parse_pieces(self) -> None:
-        """Parses some of what has come: for a millisecond, and at least a piece of it, if there is room."""
+        """Parses received data for a millisecond, and at least one piece of it, while there is room."""
         until = perf_counter() + _PARSING_TIME
         while self._unparsed and not self._is_full():
             some = bytes(self._unparsed[:_PARSED_AT_ONCE])
@@ -333,12 +339,12 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
                 break
 
     def _is_full(self) -> bool:
-        """Whether the application has to take a body, or to answer a request, before more can be parsed."""
+        """Whether the application has to receive a body, or to answer a request, before more is parsed."""
         has_body = not self._is_idle() and len(self.cycle.body) > HIGH_WATER_LIMIT
         return has_body or len(self.pipeline) >= MAX_AHEAD or self.transport.is_closing()
 
     def _note_held(self) -> None:
-        """Counts what is held of requests that aren't whole, or wait for those before them."""
+        """Counts the bytes of requests that are incomplete, or wait for those before them."""
         held = len(self._unparsed)
         if self._in_head or not self._is_idle():
             held += self._received
@@ -483,7 +489,7 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
     def _write_response(self, status: int, head: bytes, body: bytes) -> bool:
         """Writes a response, unless the client has left too much unread, or is gone. Returns whether it did.
 
-        uvicorn's own way is two messages, each of whose headers it searches for what isn't allowed in them.
+        uvicorn would take two ASGI messages, and search each header for characters that aren't allowed.
         """
         cycle = self._served
         if cycle.response_started or cycle.disconnected or self.flow.write_paused:
@@ -558,7 +564,7 @@ class HTTPProtocol(_SlowClient, HttpToolsProtocol):
         return _bad_request("not valid HTTP/1.1: the request's target can't be read")
 
     def _give_up_receiving(self) -> None:
-        if self._unparsed:  # the client has sent more, which waits for answers to what was before it
+        if self._unparsed:  # the client has sent more, which waits until earlier requests are answered
             self._receiving.start()
             return
         silent = self.cycle is None and not self._received and not self._parsed
@@ -682,7 +688,7 @@ class WebSocketHandshake(ServerProtocol):
         return response
 
 
-class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
+class WebSocketProtocol(_LimitedProtocol, WebSocketsSansIOProtocol):
     """A WebSocket whose handshake `HTTPProtocol` has parsed. The application may send `FRAMES`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -790,7 +796,7 @@ class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
         self._note_held()
 
     def _note_held(self) -> None:
-        """Counts what is held of a message that isn't whole."""
+        """Counts the bytes of an incomplete message."""
         held = len(self._unparsed) + len(self.conn.reader.buffer)
         if self.frames:
             held += sum(map(len, self.frames))
@@ -825,15 +831,15 @@ class WebSocketProtocol(_SlowClient, WebSocketsSansIOProtocol):
         return message
 
     def handle_text(self, event: Frame) -> None:
-        """Takes a message. The usual answer to a heartbeat isn't passed to the application."""
+        """Passes a message to the application, unless it is the usual answer to a heartbeat."""
         if event.fin and event.data == _PONG:
             self._answers_pings = True
         else:
             super().handle_text(event)
-            event.data = b""  # the parser holds the last frame until another one is whole
+            event.data = b""  # the parser keeps the last frame until the next one is complete
 
     def handle_cont(self, event: Frame) -> None:
-        """Takes a fragment of a message, of which there may be no more than _MAX_FRAGMENTS."""
+        """Adds a fragment to a message, which may have no more than _MAX_FRAGMENTS."""
         if len(self.frames) < _MAX_FRAGMENTS:
             super().handle_cont(event)
             event.data = b""

@@ -431,7 +431,7 @@ async def test_nor_without_those_that_fail_to_be_read_for_a_reason_that_nobody_e
 async def test_a_column_that_becomes_another_type_ends_subscriptions_until_it_is_mended(
     graph: Graph, connection: "asyncpg.Connection", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tail, "_FIRST_LOOK", 0.5)
+    monkeypatch.setattr(tail, "_FIRST_RECHECK", 0.5)
     user = await factories.user(connection)
     account = await factories.account(connection, user)
     graph = graph.as_(trader(user))

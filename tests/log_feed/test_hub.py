@@ -121,7 +121,7 @@ async def test_the_numbers_of_an_idle_feed_are_those_of_no_feed(
 def hub_of(schema: FeedSchema = LOGS) -> Hub:
     """A hub whose tail has begun, as that of an idle feed."""
     hub = Hub(CursorCodec(KEY), FeedStats(), BufferLimits(), heartbeat=20.0, schema=schema)
-    hub.move(Cursor(FeedOffset(1, ()), 1, 1))
+    hub.move_to(Cursor(FeedOffset(1, ()), 1, 1))
     return hub
 
 

@@ -28,7 +28,7 @@ class SampleMissingError(Exception):
     """The desk isn't in this database: it has to be loaded before it can grow."""
 
 
-def unseen(what: str, done: int, of: int) -> None:
+def ignore_progress(what: str, done: int, of: int) -> None:
     """Ignores progress."""
 
 
@@ -36,7 +36,7 @@ async def scale(
     address: Address,
     *,
     trades: int,
-    progress: Progress = unseen,
+    progress: Progress = ignore_progress,
     seed: int = SEED,
     now: datetime | None = None,
 ) -> int:
