@@ -2,8 +2,8 @@
 
 Each dashboard is a socket that follows one account with a token of its owner's. pgbench changes trades of all
 accounts at a steady pace. How long it took from the UPDATE to the dashboard is its lag, the client's own
-delays included. The same dashboards could ask for the trades every two seconds: what that costs is
-measured by sending as many queries one after another.
+delays included. The same dashboards could ask for the trades every two seconds: what that costs PostgreSQL is
+measured by sending as many queries a second.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from benchmarks.data import prepare
 from benchmarks.fanout import Lags
 from benchmarks.feed import transactions
 from benchmarks.load import Request, drive, post
+from benchmarks.postgres import BackendClock, connected, pgbench
 from benchmarks.postgres import Server as Postgres
-from benchmarks.postgres import connected, pgbench
 from benchmarks.report import table
 from benchmarks.servers import OURS, Running, Server, running
 from benchmarks.subscribers import Subscriber, subscribed
@@ -47,7 +47,8 @@ _PNL = b'"pnl":"'
 _TRIGGER = Path(__file__).parent / "peers" / "trade_changed.sql"
 _DROP_TRIGGER = "DROP FUNCTION IF EXISTS trade_changed() CASCADE"
 _POLLED_EVERY = 2.0  # seconds
-_POLLS = 3000
+_POLL_GOAL = 1 / 20
+"""The most that dashboards may cost PostgreSQL, as a part of what they would if they polled."""
 _SOON = 2.0  # seconds
 
 
@@ -102,9 +103,9 @@ class Followed:
     """The median and the 99th percentile of the lag, in milliseconds."""
     server_cpu: float
     database_cpu: float
-    """CPU seconds a second, of the server; and of PostgreSQL beyond what it uses without dashboards."""
+    """CPU seconds a second, of the server; and of the PostgreSQL backends that serve its connections."""
     polling_cpu: float | None
-    """CPU seconds a second of PostgreSQL, if the dashboards polled instead; None if not measured."""
+    """CPU seconds a second of these backends, if the dashboards polled instead; None if not measured."""
     peak: int
     """The server's peak memory, in bytes."""
 
@@ -139,7 +140,7 @@ async def measure(
 async def _run(
     postgres: Postgres, address: Address, server: Server, crowd: Crowd, accounts: Sequence[Account]
 ) -> Followed:
-    lags, database = Lags(), await postgres.process()
+    lags = Lags()
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "change.sql"
         script.write_text(_CHANGE)
@@ -147,11 +148,11 @@ async def _run(
             *("--no-vacuum", f"--define=accounts={len(accounts)}", f"--file={script}"),
             *(f"--rate={crowd.changes}", f"--time={crowd.seconds}"),
         )
-        async with running(server, address, Path(folder) / "log") as process:
+        async with (
+            running(server, address, Path(folder) / "log") as process,
+            postgres.backend_clock(DATABASE) as backends,
+        ):
             headers = {email: await process.headers(email) for email in {each.owner for each in accounts}}
-            before = cpu_seconds(database)
-            await asyncio.to_thread(pgbench, address, *pace)
-            alone = cpu_seconds(database) - before
             following = iter(range(crowd.dashboards))
 
             def make() -> Dashboard:
@@ -161,13 +162,13 @@ async def _run(
 
             async with subscribed(process.port, crowd.dashboards, make):
                 await asyncio.sleep(_SOON)
-                used = cpu_seconds(process.process), cpu_seconds(database)
+                used = cpu_seconds(process.process), await backends.read()
                 changes = transactions(await asyncio.to_thread(pgbench, address, *pace))
-                used = cpu_seconds(process.process) - used[0], cpu_seconds(database) - used[1]
+                used = cpu_seconds(process.process) - used[0], await backends.read() - used[1]
                 await asyncio.sleep(_SOON)
             polling = None
             if server is OURS:
-                polling = await _cpu_of_polling(process, database, crowd, accounts, headers)
+                polling = await _cpu_of_polling(process, backends, crowd, accounts, headers)
             return Followed(
                 server,
                 crowd,
@@ -176,7 +177,7 @@ async def _run(
                 lags.percentile(0.5),
                 lags.percentile(0.99),
                 used[0] / crowd.seconds,
-                max(used[1] - alone, 0) / crowd.seconds,
+                used[1] / crowd.seconds,
                 polling,
                 peak_memory(process.process),
             )
@@ -184,19 +185,26 @@ async def _run(
 
 async def _cpu_of_polling(
     process: Running,
-    database: int,
+    backends: BackendClock,
     crowd: Crowd,
     accounts: Sequence[Account],
     headers: Mapping[str, dict[str, str]],
 ) -> float:
-    """Returns the CPU seconds a second of PostgreSQL, if every dashboard asked for its trades that often."""
+    """Returns the CPU seconds a second of the backends, if each dashboard asked for its trades that often."""
     requests = []
     for account in accounts:
         asked = json.dumps(parameters(OURS.name, "Poll", {"account": account.id})).encode()
         requests.append(Request(post("/graphql", asked, headers[account.owner])))
-    before = cpu_seconds(database)
-    await drive(process.port, requests, count=_POLLS, connections=min(len(requests), 32))
-    return (cpu_seconds(database) - before) / _POLLS * crowd.dashboards / _POLLED_EVERY
+    rate = crowd.dashboards / _POLLED_EVERY
+    count = max(round(rate * crowd.seconds), len(requests))
+
+    async def ask(count: int) -> float:
+        before = await backends.read()
+        await drive(process.port, requests, count=count, connections=len(requests), rate=rate)
+        return await backends.read() - before
+
+    await ask(len(requests))  # so that the statements have been planned
+    return await ask(count) / count * rate
 
 
 def dashboards_table(runs: Sequence[Followed]) -> str:
@@ -211,6 +219,8 @@ def dashboards_table(runs: Sequence[Followed]) -> str:
         "deliveries/CPU s",
         "PostgreSQL CPU",
         "if they polled",
+        "ratio",
+        "goal",
         "peak MiB",
     )
     rows = [
@@ -224,8 +234,10 @@ def dashboards_table(runs: Sequence[Followed]) -> str:
             f"{run.median}",
             f"{run.slowest}",
             f"{run.deliveries / run.crowd.seconds / run.server_cpu:,.0f}" if run.server_cpu else "",
-            f"{run.database_cpu:.1%}",
+            f"{run.database_cpu:.2%}",
             "" if run.polling_cpu is None else f"{run.polling_cpu:.1%}",
+            f"{run.database_cpu / run.polling_cpu:.3f}" if run.polling_cpu else "",
+            f"≤ {_POLL_GOAL:g}" if run.polling_cpu and run.crowd.dashboards > 1 else "",
             f"{run.peak / 2**20:.0f}",
         )
         for number, run in enumerate(runs)

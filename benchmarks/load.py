@@ -1,7 +1,7 @@
 """The load: a fixed number of requests over a fixed number of connections, the same for every server.
 
-Each connection sends its next request when it has the answer to the last, and every answer must have the same
-bytes as the first, so that failures don't count as fast answers.
+Each connection sends its next request when it has the answer to the last, or at its turn of a given pace. Every
+answer must have the same bytes as the first, so that failures don't count as fast answers.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from time import perf_counter
 from typing import cast
 
@@ -76,11 +77,17 @@ class _Client(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
-        if not self._stock.take():
+        wait = self._stock.take()
+        if wait is None:
             self._transport.close()
             if not self.done.done():
                 self.done.set_result(None)
-            return
+        elif wait > 0:
+            asyncio.get_running_loop().call_later(wait, self._write)
+        else:
+            self._write()
+
+    def _write(self) -> None:
         self._sent = perf_counter()
         self._transport.write(self._request.wire)
 
@@ -126,22 +133,30 @@ class _Client(asyncio.Protocol):
 class _Stock:
     """The requests that all connections share."""
 
-    def __init__(self, count: int) -> None:
-        self._left = count
+    def __init__(self, count: int, rate: float = inf) -> None:
+        self._count = count
+        self._rate = rate
+        self._began = perf_counter()
+        self._taken = 0
         self.latencies: list[float] = []
 
-    def take(self) -> bool:
-        self._left -= 1
-        return self._left >= 0
+    def take(self) -> float | None:
+        """Takes a request. Returns the seconds until it is to be sent; None if no request is left."""
+        if self._taken == self._count:
+            return None
+        self._taken += 1
+        return self._began + self._taken / self._rate - perf_counter()
 
 
-async def drive(port: int, requests: Sequence[Request], *, count: int, connections: int) -> Load:
+async def drive(
+    port: int, requests: Sequence[Request], *, count: int, connections: int, rate: float = inf
+) -> Load:
     """Send `count` requests in all; connection number n sends `requests[n]`, and begins again at the end.
 
-    Raises LoadError.
+    `rate` is how many requests a second all connections send together, at most. Raises LoadError.
     """
     loop = asyncio.get_running_loop()
-    stock = _Stock(count)
+    stock = _Stock(count, rate)
     began = perf_counter()
     clients = []
     for number in range(connections):

@@ -1,8 +1,9 @@
 """The PostgreSQL of a run: our embedded one, in a folder of its own, set as a production server would be."""
 
+import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,13 @@ SETTINGS = {
     "max_wal_size": "8GB",
     "max_connections": "200",
 }
+
+_BACKENDS = """
+    SELECT pid FROM pg_stat_activity
+    WHERE datname = $1 AND backend_type = 'client backend'
+      AND application_name NOT IN ('pgbench', 'benchmarks')
+"""
+_READ_EVERY = 1.0  # seconds
 
 
 @asynccontextmanager
@@ -66,6 +74,49 @@ class Server:
         async with self.connection() as connection:
             folder = await connection.fetchval("SHOW data_directory")
         return int((Path(folder) / "postmaster.pid").read_text().split(maxsplit=1)[0])
+
+    @asynccontextmanager
+    async def backend_clock(self, database: str) -> AsyncIterator["BackendClock"]:
+        """The CPU of the backends that serve a server's connections to a database, until the block ends."""
+        async with self.connection() as connection:
+            clock = BackendClock(connection, database)
+            await clock.read()
+            reading = asyncio.create_task(clock.keep_reading())
+            try:
+                yield clock
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+
+
+class BackendClock:
+    """The CPU of a server's PostgreSQL backends: neither of the writers' nor of the benchmark's own."""
+
+    def __init__(self, connection: "asyncpg.Connection", database: str) -> None:
+        self._connection = connection
+        self._database = database
+        self._lock = asyncio.Lock()
+        self._seconds: dict[int, float] = {}
+        """By process; one that has ended counts as it was last seen."""
+
+    async def read(self) -> float:
+        """Returns the CPU seconds, user and system, of all backends so far."""
+        async with self._lock:
+            for row in await self._connection.fetch(_BACKENDS, self._database):
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    self._seconds[row["pid"]] = _seconds_on_cpu(row["pid"])
+        return sum(self._seconds.values())
+
+    async def keep_reading(self) -> None:
+        """Reads often enough to miss little of backends that end."""
+        while True:
+            await asyncio.sleep(_READ_EVERY)
+            await self.read()
+
+
+def _seconds_on_cpu(process: int) -> float:
+    """Returns the CPU seconds of a process with one thread, to the nanosecond, not to the tick of a clock."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e9
 
 
 @contextmanager
