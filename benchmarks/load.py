@@ -1,7 +1,7 @@
 """The load: a fixed number of requests over a fixed number of connections, the same for every server.
 
-Each connection sends its next request when it has the answer to the last, or at its turn of a given pace. Every
-answer must have the same bytes as the first, so that failures don't count as fast answers.
+Each connection sends its next request when it has the answer to the last, or at its turn of a given pace.
+Every answer must have the same bytes as the first, so that failures don't count as fast answers.
 """
 
 import asyncio

@@ -3,9 +3,9 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar, Token, copy_context
 from time import perf_counter, thread_time
 from typing import Any, Self, TypeVar
@@ -54,13 +54,15 @@ class ConcurrencyQuota:
         """Returns how many places an owner has."""
         return self._taken.get(owner, 0)
 
+    def has_place(self, owner: str) -> bool:
+        """Whether an owner can have a place without waiting."""
+        return self.taken(owner) < self._own and (self._total is None or self._sum < self._total)
+
     def enter_at_once(self, owner: str) -> bool:
         """Takes a place if one is free. Returns whether it was."""
-        taken = self._taken.get(owner, 0)
-        is_free = taken < self._own and (self._total is None or self._sum < self._total)
+        is_free = self.has_place(owner)
         if is_free:
-            self._taken[owner] = taken + 1
-            self._sum += 1
+            self.enter_anyway(owner)
         return is_free
 
     def enter_anyway(self, owner: str) -> None:
@@ -202,12 +204,32 @@ class Usage:
         """Adds the time for which one of its tasks ran."""
         self._steps += seconds
 
+    def add_part(self, usage: "Usage", parts: int) -> None:
+        """Adds an equal part of what was used for several owners at once."""
+        self._steps += usage.cpu / parts
+        self.database += usage.database / parts
+        self.rows += -(-usage.rows // parts)
+        self.new_statements += -(-usage.new_statements // parts)
+
     def __enter__(self) -> Self:
         self._outer = _usage.set(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         _usage.reset(self._outer)
+
+    @contextmanager
+    def charged(self) -> Iterator[None]:
+        """Counts what is used in the block, in another task than that which it was made in."""
+        outer = _usage.set(self)
+        try:
+            yield
+        finally:
+            _usage.reset(outer)
+
+    def is_ready(self) -> bool:
+        """Whether `reserve` doesn't have to wait."""
+        return True
 
     async def settle(self) -> None:
         """Waits until its owner has paid for what was used.

@@ -105,6 +105,8 @@ class AccountChange(NamedTuple):
     """ADDED, CHANGED or REMOVED."""
     id: str | None
     account_id: str | None
+    tenant: str | None = None
+    """The user whose rows the subscriber may see; None for every user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +157,13 @@ class ChangeFilter:
             former = None
         if row["is_there"] and self._follows(account, row["user_id"]):
             arrived = row["change"] == "ADDED" or (row["former_account_id"] is not None and former is None)
-            return AccountChange(kind, "ADDED" if arrived else "CHANGED", row["row_id"], account)
+            return AccountChange(
+                kind, "ADDED" if arrived else "CHANGED", row["row_id"], account, self.user_id
+            )
         if former is None and self._follows(row["moved_account_id"], row["moved_user_id"]):
             former = row["moved_account_id"]
         if former is not None:
-            return AccountChange(kind, "REMOVED", row["row_id"], former)
+            return AccountChange(kind, "REMOVED", row["row_id"], former, self.user_id)
         if self == ChangeFilter(kinds=self.kinds) and row["change"] == "REMOVED" and not row["is_there"]:
             return AccountChange(kind, "REMOVED", row["row_id"], None)
         return None

@@ -78,17 +78,34 @@ async def _rows(db: ViewerDatabase, ids: Sequence[str], entity: Entity) -> Mappi
     return {id_: {TYPENAME: entity.name, **row} for id_, row in found.items()}
 
 
+async def _rows_by_tenant(
+    db: ViewerDatabase, keys: Sequence[tuple[str, str | None]], entity: Entity
+) -> Mapping[tuple[str, str | None], Row]:
+    """Returns the rows with these ids, each if its tenant may see it, with its type's name."""
+    found = await entity.load_by_tenant(db, keys)
+    return {key: {TYPENAME: entity.name, **row} for key, row in found.items()}
+
+
 def _load_node(context: Context, _: Mapping[str, Any]) -> Any:
     def load(event: Any) -> Any:
         change: AccountChange = event.row
         if change.id is None or change.change == ActivityChange.REMOVED.value:
             return None
-        return context.loaders.get(_rows, KINDS[change.kind]).load(change.id)
+        entity = KINDS[change.kind]
+        if context.is_shared:
+            return context.loaders.get_by_tenant(_rows_by_tenant, entity).load((change.id, change.tenant))
+        return context.loaders.get(_rows, entity).load(change.id)
 
     return load
 
 
 def _load_account(context: Context, _: Mapping[str, Any]) -> Any:
+    if context.is_shared:
+        columns = context.projection.columns(ACCOUNTS)
+        by_tenant = context.loaders.get_by_tenant(ACCOUNTS.load_by_tenant, columns)
+        return lambda event: (
+            by_tenant.load((event.row.account_id, event.row.tenant)) if event.row.account_id else None
+        )
     accounts = loader_by_id(context, ACCOUNTS)
     return lambda event: accounts.load(event.row.account_id) if event.row.account_id else None
 
@@ -251,7 +268,8 @@ async def _follow(
     """
     wanted = _filter(context, account_ids, kinds)
     try:
-        async with await context.services.activity.subscribe(wanted, after=after) as events:
+        feed = context.services.activity
+        async with await feed.subscribe(wanted, after=after, recipient=context.recipient) as events:
             yield Progress(events.cursor)
             while (step := await events.advance()) is not None:
                 if isinstance(step, EventBatch):

@@ -292,8 +292,10 @@ class Subscription:
         if not 0 <= backfill <= MAX_BACKFILL:
             raise BadInputError("backfill", f"must be between 0 and {MAX_BACKFILL}")
         try:
-            feed = info.context.services.feed
-            async with await feed.subscribe(log_filter(filter), after=after, backfill=backfill) as events:
+            feed, recipient = info.context.services.feed, info.context.recipient
+            async with await feed.subscribe(
+                log_filter(filter), after=after, backfill=backfill, recipient=recipient
+            ) as events:
                 # At once, so that clients know from when on every committed line reaches them.
                 if not events.is_live:
                     yield Progress(events.cursor)  # type: ignore[misc] # not an event

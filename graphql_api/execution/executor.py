@@ -74,6 +74,8 @@ class OperationPlan:
     projection: Projection
     memory: int
     """About how many bytes it takes, members of abstract types included that are compiled so far."""
+    needs_viewer: bool = False
+    """Whether it can't be executed for events of several viewers at once: it was tried."""
 
 
 @dataclass(eq=False, slots=True)
@@ -203,8 +205,29 @@ class Execution:
         """
         is_mutation = self.plan.operation.operation is OperationType.MUTATION
         execute = self._resolve_serially if is_mutation else self.resolve_objects
+        (data,), errors = await self._run(execute, [self._invocation.root_value])
+        if errors:
+            data = None
+            self.errors.add(errors[0])
+        if self._size >= LARGE_RESULT:
+            await self._pause()
+        return ExecutionResult(data, self.errors.first(self._max_errors) or None)
+
+    async def run_each(self, events: Sequence[Any]) -> ColumnValues | None:
+        """Runs the operation for several events of a subscription at once, and returns the data of each.
+
+        None if there is an error anywhere. Raises as `run` does.
+        """
+        results, errors = await self._run(self.resolve_objects, events)
+        return None if errors or self.errors.first(1) else results
+
+    async def _run(
+        self,
+        execute: Callable[[ObjectPlan, ColumnValues, "ResponsePaths"], Awaitable["Completed"]],
+        roots: ColumnValues,
+    ) -> "Completed":
         try:
-            (data,), errors = await execute(self.plan.root, [self._invocation.root_value], RootPath())
+            return await execute(self.plan.root, roots, RootPath())
         except BaseException:
             for task in self._tasks:
                 task.cancel()
@@ -214,12 +237,6 @@ class Execution:
             if self._stock is not None:
                 # A reference cycle through these would keep all that was loaded until a garbage collection.
                 del self._stock.async_helpers
-        if errors:
-            data = None
-            self.errors.add(errors[0])
-        if self._size >= LARGE_RESULT:
-            await self._pause()
-        return ExecutionResult(data, self.errors.first(self._max_errors) or None)
 
     async def resolve_objects(
         self, plan: ObjectPlan, parents: ColumnValues, paths: "ResponsePaths"

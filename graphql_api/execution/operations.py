@@ -16,10 +16,19 @@ to JSON (`leaf_serializers`). Operations that can't be compiled are run by graph
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from inspect import isawaitable
+from itertools import accumulate, pairwise
 from time import monotonic
 from typing import Any, Final, Literal, Protocol, cast
 
@@ -33,6 +42,7 @@ from graphql.execution.values import VariableValues
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.compiler import Compiler
 from graphql_api.execution.costs import NO_BASE, BaseCost, CostRules, check_rules
+from graphql_api.execution.direct_delivery import Deliver, Delivery, DirectDeliveries, Recipient
 from graphql_api.execution.documents import Documents, ParsedOperation
 from graphql_api.execution.errors import (
     BAD_USER_INPUT,
@@ -46,7 +56,7 @@ from graphql_api.execution.executor import Execution, OperationPlan, ResponseToo
 from graphql_api.execution.fields import OperationScope, check_columns, check_of, declaration_of
 from graphql_api.execution.inputs import check_reuse, check_value_count, dump_json
 from graphql_api.execution.persisted_documents import NoPersistedDocuments, PersistedDocuments, hash_in
-from graphql_api.execution.projection import OperationContext
+from graphql_api.execution.projection import OperationContext, SharedContext
 from graphql_api.execution.stock_executor import Invocation
 from graphql_api.execution.yielding import YieldScheduler
 from graphql_api.quotas import Metered, current_usage
@@ -149,6 +159,11 @@ class Results(list[Result]):
         self.encoded: dict[Any, Any] = {}
         self.progress = progress
 
+    @property
+    def are_sharable(self) -> bool:
+        """Whether other subscribers may get them: errors are everyone's own."""
+        return all(result.executed and not result.errors for result in self)
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -185,6 +200,59 @@ def _lasting(request: GraphQLRequest, parsed: ParsedOperation) -> GraphQLRequest
     return GraphQLRequest(
         "", request.operation_name, {name: given[name] for name in declared if name in given}
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    """What a subscriber may read, as it was at first. Those who were granted the same share results."""
+
+    operation: Operation
+    make_context: NewContext
+    read_access: ReadAccess | None
+    granted: Hashable
+    result_key: Hashable
+
+    @classmethod
+    def of(cls, operation: Operation, make_context: NewContext, read_access: ReadAccess | None) -> "_Grant":
+        """Returns what a subscriber may read now."""
+        granted = None if read_access is None else read_access()
+        return cls(operation, make_context, read_access, granted, _result_key(operation))
+
+    @property
+    def key(self) -> Hashable | None:
+        """Equal for those whose results are the same; None for one who shares none."""
+        return None if self.read_access is None else (self.result_key, self.granted)
+
+    def holds(self) -> bool:
+        """Whether the subscriber may still read the same."""
+        return self.read_access is None or self.read_access() == self.granted
+
+    def check(self) -> None:
+        """Raises PermissionsChangedError unless the subscriber may still read the same."""
+        if not self.holds():
+            raise PermissionsChangedError(self.operation.parsed.definition)
+
+    def new_context(self) -> OperationContext:
+        """Returns the context of one event. Raises PermissionsChangedError."""
+        self.check()
+        return self.make_context()
+
+
+@dataclass(frozen=True, slots=True)
+class _SharedOperation:
+    """What events of several viewers are executed by together."""
+
+    key: Hashable
+    operations: "Operations" = field(compare=False)
+    invocation: Invocation = field(compare=False)
+    context: OperationContext = field(compare=False)
+
+    async def compute(self, due: Sequence[Delivery]) -> list[Results] | None:
+        """Returns the results of each delivery's events; None if they have to be computed one by one."""
+        context = self.context.shared()
+        return (
+            None if context is None else await self.operations.compute_together(due, self.invocation, context)
+        )
 
 
 _NO_VARIABLES = VariableValues({}, {})
@@ -239,6 +307,7 @@ class Operations:
         )
         """By operation, and the values of the variables that its conditions depend on."""
         self._scheduler = YieldScheduler()
+        self._deliveries = DirectDeliveries()
         self._scopes = {
             name: declaration.scope
             for root in (self._schema.query_type, self._schema.subscription_type)
@@ -323,7 +392,11 @@ class Operations:
         return self._refusal(errors) if errors else None
 
     async def subscribe(
-        self, operation: Operation, new_context: NewContext, read_access: ReadAccess | None = None
+        self,
+        operation: Operation,
+        new_context: NewContext,
+        read_access: ReadAccess | None = None,
+        deliver: Deliver | None = None,
     ) -> AsyncGenerator[Results, None]:
         """Runs a subscription: a result for each event, each with a context of its own.
 
@@ -332,40 +405,34 @@ class Operations:
         list. A result that wasn't executed is the last one: the subscription was refused, or its source
         failed. The subscription also ends, before anything more is yielded, once `read_access` differs from
         its first value, since the source may have chosen events by that. Close the generator to end it.
+
+        With `read_access`, results that come while the next ones are awaited may be given to `deliver`
+        instead of being yielded.
         """
-        granted = None if read_access is None else read_access()
-
-        def check_access() -> None:
-            if read_access is not None and read_access() != granted:
-                raise PermissionsChangedError(operation.parsed.definition)
-
-        def granted_context() -> OperationContext:
-            check_access()  # subscribers share results only if they may read the same
-            return new_context()
-
+        grant = _Grant.of(operation, new_context, read_access)
         context = new_context()
         refusal = self.check_root_fields(operation, context)
         invocation = refusal or self._invocation(operation, context)
         if isinstance(invocation, Result):
             yield Results([invocation])
             return
+        if deliver is not None and read_access is not None:
+            context.recipient = self._recipient(invocation, grant, deliver)
         source = create_source_event_stream(invocation.stock_executor())
         if isawaitable(source):
             source = await source
         if isinstance(source, ExecutionResult):
             yield Results([self._refusal(source.errors or ())])
             return
-        shared_by = _result_key(operation)
         try:
             async with aclosing(cast("AsyncGenerator[Any, None]", source)) as events:
                 async for event in events:
                     if isinstance(event, Progress):
-                        check_access()
+                        grant.check()
                         yield Results(progress=event)
                         continue
-                    key = None if read_access is None else (shared_by, granted)
-                    results = await self._event_results(event, key, invocation, granted_context)
-                    check_access()
+                    results = await self._event_results(event, grant.key, invocation, grant.new_context)
+                    grant.check()
                     yield results
                     if not results[-1].executed:
                         return
@@ -375,6 +442,18 @@ class Operations:
             node = operation.parsed.analysis.root_fields[0]
             field = (node.alias or node.name).value
             yield Results([self._refusal([located_error(error, [node], [field])])])
+
+    def _recipient(self, invocation: Invocation, grant: "_Grant", deliver: Deliver) -> Recipient:
+        """Returns what takes the events that come while a subscriber waits for the next ones."""
+        context = invocation.context
+        return Recipient(
+            self._deliveries,
+            grant.key,
+            lambda events: self._event_results(events, grant.key, invocation, grant.new_context),
+            deliver,
+            grant.holds,
+            _SharedOperation((grant.result_key, context.shared_by), self, invocation, context),
+        )
 
     async def _event_results(
         self, due: Any, key: Hashable | None, invocation: Invocation, new_context: NewContext
@@ -421,6 +500,35 @@ class Operations:
             # resume.
             return Results([Result(errors=failed.errors, executed=False)])
         return results
+
+    async def compute_together(
+        self, due: Sequence[Delivery], invocation: Invocation, context: SharedContext
+    ) -> list[Results] | None:
+        """Returns the results of several viewers' events, executed at once.
+
+        None if an error came of it, or they can't be: then they have to be executed one by one.
+        """
+        plan = self._plan(invocation)
+        if plan is None or plan.needs_viewer:
+            return None
+        context.projection = plan.projection
+        events = [event for each in due for event in each.events]
+        invocation = replace(invocation, context=context)
+        scope = self._loading_scope(invocation) or nullcontext
+        async with scope(context):
+            execution = Execution(plan, invocation, self._scheduler, self.limits.response_size)
+            data = await execution.run_each(events)
+        if data is None:
+            plan.needs_viewer = context.needs_viewer
+            return None
+        rendered = [Result.rendered(orjson.dumps({"data": each})) for each in data]
+        ends = accumulate((len(each.events) for each in due), initial=0)
+        computed = []
+        for each, (start, end) in zip(due, pairwise(ends), strict=True):
+            results = Results(rendered[start:end])
+            _cache(each.events.rendered, each.key, results)
+            computed.append(results)
+        return computed
 
     def _loading_scope(self, invocation: Invocation) -> OperationScope | None:
         """Returns the scope that events' results are executed in; None where they need only their events."""

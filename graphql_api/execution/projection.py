@@ -4,9 +4,11 @@ Columns and relations are looked up by the objects that declare them (a row sour
 by name, so that no renaming can break a look-up silently.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from graphql_api.execution.direct_delivery import Recipient
 
 
 class RowSource(Protocol):
@@ -33,6 +35,8 @@ class OperationContext(Protocol):
 
     projection: "Projection"
     """Set before the operation runs, so that loaders read no more than it."""
+    recipient: Recipient | None
+    """Who may be offered the events of a subscription while the next one is awaited; None for nobody."""
 
     def load_queued(self) -> Awaitable[None] | None:
         """Returns an awaitable that loads what is queued, to be awaited at once in the operation's task.
@@ -43,6 +47,21 @@ class OperationContext(Protocol):
 
     def cancel(self) -> None:
         """Stops the loads that the operation has begun, since it was cancelled."""
+
+    @property
+    def shared_by(self) -> Hashable:
+        """Equal for contexts whose operations `shared` contexts may stand for."""
+
+    def shared(self) -> "SharedContext | None":
+        """Returns a context in which events of several viewers are executed at once; None without one."""
+
+
+class SharedContext(OperationContext, Protocol):
+    """A context of events of several viewers. What depends on one viewer can't be had of it."""
+
+    @property
+    def needs_viewer(self) -> bool:
+        """Whether that was asked for, which raised an error: the events have to be executed one by one."""
 
 
 class Projection:

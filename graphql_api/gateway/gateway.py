@@ -36,6 +36,7 @@ from graphql import OperationType
 from starlette.types import Receive
 
 from graphql_api.execution.costs import POINT
+from graphql_api.execution.direct_delivery import Deliver
 from graphql_api.execution.inputs import dump_json
 from graphql_api.execution.operations import GraphQLRequest, Operation, Operations, Result, Results
 from graphql_api.execution.projection import OperationContext
@@ -422,10 +423,15 @@ class Gateway:
 
     @asynccontextmanager
     async def subscription(
-        self, operation: Operation, viewer: Callable[[], Viewer], client: str
+        self,
+        operation: Operation,
+        viewer: Callable[[], Viewer],
+        client: str,
+        deliver: Deliver | None = None,
     ) -> AsyncIterator[AsyncGenerator[Results, None]]:
         """Yields the results of a subscription, which ends with the block.
 
+        Results that come while the next ones are awaited may be given to `deliver` instead of being yielded.
         `viewer` is called for each event, since permissions may change. The cost of the operation is paid at
         its start, and what its events use beyond that is paid as they come: a viewer who has no points left
         gets them later. Raises HTTPError (429) if too few points are left for the start, and (503) if all
@@ -436,7 +442,10 @@ class Gateway:
         usage = SubscriptionUsage(owner, operation.cost, self._quota, self._rate_limiter)
         with self._count_memory(operation, owner), usage, self.metrics.subscriptions.track_inprogress():
             results = self._operations.subscribe(
-                operation, lambda: self._make_context(viewer(), client=client), lambda: viewer().read_access
+                operation,
+                lambda: self._make_context(viewer(), client=client),
+                lambda: viewer().read_access,
+                deliver,
             )
             try:
                 async with aclosing(results):
@@ -623,10 +632,19 @@ class SubscriptionUsage(Usage):
         self._quota = quota
         self._rate_limiter = rate_limiter
 
+    def _due(self) -> int:
+        """Returns the points that are due; few are left until there are more."""
+        due = points_of(self) - self._paid
+        return 0 if due < _OVERRUN else due
+
+    def is_ready(self) -> bool:
+        """Whether nothing is due, and a place is free."""
+        return not self._due() and self._quota.has_place(self.owner)
+
     async def settle(self) -> None:
         """Takes the points that are due. If the owner has none left, waits until there are some."""
-        due = points_of(self) - self._paid
-        if due < _OVERRUN:
+        due = self._due()
+        if not due:
             return
         self._paid += due
         if self._rate_limiter is not None:

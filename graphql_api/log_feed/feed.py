@@ -26,7 +26,7 @@ import asyncpg
 from graphql_api.log_feed.errors import FeedError, FeedUnavailableError, SlowReadError, UnfitDatabaseError
 from graphql_api.log_feed.feed_offset import Cursor, CursorCodec
 from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
-from graphql_api.log_feed.hub import BufferLimits, EventFilter, Hub
+from graphql_api.log_feed.hub import BufferLimits, EventFilter, Hub, Recipient
 from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.stats import FeedStats
 from graphql_api.log_feed.subscription import NO_ANSWER, FeedSubscription
@@ -139,13 +139,19 @@ class Feed:
             raise UnfitDatabaseError(_POOLED)
 
     async def subscribe(
-        self, wanted: EventFilter, *, after: str | None = None, backfill: int = 0
+        self,
+        wanted: EventFilter,
+        *,
+        after: str | None = None,
+        backfill: int = 0,
+        recipient: Recipient | None = None,
     ) -> FeedSubscription:
         """Subscribes to the matching rows that are committed after this returns, or shortly before.
 
         With `after`, the subscription begins behind that cursor. With `backfill`, the newest so many matching
-        rows come first, in the order of their timestamps: only for log lines, and ignored with `after`. Close
-        the subscription that this returns. Raises FeedError.
+        rows come first, in the order of their timestamps: only for log lines, and ignored with `after`. While
+        `FeedSubscription.advance` waits, `recipient` is offered the events that come. Close the subscription
+        that this returns. Raises FeedError.
         """
         self.refuse_pooler()
         cursor = None if after is None else self.hub.codec.decode(after)
@@ -158,6 +164,7 @@ class Feed:
             page_rows=self.options.catch_up_rows,
             outage_timeout=self.options.outage_timeout,
             schema=self._schema,
+            recipient=recipient,
         )
         self._subscriptions.add(subscription)
         self.stats.subscribers = len(self._subscriptions)

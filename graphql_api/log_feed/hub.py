@@ -111,6 +111,36 @@ class EventFilter(Protocol):
         """
 
 
+class Recipient(Protocol):
+    """Takes events in place of a subscription's consumer, whose task then needn't wake."""
+
+    def offer(self, events: "EventBatch", subscription: "IdleSubscription") -> None:
+        """Notes that these events are due. Returns at once.
+
+        As long as the subscription is still due them, they may be delivered; then, or if they can't be, it is
+        to be told.
+        """
+
+
+class IdleSubscription(Protocol):
+    """A subscription that has returned all events of its group, and whose consumer waits for the next."""
+
+    def offer(self) -> None:
+        """Offers the events that have come to its recipient."""
+
+    def beat(self) -> None:
+        """Wakes the consumer if it is time for its progress."""
+
+    def is_due(self, events: "EventBatch") -> bool:
+        """Whether nobody has had these events yet that were offered, and the consumer still waits."""
+
+    def delivered(self) -> None:
+        """Goes on behind the events that were offered: they have been delivered."""
+
+    def wake(self) -> None:
+        """Wakes the consumer, which takes the events that are due itself."""
+
+
 class EventBatch(list[Event]):
     """Events that are due at the same time: one object for all subscribers that are due the same events.
 
@@ -183,12 +213,15 @@ def _resolve(waiter: "asyncio.Future[None]") -> None:
 class FilterGroup:
     """The subscribers with one filter, and the events that some of them may not have had yet."""
 
-    __slots__ = ("_batches", "_pages", "arrival", "events", "filter", "members", "start")
+    __slots__ = ("_batches", "_pages", "_queue", "arrival", "events", "filter", "idle", "members", "start")
 
     def __init__(self, wanted: EventFilter, queue: WakeQueue) -> None:
         self.filter = wanted
+        self._queue = queue
         self.arrival = Broadcast(queue)
         """Notified when events have come, and when a member has to check its own state."""
+        self.idle: dict[IdleSubscription, asyncio.Future[None]] = {}
+        """Members that offer events to a recipient, and what their consumers wait for."""
         self.members = 0
         self.events: list[Event] = []
         self.start = 0
@@ -202,10 +235,24 @@ class FilterGroup:
         return self.start + len(self.events)
 
     def add(self, page_number: int, events: Sequence[Event]) -> None:
-        """Keeps the events of a page that match, and wakes the subscribers that wait for them."""
+        """Keeps the events of a page that match, for the subscribers that wait for them."""
         self.events += events
         self._pages.append((page_number, len(events)))
         self.arrival.notify_all()
+        for member in self.idle:
+            member.offer()
+
+    def beat(self) -> None:
+        """Wakes the members for whose progress it may be time."""
+        self.arrival.notify_all()
+        for member in self.idle:
+            member.beat()
+
+    def wake(self, member: IdleSubscription) -> None:
+        """Wakes the consumer of an idle member; nothing happens if it isn't idle."""
+        waiter = self.idle.get(member)
+        if waiter is not None:
+            self._queue.add((waiter,))
 
     def take(self, index: int) -> EventBatch:
         """Returns the events from the number `index` on, at most a batch of them.
@@ -367,7 +414,7 @@ class Hub:
             self._next_heartbeat = now + self._heartbeat_interval
             self.heartbeats += 1
             for group in self._groups.values():
-                group.arrival.notify_all()
+                group.beat()
 
     def _keep(self, rows: Sequence[asyncpg.Record]) -> None:
         stats = self.stats

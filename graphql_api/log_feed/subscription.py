@@ -8,6 +8,7 @@
 From every state a subscription becomes Failed when the feed ends, and Closed when its consumer leaves.
 """
 
+import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,7 +32,7 @@ from graphql_api.log_feed.errors import (
 from graphql_api.log_feed.feed_offset import Cursor, CursorAfter
 from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.filter import FilterShape
-from graphql_api.log_feed.hub import Event, EventBatch, EventFilter, Hub
+from graphql_api.log_feed.hub import Event, EventBatch, EventFilter, Hub, Recipient
 from graphql_api.log_feed.incarnation import check_lineage
 from graphql_api.log_feed.tail import (
     NEWEST,
@@ -214,8 +215,12 @@ class FeedSubscription:
         page_rows: int,
         outage_timeout: float,
         schema: FeedSchema = LOGS,
+        recipient: Recipient | None = None,
     ) -> None:
-        """`fetch` reads from the database; `outage_timeout` is how many seconds to wait for the tail."""
+        """`fetch` reads from the database; `outage_timeout` is how many seconds to wait for the tail.
+
+        While `advance` waits, `recipient` is offered the events that come.
+        """
         self._schema = schema
         self._filter = wanted
         self._hub = hub
@@ -231,7 +236,12 @@ class FeedSubscription:
         self._pending_after: Cursor | None = None
         self._in_backlog = True
         self._reported = ""
-        """The last cursor that `advance` has returned."""
+        """The last cursor that `advance` has returned, or that was delivered."""
+        self._progress_due: int | None = None
+        """The number of the heartbeat at which no events are returned; None where there is none."""
+        self._recipient = recipient
+        self._offered: EventBatch | None = None
+        """Events that the recipient was offered, and has not delivered."""
 
     async def open(self, after: Cursor | None, backfill: int) -> None:
         """Finds the cursor to start from, which is fixed when this returns. Raises FeedError."""
@@ -320,14 +330,13 @@ class FeedSubscription:
             events, self._pending = self._pending, EventBatch()
         else:
             deadline = None if timeout is None else time.monotonic() + timeout
-            events = await self._next(
-                deadline, self._hub.heartbeats + _QUIET_HEARTBEATS if progress else None, backlog=backlog
-            )
+            self._progress_due = self._hub.heartbeats + _QUIET_HEARTBEATS if progress else None
+            events = await self._next(deadline, backlog=backlog)
         self._hub.stats.deliveries += len(events)
         return events
 
-    async def _next(self, deadline: float | None, heartbeat: int | None, *, backlog: bool) -> EventBatch:
-        """Returns the next events; an empty batch after `deadline`, at that heartbeat, or when closed.
+    async def _next(self, deadline: float | None, *, backlog: bool) -> EventBatch:
+        """Returns the next events; an empty batch after `deadline`, when progress is due, or when closed.
 
         With `backlog`, also when live.
         """
@@ -347,13 +356,14 @@ class FeedSubscription:
             elif isinstance(state, Closed):
                 return EventBatch()
             remaining = None if deadline is None else deadline - time.monotonic()
-            if (remaining is not None and remaining <= 0) or (
-                heartbeat is not None and hub.heartbeats >= heartbeat
-            ):
+            if (remaining is not None and remaining <= 0) or self._is_progress_due:
                 return EventBatch()
             if isinstance(state, Live):
                 state.read_up_to = hub.read_up_to or state.read_up_to
-                await group.arrival.wait(remaining)
+                if self._recipient is None:
+                    await group.arrival.wait(remaining)
+                else:
+                    await self._wait_idle(remaining)
             elif events := await self._read():
                 return events
 
@@ -363,6 +373,69 @@ class FeedSubscription:
             live.index += len(events)
             live.read_up_to = events[-1]
         return events
+
+    @property
+    def _is_progress_due(self) -> bool:
+        return self._progress_due is not None and self._hub.heartbeats >= self._progress_due
+
+    async def _wait_idle(self, timeout: float | None) -> None:
+        """Waits until the consumer has something to do; events are offered to the recipient meanwhile."""
+        waiter = self._group.idle[self] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except TimeoutError:
+            pass
+        finally:
+            del self._group.idle[self]
+            self._offered = None
+
+    def offer(self) -> None:
+        """Offers the events that have come to the recipient, unless it still has others."""
+        state = self._state
+        if self._offered is not None or not isinstance(state, Live) or self._recipient is None:
+            return
+        if state.index < self._group.start:
+            self.wake()  # it has fallen behind
+        else:
+            self._offered = self._group.take(state.index)
+            self._recipient.offer(self._offered, self)
+
+    def is_due(self, events: EventBatch) -> bool:
+        """Whether nobody has had these events yet that were offered, and the consumer still waits."""
+        waiter = self._group.idle.get(self)
+        return (
+            self._offered is events
+            and isinstance(self._state, Live)
+            and waiter is not None
+            and not waiter.done()
+        )
+
+    def delivered(self) -> None:
+        """Goes on behind the events that were offered: they have been delivered."""
+        live, events = self._state, self._offered
+        assert isinstance(live, Live) and events is not None  # noqa: S101, PT018 - as `is_due` says
+        self._offered = None
+        live.index += len(events)
+        live.read_up_to = events[-1]
+        self._hub.stats.deliveries += len(events)
+        self._reported = events[-1].cursor
+        if self._progress_due is not None:
+            self._progress_due = self._hub.heartbeats + _QUIET_HEARTBEATS
+        if live.index < self._group.end:
+            self.offer()
+
+    def beat(self) -> None:
+        """Wakes the consumer if it is time for its progress."""
+        state = self._state
+        if self._is_progress_due:
+            self.wake()
+        elif isinstance(state, Live) and state.index == self._group.end:
+            state.read_up_to = self._hub.read_up_to or state.read_up_to
+
+    def wake(self) -> None:
+        """Wakes the consumer, which takes the events that are due itself."""
+        self._group.wake(self)
 
     def _take_remaining(self, failed: Failed) -> EventBatch:
         live = failed.remaining
@@ -574,6 +647,7 @@ class FeedSubscription:
             return
         self._enter(Failed(state.read_up_to, error, state if isinstance(state, Live) else None))
         self._group.arrival.notify_all()
+        self.wake()
 
     async def aclose(self) -> None:
         """Ends the subscription.
@@ -585,6 +659,7 @@ class FeedSubscription:
         self._enter(Closed(self._state.read_up_to))
         self._hub.leave(self._group)
         self._group.arrival.notify_all()
+        self.wake()
         await self._on_close(self)
 
     async def __aenter__(self) -> Self:

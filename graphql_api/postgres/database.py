@@ -193,17 +193,17 @@ class Database:
         self,
         statement: Statement,
         keys: Sequence[str],
-        tenant: str | None,
+        tenants: Sequence[str | None],
         *,
         at_once: bool = True,
         **values: Any,
     ) -> Awaitable[list[list[asyncpg.Record]]]:
-        """Runs a read of :keys, each for its tenant, and returns the rows of each key.
+        """Runs a read of :keys, each for its tenant of :tenants, and returns the rows of each key.
 
         Each row has its key's NUMBER. Without `at_once`, reads of the same iteration of the event loop share
         a statement. Raises as `fetch` does.
         """
-        reads, tenants = self.batched_reads, [tenant] * len(keys)
+        reads = self.batched_reads
         is_small = len(keys) * values.get("fetch", 1) <= _MAX_SHARED_ROWS
         if reads is None or not statement.may_batch or not is_small:
             return self._fetch_by_key(statement, keys, tenants, values)

@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn, cast
 
 import asyncpg
 from aiodataloader import DataLoader
 from aiodataloader import Loader as Queued
 
+from graphql_api.execution.direct_delivery import Recipient
 from graphql_api.execution.fields import LoadWithParent
 from graphql_api.execution.projection import ALL_COLUMNS, Projection
 from graphql_api.identity.authenticator import Authenticator
-from graphql_api.identity.viewer import Viewer
+from graphql_api.identity.viewer import Scope, Viewer
 from graphql_api.log_feed.feed import Feed
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.statement import Statement
@@ -29,17 +30,20 @@ Row = Mapping[str, Any] | asyncpg.Record
 class ViewerDatabase:
     """The database as one viewer may read it."""
 
-    __slots__ = ("_database", "_trader_log_components", "statements", "tenant", "viewer")
+    __slots__ = ("_database", "_trader_log_components", "statements", "viewer")
 
     def __init__(self, database: Database, viewer: Viewer, trader_log_components: Sequence[str]) -> None:
         """Of `trader_log_components`, traders may read the log lines that are about their rows."""
         self._database = database
         self._trader_log_components = trader_log_components
         self.viewer = viewer
-        self.tenant = viewer.tenant
-        """The user whose rows may be read; None for every tenant's."""
         self.statements = 0
         """How many statements have run so far."""
+
+    @property
+    def tenant(self) -> str | None:
+        """The user whose rows may be read; None for every tenant's."""
+        return self.viewer.tenant
 
     def fetch(self, statement: Statement, **values: Any) -> Awaitable[list[asyncpg.Record]]:
         """Runs one read, and returns its rows.
@@ -58,9 +62,22 @@ class ViewerDatabase:
         self, statement: Statement, keys: Sequence[str], *, at_once: bool = True, **values: Any
     ) -> Awaitable[list[list[asyncpg.Record]]]:
         """Runs one read, which other viewers' requests may share, and returns the rows of each key."""
+        tenants = [self.tenant] * len(keys)
+        return self.fetch_by_tenant(statement, keys, tenants, at_once=at_once, **values)
+
+    def fetch_by_tenant(
+        self,
+        statement: Statement,
+        keys: Sequence[str],
+        tenants: Sequence[str | None],
+        *,
+        at_once: bool = True,
+        **values: Any,
+    ) -> Awaitable[list[list[asyncpg.Record]]]:
+        """Runs one read, and returns the rows of each key, as far as the key's own tenant may read them."""
         self.statements += 1
         self._add_components(statement, values)
-        return self._database.fetch_by_key(statement, keys, self.tenant, at_once=at_once, **values)
+        return self._database.fetch_by_key(statement, keys, tenants, at_once=at_once, **values)
 
     def _add_components(self, statement: Statement, values: dict[str, Any]) -> None:
         if TRADER_LOG_COMPONENTS in statement.names:
@@ -228,7 +245,13 @@ class Loaders:
 
     def get(self, batch: BatchLoad, page: Hashable = None) -> Loader:
         """Returns the loader of `batch` with `page`, made at its first use."""
-        identity = (batch, page, self._db.tenant)
+        return self._get(batch, page, (batch, page, self._db.tenant))
+
+    def get_by_tenant(self, batch: BatchLoad, page: Hashable = None) -> Loader:
+        """Returns a loader whose keys name their tenants, so that a batch may have those of several."""
+        return self._get(batch, page, (batch, page))
+
+    def _get(self, batch: BatchLoad, page: Hashable, identity: Hashable) -> Loader:
         loader = self._loaders.get(identity)
         if loader is None:
             if self._queue is None:
@@ -260,6 +283,25 @@ class Services:
     """Changes of accounts' rows."""
 
 
+class NeedsViewerError(LookupError):
+    """What depends on one viewer was asked for in a context for several."""
+
+
+class SharedViewer:
+    """Stands for several viewers who have the same scopes; all else of a viewer raises NeedsViewerError."""
+
+    is_authenticated = True
+
+    def __init__(self, scopes: frozenset[Scope]) -> None:
+        self.scopes = scopes
+        self.was_needed = False
+        """Whether more than this was asked for."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        self.was_needed = True
+        raise NeedsViewerError(name)
+
+
 @dataclass(slots=True)
 class Context:
     """The context of one operation, or of one event of a subscription. Never shared between two."""
@@ -272,6 +314,8 @@ class Context:
     """Which columns the operation reads of each type's rows."""
     database: Database | None = None
     """A replica that is read instead of the primary, if there is one."""
+    recipient: Recipient | None = None
+    """Takes the events of a subscription that come while the next one is awaited."""
     db: ViewerDatabase = field(init=False)
     loaders: Loaders = field(init=False)
 
@@ -285,6 +329,27 @@ class Context:
         database = self.database or services.database
         self.db = ViewerDatabase(database, viewer, services.settings.trader_log_components)
         self.clear_loaders()
+
+    @property
+    def shared_by(self) -> frozenset[Scope]:
+        """The viewer's scopes: what viewers with the same may select differs by their tenants alone."""
+        return self.viewer.scopes
+
+    def shared(self) -> "Context | None":
+        """Returns a context for events of viewers with these scopes; None for anonymous ones."""
+        if not self.viewer.is_authenticated:
+            return None
+        return Context(cast("Viewer", SharedViewer(self.viewer.scopes)), self.services)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is a context for several viewers: loads of a tenant's rows have to name the tenant."""
+        return isinstance(self.viewer, SharedViewer)
+
+    @property
+    def needs_viewer(self) -> bool:
+        """Whether a shared context was asked for what one viewer has."""
+        return isinstance(self.viewer, SharedViewer) and self.viewer.was_needed
 
     def load_queued(self) -> Awaitable[None] | None:
         """Returns an awaitable that loads the queued keys, if they are of one loader."""

@@ -172,6 +172,25 @@ class Entity:
         found = await db.fetch_by_key(_by_id(self, db.tenant is not None, columns), ids, at_once=at_once)
         return {id_: rows[0] for id_, rows in zip(ids, found, strict=True) if rows}
 
+    async def load_by_tenant(
+        self,
+        db: ViewerDatabase,
+        keys: Sequence[tuple[str, str | None]],
+        columns: frozenset[str] | None = None,
+    ) -> Mapping[tuple[str, str | None], Row]:
+        """Returns the rows with these ids, each if the tenant that stands beside it may see it.
+
+        The tenant is None for viewers who may see every tenant's, and then for all of them.
+        """
+        if not self.is_visible_to(db):
+            return {}
+        ids, tenants = zip(*keys, strict=True)
+        scoped = None not in tenants
+        if not scoped and any(tenants):
+            raise ValueError("viewers of one tenant and of every tenant's rows have no statement in common")
+        found = await db.fetch_by_tenant(_by_id(self, scoped, columns), ids, tenants, at_once=False)
+        return {key: rows[0] for key, rows in zip(keys, found, strict=True) if rows}
+
 
 def loader_by_id(context: Context, entity: Entity) -> Loader:
     """Returns the loader of an entity's rows by id. Calls within an operation are batched."""

@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from graphql import OperationType
@@ -341,7 +342,10 @@ class GraphQLSocket:
     async def _run_subscription(self, identifier: str, operation: Operation) -> None:
         self._subscriptions[identifier] = operation
         metrics = self._gateway.metrics
-        async with self._gateway.subscription(operation, lambda: self._viewer, self._client) as subscription:
+        deliver = partial(self._send_at_once, next_prefix(identifier)) if self._takes_frames else None
+        async with self._gateway.subscription(
+            operation, lambda: self._viewer, self._client, deliver
+        ) as subscription:
             sent = 0
             async for results in subscription:
                 if results.progress is not None:
@@ -467,34 +471,36 @@ class GraphQLSocket:
             raise SocketClosed(CloseCode.BAD_REQUEST, "Invalid message received: an object with a type")
         return message
 
+    def _send_at_once(self, prefix: bytes, results: Results) -> bool:
+        """Sends results without errors if they are small, and the client has read what was sent before."""
+        encoded = encode(results, len(prefix))
+        if encoded is None or len(encoded.writes) > 1 or encoded.size >= LARGE_RESPONSE:
+            return False
+        if not self._write(prefix.join(encoded.writes[0])):
+            return False
+        self._gateway.metrics.events.inc(len(results))
+        return True
+
     async def _send_next(self, identifier: str, results: Results) -> None:
         for result in results:
             if result.errors:
                 self._gateway.metrics.count_errors(result.errors)
-        # The payload is rendered once for all sockets that share the result; the bytes before it differ.
-        prefix = b'{"id":%b,"type":"next","payload":' % orjson.dumps(identifier)
+        prefix = next_prefix(identifier)
         if not self._takes_frames:
             for result in results:
                 await self._send_text((prefix + result.render() + b"}").decode())
             return
-        encoded = results.encoded.get(len(prefix))
+        encoded = encode(results, len(prefix))
         if encoded is None:
-            bodies = [result.render() for result in results]
-            if max(map(len, bodies), default=0) >= LARGE_RESPONSE:
-                for body in bodies:
-                    await self._send_large(prefix, body)
-                return
-            bodies = [body + b"}" for body in bodies]
-            encoded = frames_around(len(prefix), bodies), sum(map(len, bodies))
-            if len(results.encoded) < MAX_SHARED_RESULTS:
-                results.encoded[len(prefix)] = encoded
-        writes, size = encoded
-        with self._gateway.count_unread(size, self._viewer, self._client):
-            for pieces in writes:
+            for result in results:
+                await self._send_large(prefix, result.render())
+            return
+        with self._gateway.count_unread(encoded.size, self._viewer, self._client):
+            for pieces in encoded.writes:
                 frames = prefix.join(pieces)
                 if not self._write(frames):
                     await self._send_event({"type": FRAMES, "frames": frames})
-            if size >= LARGE_RESPONSE:
+            if encoded.size >= LARGE_RESPONSE:
                 await self._send_event(_NO_FRAMES)  # once the client has read what was sent before
 
     async def _send_large(self, prefix: bytes, body: bytes) -> None:
@@ -554,6 +560,37 @@ def token_end(viewer: Viewer) -> dict[str, str | None]:
     """Returns the payload that says when a viewer's token expires; null for one that doesn't."""
     expires_at = viewer.expires_at
     return {"tokenExpiresAt": None if expires_at is None else serialize_datetime(expires_at)}
+
+
+def next_prefix(identifier: str) -> bytes:
+    """Returns what stands before a result in an operation's message of the type next."""
+    return b'{"id":%b,"type":"next","payload":' % orjson.dumps(identifier)
+
+
+class EncodedResults(NamedTuple):
+    """Messages of results, without the prefix that each of them begins with."""
+
+    writes: list[list[bytes]]
+    """As `frames_around` returns them."""
+    size: int
+    """Bytes of the results."""
+
+
+def encode(results: Results, prefix_length: int) -> EncodedResults | None:
+    """Returns the messages of results; None if one is so large that it shouldn't be copied in one go.
+
+    They are made once for all sockets that share the results; only the prefix differs.
+    """
+    encoded: EncodedResults | None = results.encoded.get(prefix_length)
+    if encoded is None:
+        bodies = [result.render() for result in results]
+        if max(map(len, bodies), default=0) >= LARGE_RESPONSE:
+            return None
+        bodies = [body + b"}" for body in bodies]
+        encoded = EncodedResults(frames_around(prefix_length, bodies), sum(map(len, bodies)))
+        if len(results.encoded) < MAX_SHARED_RESULTS:
+            results.encoded[prefix_length] = encoded
+    return encoded
 
 
 def frames_around(size: int, bodies: Iterable[bytes]) -> list[list[bytes]]:

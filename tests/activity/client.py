@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import asyncpg
 import orjson
 
-from graphql_api.execution.operations import GraphQLRequest
+from graphql_api.execution.direct_delivery import Deliver
+from graphql_api.execution.operations import GraphQLRequest, Operation, Results
 from graphql_api.relational.context import Context
 from tests.graph import Graph
 
@@ -48,6 +49,9 @@ TRADES = """
 
 RESETS = {"FEED_RESET_RESTORE", "FEED_RESET_FAILOVER", "CURSOR_EXPIRED"}
 
+_READS_QUICKLY = 0.7
+"""How often a client has read enough to be sent the next events directly."""
+
 Copy = dict[str, dict[str, Any]]
 
 
@@ -55,25 +59,67 @@ class FeedEnded(Exception):  # noqa: N818 - not an error of the test
     """The subscription ended with this code, or a query was refused with it."""
 
 
+Take = Callable[[], bool]
+"""Whether results can be sent at once: the client has read enough of what came before."""
+
+
 @asynccontextmanager
-async def following(graph: Graph, **variables: Any) -> AsyncIterator[AsyncIterator[list[dict[str, Any]]]]:
-    """The events of a subscription, in the lists in which they come; an empty one is progress."""
-    operation = graph.operations.prepare(GraphQLRequest(FOLLOW, None, variables))
+async def following(
+    graph: Graph, take: Take | None = None, *, document: str = FOLLOW, **variables: Any
+) -> AsyncIterator[AsyncIterator[list[dict[str, Any]]]]:
+    """The events of a subscription, in the lists in which they come; an empty one is progress.
 
-    async def events() -> AsyncGenerator[list[dict[str, Any]], None]:
-        results = graph.operations.subscribe(
-            operation, lambda: Context(graph.viewer, graph.services), lambda: graph.viewer.read_access
-        )
-        async with aclosing(results):
-            async for each in results:
-                bodies = [orjson.loads(result.render()) for result in each]
-                for body in bodies:
-                    if "errors" in body:
-                        raise FeedEnded(body["errors"][0]["extensions"]["code"])
-                yield [body["data"]["accountActivity"] for body in bodies]
+    With `take`, what comes while the next results are awaited is delivered directly where that is true.
+    """
+    operation = graph.operations.prepare(GraphQLRequest(document, None, variables))
+    async with aclosing(
+        _results(graph, operation) if take is None else _sent(graph, operation, take)
+    ) as sent:
+        yield _events(sent)
 
-    async with aclosing(events()) as found:
-        yield found
+
+def _results(
+    graph: Graph, operation: Operation, deliver: Deliver | None = None
+) -> AsyncGenerator[Results, None]:
+    return graph.operations.subscribe(
+        operation, lambda: Context(graph.viewer, graph.services), lambda: graph.viewer.read_access, deliver
+    )
+
+
+async def _sent(graph: Graph, operation: Operation, take: Take) -> AsyncGenerator[Results, None]:
+    """All results in their order, as a socket would send them."""
+    sent: asyncio.Queue[Results | None] = asyncio.Queue()
+
+    def deliver(results: Results) -> bool:
+        if taken := take():
+            sent.put_nowait(results)
+        return taken
+
+    async def follow() -> None:
+        try:
+            async with aclosing(_results(graph, operation, deliver)) as results:
+                async for each in results:
+                    sent.put_nowait(each)
+        finally:
+            sent.put_nowait(None)
+
+    following = asyncio.create_task(follow())
+    try:
+        while (each := await sent.get()) is not None:
+            yield each
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+
+
+async def _events(sent: AsyncIterator[Results]) -> AsyncIterator[list[dict[str, Any]]]:
+    async for each in sent:
+        bodies = [orjson.loads(result.render()) for result in each]
+        for body in bodies:
+            if "errors" in body:
+                raise FeedEnded(body["errors"][0]["extensions"]["code"])
+        yield [body["data"]["accountActivity"] for body in bodies]
 
 
 async def until_up_to_date(graph: Graph, **variables: Any) -> list[dict[str, Any]]:
@@ -105,7 +151,7 @@ class Client:
         self._random = random.Random(seed)
         self.copy: Copy = {}
         self.cursor: str | None = None
-        self.resets = self.resumes = self.events = 0
+        self.resets = self.resumes = self.events = self.delivered = 0
 
     async def snapshot(self) -> None:
         """Read everything, and the cursor to go on from."""
@@ -147,7 +193,7 @@ class Client:
     async def _follow(self, *, cut_off: bool) -> None:
         graph, left = self._random.choice(self._graphs), self._random.randint(1, 30)
         try:
-            async with following(graph, accountIds=self._accounts, after=self.cursor) as batches:
+            async with following(graph, self._take, accountIds=self._accounts, after=self.cursor) as batches:
                 self.resumes += 1
                 async for batch in batches:
                     for event in batch:
@@ -162,6 +208,11 @@ class Client:
             self.cursor = None
             if not cut_off:
                 await self.follow(cut_off=False)
+
+    def _take(self) -> bool:
+        taken = self._random.random() < _READS_QUICKLY
+        self.delivered += taken
+        return taken
 
     def _apply(self, event: Mapping[str, Any]) -> None:
         self.cursor = event["cursor"]

@@ -109,3 +109,4 @@ async def test_copies_equal_the_database(
                 assert client.copy == await truth(connection, mine), f"seed {seed}, round {round_}"
     assert sum(client.resumes for client in clients) > 20
     assert sum(client.events for client in clients) > 100
+    assert sum(client.delivered for client in clients) > 0

@@ -15,7 +15,7 @@ from graphql_api.log_feed import UnfitDatabaseError, tail
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.errors import DatabaseUnavailableError
 from tests import factories
-from tests.activity.client import FeedEnded, following, until_up_to_date
+from tests.activity.client import FeedEnded, Take, following, until_up_to_date
 from tests.graph import Graph, opened, operator, settings_for, trader
 
 
@@ -84,7 +84,10 @@ async def next_or_end(batches: AsyncIterator[list[dict[str, Any]]]) -> list[dict
         return str(end)
 
 
-async def test_who_may_read_less_is_sent_nothing_more(graph: Graph, connection: "asyncpg.Connection") -> None:
+@pytest.mark.parametrize("take", [None, lambda: True], ids=["awaited", "delivered"])
+async def test_who_may_read_less_is_sent_nothing_more(
+    graph: Graph, connection: "asyncpg.Connection", take: Take | None
+) -> None:
     mine, theirs = [
         await factories.session(
             connection, await factories.account(connection, await factories.user(connection))
@@ -92,7 +95,7 @@ async def test_who_may_read_less_is_sent_nothing_more(graph: Graph, connection: 
         for _ in range(2)
     ]
     graph = graph.as_(operator())
-    async with following(graph) as batches:
+    async with following(graph, take) as batches:
         assert await anext(batches) == []
         await factories.trade(connection, mine)
         while not any(event["kind"] == "TRADE" for event in await anext(batches)):

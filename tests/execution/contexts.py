@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from graphql_api.execution.direct_delivery import Recipient
 from graphql_api.execution.projection import ALL_COLUMNS, Projection
 
 
@@ -10,7 +11,13 @@ class BareContext:
     """Has what the executor needs of a context, and nothing else."""
 
     projection: Projection = field(default=ALL_COLUMNS, kw_only=True)
+    recipient: Recipient | None = field(default=None, kw_only=True)
     cancelled: bool = field(default=False, kw_only=True)
+
+    shared_by: None = field(default=None, init=False)
+
+    def shared(self) -> None:
+        pass
 
     def load_queued(self) -> None:
         pass

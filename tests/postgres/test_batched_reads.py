@@ -54,7 +54,7 @@ def reads(database: Database) -> BatchedReads:
 async def read(database: Database, seconds: float = 0.1, statement: Statement = READ) -> list[asyncpg.Record]:
     """Read one new key for a new tenant, and check that the answer is about these."""
     key, tenant = next(_IDS), next(_IDS)
-    ((row,),) = await database.fetch_by_key(statement, [key], tenant, seconds=seconds)
+    ((row,),) = await database.fetch_by_key(statement, [key], [tenant], seconds=seconds)
     assert (row["key"], row["tenant"]) == (key, tenant)
     return [row]
 
@@ -72,7 +72,7 @@ async def test_what_comes_while_a_statement_is_out_goes_together_with_the_next(d
 async def test_reads_that_need_not_go_at_once_share_a_statement_from_the_first_on(database: Database) -> None:
     async def wait_for_others() -> None:
         key = next(_IDS)
-        ((row,),) = await database.fetch_by_key(READ, [key], next(_IDS), at_once=False, seconds=0.0)
+        ((row,),) = await database.fetch_by_key(READ, [key], [next(_IDS)], at_once=False, seconds=0.0)
         assert row["key"] == key
 
     waiting = [asyncio.create_task(wait_for_others()) for _ in range(10)]
@@ -93,7 +93,7 @@ async def test_reads_that_need_not_go_at_once_share_a_statement_from_the_first_o
 async def test_each_gets_the_rows_of_its_own_keys(database: Database) -> None:
     async def several(number: int) -> None:
         keys, tenant = [next(_IDS) for _ in range(number)], next(_IDS)
-        found = await database.fetch_by_key(READ, keys, tenant, seconds=0.0)
+        found = await database.fetch_by_key(READ, keys, [tenant] * len(keys), seconds=0.0)
         assert [[(row["key"], row["tenant"]) for row in rows] for rows in found] == [
             [(key, tenant)] for key in keys
         ]
@@ -135,7 +135,7 @@ async def test_what_was_committed_before_a_read_was_made_is_seen_by_it(
 
 async def test_a_bad_key_fails_for_the_one_who_asks_for_it(database: Database) -> None:
     async def bad() -> None:
-        await database.fetch_by_key(READ, ["no UUID"], None, seconds=0.01)
+        await database.fetch_by_key(READ, ["no UUID"], [None], seconds=0.01)
 
     results = await asyncio.gather(
         *(read(database, 0.01) for _ in range(4)),
