@@ -41,6 +41,7 @@ def attacks(seed: int) -> Iterator[Attack]:
     yield Attack(
         "300 fragments that nobody spreads", [_body(f"{{__typename}} {fragments}")], is_anonymous=True
     )
+    yield Attack("fragments that repeat one another, eight levels deep", [_body(_fragments(8))])
     same = "{viewer {user {" + " ".join(f"accounts {{nodes {{id a{n}: server}}}}" for n in range(29)) + "}}}"
     yield Attack("29 selections that have to be merged", [_body(same)], is_anonymous=True)
     statistics = _aliased("averageLoss", 30)
@@ -99,6 +100,30 @@ def _aliases(field: str, rows: int) -> str:
 
 def _aliased(field: str, times: int) -> str:
     return " ".join(f"a{n}: {field}" for n in range(times))
+
+
+def _fragments(levels: int) -> str:
+    """Returns a small document that reads much, by fragments that spread one another at many places."""
+    fields = {
+        "Account": "id user {%U} sessions(first: 1) {nodes {%S}} trades(first: 1) {nodes {%T}}",
+        "Session": "id startedAt duration pnl account {%A} trades(first: 1) {nodes {%T}}",
+        "Trade": "id entryPrice exitPrice pnl session {%S}",
+        "User": "id accounts(first: 1) {nodes {%A}}",
+    }
+    written: dict[str, str] = {}
+    left = [("Account", levels)]
+    while left:
+        type_, level = left.pop()
+        if f"{type_}{level}" in written:
+            continue
+        text = fields[type_]
+        for below in fields:
+            spread = f"...{below}{level - 1}" if level > 1 else "id"
+            if f"%{below[0]}" in text and level > 1:
+                left.append((below, level - 1))
+            text = text.replace(f"%{below[0]}", spread)
+        written[f"{type_}{level}"] = f"fragment {type_}{level} on {type_} {{{text}}}"
+    return f"{{accounts(first: 1) {{nodes {{...Account{levels}}}}}}} {' '.join(written.values())}"
 
 
 def _filters(chance: random.Random, number: int, conditions: int) -> bytes:

@@ -50,8 +50,10 @@ from graphql_api.execution.executor import (
     ObjectCompletion,
     ObjectPlan,
     OperationPlan,
+    PlanLookahead,
     PureResolver,
     RenderedCompletion,
+    object_plan_of,
 )
 from graphql_api.execution.fields import (
     FromColumn,
@@ -66,7 +68,7 @@ from graphql_api.execution.fields import (
 )
 from graphql_api.execution.inputs import ArgumentReader, InputConverter
 from graphql_api.execution.leaf_serializers import ConvertColumn, leaf_serializer
-from graphql_api.execution.projection import ALL_COLUMNS, Lookahead, Projection, Reference, RowSource
+from graphql_api.execution.projection import ALL_COLUMNS, Projection, Reference, RowSource
 
 _PLAN_SIZE = 4_000
 _FIELD_SIZE = 2_000
@@ -118,6 +120,8 @@ class _Compilation:
         self._conditions = VariableValues({}, dict(conditions))
         self._columns: dict[RowSource, frozenset[str] | None] = {}
         self._references: dict[RowSource, list[Reference]] = {}
+        self._selection_plans: dict[tuple[object, ...], ObjectPlan] = {}
+        """By the type, and by the ids of the fields' nodes."""
         self._has_abstract_types = False
         self._fields = 0
         self._plan: OperationPlan | None = None
@@ -197,7 +201,8 @@ class _Compilation:
         completion = self._completion(definition.type, details, convert)
         field = FieldPlan(index, key, type_, definition, details, nodes, resolver, completion)
         if isinstance(resolver, LoaderResolver) and resolver.source.parse is not None:
-            field.lookahead = lookahead(completion)
+            below = object_plan_of(completion)
+            field.lookahead = None if below is None else PlanLookahead(below)
         field.list_below = list_below(completion)
         return field
 
@@ -282,32 +287,24 @@ class _Compilation:
     def _object_completion(
         self, type_: GraphQLObjectType, details: FieldDetailsList, *, nullable: bool
     ) -> ObjectCompletion:
-        collected = collect_subfields(
-            self._schema, self._fragments, self._conditions, self._operation, type_, details
-        )
         test = type_.is_type_of
-        return ObjectCompletion(
-            nullable,
-            self._object_plan(type_, collected.grouped_field_set),
-            None if test is is_any_source else test,
-        )
+        plan = self._selection_plan(type_, details)
+        return ObjectCompletion(nullable, plan, None if test is is_any_source else test)
 
+    def _selection_plan(self, type_: GraphQLObjectType, details: FieldDetailsList) -> ObjectPlan:
+        """Returns the plan of what is selected below some nodes of the document.
 
-def lookahead(completion: Completion) -> Lookahead | None:
-    """Returns the declared fields selected of a field's values; None where their type is abstract."""
-    while isinstance(completion, ListCompletion):
-        completion = completion.item
-    if not isinstance(completion, ObjectCompletion):
-        return None
-    selected = Lookahead()
-    for field in completion.plan.fields:
-        declaration = declaration_of(field.definition)
-        if declaration is not None and declaration.source is not None:
-            below = selected.below.setdefault(declaration.source, Lookahead())
-            inner = lookahead(field.completion)
-            if inner is not None:
-                below.merge(inner)
-    return selected
+        It is made once for all places at which fragments repeat them: otherwise, fragments that spread one
+        another would make the plan many times as large as the document.
+        """
+        key = (type_, *(id(each.node) for each in details))
+        plan = self._selection_plans.get(key)
+        if plan is None:
+            collected = collect_subfields(
+                self._schema, self._fragments, self._conditions, self._operation, type_, details
+            )
+            plan = self._selection_plans[key] = self._object_plan(type_, collected.grouped_field_set)
+        return plan
 
 
 def list_below(completion: Completion) -> FieldPlan | None:

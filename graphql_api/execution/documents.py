@@ -110,6 +110,12 @@ class ParsedOperation:
     fragments: Mapping[str, FragmentDetails]
     """Those of the document."""
 
+    @property
+    def text(self) -> str:
+        """The text of the document."""
+        location = self.definition.loc
+        return location.source.body if location else ""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Document:

@@ -54,7 +54,7 @@ from graphql_api.execution.columns import (
     text_size,
     types_of,
 )
-from graphql_api.execution.fields import Check, FromKey, FromLoader, Load
+from graphql_api.execution.fields import Check, FromKey, FromLoader, Load, declaration_of
 from graphql_api.execution.inputs import ArgumentReader, ConvertInput
 from graphql_api.execution.leaf_serializers import KEPT_TYPES, LeafSerializer
 from graphql_api.execution.projection import Lookahead, Projection
@@ -80,7 +80,7 @@ class OperationPlan:
 
 @dataclass(eq=False, slots=True)
 class ObjectPlan:
-    """The selection of one object type at one place of the operation."""
+    """The selection of one object type. Where a fragment is spread at several places, they share it."""
 
     type: GraphQLObjectType
     fields: tuple["FieldPlan", ...]
@@ -120,7 +120,7 @@ class FieldPlan:
     resolver: "FieldResolver"
     completion: "Completion"
     lookahead: Lookahead | None = None
-    """The fields selected below it, for a source that reads what they need."""
+    """The fields selected below it, for a source that reads what they need; None for an abstract type."""
     list_below: "FieldPlan | None" = None
     """The list that is loaded for its rows, if nothing else is: an only row is loaded together with it."""
 
@@ -128,6 +128,39 @@ class FieldPlan:
     def name(self) -> str:
         """The field's name in the schema."""
         return self.nodes[0].name.value
+
+
+class PlanLookahead:
+    """A Lookahead that finds in a plan what is selected, when it is asked for the first time."""
+
+    def __init__(self, plan: ObjectPlan) -> None:
+        self._plan = plan
+        self._known: dict[tuple[Any, ...], bool] = {}
+
+    def selects(self, *path: Any) -> bool:
+        """Whether a field is selected, by the path of sources to it."""
+        known = self._known.get(path)
+        if known is None:
+            known = self._known[path] = _selects(self._plan, path)
+        return known
+
+
+def _selects(plan: ObjectPlan, path: Sequence[Any]) -> bool:
+    source, *inner = path
+    for field in plan.fields:
+        declaration = declaration_of(field.definition)
+        if declaration is not None and declaration.source == source:
+            below = object_plan_of(field.completion) if inner else None
+            if not inner or (below is not None and _selects(below, inner)):
+                return True
+    return False
+
+
+def object_plan_of(completion: "Completion") -> ObjectPlan | None:
+    """Returns the selection of a field's objects, listed or not; None for leaves and abstract types."""
+    while isinstance(completion, ListCompletion):
+        completion = completion.item
+    return completion.plan if isinstance(completion, ObjectCompletion) else None
 
 
 # Running it

@@ -63,6 +63,8 @@ from graphql_api.quotas import Metered, current_usage
 
 MAX_PLAN_MEMORY: Final = 64 * 1024 * 1024
 """Bytes of all cached plans; an operation has a plan for each outcome of its conditions."""
+_COMPILED_AT_ONCE: Final = 1_000
+"""Characters of a document that is compiled without a pause before and after it, in 5 ms at most."""
 MAX_SHARED_RESULTS: Final = 8
 """Results cached with one event. Those of further subscribers are computed for each of them."""
 
@@ -184,8 +186,7 @@ class Operation:
     @property
     def text(self) -> str:
         """The text of the document, which an earlier request may have sent."""
-        location = self.parsed.definition.loc
-        return location.source.body if location else ""
+        return self.parsed.text
 
     @property
     def root_fields(self) -> frozenset[str]:
@@ -576,7 +577,14 @@ class Operations:
 
     async def _run(self, invocation: Invocation, executions_in_context: int = 1) -> Result:
         """Runs one operation, or one event's. So many executions share its context at the same time."""
-        plan = self._plan(invocation)
+        plan = self._cached_plan(invocation)
+        if plan is None and self._compiler is not None:
+            is_large = len(invocation.operation.text) > _COMPILED_AT_ONCE
+            if is_large:
+                await self._scheduler.pause()
+            plan = self._compile(self._compiler, invocation)
+            if is_large:
+                await self._scheduler.pause()
         is_incomplete = False
         try:
             if plan is None:
@@ -631,16 +639,20 @@ class Operations:
         """Returns the plan to run, compiled if it isn't cached; None if the stock executor has to run it."""
         if self._compiler is None:
             return None
+        plan = self._cached_plan(invocation)
+        return plan if plan is not None else self._compile(self._compiler, invocation)
+
+    def _cached_plan(self, invocation: Invocation) -> OperationPlan | None:
+        return self._plans.get((invocation.operation, _outcome(invocation)))
+
+    def _compile(self, compiler: Compiler, invocation: Invocation) -> OperationPlan | None:
         parsed = invocation.operation
         analysis, reason = parsed.analysis, parsed.analysis.stock_reason
         if reason is None:
             outcome = _outcome(invocation)
-            plan = self._plans.get((parsed, outcome))
-            if plan is not None:
-                return plan
             conditions = dict(zip(analysis.conditions, outcome, strict=True))
             try:
-                plan = self._compiler.compile(parsed.definition, parsed.fragments, conditions)
+                plan = compiler.compile(parsed.definition, parsed.fragments, conditions)
             except RecursionError:
                 reason = "depth"
             else:

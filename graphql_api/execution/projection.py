@@ -5,7 +5,7 @@ by name, so that no renaming can break a look-up silently.
 """
 
 from collections.abc import Awaitable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from graphql_api.execution.direct_delivery import Recipient
@@ -90,24 +90,8 @@ ALL_COLUMNS = Projection({}, {})
 """The projection of an operation that wasn't compiled: every column is read, and no reference is known."""
 
 
-@dataclass(eq=False, slots=True)
-class Lookahead:
+class Lookahead(Protocol):
     """The declared fields that are selected below a field, by what they are read from."""
-
-    below: dict[Any, "Lookahead"] = field(default_factory=dict)
-    """The sources of the selected fields, each with what is selected below it in turn."""
 
     def selects(self, *path: Any) -> bool:
         """Whether a field is selected; several sources are a path, from the outer field to the inner one."""
-        selected = self
-        for source in path:
-            below = selected.below.get(source)
-            if below is None:
-                return False
-            selected = below
-        return True
-
-    def merge(self, other: "Lookahead") -> None:
-        """Adds what another place of the same field selects."""
-        for source, below in other.below.items():
-            self.below.setdefault(source, Lookahead()).merge(below)
