@@ -155,7 +155,10 @@ class _Compilation:
             if isinstance(field.resolver, PureResolver) and isinstance(field.completion, LeafCompletion):
                 known = leaves.get(field.name)  # which has no arguments, so aliases have the same values
                 plans = (*known.plans, field) if known else (field,)
-                leaves[field.name] = LeafField(plans, field.resolver, field.completion)
+                resolver, completion = field.resolver, field.completion
+                leaves[field.name] = LeafField(
+                    resolver.column, plans, resolver, completion, completion.serializer
+                )
         columns = {name for leaf in leaves.values() for name in leaf.resolver.columns or ()}
         self._add_to_projection(row_source(type_), fields)
         return ObjectPlan(

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import partial
 from itertools import accumulate, pairwise, repeat
+from math import inf
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, Protocol, cast
 
@@ -100,10 +101,13 @@ class ObjectPlan:
 class LeafField(NamedTuple):
     """A field that is read from the parent alone, and all keys of a selection that it has."""
 
+    column: str
+    """The column of a row that has its values as they stand; empty where they are computed."""
     plans: tuple["FieldPlan", ...]
     """One for each response key: the field and its aliases, which have the same values."""
     resolver: "PureResolver"
     completion: "LeafCompletion"
+    serializer: LeafSerializer
 
 
 @dataclass(eq=False, slots=True)
@@ -194,6 +198,8 @@ class _Started(NamedTuple):
     field: FieldPlan
     paths: "FieldPaths"
     values: list[Any]
+    is_awaited: bool
+    """Whether there is something to await among the values."""
 
 
 class Execution:
@@ -217,7 +223,7 @@ class Execution:
         self.conversions: defaultdict[LeafSerializer, dict[Any, Any]] = defaultdict(dict)
         """The leaf values converted so far, by serializer."""
         self._size = 0
-        self._max_size = max_size
+        self._max_size = inf if max_size is None else max_size
         self._work = 0
         """Values completed since the last pause."""
         self.context: Any = invocation.context
@@ -275,10 +281,10 @@ class Execution:
         self, plan: ObjectPlan, parents: ColumnValues, paths: "ResponsePaths"
     ) -> "Completed":
         """Returns an object for each parent. All loads of the level are asked for before any is awaited."""
+        count = len(parents)
         columns: list[ColumnValues] = [()] * len(plan.fields)
         errors: dict[int, FieldError] = {}
         started = []
-        count = len(parents)
         for field in plan.other_fields:
             started.append(self._start(field, parents, paths))
             self._work += count * WORK_OF_A_CALL
@@ -287,10 +293,29 @@ class Execution:
         if plan.leaf_fields:
             await self._resolve_leaves(plan, parents, paths, columns, errors)
         self.count_response_bytes(count * plan.object_size)
+        if len(started) == 1:
+            only = started[0]
+            if only.is_awaited and self._parts_running == 1:
+                # Nothing else of the operation runs: what is queued needs no task to be loaded in.
+                loading = self.context.load_queued()
+                if loading is not None:
+                    await loading
+            columns[only.field.index], failed = await self._finish(only)
+            merge_errors(errors, failed)
+        elif started:
+            await self._finish_all(started, columns, errors)
+        if count * len(columns) > MAX_WORK_AT_ONCE:
+            return await self._assemble_in_pieces(plan, count, columns), errors or None
+        return plan.assemble(count, columns), errors or None
+
+    async def _finish_all(
+        self,
+        started: Sequence[_Started],
+        columns: list[ColumnValues],
+        errors: dict[int, "FieldError"],
+    ) -> None:
+        """Sets the columns of several fields. Those that may load more do that at the same time."""
         deep = [each for each in started if each.field.completion.may_await]
-        loading = self._load_queued(started)
-        if loading is not None:
-            await loading
         if deep:
             for each, (results, failed) in zip(deep, await self.gather(map(self._finish, deep)), strict=True):
                 columns[each.field.index] = results
@@ -299,12 +324,8 @@ class Execution:
             if not each.field.completion.may_await:
                 columns[each.field.index], failed = await self._finish(each)
                 merge_errors(errors, failed)
-                self._work += count * WORK_OF_A_CALL
                 if self._work >= MAX_WORK_AT_ONCE:
                     await self._pause()
-        if count * len(columns) > MAX_WORK_AT_ONCE:
-            return await self._assemble_in_pieces(plan, count, columns), errors or None
-        return plan.assemble(count, columns), errors or None
 
     async def _assemble_in_pieces(
         self, plan: ObjectPlan, count: int, columns: Sequence[ColumnValues]
@@ -329,28 +350,36 @@ class Execution:
         """Sets the columns of the fields that are read from the parents alone."""
         count = len(parents)
         table = parents.table() if plan.reads_table and isinstance(parents, Rows) else {}
-        for plans, resolver, completion in plan.leaf_fields:
-            is_short = resolver.compute is None or count <= MAX_CALLS_AT_ONCE
-            values = resolver.resolve_table(table) if table and is_short else None
-            is_column = values is not None and resolver.compute is None
-            if values is None and count > MAX_CALLS_AT_ONCE:
-                values = await self._resolve_in_pieces(resolver, plans[0], parents, paths, table)
-            elif values is None:
-                values = resolver.resolve(self, plans[0], parents, paths)
-            if completion.serializer.converts_each and completion.yields_between(values):
+        size = 0
+        for column, plans, resolver, completion, serializer in plan.leaf_fields:
+            values = table.get(column)
+            if values is not None:
+                self._work += count
+            else:
+                self._work += count * WORK_OF_A_CALL
+                if count > MAX_CALLS_AT_ONCE:
+                    values = await self._resolve_in_pieces(resolver, plans[0], parents, paths, table)
+                else:
+                    values = resolver.resolve_table(table) if table else None
+                    if values is None:
+                        values = resolver.resolve(self, plans[0], parents, paths)
+            if serializer.converts_each and completion.yields_between(values):
                 await completion.convert_in_pieces(self, values)
-            self._work += count if is_column else count * WORK_OF_A_CALL
             if self._work >= MAX_WORK_AT_ONCE:
                 await self._pause()
-            results = completion.complete_at_once(self, values, len(plans))
-            for field in plans:
-                if results is None:
+            serialized = serializer.serialize_column(values, self.conversions)
+            if serialized is None:
+                for field in plans:
                     columns[field.index], failed = await completion.complete(
                         self, field, values, FieldPaths(paths, field)
                     )
                     merge_errors(errors, failed)
-                else:
-                    columns[field.index] = results
+                continue
+            results, added = serialized
+            for field in plans:
+                columns[field.index] = results
+                size += added
+        self.count_response_bytes(size)
 
     async def _resolve_in_pieces(
         self,
@@ -410,7 +439,8 @@ class Execution:
             own = FieldPaths(paths, field)
             # Nothing else of the operation may run at the same time, so it needs no task.
             values = field.resolver.resolve(self, field, parents, own)
-            results, failed = await self._finish(_Started(field, own, values))
+            is_awaited = any_awaitable(types_of(values))
+            results, failed = await self._finish(_Started(field, own, values, is_awaited))
             if failed:
                 return [None], failed
             columns.append(results)
@@ -419,28 +449,26 @@ class Execution:
     def _start(self, field: FieldPlan, parents: ColumnValues, paths: "ResponsePaths") -> _Started:
         own = FieldPaths(paths, field)
         values = field.resolver.resolve(self, field, parents, own)
-        return _Started(field, own, self._ensure_started(values) if field.resolver.may_await else values)
-
-    def _load_queued(self, started: Sequence[_Started]) -> Awaitable[None] | None:
-        """Returns an awaitable that loads the queued keys, if only one field waits and nothing else runs."""
-        loading: Awaitable[None] | None = None
-        if self._parts_running == 1 and len(started) == 1 and started[0].field.resolver.may_await:
-            loading = self.context.load_queued()
-        return loading
+        if not field.resolver.may_await:
+            return _Started(field, own, values, is_awaited=False)
+        is_awaited = any_awaitable(types_of(values))
+        return _Started(field, own, self._ensure_started(values) if is_awaited else values, is_awaited)
 
     async def _finish(self, started: _Started) -> "Completed":
-        field, paths, values = started
-        if field.resolver.may_await and any_awaitable(types_of(values)):
+        field, paths, values, is_awaited = started
+        if is_awaited:
             values = await self._await_each(values)
         convert = field.resolver.convert_loaded
         if convert is not None:
             values = [_attempt(convert, each) for each in values]
+        if not field.completion.may_await:
+            self._work += len(values) * WORK_OF_A_CALL
         return await field.completion.complete(self, field, values, paths)
 
     def count_response_bytes(self, size: int) -> None:
         """Counts bytes that the response will have. Raises ResponseTooLargeError."""
         self._size += size
-        if self._max_size is not None and self._size > self._max_size:
+        if self._size > self._max_size:
             raise ResponseTooLargeError
 
     # Waiting
@@ -583,6 +611,11 @@ class PureResolver:
     """Computes the values of all rows from their columns; None where one column is the values."""
     may_await = False
     convert_loaded = None
+
+    @property
+    def column(self) -> str:
+        """The column that has the values as they stand; empty where there is none."""
+        return self.columns[0] if self.compute is None and self.columns else ""
 
     def resolve(
         self, _execution: Execution, _field: FieldPlan, parents: ColumnValues, _paths: "ResponsePaths"
@@ -929,22 +962,6 @@ class LeafCompletion(Completion):
 
     serializer: LeafSerializer
 
-    def complete_at_once(
-        self, execution: Execution, values: ColumnValues, times: int = 1
-    ) -> ColumnValues | None:
-        """Returns a result for each value; None if one is an error, or a null where the type allows none.
-
-        The response has the column `times` times.
-        """
-        serializer = self.serializer
-        known = execution.conversions[serializer] if serializer.converts_each else {}
-        serialized = serializer.serialize_column(values, known)
-        if serialized is None:
-            return None
-        results, size = serialized
-        execution.count_response_bytes(size * times)
-        return results
-
     def yields_between(self, values: ColumnValues) -> bool:
         """Whether converting a column takes so long that others should run in between."""
         if len(values) > MAX_CONVERSIONS_AT_ONCE:
@@ -964,7 +981,7 @@ class LeafCompletion(Completion):
             while distinct and len(piece) < MAX_CONVERSIONS_AT_ONCE and characters < MAX_CHARACTERS_AT_ONCE:
                 piece.append(distinct.pop())
                 characters += len(piece[-1]) if isinstance(piece[-1], str) else 0
-            if serializer.serialize_column(piece, known) is None:
+            if serializer.serialize_column(piece, execution.conversions) is None:
                 return
             await execution.scheduler.pause()
 
@@ -972,9 +989,11 @@ class LeafCompletion(Completion):
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         """Returns a result for each value, one by one if they can't be serialized at once."""
-        at_once = self.complete_at_once(execution, values)
-        if at_once is not None:
-            return at_once, None
+        serialized = self.serializer.serialize_column(values, execution.conversions)
+        if serialized is not None:
+            column, size = serialized
+            execution.count_response_bytes(size)
+            return column, None
         results: list[Any] = []
         errors: dict[int, FieldError] = {}
         for index, value in enumerate(values):
@@ -1022,7 +1041,10 @@ class ListCompletion(Completion):
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
     ) -> Completed:
         """Completes the items of all lists together, and gives each list its own."""
-        lists, broken = await self._items(field, values)
+        lists: Sequence[Sequence[Any]] = values
+        broken: dict[int, Exception] = {}
+        if not all_lists(types_of(values)):
+            lists, broken = await self._items(field, values)
         sizes = list(map(len, lists))
         items = concatenated(lists)
         if any_awaitable(types_of(items)):
@@ -1051,8 +1073,6 @@ class ListCompletion(Completion):
         self, field: FieldPlan, values: ColumnValues
     ) -> tuple[Sequence[Sequence[Any]], dict[int, Exception]]:
         """Returns the items of each value, and the errors of those that are no list or broke off."""
-        if all_lists(types_of(values)):
-            return values, {}
         lists: list[list[Any]] = []
         broken: dict[int, Exception] = {}
         for index, value in enumerate(values):
@@ -1085,13 +1105,23 @@ class ObjectCompletion(Completion):
     def __post_init__(self) -> None:
         self.may_await = self.plan.may_await or self.is_type_of is not None
 
-    async def complete_present(
+    def complete_present(
         self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
-    ) -> Completed:
+    ) -> Coroutine[Any, Any, Completed]:
         """Runs the selection for all objects together."""
         if self.is_type_of is None:
-            return await execution.resolve_objects(self.plan, values, paths)
-        answers = await ask_types(execution, field, values, paths, self.is_type_of)
+            return execution.resolve_objects(self.plan, values, paths)
+        return self._complete_tested(self.is_type_of, execution, field, values, paths)
+
+    async def _complete_tested(
+        self,
+        test: TypeTest,
+        execution: Execution,
+        field: FieldPlan,
+        values: ColumnValues,
+        paths: "ResponsePaths",
+    ) -> Completed:
+        answers = await ask_types(execution, field, values, paths, test)
         type_ = self.plan.type
         tested = [
             answer

@@ -7,7 +7,7 @@ strings in one call declares that with `bulk`. Every other value is converted on
 an operation, however many rows and aliases have it.
 """
 
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
@@ -52,8 +52,8 @@ Others have equal values that differ: 1 and True.
 
 ConvertColumn = Callable[[Any], Any]
 """Converts a column's value before it is serialized."""
-Conversions = MutableMapping[Any, Any]
-"""JSON by the value that it was made from: of one serializer, in one operation."""
+Conversions = Mapping["LeafSerializer", MutableMapping[Any, Any]]
+"""JSON by the value that it was made from: of each serializer, in one operation."""
 
 
 Serialized = tuple[ColumnValues, int]
@@ -122,12 +122,14 @@ class LeafSerializer:
         texts = text_size(value for value in values if isinstance(value, str))
         return len(values) * _VALUE_SIZE + (texts or 0)
 
-    def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
+    def serialize_column(self, values: ColumnValues, conversions: Conversions) -> Serialized | None:
         """Returns the JSON of a whole column; None if it has an error, or a null where there must be none."""
         types = types_of(values)
-        return None if has_error(types) else self.serialize_types(values, types, known)
+        return None if has_error(types) else self.serialize_types(values, types, conversions)
 
-    def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
+    def serialize_types(
+        self, values: ColumnValues, types: Types, conversions: Conversions
+    ) -> Serialized | None:
         """Returns the JSON of a column of these types, none of which is an error.
 
         None as `serialize_column` does.
@@ -135,6 +137,7 @@ class LeafSerializer:
         serialize = self.serialize
         try:
             if types in KEPT_TYPES:
+                known = conversions[self]
                 for value in set(values).difference(known):
                     known[value] = None if value is None else serialize(value)
                 results = list(map(known.__getitem__, values))
@@ -160,17 +163,19 @@ class PassThroughSerializer(LeafSerializer):
         self.refused_character = getattr(type_.coerce_output_value, "refused_character", None)
         self.types = types | {NoneType} if nullable else types
 
-    def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
+    def serialize_column(self, values: ColumnValues, conversions: Conversions) -> Serialized | None:
         """Returns the column itself, where all its values are passed through."""
         text = joined_text(values) if self.passes_strings else None
         if text is not None:
             return self._passed(values, text, len(values) * _SEPARATORS)
-        return super().serialize_column(values, known)
+        return super().serialize_column(values, conversions)
 
-    def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
+    def serialize_types(
+        self, values: ColumnValues, types: Types, conversions: Conversions
+    ) -> Serialized | None:
         """Returns the column itself, if all its types are passed through."""
         if not types <= self.types:
-            return super().serialize_types(values, types, known)
+            return super().serialize_types(values, types, conversions)
         text = joined_text(filter(None, values)) if str in types else None
         return self._passed(values, text or "", len(values) * _VALUE_SIZE)
 
@@ -204,7 +209,7 @@ class BulkSerializer(LeafSerializer):
         super().__init__(type_, None, nullable=nullable)
         self.serialize_strings = serialize_strings
 
-    def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
+    def serialize_column(self, values: ColumnValues, conversions: Conversions) -> Serialized | None:
         """Returns the strings serialized; nulls stay nulls."""
         size = len(values) * _DATE_SIZE
         try:
@@ -215,7 +220,7 @@ class BulkSerializer(LeafSerializer):
                 return [None if value is None else next(strings) for value in values], size
         except Exception:  # noqa: BLE001 - raised again when each value is serialized by itself
             return None
-        return super().serialize_column(values, known)
+        return super().serialize_column(values, conversions)
 
 
 class IntSerializer(LeafSerializer):
@@ -223,7 +228,9 @@ class IntSerializer(LeafSerializer):
 
     converts_each = False
 
-    def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
+    def serialize_types(
+        self, values: ColumnValues, types: Types, conversions: Conversions
+    ) -> Serialized | None:
         """Returns the column itself, if all of it is in range."""
         numbers, kinds = values, types
         if NoneType in types and self.nullable:
@@ -231,7 +238,7 @@ class IntSerializer(LeafSerializer):
             numbers = [value for value in values if value is not None]
         if kinds == {int} and min(numbers) >= GRAPHQL_MIN_INT and max(numbers) <= GRAPHQL_MAX_INT:
             return values, len(values) * _VALUE_SIZE
-        return super().serialize_types(values, types, known)
+        return super().serialize_types(values, types, conversions)
 
 
 class EnumSerializer(LeafSerializer):
@@ -245,13 +252,15 @@ class EnumSerializer(LeafSerializer):
         members: Iterable[Enum] = type_.wrapped_cls
         self.names = {member.value: self.serialize(member) for member in members}
 
-    def serialize_types(self, values: ColumnValues, types: Types, known: Conversions) -> Serialized | None:
+    def serialize_types(
+        self, values: ColumnValues, types: Types, conversions: Conversions
+    ) -> Serialized | None:
         """Returns the names of a column of members."""
         if types == {self.enum}:
             # By value: looking a member up would call its __hash__, which is written in Python.
             names = list(map(self.names.__getitem__, map(_VALUE, values)))
             return names, len(values) * _VALUE_SIZE
-        return super().serialize_types(values, types, known)
+        return super().serialize_types(values, types, conversions)
 
 
 class VocabularySerializer(LeafSerializer):
@@ -266,7 +275,7 @@ class VocabularySerializer(LeafSerializer):
         super().__init__(type_, convert, nullable=nullable)
         self.cached = lru_cache(maxsize=256)(self.serialize)
 
-    def serialize_column(self, values: ColumnValues, known: Conversions) -> Serialized | None:
+    def serialize_column(self, values: ColumnValues, conversions: Conversions) -> Serialized | None:
         """Returns the enum values that the texts of a column mean, or null."""
         if text_size(values) is not None:
             try:
@@ -277,7 +286,7 @@ class VocabularySerializer(LeafSerializer):
             if not self.nullable and None in results:
                 return None
             return results, len(values) * _VALUE_SIZE
-        return super().serialize_column(values, known)
+        return super().serialize_column(values, conversions)
 
 
 def leaf_serializer(

@@ -1,5 +1,6 @@
 """A scalar's null text: a stored NaN, say, is null in a response."""
 
+from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ def serializer(*, nullable: bool, convert: Any = None) -> LeafSerializer:
     ],
 )
 def test_the_null_text_of_a_column_is_null(values: list[Any], results: list[Any]) -> None:
-    serialized = serializer(nullable=True).serialize_column(values, {})
+    serialized = serializer(nullable=True).serialize_column(values, defaultdict(dict))
 
     assert serialized is not None
     assert serialized[0] == results
@@ -38,12 +39,12 @@ def test_the_null_text_of_a_column_is_null(values: list[Any], results: list[Any]
 
 @pytest.mark.parametrize("values", [["1", "NaN"], ["NaN", 2]])
 def test_where_no_null_may_be_each_value_is_completed_by_itself(values: list[Any]) -> None:
-    assert serializer(nullable=False).serialize_column(values, {}) is None
+    assert serializer(nullable=False).serialize_column(values, defaultdict(dict)) is None
 
 
 def test_a_column_without_the_null_text_is_passed_through_as_it_is() -> None:
     values = ["1.5", "2"]
-    serialized = serializer(nullable=False).serialize_column(values, {})
+    serialized = serializer(nullable=False).serialize_column(values, defaultdict(dict))
 
     assert serialized is not None
     assert serialized[0] is values
