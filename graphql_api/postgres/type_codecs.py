@@ -44,6 +44,8 @@ def rfc3339(text: str) -> str:
     Earlier years than 1 become the first instant of year 1, later ones than 9999 the last instant of 9999.
     Text that is RFC 3339 already is returned as it is.
     """
+    if text[19:] == "+00":  # a whole second
+        return f"{text[:10]}T{text[11:19]}.000000Z"
     if len(text) != _WHOLE:
         text = _padded(text)
     if text[26:] == "+00" and text[19] == ".":

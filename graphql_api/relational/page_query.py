@@ -19,7 +19,7 @@ may be another one: an account, a user, or a strategy.
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -60,7 +60,7 @@ from graphql_api.relational.filters import (
     to_sql,
     without_index,
 )
-from graphql_api.relational.pagination import PageRequest, SortOrder
+from graphql_api.relational.pagination import PageRequest, SortOrder, hashed_once
 
 ROOT = "root"
 """The key of a list at the root, which has no parent with an id."""
@@ -434,6 +434,7 @@ class KeysetRange:
         return self.sort(query, self.keys(own, rows.prefix))
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
 class PageShape:
     """The parts of a page request that its SQL depends on. Pages of equal shape share a statement."""
@@ -453,6 +454,7 @@ class PageShape:
     """Whether at most :limit rows are examined, in the order of an index."""
     few_parents: bool = False
     """Whether it is known to be merged from fewer direct parents than the page has rows."""
+    known_hash: int = field(init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -585,6 +587,12 @@ def parent_and_page_statement(
     query = select(KEYS.c.number.label(NUMBER), *parents.c, *each.c)
     query = query.select_from(KEYS.join(parents, true()).outerjoin(each, true()))
     return compile_statement(query, may_batch=True)
+
+
+@lru_cache(maxsize=256)
+def parent_labels(names: tuple[str, ...]) -> Sequence[tuple[str, str]]:
+    """Returns the names of the parent's columns among these of a row, each with its label."""
+    return [(name.removeprefix(PARENT), name) for name in names if name.startswith(PARENT)]
 
 
 def _reads_few(rows: FilteredRelation, shape: PageShape) -> bool:

@@ -44,7 +44,6 @@ from graphql_api.relational.errors import BadInputError
 from graphql_api.relational.filters import ALL_ROWS, Filter, Predicate, parse_filter
 from graphql_api.relational.page_query import (
     DIRECT_PARENTS,
-    PARENT,
     ROOT,
     ChildRelation,
     FilteredRelation,
@@ -55,6 +54,7 @@ from graphql_api.relational.page_query import (
     examined_count_statement,
     page_statement,
     parent_and_page_statement,
+    parent_labels,
 )
 from graphql_api.relational.pagination import (
     DEFAULT_SIZE,
@@ -371,9 +371,12 @@ class RelationReader(ChildRelation):
         if statement is None:
             return None
         (rows,) = await db.fetch_by_key(statement, (id_,), **request.parameters())
-        names = tuple(rows[0].keys()) if rows else ()
-        row = {name.removeprefix(PARENT): rows[0][name] for name in names if name.startswith(PARENT)}
-        return row or None, PageResult.of(Rows(rows, names), request, self, id_)
+        if not rows:
+            return None, PageResult.of(Rows(rows), request, self, id_)
+        first = rows[0]
+        names = tuple(first.keys())
+        row = {name: first[label] for name, label in parent_labels(names)}
+        return row, PageResult.of(Rows(rows, names), request, self, id_)
 
     async def load_totals(
         self, db: ViewerDatabase, keys: Sequence[str], request: PageRequest
