@@ -44,6 +44,11 @@ from graphql_api.execution.costs import (
 )
 from graphql_api.execution.errors import LimitError
 
+MAX_SELECTIONS: Final = 5_000
+"""Fields, spreads and inline fragments of all operations of a document, a fragment's once for each operation.
+
+Validation visits an operation's fragments for each operation. One operation alone can't have as many.
+"""
 MAX_NESTING: Final = 200
 """How deep selection sets and fragments may be nested; graphql-core's parser bounds selection sets alike."""
 
@@ -118,6 +123,13 @@ class NestingError(LimitError):
         super().__init__("nesting", MAX_NESTING, nodes=[node])
 
 
+class SelectionsError(LimitError):
+    """Operations of one document whose selections are too many together, fragments included."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__("selections of all operations", MAX_SELECTIONS, nodes=[node])
+
+
 class FragmentCycleError(GraphQLError):
     """A fragment that spreads itself."""
 
@@ -132,6 +144,8 @@ class _Part:
     cost: SelectionCost = field(default_factory=SelectionCost)
     size: Size | None = None
     """None while it is being walked."""
+    selections: int = 0
+    """Those at all levels."""
     top_fields: list[FieldNode] = field(default_factory=list)
     top_spreads: list[str] = field(default_factory=list)
     """Fragments that are spread beside its top fields; those that are spread below them are in `spreads`."""
@@ -152,8 +166,8 @@ def analyze(
 ) -> list[tuple[OperationDefinitionNode, OperationAnalysis]]:
     """Returns the operations of a document, each with its analysis.
 
-    Names that the schema doesn't have are skipped: validation reports them. Raises FragmentCycleError and
-    NestingError.
+    Names that the schema doesn't have are skipped: validation reports them. Raises FragmentCycleError,
+    NestingError and SelectionsError.
     """
     walk = _Walk(schema, rules, base, document)
     return [
@@ -211,6 +225,7 @@ class _Walk:
         }
         self._fragments: dict[str, _Part] = {}
         self._level = 0
+        self._selections_left = MAX_SELECTIONS
 
     def operation(self, definition: OperationDefinitionNode) -> OperationAnalysis:
         part = _Part()
@@ -219,6 +234,9 @@ class _Walk:
         directives = count_directives(definition, *(definition.variable_definitions or ()))
         top, below = self._reached(part)
         parts = [*top, *below]
+        self._selections_left -= sum(each.selections for each in parts)
+        if self._selections_left < 0:
+            raise SelectionsError(definition)
         sizing = set().union(*(each.size_variables for each in parts))
         defaults = {
             variable.variable.name.value: literal_value(variable.default_value)
@@ -257,6 +275,7 @@ class _Walk:
         self._level += 1
         if self._level > MAX_NESTING:
             raise NestingError(node)
+        part.selections += len(node.selections)
         depth = aliases = directives = fields = nesting = 0
         for selection in node.selections:
             match selection:

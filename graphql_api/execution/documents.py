@@ -36,6 +36,7 @@ from graphql_api.execution.analysis import (
     NestingError,
     OperationAnalysis,
     RequestLimits,
+    SelectionsError,
     analyze,
     exceeded,
 )
@@ -230,6 +231,8 @@ class Documents:
             analyses = analyze(ast, self._schema, self._cost_rules, self._base_cost)
         except (FragmentCycleError, NestingError) as error:
             raise RequestError(VALIDATION_FAILED, [error]) from None
+        except SelectionsError as error:
+            raise RequestError(LIMIT_EXCEEDED, [error]) from None
         errors = [
             error
             for definition, analysis in analyses

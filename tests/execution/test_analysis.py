@@ -247,6 +247,22 @@ def test_what_explorers_ask_of_a_schema_passes_the_default_limits(descriptions: 
     Documents(SCHEMA, limits=limits).get(query)
 
 
+def test_operations_that_share_fragments_are_bounded_together() -> None:
+    chain = "".join(f"fragment F{n} on Query {{ ...F{n + 1} }} " for n in range(99))
+    chain += "fragment F99 on Query { __typename }"
+
+    def spreading(operations: int) -> str:
+        return "".join(f"query Q{n} {{ ...F0 }} " for n in range(operations)) + chain
+
+    Documents(SCHEMA, limits=RequestLimits(tokens=10_000)).get(spreading(49))
+    assert errors_of(spreading(50), tokens=10_000) == {
+        "message": "selections of all operations: more than the limit of 5000",
+        "code": "LIMIT_EXCEEDED",
+        "limit": "selections of all operations",
+        "maximum": 5_000,
+    }
+
+
 def errors_of(text: str, **limits: int) -> dict[str, Any]:
     with pytest.raises(RequestError) as refusal:
         Documents(SCHEMA, limits=RequestLimits(**limits)).get(text)
