@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     # The deployment
     profile: Literal["development", "production"] = Field(
         "development",
-        description="production has no GraphiQL, no introspection, and no secret of its own making.",
+        description="production has no GraphiQL and no introspection, and makes no secret key of its own.",
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -124,8 +124,8 @@ class Settings(BaseSettings):
     )
     tracing: bool = Field(
         default=False,
-        description="Whether operations and statements are traced with OpenTelemetry, to where its own "
-        "variables say (OTEL_EXPORTER_OTLP_ENDPOINT).",
+        description="Whether operations and statements are traced with OpenTelemetry. Traces go to "
+        "OTEL_EXPORTER_OTLP_ENDPOINT.",
     )
     redis_url: SecretStr | None = Field(
         None,
@@ -154,18 +154,18 @@ class Settings(BaseSettings):
     database_replica_url: SecretStr | None = Field(
         None,
         validation_alias="DATABASE_REPLICA_URL",
-        description="URL of a streaming replica that answers queries (docs/scaling.md). It is left out while "
-        "it is away or lags, and for a viewer until it has what they have written.",
+        description="URL of a streaming replica that answers queries (docs/scaling.md). It isn't used while "
+        "it can't be reached or lags, nor for a viewer until it has what they have written.",
     )
     replica_max_lag: float = Field(
-        5.0, gt=0, le=60, description="Seconds that the replica may lag before it is left out."
+        5.0, gt=0, le=60, description="Seconds that the replica may lag before it isn't used any more."
     )
     database_pool_size: int = Field(
         10,
         ge=3,
         le=1000,
-        description="Connections to the database that a process opens at most: one for itself, and two for a "
-        "viewer's transaction and what it reads meanwhile.",
+        description="Connections to the database that a process opens at most. It needs three: one for "
+        "itself, one for a mutation's transaction, and one for what the mutation reads meanwhile.",
     )
     database_pool_timeout: float = Field(
         8.0, gt=0, description="Seconds that a request waits for one of these connections before it fails."
@@ -173,7 +173,7 @@ class Settings(BaseSettings):
     database_prepared_statements: bool | None = Field(
         None,
         description="Whether connections keep prepared statements. Default: yes, except through a pooler in "
-        "transaction mode, which is found out. true suits PgBouncer with max_prepared_statements.",
+        "transaction mode, which is detected. true suits PgBouncer with max_prepared_statements.",
     )
     database_shared_reads: bool = Field(
         default=True,
@@ -190,8 +190,9 @@ class Settings(BaseSettings):
     )
     backup_method: Literal["copy", "dump"] | None = Field(
         None,
-        description="copy has base backups and every moment between them, of a server that lets its files be "
-        "copied; dump has a daily pg_dump. Default: dump for Neon's hosts, else copy.",
+        description="copy makes base backups, and every moment between them can be restored; it needs a "
+        "server that lets its files be copied. dump runs pg_dump daily. Default: dump for Neon's hosts, "
+        "else copy.",
     )
     backup_bucket: str | None = Field(
         None,
@@ -228,8 +229,8 @@ class Settings(BaseSettings):
         15.0,
         ge=0,
         le=30,
-        description="Seconds for which a process caches whose a token is. A revocation may take as long "
-        "in other processes.",
+        description="Seconds for which a process caches who the viewer of a token is. A revocation may take "
+        "as long in other processes.",
     )
     identity_recheck: float = Field(
         30.0, gt=0, description="Seconds after which the token of an open socket is checked again."
@@ -248,10 +249,16 @@ class Settings(BaseSettings):
         "IPv6 network of 64 bits). Then logins for it from there have to wait.",
     )
     login_failures_per_email: int = Field(
-        100, ge=1, description="The same for one e-mail from all addresses: then its owner has to wait too."
+        100,
+        ge=1,
+        description="Failed logins within login_failures_window for one e-mail from all addresses. Then "
+        "logins for it have to wait, its owner's too.",
     )
     login_failures_per_address: int = Field(
-        50, ge=1, description="The same for one network address and all e-mails."
+        50,
+        ge=1,
+        description="Failed logins within login_failures_window from one network address for all e-mails. "
+        "Then logins from there have to wait.",
     )
     login_failures_window: int = Field(
         300, ge=1, description="Seconds after which failed logins are forgotten."
@@ -293,11 +300,13 @@ class Settings(BaseSettings):
     max_anonymous_sockets: int = Field(
         1_000,
         gt=0,
-        description="Those from one network address on which nobody has signed in; a quarter of max_sockets "
-        "at most.",
+        description="WebSockets and event streams from one network address on which nobody has signed in; "
+        "at most a quarter of max_sockets.",
     )
     max_viewer_sockets: int = Field(
-        1_000, gt=0, description="Those of one viewer; half of max_sockets at most."
+        1_000,
+        gt=0,
+        description="WebSockets and event streams of one viewer; at most half of max_sockets.",
     )
     max_socket_subscriptions: int = Field(100, gt=0, description="Operations at once on one WebSocket.")
     receive_timeout: float = Field(
@@ -315,8 +324,8 @@ class Settings(BaseSettings):
     anonymous_socket_timeout: float = Field(
         30.0,
         gt=0,
-        description="Seconds after which a WebSocket is closed on which nobody has signed in and "
-        "nothing runs.",
+        description="Seconds after which a WebSocket is closed if nobody has signed in on it and no "
+        "operation runs.",
     )
     heartbeat: float = Field(
         20.0, gt=0, description="Seconds between heartbeats on sockets and event streams."
@@ -331,7 +340,7 @@ class Settings(BaseSettings):
         0.0,
         ge=0,
         le=300,
-        description="Seconds for which a process that SIGTERM stops still takes requests, while /readyz says "
+        description="Seconds for which a process still accepts requests after SIGTERM, while /readyz answers "
         "503: as long as a balancer takes to notice.",
     )
     activity_retention: int = Field(
@@ -402,9 +411,9 @@ class Settings(BaseSettings):
         tuple[Annotated[str, Field(min_length=1, max_length=50)], ...], *FromList
     ] = Field(
         (),
-        description="Components whose log lines traders may read, between commas, where `details` name "
-        "accounts, sessions or trades of theirs and of nobody else's. Default: they read none. "
-        "`serve` names those of the demo's bot.",
+        description="Components whose log lines traders may read, between commas, if a line's `details` name "
+        "accounts, sessions or trades of theirs and of nobody else. Default: traders read no lines. "
+        "With the demo data, `serve` sets the components of its bot.",
     )
 
     # Risk
@@ -427,9 +436,9 @@ class Settings(BaseSettings):
 
     risk_events: bool = Field(
         default=True,
-        description="Whether this process may be the one that records when limits are crossed. Where none "
-        "may, only changes of limits are recorded. It looks twice a second, so that a database that stops "
-        "while nobody uses it never does.",
+        description="Whether this process may be the one that records when limits are crossed. If no process "
+        "may, only changes of limits are recorded. The recorder polls twice a second, so a database that "
+        "stops while it is idle never stops.",
     )
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """Roles, logins and tokens.
 
-Deleting a user, which other programs may do, deletes their roles and tokens.
+Other programs may delete users. Deleting a user also deletes the user's roles and tokens.
 """
 
 from alembic import op

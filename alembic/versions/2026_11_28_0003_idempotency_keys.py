@@ -1,4 +1,4 @@
-"""Keys under which a change is made once, with what came of it, until they expire."""
+"""Idempotency keys, under which a mutation is carried out once, with the answers, until they expire."""
 
 from alembic import op
 

@@ -35,7 +35,7 @@ CREATE TABLE log_feed.entries (
 )
 """
 
-# Which transactions had all ended at some times: what is trimmed by age goes by it.
+# At each time, a transaction before which all had ended. Trimming by age uses these.
 WATERMARKS = """
 CREATE TABLE log_feed.watermarks (
     xid XID8 PRIMARY KEY,
@@ -72,8 +72,9 @@ CREATE UNLOGGED TABLE log_feed.incarnation (
 )
 """
 
-# Where a history ended that others may have continued: the first line or reader after a crash, a restore or
-# the start of a copy notes how far this server had come, and which transactions had not ended.
+# The ends of incarnations. After a crash, a restore or the start of a copy, the first line or reader records
+# how far this server had come, and which transactions had not ended: another server may have continued from
+# there in another way.
 INTERRUPTIONS = """
 CREATE TABLE log_feed.interruptions (
     lsn PG_LSN NOT NULL,
@@ -82,9 +83,9 @@ CREATE TABLE log_feed.interruptions (
 )
 """
 
-# Changes when a trigger is dropped, disabled or enabled: lines may have been written without entries. Null
-# while they are. One transaction has made both triggers, so what made the second is of interest only if it is
-# another one.
+# This value changes when a trigger is dropped, disabled or enabled, since lines may have been written without
+# entries; it is null while one is missing or disabled. The second trigger counts only if another transaction
+# has made it than the first one.
 TRIGGER_VERSION = """
 CREATE OR REPLACE VIEW log_feed.trigger_version AS
     SELECT recorder.oid || '.' || recorder.xmin
@@ -135,8 +136,8 @@ BEGIN
 END $$
 """
 
-# A line that its own transaction has written was never there for anybody else. Other lines that are deleted
-# keep their entries: readers that come to them see that lines are missing.
+# A transaction that deletes a line which it has written itself deletes the entry too, since nobody else could
+# see the line. Other deleted lines keep their entries, by which readers notice that lines are missing.
 FORGET = """
 CREATE OR REPLACE FUNCTION log_feed.forget_own_lines() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
@@ -150,8 +151,8 @@ BEGIN
 END $$
 """
 
-# Logical replication fires row triggers alone, and only those that are enabled for replicas. What a new
-# subscription copies first is history: lines that were there before it.
+# Logical replication fires row triggers alone, and only those that are enabled for replicas. The rows that a
+# new subscription copies first are history: they were there before it.
 REPLICATE = """
 CREATE OR REPLACE FUNCTION log_feed.record_replicated_line() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp AS $$
@@ -174,8 +175,8 @@ BEGIN
 END $$
 """
 
-# Triggers of ours write to our tables, and so does the service. Who else does is a dump that is restored, or
-# replication from a server that has tables of the same name.
+# Only our triggers and the service write to our tables. Rows from anywhere else come from a dump that is
+# restored, or by replication from a server that has tables of the same name; this function refuses them.
 REFUSE = """
 CREATE OR REPLACE FUNCTION log_feed.refuse_row() RETURNS trigger LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp AS $$
@@ -208,7 +209,7 @@ DECLARED_FUNCTIONS = {
 }
 DECLARED_VIEWS = {"log_feed.trigger_version": TRIGGER_VERSION}
 
-# By table and name: when it fires, and what it does.
+# Triggers by table and name, each with its mode and its definition.
 DECLARED_TRIGGERS = {
     ("system_logs", "log_feed_insert"): (
         "ORIGIN",
@@ -225,7 +226,7 @@ DECLARED_TRIGGERS = {
         "ORIGIN",
         "AFTER TRUNCATE ON system_logs FOR EACH STATEMENT EXECUTE FUNCTION log_feed.forget_own_lines()",
     ),
-    # The condition holds where `ENABLE TRIGGER ALL` has enabled it for everybody.
+    # The condition keeps it from firing for others, after `ENABLE TRIGGER ALL` has enabled it for everybody.
     ("system_logs", "log_feed_replica"): (
         "REPLICA",
         (
@@ -234,7 +235,7 @@ DECLARED_TRIGGERS = {
             " EXECUTE FUNCTION log_feed.record_replicated_line()"
         ),
     ),
-    # Its condition is evaluated for every line that is logged: a longer one would cost the bot more.
+    # This condition is evaluated for every line that is logged: a longer one would cost the bot more.
     **{
         (table, "log_feed_own"): (
             "ALWAYS",

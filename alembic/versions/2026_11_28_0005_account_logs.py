@@ -1,8 +1,8 @@
-"""Tables of which log lines are about which account, and of how far recorders have come.
+"""Two tables: which log lines are about which account, and how far the recorders have come.
 
-Traders read the lines of some components that name their accounts, sessions or trades. A page of an account's
+Traders may read lines of some components that name their accounts, sessions or trades. A page of an account's
 lines needs them in order, and an index of system_logs would cost the bot time for each line. So a process of
-ours follows the log and writes these rows, after the bot has committed (`domain/account_logs.py`).
+the service follows the log, after the bot has committed, and writes these rows (`domain/account_logs.py`).
 """
 
 from alembic import op
@@ -14,9 +14,10 @@ depends_on = None
 
 LOCKS = "nothing: the tables are new"
 
-# The accounts that details name, by keys at any depth that clients are shown. Null is among them for what
-# doesn't exist or is no UUID. The names are looked up one by one, since PostgreSQL takes a document for a
-# million of them and would rather read whole tables; a function's cost it takes as it is declared.
+# The accounts that a line's details name, by keys at any depth that clients are shown; with a null among them
+# if a named row doesn't exist or a name isn't a UUID. The names are looked up one by one, since PostgreSQL
+# would estimate a million of them in a document, and read whole tables. For a function, it assumes the cost
+# that is declared.
 ACCOUNTS_NAMED_IN = r"""
 CREATE OR REPLACE FUNCTION graphql_api.accounts_named_in(details jsonb) RETURNS uuid[]
     LANGUAGE plpgsql STABLE COST 1000 AS $$
@@ -42,7 +43,7 @@ BEGIN
 END $$
 """
 
-# The user who has all these accounts; null if it isn't one user, or if nothing is named.
+# The user who owns all these accounts; null if they have several owners, or if no account is named.
 OWNER_NAMED_IN = """
 CREATE OR REPLACE FUNCTION graphql_api.owner_named_in(details jsonb) RETURNS uuid
     LANGUAGE plpgsql STABLE COST 1000 AS $$

@@ -1,7 +1,7 @@
 """Risk events (limits crossed, kept again, changed), and how accounts stood at the last poll.
 
-The rows have no foreign keys: TRUNCATE of a table that one refers to fails, and a row of it is locked by each
-row that refers to it. The recorder deletes those of accounts that are gone.
+The rows have no foreign keys, since these would make TRUNCATE of the accounts fail, and lock an account's row
+for each new event. The recorder deletes the events of accounts that were deleted.
 """
 
 from alembic import op

@@ -25,8 +25,8 @@ depends_on = None
 
 LOCKS = "trades, trading_sessions, risk_settings, tradelocker_accounts: reads and writes wait for moments"
 
-# The id of an entry orders it within its transaction. It is a trade's own, and made of the kind and the row's
-# for others: programs may give rows of two tables one id.
+# The id of an entry orders it within its transaction. A trade's entry has the trade's id; other entries' ids
+# are computed from the kind and the row's id, since programs may give one id to rows of two tables.
 ENTRIES = """
 CREATE TABLE activity.entries (
     xid XID8 NOT NULL,
@@ -41,7 +41,7 @@ CREATE TABLE activity.entries (
 )
 """
 
-# The other tables are as the log feed's are.
+# The other tables have the same columns as the log feed's.
 DECLARED_TABLES = {
     "activity.entries": ENTRIES,
     **{
@@ -72,8 +72,8 @@ CREATE OR REPLACE FUNCTION activity.reset() RETURNS void LANGUAGE sql
 $$
 """
 
-# Who inserts a row below one of these holds a lock on it until its transaction ends. So once this has
-# returned, what is below can be read. It waits for less than it takes PostgreSQL to look for a deadlock.
+# A transaction that inserts a row below one of these locks it until the end. So once this function has locked
+# them, all rows below can be read. It waits for less time than PostgreSQL's deadlock_timeout.
 LOCK = """
 CREATE OR REPLACE FUNCTION activity.lock_rows(rows regclass, ids uuid[]) RETURNS boolean LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
@@ -102,7 +102,8 @@ BEGIN
 END $$
 """
 
-# What others know of a row is how it was before the transaction, so the first that it leaves counts.
+# Others know a row as it was before the transaction. So if it moves twice, the first parent that it left is
+# kept.
 _MERGE = """ON CONFLICT (xid, id) DO UPDATE SET
     change = CASE WHEN entry.change IN ('ADDED', 'NONE')
                   THEN CASE excluded.change WHEN 'REMOVED' THEN 'NONE' ELSE 'ADDED' END
@@ -116,8 +117,8 @@ _MERGE = """ON CONFLICT (xid, id) DO UPDATE SET
 _ADDED = """INSERT INTO activity.entries AS entry (xid, id, kind, change, row_id)
             SELECT pg_current_xact_id(), {entry_id}, '{kind}', 'ADDED', {row_id} FROM added AS row"""
 
-# A row that is moved is left to the statement that merges. FULL, since a plan that was made for one row may
-# join no other way than by loops within loops.
+# A moved row is left to the statement that merges. The join is FULL so that PostgreSQL can't plan it as a
+# nested loop, which a plan that was made for one row would use for all numbers of rows.
 _CHANGED = """INSERT INTO activity.entries (xid, id, kind, change, row_id)
             SELECT pg_current_xact_id(), {entry_id}, '{kind}', 'CHANGED', {row_id}
             FROM added AS row FULL JOIN removed AS before ON before.id = row.id
@@ -126,7 +127,7 @@ _CHANGED = """INSERT INTO activity.entries (xid, id, kind, change, row_id)
                        THEN set_config('activity.transaction', 'departed', true) IS NULL  -- false
                        ELSE before *<> row END"""
 
-# Whether a notification would be sent: the function that sends it is not called in vain.
+# Whether a notification is due: otherwise the function that sends it isn't called.
 _IS_DUE = """current_setting('log_feed.notify', true) IS DISTINCT FROM
                     (date_part('epoch', clock_timestamp()) * 100)::bigint::text"""
 
@@ -218,7 +219,8 @@ BEGIN
 END $$
 """
 
-# Its trades. Where a program without foreign keys deletes a session, they are nobody's.
+# The trades of a session move with it. If a program without foreign keys deletes the session, its trades
+# belong to nobody.
 _MOVE_SESSIONS = """
         IF TG_OP = 'UPDATE' AND NOT activity.lock_rows(TG_RELID, moved) THEN
             PERFORM activity.reset();
@@ -238,7 +240,7 @@ _MOVE_SESSIONS = """
             PERFORM activity.reset();
         END IF;"""
 
-# Everything of an account that gets another user would move with it.
+# All rows of an account that is given to another user move with it.
 _MOVE_ACCOUNTS = """
         IF TG_OP = 'UPDATE' THEN
             is_recorded := NOT activity.lock_rows(TG_RELID, moved);
@@ -279,8 +281,8 @@ def _recording(table: str, kind: str, parent: str, left: str, ancestors: str = "
     )
 
 
-# Logical replication fires row triggers alone, and only those that are enabled for replicas. What a row left
-# is looked up in the same way.
+# Logical replication fires row triggers alone, and only those that are enabled for replicas. The parents that
+# a row has left are looked up in the same way.
 REPLICATE = f"""
 CREATE OR REPLACE FUNCTION activity.record_replicated_row() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -394,7 +396,7 @@ _ROWS = {
     "truncate": "",
 }
 
-# By table and name: when it fires, and what it does.
+# Triggers by table and name, each with its mode and its definition.
 DECLARED_TRIGGERS = (
     {
         (table, f"activity_{event}"): (
@@ -418,7 +420,7 @@ DECLARED_TRIGGERS = (
         )
         for table, (kind, parent) in _KINDS.items()
     }
-    # Its condition is evaluated for every change: a longer one would cost the bot more.
+    # This condition is evaluated for every change: a longer one would cost the bot more.
     | {
         (table, "activity_own"): (
             "ALWAYS",
@@ -431,8 +433,8 @@ DECLARED_TRIGGERS = (
     }
 )
 
-# Changes when a trigger is dropped, disabled or enabled: rows may have changed without entries. Null while
-# they may.
+# This value changes when a trigger is dropped, disabled or enabled, since rows may have changed without
+# entries; it is null while one is missing or disabled.
 TRIGGER_VERSION = f"""
 CREATE OR REPLACE VIEW activity.trigger_version AS
     SELECT md5(string_agg(oid || '.' || xmin, ' ' ORDER BY oid)) AS version FROM pg_trigger

@@ -1,6 +1,7 @@
-"""Adds to idempotency keys the connection that wrote them last: once it has ended, an answer is lost.
+"""Adds to each idempotency key the connection that wrote it last.
 
-Processes of the former version go on meanwhile, and store keys without it.
+Once that connection has ended, an answer that isn't stored by then never will be. Processes of the former
+version keep running meanwhile, and store keys without it.
 """
 
 from alembic import op

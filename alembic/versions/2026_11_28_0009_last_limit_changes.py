@@ -1,4 +1,4 @@
-"""An index of the changes of limits, by which the recorder finds an account's last one."""
+"""An index of changes of limits, with which the recorder finds the last one of an account."""
 
 from alembic import op
 
