@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, contextmanager
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class QuotaFullError(Exception):
-    """Too many are waiting for a place already."""
+    """Too many are waiting for a place already, or an owner's share is taken."""
 
 
 class ConcurrencyQuota:
@@ -130,6 +130,27 @@ class ConcurrencyQuota:
             queue.remove(waiter)
             if not queue:
                 del self._waiting[owner]
+
+
+class AmountQuota:
+    """Gives each owner at most `most` of something, such as bytes; nobody waits for more."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = Counter[str]()
+        """Owners who have taken nothing have no entry."""
+
+    def take(self, owner: str, amount: int) -> None:
+        """Takes an amount; `give_back` gives it back. Raises QuotaFullError, and takes nothing."""
+        if self._taken[owner] + amount > self._most:
+            raise QuotaFullError
+        self._taken[owner] += amount
+
+    def give_back(self, owner: str, amount: int) -> None:
+        """Gives back an amount that was taken."""
+        self._taken[owner] -= amount
+        if not self._taken[owner]:
+            del self._taken[owner]
 
 
 _CLOCK_AGE = 0.001

@@ -5,7 +5,14 @@ import time
 
 import pytest
 
-from graphql_api.quotas import ConcurrencyQuota, Metered, QuotaFullError, Usage, current_usage
+from graphql_api.quotas import (
+    AmountQuota,
+    ConcurrencyQuota,
+    Metered,
+    QuotaFullError,
+    Usage,
+    current_usage,
+)
 
 
 async def settle() -> None:
@@ -127,3 +134,14 @@ async def test_what_others_have_worked_meanwhile_is_not_its_own() -> None:
         await Metered(asyncio.sleep(0))
         await other
     assert usage.cpu < 0.02
+
+
+def test_each_owner_may_take_as_much_as_any_other() -> None:
+    quota = AmountQuota(10)
+    quota.take("ada", 6)
+    with pytest.raises(QuotaFullError):
+        quota.take("ada", 5)
+    quota.take("ada", 4)
+    quota.take("bob", 10)
+    quota.give_back("ada", 6)
+    quota.take("ada", 6)

@@ -58,7 +58,7 @@ from graphql_api.identity.login_throttle import client_network
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import DatabaseUnavailableError
-from graphql_api.quotas import ConcurrencyQuota, Metered, QuotaFullError, Usage, current_usage
+from graphql_api.quotas import AmountQuota, ConcurrencyQuota, Metered, QuotaFullError, Usage, current_usage
 from graphql_api.settings import Settings
 
 T = TypeVar("T")
@@ -222,9 +222,10 @@ class Gateway:
         self._connections = 0
         self._owned: Counter[str] = Counter()
         """Open connections by owner: the viewer, or the client's network if anonymous."""
-        self._subscribed: Counter[str] = Counter()
+        self._subscription_memory = AmountQuota(limits.max_viewer_sockets * _SUBSCRIBED_PER_SOCKET)
         """Bytes that the subscriptions of an owner take."""
-        self._most_subscribed = limits.max_viewer_sockets * _SUBSCRIBED_PER_SOCKET
+        self._keyed = AmountQuota(limits.max_viewer_operations + total // 4)
+        """Mutations under a key: while they look for their answers, they have no place in `_quota` yet."""
         self._most_of_network = min(limits.max_anonymous_sockets, max(1, limits.max_sockets // 4))
         self._most_of_viewer = min(limits.max_viewer_sockets, max(1, limits.max_sockets // 2))
 
@@ -440,7 +441,13 @@ class Gateway:
         await self._take_points(operation.cost, viewer(), client)
         owner = owner_of(viewer(), client)
         usage = SubscriptionUsage(owner, operation.cost, self._quota, self._rate_limiter)
-        with self._count_memory(operation, owner), usage, self.metrics.subscriptions.track_inprogress():
+        size = _SUBSCRIPTION_SIZE + _VARIABLES_FACTOR * len(dump_json(operation.request.variables))
+        too_much = "too many subscriptions of yours are open, or their variables are too long"
+        with (
+            _taking(self._subscription_memory, owner, size, too_much),
+            usage,
+            self.metrics.subscriptions.track_inprogress(),
+        ):
             results = self._operations.subscribe(
                 operation,
                 lambda: self._make_context(viewer(), client=client),
@@ -452,20 +459,6 @@ class Gateway:
                     yield results
             finally:
                 await usage.pay_rest()
-
-    @contextmanager
-    def _count_memory(self, operation: Operation, owner: str) -> Iterator[None]:
-        """Counts the memory that a subscription takes, until it ends. Raises HTTPError (503) if too much."""
-        size = _SUBSCRIPTION_SIZE + _VARIABLES_FACTOR * len(dump_json(operation.request.variables))
-        if self._subscribed[owner] + size > self._most_subscribed:
-            raise unavailable("too many subscriptions of yours are open, or their variables are too long")
-        self._subscribed[owner] += size
-        try:
-            yield
-        finally:
-            self._subscribed[owner] -= size
-            if not self._subscribed[owner]:
-                del self._subscribed[owner]
 
     @contextmanager
     def connection(
@@ -527,7 +520,9 @@ class Gateway:
 
         if self._idempotency is None or "idempotencyKey" not in (operation.request.extensions or {}):
             return await run()
-        return await self._idempotency.once(operation, viewer, run, self._time_left(operation))
+        too_many = "too many changes of yours under a key are under way: try again"
+        with _taking(self._keyed, current_usage().owner, 1, too_many):
+            return await self._idempotency.once(operation, viewer, run, self._time_left(operation))
 
     def _time_left(self, operation: Operation) -> float:
         """Returns the seconds until an operation's deadline: its time begins with its preparation."""
@@ -702,6 +697,19 @@ class ClientConnection:
         if self._counted is not None:
             self._count(*self._counted, -1)
             self._counted = None
+
+
+@contextmanager
+def _taking(quota: AmountQuota, owner: str, amount: int, refusal: str) -> Iterator[None]:
+    """Takes an amount of an owner's share during the block. Raises HTTPError (503) if it isn't left."""
+    try:
+        quota.take(owner, amount)
+    except QuotaFullError:
+        raise unavailable(refusal) from None
+    try:
+        yield
+    finally:
+        quota.give_back(owner, amount)
 
 
 def bearer_token(authorization: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -10,8 +11,9 @@ import pytest
 
 from graphql_api.gateway import idempotency
 from graphql_api.identity.viewer import Scope
+from graphql_api.postgres.address import Address
 from tests import factories
-from tests.app import App, codes
+from tests.app import App, codes, served
 
 CHANGE = """
 mutation ($id: ID!, $loss: Decimal) {
@@ -195,3 +197,18 @@ async def test_a_login_cant_hide_among_other_changes(trader: Trader) -> None:
 async def test_a_query_needs_no_key(trader: Trader) -> None:
     await trader.app.ask("{ viewer { roles } }", token=trader.token, headers={"idempotency-key": "key"})
     assert await trader.connection.fetchval("SELECT count(*) FROM graphql_api.idempotency_keys") == 0
+
+
+async def test_changes_that_look_for_their_answers_are_counted(
+    address: Address, tmp_path: Path, connection: "asyncpg.Connection"
+) -> None:
+    async with served(address, tmp_path, max_viewer_operations=1, max_concurrent_operations=4) as app:
+        trader = await signed_in(app, connection)
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE graphql_api.idempotency_keys")
+            changes = [asyncio.create_task(trader.change(f"key-{number}")) for number in range(5)]
+            refused: set[asyncio.Task[httpx.Response]] = set()
+            while len(refused) < 3:
+                refused, _ = await asyncio.wait(changes, return_when=asyncio.FIRST_COMPLETED)
+        answers = await asyncio.gather(*changes)
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503, 503]
