@@ -4,10 +4,14 @@ import asyncio
 import contextlib
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import asyncpg
+
 from graphql_api.log_feed.errors import FeedError
+from graphql_api.log_feed.feed_schema import CHANNEL
 from graphql_api.postgres.errors import CONNECTION_ERRORS, DatabaseUnavailableError
 
 INTERRUPTIONS: Final = (*CONNECTION_ERRORS, DatabaseUnavailableError, FeedError)
@@ -20,6 +24,18 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.05
 All feeds share a channel, so that a transaction notifies only once. So tasks also receive notifications that
 are about another feed.
 """
+
+
+GENERIC_PLANS: Final = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
+"""Settings of a connection whose statements PostgreSQL is to plan once.
+
+It would plan them for the parameters of each poll, which takes longer than to run them. The plan is the same
+for all parameters where entries are read in the order of their key, with a limit, and their rows one by one.
+"""
+_BURST: Final = 5
+"""Polls in a row that have found something, from which on the next ones don't wait for a notification."""
+_LONG_PAUSE: Final = 0.05
+"""Seconds of a pause that is longer than what a notification could shorten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +54,31 @@ class PollIntervals:
 
 
 class PollTimer:
-    """Waits between the polls of one task."""
+    """Waits between the polls of one task, for a notification if it listens.
 
-    __slots__ = ("_found_at", "_fruitless_pause", "_intervals", "_wake", "_was_woken")
+    It stops listening while poll after poll finds something, each followed by a long pause: every commit
+    would then wake PostgreSQL's process of the connection, and this one, for a poll that comes anyway.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_finds",
+        "_found_at",
+        "_fruitless_pause",
+        "_intervals",
+        "_is_listening",
+        "_notified",
+        "_wake",
+        "_was_woken",
+    )
 
     def __init__(self, intervals: PollIntervals) -> None:
         self._intervals = intervals
+        self._connection: asyncpg.Connection | None = None
+        self._notified: Callable[..., None] = self.wake
+        self._is_listening = False
+        self._finds = 0
+        """Polls in a row that have found something."""
         self._wake = asyncio.Event()
         self._found_at = -math.inf
         self._was_woken = False
@@ -57,6 +92,15 @@ class PollTimer:
         """Call it before each poll: every `wake` from here on causes another poll."""
         self._wake.clear()
 
+    async def listen(self, connection: "asyncpg.Connection", notified: Callable[..., None]) -> None:
+        """Calls `notified` at each notification on the connection; it is to call `wake`.
+
+        What is committed after this returns is seen by the next poll, or notifies.
+        """
+        self._connection, self._notified, self._finds = connection, notified, 0
+        await connection.add_listener(CHANNEL, notified)
+        self._is_listening = True
+
     async def wait(self, pause: float, *, found: bool, due: float = math.inf) -> None:
         """Returns when the next poll is due: after `pause` seconds, and at most `due` seconds after that.
 
@@ -64,6 +108,16 @@ class PollTimer:
         """
         if found:
             self._found_at = time.monotonic()
+        self._finds = self._finds + 1 if found else 0
+        if self._connection is not None and not self._is_listening and not found:
+            await self.listen(self._connection, self._notified)
+            return  # what was committed before it listened is found by a poll at once
+        if self._connection is not None and self._finds >= _BURST and pause >= _LONG_PAUSE:
+            if self._is_listening:
+                self._is_listening = False
+                await self._connection.remove_listener(CHANNEL, self._notified)
+            await asyncio.sleep(pause)
+            return
         for_nothing = self._was_woken and not found
         doubled = min(self._fruitless_pause * 2 or _FIRST_PAUSE, _LONGEST_PAUSE)
         self._fruitless_pause = doubled if for_nothing else 0.0

@@ -20,7 +20,6 @@ from sqlalchemy import text
 
 from graphql_api.log_feed.errors import FeedResetError, InvalidCursorError, UnfitDatabaseError
 from graphql_api.log_feed.feed_offset import Cursor, CursorCodec, FeedOffset
-from graphql_api.log_feed.feed_schema import CHANNEL
 from graphql_api.log_feed.incarnation import check_lineage
 from graphql_api.log_feed.polling import INTERRUPTIONS, PollIntervals, PollTimer
 from graphql_api.postgres.address import Address
@@ -189,7 +188,7 @@ class Recorder:
         log.info("this process records %s", self.name)
         options = self._options
         # Before the first poll: what is committed from here on is seen by a poll, or notifies.
-        await connection.add_listener(CHANNEL, self._timer.wake)
+        await self._timer.listen(connection, self._timer.wake)
         await self._recording.begin(connection)
         while True:
             self._timer.begin()

@@ -25,11 +25,11 @@ from graphql_api.log_feed.errors import (
     UnfitDatabaseError,
 )
 from graphql_api.log_feed.feed_offset import LOWEST_ID, MAX_IN_PROGRESS, Cursor, FeedOffset, FeedPage
-from graphql_api.log_feed.feed_schema import CHANNEL, LOGS, FeedSchema
+from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.filter import EVERYTHING, FilterShape
 from graphql_api.log_feed.hub import EventFilter, Hub
 from graphql_api.log_feed.incarnation import check_lineage, enter_incarnation
-from graphql_api.log_feed.polling import INTERRUPTIONS, PollIntervals, PollTimer
+from graphql_api.log_feed.polling import GENERIC_PLANS, INTERRUPTIONS, PollIntervals, PollTimer
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.documented_schema import Severity, find_differences
 from graphql_api.postgres.errors import AFTER_REPAIR, CONNECTION_ERRORS, DatabaseUnavailableError, state_of
@@ -362,7 +362,9 @@ class Tail:
         while True:
             try:
                 async with self._address.open(
-                    application="graphql-api feed", command_timeout=self._options.timeout
+                    application="graphql-api feed",
+                    command_timeout=self._options.timeout,
+                    settings=GENERIC_PLANS,
                 ) as connection:
                     connection.add_termination_listener(self._timer.wake)
                     await self._begin(connection)
@@ -434,7 +436,7 @@ class Tail:
     async def _begin(self, connection: "asyncpg.Connection") -> None:
         incarnation = await enter_incarnation(connection, self._schema)
         # Before the first fetch: what is committed from here on is seen by a fetch, or notifies.
-        await connection.add_listener(CHANNEL, self._notified)
+        await self._timer.listen(connection, self._notified)
         fetch = fetch_on(connection)
         cursor = self._hub.read_up_to
         if cursor is None:

@@ -198,9 +198,13 @@ class Address:
         return connection
 
     @asynccontextmanager
-    async def open(self, *, application: str, command_timeout: float) -> AsyncIterator["asyncpg.Connection"]:
+    async def open(
+        self, *, application: str, command_timeout: float, settings: Mapping[str, str] = _NOTHING
+    ) -> AsyncIterator["asyncpg.Connection"]:
         """Opens a connection for the block, as `connect` does, and terminates it at the end."""
-        connection = await self.connect(application=application, command_timeout=command_timeout)
+        connection = await self.connect(
+            application=application, command_timeout=command_timeout, settings=settings
+        )
         try:
             yield connection
         finally:

@@ -53,8 +53,8 @@ _LITTLE = 1_024
 _MAX_FRAGMENTS = 1_000
 """Frames of one message, since an empty one takes ten times its size in memory."""
 _PING = b"\x89\x00"
-_PONG = b'{"type":"pong"}'
-"""A ping frame of WebSocket; and the message with which clients answer a ping of graphql-transport-ws."""
+_PONGS = (b'{"type":"pong"}', b'{"type": "pong"}')
+"""A ping frame of WebSocket; and what JavaScript and Python answer to one of graphql-transport-ws."""
 MAX_HEADERS: Final = 256
 """Lines of headers that a request may have: short ones take ten times their size in memory."""
 _PART_CLOSED = 100
@@ -832,7 +832,7 @@ class WebSocketProtocol(_LimitedProtocol, WebSocketsSansIOProtocol):
 
     def handle_text(self, event: Frame) -> None:
         """Passes a message to the application, unless it is the usual answer to a heartbeat."""
-        if event.fin and event.data == _PONG:
+        if event.fin and event.data in _PONGS:
             self._answers_pings = True
         else:
             super().handle_text(event)

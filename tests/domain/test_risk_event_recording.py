@@ -102,6 +102,26 @@ async def test_a_days_losses_cross_the_limit_once_and_a_profit_keeps_it_again(
     assert len(since) == 1
 
 
+async def test_polls_are_planned_once(
+    address: Address, connection: "asyncpg.Connection", account: str, session: str
+) -> None:
+    await limit(connection, account, max_daily_loss=Decimal(100))
+    job, own = RiskEventRecording(NOON), await address.connect()
+    try:
+        await job.begin(own)
+        for _ in range(8):
+            await job.poll(own)
+            await closed(connection, session, -1)
+        plans = await own.fetch(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements"
+            " WHERE statement LIKE '%activity.entries%trading_sessions%'"
+        )
+    finally:
+        await own.close()
+    assert max(row["generic_plans"] for row in plans) == 7
+    assert max(row["custom_plans"] for row in plans) == 0
+
+
 async def test_positions_cross_limits_of_size_and_number(
     connection: "asyncpg.Connection", poll: Poll, account: str, session: str
 ) -> None:

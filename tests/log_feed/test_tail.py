@@ -67,6 +67,33 @@ async def test_a_notification_wakes_the_reader(make_feed: MakeFeed, connection: 
     assert feed.stats.notifications > 0
 
 
+async def test_a_burst_is_read_without_notifications(
+    make_feed: MakeFeed, connection: "asyncpg.Connection"
+) -> None:
+    feed = make_feed(options=FeedOptions(tail=TailOptions(min_interval=0.06)))
+    stats = feed.stats
+    async with await feed.subscribe(EVERYTHING) as subscription:
+        written = 0
+
+        async def write_until(enough: Callable[[], bool]) -> None:
+            nonlocal written
+            while not enough():
+                await write(connection, f"{written}")
+                written += 1
+                await asyncio.sleep(0.015)
+
+        await write_until(lambda: stats.fetches > 12)
+        noted, fetches = stats.notifications, stats.fetches
+        await write_until(lambda: stats.fetches > fetches + 10)
+        assert stats.notifications == noted
+        await write_until(lambda: stats.rows > 30)
+        assert await messages(subscription, written) == [f"{number}" for number in range(written)]
+
+        while stats.notifications == noted:  # it listens again, once nothing comes
+            await asyncio.sleep(0.3)
+            await write(connection, "later")
+
+
 async def test_rows_come_without_a_notification(feed: Feed, connection: "asyncpg.Connection") -> None:
     async with await feed.subscribe(EVERYTHING) as subscription:
         await connection.execute("SET log_feed.notify = off")

@@ -45,6 +45,7 @@ from graphql_api.domain.statistics.trade_set import PNL, STATUS, TRADE_COUNTS_AT
 from graphql_api.domain.time_buckets import Interval, bucket_start, zone_parameters
 from graphql_api.log_feed.errors import FeedUnavailableError
 from graphql_api.log_feed.incarnation import enter_incarnation
+from graphql_api.log_feed.polling import GENERIC_PLANS
 from graphql_api.log_feed.recorder import PollResult
 from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Fetch, Statement, compile_statement, fetch_on
@@ -79,7 +80,8 @@ _ENTRIES = """
         SELECT xid FROM unnest(CAST(:in_progress AS xid8[])) AS xid
         WHERE pg_visible_in_snapshot(xid, pg_current_snapshot())))
     UNION ALL
-    SELECT * FROM activity.entries WHERE kind = ANY ({kinds}) AND xid >= CAST(:xmax AS xid8)
+    (SELECT * FROM activity.entries WHERE kind = ANY ({kinds}) AND xid >= CAST(:xmax AS xid8)
+     ORDER BY xid, id LIMIT CAST(:rows AS integer))
     LIMIT CAST(:rows AS integer)
 """
 _ROWS = "'{TRADE,SESSION,RISK_SETTINGS,ACCOUNT}'"
@@ -90,10 +92,15 @@ _CHANGES = compile_statement(
         SELECT entries.kind, coalesce(row_id, entries.id) AS row_id, entries.account_id AS former_account_id,
                coalesce(settings.account_id, event.account_id) AS account_id, event.number, event.limits_after
         FROM entries
-        LEFT JOIN risk_settings settings ON entries.kind = 'RISK_SETTINGS' AND settings.id = row_id
-        LEFT JOIN graphql_api.risk_events event
-            ON entries.kind = 'RISK' AND event.id = row_id
-            AND event.kind = 'LIMITS_CHANGED' AND event.author <> 'PROGRAM'
+        LEFT JOIN LATERAL (
+            SELECT account_id FROM risk_settings
+            WHERE entries.kind = 'RISK_SETTINGS' AND risk_settings.id = row_id OFFSET 0
+        ) AS settings ON true
+        LEFT JOIN LATERAL (
+            SELECT account_id, number, limits_after FROM graphql_api.risk_events AS event
+            WHERE entries.kind = 'RISK' AND event.id = row_id
+              AND event.kind = 'LIMITS_CHANGED' AND event.author <> 'PROGRAM' OFFSET 0
+        ) AS event ON true
     """)  # noqa: S608 - our own text
 )
 
@@ -461,6 +468,8 @@ class RiskEventRecording:
     async def begin(self, connection: "asyncpg.Connection") -> None:
         """Begins without a state: the first poll loads it."""
         await enter_incarnation(connection, CHANGES)
+        for name, value in GENERIC_PLANS.items():
+            await connection.execute(f"SET {name} = {value}")
         self._state = None
 
     async def poll(self, connection: "asyncpg.Connection") -> PollResult:
