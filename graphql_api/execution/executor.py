@@ -47,6 +47,7 @@ from strawberry.types.field import StrawberryField
 from graphql_api.execution.columns import (
     ColumnValues,
     Rows,
+    Types,
     all_lists,
     all_present,
     all_started,
@@ -301,7 +302,8 @@ class Execution:
                 if loading is not None:
                     await loading
             columns[only.field.index], failed = await self._finish(only)
-            merge_errors(errors, failed)
+            if failed:
+                merge_errors(errors, failed)
         elif started:
             await self._finish_all(started, columns, errors)
         if count * len(columns) > MAX_WORK_AT_ONCE:
@@ -879,12 +881,20 @@ class Completion:
     """Whether it may have to wait for something to be loaded."""
 
     async def complete(
-        self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
+        self,
+        execution: Execution,
+        field: FieldPlan,
+        values: ColumnValues,
+        paths: "ResponsePaths",
+        types: Types | None = None,
     ) -> Completed:
-        """Returns a result for each value: null, or no result but an error, for a value that failed."""
+        """Returns a result for each value: null, or no result but an error, for a value that failed.
+
+        `types` are those that occur among the values, if they are known.
+        """
         if not values:
             return [], None
-        if all_present(types_of(values)):
+        if all_present(types_of(values) if types is None else types):
             results, errors = await self.complete_present(execution, field, values, paths)
         else:
             results, errors = await self.complete_by(self.complete_present, execution, field, values, paths)
@@ -986,7 +996,12 @@ class LeafCompletion(Completion):
             await execution.scheduler.pause()
 
     async def complete(
-        self, execution: Execution, field: FieldPlan, values: ColumnValues, paths: "ResponsePaths"
+        self,
+        execution: Execution,
+        field: FieldPlan,
+        values: ColumnValues,
+        paths: "ResponsePaths",
+        types: Types | None = None,
     ) -> Completed:
         """Returns a result for each value, one by one if they can't be serialized at once."""
         serialized = self.serializer.serialize_column(values, execution.conversions)
@@ -1047,9 +1062,10 @@ class ListCompletion(Completion):
             lists, broken = await self._items(field, values)
         sizes = list(map(len, lists))
         items = concatenated(lists)
-        if any_awaitable(types_of(items)):
-            items = await execution.settle(list(items))
-        part, failed = await self.item.complete(execution, field, items, ItemPaths(paths, sizes))
+        types: Types | None = types_of(items)
+        if any_awaitable(types):
+            items, types = await execution.settle(list(items)), None
+        part, failed = await self.item.complete(execution, field, items, ItemPaths(paths, sizes), types)
         if not failed and not broken and isinstance(self.item, ObjectCompletion | AbstractCompletion):
             return await execution.render_lists(cast("list[Any]", part), sizes), None
         results = [part[start:end] for start, end in pairwise(accumulate(sizes, initial=0))]

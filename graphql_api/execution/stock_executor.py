@@ -95,7 +95,7 @@ class _Introspection(StockExecutor):
         return StrawberryGraphQLCoreExecutionContext.execute_field(self, *arguments)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Invocation:
     """An operation about to run, with coerced variables and a context: all that an executor needs."""
 

@@ -245,18 +245,18 @@ class Loaders:
 
     def get(self, batch: BatchLoad, page: Hashable = None) -> Loader:
         """Returns the loader of `batch` with `page`, made at its first use."""
-        return self._get(batch, page, (batch, page, self._db.tenant))
+        identity = (batch, page, self._db.tenant)
+        return self._loaders.get(identity) or self._make(batch, page, identity)
 
     def get_by_tenant(self, batch: BatchLoad, page: Hashable = None) -> Loader:
         """Returns a loader whose keys name their tenants, so that a batch may have those of several."""
-        return self._get(batch, page, (batch, page))
+        identity = (batch, page)
+        return self._loaders.get(identity) or self._make(batch, page, identity)
 
-    def _get(self, batch: BatchLoad, page: Hashable, identity: Hashable) -> Loader:
-        loader = self._loaders.get(identity)
-        if loader is None:
-            if self._queue is None:
-                self._queue = _LoaderQueue()
-            loader = self._loaders[identity] = Loader(batch, page, self._db, self._queue)
+    def _make(self, batch: BatchLoad, page: Hashable, identity: Hashable) -> Loader:
+        if self._queue is None:
+            self._queue = _LoaderQueue()
+        loader = self._loaders[identity] = Loader(batch, page, self._db, self._queue)
         return loader
 
     def load_queued(self) -> Awaitable[None] | None:

@@ -446,7 +446,7 @@ class LatestRelated:
         return rows.per_parent(range_.sort(rows.select(*columns), range_.keys(rows.entity.table.c)).limit(1))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PageResult:
     """One parent's page: its rows in order, and whether there are rows before and behind it."""
 

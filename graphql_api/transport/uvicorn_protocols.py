@@ -219,7 +219,7 @@ class _PiecewiseReading(FlowControl):
 
     def resume_reading(self) -> None:
         """Reads on, unless what was read before is still to be parsed or answered."""
-        if self._has_room is None or self._has_room():
+        if self.read_paused and (self._has_room is None or self._has_room()):
             super().resume_reading()
 
     def end(self) -> None:
@@ -447,10 +447,15 @@ class HTTPProtocol(_LimitedProtocol, HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Adds a header to those of the request, as uvicorn's own method does, if there is room."""
         self._count(len(name) + len(value) + 4)
-        if len(self.headers) >= MAX_HEADERS:
+        headers = self.headers
+        if len(headers) >= MAX_HEADERS:
             raise HeadTooLargeError
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Starts the application, unless the request offers another protocol (see `_parse`)."""
