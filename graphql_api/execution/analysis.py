@@ -49,6 +49,8 @@ MAX_SELECTIONS: Final = 5_000
 
 Validation visits an operation's fragments for each operation. One operation alone can't have as many.
 """
+_OPERATION = 30
+"""Selections that an operation counts for, by the time that validating an empty one takes."""
 MAX_NESTING: Final = 200
 """How deep selection sets and fragments may be nested; graphql-core's parser bounds selection sets alike."""
 
@@ -234,7 +236,7 @@ class _Walk:
         directives = count_directives(definition, *(definition.variable_definitions or ()))
         top, below = self._reached(part)
         parts = [*top, *below]
-        self._selections_left -= sum(each.selections for each in parts)
+        self._selections_left -= _OPERATION + sum(each.selections for each in parts)
         if self._selections_left < 0:
             raise SelectionsError(definition)
         sizing = set().union(*(each.size_variables for each in parts))

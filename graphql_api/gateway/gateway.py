@@ -215,6 +215,10 @@ class Gateway:
         self._quota = ConcurrencyQuota(
             limits.max_viewer_operations, waiting=total // 4, all_waiting=total // 2
         )
+        self._parsing = ConcurrencyQuota(1, 1, waiting=total // 2, all_waiting=total)
+        """New documents, of which one at a time is parsed and validated."""
+        self._new_documents: dict[str, asyncio.Event] = {}
+        """By the text of each, what is set once it has been parsed or refused."""
         self._running = Counter[str]()
         """Operations under way, by budget."""
         self._most_running = {"": total, _SIGN_IN: max(1, total // 2)}
@@ -331,21 +335,60 @@ class Gateway:
 
         A document that is new to the process costs the client's address NEW_DOCUMENT points, and one for each
         character that is read. If the address has too few left, they are taken from the viewer that
-        `identify` returns. Raises HTTPError (429) if that one has too few, too, and RequestError.
+        `identify` returns. Raises HTTPError (429) if that one has too few, too, or (503) if too many new
+        documents are waiting; and RequestError.
         """
         text = self._operations.text_of(request)
-        if text not in self._operations.documents:
-            points = NEW_DOCUMENT + min(len(text), self._operations.limits.characters)
-            try:
-                await self._take_points(points, ANONYMOUS, client)
-            except HTTPError:
-                if any(field in text for field in self._sign_in_fields):
-                    await self._take_points(points, ANONYMOUS, client, _SIGN_IN_DOCUMENTS)
-                elif (viewer := await identify()).is_authenticated:
-                    await self._take_points(points, viewer, client)
-                else:
-                    raise
+        while text not in self._operations.documents:
+            if (parsed := self._new_documents.get(text)) is None:
+                return await self._prepare_new(request, text, client, identify)
+            await parsed.wait()  # the same document came from another client just before
         return self._operations.prepare(request, text)
+
+    async def _prepare_new(
+        self, request: GraphQLRequest, text: str, client: str, identify: Callable[[], Awaitable[Viewer]]
+    ) -> Operation:
+        self._new_documents[text] = parsed = asyncio.Event()
+        try:
+            await self._pay_for_document(text, client, identify)
+            async with self._turn_to_parse(client):
+                return self._operations.prepare(request, text)
+        finally:
+            del self._new_documents[text]
+            parsed.set()
+
+    async def _pay_for_document(
+        self, text: str, client: str, identify: Callable[[], Awaitable[Viewer]]
+    ) -> None:
+        points = NEW_DOCUMENT + min(len(text), self._operations.limits.characters)
+        try:
+            await self._take_points(points, ANONYMOUS, client)
+        except HTTPError:
+            if any(field in text for field in self._sign_in_fields):
+                await self._take_points(points, ANONYMOUS, client, _SIGN_IN_DOCUMENTS)
+            elif (viewer := await identify()).is_authenticated:
+                await self._take_points(points, viewer, client)
+            else:
+                raise
+
+    @asynccontextmanager
+    async def _turn_to_parse(self, client: str) -> AsyncIterator[None]:
+        """Waits until no other new document is parsed. In the block, one may be, which takes up to 40 ms.
+
+        Afterwards all else runs for as long as that took: clients may send many new documents at the same
+        time. Networks take turns. Raises HTTPError (503) if too many are waiting.
+        """
+        network = owner_of(ANONYMOUS, client)
+        try:
+            await self._parsing.enter(network)
+        except QuotaFullError:
+            raise unavailable("too many new documents are waiting to be parsed: try again") from None
+        began = perf_counter()
+        try:
+            yield
+        finally:
+            loop = asyncio.get_running_loop()
+            loop.call_later(perf_counter() - began, self._parsing.leave, network)
 
     async def run_operation(
         self,

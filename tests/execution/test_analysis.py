@@ -254,8 +254,8 @@ def test_operations_that_share_fragments_are_bounded_together() -> None:
     def spreading(operations: int) -> str:
         return "".join(f"query Q{n} {{ ...F0 }} " for n in range(operations)) + chain
 
-    Documents(SCHEMA, limits=RequestLimits(tokens=10_000)).get(spreading(49))
-    assert errors_of(spreading(50), tokens=10_000) == {
+    Documents(SCHEMA, limits=RequestLimits(tokens=10_000)).get(spreading(38))
+    assert errors_of(spreading(39), tokens=10_000) == {
         "message": "selections of all operations: more than the limit of 5000",
         "code": "LIMIT_EXCEEDED",
         "limit": "selections of all operations",
