@@ -40,6 +40,7 @@ from graphql_api.execution.direct_delivery import Deliver
 from graphql_api.execution.inputs import dump_json
 from graphql_api.execution.operations import GraphQLRequest, Operation, Operations, Result, Results
 from graphql_api.execution.projection import OperationContext
+from graphql_api.execution.yielding import YieldScheduler
 from graphql_api.gateway.deadline import BackgroundTasks, ClientGoneError, Deadline
 from graphql_api.gateway.errors import (
     HTTPError,
@@ -217,6 +218,7 @@ class Gateway:
         )
         self._parsing = ConcurrencyQuota(1, 1, waiting=total // 2, all_waiting=total)
         """New documents, of which one at a time is parsed and validated."""
+        self._large_requests = YieldScheduler()
         self._new_documents: dict[str, asyncio.Event] = {}
         """By the text of each, what is set once it has been parsed or refused."""
         self._running = Counter[str]()
@@ -323,10 +325,12 @@ class Gateway:
     async def pay_for_size(self, body: bytes, client: str, viewer: Viewer = ANONYMOUS) -> None:
         """Takes the points of a request whose JSON is larger than FREE_SIZE, before it is parsed.
 
-        Takes them from the viewer, or from the client's address while nobody is known. Raises HTTPError (429)
-        if too few are left.
+        Takes them from the viewer, or from the client's address while nobody is known. Returns in an
+        iteration of the event loop in which no other such JSON is parsed, which takes up to 20 ms. Raises
+        HTTPError (429) if too few points are left.
         """
         await self._take_points(points_of_request(body), viewer, client)
+        await self._large_requests.pause()
 
     async def find_operation(
         self, request: GraphQLRequest, client: str, identify: Callable[[], Awaitable[Viewer]]

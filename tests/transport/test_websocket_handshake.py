@@ -37,6 +37,8 @@ async def refusal(served: Served, sent: bytes) -> tuple[int, dict[str, str], str
         (HANDSHAKE.replace(VERSION, b"") + b"\r\n", (426, "UPGRADE_REQUIRED")),
         (HANDSHAKE.replace(b"/graphql", b"/nowhere") + b"\r\n", (403, "FORBIDDEN")),
         (HANDSHAKE + b"Origin: https://evil.example\r\n\r\n", (403, "FORBIDDEN")),
+        (HANDSHAKE.replace(b": Upgrade", b": Upgrade" + b",a" * 500) + b"\r\n", (400, "BAD_REQUEST")),
+        (HANDSHAKE + b"Sec-WebSocket-Protocol: a,b,c\r\n" * 200 + b"\r\n", (400, "BAD_REQUEST")),
         (HANDSHAKE + b"Cookie: " + b"a" * 40_000 + b"\r\n\r\n", (431, "REQUEST_HEADER_FIELDS_TOO_LARGE")),
     ],
     ids=[
@@ -50,6 +52,8 @@ async def refusal(served: Served, sent: bytes) -> tuple[int, dict[str, str], str
         "no version",
         "another path",
         "another origin",
+        "many connection options",
+        "many offers",
         "a head that is too long",
     ],
 )

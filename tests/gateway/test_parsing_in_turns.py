@@ -1,4 +1,4 @@
-"""New documents are parsed one at a time, whoever sends how many."""
+"""New documents and large requests are parsed one at a time, however many come at once."""
 
 import asyncio
 
@@ -60,6 +60,21 @@ async def test_only_one_is_parsed_in_an_iteration_of_the_event_loop(monkeypatch:
     one = gateway(Operations(schema, mask=lambda error: error))
     finders = asyncio.gather(*(finding(one, f"{{ a{number}: hello }}", "10.0.0.1") for number in range(20)))
     while not finders.done():
+        iteration += 1
+        await asyncio.sleep(0)
+    assert len(parsed_in) == len(set(parsed_in)) == 20
+
+
+async def test_only_one_large_request_is_parsed_in_an_iteration_of_the_event_loop() -> None:
+    iteration, parsed_in = 0, list[int]()
+    one = gateway(Operations(schema, mask=lambda error: error))
+
+    async def parse() -> None:
+        await one.pay_for_size(b"[]" * 5_000, "10.0.0.1")
+        parsed_in.append(iteration)
+
+    parsers = asyncio.gather(*(parse() for _ in range(20)))
+    while not parsers.done():
         iteration += 1
         await asyncio.sleep(0)
     assert len(parsed_in) == len(set(parsed_in)) == 20
