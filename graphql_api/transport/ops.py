@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from graphql_api.quotas import create_own_task
 from graphql_api.transport.lame_duck import LameDuck
 from graphql_api.transport.worker_metrics import WorkerMetrics
 
@@ -28,15 +29,23 @@ async def health(_: Request) -> Response:
 def readiness(ready: Ready, lame_duck: LameDuck) -> Endpoint:
     """Returns the endpoint of GET /readyz: 200 if `ready` returns within 3 seconds, else 503.
 
-    Also 503 once the process is about to stop.
+    Also 503 once the process is about to stop. Those who ask at the same time share the answer, since each
+    takes a connection to the database.
     """
+    checking: asyncio.Task[None] | None = None
+
+    async def check() -> None:
+        async with asyncio.timeout(_READY_TIMEOUT):
+            await ready()
 
     async def endpoint(_: Request) -> Response:
+        nonlocal checking
         if lame_duck.leaving:
             return JSONResponse({"status": "leaving"}, 503, {"connection": "close"})
+        if checking is None or checking.done():
+            checking = create_own_task(check(), "readiness")
         try:
-            async with asyncio.timeout(_READY_TIMEOUT):
-                await ready()
+            await asyncio.shield(checking)
         except Exception as error:  # noqa: BLE001 - whatever it is, the process isn't ready
             log.warning("not ready: %r", error)
             return JSONResponse({"status": "unavailable"}, 503, {"retry-after": "1"})
