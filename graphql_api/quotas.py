@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class QuotaFullError(Exception):
-    """Too many are waiting for a place already, or an owner's share is taken."""
+    """Too many are waiting for a place already, or too little of an owner's amount is left."""
 
 
 class ConcurrencyQuota:
@@ -133,15 +133,18 @@ class ConcurrencyQuota:
 
 
 class AmountQuota:
-    """Gives each owner at most `most` of something, such as bytes; nobody waits for more."""
+    """Limits how much of something, such as bytes, each owner may have at once. Nobody waits for more."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._taken = Counter[str]()
-        """Owners who have taken nothing have no entry."""
+        """The amount that each owner has now. Owners who have nothing are left out."""
 
     def take(self, owner: str, amount: int) -> None:
-        """Takes an amount; `give_back` gives it back. Raises QuotaFullError, and takes nothing."""
+        """Takes an amount, until `give_back`.
+
+        Raises QuotaFullError, without taking any, if it is too much.
+        """
         if self._taken[owner] + amount > self._most:
             raise QuotaFullError
         self._taken[owner] += amount

@@ -50,7 +50,7 @@ MAX_SELECTIONS: Final = 5_000
 Validation visits an operation's fragments for each operation. One operation alone can't have as many.
 """
 _OPERATION = 30
-"""Selections that an operation counts for, by the time that validating an empty one takes."""
+"""Selections that are counted for each operation: validating an empty one takes as long as so many."""
 MAX_NESTING: Final = 200
 """How deep selection sets and fragments may be nested; graphql-core's parser bounds selection sets alike."""
 

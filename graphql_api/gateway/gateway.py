@@ -217,10 +217,13 @@ class Gateway:
             limits.max_viewer_operations, waiting=total // 4, all_waiting=total // 2
         )
         self._parsing = ConcurrencyQuota(1, 1, waiting=total // 2, all_waiting=total)
-        """New documents, of which one at a time is parsed and validated."""
+        """Lets one new document at a time be parsed and validated."""
         self._large_requests = YieldScheduler()
         self._new_documents: dict[str, asyncio.Event] = {}
-        """By the text of each, what is set once it has been parsed or refused."""
+        """New documents that are being parsed, by their texts.
+
+        The event is set when one is parsed or refused.
+        """
         self._running = Counter[str]()
         """Operations under way, by budget."""
         self._most_running = {"": total, _SIGN_IN: max(1, total // 2)}
@@ -231,7 +234,7 @@ class Gateway:
         self._subscription_memory = AmountQuota(limits.max_viewer_sockets * _SUBSCRIBED_PER_SOCKET)
         """Bytes that the subscriptions of an owner take."""
         self._keyed = AmountQuota(limits.max_viewer_operations + total // 4)
-        """Mutations under a key: while they look for their answers, they have no place in `_quota` yet."""
+        """Counts mutations under an idempotency key, which aren't counted by `_quota` until they run."""
         self._most_of_network = min(limits.max_anonymous_sockets, max(1, limits.max_sockets // 4))
         self._most_of_viewer = min(limits.max_viewer_sockets, max(1, limits.max_sockets // 2))
 
@@ -346,7 +349,7 @@ class Gateway:
         while text not in self._operations.documents:
             if (parsed := self._new_documents.get(text)) is None:
                 return await self._prepare_new(request, text, client, identify)
-            await parsed.wait()  # the same document came from another client just before
+            await parsed.wait()  # another request with the same document is parsing it
         return self._operations.prepare(request, text)
 
     async def _prepare_new(
@@ -377,10 +380,10 @@ class Gateway:
 
     @asynccontextmanager
     async def _turn_to_parse(self, client: str) -> AsyncIterator[None]:
-        """Waits until no other new document is parsed. In the block, one may be, which takes up to 40 ms.
+        """Waits until no other new document is being parsed. Parsing one in the block takes up to 40 ms.
 
-        Afterwards all else runs for as long as that took: clients may send many new documents at the same
-        time. Networks take turns. Raises HTTPError (503) if too many are waiting.
+        After the block, no document is parsed for as long as the block took, so that other work runs even if
+        clients send many new documents. Networks take turns. Raises HTTPError (503) if too many are waiting.
         """
         network = owner_of(ANONYMOUS, client)
         try:
@@ -748,7 +751,7 @@ class ClientConnection:
 
 @contextmanager
 def _taking(quota: AmountQuota, owner: str, amount: int, refusal: str) -> Iterator[None]:
-    """Takes an amount of an owner's share during the block. Raises HTTPError (503) if it isn't left."""
+    """Takes an amount of an owner's quota for the block. Raises HTTPError (503) if too little is left."""
     try:
         quota.take(owner, amount)
     except QuotaFullError:

@@ -27,15 +27,16 @@ are about another feed.
 
 
 GENERIC_PLANS: Final = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
-"""Settings of a connection whose statements PostgreSQL is to plan once.
+"""Settings of a connection whose statements PostgreSQL shall plan once.
 
-It would plan them for the parameters of each poll, which takes longer than to run them. The plan is the same
-for all parameters where entries are read in the order of their key, with a limit, and their rows one by one.
+Otherwise it would plan them for the parameters of each poll, which takes longer than running them. The plan
+is the same for all parameters, since entries are read in the order of their key, with a limit, and their rows
+one by one.
 """
 _BURST: Final = 5
-"""Polls in a row that have found something, from which on the next ones don't wait for a notification."""
+"""Polls in a row that have found something, after which the timer stops listening for notifications."""
 _LONG_PAUSE: Final = 0.05
-"""Seconds of a pause that is longer than what a notification could shorten."""
+"""Seconds that a pause must have at least for the timer to stop listening."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,10 @@ class PollIntervals:
 
 
 class PollTimer:
-    """Waits between the polls of one task, for a notification if it listens.
+    """Waits between the polls of one task: for an interval, or until a notification if it listens.
 
-    It stops listening while poll after poll finds something, each followed by a long pause: every commit
-    would then wake PostgreSQL's process of the connection, and this one, for a poll that comes anyway.
+    It stops listening while every poll finds something and is followed by a long pause. Otherwise each commit
+    would wake the connection's process in PostgreSQL, and this process, although the next poll comes anyway.
     """
 
     __slots__ = (
@@ -93,9 +94,9 @@ class PollTimer:
         self._wake.clear()
 
     async def listen(self, connection: "asyncpg.Connection", notified: Callable[..., None]) -> None:
-        """Calls `notified` at each notification on the connection; it is to call `wake`.
+        """Calls `notified`, which must call `wake`, at each notification on the connection.
 
-        What is committed after this returns is seen by the next poll, or notifies.
+        Everything that is committed after this returns is seen by the next poll, or causes a notification.
         """
         self._connection, self._notified, self._finds = connection, notified, 0
         await connection.add_listener(CHANNEL, notified)
@@ -111,7 +112,7 @@ class PollTimer:
         self._finds = self._finds + 1 if found else 0
         if self._connection is not None and not self._is_listening and not found:
             await self.listen(self._connection, self._notified)
-            return  # what was committed before it listened is found by a poll at once
+            return  # so that a poll at once finds what was committed before it listened
         if self._connection is not None and self._finds >= _BURST and pause >= _LONG_PAUSE:
             if self._is_listening:
                 self._is_listening = False

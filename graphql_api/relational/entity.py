@@ -185,10 +185,10 @@ class Entity:
         if not self.is_visible_to(db):
             return {}
         ids, tenants = zip(*keys, strict=True)
-        scoped = None not in tenants
-        if not scoped and any(tenants):
+        for_tenant = None not in tenants
+        if not for_tenant and any(tenants):
             raise ValueError("viewers of one tenant and of every tenant's rows have no statement in common")
-        found = await db.fetch_by_tenant(_by_id(self, scoped, columns), ids, tenants, at_once=False)
+        found = await db.fetch_by_tenant(_by_id(self, for_tenant, columns), ids, tenants, at_once=False)
         return {key: rows[0] for key, rows in zip(keys, found, strict=True) if rows}
 
 

@@ -29,7 +29,7 @@ async def health(_: Request) -> Response:
 def readiness(ready: Ready, lame_duck: LameDuck) -> Endpoint:
     """Returns the endpoint of GET /readyz: 200 if `ready` returns within 3 seconds, else 503.
 
-    Also 503 once the process is about to stop. Those who ask at the same time share the answer, since each
+    Also 503 once the process is about to stop. Requests at the same time share one check, since each check
     takes a connection to the database.
     """
     checking: asyncio.Task[None] | None = None

@@ -54,10 +54,10 @@ _MAX_FRAGMENTS = 1_000
 """Frames of one message, since an empty one takes ten times its size in memory."""
 _PING = b"\x89\x00"
 _PONGS = (b'{"type":"pong"}', b'{"type": "pong"}')
-"""A ping frame of WebSocket; and what JavaScript and Python answer to one of graphql-transport-ws."""
+"""A ping frame of WebSocket; and the answers to a ping of graphql-transport-ws, in JavaScript and Python."""
 _OFFERS = (b"connection", b"sec-websocket-extensions", b"sec-websocket-protocol")
 _LONGEST_OFFER = 1_000
-"""Characters of the headers of a handshake that are parsed item by item, which takes 0.5 µs a character."""
+"""Characters that these headers of a handshake may have: parsing their lists takes 0.5 µs a character."""
 MAX_HEADERS: Final = 256
 """Lines of headers that a request may have: short ones take ten times their size in memory."""
 _PART_CLOSED = 100
