@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from graphql_api.execution.costs import POINT
@@ -103,6 +104,15 @@ async def test_a_large_request_is_paid_for_by_its_values(serve: Serve, query: st
         statuses = [(await client.post("/graphql", json=body)).status_code for _ in range(3)]
     assert statuses[-1] == 429
     assert statuses[0] != 429
+
+
+async def test_so_is_a_large_request_in_a_url(serve: Serve) -> None:
+    served = serve(rate_limiter=RateLimiter(NEW_DOCUMENT + 1_400))
+    parameters = {"query": QUERY, "variables": orjson.dumps({"unused": [1] * FREE_SIZE}).decode()}
+    async with asking(served) as client:
+        statuses = [(await client.get("/graphql", params=parameters)).status_code for _ in range(3)]
+    assert statuses[0] == 200
+    assert statuses[-1] == 429
 
 
 async def test_what_is_refused_to_one_network_is_not_taken_from_all(serve: Serve) -> None:
