@@ -19,7 +19,7 @@ may be another one: an account, a user, or a strategy.
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -60,7 +60,7 @@ from graphql_api.relational.filters import (
     to_sql,
     without_index,
 )
-from graphql_api.relational.pagination import PageRequest, SortOrder, hashed_once
+from graphql_api.relational.pagination import PageRequest, SortOrder
 
 ROOT = "root"
 """The key of a list at the root, which has no parent with an id."""
@@ -434,7 +434,6 @@ class KeysetRange:
         return self.sort(query, self.keys(own, rows.prefix))
 
 
-@hashed_once
 @dataclass(frozen=True, slots=True)
 class PageShape:
     """The parts of a page request that its SQL depends on. Pages of equal shape share a statement."""
@@ -454,7 +453,6 @@ class PageShape:
     """Whether at most :limit rows are examined, in the order of an index."""
     few_parents: bool = False
     """Whether it is known to be merged from fewer direct parents than the page has rows."""
-    known_hash: int = field(init=False, repr=False, compare=False)
 
     @classmethod
     def of(

@@ -6,7 +6,7 @@ from calendar import isleap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 from sqlalchemy import Column, DateTime, Integer, Numeric, String
@@ -20,27 +20,6 @@ from graphql_api.relational.scalars import UnreadableDecimal, parse_decimal, par
 
 DEFAULT_SIZE = 25
 MAX_SIZE = 100
-
-KeyType = TypeVar("KeyType")
-
-
-def hashed_once(key_type: type[KeyType]) -> type[KeyType]:
-    """Decorates a frozen dataclass whose instances are keys again and again: each is hashed once.
-
-    It has a field for the hash. Frozen dataclasses within each other are hashed anew each time otherwise,
-    down to the last field.
-    """
-    compute: Any = key_type.__hash__
-
-    def hash_once(self: Any) -> int:
-        try:
-            return int(self.known_hash)
-        except AttributeError:
-            object.__setattr__(self, "known_hash", compute(self))
-            return int(self.known_hash)
-
-    key_type.__hash__ = hash_once  # type: ignore[method-assign]
-    return key_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +40,6 @@ CursorKey = tuple[Any, str]
 """What a cursor holds of a row: its sort key as `postgres.tables.sort_key` computes it, and its id."""
 
 
-@hashed_once
 @dataclass(frozen=True, slots=True)
 class PageRequest:
     """The page of a list that a client requests. Equal requests of one relation share a loader."""
@@ -82,7 +60,6 @@ class PageRequest:
     """Whether its statement looks for rows before the cursor `after`."""
     with_next: bool = False
     """Whether its statement looks for rows behind the cursor `before`."""
-    known_hash: int = field(init=False, repr=False, compare=False)
 
     def filter_only(self) -> "PageRequest":
         """Returns a request without page and order: equal for all pages of a list under one filter."""

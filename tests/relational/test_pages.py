@@ -1,7 +1,6 @@
 """Pages: keyset cursors, both directions, every order, and what is refused."""
 
 import base64
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,9 +10,6 @@ import orjson
 import pytest
 
 from graphql_api.identity.viewer import NO_TENANT
-from graphql_api.postgres import tables
-from graphql_api.relational.filters import Filter
-from graphql_api.relational.pagination import PageRequest, SortOrder
 from tests import factories
 from tests.factories import NOW
 from tests.graph import Graph, trader
@@ -32,25 +28,6 @@ ORDERS = [
     for field in ("ENTRY_TIME", "EXIT_TIME", "PNL", "SIZE", "SYMBOL", "AI_CONFIDENCE")
     for direction in ("ASC", "DESC")
 ]
-
-
-class Part:
-    """Part of a key, which counts how often it is hashed."""
-
-    def __init__(self) -> None:
-        self.hashed = 0
-
-    def __hash__(self) -> int:
-        self.hashed += 1
-        return 1
-
-
-def test_equal_requests_are_one_key_and_hashed_once_each() -> None:
-    part: Any = Part()
-    one, same = (PageRequest(SortOrder(tables.trades.c.pnl), filter=Filter(part)) for _ in range(2))
-    pages = {one: "a page", replace(one, size=2): "another"}
-    assert pages[one] == pages[same] == "a page"
-    assert part.hashed == 3
 
 
 @pytest.fixture
