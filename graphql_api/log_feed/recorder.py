@@ -99,7 +99,7 @@ class Recording(Protocol):
 class RecorderOptions(PollIntervals):
     """How often a recorder polls, in seconds."""
 
-    busy_pause: float = 0.1
+    busy_pause: float = 0.2
     """The pause after a poll that has found something, even if there is a notification."""
     pause_factor: float = 2.0
     """The pause after a poll is at least so many times as long as the poll took, but at most a second."""

@@ -298,8 +298,10 @@ class TailOptions(PollIntervals):
 
     min_interval: float = 0.005
     """The least time between two fetches, even if there is a notification."""
-    min_interval_per_subscriber: float = 0.000_1
-    """Added to `min_interval` for each subscriber after a fetch that has found rows, which wakes them."""
+    rest_per_subscriber: float = 0.000_2
+    """Added to `min_interval` for each subscriber after a fetch that has found rows."""
+    longest_rest: float = 0.2
+    """The most that is added: one statement and one execution then serve all rows of that time."""
     flush_delay: float = 0.005
     """How long to wait until another commit has flushed what was read, before committing for that purpose."""
     timeout: float = 5.0
@@ -459,8 +461,8 @@ class Tail:
             self._recheck_interval, self._unfit = 0.0, None
             if not complete:
                 continue
-            pause = options.min_interval_per_subscriber * self._stats.subscribers if found else 0.0
-            await self._timer.wait(options.min_interval + pause, found=found)
+            rest = min(options.rest_per_subscriber * self._stats.subscribers, options.longest_rest)
+            await self._timer.wait(options.min_interval + (rest if found else 0.0), found=found)
 
     async def _publish_page(self, fetch: Fetch) -> tuple[bool, bool]:
         """Fetches and publishes the next page. Returns whether it was the last, and whether it had rows."""

@@ -3,7 +3,7 @@
 One process of a deployment keeps the risk state in memory: of every account with limits, the trades that
 count today. Each poll updates it with all that was committed since the last one, compares the affected
 accounts with their limits, and records in one transaction which limits are newly exceeded or kept again.
-There are ten polls a second while something happens; a crossing that is undone between two polls is not
+There are five polls a second while something happens; a crossing that is undone between two polls is not
 recorded. A process that takes over recording loads the state from the tables.
 
 Most polls find only changed trades, and few of these change a value that limits are compared with: one
