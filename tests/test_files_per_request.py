@@ -17,10 +17,15 @@ import asyncpg
 import pytest
 from fastapi import FastAPI
 from starlette.types import Message
+from websockets.client import ClientProtocol
+from websockets.frames import Frame
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
 import graphql_api
 from graphql_api.identity.viewer import Scope
 from graphql_api.postgres.address import Address
+from graphql_api.transport.graphql_transport_ws import FRAMES
 from tests import factories
 from tests.app import App, served
 
@@ -105,6 +110,7 @@ class Socket:
             "headers": [(b"host", b"test")],
             "subprotocols": ["graphql-transport-ws"],
             "client": ("127.0.0.1", 1),
+            "extensions": {FRAMES: {"write": socket._write, "beat": socket._write}},
         }
         serving = asyncio.create_task(app(scope, socket._to_app.get, socket._from_app.put))
         await socket._to_app.put({"type": "websocket.connect"})
@@ -124,11 +130,23 @@ class Socket:
         """The payload of the next message of a type; those of other types are dropped."""
         while True:
             message = await self._from_app.get()
+            if message["type"] == FRAMES:
+                self._write(message["frames"])
+                continue
             assert message["type"] == "websocket.send", message
             said = json.loads(message["text"])
             assert said["type"] != "error", said
             if said["type"] == kind:
                 return said.get("payload")
+
+    def _write(self, frames: bytes) -> bool:
+        """Reads frames of text as a client does, and takes all that there is."""
+        client = ClientProtocol(parse_uri("ws://test/graphql"), state=State.OPEN)
+        client.receive_data(frames)
+        for frame in client.events_received():
+            assert isinstance(frame, Frame)
+            self._from_app.put_nowait({"type": "websocket.send", "text": bytes(frame.data).decode()})
+        return True
 
     async def subscribe(self, query: str) -> None:
         """Subscribe, and wait until the server says from where on events will come."""
@@ -211,3 +229,5 @@ async def test_one_event_to_one_subscriber(
                 event = await socket.hear("next")
     assert event["data"]["systemLogAdded"]["log"]["level"] == "ERROR"
     hold(files, ONE_EVENT)
+    walk = readme_walk("An event")[1:]
+    assert [name for name in files if name in walk] == walk

@@ -105,7 +105,7 @@ class AccountChange(NamedTuple):
     """ADDED, CHANGED or REMOVED."""
     id: str | None
     account_id: str | None
-    tenant: str | None = None
+    tenant: str | None
     """The user whose rows the subscriber may see; None for every user's."""
 
 
@@ -165,7 +165,7 @@ class ChangeFilter:
         if former is not None:
             return AccountChange(kind, "REMOVED", row["row_id"], former, self.user_id)
         if self == ChangeFilter(kinds=self.kinds) and row["change"] == "REMOVED" and not row["is_there"]:
-            return AccountChange(kind, "REMOVED", row["row_id"], None)
+            return AccountChange(kind, "REMOVED", row["row_id"], None, self.user_id)
         return None
 
     def _follows(self, account_id: str | None, user_id: str | None) -> bool:

@@ -68,7 +68,7 @@ class UpToDate(NamedTuple):
     """Stands for a `log_feed.Event` where the backlog ends."""
 
     cursor: str
-    row: AccountChange = AccountChange(ActivityKind.UP_TO_DATE.value, None, None, None)
+    row: AccountChange = AccountChange(ActivityKind.UP_TO_DATE.value, None, None, None, None)
 
 
 async def _rows(db: ViewerDatabase, ids: Sequence[str], entity: Entity) -> Mapping[str, Row]:

@@ -184,7 +184,8 @@ async def _run_together(operation: SharedOperation, deliveries: Sequence[Deliver
                 results = await Metered(operation.compute(tuple(payers)))
             for payer in payers.values():
                 payer.usage.add_part(usage, len(payers))
-        computed = dict(zip(payers, results or (), strict=False))
+        if results is not None:
+            computed = dict(zip(payers, results, strict=True))
     except Exception:
         log.debug("events are executed for each viewer by themselves", exc_info=True)
     for delivery, results in computed.items():

@@ -519,7 +519,7 @@ class Operations:
         async with scope(context):
             execution = Execution(plan, invocation, self._scheduler, self.limits.response_size)
             data = await execution.run_each(events)
-        if data is None:
+        if data is None or context.needs_viewer:
             plan.needs_viewer = context.needs_viewer
             return None
         rendered = [Result.rendered(orjson.dumps({"data": each})) for each in data]

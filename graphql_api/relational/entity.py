@@ -180,14 +180,15 @@ class Entity:
     ) -> Mapping[tuple[str, str | None], Row]:
         """Returns the rows with these ids, each if the tenant that stands beside it may see it.
 
-        The tenant is None for viewers who may see every tenant's, and then for all of them.
+        The tenant is None for viewers who may see every tenant's, and then for all of them; otherwise
+        ValueError is raised.
         """
         if not self.is_visible_to(db):
             return {}
         ids, tenants = zip(*keys, strict=True)
         for_tenant = None not in tenants
-        if not for_tenant and any(tenants):
-            raise ValueError("viewers of one tenant and of every tenant's rows have no statement in common")
+        if not for_tenant and (any(tenants) or Scope.GRAPH_READ_ANY not in db.viewer.scopes):
+            raise ValueError("only viewers of every tenant's rows may read without naming a tenant")
         found = await db.fetch_by_tenant(_by_id(self, for_tenant, columns), ids, tenants, at_once=False)
         return {key: rows[0] for key, rows in zip(keys, found, strict=True) if rows}
 
