@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import asyncpg
@@ -87,6 +88,8 @@ class LogFilter:
     dated: bool | None = None
     shape: FilterShape = field(init=False, repr=False, compare=False)
     _accepted: frozenset[str] | None = field(init=False, repr=False, compare=False)
+    _accepts: Callable[[str], bool] = field(init=False, repr=False, compare=False)
+    """Whether a stored level is accepted; the few that occur are remembered."""
     _needle: bytes | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -96,7 +99,10 @@ class LogFilter:
         _check("search", (self.search,), _check_text)
         _check("since", (self.since,), _check_instant)
         _check("until", (self.until,), _check_instant)
-        object.__setattr__(self, "_accepted", self._accepted_levels())
+        accepted = self._accepted_levels()
+        object.__setattr__(self, "_accepted", accepted)
+        accepts = lru_cache(maxsize=32)(lambda level: accepted is None or LEVELS.canonical(level) in accepted)
+        object.__setattr__(self, "_accepts", accepts)
         object.__setattr__(self, "_needle", self.search.encode().lower() if self.search else None)
         shape = FilterShape(
             levels=self._accepted is not None,
@@ -139,7 +145,7 @@ class LogFilter:
 
     def _fits(self, row: "Mapping[str, Any] | asyncpg.Record") -> bool:
         """Whether all conditions hold, leaving out that on the message."""
-        if self._accepted is not None and LEVELS.canonical(row["level"]) not in self._accepted:
+        if self._accepted is not None and not self._accepts(row["level"]):
             return False
         if self.components is not None and row["component"] not in self.components:
             return False

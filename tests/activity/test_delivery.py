@@ -122,8 +122,12 @@ async def test_rows_are_read_for_the_tenant_that_stands_beside_them(
     assert context is not None
     found = await TRADES.load_by_tenant(context.db, [(mine, user), (mine, other), (theirs, other)])
     assert {key: row["id"] for key, row in found.items()} == {(mine, user): mine, (theirs, other): theirs}
-    with pytest.raises(ValueError, match="no statement in common"):
-        await TRADES.load_by_tenant(context.db, [(mine, user), (theirs, None)])
+    everybody = Context(operator(), graph.services).shared()
+    assert everybody is not None
+    assert (mine, None) in await TRADES.load_by_tenant(everybody.db, [(mine, None)])
+    for db, tenants in ((context.db, [None]), (context.db, [user, None]), (everybody.db, [user, None])):
+        with pytest.raises(ValueError, match="without naming a tenant"):
+            await TRADES.load_by_tenant(db, [(mine, tenant) for tenant in tenants])
 
 
 def test_a_context_for_several_viewers_has_nothing_of_one(graph: Graph) -> None:

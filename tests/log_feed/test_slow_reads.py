@@ -29,10 +29,12 @@ EVERYTHING = LogFilter()
 async def locked_lines(address: Address) -> AsyncIterator[None]:
     """Every statement that reads a line in the block waits, as if it had many lines to examine."""
     connection = await address.connect_plain()
-    async with connection.transaction():
-        await connection.execute("LOCK TABLE system_logs")
-        yield
-    await connection.close()
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE system_logs")
+            yield
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager
@@ -41,13 +43,15 @@ async def feed_of(
 ) -> AsyncIterator[Feed]:
     database = Database(address, statement_timeout=statement_timeout)
     feed = Feed(database, direct or address, KEY, options)
-    yield feed
-    await feed.close()
-    await database.close()
+    try:
+        yield feed
+    finally:
+        await feed.close()
+        await database.close()
 
 
 async def test_a_backfill_that_takes_too_long_is_no_outage(address: Address) -> None:
-    async with feed_of(address, 0.3, FeedOptions(outage_timeout=0.2)) as feed, locked_lines(address):
+    async with feed_of(address, 1.5, FeedOptions(outage_timeout=1)) as feed, locked_lines(address):
         with pytest.raises(BackfillTimeoutError, match="narrow `filter`"):
             await feed.subscribe(LogFilter(search="no such text"), backfill=10)
         assert feed.stats.subscribers == 0
@@ -57,7 +61,7 @@ async def test_the_rest_of_a_backfill_that_takes_too_long_is_no_outage(
     address: Address, connection: "asyncpg.Connection"
 ) -> None:
     await write(connection, "1", "2", "3")
-    async with feed_of(address, 0.5, FeedOptions(outage_timeout=0.4)) as feed:
+    async with feed_of(address, 1.5, FeedOptions(outage_timeout=1)) as feed:
         async with await feed.subscribe(EVERYTHING, backfill=3) as subscription:
             cursor = (await events(subscription, 1))[0].cursor
         async with locked_lines(address):
