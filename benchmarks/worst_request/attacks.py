@@ -25,6 +25,11 @@ def attacks(seed: int) -> Iterator[Attack]:
     text = "query($t: String!) {trades(filter: {symbol: {in: [" + "$t " * 1000 + "]}}) {nodes {id}}}"
     yield Attack("a text of 262 characters, used 1,000 times", [_body(text, t="x" * 262)])
     yield Attack("`parameters` under 30 aliases", [_body(_aliases("parameters", 40))])
+    nodes = " ".join(
+        f"a{n}: node {{parameters performance(first: {n + 1}) {{totalCount}}}}" for n in range(10)
+    )
+    strategies = f"{{strategies(first: 100) {{edges {{{nodes}}}}}}}"
+    yield Attack("`parameters` in 10 parts that begin together", [_body(strategies)])
     yield Attack("`description` under 30 aliases", [_body(_aliases("description", 5000))])
     durations = _aliased("duration", 30)
     sessions = f"{{accounts(first: 20) {{nodes {{sessions(first: 75) {{nodes {{{durations}}}}}}}}}}}"

@@ -394,11 +394,11 @@ class Execution:
         """Returns a value for each of many parents, with pauses."""
         values: list[Any] = []
         for start in range(0, len(parents), _CALLS_OF_A_PIECE):
+            await self._pause()
             piece = slice(start, start + _CALLS_OF_A_PIECE)
             columns = {name: table[name][piece] for name in resolver.columns or () if name in table}
             part = resolver.resolve_table(columns)
             values += resolver.resolve(self, field, parents[piece], paths) if part is None else part
-            await self._pause()
         return values
 
     async def render_lists(self, items: list[Any], sizes: Sequence[int]) -> list[Any]:
@@ -429,8 +429,8 @@ class Execution:
 
     async def _pause(self) -> None:
         """Pauses, after so much work that other tasks should run."""
-        self._work = 0
         await self.scheduler.pause()
+        self._work = 0  # not before: other parts that begin meanwhile pause, too, in place of working as long
 
     async def _resolve_serially(
         self, plan: ObjectPlan, parents: ColumnValues, paths: "ResponsePaths"
@@ -986,14 +986,17 @@ class LeafCompletion(Completion):
         known = execution.conversions[serializer]
         distinct = deque(set(values).difference(known))
         while distinct:
+            # Before the first piece, too: all parts of an operation may begin in one iteration of the loop.
+            await execution.scheduler.pause()
             piece: list[Any] = []
             characters = 0
             while distinct and len(piece) < MAX_CONVERSIONS_AT_ONCE and characters < MAX_CHARACTERS_AT_ONCE:
-                piece.append(distinct.pop())
-                characters += len(piece[-1]) if isinstance(piece[-1], str) else 0
-            if serializer.serialize_column(piece, execution.conversions) is None:
+                value = distinct.pop()
+                if value not in known:  # else another part has converted it meanwhile
+                    piece.append(value)
+                    characters += len(value) if isinstance(value, str) else 0
+            if piece and serializer.serialize_column(piece, execution.conversions) is None:
                 return
-            await execution.scheduler.pause()
 
     async def complete(
         self,

@@ -29,11 +29,21 @@ def _load_length(_context: object, _arguments: object) -> Load:
     return load
 
 
+converted_in_rounds = [0]
+"""How many texts were converted in each iteration of the event loop."""
+
+
+def _noted_length(text: str) -> int:
+    converted_in_rounds[-1] += 1
+    return len(text)
+
+
 @strawberry.type
 class Row:
     is_type_of = is_any_source
     name: str = declared("A text.", FromColumn(None))
     number: float = declared("A number.", FromColumn("name", convert=len))
+    noted: int = declared("A number.", FromColumn("name", convert=_noted_length))
     loaded: int = declared("A number that is loaded.", FromLoader(_load_length, convert=len))
 
 
@@ -121,6 +131,22 @@ async def test_short_lists_are_made_without_a_pause() -> None:
 async def test_long_texts_are_converted_with_pauses() -> None:
     assert await pauses_of_rows(MAX_CONVERSIONS_AT_ONCE, length=2_000) >= 6
     assert await pauses_of_rows(3, length=MAX_CHARACTERS_AT_ONCE) == 3 + 1  # the last before it is rendered
+
+
+async def test_parts_of_an_operation_that_begin_together_convert_one_after_the_other() -> None:
+    async def count_rounds() -> None:
+        while True:
+            converted_in_rounds.append(0)
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_rounds())
+    parts = (
+        f"part{length}: rows(count: 300, length: {length}) {{ noted loaded }}" for length in range(8, 18)
+    )
+    await pauses_of(" ".join(parts))
+    counting.cancel()
+    assert sum(converted_in_rounds) == 3_000
+    assert max(converted_in_rounds) == MAX_CONVERSIONS_AT_ONCE
 
 
 async def test_long_lists_are_made_with_pauses() -> None:
