@@ -78,6 +78,8 @@ NEW_DOCUMENT = 500
 """Points for a document that is new to the process, in addition to one for each character."""
 _OVERRUN = 750
 """Points that an operation may use beyond its cost for free, since measured times are inexact."""
+_OVERRUN_SHARE = 2 / 3
+"""The share of its cost that an operation may use beyond it for free."""
 _DECODING = 1e-6
 """Seconds to decode a row, which happens outside of the operation's tasks and so isn't measured with them."""
 _PLANNING = 1e-3
@@ -642,7 +644,7 @@ class Gateway:
         shapes of the same document would be free. Takes at most as many points as its owner has left.
         """
         lacking = points_of(usage) - operation.cost
-        if lacking <= (0 if usage.new_statements else max(_OVERRUN, operation.cost)):
+        if lacking <= (0 if usage.new_statements else max(_OVERRUN, _OVERRUN_SHARE * operation.cost)):
             return 0
         if self._rate_limiter is not None:
             await self._rate_limiter.charge(usage.owner, lacking, budget)
