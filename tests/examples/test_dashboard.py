@@ -1,5 +1,6 @@
 """The example dashboard in Chromium: what a trader sees, changes and follows, on a phone and offline."""
 
+import asyncio
 import functools
 import gzip
 import json
@@ -15,7 +16,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import httpx
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, Route, WebSocket, expect
 
 from graphql_api.identity.viewer import Role
 from graphql_api.postgres.address import Address
@@ -25,6 +26,7 @@ from tests.node import node_with
 from tests.once import once_a_run
 from tests.service.conftest import PASSWORD, Service, served_from
 from tests.transport import scripts
+from tests.transport.conftest import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -146,6 +148,42 @@ async def test_an_account_is_seen_changed_and_followed(
     await expect(page.get_by_role("region", name="Trades")).to_contain_text("BTCUSD", timeout=WAIT)
 
 
+async def test_a_read_that_began_before_a_change_does_not_undo_it(
+    page: Page, account: str, connection: "asyncpg.Connection"
+) -> None:
+    reads = 0
+    began, release = asyncio.Event(), asyncio.Event()
+
+    async def hold_the_first(route: Route) -> None:
+        """Counts the readings of the account, and withholds the answer to the first until it is released."""
+        nonlocal reads
+        if (route.request.post_data_json or {})["operationName"] != "Account":
+            return await route.continue_()
+        reads += 1
+        if reads > 1:
+            return await route.continue_()
+        response = await route.fetch()
+        began.set()
+        await release.wait()
+        return await route.fulfill(response=response)
+
+    await page.route("**/graphql", hold_the_first)
+    session = await factories.session(connection, account)
+    await factories.trade(connection, session, symbol="BTCUSD")
+    await asyncio.wait_for(began.wait(), WAIT / 1000)
+
+    risk = page.get_by_role("region", name="Risk")
+    await risk.get_by_role("textbox", name="Open positions at most").fill("7")
+    await risk.get_by_role("button", name="Change").click()
+    await expect(risk).to_contain_text("Changed.", timeout=WAIT)
+    assert reads >= 2  # the first would show the settings of before
+    release.set()
+    await risk.get_by_role("textbox", name="Risk per trade").fill("2")
+    await risk.get_by_role("button", name="Change").click()
+    await expect(risk).to_contain_text("riskPerTrade must be between 0 and 1", timeout=WAIT)
+    await expect(risk).to_contain_text("of 7")
+
+
 @dataclass
 class Days:
     """A day with a gain, and the one with a loss before it."""
@@ -211,24 +249,35 @@ async def test_activity_is_followed_from_what_was_read_and_resumed(
     visitor: Page, account: str, service: Service, connection: "asyncpg.Connection"
 ) -> None:
     cursors: list[str | None] = []
+    received = asyncio.Event()
 
-    def note(frame: bytes | str) -> None:
+    def note_sent(frame: bytes | str) -> None:
         message = json.loads(frame)
         if message["type"] == "subscribe" and message["payload"]["operationName"] == "Activity":
             cursors.append(message["payload"]["variables"].get("after"))
 
-    visitor.on("websocket", lambda socket: socket.on("framesent", note))
+    def note_received(frame: bytes | str) -> None:
+        message = json.loads(frame)
+        if message["type"] == "next" and message["payload"]["data"]["accountActivity"]["kind"] == "TRADE":
+            received.set()
+
+    def listen(socket: WebSocket) -> None:
+        socket.on("framesent", note_sent)
+        socket.on("framereceived", note_received)
+
+    visitor.on("websocket", listen)
     await sign_in(visitor, EMAIL)
     session = await factories.session(connection, account)
     await factories.trade(connection, session, symbol="BEFORE")
     trades = visitor.get_by_role("region", name="Trades")
     await expect(trades).to_contain_text("BEFORE", timeout=WAIT)
+    await asyncio.wait_for(received.wait(), WAIT / 1000)
     service.kill()
     await expect(visitor.get_by_role("status")).to_contain_text("offline", timeout=WAIT)
     await factories.trade(connection, session, symbol="MEANWHILE")
     await service.start()
     await expect(trades).to_contain_text("MEANWHILE", timeout=WAIT)
-    assert len(cursors) >= 2
+    await until(lambda: len(cursors) >= 2)
     assert None not in cursors
     assert cursors[0] != cursors[-1]  # the latest that came, not the one it began with
 

@@ -70,7 +70,11 @@ const PAUSE = 2000; // milliseconds before what has failed is tried again
 
 function Account({ id }: { id: string }) {
   const variables = { id, since: SINCE.toISOString(), zone: ZONE };
-  const { data, loading, refetch } = useQuery(ACCOUNT, { variables, fetchPolicy: "cache-and-network" });
+  const { data, loading, refetch } = useQuery(ACCOUNT, {
+    variables,
+    fetchPolicy: "cache-and-network",
+    context: { queryDeduplication: false }, // a reading under way may be older than what asks for another
+  });
   const [begun, setBegun] = useState(false);
   const [after, setAfter] = useState<string>();
   if (!begun && data && !loading) {

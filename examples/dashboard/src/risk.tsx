@@ -27,7 +27,8 @@ interface Props {
 
 /** How much of each limit is used, and the form that changes them. A change made meanwhile isn't overwritten. */
 export function Risk({ accountId, settings, status }: Props) {
-  const [update] = useMutation(UPDATE);
+  // A reading that began before the change would show the settings of before: the account is read once more.
+  const [update] = useMutation(UPDATE, { refetchQueries: ["Account"], awaitRefetchQueries: true });
   const [said, say] = useState("");
 
   async function submit(event: FormEvent<HTMLFormElement>) {
