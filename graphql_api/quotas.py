@@ -7,10 +7,26 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar, Token, copy_context
+from hashlib import sha256
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from time import perf_counter, thread_time
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
+
+
+def client_network(address: str) -> str:
+    """Returns the network by which anonymous clients are counted: the address, or of an IPv6 address its /64.
+
+    A client can use any address of its /64 network. Another text, such as a proxy's name, gives its SHA-256.
+    """
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return sha256(address.encode("utf-8", "surrogatepass")).hexdigest()
+    if isinstance(ip, IPv6Address):
+        return str(ip.ipv4_mapped or IPv6Network((int(ip), 64), strict=False))
+    return str(ip)
 
 
 class QuotaFullError(Exception):

@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 
 from graphql_api.app import build_operations, build_services, close_services
 from graphql_api.execution.operations import GraphQLRequest, Operations
+from graphql_api.execution.subscriptions import Subscriptions
 from graphql_api.identity.viewer import ANONYMOUS, LoginCredential, Role, Viewer, scopes_of
 from graphql_api.postgres.address import Address
 from graphql_api.relational.context import Context, Services
@@ -48,10 +50,16 @@ class Graph:
     services: Services
     operations: Operations
     viewer: Viewer = ANONYMOUS
+    subscriptions: Subscriptions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.subscriptions = Subscriptions(self.operations)
 
     def as_(self, viewer: Viewer) -> "Graph":
         """The same graph, for another viewer."""
-        return Graph(self.services, self.operations, viewer)
+        graph = copy(self)
+        graph.viewer = viewer
+        return graph
 
     async def ask(self, query: str, variables: Mapping[str, Any] | None = None) -> Answer:
         """Run a query or a mutation."""

@@ -12,6 +12,7 @@ from graphql_api.app import build_operations, build_services, close_services
 from graphql_api.cli.database import named_or_embedded
 from graphql_api.cli.errors import UsageError
 from graphql_api.execution.operations import GraphQLRequest, Operations
+from graphql_api.execution.subscriptions import Subscriptions
 from graphql_api.identity.viewer import LoginCredential, Role, Viewer, scopes_of
 from graphql_api.postgres.address import Address
 from graphql_api.relational.context import Context, Services
@@ -82,7 +83,7 @@ async def _events(
 ) -> AsyncGenerator[dict[str, object], None]:
     """Yields the events of a subscription. Raises UsageError, and _AwayError where it may be repeated."""
     operation = operations.prepare(GraphQLRequest(_FOLLOW, None, variables))
-    subscription = operations.subscribe(operation, lambda: Context(_OPERATOR, services))
+    subscription = Subscriptions(operations).subscribe(operation, lambda: Context(_OPERATOR, services))
     async with aclosing(subscription) as batches:
         async for results in batches:
             for result in results:

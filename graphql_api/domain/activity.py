@@ -14,7 +14,7 @@ from graphql_api.domain.account_changes import AccountChange, ChangeFilter
 from graphql_api.domain.policy import ACCOUNTS, OWN_LOGS, RISK_EVENTS, RISK_SETTINGS, SESSIONS, TRADES
 from graphql_api.domain.risk.events import RiskEvent
 from graphql_api.execution.fields import FromLoader, FromParent, declared, resolved
-from graphql_api.execution.operations import Progress
+from graphql_api.execution.subscriptions import Progress
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.feed import Feed
 from graphql_api.log_feed.hub import EventBatch
@@ -31,7 +31,7 @@ from graphql_api.relational.scalars import parse_id
 
 @strawberry.enum(description="What an event of an account is about.")
 class ActivityKind(Enum):
-    """The kinds of `activity.entries`, and UP_TO_DATE, which is no row's. Recorders write RISK and LOG."""
+    """The kinds of `activity.entries`, and UP_TO_DATE, which is no row's."""
 
     TRADE = value("TRADE", "A trade of one of its sessions.")
     SESSION = value("SESSION", "A session.")

@@ -13,7 +13,7 @@ from graphql_api.domain.account_logs import account_logs
 from graphql_api.domain.policy import ACCOUNT_LOGS, SYSTEM_LOGS
 from graphql_api.domain.time_buckets import Interval, group_by_bucket, zone_parameters
 from graphql_api.execution.fields import FromLoader, FromParent, declared, resolved
-from graphql_api.execution.operations import Progress
+from graphql_api.execution.subscriptions import Progress
 from graphql_api.log_feed.errors import FeedError
 from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
 from graphql_api.log_feed.hub import EventBatch

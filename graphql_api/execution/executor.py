@@ -5,8 +5,9 @@
         └── FieldPlan       one response key of it          (resolver: parents to values)
             └── Completion      values to JSON, by the type (leaf, list, object, abstract)
 
-A plan holds no state of any request, and all requests of the same operation share it; an Execution is one run
-of it. A value is identified by its index in a column. Paths and errors are made only where they are needed.
+All requests of the same operation share a plan, which holds no data of any of them, only what runs have found
+out about it (its size, and whether it needs one viewer); an Execution is one run of it. A value is identified
+by its index in a column. Paths and errors are made only where they are needed.
 
 The file has, in this order: the plan, running it (begin with `Execution.run`), resolving, completing, paths,
 errors.

@@ -4,12 +4,14 @@
                  (`documents`), what it contains (`analysis`), and what it may cost (`costs`)
     execute      a query or a mutation: variables are coerced (`inputs`), the plan is compiled once
                  (`compiler`), and run (`executor`)
-    subscribe    a subscription: the same for each event, once for all subscribers who may share the result
+
+`subscriptions` does the same for each event of a subscription, once for all subscribers who may share the
+result.
 
 A plan is run a level at a time: each field once, for all its parents. A field that leads to other rows is
 resolved by `executor.LoaderResolver`: it queues the keys of all parents in a dataloader
-(`relational.context.Loader`), which calls the relation's batch function (`relational.relation`) in the event
-loop's next iteration, and so reads all their rows in one statement. The executor completes the rows' columns
+(`relational.context.Loader`), which then calls the relation's batch function (`relational.relation`), and so
+reads all their rows in one statement. The executor completes the rows' columns
 to JSON (`leaf_serializers`). Operations that can't be compiled are run by graphql-core's executor
 (`stock_executor`).
 """
@@ -17,63 +19,45 @@ to JSON (`leaf_serializers`). Operations that can't be compiled are run by graph
 import asyncio
 from collections import Counter
 from collections.abc import (
-    AsyncGenerator,
     Callable,
-    Hashable,
-    Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import aclosing, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from inspect import isawaitable
-from itertools import accumulate, pairwise
+from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, cast
 
 import orjson
 import strawberry
 from cachetools import LRUCache
 from graphql import ExecutionResult, GraphQLError, OperationType, located_error
-from graphql.execution import create_source_event_stream
 from graphql.execution.values import VariableValues
 
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.compiler import Compiler
 from graphql_api.execution.costs import NO_BASE, BaseCost, CostRules, check_rules
-from graphql_api.execution.direct_delivery import Deliver, Delivery, DirectDeliveries, Recipient
 from graphql_api.execution.documents import Documents, ParsedOperation
 from graphql_api.execution.errors import (
     BAD_USER_INPUT,
     LIMIT_EXCEEDED,
     ArgumentError,
     LimitError,
-    PermissionsChangedError,
     RequestError,
 )
 from graphql_api.execution.executor import Execution, OperationPlan, ResponseTooLargeError
 from graphql_api.execution.fields import OperationScope, check_columns, check_of, declaration_of
-from graphql_api.execution.inputs import check_reuse, check_value_count, dump_json
+from graphql_api.execution.inputs import check_reuse, check_value_count
 from graphql_api.execution.persisted_documents import NoPersistedDocuments, PersistedDocuments, hash_in
-from graphql_api.execution.projection import OperationContext, SharedContext
+from graphql_api.execution.projection import OperationContext
 from graphql_api.execution.stock_executor import Invocation
 from graphql_api.execution.yielding import YieldScheduler
-from graphql_api.quotas import Metered, current_usage
 
 MAX_PLAN_MEMORY: Final = 64 * 1024 * 1024
 """Bytes of all cached plans; an operation has a plan for each outcome of its conditions."""
 _COMPILED_AT_ONCE: Final = 1_000
 """Characters of a document that is compiled without a pause before and after it, in 5 ms at most."""
-MAX_SHARED_RESULTS: Final = 8
-"""Results cached with one event. Those of further subscribers are computed for each of them."""
-
 Mask = Callable[[GraphQLError], GraphQLError]
 """Returns what a client may see of an error that a resolver raised."""
-NewContext = Callable[[], OperationContext]
-"""Makes a context: one operation's, or one event's of a subscription."""
-ReadAccess = Callable[[], Hashable]
-"""Returns a subscriber's permissions as they are now. Subscribers with equal values may share results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,47 +111,6 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a subscription's source has come: yielded while it has no events.
-
-    It is no result, and no part of GraphQL. Transports send it to their clients between the results.
-    """
-
-    cursor: str
-    """Where a client that has had every event so far may resume."""
-    up_to_date: bool = False
-    """Whether every event from before the subscription has been sent."""
-
-    @property
-    def message(self) -> dict[str, Any]:
-        """Returns it as clients are sent it."""
-        message: dict[str, Any] = {"cursor": self.cursor}
-        if self.up_to_date:
-            message["upToDate"] = True
-        return message
-
-
-class Results(list[Result]):
-    """The results of events that were due at the same time, which many subscribers may share.
-
-    Empty where there is `progress`. `encoded` is a cache for transports, by keys of their own: the results as
-    they send them.
-    """
-
-    __slots__ = ("encoded", "progress")
-
-    def __init__(self, results: Iterable[Result] = (), progress: Progress | None = None) -> None:
-        super().__init__(results)
-        self.encoded: dict[Any, Any] = {}
-        self.progress = progress
-
-    @property
-    def are_sharable(self) -> bool:
-        """Whether other subscribers may get them: errors are everyone's own."""
-        return all(result.executed and not result.errors for result in self)
-
-
-@dataclass(frozen=True, slots=True)
 class Operation:
     """A request whose document is valid and whose operation is known."""
 
@@ -203,70 +146,7 @@ def _lasting(request: GraphQLRequest, parsed: ParsedOperation) -> GraphQLRequest
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Grant:
-    """What a subscriber may read, as it was at first. Those who were granted the same share results."""
-
-    operation: Operation
-    make_context: NewContext
-    read_access: ReadAccess | None
-    granted: Hashable
-    result_key: Hashable
-
-    @classmethod
-    def of(cls, operation: Operation, make_context: NewContext, read_access: ReadAccess | None) -> "_Grant":
-        """Returns what a subscriber may read now."""
-        granted = None if read_access is None else read_access()
-        return cls(operation, make_context, read_access, granted, _result_key(operation))
-
-    @property
-    def key(self) -> Hashable | None:
-        """Equal for those whose results are the same; None for one who shares none."""
-        return None if self.read_access is None else (self.result_key, self.granted)
-
-    def holds(self) -> bool:
-        """Whether the subscriber may still read the same."""
-        return self.read_access is None or self.read_access() == self.granted
-
-    def check(self) -> None:
-        """Raises PermissionsChangedError unless the subscriber may still read the same."""
-        if not self.holds():
-            raise PermissionsChangedError(self.operation.parsed.definition)
-
-    def new_context(self) -> OperationContext:
-        """Returns the context of one event. Raises PermissionsChangedError."""
-        self.check()
-        return self.make_context()
-
-
-@dataclass(frozen=True, slots=True)
-class _SharedOperation:
-    """What events of several viewers are executed by together."""
-
-    key: Hashable
-    operations: "Operations" = field(compare=False)
-    invocation: Invocation = field(compare=False)
-    context: OperationContext = field(compare=False)
-
-    async def compute(self, due: Sequence[Delivery]) -> list[Results] | None:
-        """Returns the results of each delivery's events; None if they have to be computed one by one."""
-        context = self.context.shared()
-        return (
-            None if context is None else await self.operations.compute_together(due, self.invocation, context)
-        )
-
-
 _NO_VARIABLES = VariableValues({}, {})
-
-
-class SharedEvent(Protocol):
-    """An event that many subscribers get as the same object, with results that they share.
-
-    A list of events that are due at the same time may be one, too.
-    """
-
-    rendered: dict[Any, Any]
-    """Results by operation, variables and read access; kept as long as the event."""
 
 
 class Operations:
@@ -308,7 +188,6 @@ class Operations:
         )
         """By operation, and the values of the variables that its conditions depend on."""
         self._scheduler = YieldScheduler()
-        self._deliveries = DirectDeliveries()
         self._scopes = {
             name: declaration.scope
             for root in (self._schema.query_type, self._schema.subscription_type)
@@ -351,7 +230,7 @@ class Operations:
 
     async def execute(self, operation: Operation, context: OperationContext) -> Result:
         """Runs a query or a mutation. Errors that resolvers raise are in the result, masked."""
-        invocation = self._invocation(operation, context)
+        invocation = self.invocation(operation, context)
         if isinstance(invocation, Result):
             return invocation
         for node in operation.parsed.analysis.root_fields:
@@ -361,14 +240,18 @@ class Operations:
                     return refusal
                 try:
                     async with scope(context):
-                        return await self._run(invocation)
+                        return await self.run(invocation)
                 except asyncio.CancelledError:
                     context.cancel()  # entering the scope may have begun to load
                     raise
                 except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
                     key = (node.alias or node.name).value
-                    return self._refusal([located_error(error, [node], [key])])
-        return await self._run(invocation)
+                    return self.refusal([located_error(error, [node], [key])])
+        return await self.run(invocation)
+
+    def scope_of(self, operation: ParsedOperation) -> OperationScope | None:
+        """Returns the scope that the operation's first root field declares; None if it declares none."""
+        return self._scopes.get(operation.analysis.root_fields[0].name.value)
 
     def requires_primary(self, operation: Operation) -> bool:
         """Whether a root field has to be read from the primary, before everything else: it has a scope."""
@@ -390,176 +273,10 @@ class Operations:
             except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
                 key = node.alias or node.name
                 errors.append(located_error(error, [node], [key.value]))
-        return self._refusal(errors) if errors else None
+        return self.refusal(errors) if errors else None
 
-    async def subscribe(
-        self,
-        operation: Operation,
-        new_context: NewContext,
-        read_access: ReadAccess | None = None,
-        deliver: Deliver | None = None,
-    ) -> AsyncGenerator[Results, None]:
-        """Runs a subscription: a result for each event, each with a context of its own.
-
-        Yields together the results of events that are due at the same time. Subscribers with equal
-        `read_access` share the results of a `SharedEvent`. A source's `Progress` is yielded with an empty
-        list. A result that wasn't executed is the last one: the subscription was refused, or its source
-        failed. The subscription also ends, before anything more is yielded, once `read_access` differs from
-        its first value, since the source may have chosen events by that. Close the generator to end it.
-
-        With `read_access`, results that come while the next ones are awaited may be given to `deliver`
-        instead of being yielded.
-        """
-        grant = _Grant.of(operation, new_context, read_access)
-        context = new_context()
-        refusal = self.check_root_fields(operation, context)
-        invocation = refusal or self._invocation(operation, context)
-        if isinstance(invocation, Result):
-            yield Results([invocation])
-            return
-        if deliver is not None and read_access is not None:
-            context.recipient = self._recipient(invocation, grant, deliver)
-        source = create_source_event_stream(invocation.stock_executor())
-        if isawaitable(source):
-            source = await source
-        if isinstance(source, ExecutionResult):
-            yield Results([self._refusal(source.errors or ())])
-            return
-        try:
-            async with aclosing(cast("AsyncGenerator[Any, None]", source)) as events:
-                async for event in events:
-                    if isinstance(event, Progress):
-                        grant.check()
-                        yield Results(progress=event)
-                        continue
-                    results = await self._event_results(event, grant.key, invocation, grant.new_context)
-                    grant.check()
-                    yield results
-                    if not results[-1].executed:
-                        return
-        except PermissionsChangedError as error:
-            yield Results([self._refusal([error])])
-        except Exception as error:  # noqa: BLE001 - whatever ended the source, the subscriber gets an error
-            node = operation.parsed.analysis.root_fields[0]
-            field = (node.alias or node.name).value
-            yield Results([self._refusal([located_error(error, [node], [field])])])
-
-    def _recipient(self, invocation: Invocation, grant: "_Grant", deliver: Deliver) -> Recipient:
-        """Returns what takes the events that come while a subscriber waits for the next ones."""
-        context = invocation.context
-        return Recipient(
-            self._deliveries,
-            grant.key,
-            lambda events: self._event_results(events, grant.key, invocation, grant.new_context),
-            deliver,
-            grant.holds,
-            _SharedOperation((grant.result_key, context.shared_by), self, invocation, context),
-        )
-
-    async def _event_results(
-        self, due: Any, key: Hashable | None, invocation: Invocation, new_context: NewContext
-    ) -> Results:
-        """Returns the results of an event, or of the events in a list of them that is shared."""
-        shared = _shared_results(due) if isinstance(due, list) else None
-        if shared is None:
-            return Results([await self._event_result(due, key, invocation, new_context)])
-        results = await _cached(shared, key)
-        if results is None:
-            loading = self._loading_scope(invocation)
-            if loading is None:
-                results = Results(
-                    [await self._event_result(event, key, invocation, new_context) for event in due]
-                )
-                _cache(shared, key, results)
-            else:
-                async with current_usage().reserve():
-                    results = await _cached(shared, key)
-                    if results is None:
-                        with _computing(shared, key):
-                            results = await self._load_results(due, key, invocation, new_context(), loading)
-                            _cache(shared, key, results)
-        return results
-
-    async def _load_results(
-        self,
-        due: Any,
-        key: Hashable | None,
-        invocation: Invocation,
-        context: OperationContext,
-        loading: OperationScope,
-    ) -> Results:
-        """Returns the results of events that share a context, so that their loads share statements."""
-        async with loading(context):
-            each = [self._event_result(event, key, invocation, lambda: context, len(due)) for event in due]
-            if len(each) == 1:  # it needs no task of its own
-                results = Results([await Metered(each[0])])
-            else:
-                results = Results(await asyncio.gather(*map(Metered, each)))
-        failed = next((result for result in results if result.is_incomplete), None)
-        if failed is not None:
-            # Sent without its rows, the event would tell clients that they are gone: end, so that they
-            # resume.
-            return Results([Result(errors=failed.errors, executed=False)])
-        return results
-
-    async def compute_together(
-        self, due: Sequence[Delivery], invocation: Invocation, context: SharedContext
-    ) -> list[Results] | None:
-        """Returns the results of several viewers' events, executed at once.
-
-        None if an error came of it, or they can't be: then they have to be executed one by one.
-        """
-        plan = self._plan(invocation)
-        if plan is None or plan.needs_viewer:
-            return None
-        context.projection = plan.projection
-        events = [event for each in due for event in each.events]
-        invocation = replace(invocation, context=context)
-        scope = self._loading_scope(invocation) or nullcontext
-        async with scope(context):
-            execution = Execution(plan, invocation, self._scheduler, self.limits.response_size)
-            data = await execution.run_each(events)
-        if data is None or context.needs_viewer:
-            plan.needs_viewer = context.needs_viewer
-            return None
-        rendered = [Result.rendered(orjson.dumps({"data": each})) for each in data]
-        ends = accumulate((len(each.events) for each in due), initial=0)
-        computed = []
-        for each, (start, end) in zip(due, pairwise(ends), strict=True):
-            results = Results(rendered[start:end])
-            _cache(each.events.rendered, each.key, results)
-            computed.append(results)
-        return computed
-
-    def _loading_scope(self, invocation: Invocation) -> OperationScope | None:
-        """Returns the scope that events' results are executed in; None where they need only their events."""
-        plan = self._plan(invocation)
-        if plan is not None and not any(field.completion.may_await for field in plan.root.fields):
-            return None
-        node = invocation.operation.analysis.root_fields[0]
-        return self._scopes.get(node.name.value, nullcontext)
-
-    async def _event_result(
-        self,
-        event: Any,
-        key: Hashable | None,
-        invocation: Invocation,
-        new_context: NewContext,
-        executions_in_context: int = 1,
-    ) -> Result:
-        shared = _shared_results(event)
-        if shared is not None and (known := shared.get(key)) is not None:
-            return cast("Result", known)
-        result = await self._run(
-            replace(invocation, root_value=event, context=new_context()), executions_in_context
-        )
-        if shared is not None and key is not None and not result.errors:
-            # Cached as bytes, which take less memory than the data.
-            result = Result.rendered(result.render())
-            _cache(shared, key, result)
-        return result
-
-    def _invocation(self, operation: Operation, context: OperationContext) -> Invocation | Result:
+    def invocation(self, operation: Operation, context: OperationContext) -> Invocation | Result:
+        """Returns an operation with its variables coerced; a result with errors where they don't fit."""
         parsed, variables = operation.parsed, _NO_VARIABLES
         if parsed.definition.variable_definitions:
             coerced = parsed.variables.coerce(operation.request.variables or {})
@@ -575,7 +292,7 @@ class Operations:
             return Result(errors=RequestError(BAD_USER_INPUT, undecided).errors, executed=False)
         return Invocation(self._schema, parsed, variables, context, hide_suggestions=self._hide_suggestions)
 
-    async def _run(self, invocation: Invocation, executions_in_context: int = 1) -> Result:
+    async def run(self, invocation: Invocation, executions_in_context: int = 1) -> Result:
         """Runs one operation, or one event's. So many executions share its context at the same time."""
         plan = self._cached_plan(invocation)
         if plan is None and self._compiler is not None:
@@ -590,16 +307,8 @@ class Operations:
             if plan is None:
                 result = self._rendered_within_limit(await invocation.stock_executor().run())
             else:
-                invocation.context.projection = plan.projection
-                limits, memory = self.limits, plan.memory
-                execution = Execution(
-                    plan,
-                    invocation,
-                    self._scheduler,
-                    limits.response_size,
-                    executions_in_context,
-                    limits.errors,
-                )
+                memory = plan.memory
+                execution = self.execution(plan, invocation, executions_in_context)
                 result = await execution.run()
                 is_incomplete = execution.has_failed_to_read
                 if plan.memory != memory:
@@ -620,6 +329,16 @@ class Operations:
             is_incomplete = any("retryAfter" in (error.extensions or {}) for error in errors)
         return Result(result.data, errors, is_incomplete=is_incomplete)
 
+    def execution(
+        self, plan: OperationPlan, invocation: Invocation, executions_in_context: int = 1
+    ) -> Execution:
+        """Returns the execution of a plan. Loaders in its context read no more than the plan's projection."""
+        invocation.context.projection = plan.projection
+        limits = self.limits
+        return Execution(
+            plan, invocation, self._scheduler, limits.response_size, executions_in_context, limits.errors
+        )
+
     def _rendered_within_limit(self, result: ExecutionResult) -> ExecutionResult:
         """Returns the stock executor's result, rendered to be measured. Raises ResponseTooLargeError."""
         limit = self.limits.response_size
@@ -635,7 +354,7 @@ class Operations:
         error = LimitError("bytes of the response", limit, nodes=[invocation.operation.definition])
         return Result(None, [error])
 
-    def _plan(self, invocation: Invocation) -> OperationPlan | None:
+    def plan(self, invocation: Invocation) -> OperationPlan | None:
         """Returns the plan to run, compiled if it isn't cached; None if the stock executor has to run it."""
         if self._compiler is None:
             return None
@@ -670,7 +389,8 @@ class Operations:
         else:
             self._plans.pop(key, None)
 
-    def _refusal(self, errors: Sequence[GraphQLError]) -> Result:
+    def refusal(self, errors: Sequence[GraphQLError]) -> Result:
+        """Returns the result of an operation that doesn't run, with its errors masked."""
         return Result(errors=self._masked(errors), executed=False)
 
     def _masked(self, errors: Sequence[GraphQLError]) -> list[GraphQLError]:
@@ -681,72 +401,3 @@ def _outcome(invocation: Invocation) -> tuple[Any, ...]:
     """Returns the values of the variables in @skip and @include: a plan is compiled for each outcome."""
     values = invocation.variables.coerced
     return tuple(values.get(name) for name in invocation.operation.analysis.conditions)
-
-
-def _result_key(operation: Operation) -> Hashable:
-    """Returns a key that is equal for subscribers whose results differ only by what they may read."""
-    given = operation.request.variables or {}
-    names = operation.parsed.analysis.result_variables
-    values = {name: given[name] for name in names if name in given}
-    return operation.parsed, dump_json(values, sort_keys=True)
-
-
-def _shared_results(event: Any) -> dict[Any, Any] | None:
-    """Returns the results that subscribers share of an event, if it is a SharedEvent."""
-    return getattr(event, "rendered", None)
-
-
-def _cache(shared: dict[Any, Any], key: Hashable | None, value: Any) -> None:
-    """Caches results without errors, for subscribers to share."""
-    errors = value.errors if isinstance(value, Result) else any(result.errors for result in value)
-    if key is not None and not errors and (key in shared or len(shared) < MAX_SHARED_RESULTS):
-        shared[key] = value
-
-
-class _Computation:
-    """A result that one subscriber computes, and others wait for."""
-
-    __slots__ = ("_waiters", "is_cancelled")
-
-    def __init__(self) -> None:
-        self._waiters: list[asyncio.Future[None]] = []
-        self.is_cancelled = False
-
-    async def wait(self) -> None:
-        """Returns when the computation has ended, with or without a result."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
-
-    def end(self) -> None:
-        """Wakes all who wait."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-
-async def _cached(shared: dict[Any, Any], key: Hashable | None) -> Results | None:
-    """Returns the results that another subscriber has computed, or waits for them; None if there are none."""
-    while isinstance(found := shared.get(key), _Computation):
-        await found.wait()
-        if not found.is_cancelled:
-            found = shared.get(key)
-            return found if isinstance(found, Results) else None
-    return cast("Results | None", found)
-
-
-@contextmanager
-def _computing(shared: dict[Any, Any], key: Hashable | None) -> Iterator[None]:
-    """Makes other subscribers wait for the block's result; if it is cancelled, one of them computes it."""
-    computation = _Computation()
-    if key is not None and len(shared) < MAX_SHARED_RESULTS:
-        shared[key] = computation
-    try:
-        yield
-    except asyncio.CancelledError:
-        computation.is_cancelled = True
-        raise
-    finally:
-        if shared.get(key) is computation:
-            del shared[key]
-        computation.end()

@@ -4,11 +4,9 @@ Columns and relations are looked up by the objects that declare them (a row sour
 by name, so that no renaming can break a look-up silently.
 """
 
-from collections.abc import Awaitable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-from graphql_api.execution.direct_delivery import Recipient
 
 
 class RowSource(Protocol):
@@ -35,8 +33,11 @@ class OperationContext(Protocol):
 
     projection: "Projection"
     """Set before the operation runs, so that loaders read no more than it."""
-    recipient: Recipient | None
-    """Who may be offered the events of a subscription while the next one is awaited; None for nobody."""
+    recipient: Callable[[Any, Any], None] | None
+    """Called with events that come while a subscription waits for its next one, and its source's.
+
+    It may deliver them in place of the task that waits (`subscriptions.Recipient`); None if nothing does.
+    """
 
     def load_queued(self) -> Awaitable[None] | None:
         """Returns an awaitable that loads what is queued, to be awaited at once in the operation's task.

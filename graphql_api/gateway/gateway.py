@@ -36,10 +36,10 @@ from graphql import OperationType
 from starlette.types import Receive
 
 from graphql_api.execution.costs import POINT
-from graphql_api.execution.direct_delivery import Deliver
 from graphql_api.execution.inputs import dump_json
-from graphql_api.execution.operations import GraphQLRequest, Operation, Operations, Result, Results
+from graphql_api.execution.operations import GraphQLRequest, Operation, Operations, Result
 from graphql_api.execution.projection import OperationContext
+from graphql_api.execution.subscriptions import Deliver, Results, Subscriptions
 from graphql_api.execution.yielding import YieldScheduler
 from graphql_api.gateway.deadline import BackgroundTasks, ClientGoneError, Deadline
 from graphql_api.gateway.errors import (
@@ -55,11 +55,18 @@ from graphql_api.gateway.rate_limit import RateLimiter, RateLimitExceededError
 from graphql_api.gateway.replica_reads import ReplicaReads
 from graphql_api.gateway.tracing import Tracing
 from graphql_api.identity.errors import ExpiredTokenError, InvalidTokenError
-from graphql_api.identity.login_throttle import client_network
 from graphql_api.identity.viewer import ANONYMOUS, Viewer
 from graphql_api.postgres.database import Database
 from graphql_api.postgres.errors import DatabaseUnavailableError
-from graphql_api.quotas import AmountQuota, ConcurrencyQuota, Metered, QuotaFullError, Usage, current_usage
+from graphql_api.quotas import (
+    AmountQuota,
+    ConcurrencyQuota,
+    Metered,
+    QuotaFullError,
+    Usage,
+    client_network,
+    current_usage,
+)
 from graphql_api.settings import Settings
 
 T = TypeVar("T")
@@ -201,6 +208,7 @@ class Gateway:
         self.limits = limits
         self.metrics = metrics or Metrics()
         self._operations = operations
+        self._subscriptions = Subscriptions(operations)
         self._authenticator = authenticator
         self._make_context = make_context
         self._replica_reads = replica_reads
@@ -500,7 +508,7 @@ class Gateway:
             usage,
             self.metrics.subscriptions.track_inprogress(),
         ):
-            results = self._operations.subscribe(
+            results = self._subscriptions.subscribe(
                 operation,
                 lambda: self._make_context(viewer(), client=client),
                 lambda: viewer().read_access,

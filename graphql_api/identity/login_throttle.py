@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final, TypeVar
 
 from limits import RateLimitItem, RateLimitItemPerSecond
@@ -17,7 +16,7 @@ from limits.errors import StorageError
 from graphql_api.identity.errors import InvalidCredentialsError, RateLimitedError
 from graphql_api.identity.redis_limiter import RedisLimiter
 from graphql_api.identity.tokens import digest
-from graphql_api.quotas import ConcurrencyQuota, QuotaFullError
+from graphql_api.quotas import ConcurrencyQuota, QuotaFullError, client_network
 from graphql_api.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -110,14 +109,3 @@ class LoginThrottle:
             except StorageError as error:
                 log.warning("Redis can't be reached, this process counts for itself: %s", error)
         return await question(self._local)
-
-
-def client_network(address: str) -> str:
-    """Returns the address, or the /64 network of an IPv6 address: a client can use any address in it."""
-    try:
-        ip = ip_address(address)
-    except ValueError:  # a name from a proxy
-        return digest(address).hex()
-    if isinstance(ip, IPv6Address):
-        return str(ip.ipv4_mapped or IPv6Network((int(ip), 64), strict=False))
-    return str(ip)

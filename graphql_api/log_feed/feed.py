@@ -26,10 +26,10 @@ import asyncpg
 from graphql_api.log_feed.errors import FeedError, FeedUnavailableError, SlowReadError, UnfitDatabaseError
 from graphql_api.log_feed.feed_offset import Cursor, CursorCodec
 from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
-from graphql_api.log_feed.hub import BufferLimits, EventFilter, Hub, Recipient
+from graphql_api.log_feed.hub import BufferLimits, EventFilter, Hub
 from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.stats import FeedStats
-from graphql_api.log_feed.subscription import NO_ANSWER, FeedSubscription
+from graphql_api.log_feed.subscription import NO_ANSWER, FeedSubscription, Recipient
 from graphql_api.log_feed.tail import (
     Tail,
     TailOptions,
@@ -150,8 +150,8 @@ class Feed:
 
         With `after`, the subscription begins behind that cursor. With `backfill`, the newest so many matching
         rows come first, in the order of their timestamps: only for log lines, and ignored with `after`. While
-        `FeedSubscription.advance` waits, `recipient` is offered the events that come. Close the subscription
-        that this returns. Raises FeedError.
+        `FeedSubscription.advance` waits, `recipient` is called with the events that come. Close the
+        subscription that this returns. Raises FeedError.
         """
         self.refuse_pooler()
         cursor = None if after is None else self.hub.codec.decode(after)

@@ -2,8 +2,8 @@
 
 The tail publishes each page of rows here. The last pages are kept for subscribers that are late. Subscribers
 with equal filters form a group: a row is matched at most once for each group, and an index by key leaves out
-most groups that it can't match. A page wakes only the groups for which it has a match. All that is kept for
-each subscriber is a number: how many events of its group it has had.
+most groups that it can't match. A page wakes only the groups for which it has a match. A subscriber that
+falls behind costs no memory: it has the number of its next event, and reads the database if that was dropped.
 """
 
 import asyncio
@@ -42,11 +42,11 @@ class Event:
     """One row of the feed, for one or more subscribers.
 
     `row` has the columns of the feed's schema in the types of `postgres.type_codecs`. `replayed`: the row was
-    committed before the subscription began. `rendered` is a cache for callers, shared by all subscribers who
-    get this same object: results that they have made of the event, by keys of theirs.
+    committed before the subscription began. `results` is a cache for callers, shared by all subscribers who
+    get this same object: what they have made of the event, by keys of theirs.
     """
 
-    __slots__ = ("_codec", "_cursor", "_cursor_after", "_index", "_views", "rendered", "replayed", "row")
+    __slots__ = ("_codec", "_cursor", "_cursor_after", "_index", "_views", "replayed", "results", "row")
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Event:
     ) -> None:
         self.row = row
         self.replayed = replayed
-        self.rendered: dict[Any, Any] = {}
+        self.results: dict[Any, Any] = {}
         self._index = index
         self._cursor_after = cursor_after
         self._codec = codec
@@ -111,18 +111,7 @@ class EventFilter(Protocol):
         """
 
 
-class Recipient(Protocol):
-    """Takes events in place of a subscription's consumer, whose task then needn't wake."""
-
-    def offer(self, events: "EventBatch", subscription: "IdleSubscription") -> None:
-        """Notes that these events are due. Returns at once.
-
-        As long as the subscription is still due them, they may be delivered; then, or if they can't be, it is
-        to be told.
-        """
-
-
-class IdleSubscription(Protocol):
+class IdleMember(Protocol):
     """A subscription that has returned all events of its group, and whose consumer waits for the next."""
 
     def offer(self) -> None:
@@ -131,27 +120,18 @@ class IdleSubscription(Protocol):
     def beat(self) -> None:
         """Wakes the consumer if it is time for its progress."""
 
-    def is_due(self, events: "EventBatch") -> bool:
-        """Whether nobody has had these events yet that were offered, and the consumer still waits."""
-
-    def delivered(self) -> None:
-        """Goes on behind the events that were offered: they have been delivered."""
-
-    def wake(self) -> None:
-        """Wakes the consumer, which takes the events that are due itself."""
-
 
 class EventBatch(list[Event]):
     """Events that are due at the same time: one object for all subscribers that are due the same events.
 
-    `rendered` is a cache for callers, as an event's is.
+    `results` is a cache for callers, as an event's is.
     """
 
-    __slots__ = ("rendered",)
+    __slots__ = ("results",)
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         super().__init__(events)
-        self.rendered: dict[Any, Any] = {}
+        self.results: dict[Any, Any] = {}
 
 
 class WakeQueue:
@@ -220,7 +200,7 @@ class FilterGroup:
         self._queue = queue
         self.arrival = Broadcast(queue)
         """Notified when events have come, and when a member has to check its own state."""
-        self.idle: dict[IdleSubscription, asyncio.Future[None]] = {}
+        self.idle: dict[IdleMember, asyncio.Future[None]] = {}
         """Members that offer events to a recipient, and what their consumers wait for."""
         self.members = 0
         self.events: list[Event] = []
@@ -248,7 +228,7 @@ class FilterGroup:
         for member in self.idle:
             member.beat()
 
-    def wake(self, member: IdleSubscription) -> None:
+    def wake(self, member: IdleMember) -> None:
         """Wakes the consumer of an idle member; nothing happens if it isn't idle."""
         waiter = self.idle.get(member)
         if waiter is not None:

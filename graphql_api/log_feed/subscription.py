@@ -32,7 +32,7 @@ from graphql_api.log_feed.errors import (
 from graphql_api.log_feed.feed_offset import Cursor, CursorAfter
 from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.filter import FilterShape
-from graphql_api.log_feed.hub import Event, EventBatch, EventFilter, Hub, Recipient
+from graphql_api.log_feed.hub import Event, EventBatch, EventFilter, Hub
 from graphql_api.log_feed.incarnation import check_lineage
 from graphql_api.log_feed.tail import (
     NEWEST,
@@ -126,6 +126,12 @@ class FeedProgress(NamedTuple):
     """Whether all that was committed before the subscription has been returned, for the first time."""
 
 
+Recipient = Callable[[EventBatch, "FeedSubscription"], None]
+"""Called with events that are due to a subscription whose consumer waits, so that its task needn't wake.
+
+Returns at once. The events may be delivered as long as `FeedSubscription.is_due`, and `delivered` is called
+then; if they can't be, `wake` is called.
+"""
 _ROW_SECONDS = 2e-6
 """Seconds that it takes to make an event of a row, and to apply the filter to it."""
 
@@ -219,7 +225,7 @@ class FeedSubscription:
     ) -> None:
         """`fetch` reads from the database; `outage_timeout` is how many seconds to wait for the tail.
 
-        While `advance` waits, `recipient` is offered the events that come.
+        While `advance` waits, `recipient` is called with the events that come.
         """
         self._schema = schema
         self._filter = wanted
@@ -399,7 +405,7 @@ class FeedSubscription:
             self.wake()  # it has fallen behind
         else:
             self._offered = self._group.take(state.index)
-            self._recipient.offer(self._offered, self)
+            self._recipient(self._offered, self)
 
     def is_due(self, events: EventBatch) -> bool:
         """Whether nobody has had these events yet that were offered, and the consumer still waits."""

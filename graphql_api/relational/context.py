@@ -9,7 +9,6 @@ import asyncpg
 from aiodataloader import DataLoader
 from aiodataloader import Loader as Queued
 
-from graphql_api.execution.direct_delivery import Recipient
 from graphql_api.execution.fields import LoadWithParent
 from graphql_api.execution.projection import ALL_COLUMNS, Projection
 from graphql_api.identity.authenticator import Authenticator
@@ -117,7 +116,7 @@ class Loader(DataLoader[Any, Any]):
         self._batch = batch
         self.page = page
         self._db = db
-        self._loaders = queue
+        self._loader_queue = queue
         self._lists: list[tuple[Loader, LoadWithParent]] = []
 
     def get_cache_key(self, key: Any) -> Any:
@@ -145,7 +144,7 @@ class Loader(DataLoader[Any, Any]):
         """
         self._queue.append(Queued(key, future))
         if len(self._queue) == 1:
-            self._loaders.add(self)
+            self._loader_queue.add(self)
 
     def load_with_list(self, pages: "Loader", load: LoadWithParent) -> None:
         """Loads a page of `pages` together with its parent's row, if only one row will be loaded."""
@@ -234,7 +233,10 @@ class _LoaderQueue:
 
 
 class Loaders:
-    """The dataloaders of one operation: one for each batch and page, all of the viewer's tenant."""
+    """The dataloaders of one operation, one for each batch and page.
+
+    They load rows of the viewer's tenant, but for those of `get_by_tenant`, whose keys name theirs.
+    """
 
     __slots__ = ("_db", "_loaders", "_queue")
 
@@ -314,7 +316,7 @@ class Context:
     """Which columns the operation reads of each type's rows."""
     database: Database | None = None
     """A replica that is read instead of the primary, if there is one."""
-    recipient: Recipient | None = None
+    recipient: Callable[[Any, Any], None] | None = None
     """Takes the events of a subscription that come while the next one is awaited."""
     db: ViewerDatabase = field(init=False)
     loaders: Loaders = field(init=False)

@@ -3,14 +3,17 @@
 `page_statement` builds it in steps. A LATERAL join gives each of many parents its own page. How the rows of a
 page are found depends on the order (`docs/decisions/0011`):
 
-- Index scan: an index has the rows of one parent in the order. They are read from it until the page is full.
-- Merge of index scans: the rows are a tenant's or an account's, below several sessions. Each session's first
-  rows are read by an index scan, and merged. If there may be many sessions, they are counted, and that many
-  of all tenants' rows, at most MAX_SCANNED, are scanned in the order first: often they fill the page.
-- Sort: no index has the order, and the rows belong to a tenant, an account or a session. All are read first.
-- Limited scan: the rows belong to several tenants, or each takes long to examine. At most MAX_EXAMINED are
-  read: in the order of an index until the page is full, or all of them to be sorted. `RelationReader` refuses
-  a list for which that isn't enough.
+- Index scan (`_index_scan_page`): an index has the rows of one parent in the order. They are read from it
+  until the page is full.
+- Merge of index scans (`_merged_page`): the rows are a tenant's or an account's, below several sessions. Each
+  session's first rows are read by an index scan, and merged. If there may be many sessions, they are counted,
+  and that many of all tenants' rows, at most MAX_SCANNED, are scanned in the order first: often they fill the
+  page.
+- Sort (`_sorted_page`): no index has the order, and the rows belong to a tenant, an account or a session. All
+  are read first.
+- Limited scan (`_limited_scan_page`): the rows belong to several tenants, or each takes long to examine. At
+  most MAX_EXAMINED are read: in the order of an index until the page is full, or all of them to be sorted.
+  `RelationReader` refuses a list for which that isn't enough.
 
 A row's *direct parent* is what its own foreign key refers to (a trade's session). The parent of the relation
 may be another one: an account, a user, or a strategy.
@@ -298,7 +301,7 @@ class FilteredRelation:
         needed = tables_in(self.predicate) - {self.entity.table}
         return self._of_one_parent(relation, query, needed).where(*self.ancestor_conditions)
 
-    def per_parent(
+    def per_visible_parent(
         self,
         rows: Select[Any],
         probes: Mapping[str, Select[Any]] = _NOTHING,
@@ -544,17 +547,19 @@ def page_statement(relation: ChildRelation, shape: PageShape, for_tenant: bool) 
     )
     is_counted = False
     if shape.limited:
-        page = _page_of_limited_reading(rows, shape)
+        page = _limited_scan_page(rows, shape)
     elif _reads_all(rows, shape):
         is_counted = shape.with_total and not shape.range.bounds
-        page = _page_of_all_rows(rows, shape, on_path, with_total=is_counted)
+        page = _sorted_page(rows, shape, on_path, with_total=is_counted)
+    elif rows.via_parent_key is None:
+        page = _index_scan_page(rows, shape)
     else:
-        page = _page_from_index(rows, shape, on_path)
+        page = _merged_page(rows, shape, on_path)
     if others:
         page = _joined_to(page, others, shape, for_tenant=for_tenant)
     if shape.with_total and not is_counted:
         page = page.add_columns(_total(rows))
-    query = rows.per_parent(page, _around_page(rows, shape), label=KEYS.c.number.label(NUMBER))
+    query = rows.per_visible_parent(page, _around_page(rows, shape), label=KEYS.c.number.label(NUMBER))
     return compile_statement(query, may_batch=not shape.limited and _reads_few(rows, shape))
 
 
@@ -574,9 +579,9 @@ def parent_and_page_statement(
     if parent is None or shape.range.bounds or not _reads_few(rows, shape):
         return None
     if _reads_all(rows, shape):
-        page = _page_of_all_rows(rows, shape, (), with_total=False)
+        page = _sorted_page(rows, shape, (), with_total=False)
     else:
-        page = _page_from_index(rows, shape, ())
+        page = _index_scan_page(rows, shape)
     own = [column.label(f"{PARENT}{column.name}") for column in parent.projected_columns(columns)]
     row = parent.restrict_to_tenant(
         select(*own).where(parent.table.c.id == KEYS.c.key), for_tenant=for_tenant, tenant=KEYS.c.tenant
@@ -626,22 +631,29 @@ def _reads_all(rows: FilteredRelation, shape: PageShape) -> bool:
 # The rows of a page, by each of the four plans
 
 
-def _page_from_index(
+def _index_scan_page(rows: FilteredRelation, shape: PageShape) -> Select[Any]:
+    """Returns a page of rows that an index has in order."""
+    return rows.joined(_first_rows(rows, shape))
+
+
+def _first_rows(rows: FilteredRelation, shape: PageShape) -> Select[Any]:
+    """Returns the first rows of one index scan, as many as a page has."""
+    return shape.range.first(rows, *rows.entity.projected_columns(shape.columns)).limit(_fetch)
+
+
+def _merged_page(
     rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]]
 ) -> Select[Any]:
-    """Returns a page of rows that an index has in order; those of several direct parents are merged."""
-    range_ = shape.range
-    first = range_.first(rows, *rows.entity.projected_columns(shape.columns)).limit(_fetch)
-    if rows.via_parent_key is None:
-        return rows.joined(first)
+    """Returns a page of rows that an index has in order for each of several direct parents."""
     if is_indexed(shape.order.column) and rows.fits_without_ancestors and not shape.few_parents:
-        return _page_by_scan_or_probes(rows, shape, on_path)
+        return _scanned_or_merged_page(rows, shape, on_path)
+    range_, first = shape.range, _first_rows(rows, shape)
     return rows.merge_per_parent(
         first, lambda columns: range_.sort(select(*columns, *on_path), range_.keys(columns)).limit(_fetch)
     )
 
 
-def _page_by_scan_or_probes(
+def _scanned_or_merged_page(
     rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]]
 ) -> Select[Any]:
     """Returns a page of rows that one index has in order for each direct parent, and another for all tenants.
@@ -739,7 +751,7 @@ def _merged_by_probes(
     return rows.merge_per_parent(first.limit(_fetch), finish, probed)
 
 
-def _page_of_all_rows(
+def _sorted_page(
     rows: FilteredRelation, shape: PageShape, on_path: Sequence[ColumnElement[Any]], *, with_total: bool
 ) -> Select[Any]:
     """Returns a page of rows that are all read and sorted; with their number, if `with_total`."""
@@ -767,16 +779,16 @@ def _from_all_rows(
     return finish(rows.joined(query).correlate(KEYS).lateral("every").c)
 
 
-def _page_of_limited_reading(rows: FilteredRelation, shape: PageShape) -> Select[Any]:
+def _limited_scan_page(rows: FilteredRelation, shape: PageShape) -> Select[Any]:
     """Returns a page of the rows that match the filter, of the first :limit rows of an index."""
     range_ = shape.range
     columns = rows.entity.projected_columns(shape.columns)
-    examined, keys = _limited_reading(rows, range_, _limit, *columns)
+    examined, keys = _limited_scan(rows, range_, _limit, *columns)
     query = select(*(examined.c[column.name] for column in columns)).where(examined.c["_fits"])
     return range_.sort(query, keys).limit(_fetch)
 
 
-def _limited_reading(
+def _limited_scan(
     rows: FilteredRelation, range_: KeysetRange, limit: ColumnElement[Any], *columns: ColumnElement[Any]
 ) -> tuple[FromClause, list[ColumnElement[Any]]]:
     """Returns the first `limit` rows of a range, each with whether it `_fits`, and the keys of their order.
@@ -835,7 +847,7 @@ def _any_row(rows: FilteredRelation, shape: PageShape, range_: KeysetRange) -> S
     on, the first row is most often the row whose cursor it is.
     """
     if shape.limited:
-        examined, _ = _limited_reading(rows, range_, _limit)
+        examined, _ = _limited_scan(rows, range_, _limit)
         return select(_found).select_from(examined).where(examined.c["_fits"]).limit(_limit_one)
     if not rows.is_ordered(shape.order):
         own = rows.entity.projected_columns(frozenset({shape.order.column.name}))
@@ -861,7 +873,7 @@ def _any_row(rows: FilteredRelation, shape: PageShape, range_: KeysetRange) -> S
 def count_statement(relation: ChildRelation, predicate: Predicate, for_tenant: bool) -> Statement:  # noqa: FBT001
     """Returns the `total` below each `_parent` of :keys; null if :count_limit rows or more are examined."""
     rows = FilteredRelation(relation, predicate, for_tenant)
-    return compile_statement(rows.per_parent(_count(rows)))
+    return compile_statement(rows.per_visible_parent(_count(rows)))
 
 
 def _count(rows: FilteredRelation) -> Select[Any]:
@@ -869,7 +881,7 @@ def _count(rows: FilteredRelation) -> Select[Any]:
         return _limited_count(rows, rows.entity.count_limit)
     if rows.read_limit is None:
         return rows.select(func.count().label("total"))
-    examined, _ = _limited_reading(rows, _timeline_range(rows.read_limit), _count_limit)
+    examined, _ = _limited_scan(rows, _timeline_range(rows.read_limit), _count_limit)
     fitting = func.count().filter(examined.c["_fits"])
     return select(case((func.count() < _count_limit, fitting)).label("total")).select_from(examined)
 
@@ -902,8 +914,9 @@ def examined_count_statement(
     """
     rows = FilteredRelation(relation, predicate, for_tenant)
     assert rows.read_limit is not None  # noqa: S101 - narrows
-    examined, _ = _limited_reading(rows, range_ or _timeline_range(rows.read_limit), _limit)
-    return compile_statement(rows.per_parent(select(func.count().label("total")).select_from(examined)))
+    examined, _ = _limited_scan(rows, range_ or _timeline_range(rows.read_limit), _limit)
+    number = select(func.count().label("total")).select_from(examined)
+    return compile_statement(rows.per_visible_parent(number))
 
 
 def _timeline_range(limit: ReadLimit) -> KeysetRange:

@@ -5,8 +5,8 @@
 
 Each is read by a dataloader of the operation (`context.Loader`), so that all parents of a level, aliases,
 fragments and siblings share one statement. The executor (`execution.executor.LoaderResolver`) asks it for the
-key of each parent of the level; in the event loop's next iteration the loader calls its batch function for
-all keys: `Entity.load_by_ids` for rows, `RelationReader.load_pages` for lists:
+key of each parent of the level; then the loader calls its batch function for all keys: `Entity.load_by_ids`
+for rows, `RelationReader.load_pages` for lists:
 
     page_query.page_statement       the SQL: columns, filter, tenant and order, and of each parent one page
     ViewerDatabase.fetch_by_key     runs it, as the viewer's tenant (`postgres.database`)
@@ -443,7 +443,8 @@ class LatestRelated:
         """
         rows = FilteredRelation(self.relation, self.predicate, for_tenant)
         range_ = KeysetRange(self.order, self.order.descending)
-        return rows.per_parent(range_.sort(rows.select(*columns), range_.keys(rows.entity.table.c)).limit(1))
+        first = range_.sort(rows.select(*columns), range_.keys(rows.entity.table.c)).limit(1)
+        return rows.per_visible_parent(first)
 
 
 @dataclass(slots=True)

@@ -24,7 +24,8 @@ from starlette.types import Receive, Scope, Send
 
 from graphql_api.execution.errors import RequestError
 from graphql_api.execution.inputs import dump_json
-from graphql_api.execution.operations import MAX_SHARED_RESULTS, GraphQLRequest, Operation, Result, Results
+from graphql_api.execution.operations import GraphQLRequest, Operation, Result
+from graphql_api.execution.subscriptions import MAX_SHARED_RESULTS, Results
 from graphql_api.gateway.errors import HTTPError, error_result, masked_result, unavailable
 from graphql_api.gateway.gateway import FREE_SIZE, LARGE_RESPONSE, ClientConnection, Gateway, unauthenticated
 from graphql_api.identity.viewer import ANONYMOUS, Viewer

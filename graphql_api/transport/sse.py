@@ -16,7 +16,8 @@ import orjson
 from graphql import OperationType
 from starlette.types import Receive, Send
 
-from graphql_api.execution.operations import Operation, Result, Results
+from graphql_api.execution.operations import Operation, Result
+from graphql_api.execution.subscriptions import Results
 from graphql_api.gateway.errors import HTTPError, masked_result
 from graphql_api.gateway.gateway import LARGE_RESPONSE, Gateway
 from graphql_api.identity.viewer import Viewer

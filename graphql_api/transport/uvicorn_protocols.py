@@ -32,7 +32,7 @@ from websockets.server import ServerProtocol
 from graphql_api.execution.yielding import YieldScheduler
 from graphql_api.gateway.errors import HTTPError
 from graphql_api.gateway.gateway import TransportLimits
-from graphql_api.identity.login_throttle import client_network
+from graphql_api.quotas import client_network
 from graphql_api.transport.close_codes import ServerCloseCode
 from graphql_api.transport.graphql_http import RESPONSE
 from graphql_api.transport.graphql_transport_ws import FRAMES

@@ -10,8 +10,8 @@ from typing import Any
 import asyncpg
 import orjson
 
-from graphql_api.execution.direct_delivery import Deliver
-from graphql_api.execution.operations import GraphQLRequest, Operation, Results
+from graphql_api.execution.operations import GraphQLRequest, Operation
+from graphql_api.execution.subscriptions import Deliver, Results
 from graphql_api.relational.context import Context
 from tests.graph import Graph
 
@@ -81,7 +81,7 @@ async def following(
 def _results(
     graph: Graph, operation: Operation, deliver: Deliver | None = None
 ) -> AsyncGenerator[Results, None]:
-    return graph.operations.subscribe(
+    return graph.subscriptions.subscribe(
         operation, lambda: Context(graph.viewer, graph.services), lambda: graph.viewer.read_access, deliver
     )
 

@@ -79,7 +79,7 @@ async def following(graph: Graph, document: str, **variables: Any) -> AsyncItera
     operation = graph.operations.prepare(GraphQLRequest(document, None, variables))
 
     async def events() -> AsyncGenerator[dict[str, Any], None]:
-        results = graph.operations.subscribe(
+        results = graph.subscriptions.subscribe(
             operation, lambda: Context(graph.viewer, graph.services), lambda: graph.viewer.read_access
         )
         async with aclosing(results):

@@ -1,8 +1,9 @@
 """Contexts of operations that load nothing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-from graphql_api.execution.direct_delivery import Recipient
 from graphql_api.execution.projection import ALL_COLUMNS, Projection
 
 
@@ -11,7 +12,7 @@ class BareContext:
     """Has what the executor needs of a context, and nothing else."""
 
     projection: Projection = field(default=ALL_COLUMNS, kw_only=True)
-    recipient: Recipient | None = field(default=None, kw_only=True)
+    recipient: Callable[[Any, Any], None] | None = field(default=None, kw_only=True)
     cancelled: bool = field(default=False, kw_only=True)
 
     shared_by: None = field(default=None, init=False)

@@ -64,7 +64,7 @@ class Executors:
     async def every_error(self, request: Request, context: Any) -> set[bytes]:
         """All errors that may be reported: the stock executor's where none of them nulls a parent."""
         operation = self.stock.prepare(GraphQLRequest(request.query, None, request.variables))
-        invocation = self.stock._invocation(operation, context)
+        invocation = self.stock.invocation(operation, context)
         assert isinstance(invocation, Invocation)
         executor = invocation.stock_executor()
         executor.error_propagation = False

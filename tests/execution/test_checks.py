@@ -12,6 +12,7 @@ from strawberry.types.arguments import StrawberryArgument
 
 from graphql_api.execution.fields import FromLoader, declared, resolved
 from graphql_api.execution.operations import GraphQLRequest, Operations
+from graphql_api.execution.subscriptions import Subscriptions
 from tests.execution.contexts import BareContext
 from tests.execution.executors import untouched
 
@@ -83,7 +84,9 @@ async def test_who_may_not_ask_has_no_argument_read(operations: Operations, fiel
 async def test_who_may_not_subscribe_has_no_variable_read(operations: Operations) -> None:
     query = "subscription ($n: Int!) { events(number: $n) }"
     operation = operations.prepare(GraphQLRequest(query, variables={"n": "no number"}))
-    ((refused,),) = [each async for each in operations.subscribe(operation, lambda: Rights(allowed=False))]
+    ((refused,),) = [
+        each async for each in Subscriptions(operations).subscribe(operation, lambda: Rights(allowed=False))
+    ]
 
     assert messages(refused.render()) == ["forbidden"]
     assert not refused.executed
@@ -91,7 +94,7 @@ async def test_who_may_not_subscribe_has_no_variable_read(operations: Operations
 
 async def test_who_may_not_subscribe_any_more_gets_no_further_event(operations: Operations) -> None:
     rights = Rights(allowed=True)
-    results = operations.subscribe(
+    results = Subscriptions(operations).subscribe(
         operations.prepare(GraphQLRequest("subscription { events }")), lambda: replace(rights)
     )
     (first,) = await anext(results)

@@ -7,8 +7,8 @@ from typing import Any
 
 from graphql import GraphQLError
 
-from graphql_api.execution.direct_delivery import DirectDeliveries, Recipient
-from graphql_api.execution.operations import Result, Results
+from graphql_api.execution.operations import Result
+from graphql_api.execution.subscriptions import DirectDeliveries, Recipient, Results
 from graphql_api.quotas import Usage, current_usage
 
 EVENTS = ["an event"]

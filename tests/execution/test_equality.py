@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 from graphql_api.execution import executor
 from graphql_api.execution.operations import GraphQLRequest, Operations, Result
+from graphql_api.execution.subscriptions import Subscriptions
 from tests.execution.executors import Executors, assert_equivalent, assert_same, formatted
 from tests.execution.faulty_schema import schema
 from tests.execution.faulty_values import Context
@@ -138,7 +139,9 @@ def test_subscriptions_give_the_same_events(runner: asyncio.Runner, examples: in
 
     async def events(operations: Operations, request: Request) -> list[Result]:
         operation = operations.prepare(GraphQLRequest(request.query, None, request.variables))
-        return [result async for due in operations.subscribe(operation, Context) for result in due]
+        return [
+            result async for due in Subscriptions(operations).subscribe(operation, Context) for result in due
+        ]
 
     async def check(request: Request) -> None:
         stock = await events(executors.stock, request)

@@ -18,6 +18,7 @@ from graphql_api.execution.errors import MAX_ECHO, MAX_MESSAGE, RequestError
 from graphql_api.execution.fields import FromLoader, declared, resolved
 from graphql_api.execution.operations import GraphQLRequest, Operations, Result
 from graphql_api.execution.persisted_documents import AutomaticDocuments, PersistedDocuments, TrustedDocuments
+from graphql_api.execution.subscriptions import Subscriptions
 from graphql_api.gateway.errors import mask
 from tests.execution.contexts import BareContext
 
@@ -222,7 +223,9 @@ async def answer(operations: Operations, query: str, **variables: Any) -> list[d
     """The errors of an operation that runs."""
     operation = operations.prepare(GraphQLRequest(query, None, variables))
     if operation.type.value == "subscription":
-        results = [each async for due in operations.subscribe(operation, BareContext) for each in due]
+        results = [
+            each async for due in Subscriptions(operations).subscribe(operation, BareContext) for each in due
+        ]
     else:
         results = [await operations.execute(operation, BareContext())]
     return errors_of(results[-1])

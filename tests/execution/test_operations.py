@@ -11,6 +11,7 @@ from graphql import GraphQLError, OperationType, located_error
 from graphql_api.execution.analysis import RequestLimits
 from graphql_api.execution.errors import RequestError
 from graphql_api.execution.operations import GraphQLRequest, Operations, Result
+from graphql_api.execution.subscriptions import Subscriptions
 from tests.execution.contexts import BareContext
 
 
@@ -196,7 +197,9 @@ class Contexts:
 
 async def subscribe(operations: Operations, query: str, contexts: Contexts) -> list[Result]:
     operation = operations.prepare(GraphQLRequest(query))
-    return [result async for due in operations.subscribe(operation, contexts) for result in due]
+    return [
+        result async for due in Subscriptions(operations).subscribe(operation, contexts) for result in due
+    ]
 
 
 async def test_a_subscription_has_a_context_and_each_event_another(operations: Operations) -> None:
@@ -220,7 +223,9 @@ async def test_a_source_that_cannot_begin_is_a_masked_error(operations: Operatio
 async def test_a_subscription_with_a_bad_variable_never_begins(operations: Operations) -> None:
     request = GraphQLRequest("subscription($f: Boolean!) { events(fail: $f) { number } }")
     contexts = Contexts()
-    ((result,),) = [each async for each in operations.subscribe(operations.prepare(request), contexts)]
+    ((result,),) = [
+        each async for each in Subscriptions(operations).subscribe(operations.prepare(request), contexts)
+    ]
     assert not result.executed
     assert contexts.closed == []
 
@@ -228,7 +233,7 @@ async def test_a_subscription_with_a_bad_variable_never_begins(operations: Opera
 async def test_closing_a_subscription_closes_its_source(operations: Operations) -> None:
     contexts = Contexts()
     operation = operations.prepare(GraphQLRequest("subscription { events { number } }"))
-    results = operations.subscribe(operation, contexts)
+    results = Subscriptions(operations).subscribe(operation, contexts)
     await anext(results)
     await results.aclose()
     assert contexts.closed == [1]

@@ -11,14 +11,13 @@ import strawberry
 
 from graphql_api.execution.errors import PermissionsChangedError
 from graphql_api.execution.fields import FromParent, declared
-from graphql_api.execution.operations import (
+from graphql_api.execution.operations import GraphQLRequest, Operations, Result
+from graphql_api.execution.subscriptions import (
     MAX_SHARED_RESULTS,
-    GraphQLRequest,
-    Operations,
     Progress,
-    Result,
     Results,
     SharedEvent,
+    Subscriptions,
 )
 from graphql_api.log_feed import hub as feed
 from tests.execution.contexts import BareContext
@@ -29,7 +28,7 @@ from tests.execution.executors import untouched
 class Line:
     """A shareable event that counts how often it is read."""
 
-    rendered: dict[Any, Any] = field(default_factory=dict)
+    results: dict[Any, Any] = field(default_factory=dict)
     reads: int = 0
     loaded: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once what has to be loaded for it is there."""
@@ -48,7 +47,7 @@ class Lines(list[Line]):
 
     def __init__(self, *lines: Line) -> None:
         super().__init__(lines)
-        self.rendered: dict[Any, Any] = {}
+        self.results: dict[Any, Any] = {}
 
 
 @dataclass(kw_only=True)
@@ -114,7 +113,8 @@ async def deliver_due(
 ) -> Results:
     operation = operations.prepare(GraphQLRequest(query, variables=variables))
     (results,) = [
-        each async for each in operations.subscribe(operation, lambda: Due(due=due), lambda: rights)
+        each
+        async for each in Subscriptions(operations).subscribe(operation, lambda: Due(due=due), lambda: rights)
     ]
     return results
 
@@ -155,7 +155,7 @@ async def test_rights_that_change_while_an_event_waits_end_the_subscription(oper
     """Its result isn't sent, and isn't shared with subscribers who have the former permissions."""
     line, rights = Line(), ["operator"]
     operation = operations.prepare(GraphQLRequest("subscription { lines { slow } }"))
-    subscription = operations.subscribe(operation, lambda: Due(due=line), lambda: rights[0])
+    subscription = Subscriptions(operations).subscribe(operation, lambda: Due(due=line), lambda: rights[0])
     waiting = asyncio.ensure_future(anext(subscription))
     while not line.reads:
         await asyncio.sleep(0)
@@ -195,7 +195,7 @@ async def test_failures_are_not_shared(operations: Operations) -> None:
     line = Line()
     for _ in range(2):
         assert (await deliver(operations, line, "subscription { lines { broken } }")).errors
-    assert line.rendered == {}
+    assert line.results == {}
 
 
 async def test_an_event_keeps_few_results(operations: Operations) -> None:
@@ -203,7 +203,7 @@ async def test_an_event_keeps_few_results(operations: Operations) -> None:
     for number in range(MAX_SHARED_RESULTS + 3):
         answer = await deliver(operations, line, f"subscription {{ lines {{ n{number}: number }} }}")
         assert f'"n{number}":7'.encode() in answer.render()
-    assert len(line.rendered) == MAX_SHARED_RESULTS
+    assert len(line.results) == MAX_SHARED_RESULTS
 
 
 async def test_events_that_are_due_together_have_a_result_each(operations: Operations) -> None:
@@ -273,14 +273,14 @@ async def test_those_who_have_waited_for_a_failure_load_for_themselves(operation
     line.loaded.set()
     for results in await asyncio.gather(*tasks):
         assert len(results[0].errors) == 1
-    assert (line.reads, lines.rendered) == (3, {})
+    assert (line.reads, lines.results) == (3, {})
 
 
 async def test_views_of_events_that_are_due_together_are_bounded(operations: Operations) -> None:
     lines = Lines(Line())
     for number in range(MAX_SHARED_RESULTS + 2):
         await deliver_due(operations, lines, f"subscription {{ lines {{ n{number}: number }} }}")
-    assert len(lines.rendered) == MAX_SHARED_RESULTS
+    assert len(lines.results) == MAX_SHARED_RESULTS
 
 
 async def test_progress_has_no_result_and_is_nobody_elses(operations: Operations) -> None:

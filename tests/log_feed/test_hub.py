@@ -74,8 +74,8 @@ async def test_what_callers_make_of_an_event_stays_with_it(
     async with await feed.subscribe(EVERYTHING) as one, await feed.subscribe(LogFilter(search="x")) as two:
         await write(connection, "x")
         (event,) = await events(one, 1)
-        event.rendered["a document"] = b"{}"
-        assert (await events(two, 1))[0].rendered == {"a document": b"{}"}
+        event.results["a document"] = b"{}"
+        assert (await events(two, 1))[0].results == {"a document": b"{}"}
 
 
 async def test_who_gets_the_same_events_gets_the_same_batch(
@@ -90,8 +90,8 @@ async def test_who_gets_the_same_events_gets_the_same_batch(
             await write_many(connection, 30)
             first, second = await three.batch(), await four.batch()
             assert first is second
-            first.rendered["a document"] = b"[]"
-            assert second.rendered == {"a document": b"[]"}
+            first.results["a document"] = b"[]"
+            assert second.results == {"a document": b"[]"}
 
 
 async def test_a_subscriber_is_woken_once_for_all_rows_of_a_page(

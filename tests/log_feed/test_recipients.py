@@ -10,7 +10,7 @@ import pytest
 
 from graphql_api.log_feed import BufferLimits, Feed, FeedOptions, FeedSubscription, LogFilter, TailOptions
 from graphql_api.log_feed.errors import FeedResetError
-from graphql_api.log_feed.hub import EventBatch, IdleSubscription
+from graphql_api.log_feed.hub import EventBatch
 from graphql_api.log_feed.subscription import FeedProgress
 from tests.log_feed.conftest import MakeFeed, messages, write, write_many
 
@@ -23,7 +23,7 @@ class Desk:
     def __init__(self) -> None:
         self.offers: asyncio.Queue[EventBatch] = asyncio.Queue()
 
-    def offer(self, events: EventBatch, _: IdleSubscription) -> None:
+    def offer(self, events: EventBatch, _: FeedSubscription) -> None:
         self.offers.put_nowait(events)
 
     async def next(self) -> EventBatch:
@@ -41,7 +41,7 @@ async def idle(
     feed: Feed, desk: Desk, wanted: LogFilter = EVERYTHING
 ) -> AsyncIterator[tuple[FeedSubscription, "asyncio.Task[EventBatch | FeedProgress | None]"]]:
     """A subscription that is up to date, and its consumer, which waits for what comes next."""
-    async with await feed.subscribe(wanted, recipient=desk) as subscription:
+    async with await feed.subscribe(wanted, recipient=desk.offer) as subscription:
         progress = await subscription.advance()
         assert isinstance(progress, FeedProgress)
         assert progress.up_to_date

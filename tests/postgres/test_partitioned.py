@@ -124,7 +124,7 @@ async def test_the_log_is_followed_over_partitions(graph: Graph, connection: "as
 
     async def messages(after: str | None, count: int) -> tuple[list[str], str]:
         operation = graph.operations.prepare(GraphQLRequest(FOLLOW, None, {"after": after}))
-        results = graph.operations.subscribe(
+        results = graph.subscriptions.subscribe(
             operation, lambda: Context(graph.viewer, graph.services), lambda: graph.viewer.read_access
         )
         found: list[Any] = []

@@ -108,7 +108,7 @@ async def test_counts_of_logs_and_the_feed_refuse_it_too(graph: Graph, query: st
     if query.startswith("query"):
         errors = (await graph.operations.execute(operation, context())).errors
     else:
-        ((result,),) = [results async for results in graph.operations.subscribe(operation, context)]
+        ((result,),) = [results async for results in graph.subscriptions.subscribe(operation, context)]
         errors = result.errors
     assert [error.message for error in errors] == [
         "filter.timestamp.lt: must not be before filter.timestamp.gte"

@@ -168,7 +168,7 @@ async def _backlog(graph: Graph, question: Question, after: str) -> AsyncIterato
     """Events up to the one that says that there are no more yet, or the error in place of them."""
     variables = {**question.variables, "after": after}
     operation = graph.operations.prepare(GraphQLRequest(question.text, None, variables))
-    results = graph.operations.subscribe(
+    results = graph.subscriptions.subscribe(
         operation, lambda: Context(graph.viewer, graph.services), lambda: graph.viewer.read_access
     )
     async with aclosing(results):

@@ -12,8 +12,9 @@ from graphql import GraphQLError
 from prometheus_client.registry import Collector
 
 from graphql_api.execution.fields import resolved
-from graphql_api.execution.operations import Operations, Progress
+from graphql_api.execution.operations import Operations
 from graphql_api.execution.persisted_documents import PersistedDocuments
+from graphql_api.execution.subscriptions import Progress
 from graphql_api.gateway.errors import mask
 from graphql_api.gateway.gateway import Gateway, TransportLimits
 from graphql_api.gateway.metrics import Metrics

@@ -27,8 +27,8 @@ interface Props {
 
 /** How much of each limit is used, and the form that changes them. A change made meanwhile isn't overwritten. */
 export function Risk({ accountId, settings, status }: Props) {
-  // A reading that began before the change would show the settings of before: the account is read once more.
-  const [update] = useMutation(UPDATE, { refetchQueries: ["Account"], awaitRefetchQueries: true });
+  // A reading that began before the change would show the settings of before: another takes its place.
+  const [update] = useMutation(UPDATE, { refetchQueries: ["Account"] });
   const [said, say] = useState("");
 
   async function submit(event: FormEvent<HTMLFormElement>) {

@@ -164,4 +164,4 @@ def _statement(
     for_tenant: bool,  # noqa: FBT001 - part of the cache's key
 ) -> Statement:
     rows = FilteredRelation(relation, predicate, for_tenant)
-    return compile_statement(aggregation(rows.per_parent(rows.select(*_COLUMNS)).cte("chosen")))
+    return compile_statement(aggregation(rows.per_visible_parent(rows.select(*_COLUMNS)).cte("chosen")))
