@@ -302,10 +302,11 @@ class Operations:
             plan = self._compile(self._compiler, invocation)
             if is_large:
                 await self._scheduler.pause()
-        is_incomplete = False
         try:
             if plan is None:
-                result = self._rendered_within_limit(await invocation.stock_executor().run())
+                executor = invocation.stock_executor()
+                result = self._rendered_within_limit(await executor.run())
+                is_incomplete = executor.has_failed_to_read
             else:
                 memory = plan.memory
                 execution = self.execution(plan, invocation, executions_in_context)
@@ -325,8 +326,6 @@ class Operations:
             # A resolver waited for a task that was cancelled; this operation wasn't, so it gets an error.
             raise RuntimeError("a resolver was cancelled") from error
         errors = self._masked(result.errors) if result.errors else ()
-        if plan is None:
-            is_incomplete = any("retryAfter" in (error.extensions or {}) for error in errors)
         return Result(result.data, errors, is_incomplete=is_incomplete)
 
     def execution(

@@ -1,6 +1,6 @@
 """The stock executor, graphql-core's own: for operations and values that aren't compiled."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +11,7 @@ import orjson
 from graphql import (
     ExecutionResult,
     FieldNode,
+    GraphQLError,
     GraphQLLeafType,
     GraphQLObjectType,
     GraphQLSchema,
@@ -35,6 +36,7 @@ from graphql_api.quotas import run_aside
 MAX_INTROSPECTED: Final = 100_000
 """Fields that one field of introspection may read: several times as many as explorers ask for."""
 
+T = TypeVar("T")
 Executor = TypeVar("Executor", bound="StockExecutor")
 
 _introspecting = ThreadPoolExecutor(1, "introspection")
@@ -45,6 +47,9 @@ class StockExecutor(StrawberryGraphQLCoreExecutionContext):
 
     A field's check runs before its arguments are coerced, and a scalar's null text is null.
     """
+
+    has_failed_to_read = False
+    """Whether something couldn't be read, for a reason that isn't meant for clients."""
 
     def execute_field(
         self,
@@ -70,6 +75,14 @@ class StockExecutor(StrawberryGraphQLCoreExecutionContext):
         if isinstance(result, str) and result == null_text_of(return_type):
             return None
         return StrawberryGraphQLCoreExecutionContext.complete_leaf_value(return_type, result)
+
+    async def with_abort_signal(self, awaitable: Awaitable[T]) -> T:
+        """Awaits what a resolver returned, or an item of a list of it."""
+        try:
+            return await super().with_abort_signal(awaitable)
+        except Exception as error:
+            self.has_failed_to_read |= not isinstance(error, GraphQLError)
+            raise
 
     async def run(self) -> ExecutionResult:
         result = self.execute_operation()

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from inspect import isawaitable
 from typing import Any
 
@@ -61,12 +62,15 @@ class Executors:
             await self.run(self.compiled, request, new_context()),
         )
 
-    async def every_error(self, request: Request, context: Any) -> set[bytes]:
-        """All errors that may be reported: the stock executor's where none of them nulls a parent."""
+    async def every_error(self, request: Request, context: Any, root_value: Any = None) -> set[bytes]:
+        """All errors that may be reported: the stock executor's where none of them nulls a parent.
+
+        `root_value` is the event, of a subscription.
+        """
         operation = self.stock.prepare(GraphQLRequest(request.query, None, request.variables))
         invocation = self.stock.invocation(operation, context)
         assert isinstance(invocation, Invocation)
-        executor = invocation.stock_executor()
+        executor = replace(invocation, root_value=root_value).stock_executor()
         executor.error_propagation = False
         executor.collected_errors = EveryError()
         result = executor.execute_operation()

@@ -84,6 +84,11 @@ class Subscription:
         for number in range(min(count, 4)):
             yield make_beast(f"s{number}") if number != 1 else None
 
+    @strawberry.subscription
+    async def shared(self, info: Info) -> AsyncIterator[Rock | None]:
+        for events in info.context.due:
+            yield events
+
 
 schema = strawberry.Schema(
     Query,

@@ -26,6 +26,8 @@ class Context(BareContext):
     later: bool = False
     log: list[str] = field(default_factory=list)
     """What mutations did, in order."""
+    due: Sequence[Any] = ()
+    """What the subscription `shared` yields."""
 
 
 class RefusedError(Exception):
@@ -76,6 +78,27 @@ def row(id_: str) -> Row:
         "parent_id": f"{id_}^" if dice(id_, 4) else None,
     }
     return Row(values)
+
+
+class SharedRow(Row):
+    """A row that is an event, with the results that its subscribers share."""
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(row(id_))
+        self.results: dict[Any, Any] = {}
+
+
+class SharedRows(list[SharedRow | None]):
+    """Events that are due at the same time."""
+
+    def __init__(self, *ids: str | None) -> None:
+        super().__init__(None if id_ is None else SharedRow(id_) for id_ in ids)
+        self.results: dict[Any, Any] = {}
+
+
+def shared_events() -> list[SharedRow | SharedRows]:
+    """New events, for subscribers who share their results: some that are due together, some alone."""
+    return [SharedRows("s0", "s1", None, "s2"), SharedRow("s3"), SharedRows("s4")]
 
 
 def children(id_: str, count: int) -> list[str]:

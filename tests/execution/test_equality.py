@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 
 from graphql_api.execution import executor
 from graphql_api.execution.operations import GraphQLRequest, Operations, Result
-from graphql_api.execution.subscriptions import Subscriptions
+from graphql_api.execution.subscriptions import Results, Subscriptions
 from tests.execution.executors import Executors, assert_equivalent, assert_same, formatted
 from tests.execution.faulty_schema import schema
-from tests.execution.faulty_values import Context
+from tests.execution.faulty_values import Context, SharedRows, shared_events
 from tests.execution.generated_documents import Request, documents
 
 Check = Callable[[Request], Coroutine[Any, Any, None]]
@@ -40,14 +40,20 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-def try_out(runner: asyncio.Runner, check: Check, examples: int, kind: str = "query") -> None:
+def try_out(
+    runner: asyncio.Runner,
+    check: Check,
+    examples: int,
+    kind: str = "query",
+    excluded: frozenset[str] = frozenset(),
+) -> None:
     @settings(
         max_examples=examples,
         deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example],
     )
-    @given(documents(schema._schema, kind))
+    @given(documents(schema._schema, kind, excluded=excluded))
     def run(request: Request) -> None:
         runner.run(check(request))
 
@@ -150,8 +156,72 @@ def test_subscriptions_give_the_same_events(runner: asyncio.Runner, examples: in
         for first, second in zip(stock, compiled, strict=True):
             assert_same(first, second)
 
-    try_out(runner, check, examples, "subscription")
+    try_out(runner, check, examples, "subscription", frozenset({"Subscription.shared"}))
     assert_compiled(executors)
+
+
+@often(60, 2000)
+@pytest.mark.parametrize("later", [False, True])
+def test_subscribers_who_share_results_get_what_one_alone_gets(
+    runner: asyncio.Runner, examples: int, *, later: bool
+) -> None:
+    executors = Executors(schema)
+    shared = 0
+
+    async def follow(
+        operations: Operations, request: Request, events: Sequence[Any], access: str | None
+    ) -> list[Results]:
+        operation = operations.prepare(GraphQLRequest(request.query, None, request.variables))
+        subscription = Subscriptions(operations).subscribe(
+            operation, lambda: Context(later, due=events), None if access is None else lambda: access
+        )
+        return [results async for results in subscription]
+
+    async def by_itself(request: Request, event: Any) -> tuple[Result, set[bytes]]:
+        """The result of an event for a subscriber who shares none, and all errors that it may have."""
+        ((result,),) = await follow(executors.stock, request, [event], None)
+        if not result.executed:
+            return result, set()
+        return result, await executors.every_error(request, Context(later), event)
+
+    async def check(request: Request) -> None:
+        nonlocal shared
+        expected = [
+            [await by_itself(request, event) for event in (due if isinstance(due, SharedRows) else [due])]
+            for due in shared_events()
+        ]
+        for operations in (executors.stock, executors.compiled):
+            events = shared_events()
+            subscribers = await asyncio.gather(
+                *(follow(operations, request, events, access) for access in ("reader", "reader", "writer"))
+            )
+            for batches in subscribers:
+                assert_sent(batches, expected)
+            for first, second, other in zip(*subscribers, strict=True):
+                assert first is not other
+                if len(first) > 1 and first.are_sharable:
+                    assert first is second
+                    shared += 1
+
+    sources = frozenset({"Subscription.rocks", "Subscription.beasts"})
+    try_out(runner, check, examples, "subscription", sources)
+    assert_compiled(executors)
+    assert shared
+
+
+def assert_sent(batches: Sequence[Results], expected: Sequence[Sequence[tuple[Result, set[bytes]]]]) -> None:
+    """Checks what a subscriber was sent: all results, or those before one whose rows couldn't be read."""
+    for results, due in zip(batches, expected, strict=False):
+        if not results[-1].executed:
+            assert results is batches[-1]
+            assert any(alone.is_incomplete or alone.errors for alone, _ in due)
+            return
+        assert len(due) == 1 or not any(alone.is_incomplete for alone, _ in due)
+        for result, (alone, possible) in zip(results, due, strict=True):
+            # What others share is rendered, and has no errors.
+            sent = result if result.errors else Result(orjson.loads(result.render())["data"])
+            assert_equivalent(alone, sent, possible)
+    assert len(batches) == len(expected)
 
 
 @often(60, 2000)

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 import strawberry
+from graphql import GraphQLError
 
 from graphql_api.execution.errors import PermissionsChangedError
 from graphql_api.execution.fields import FromParent, declared
@@ -75,6 +76,10 @@ class Event:
         if fails:
             raise ValueError
         return 7
+
+    @strawberry.field
+    async def refused(self) -> int | None:
+        raise GraphQLError("not for you")
 
 
 @strawberry.type
@@ -274,6 +279,19 @@ async def test_those_who_have_waited_for_a_failure_load_for_themselves(operation
     for results in await asyncio.gather(*tasks):
         assert len(results[0].errors) == 1
     assert (line.reads, lines.results) == (3, {})
+
+
+async def test_a_subscription_ends_where_an_event_cannot_be_read(operations: Operations) -> None:
+    """Sent with null in place of what wasn't read, the event would tell clients that there is nothing."""
+    lines = Lines(Line(), Line())
+    for line in lines:
+        line.loaded.set()
+    # What is wrong with a value would be wrong again, and an error for clients says so itself.
+    for selected in ("broken slow", "number refused"):
+        results = await deliver_due(operations, lines, f"subscription {{ lines {{ {selected} }} }}")
+        assert [(result.executed, len(result.errors)) for result in results] == [(True, 1)] * 2
+    (end,) = await deliver_due(operations, lines, "subscription { lines { slow(fails: true) } }")
+    assert (end.executed, len(end.errors)) == (False, 1)
 
 
 async def test_views_of_events_that_are_due_together_are_bounded(operations: Operations) -> None:
