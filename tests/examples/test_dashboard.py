@@ -137,7 +137,7 @@ async def test_an_account_is_seen_changed_and_followed(
     await risk.get_by_role("button", name="Change").click()
     await expect(risk).to_contain_text("Changed.", timeout=WAIT)
     assert await connection.fetchval("SELECT max_open_positions FROM risk_settings") == 7
-    await expect(risk).to_contain_text("of 7")  # and so the form has the new version, too
+    await expect(risk).to_contain_text("of 7", timeout=WAIT)  # and so the form has the new version, too
 
     await risk.get_by_role("textbox", name="Risk per trade").fill("2")
     await risk.get_by_role("button", name="Change").click()
@@ -178,6 +178,7 @@ async def test_a_read_that_began_before_a_change_does_not_undo_it(
     await expect(risk).to_contain_text("Changed.", timeout=WAIT)
     await until(lambda: reads >= 2)  # the first would show the settings of before
     release.set()
+    await expect(risk).to_contain_text("of 7", timeout=WAIT)  # and so the form has the new version, too
     await risk.get_by_role("textbox", name="Risk per trade").fill("2")
     await risk.get_by_role("button", name="Change").click()
     await expect(risk).to_contain_text("riskPerTrade must be between 0 and 1", timeout=WAIT)

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from graphql_api.postgres.address import Address
 from tests.service.conftest import Service, served_from
@@ -43,30 +44,32 @@ async def test_a_second_signal_ends_it_at_once(address: Address, tmp_path: Path)
 
 
 async def test_one_scrape_sees_all_workers(address: Address, tmp_path: Path) -> None:
-    async with served_from(address, tmp_path, GRAPHQL_API_WORKERS="2") as service:
+    async def scrape() -> list[Sample]:
+        """The samples of all workers."""
+        text = (await client.get(f"{host(service)}/metrics")).text
+        return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    def processes(samples: list[Sample]) -> set[str]:
+        return {sample.labels["process"] for sample in samples}
+
+    async with (
+        served_from(address, tmp_path, GRAPHQL_API_WORKERS="2") as service,
+        httpx.AsyncClient() as client,
+    ):
+        while len(processes(await scrape())) < 2:  # the service answers once one of them does
+            await asyncio.sleep(0.1)
         for _ in range(20):
             await service.ask("{ __typename }")
-        async with httpx.AsyncClient() as client:
-            for _ in range(3):  # whichever of them answers
-                text = (await client.get(f"{host(service)}/metrics")).text
-                samples = [
-                    sample
-                    for family in text_string_to_metric_families(text)
-                    for sample in family.samples
-                    if sample.name == "graphql_operation_seconds_count"
-                ]
-                assert sum(sample.value for sample in samples) == 20
-        processes = {
-            sample.labels["process"]
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
-        assert len(processes) == 2
-        killed = min(processes)
+        for _ in range(3):  # whichever of them answers
+            samples = await scrape()
+            counts = [each.value for each in samples if each.name == "graphql_operation_seconds_count"]
+            assert sum(counts) == 20
+        both = processes(samples)
+        assert len(both) == 2
+        killed = min(both)
         os.kill(int(killed), signal.SIGKILL)
-        async with httpx.AsyncClient() as client:
-            while f'process="{killed}"' in (await client.get(f"{host(service)}/metrics")).text:
-                await asyncio.sleep(0.1)
+        while killed in processes(await scrape()):
+            await asyncio.sleep(0.1)
 
 
 async def test_a_port_has_one_service(service: Service) -> None:
