@@ -28,7 +28,7 @@ class App:
     asgi: FastAPI
 
     async def token(self, *scopes: Scope, user_id: str | None = None) -> str:
-        """A token with these scopes."""
+        """Creates a service token with these scopes."""
         made = await service_tokens.create(self.database, "test", scopes, user_id=user_id, lifetime=None)
         return made.text
 
@@ -41,7 +41,7 @@ class App:
         headers: Mapping[str, str] | None = None,
         **parameters: Any,
     ) -> httpx.Response:
-        """One POST."""
+        """Sends one POST."""
         given = dict(headers or {}) | ({"authorization": f"Bearer {token}"} if token else {})
         body = {"query": query, "variables": variables, **parameters}
         return await self.client.post("/graphql", json=body, headers=given)
@@ -49,7 +49,7 @@ class App:
 
 @asynccontextmanager
 async def served(address: Address, folder: Path, **settings: Any) -> AsyncIterator[App]:
-    """The application as these settings have it."""
+    """Runs the application with these settings."""
     app = create_app(settings_for(address, folder, **settings))
     transport = httpx.ASGITransport(app)
     database = Database(address)
@@ -64,5 +64,5 @@ async def served(address: Address, folder: Path, **settings: Any) -> AsyncIterat
 
 
 def codes(response: httpx.Response) -> Sequence[str]:
-    """The codes of a response's errors."""
+    """Returns the codes of a response's errors."""
     return [error["extensions"]["code"] for error in response.json()["errors"]]

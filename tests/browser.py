@@ -22,7 +22,7 @@ ARGUMENTS = (
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """A browser of the test's own. Skips the test where there is none."""
+    """Yields a browser for one test. Skips the test if Chromium isn't installed."""
     executable = shutil.which("chromium")
     if executable is None:
         message = "there is no chromium on PATH"

@@ -62,7 +62,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Address]:
-    """The maintenance database of the run's server."""
+    """The maintenance database of the server that the whole run uses."""
     postgres = EmbeddedPostgres(Path(os.environ[RUN_FOLDER], "server"), "postgres", SETTINGS)
     yield Address.parse(postgres.start())
     postgres.stop()
@@ -70,20 +70,20 @@ def server() -> Iterator[Address]:
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """A folder for a database server of the test's own; pytest's own folders are closed to other accounts."""
+    """A folder for a database server of one test. Other system users can't enter pytest's own folders."""
     folder = scratch_folder()
     yield folder
     shutil.rmtree(folder)
 
 
 def database_of(server: Address, name: str) -> Address:
-    """The address of another database of the same server."""
+    """Returns the address of another database of the same server."""
     return Address.parse(server.dsn.replace("/postgres?", f"/{name}?"))
 
 
 @asynccontextmanager
 async def temporary_database(server: Address, template: str = "template1") -> AsyncIterator[Address]:
-    """A copy of a database, for the block; without `template` one with nothing in it."""
+    """Yields a copy of a database, or an empty database without `template`, which is dropped afterwards."""
     name = f"test_{uuid4().hex}"
     admin = await server.connect_plain()
     try:
@@ -96,7 +96,7 @@ async def temporary_database(server: Address, template: str = "template1") -> As
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def template(server: Address, pytestconfig: pytest.Config) -> str:
-    """The name of a database that Alembic has migrated; the first worker to come makes it."""
+    """The name of a migrated database, which the first worker that needs it makes."""
     connection = await server.connect_plain()
     try:
         await connection.execute("SELECT pg_advisory_lock(1)")
@@ -116,14 +116,14 @@ async def template(server: Address, pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture
 async def address(server: Address, template: str) -> AsyncIterator[Address]:
-    """A migrated, empty database of the test's own."""
+    """A migrated database for one test, without rows."""
     async with temporary_database(server, template) as address:
         yield address
 
 
 @pytest.fixture
 async def database(address: Address) -> AsyncIterator[Database]:
-    """Our pool over it."""
+    """The service's pool of connections to the test's database."""
     database = Database(address)
     yield database
     await database.close()
@@ -131,7 +131,7 @@ async def database(address: Address) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def connection(address: Address) -> AsyncIterator["asyncpg.Connection"]:
-    """A connection of another program to it, in asyncpg's own types."""
+    """Another program's connection to the test's database, with asyncpg's own types."""
     connection = await address.connect_plain(application="another program")
     yield connection
     await connection.close()
@@ -142,7 +142,7 @@ AsRole = Callable[[str], Awaitable[Address]]
 
 @pytest.fixture
 async def as_role(address: Address, connection: "asyncpg.Connection") -> AsyncIterator[AsRole]:
-    """The test's database as a role of its own, altered by some options, that may use every table."""
+    """Creates a role that may use every table, with options of ALTER ROLE; returns the address for it."""
     name = f"role_{uuid4().hex}"
 
     async def make(options: str) -> Address:
@@ -161,7 +161,7 @@ async def as_role(address: Address, connection: "asyncpg.Connection") -> AsyncIt
 
 @pytest.fixture
 async def graph(address: Address, tmp_path: Path) -> AsyncIterator[Graph]:
-    """The schema over the test's database, asked by nobody until `as_` says who."""
+    """The schema over the test's database. The viewer is anonymous until `as_` gives another."""
     # The limit on cost has tests of its own.
     async with opened(settings_for(address, tmp_path, max_cost=10**9)) as graph:
         yield graph

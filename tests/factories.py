@@ -1,4 +1,4 @@
-"""Rows as other programs write them: one function a table, plausible defaults, anything overridden.
+"""Inserts rows as other programs do: a function for each table, with defaults that can be overridden.
 
 Each returns the new row's id as text.
 """
@@ -15,7 +15,7 @@ _numbers = count(1)
 
 
 async def insert(connection: "asyncpg.Connection", table: str, **values: Any) -> str:
-    """One row; columns that are left out get the database's defaults."""
+    """Inserts one row. Columns that are left out get the database's defaults."""
     parameters = ", ".join(f"${number}" for number in range(1, len(values) + 1))
     sql = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({parameters}) RETURNING id"
     return str(await connection.fetchval(sql, *values.values()))

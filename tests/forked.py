@@ -1,8 +1,8 @@
-"""`python -m graphql_api` without the second that its imports take.
+"""Runs `python -m graphql_api` without the second that its imports take.
 
-One process a run's worker imports the package and all that it needs, and waits. Each process that a test
-starts is a fork of it, with arguments, environment, folder and streams of its own, and runs as
-`python -m graphql_api` does from there on.
+For each worker of the run, one process imports the package with its libraries, and waits. Each process that a
+test starts is a fork of it. It gets its own arguments, environment, folder and streams, and then runs like
+`python -m graphql_api`.
 """
 
 import functools
@@ -92,7 +92,7 @@ def run(arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> tuple
 
 @functools.cache
 def _parent() -> socket.socket:
-    """Starts the process to fork from, which ends with this one. Returns where to ask it."""
+    """Starts the process to fork from, which ends with this one. Returns the address of its socket."""
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.set_inheritable(True)
@@ -102,7 +102,7 @@ def _parent() -> socket.socket:
 
 
 def serve(number: int) -> None:
-    """Forks whenever it is asked to over a socket, until that ends."""
+    """Forks for each request that comes over a socket, until the socket is closed."""
     for module in pkgutil.iter_modules([str(_ROOT / "graphql_api" / "cli")], "graphql_api.cli."):
         importlib.import_module(module.name)
     importlib.import_module("graphql_api.app")
@@ -123,7 +123,7 @@ def serve(number: int) -> None:
 
 
 def _watch(request: dict[str, Any], stdout: int, stderr: int, status: int) -> NoReturn:
-    """Forks once more, and says the number of that process, and later its exit code."""
+    """Forks again, and sends the id of the new process, and its exit code once it has ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     process = os.fork()
     if process == 0:
@@ -139,7 +139,7 @@ def _watch(request: dict[str, Any], stdout: int, stderr: int, status: int) -> No
 
 
 def _run(request: dict[str, Any], stdout: int, stderr: int) -> NoReturn:
-    """Becomes the process that was asked for."""
+    """Runs the requested command in this process."""
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     with Path(os.devnull).open() as nothing:

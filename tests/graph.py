@@ -1,4 +1,4 @@
-"""The graph over a database, queried without a network in between."""
+"""The graph over a database, queried within the process."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,14 +21,14 @@ from graphql_api.settings import Settings
 
 @dataclass(frozen=True)
 class Answer:
-    """A response, and the number of SQL statements that it took."""
+    """A response, with the number of SQL statements that it took."""
 
     body: dict[str, Any]
     statements: int
 
     @property
     def data(self) -> Any:
-        """The data, where there must be no errors."""
+        """The data. Asserts that there are no errors."""
         assert "errors" not in self.body, self.body["errors"]
         return self.body["data"]
 
@@ -38,7 +38,7 @@ class Answer:
 
     @property
     def error(self) -> dict[str, Any]:
-        """The one error there must be."""
+        """The error. Asserts that there is exactly one."""
         (error,) = self.errors
         return error
 
@@ -56,13 +56,13 @@ class Graph:
         self.subscriptions = Subscriptions(self.operations)
 
     def as_(self, viewer: Viewer) -> "Graph":
-        """The same graph, for another viewer."""
+        """Returns the same graph with another viewer."""
         graph = copy(self)
         graph.viewer = viewer
         return graph
 
     async def ask(self, query: str, variables: Mapping[str, Any] | None = None) -> Answer:
-        """Run a query or a mutation."""
+        """Runs a query or a mutation."""
         context = Context(self.viewer, self.services)
         operation = self.operations.prepare(GraphQLRequest(query, None, variables))
         result = await self.operations.execute(operation, context)
@@ -70,19 +70,19 @@ class Graph:
 
 
 def trader(user_id: str) -> Viewer:
-    """A signed-in user, as a token would make them."""
+    """Returns the viewer of a user's access token."""
     roles = frozenset({Role.USER})
     return Viewer(user_id=user_id, roles=roles, scopes=scopes_of(roles), credential=LoginCredential("test"))
 
 
 def operator(user_id: str | None = None) -> Viewer:
-    """An operator, who reads every tenant and the logs."""
+    """Returns the viewer of an operator, who may read all tenants' rows and the log."""
     roles = frozenset({Role.USER, Role.OPERATOR})
     return Viewer(user_id=user_id, roles=roles, scopes=scopes_of(roles), credential=LoginCredential("test"))
 
 
 def settings_for(address: Address, folder: Path, **values: Any) -> Settings:
-    """Settings that name a test's database, and a folder of its own."""
+    """Returns settings with a test's database and folder."""
     return Settings(
         database_url=SecretStr(address.dsn), data_dir=folder, secret_key=SecretStr("k" * 32), **values
     )
@@ -90,7 +90,7 @@ def settings_for(address: Address, folder: Path, **values: Any) -> Settings:
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Graph]:
-    """The graph as these settings describe it."""
+    """Builds the graph with these settings."""
     services = build_services(settings)
     try:
         yield Graph(services, build_operations(settings))

@@ -9,7 +9,7 @@ import pytest
 
 
 def node_with(folder: Path) -> str:
-    """Node.js, with the packages that `folder` locks installed there. Skips the test where that can't be."""
+    """Installs the packages that `folder` locks there, and returns Node.js's path. Skips if it can't."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("needs Node.js and npm")

@@ -1,4 +1,4 @@
-"""Temporary folders for a test run, which are removed even after a run that was killed."""
+"""Temporary folders for a test run. The next run removes those of a run that was killed."""
 
 import os
 import re
@@ -14,7 +14,7 @@ _PREFIX = "graphql-api-tests-"
 
 
 def scratch_folder() -> Path:
-    """A new folder for database servers, in memory where there is room: a busy disk makes clones slow."""
+    """Returns a new folder for database servers: in memory if there is room, since a busy disk is slow."""
     in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_MEMORY if in_memory else None))
     folder.chmod(0o755)  # as root we run servers as another account, which has to get in
@@ -22,7 +22,7 @@ def scratch_folder() -> Path:
 
 
 def remove_abandoned_folders() -> None:
-    """Removes the folders of runs that were killed: a gigabyte each, in memory."""
+    """Removes the folders of runs that were killed. Each takes a gigabyte of memory."""
     for parent in (_MEMORY, Path(tempfile.gettempdir())):
         for folder in parent.glob(f"{_PREFIX}*"):
             owner = re.fullmatch(rf"{_PREFIX}(\d+)-.*", folder.name)

@@ -56,7 +56,7 @@ Copy = dict[str, dict[str, Any]]
 
 
 class FeedEnded(Exception):  # noqa: N818 - not an error of the test
-    """The subscription ended with this code, or a query was refused with it."""
+    """A subscription ended, or a query failed, with this error code."""
 
 
 Take = Callable[[], bool]
@@ -67,9 +67,9 @@ Take = Callable[[], bool]
 async def following(
     graph: Graph, take: Take | None = None, *, document: str = FOLLOW, **variables: Any
 ) -> AsyncIterator[AsyncIterator[list[dict[str, Any]]]]:
-    """The events of a subscription, in the lists in which they come; an empty one is progress.
+    """Yields the events of a subscription in the lists in which they come; an empty list is progress.
 
-    With `take`, what comes while the next results are awaited is delivered directly where that is true.
+    With `take`, results may be delivered directly while the next ones are awaited, whenever it returns true.
     """
     operation = graph.operations.prepare(GraphQLRequest(document, None, variables))
     async with aclosing(
@@ -87,7 +87,7 @@ def _results(
 
 
 async def _sent(graph: Graph, operation: Operation, take: Take) -> AsyncGenerator[Results, None]:
-    """All results in their order, as a socket would send them."""
+    """Yields all results in order, whether they were delivered directly or not, as a socket sends them."""
     sent: asyncio.Queue[Results | None] = asyncio.Queue()
 
     def deliver(results: Results) -> bool:
@@ -123,7 +123,7 @@ async def _events(sent: AsyncIterator[Results]) -> AsyncIterator[list[dict[str, 
 
 
 async def until_up_to_date(graph: Graph, **variables: Any) -> list[dict[str, Any]]:
-    """The events that come before the one of kind UP_TO_DATE, and that one."""
+    """Returns the events up to the first one of the kind UP_TO_DATE, which is included."""
     found: list[dict[str, Any]] = []
     async with following(graph, **variables) as batches:
         async for batch in batches:
@@ -134,7 +134,7 @@ async def until_up_to_date(graph: Graph, **variables: Any) -> list[dict[str, Any
 
 
 async def read(graph: Graph, query: str, **variables: Any) -> dict[str, Any]:
-    """The data of a query. Raises FeedEnded where it has errors."""
+    """Returns the data of a query. Raises FeedEnded if it has errors."""
     answer = await graph.ask(query, variables)
     if answer.errors:
         raise FeedEnded(answer.errors[0]["extensions"]["code"])
@@ -143,7 +143,7 @@ async def read(graph: Graph, query: str, **variables: Any) -> dict[str, Any]:
 
 
 class Client:
-    """Keeps a copy of the rows of some accounts, is cut off at random, and goes on by its cursor."""
+    """Keeps a copy of the rows of some accounts, is disconnected at random, and resumes from its cursor."""
 
     def __init__(self, graphs: list[Graph], accounts: list[str] | None, seed: int) -> None:
         self._graphs = graphs
@@ -154,7 +154,7 @@ class Client:
         self.resets = self.resumes = self.events = self.delivered = 0
 
     async def snapshot(self) -> None:
-        """Read everything, and the cursor to go on from."""
+        """Reads all rows, and the cursor after which to subscribe."""
         graph = self._random.choice(self._graphs)
         data = await read(graph, ACCOUNTS)
         self.copy, self.cursor = {}, data["activityCursor"]  # of the first page
@@ -250,6 +250,6 @@ _TRUTH = """
 
 
 async def truth(connection: "asyncpg.Connection", accounts: list[str]) -> Copy:
-    """What the database holds of some accounts."""
+    """Returns the rows that the database has of some accounts."""
     rows = await connection.fetch(_TRUTH, accounts)
     return {row["id"]: orjson.loads(row["row"]) for row in rows}

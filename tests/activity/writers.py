@@ -20,7 +20,7 @@ class Writer:
     """One program with one connection. It ignores rows that another writer has deleted."""
 
     def __init__(self, address: Address, accounts: list[str], seed: int, *, wait: bool = True) -> None:
-        """`wait` for the disk at each commit."""
+        """If `wait`, each commit waits for the disk."""
         self._wait = wait
         self._address = address
         self._accounts = accounts
@@ -28,7 +28,7 @@ class Writer:
         self.committed = 0
 
     async def run(self, transactions: int) -> None:
-        """Make so many transactions."""
+        """Makes this number of transactions."""
         connection = await self._address.connect_plain(application="writer")
         try:
             await connection.execute("SET log_feed.notify = off")
@@ -239,7 +239,7 @@ class Writer:
         )
 
     async def new_account(self, connection: "asyncpg.Connection") -> None:
-        """An account of the same user as another, which goes soon or stays."""
+        """Adds an account for the user of another one, and usually deletes it at once."""
         user = await connection.fetchval(
             "SELECT user_id::text FROM tradelocker_accounts WHERE id = $1",
             self._random.choice(self._accounts[:4]),

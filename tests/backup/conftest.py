@@ -1,4 +1,4 @@
-"""A server with a database to back up, a catalog, and a receiver of its log."""
+"""A server with a database to back up, a catalog, and a receiver of its write-ahead log."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +19,7 @@ Receiving = Callable[[], AbstractAsyncContextManager[Receiver]]
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    """A server of the test's own, which may be broken, with a migrated database."""
+    """A server for one test, which may break it, with a migrated database."""
     server = Server({"summarize_wal": "on"})
     await server.make_copy()
     yield server
@@ -40,7 +40,7 @@ def catalog(server: Server) -> Catalog:
 
 @pytest.fixture
 def receiving(server: Server, catalog: Catalog) -> Receiving:
-    """Receives the server's log during the block."""
+    """Receives the server's write-ahead log during the block."""
 
     @asynccontextmanager
     async def receive() -> AsyncIterator[Receiver]:
@@ -57,7 +57,7 @@ def receiving(server: Server, catalog: Catalog) -> Receiving:
 
 
 async def receives(server: Server) -> None:
-    """Wait until the log goes out."""
+    """Waits until the server streams its write-ahead log."""
     connection = await server.address.connect_plain()
     while not await connection.fetchval("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"):
         await asyncio.sleep(0.02)
@@ -65,7 +65,7 @@ async def receives(server: Server) -> None:
 
 
 async def contents_now(server: Server) -> tuple[Fingerprints, datetime]:
-    """What every table holds, and a moment at which it did."""
+    """Returns the fingerprints of all tables, and the moment at which they were taken."""
     connection = await server.address.connect_plain()
     tables = await fingerprints(connection)
     moment = await connection.fetchval("SELECT clock_timestamp()")
@@ -74,13 +74,13 @@ async def contents_now(server: Server) -> tuple[Fingerprints, datetime]:
 
 
 async def reached(catalog: Catalog, moment: datetime) -> None:
-    """Wait until the log is known to be complete up to a moment."""
+    """Waits until the catalog has the complete log up to a moment."""
     while recoverable_until(catalog, catalog.backups()[0]) < moment:
         await asyncio.sleep(0.05)
 
 
 async def restored(catalog: Catalog, moment: datetime | None) -> Fingerprints:
-    """What every table holds in a server that is restored to a moment."""
+    """Returns the fingerprints of all tables of a server that is restored to a moment."""
     backup, target = choose(catalog, moment)
     with scratch_folder(catalog) as folder:
         async with recovered(catalog, backup, target, folder / "data", database=DATABASE) as server:

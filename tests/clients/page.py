@@ -19,12 +19,12 @@ _BLOCK = re.compile(r"^```\w+ ([\w.]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def modules() -> dict[str, str]:
-    """The texts of the page's modules by their names."""
+    """Returns the texts of the page's modules by their names."""
     return dict(_BLOCK.findall(PAGE.read_text("utf-8")))
 
 
 def prepared_node() -> str:
-    """Node.js, with the page's modules in the folder `page` beside the scripts."""
+    """Returns the path of Node.js, once the page's modules are in the folder `page` beside the scripts."""
     node = node_with(FOLDER)
     folder = FOLDER / "page"
     folder.mkdir(exist_ok=True)
@@ -38,7 +38,7 @@ def prepared_node() -> str:
 
 
 def python_packages() -> Path:
-    """The folder with the packages that `python/requirements.lock` names. Skips where they can't be had.
+    """Returns the folder with the packages of `python/requirements.lock`. Skips if they can't be installed.
 
     They are older than the project's own, so they are installed apart.
     """

@@ -1,4 +1,4 @@
-"""The table of docs/clients.md: which clients, in which versions, are tried with what.
+"""The table of docs/clients.md: which clients are tested, in which versions, and what is tested.
 
 `python -m tests.clients.table` writes it again.
 """
@@ -16,7 +16,7 @@ _TABLE = re.compile(r"(?<=<!-- table -->\n).*?(?=<!-- end of table -->)", re.DOT
 
 @dataclass(frozen=True)
 class Row:
-    """A client, the packages that are locked for it, what is tried of it, and by which tests."""
+    """A client, the packages that are locked for it, what is tested, and by which tests."""
 
     client: str
     packages: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The sample configurations of HAProxy and nginx, run as they are, before processes of the service."""
+"""The sample configurations of HAProxy and nginx, run unchanged in front of processes of the service."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
 
 
 def program(name: str) -> str:
-    """The path of a program that Debian has in a package of its name."""
+    """Returns the path of a program, which Debian has in a package of the same name. Skips if missing."""
     path = shutil.which(name, path=_PATH)
     if path is None:
         pytest.skip(f"there is no {name}")
@@ -27,7 +27,7 @@ def program(name: str) -> str:
 
 
 def configured(text: str, port: int, servers: Sequence[int]) -> str:
-    """A sample configuration with the test's ports in place of its hosts."""
+    """Returns a sample configuration with the test's ports in place of its hosts."""
     text = text.replace("bind :8000", f"bind 127.0.0.1:{port}").replace(
         "listen 8000", f"listen 127.0.0.1:{port}"
     )
@@ -38,7 +38,7 @@ def configured(text: str, port: int, servers: Sequence[int]) -> str:
 
 @asynccontextmanager
 async def haproxy(folder: Path, servers: Sequence[int], *, retries: bool = True) -> AsyncIterator[str]:
-    """The URL of HAProxy before the processes at some ports."""
+    """Yields the URL of HAProxy in front of the processes at these ports."""
     port = free_port()
     text = configured((DEPLOY / "haproxy.cfg").read_text(), port, servers)
     if not retries:
@@ -51,7 +51,7 @@ async def haproxy(folder: Path, servers: Sequence[int], *, retries: bool = True)
 
 @asynccontextmanager
 async def nginx(folder: Path, servers: Sequence[int]) -> AsyncIterator[str]:
-    """The URL of nginx before the processes at some ports."""
+    """Yields the URL of nginx in front of the processes at these ports."""
     port = free_port()
     text = configured((DEPLOY / "nginx.conf").read_text(), port, servers)
     (folder / "nginx.conf").write_text(text.replace("/tmp/nginx.pid", str(folder / "nginx.pid")))

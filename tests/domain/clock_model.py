@@ -1,4 +1,4 @@
-"""When hours, days, weeks and months begin, found by reading the clock minute by minute."""
+"""A model of when hours, days, weeks and months begin: it reads the clock minute by minute."""
 
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -10,13 +10,13 @@ MINUTE = timedelta(minutes=1)
 
 @lru_cache
 def zone_of(name: str) -> ZoneInfo:
-    """The zone as the tzdata package has it, whatever files the operating system has."""
+    """Returns the zone from the tzdata package, not from the operating system's files."""
     with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, key=name)
 
 
 def bucket_start(moment: datetime, interval: str, name: str) -> datetime:
-    """The start of the hour, day, week or month that a moment lies in. For moments after 1980."""
+    """Returns the start of the hour, day, week or month of a moment, which must be after 1980."""
     zone, minute = zone_of(name), moment.astimezone(UTC).replace(second=0, microsecond=0)
     if interval == "HOUR":
         return _hour_start(minute, zone)

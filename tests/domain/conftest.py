@@ -24,7 +24,7 @@ async def session(connection: "asyncpg.Connection", account: str) -> str:
 
 
 async def cut_recorders(connection: "asyncpg.Connection") -> None:
-    """End the connections on which recorders of this database record."""
+    """Ends the connections of this database's recorders."""
     await connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name = 'graphql-api recorder' AND datname = current_database()"

@@ -1,4 +1,4 @@
-"""Sessions and trades that hypothesis draws, with what other programs have been seen to write."""
+"""Sessions and trades that hypothesis generates, with values that other programs are known to write."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class TradingData:
 
 
 def money(largest: int) -> st.SearchStrategy[Decimal]:
-    """What numeric(20,8) holds."""
+    """Generates values of numeric(20,8), up to `largest`."""
     units = st.integers(-largest * 10**8, largest * 10**8) | st.integers(-5, 5).map(lambda n: n * 10**8)
     return units.map(lambda n: Decimal(n).scaleb(-8))
 
@@ -55,7 +55,7 @@ statuses = st.sampled_from(["closed"] * 6 + [" Filled", "filled", "open", "ACTIV
 
 @st.composite
 def trading_data(draw: st.DrawFn, *, loose: bool = False) -> TradingData:
-    """Up to three accounts, some sessions each, and some trades; if `loose`, some of nobody's."""
+    """Generates sessions and trades of several accounts; if `loose`, some without an account or a session."""
     nobody = [None] if loose else []
     sessions = [
         Session(UUID(int=1000 + number), draw(st.sampled_from([*ACCOUNTS, *nobody])), balance)
@@ -79,7 +79,7 @@ def trading_data(draw: st.DrawFn, *, loose: bool = False) -> TradingData:
 
 
 async def store(connection: "asyncpg.Connection", data: TradingData) -> None:
-    """Replace what is stored, as another program would."""
+    """Replaces the stored rows by these, as another program would."""
     await connection.execute(
         "TRUNCATE users, tradelocker_accounts, trading_sessions, trades, ai_strategies CASCADE"
     )

@@ -1,4 +1,4 @@
-"""The statistics once more, in plain Python over exact numbers: what the SQL is compared with."""
+"""A model of the statistics, in plain Python with exact numbers, with which the SQL is compared."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Trade:
 
 
 def plain(value: Decimal | Fraction | int, scale: int = 8) -> str:
-    """As the API writes it."""
+    """Returns a number as the API writes it."""
     exact = Fraction(value)
     number = EXACT.divide(Decimal(exact.numerator), Decimal(exact.denominator))
     return format(number.quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP, EXACT), "f")
@@ -76,7 +76,7 @@ def instant(moment: datetime) -> str:
 
 
 def microseconds(text: str | None) -> int | None:
-    """An ISO 8601 duration, as the API writes it, in microseconds."""
+    """Returns the microseconds of an ISO 8601 duration that the API has written."""
     if text is None:
         return None
     sign, body = (-1, text[1:]) if text.startswith("-") else (1, text)
@@ -143,7 +143,7 @@ def by_strategy(trades: Sequence[Trade], first: int) -> list[dict[str, Any]]:
 
 
 def counted_by(trades: Sequence[Trade], key: Callable[[Trade], str]) -> list[tuple[str, list[Trade]]]:
-    """Groups, the largest first, and equals by their key."""
+    """Returns groups of trades by key: the largest first, equal ones in the order of their keys."""
     groups = [(name, list(part)) for name, part in groupby(sorted(trades, key=key), key)]
     return sorted(groups, key=lambda group: (-len(group[1]), group[0]))
 
@@ -174,13 +174,13 @@ def exposure(trades: Sequence[Trade]) -> list[dict[str, Any]]:
 
 
 def results(trades: Iterable[Trade]) -> list[Trade]:
-    """The closed trades with a pnl, in the order in which they count."""
+    """Returns the closed trades that have a pnl, in the order in which they count."""
     counted = (trade for trade in trades if trade.state == "CLOSED" and trade.result is not None)
     return sorted(counted, key=lambda trade: (trade.moment, trade.id))
 
 
 def start(trades: Iterable[Trade]) -> Fraction | None:
-    """The starting balance: of each account, that of the session its first result is from."""
+    """Returns the starting balance: for each account, that of the session of its first result."""
     firsts: dict[UUID, Session] = {}
     for trade in results(trades):
         session = trade.session or NOWHERE
@@ -191,7 +191,7 @@ def start(trades: Iterable[Trade]) -> Fraction | None:
 
 
 def drawdowns(trades: Iterable[Trade]) -> list[tuple[Trade, Fraction, Fraction]]:
-    """Each result with the peak of the running sum, and how far below it the sum is."""
+    """Returns each result with the peak of the running sum, and how far the sum is below the peak."""
     cumulative = peak = Fraction(0)
     line = []
     for trade in results(trades):
@@ -275,7 +275,7 @@ def thinned(points: list[Point], most: int) -> list[Point]:
 
 
 def everything(trades: Sequence[Trade], *, interval: str, zone: str, most: int, first: int) -> dict[str, Any]:
-    """All of TradeStats."""
+    """Returns all fields of TradeStats."""
     return {
         **scalars(trades),
         **max_drawdown(trades),

@@ -1,7 +1,7 @@
-"""A process that follows accounts' activity, to be killed: prints a line of JSON for every list of events.
+"""A process that follows accounts' activity, for tests that kill it. Prints each event as a line of JSON.
 
-Run with the database's address, a folder, the viewer's user ("operator" for one), accounts as JSON, and, to
-resume, a cursor; without one it queries first, and says what it found.
+Its arguments are the database's address, a folder, the viewer's user id (or "operator"), the accounts as
+JSON, and a cursor to resume from. Without a cursor it queries the accounts first, and prints their rows.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ OPTIONS = FeedOptions(
 
 
 async def follow(dsn: str, folder: str, user: str, accounts: list[str] | None, after: str | None) -> None:
-    """Print until killed, or until the feed can't go on."""
+    """Prints until the process is killed, or the feed can't continue."""
     address = Address.parse(dsn)
     async with opened(settings_for(address, Path(folder))) as process:
         feed = Feed(process.services.database, address, KEY, OPTIONS, CHANGES)
@@ -49,7 +49,7 @@ async def follow(dsn: str, folder: str, user: str, accounts: list[str] | None, a
 
 
 def say(line: dict[str, Any]) -> None:
-    """One line, at once: what a client has read is what it has."""
+    """Prints a line and flushes it, so that the client can read it even if the process is killed."""
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 

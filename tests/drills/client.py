@@ -1,4 +1,4 @@
-"""A client of processes that are killed: it keeps what it has read, and resumes at the next one."""
+"""A client of processes that are killed: keeps what it has read, and resumes at the next process."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from tests.drills.servers import Server
 
 
 class Client:
-    """Follows through one process after another, each killed when its time has come."""
+    """Follows the feed through one process after another, each of which it kills after a while."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
@@ -22,14 +22,14 @@ class Client:
         """Set whenever a process says that nothing is left to read."""
 
     async def begin(self, server: Server) -> None:
-        """Begin with the rows that are committed from now on."""
+        """Begins with the rows that are committed from now on."""
         process = await self._process(server)
         await self._line(process)
         process.kill()
         await self._rest(process)
 
     async def run(self, server: Server, *, lifetime: float) -> None:
-        """Follow until cancelled; no process serves longer than `lifetime` seconds."""
+        """Follows until cancelled. No process lives longer than `lifetime` seconds."""
         while True:
             process = await self._process(server)
             ended = False
@@ -60,7 +60,7 @@ class Client:
         return self._take(await process.stdout.readline())
 
     async def _rest(self, process: Process) -> None:
-        """Lines that had arrived before the kill count; an incomplete one doesn't."""
+        """Takes the lines that were complete before the process was killed."""
         rest, _ = await process.communicate()
         for line in rest.splitlines(keepends=True):
             self._take(line)

@@ -28,7 +28,7 @@ async def make_server() -> AsyncIterator[MakeServer]:
 
 @pytest.fixture
 async def server(make_server: MakeServer) -> Server:
-    """A server of the test's own, running, with a migrated database."""
+    """A running server for one test, with a migrated database."""
     server = make_server()
     await server.make_copy()
     return server

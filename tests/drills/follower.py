@@ -1,6 +1,6 @@
-"""A process that follows the feed, to be killed: prints a line of JSON for every event.
+"""A process that follows the log feed, for tests that kill it. Prints each event as a line of JSON.
 
-Run with the database's address and, to resume, a cursor.
+Its arguments are the database's address and a cursor to resume from.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ KEY = b"the key that all processes share"
 
 
 async def follow(dsn: str, after: str | None) -> None:
-    """Print until killed, or until the feed can't go on."""
+    """Prints until the process is killed, or the feed can't continue."""
     address = Address.parse(dsn)
     options = FeedOptions(
         tail=TailOptions(timeout=2, max_backoff=0.5),
@@ -38,7 +38,7 @@ async def follow(dsn: str, after: str | None) -> None:
 
 
 def say(line: dict[str, str]) -> None:
-    """One line, at once: what a client has read is what it has."""
+    """Prints a line and flushes it, so that the client can read it even if the process is killed."""
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 

@@ -1,6 +1,6 @@
-"""Tests and times what docs/recovery.md promises: a moment is restored, and a standby promoted.
+"""Tests and times what docs/recovery.md promises: restoring a moment, and promoting a standby.
 
-Run alone, it prints its table: `python -m tests.drills.recovery`.
+Run by itself, it prints the table of that page: `python -m tests.drills.recovery`.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class Report:
     _began: float = field(default_factory=time.monotonic)
 
     def step(self, name: str, result: str) -> None:
-        """Writes a step down that ends now."""
+        """Adds a step that ends now."""
         now = time.monotonic()
         self.lines.append((name, result, now - self._began))
         self._began = now
@@ -54,7 +54,7 @@ class Report:
 
 
 async def restore_a_moment(report: Report, trades: int) -> None:
-    """Backs up, destroys, restores to the moment before, and compares every row. Raises AssertionError."""
+    """Backs up, destroys, restores the moment before, and compares all rows. Raises AssertionError."""
     async with _server(summarize_wal="on") as server:
         await load(server.address, password_hash="x", trades=trades)
         catalog = Catalog(server.folder / "backups")
@@ -151,7 +151,7 @@ async def _check(clients: Any, connection: Any, report: Report) -> None:
 
 
 async def _resume(service: Service, token: str, cursor: str, connection: Any, report: Report) -> None:
-    """A cursor of the old primary is refused; a subscription without one, and its cursor, go on."""
+    """Checks that a cursor of the former primary is refused, and that a new subscription can be resumed."""
     async with socket_of(service, token) as socket:
         await _subscribe(socket, cursor)
         assert await _error(socket) == "FEED_RESET_FAILOVER"
@@ -198,7 +198,7 @@ async def _subscribe(socket: ClientConnection, after: str | None) -> None:
 
 
 async def _listening(socket: ClientConnection) -> None:
-    """Wait for the ping with which a subscription says that it listens."""
+    """Waits for the ping with a subscription's first cursor."""
     while json.loads(await socket.recv())["type"] != "ping":
         pass
 

@@ -1,4 +1,4 @@
-"""What clients see while something breaks, for how long, and whether anything acknowledged is lost.
+"""Measures what clients see during failures, for how long, and whether acknowledged changes are lost.
 
 `python -m tests.drills.reliability` prints the table of docs/reliability.md.
 """
@@ -60,7 +60,7 @@ class Seen:
 
 
 async def change(url: str, token: str, account: str, seen: Seen) -> None:
-    """Changes the limits of one account, each change under a key until it is acknowledged."""
+    """Changes the limits of one account. Repeats each change under the same key until it is acknowledged."""
     numbers = seen.acknowledged.setdefault(account, [])
     number, answered = 0, time.monotonic()
     async with httpx.AsyncClient(timeout=20) as http:
@@ -105,7 +105,7 @@ async def write(address: Address, seen: Seen) -> None:
 
 
 async def follow(url: str, token: str, seen: Seen) -> None:
-    """Follows the log as a client does: resumes after its cursor; after a reset, it begins again."""
+    """Follows the log as a client does: resumes from its cursor, and begins again after a reset."""
     cursor = None
     while True:
         try:
@@ -140,7 +140,7 @@ async def follow(url: str, token: str, seen: Seen) -> None:
 
 @dataclass
 class Scene:
-    """A primary, a standby that has every commit, and a service."""
+    """A primary, a synchronous standby, and a service."""
 
     primary: Server
     standby: Server
@@ -232,7 +232,7 @@ async def restart_pooler(scene: Scene) -> None:
 
 
 async def fill_disk(scene: Scene) -> None:
-    """Writing fails from here on, and once the log needs another segment PostgreSQL ends."""
+    """Fills the disk for six seconds: writes fail, and PostgreSQL ends if its log needs another segment."""
     scene.primary.fill_disk()
     await asyncio.sleep(3)
     await statement_if_possible(scene.primary, "SELECT pg_switch_wal()", "CHECKPOINT")
@@ -261,7 +261,7 @@ DISK = 300  # megabytes of the primary's, where it is to be filled
 
 
 def what_is_missing(fault: Fault) -> str | None:
-    """Why a fault can't be tried on this machine."""
+    """Returns why a failure can't be tested on this machine; None if it can be."""
     if fault is fill_disk and os.geteuid() != 0:
         return "only root can lay a small file system under a server"
     return "there is no PgBouncer" if fault is restart_pooler and not has_pgbouncer() else None
@@ -269,7 +269,7 @@ def what_is_missing(fault: Fault) -> str | None:
 
 @asynccontextmanager
 async def scene(fault: Fault) -> AsyncIterator[Scene]:
-    """Two servers and a service, for one fault."""
+    """Starts two servers and a service, for one failure."""
     folder = scratch_folder()
     async with AsyncExitStack() as stack:
         primary, standby = Server(), Server()
@@ -308,7 +308,7 @@ async def scene(fault: Fault) -> AsyncIterator[Scene]:
 
 
 async def measure(fault: Fault, scene: Scene) -> Seen:
-    """Lets one fault happen under load, and looks up afterwards what was acknowledged."""
+    """Causes one failure under load, and then searches the database for what was acknowledged."""
     seen = Seen()
     service, connection = scene.service, await scene.address.connect_plain()
     jobs = []
@@ -352,7 +352,7 @@ async def measure(fault: Fault, scene: Scene) -> Seen:
 
 
 def line(name: str, seen: Seen) -> str:
-    """A row of the table."""
+    """Returns a row of the table."""
     codes = ", ".join(f"{count} {code}" for code, count in sorted(seen.answers.items()) if code != "data")
     ends = ", ".join(f"{count} {code}" for code, count in sorted(seen.ends.items()))
     writes = sum(map(len, seen.acknowledged.values()))
@@ -363,7 +363,7 @@ def line(name: str, seen: Seen) -> str:
 
 
 async def main(names: list[str]) -> None:
-    """Prints the table, or some rows of it."""
+    """Prints the table, or the rows with these names."""
     for name, fault in FAULTS.items():
         if names and name not in names:
             continue

@@ -1,4 +1,4 @@
-"""PostgreSQL servers to break: each in a folder of its own, killed as a power cut would."""
+"""PostgreSQL servers that tests may break: each in a folder of its own, with crashes, full disks and more."""
 
 import asyncio
 import shutil
@@ -36,7 +36,7 @@ SETTINGS = {
 
 
 class Server:
-    """One server. `start` and `crash` as often as needed, then `remove`."""
+    """One server. It can be started and crashed several times, and must be removed at the end."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Server:
         return Address.parse(f"postgresql://postgres@/{database}?host={self.folder}&port={PORT}")
 
     async def make(self, *, migrated: bool = True) -> None:
-        """A fresh cluster with a database, running."""
+        """Makes a new cluster with a database, and starts it."""
         self.programs.run(
             "initdb",
             "--pgdata",
@@ -80,13 +80,13 @@ class Server:
             await migrate(self.address)
 
     async def make_copy(self) -> None:
-        """The same with a migrated database, in a moment: all copies have one system identifier."""
+        """Copies a cluster with a migrated database, and starts it. All copies have one system identifier."""
         made = await asyncio.to_thread(once_a_run, "cluster", lambda folder: asyncio.run(_made(folder)))
         subprocess.run(("cp", "-a", made / "data", self.data), check=True)
         await self.start()
 
     async def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Starts the server, and waits until it accepts connections."""
         options = [f"--{name}={value}" for name, value in self.settings.items()]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -100,7 +100,7 @@ class Server:
         await self.answers()
 
     async def answers(self) -> None:
-        """Wait until it takes connections."""
+        """Waits until it accepts connections."""
         while True:
             try:
                 connection = await self.address_of("postgres").connect_plain()
@@ -111,7 +111,7 @@ class Server:
                 return
 
     def crash(self) -> None:
-        """Kill every process of it at once, so that what was not written is lost."""
+        """Kills all its processes at once, so that everything that was not written is lost."""
         assert self._process is not None
         postmaster = psutil.Process(self._process.pid)
         postmaster.send_signal(signal.SIGSTOP)  # it would start others, and tell its children
@@ -121,24 +121,24 @@ class Server:
         self._process = None
 
     def stop(self, mode: signal.Signals = signal.SIGINT) -> None:
-        """Shut down in good order."""
+        """Shuts the server down."""
         if self._process is not None:
             self._process.send_signal(mode)
             self._process.wait()
             self._process = None
 
     def freeze(self) -> None:
-        """Stop every process of it where it is; connections stay open, and nothing answers."""
+        """Suspends all its processes: connections stay open, and get no answers."""
         for process in self._processes():
             process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let them go on."""
+        """Continues the suspended processes."""
         for process in self._processes():
             process.send_signal(signal.SIGCONT)
 
     def _processes(self) -> list[psutil.Process]:
-        """All of them, the first one first: it would start others."""
+        """Returns all its processes, the postmaster first, since that would start others."""
         assert self._process is not None
         postmaster = psutil.Process(self._process.pid)
         return [postmaster, *postmaster.children(recursive=True)]
@@ -150,20 +150,20 @@ class Server:
         shutil.rmtree(self.folder)
 
     def limit_disk(self, megabytes: int) -> None:
-        """Lay a file system of its own under the folder, before `make`. Only root can."""
+        """Mounts a file system of this size at the folder. Call it before `make`, as root."""
         options = f"size={megabytes}m,mode=755"
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.folder)], check=True)
         self.system_user.take_ownership(self.folder)
 
     def fill_disk(self) -> None:
-        """Leave no room on the server's file system."""
+        """Fills the server's file system."""
         with (self.folder / "ballast").open("wb") as ballast, suppress(OSError):
             while True:
                 ballast.write(bytes(1 << 16))
                 ballast.flush()
 
     def empty_disk(self) -> None:
-        """Make the room again that `fill_disk` took."""
+        """Removes what `fill_disk` has written."""
         (self.folder / "ballast").unlink()
 
     @property
@@ -172,7 +172,7 @@ class Server:
         return self._process is not None and self._process.poll() is not None
 
     def copy_of(self, primary: "Server", *, standby: bool) -> None:
-        """Take a base backup of a running server, to follow it or to be restored alone."""
+        """Takes a base backup of a running server; if `standby`, this server will follow it."""
         self.programs.run(
             "pg_basebackup",
             *("--pgdata", self.data, "--host", primary.folder, "--port", str(PORT), "--username=postgres"),
@@ -184,37 +184,37 @@ class Server:
         self.programs.run("pg_ctl", "promote", "--pgdata", self.data, "--wait")
 
     def recover(self) -> None:
-        """Let the next start end the recovery of a backup on a timeline of its own."""
+        """Makes the next start recover the backup, and end the recovery on a new timeline."""
         signal_file = self.data / "recovery.signal"
         signal_file.touch()
         self.system_user.take_ownership(signal_file)
         self.settings |= {"restore_command": "false", "recovery_target_action": "promote"}
 
     async def accepts_writes(self) -> None:
-        """Wait until it is a primary."""
+        """Waits until it is a primary."""
         connection = await self.address_of("postgres").connect_plain()
         while await connection.fetchval("SELECT pg_is_in_recovery()"):
             await asyncio.sleep(0.02)
         await connection.close()
 
     def save(self) -> None:
-        """Keep a copy of the disk as it is."""
+        """Saves a copy of the data as it is on disk."""
         shutil.copytree(self.data, self.folder / "saved", copy_function=shutil.copy2)
 
     def set_back(self) -> None:
-        """Put the copy in the place of the disk."""
+        """Replaces the data by the saved copy."""
         shutil.rmtree(self.data)
         (self.folder / "saved").rename(self.data)
         for path in (self.data, *self.data.rglob("*")):
             self.system_user.take_ownership(path)
 
     def login(self, database: str) -> tuple[str, ...]:
-        """The arguments with which PostgreSQL's programs reach a database of it."""
+        """Returns the arguments with which PostgreSQL's programs connect to one of its databases."""
         return (f"--host={self.folder}", f"--port={PORT}", "--username=postgres", f"--dbname={database}")
 
 
 async def _made(folder: Path) -> None:
-    """Leaves the data of a server with a migrated database in a folder, to be copied."""
+    """Makes a server with a migrated database, and moves its data to a folder, for copying."""
     server = Server()
     try:
         await server.make()

@@ -1,7 +1,7 @@
-"""Times what a newcomer waits for: a clone, `make serve`, the first answer and the first live line.
+"""Times how long a newcomer waits for a clone, `make serve`, the first answer and the first live line.
 
-Run alone, on a quiet machine: `python -m tests.drills.stopwatch`. It clones the commit that is checked out,
-with an empty home folder, and prints what the screen showed, when, and the longest time without anything new.
+Run it by itself, on a quiet machine: `python -m tests.drills.stopwatch`. It clones the commit that is checked
+out, with an empty home folder, and prints what the screen showed, when, and the longest time without change.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ FOLLOW = "subscription { systemLogAdded { log { message } } }"
 
 
 class Screen:
-    """What a terminal has shown: each piece, and after how many seconds."""
+    """What a terminal has shown: each piece, with the seconds since the start."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
@@ -41,13 +41,13 @@ class Screen:
         sys.stdout.write(f"{self.seconds:6.1f} s  {text.strip()}\n")
 
     def longest_pause(self) -> tuple[float, str]:
-        """The longest time for which one thing stood on the screen, and what it was."""
+        """Returns the longest time without a change of the screen, and what it showed then."""
         ends = [at for at, _ in self.shown[1:]] + [self.seconds]
         return max((end - at, text.strip()) for (at, text), end in zip(self.shown, ends, strict=True))
 
 
 async def run() -> None:
-    """Clones, serves, asks and follows. Raises RuntimeError where the service ends by itself."""
+    """Clones, serves, queries and follows. Raises RuntimeError if the service ends by itself."""
     folder = Path(tempfile.mkdtemp(prefix="a clone "))
     screen = Screen()
     try:

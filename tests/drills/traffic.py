@@ -1,4 +1,4 @@
-"""Clients of a service whose database comes and goes: their answers, to compare with what is stored."""
+"""Clients of a service whose database fails and returns. Their answers are compared with what is stored."""
 
 import asyncio
 from collections import Counter
@@ -34,7 +34,7 @@ AWAY = {"SERVICE_UNAVAILABLE", "TIMEOUT"}
 
 @dataclass
 class Client:
-    """Changes the limits of an account of its own, one number after another, and reads each again."""
+    """Sets a limit of its own account to one number after another, and reads it after each change."""
 
     http: httpx.AsyncClient
     url: str
@@ -50,7 +50,7 @@ class Client:
     """Whether there was an answer since this was unset."""
 
     async def run(self) -> None:
-        """Go on until cancelled. Raises AssertionError for an answer that nobody should get."""
+        """Runs until cancelled. Raises AssertionError if an answer is wrong."""
         while True:
             self.number += 1
             while not await self._change() and self.keyed:
@@ -58,7 +58,7 @@ class Client:
             await self._read()
 
     async def _change(self) -> bool:
-        """Whether the change is known to be made."""
+        """Sends the change, and returns whether it is known to be made."""
         variables = {"id": self.account, "loss": str(self.number)}
         key = {"idempotency-key": str(self.number)} if self.keyed else {}
         response = await self._ask(CHANGE, variables, key)
@@ -87,7 +87,7 @@ class Client:
     async def _ask(
         self, query: str, variables: dict[str, str], headers: dict[str, str]
     ) -> httpx.Response | None:
-        """The answer; None where the service is without its database, and says so."""
+        """Returns the response; None if it says that the database is away."""
         headers = {"authorization": f"Bearer {self.token}", **headers}
         response = await self.http.post(
             self.url, json={"query": query, "variables": variables}, headers=headers
@@ -104,14 +104,14 @@ class Client:
         return response
 
     async def lost_or_repeated(self, connection: "asyncpg.Connection") -> tuple[set[int], set[int]]:
-        """The numbers that were acknowledged and are not stored, and those that were stored twice."""
+        """Returns the numbers that were acknowledged but aren't stored, and those that are stored twice."""
         made = Counter(row["number"] for row in await connection.fetch(MADE, self.account))
         return set(self.acknowledged) - set(made), {number for number, times in made.items() if times > 1}
 
 
 @dataclass
 class Probe:
-    """A balancer, which checks whether the process lives and is ready."""
+    """A balancer, which polls /healthz and /readyz."""
 
     http: httpx.AsyncClient
     url: str
@@ -119,7 +119,7 @@ class Probe:
     ready: Counter[int] = field(default_factory=Counter)
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Sends requests until cancelled."""
         while True:
             self.lives[(await self.http.get(f"{self.url}/healthz")).status_code] += 1
             self.ready[(await self.http.get(f"{self.url}/readyz")).status_code] += 1
@@ -135,7 +135,7 @@ class Traffic:
     tasks: Sequence[asyncio.Task[None]]
 
     async def everybody_is_served(self) -> None:
-        """Wait until each client got an answer with data. Raises what ended one of them."""
+        """Waits until each client has got data. If a client has ended with an error, raises it."""
         for client in self.clients:
             client.served = False
         while not all(client.served for client in self.clients):
@@ -147,7 +147,7 @@ class Traffic:
 
 @asynccontextmanager
 async def traffic(service: Service, connection: "asyncpg.Connection", clients: int) -> AsyncIterator[Traffic]:
-    """Clients, every second one with keys, each with a user and an account of its own."""
+    """Runs clients, every second one with keys, each with a user and an account of its own."""
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(timeout=TIMEOUT, limits=limits) as http:
         asking = [await _client(service, connection, http, keyed=bool(n % 2)) for n in range(clients)]

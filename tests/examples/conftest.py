@@ -1,4 +1,4 @@
-"""The examples as programs: in Python, and in TypeScript with the packages that its lock names."""
+"""Runs the examples: in Python, and in TypeScript with the packages of its lock file."""
 
 import subprocess
 import sys
@@ -31,13 +31,13 @@ def typescript(name: str) -> list[str]:
 
 
 async def measured(service: Service, name: str) -> float:
-    """A number of /metrics."""
+    """Returns the value of a metric at /metrics."""
     async with httpx.AsyncClient() as client:
         text = (await client.get(service.url.replace("/graphql", "/metrics"))).text
     return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
 
 
 def is_beyond(cursor: str, transaction: int, feed: str) -> bool:
-    """Whether a cursor of the log ("feed") or of "activity" has everything up to a transaction."""
+    """Returns whether a cursor of the log ("feed") or of "activity" includes all transactions up to one."""
     offset = CursorCodec(derive_key(KEY.encode(), feed)).decode(cursor).offset
     return offset.next_xid > transaction and offset.partial is None

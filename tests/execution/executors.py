@@ -23,24 +23,24 @@ MakeContext = Callable[[], Any]
 
 
 def formatted(errors: Sequence[GraphQLError]) -> list[bytes]:
-    """Errors as clients read them."""
+    """Returns errors as clients get them."""
     return [orjson.dumps(error.formatted) for error in errors]
 
 
 def untouched(error: GraphQLError) -> GraphQLError:
-    """A mask that hides nothing."""
+    """Returns the error itself: a mask that hides nothing."""
     return error
 
 
 class EveryError(CollectedErrors):
-    """Collects errors below what is null already, too."""
+    """Collects all errors, also those below a position that is null already."""
 
     def has_nulled_position(self, start_path: Path | None) -> bool:
         return False
 
 
 class Executors:
-    """Runs one request by both. They share the documents, so each is parsed and validated once."""
+    """Runs a request with both executors. They share documents, so that each is parsed and validated once."""
 
     def __init__(self, schema: strawberry.Schema) -> None:
         limits = RequestLimits(errors=10_000, tokens=10_000)
@@ -56,16 +56,16 @@ class Executors:
         return await operations.execute(operation, context)
 
     async def both(self, request: Request, new_context: MakeContext) -> tuple[Result, Result]:
-        """What the stock executor answers, and what the compiled plan does."""
+        """Returns the result of the stock executor, and that of the compiled plan."""
         return (
             await self.run(self.stock, request, new_context()),
             await self.run(self.compiled, request, new_context()),
         )
 
     async def every_error(self, request: Request, context: Any, root_value: Any = None) -> set[bytes]:
-        """All errors that may be reported: the stock executor's where none of them nulls a parent.
+        """Returns all errors that may be reported: those of the stock executor if no error nulls a parent.
 
-        `root_value` is the event, of a subscription.
+        `root_value` is a subscription's event.
         """
         operation = self.stock.prepare(GraphQLRequest(request.query, None, request.variables))
         invocation = self.stock.invocation(operation, context)
@@ -82,18 +82,18 @@ class Executors:
 
 
 def assert_same(stock: Result, compiled: Result) -> None:
-    """The same bytes, and the same errors in the same order."""
+    """Asserts that data and errors are the same, and in the same order."""
     assert stock.executed == compiled.executed
     assert orjson.dumps(stock.data) == orjson.dumps(compiled.data)
     assert formatted(stock.errors) == formatted(compiled.errors)
 
 
 def assert_equivalent(stock: Result, compiled: Result, possible: set[bytes]) -> None:
-    """The same bytes, and errors that differ at most where the specification leaves the choice.
+    """Asserts that data are the same, and that errors differ only if the specification allows it.
 
-    Where several errors null the same parent, which of them graphql-core tells depends on which of its
-    tasks fails first. So below such a null, each executor must report at least one, and only possible ones;
-    everywhere else they tell the same.
+    If several errors null the same parent, graphql-core reports those of the tasks that fail first. So below
+    such a null, each executor must report at least one error, and only `possible` ones; everywhere else the
+    errors must be equal.
     """
     assert stock.executed == compiled.executed
     assert orjson.dumps(stock.data) == orjson.dumps(compiled.data)
@@ -107,7 +107,7 @@ def assert_equivalent(stock: Result, compiled: Result, possible: set[bytes]) -> 
 
 
 def by_null(result: Result) -> dict[tuple[Any, ...], list[bytes]]:
-    """The errors, sorted, below each null that they explain."""
+    """Returns the sorted errors by the position of the null that they caused."""
     by_path = defaultdict(list)
     for error in result.errors:
         value, depth = result.data, 0

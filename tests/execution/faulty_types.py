@@ -1,4 +1,4 @@
-"""Types whose fields are written in every way there is, over values that are often wrong."""
+"""Types whose fields are declared in all possible ways, over values that are often wrong."""
 
 # Its resolvers lie about their types, on purpose.
 # mypy: disable-error-code="no-any-return,return-value,misc,assignment,arg-type,valid-type,list-item"
@@ -79,7 +79,7 @@ argument_first = StrawberryArgument(
 
 @strawberry.type
 class Rock(Thing):
-    """Read from rows, by declared fields alone."""
+    """A type with declared fields only, which are read from rows."""
 
     is_type_of = staticmethod(is_any_source)
 
@@ -119,7 +119,7 @@ class Rock(Thing):
 
 @strawberry.type
 class Pebble(Thing):
-    """Of another shape: the same name has another type here."""
+    """A type in which a field has another type than the same field of Rock."""
 
     is_type_of = staticmethod(is_any_source)
 
@@ -139,7 +139,7 @@ Either = Annotated["Rock | Beast", strawberry.union("Either")]
 
 @strawberry.type
 class Beast(Thing):
-    """An ordinary Strawberry type: attributes and resolvers."""
+    """An ordinary Strawberry type, with attributes and resolvers."""
 
     id: strawberry.ID
     name: str | None
@@ -208,7 +208,7 @@ def make_beast(id_: str) -> Beast:
 
 
 def many(context: Context, id_: str, *, broken: bool) -> Any:
-    """Several values in one of the shapes a list can come in."""
+    """Returns several values as one of the types that executors accept for a list."""
     values: list[Any] = [make_beast(child) for child in children(id_, dice(id_, 4))]
     if dice(id_, 3):
         values.append(row(f"{id_}.r"))

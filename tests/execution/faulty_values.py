@@ -21,7 +21,7 @@ from tests.execution.contexts import BareContext
 
 @dataclass
 class Context(BareContext):
-    """One operation's."""
+    """The context of one operation."""
 
     later: bool = False
     log: list[str] = field(default_factory=list)
@@ -31,16 +31,16 @@ class Context(BareContext):
 
 
 class RefusedError(Exception):
-    """What guarded fields raise."""
+    """Raised by fields whose check refuses the viewer."""
 
 
 def dice(id_: str, sides: int) -> int:
-    """A pseudo-random number that is always the same for an id."""
+    """Returns a pseudo-random number below `sides`, which is always the same for an id."""
     return crc32(f"{sides}{id_}".encode()) % sides
 
 
 async def wait_for(id_: str, value: Any) -> Any:
-    """The value, some iterations of the event loop later; an exception is raised."""
+    """Returns the value after some iterations of the event loop. Raises it if it is an exception."""
     for _ in range(dice(id_, 4)):
         await asyncio.sleep(0)
     if isinstance(value, Exception):
@@ -49,7 +49,7 @@ async def wait_for(id_: str, value: Any) -> Any:
 
 
 def answer(context: Context, id_: str, value: Any) -> Any:
-    """The value, now or later; an exception is raised."""
+    """Returns the value, or an awaitable of it. Raises it if it is an exception."""
     if context.later and dice(id_, 3):
         return wait_for(id_, value)
     if isinstance(value, Exception):
@@ -58,14 +58,14 @@ def answer(context: Context, id_: str, value: Any) -> Any:
 
 
 class Row(dict[str, Any]):
-    """A row, of which one column can't always be read."""
+    """A row. For some rows, reading the column "clan" raises KeyError."""
 
     def __getitem__(self, name: str) -> Any:
         return clan(self) if name == "clan" else super().__getitem__(name)
 
 
 def row(id_: str) -> Row:
-    """A row whose columns are fine, null or wrong."""
+    """Returns a row whose columns are valid, null or wrong."""
     values = {
         "__typename": ("Rock", "Rock", "Rock", "Pebble", "Beast", "Query", "Nothing", None)[dice(id_, 8)],
         "id": id_ if dice(id_, 13) else None,
@@ -175,7 +175,7 @@ COLUMNS = ("__typename", "id", "name", "number", "ratio", "kind", "price", "flag
 
 
 class Line(tuple[Any, ...]):
-    """A row as a database gives it: a sequence of values that are known by their columns too."""
+    """A row like those of the database: a sequence of values that can also be read by column."""
 
     __slots__ = ()
 
@@ -205,7 +205,7 @@ def load_rock(context: Context, _arguments: Any) -> Any:
 
 
 def clan(parent: Any) -> str | None:
-    """A key that parents share, that some don't have, and that can't be read of others."""
+    """Returns a key that several parents share: null for some. Raises KeyError for others."""
     match dice(parent["id"] or "c", 7):
         case 0:
             raise KeyError(f"no clan of {parent['id']}")
@@ -236,7 +236,7 @@ def refuse(context: Context) -> None:
 
 
 def in_some_shape(context: Context, id_: str, values: list[Any], *, broken: bool) -> Any:
-    """A list, in one of the shapes a list can come in; `broken` ones may end with an error, or be none."""
+    """Returns a list as one of the accepted types; if `broken`, it may end with an error, or be no list."""
     end = ValueError(f"{id_} broke off") if broken and not dice(id_, 3) else None
 
     def generate() -> Iterator[Any]:

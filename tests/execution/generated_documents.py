@@ -99,7 +99,7 @@ class Drafter:
         return f"...{name}{self.directives()}"
 
     def overlapping(self, type_: Any) -> list[Any]:
-        """Types that a fragment inside `type_` may be on."""
+        """Returns the types that a fragment inside `type_` may have."""
         mine = self.possible(type_)
         return [
             each
@@ -134,7 +134,7 @@ class Drafter:
         return f"{key}{name}{arguments}{self.directives() if conditional else ''}{inside}"
 
     def key(self, name: str, arguments: str, definition: GraphQLField) -> str:
-        """An alias that only ever stands for this field, arguments and type, so that fields can merge."""
+        """Returns an alias that is used only for this field, arguments and type, so that fields can merge."""
         meaning = (name, arguments, str(definition.type))
         if meaning not in self.keys:
             used = len(self.keys)
@@ -176,7 +176,7 @@ class Drafter:
         return f"${variable}"
 
     def value(self, name: str, type_: Any) -> Any:
-        """A JSON value for an argument or an input field."""
+        """Returns a JSON value for an argument or an input field."""
         if is_non_null_type(type_):
             return self.value(name, type_.of_type)
         if name in self.inputs:
@@ -242,7 +242,7 @@ def documents(
     depth: int = 7,
     budget: int = 40,
 ) -> SearchStrategy[Request]:
-    """Operations of a kind. `excluded` are fields that are never asked for: `name` or `Type.name`."""
+    """Generates operations of a kind. Never selects `excluded` fields, given as `name` or `Type.name`."""
     root = {
         "query": schema.query_type,
         "mutation": schema.mutation_type,

@@ -1,4 +1,4 @@
-"""Users to log in with, and hashing that costs next to nothing."""
+"""Users who can log in, with hashes that take almost no time."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
@@ -21,7 +21,7 @@ OLD = Bcrypt(rounds=4)
 
 
 class CountingArgon2(Argon2Hasher):
-    """The real hasher, which counts how often it does its work."""
+    """Argon2 that counts how often it hashes."""
 
     work = 0
 
@@ -35,7 +35,7 @@ class CountingArgon2(Argon2Hasher):
 
 
 class CountingBcrypt(Bcrypt):
-    """The same for bcrypt."""
+    """bcrypt that counts how often it hashes."""
 
     work = 0
 
@@ -57,7 +57,7 @@ def passwords() -> Iterator[PasswordHasher]:
 
 @pytest.fixture
 def settings() -> Settings:
-    """Every check of a token reads the database."""
+    """Settings without a cache of identities, so that every check of a token reads the database."""
     return Settings(identity_cache=0)
 
 
@@ -75,7 +75,7 @@ MakeUser = Callable[..., Awaitable[str]]
 
 @pytest.fixture
 def make_user(database: Database, passwords: PasswordHasher) -> MakeUser:
-    """Make a user and return the id."""
+    """Creates users, and returns their ids."""
 
     async def make(email: str = EMAIL, password: str = PASSWORD) -> str:
         return await users.create(database, passwords, email, password)
@@ -90,5 +90,5 @@ async def trader(make_user: MakeUser) -> str:
 
 
 async def log_in(authenticator: Authenticator, email: str = EMAIL, password: str = PASSWORD) -> IssuedTokens:
-    """Log in from an address on this machine."""
+    """Logs in from an address on this machine."""
     return await authenticator.login(email, password, address="127.0.0.1")

@@ -1,4 +1,4 @@
-"""Feeds as several processes would have them, and another program that writes logs."""
+"""Feeds like those of several processes, and another program that writes log lines."""
 
 import asyncio
 import weakref
@@ -40,7 +40,7 @@ def feed(make_feed: MakeFeed) -> Feed:
 async def write(
     connection: "asyncpg.Connection", *messages: str, level: str = "info", component: str = "test"
 ) -> None:
-    """Write each message in a transaction of its own."""
+    """Writes each message in a transaction of its own."""
     for message in messages:
         await connection.execute(
             "INSERT INTO system_logs (level, component, message) VALUES ($1, $2, $3)",
@@ -51,7 +51,7 @@ async def write(
 
 
 async def write_many(connection: "asyncpg.Connection", count: int, prefix: str = "") -> None:
-    """Write `count` messages in one transaction."""
+    """Writes `count` messages in one transaction."""
     await connection.execute(
         "INSERT INTO system_logs (level, component, message)"
         " SELECT 'info', 'test', $1 || n FROM generate_series(1, $2::int) n",
@@ -65,7 +65,7 @@ _LEFT: "weakref.WeakKeyDictionary[FeedSubscription, list[Event]]" = weakref.Weak
 
 
 async def events(subscription: FeedSubscription, count: int) -> list[Event]:
-    """The next events; a test that waits for more than come fails by its timeout."""
+    """Returns the next `count` events. Raises TimeoutError if they don't come."""
     left = _LEFT.setdefault(subscription, [])
     async with asyncio.timeout(30):
         while len(left) < count:
@@ -76,12 +76,12 @@ async def events(subscription: FeedSubscription, count: int) -> list[Event]:
 
 
 async def messages(subscription: FeedSubscription, count: int) -> list[str]:
-    """What the next events say."""
+    """Returns the messages of the next `count` events."""
     return [event.row["message"] for event in await events(subscription, count)]
 
 
 async def nothing_more(subscription: FeedSubscription) -> None:
-    """Fail if there is another event once the feed has looked at everything that is committed now."""
+    """Asserts that no event comes once the feed has read everything that is committed now."""
     for _ in range(3):
         await subscription._hub.moved.wait(5)
     assert [*_LEFT.get(subscription, ()), *await subscription.batch(timeout=0.01)] == []

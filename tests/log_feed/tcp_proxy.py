@@ -1,4 +1,4 @@
-"""A proxy before PostgreSQL that can stop to pass bytes on, unnoticed by either end."""
+"""A proxy in front of PostgreSQL that can stop passing bytes on without closing connections."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,14 +16,14 @@ class TcpProxy:
         self.connections = 0
 
     def black_hole(self) -> None:
-        """From now on nothing passes on the connections that are open; new ones are fine."""
+        """Stops passing bytes on open connections. New connections work."""
         self._passing.clear()
         self._passing = asyncio.Event()
         self._passing.set()
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[int]:
-        """Listen, and say on which port."""
+        """Listens, and yields the port."""
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         try:
             yield server.sockets[0].getsockname()[1]

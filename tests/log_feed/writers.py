@@ -13,7 +13,7 @@ COLUMNS = ("level", "component", "message")
 
 @dataclass
 class Committed:
-    """The messages that are in the database: `writer-transaction-row`."""
+    """The messages that were committed, each as `writer-transaction-row`."""
 
     messages: list[str] = field(default_factory=list)
 
@@ -29,7 +29,7 @@ class Writer:
         self._transaction = 0
 
     async def run(self, transactions: int, *, two_phase: bool = False, wait: bool = True) -> None:
-        """Make so many transactions; `wait` for the disk at each commit. Raises as lost connections do."""
+        """Makes transactions, which wait for the disk if `wait`. Raises if the connection is lost."""
         connection = await self._address.connect_plain(application="writer")
         try:
             await connection.execute(f"SET synchronous_commit = {'on' if wait else 'off'}")
@@ -47,7 +47,7 @@ class Writer:
         return [f"{self._name}-{self._transaction}-{row}" for row in range(self._random.randint(1, most))]
 
     async def pause(self) -> None:
-        """Let others commit in between."""
+        """Pauses at random, so that others may commit."""
         if self._random.random() < 0.5:
             await asyncio.sleep(self._random.random() * 0.01)
 

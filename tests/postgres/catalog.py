@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalog says of a database, as lines that can be compared."""
+"""Describes a database by PostgreSQL's catalog, as lines that can be compared."""
 
 import asyncpg
 
@@ -58,10 +58,10 @@ FROM pg_type y JOIN ours o ON o.oid = y.typnamespace WHERE y.typtype IN ('d', 'e
 
 
 async def describe(connection: "asyncpg.Connection") -> set[str]:
-    """Everything that is defined in a database, but Alembic's own table and the source of uuids."""
+    """Returns everything that a database defines, except Alembic's own table and the function for uuids."""
     return {row[0] for row in await connection.fetch(QUERY)}
 
 
 def names(lines: set[str]) -> set[str]:
-    """What is described, without how."""
+    """Returns the names in these lines."""
     return {line.partition(":")[0] for line in lines}

@@ -12,7 +12,7 @@ from tests.postgres.given import make_given
 
 @pytest.fixture
 async def empty(server: Address) -> AsyncIterator[Address]:
-    """A database with nothing in it."""
+    """An empty database."""
     async with temporary_database(server) as address:
         yield address
 
@@ -26,6 +26,6 @@ async def empty_connection(empty: Address) -> AsyncIterator["asyncpg.Connection"
 
 @pytest.fixture
 async def given_connection(empty_connection: "asyncpg.Connection") -> "asyncpg.Connection":
-    """To a database that was made from its owner's document alone."""
+    """A connection to a database that has the documented schema alone."""
     await make_given(empty_connection)
     return empty_connection

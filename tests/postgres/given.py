@@ -1,4 +1,4 @@
-"""The database as its owner documents it."""
+"""The database with the platform's tables alone, as docs/database-schema.md has them."""
 
 import re
 from pathlib import Path
@@ -22,20 +22,20 @@ _UUIDS = "CREATE FUNCTION uuid_generate_v4() RETURNS uuid LANGUAGE sql AS 'SELEC
 
 
 def statements() -> list[str]:
-    """The document's SQL."""
+    """Returns the document's SQL statements."""
     blocks = re.findall(r"```sql\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     return [statement.strip() for block in blocks for statement in block.split(";") if statement.strip()]
 
 
 async def make_given(connection: "asyncpg.Connection") -> None:
-    """Make what the document says."""
+    """Creates the documented tables."""
     await connection.execute(_UUIDS)
     for statement in statements():
         await connection.execute(statement)
 
 
 async def fill(connection: "asyncpg.Connection") -> None:
-    """One row in every given table, by plain SQL as other programs write it."""
+    """Inserts a row into every given table, by plain SQL as other programs do."""
     await connection.execute("""
         WITH u AS (INSERT INTO users (email, password_hash) VALUES ('a@example.com', 'x') RETURNING id),
         a AS (
@@ -59,7 +59,7 @@ async def fill(connection: "asyncpg.Connection") -> None:
 
 
 async def rows(connection: "asyncpg.Connection") -> dict[str, list[str]]:
-    """The rows of every given table, in the given columns."""
+    """Returns the rows of every given table."""
     return {
         table: [row[0] for row in await connection.fetch(f"SELECT to_jsonb(t) FROM {table} t")]
         for table in TABLES

@@ -1,4 +1,4 @@
-"""The documented tables with `trades` and `system_logs` partitioned by time, as a platform that has grown."""
+"""The documented tables, with `trades` and `system_logs` partitioned by time, as on a large platform."""
 
 import asyncpg
 
@@ -30,6 +30,6 @@ CREATE INDEX idx_system_logs_level ON system_logs (level);
 
 
 async def make_partitioned(connection: "asyncpg.Connection") -> None:
-    """Make what the document says, and partition the two tables that grow without end."""
+    """Creates the documented tables, and partitions the two that grow without limit."""
     await make_given(connection)
     await connection.execute(PARTITIONED)

@@ -1,4 +1,4 @@
-"""A real PgBouncer before a PostgreSQL, on machines that have one."""
+"""A real PgBouncer in front of PostgreSQL, if the machine has one."""
 
 import asyncio
 import os
@@ -24,12 +24,12 @@ def _free_port() -> int:
 
 
 def has_pgbouncer() -> bool:
-    """Whether this machine has one."""
+    """Returns whether this machine has PgBouncer."""
     return _PROGRAM is not None
 
 
 class PgBouncer:
-    """One PgBouncer before a database, in `mode`: session, transaction or statement."""
+    """A PgBouncer in front of a database. `mode` is session, transaction or statement."""
 
     def __init__(self, address: Address, folder: Path, mode: str, **settings: Any) -> None:
         parts = urlsplit(address.dsn)
@@ -58,7 +58,7 @@ class PgBouncer:
         self._user = Path(host).stat().st_uid if os.geteuid() == 0 else None
 
     async def start(self) -> None:
-        """Start, and wait until it takes connections."""
+        """Starts, and waits until it accepts connections."""
         if _PROGRAM is None:
             pytest.skip("there is no pgbouncer (Debian's package pgbouncer)")
         self._process = await asyncio.create_subprocess_exec(
@@ -75,14 +75,14 @@ class PgBouncer:
                 break
 
     async def stop(self) -> None:
-        """End it at once, and every connection through it."""
+        """Kills it, and with it every connection through it."""
         self._process.kill()
         await self._process.wait()
 
 
 @asynccontextmanager
 async def pgbouncer(address: Address, folder: Path, mode: str, **settings: Any) -> AsyncIterator[str]:
-    """The URL of the same database through a PgBouncer that runs meanwhile."""
+    """Runs a PgBouncer, and yields the URL of the database through it."""
     pooler = PgBouncer(address, folder, mode, **settings)
     await pooler.start()
     try:

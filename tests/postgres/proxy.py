@@ -1,4 +1,4 @@
-"""A TCP port before a PostgreSQL's socket, so that tests can stand where the network is."""
+"""A TCP port in front of PostgreSQL's socket, with which tests play the network."""
 
 import asyncio
 import ssl
@@ -15,7 +15,7 @@ SSL_REQUEST = struct.pack("!II", 8, 80877103)
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """What is not answered, though the server does it: the first message with `command`, and what follows."""
+    """Holds back the server's answers from the first message with `command` on; the server executes it."""
 
     command: bytes
     begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -24,7 +24,7 @@ class Silence:
 
 @dataclass(slots=True)
 class Proxy:
-    """Where it listens."""
+    """A proxy that listens at `host` and `port`."""
 
     port: int
     host: str = "127.0.0.1"
@@ -37,13 +37,13 @@ class Proxy:
     """Unset while nothing is answered on any connection, as if PostgreSQL had been frozen."""
 
     def cut(self) -> None:
-        """End every connection, and take no more until `away` is unset."""
+        """Closes all connections, and accepts no others until `away` is unset."""
         self.away = True
         for client in self.connections:
             client.close()
 
     def url(self, address: Address, parameters: str = "") -> str:
-        """The address of the same database through the proxy."""
+        """Returns the address of the same database through the proxy."""
         database = urlsplit(address.dsn).path
         return f"postgresql://postgres:secret@{self.host}:{self.port}{database}{parameters}"
 
@@ -57,7 +57,7 @@ async def proxy_to(
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> AsyncIterator[Proxy]:
-    """A proxy, without TLS unless given. `refuse` sees a start-up message, and may answer for the server."""
+    """Runs a proxy, with TLS if given. `refuse` gets a start-up message, and may answer it for the server."""
     socket = parse_qs(urlsplit(address.dsn).query)["host"][0] + "/.s.PGSQL.5432"
 
     serving: set[asyncio.Task[None]] = set()

@@ -1,4 +1,4 @@
-"""A tenant whose values are all different from everybody else's."""
+"""A tenant whose values all differ from those of other tenants, so that a value shows whose it is."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -40,13 +40,13 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Tenant:
-    """A row of each table, before or after it is written."""
+    """The rows of one tenant: one of each table."""
 
     rows: Mapping[str, Mapping[str, Any]]
 
     @classmethod
     def make(cls, tag: str, strategy: str) -> "Tenant":
-        """Values for every column: texts begin with `tag`, which must not look like a hexadecimal number."""
+        """Makes values for all columns. Texts begin with `tag`, which must not look like a hex number."""
         numbers = count(1)
         rows: dict[str, dict[str, Any]] = {}
         for type_, table in TABLES.items():
@@ -55,11 +55,11 @@ class Tenant:
         return cls(rows)
 
     def ids(self) -> dict[str, str]:
-        """The row's id, by type."""
+        """Returns the ids of the rows by type."""
         return {type_: row["id"] for type_, row in self.rows.items()}
 
     def markers(self) -> Iterator[tuple[str, str]]:
-        """Each text and each id of the tenant's own, with the column it is in."""
+        """Yields each text and each id that only this tenant has, with its column."""
         for type_, table in TABLES.items():
             for column in table.c:
                 value = self.rows[type_][column.name]
@@ -69,12 +69,12 @@ class Tenant:
                     yield value, f"{table.name}.{column.name}"
 
     def shown_in(self, answer: str) -> set[str]:
-        """The columns of which an answer shows the tenant's value."""
+        """Returns the columns whose value of this tenant is in an answer."""
         return {column for marker, column in self.markers() if marker in answer}
 
     @classmethod
     async def insert_pair(cls, connection: "asyncpg.Connection") -> dict[str, list[str]]:
-        """Write two tenants, and two rows of what they share. Returns the ids by type."""
+        """Inserts two tenants, and two rows of what all tenants share. Returns the ids by type."""
         strategies = [await factories.strategy(connection, name="Twins") for _ in range(2)]
         for strategy in strategies:
             for trades_count in (10, 20):
@@ -87,7 +87,7 @@ class Tenant:
         return own | {"Strategy": strategies}
 
     async def insert(self, connection: "asyncpg.Connection") -> None:
-        """Write the rows, beside a closed trade that statistics count, and what the recorders add to them."""
+        """Inserts the rows, a closed trade for the statistics, and the rows that recorders would add."""
         for type_, row in self.rows.items():
             await factories.insert(connection, TABLES[type_].fullname, **row)
         await factories.trade(
@@ -116,7 +116,7 @@ class Tenant:
 
 
 def _value(column: Column[Any], tag: str, number: int, known: Mapping[str, str]) -> Any:
-    """A value that no other column and no other tenant has; of a foreign key, the row above."""
+    """Returns a value that no other column and no other tenant has; for a foreign key, the parent's id."""
     for key in column.foreign_keys:
         return known[key.column.table.name]
     if column.name in WORDS:

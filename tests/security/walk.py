@@ -47,9 +47,9 @@ class Question:
 
 @cache
 def unlimited() -> Operations:
-    """Operations that take documents of any size: the walk sends more at once than a client may.
+    """Returns operations without limits on documents: the walk's are larger than those of clients may be.
 
-    One for all tests, since most of its time is that of reading the documents.
+    All tests use the same object, since parsing the documents takes most of their time.
     """
     return Operations(schema, mask=mask, limits=RequestLimits(characters=10**7, tokens=10**6))
 
@@ -63,9 +63,10 @@ async def ask_all(graph: Graph, questions: Sequence[Question]) -> dict[str, str]
 
 
 def every_path(depth: int, ids: Mapping[str, Sequence[str]]) -> Iterator[Question]:
-    """From each root field to everything within `depth` edges; fields that take an id are asked with each.
+    """Yields queries from each root field to everything within `depth` edges.
 
-    `ids` are those of each type. A type met again on the same path is asked for its leaves only.
+    Fields with an `id` argument are queried with each of the `ids` of their type. A type that occurs again on
+    the same path is queried for its leaves only.
     """
     for name, definition in _fields(_SCHEMA.query_type).items():
         if name == "activityCursor":
@@ -93,7 +94,7 @@ def every_path(depth: int, ids: Mapping[str, Sequence[str]]) -> Iterator[Questio
 
 
 def every_filter(values: Sequence[str], ids: Mapping[str, Sequence[str]]) -> Iterator[Question]:
-    """Each list at the root under each condition of its filter, by itself and negated; and in each order.
+    """Yields queries of each root list: with each condition of its filter, plain and negated, and each order.
 
     `values` are the texts to compare with.
     """
@@ -116,7 +117,7 @@ def every_filter(values: Sequence[str], ids: Mapping[str, Sequence[str]]) -> Ite
 
 
 def every_change(account: str) -> Iterator[Question]:
-    """Each mutation that changes what an account has."""
+    """Yields each mutation that has the argument `accountId`."""
     for name, definition in _fields(_SCHEMA.mutation_type).items():
         if "accountId" not in definition.args:
             continue
@@ -129,9 +130,9 @@ def every_change(account: str) -> Iterator[Question]:
 
 
 def every_subscription(accounts: Sequence[str]) -> Iterator[Question]:
-    """Each subscription to what happens on accounts: to all of them, and to each of `accounts` by its id.
+    """Yields each subscription with the argument `accountIds`: without it, and with each of `accounts`.
 
-    They go on after the cursor $after.
+    They resume after the cursor $after.
     """
     for name, definition in _fields(_SCHEMA.subscription_type).items():
         if "accountIds" not in definition.args:
@@ -144,7 +145,7 @@ def every_subscription(accounts: Sequence[str]) -> Iterator[Question]:
 
 
 def _event_selections(type_: GraphQLNamedType) -> Iterator[tuple[str, str]]:
-    """All leaves of an event, and what is below its edges: once for each type that an edge may lead to."""
+    """Yields selections of an event's leaves and of one edge, for each type that an edge may lead to."""
     fields = _fields(type_)
     leaves = " ".join(name for name in fields if is_leaf_type(get_named_type(fields[name].type)))
     for name, definition in fields.items():
@@ -160,12 +161,12 @@ def _event_selections(type_: GraphQLNamedType) -> Iterator[tuple[str, str]]:
 async def follow_all(
     graph: Graph, questions: Sequence[Question], after: str
 ) -> dict[str, list[dict[str, Any]]]:
-    """Returns what each subscription sends until it is up to date, by the names of the questions."""
+    """Returns what each subscription sends until it is up to date, by the question's name."""
     return {each.name: [event async for event in _backlog(graph, each, after)] for each in questions}
 
 
 async def _backlog(graph: Graph, question: Question, after: str) -> AsyncIterator[dict[str, Any]]:
-    """Events up to the one that says that there are no more yet, or the error in place of them."""
+    """Yields the events until the subscription is up to date; an error response ends them."""
     variables = {**question.variables, "after": after}
     operation = graph.operations.prepare(GraphQLRequest(question.text, None, variables))
     results = graph.subscriptions.subscribe(
@@ -195,7 +196,7 @@ def _pass(argument: str) -> str:
 
 
 def _selection(type_: GraphQLNamedType, path: tuple[str, ...], depth: int) -> str:
-    """All leaves of a type, and what `depth` and `path` allow through its edges."""
+    """Returns a selection of all leaves of a type, and of its edges as far as `depth` and `path` allow."""
     parts = ["__typename"]
     path = (*path, type_.name)
     for name, definition in _fields(type_).items():
@@ -226,7 +227,7 @@ def _conditions(
 
 
 def _values(type_: GraphQLInputType, texts: Sequence[str], ids: Sequence[str]) -> Iterator[Any]:
-    """Values of an input type to compare with: all that are given, and one or two of any other kind."""
+    """Yields values of an input type to compare with: all given ids and texts, one or two of other types."""
     if is_non_null_type(type_):
         yield from _values(type_.of_type, texts, ids)
     elif is_list_type(type_):

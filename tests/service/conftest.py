@@ -1,4 +1,4 @@
-"""The service as its users have it: a process of its own, asked over the network."""
+"""The service as its users have it: in a process of its own, over the network."""
 
 import asyncio
 import os
@@ -60,7 +60,7 @@ class Service:
         return self.folder / "log"
 
     async def start(self) -> None:
-        """Start the process, and wait until it is ready."""
+        """Starts the process, and waits until it is ready."""
         arguments = ("serve", "--port", str(self.port))
         with self.log.open("ab") as output:
             streams: Any = {"env": self.environment, "cwd": self.folder, "stdout": output, "stderr": output}
@@ -81,7 +81,7 @@ class Service:
                 await asyncio.sleep(0.05)
 
     def kill(self) -> None:
-        """End the process as an accident would."""
+        """Kills the process."""
         self.process.kill()
         self.process.wait()
 
@@ -96,7 +96,7 @@ class Service:
     async def ask(
         self, query: str, variables: Mapping[str, Any] | None = None, *, token: str | None = None
     ) -> httpx.Response:
-        """One POST, as any client would send it."""
+        """Sends one POST, as any client would."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         async with httpx.AsyncClient() as client:
             return await client.post(
@@ -104,7 +104,7 @@ class Service:
             )
 
     async def user(self, email: str, *, role: Role | None = None) -> str:
-        """Create a user, sign in, and return the access token."""
+        """Creates a user, signs in, and returns the access token."""
         passwords = PasswordHasher(threads=1)
         user_id = await users.create(self.database, passwords, email, PASSWORD)
         passwords.close()
@@ -114,7 +114,7 @@ class Service:
         return str(response.json()["data"]["login"]["accessToken"])
 
     def stop(self) -> int:
-        """Ask the process to end, and wait for it."""
+        """Sends SIGTERM, waits for the end, and returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
 
@@ -128,7 +128,7 @@ async def served_from(
     module: str = "graphql_api",
     **settings: str,
 ) -> AsyncIterator[Service]:
-    """`graphql-api serve` on a database."""
+    """Runs `graphql-api serve` on a database."""
     environment = {
         **os.environ,
         "DATABASE_URL": address.dsn,

@@ -1,6 +1,6 @@
-"""`python -m tests.service.every_level serve`: the service, with every level of its log and its libraries'.
+"""`python -m tests.service.every_level serve` runs the service with all levels of its log and its libraries'.
 
-But for uvicorn's below INFO, which have requests and frames as they come; no setting turns these on.
+The exception is uvicorn's log below INFO, which has raw requests and frames; no setting enables it.
 """
 
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Sockets of a served service."""
+"""WebSockets to a running service."""
 
 import json
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from tests.service.conftest import Service
 
 @asynccontextmanager
 async def socket_of(service: Service, token: str) -> AsyncIterator[ClientConnection]:
-    """A socket that is signed in."""
+    """Opens a socket, and authenticates it with a token."""
     protocol = Subprotocol("graphql-transport-ws")
     async with connect(service.socket_url, subprotocols=[protocol]) as socket:
         await socket.send(

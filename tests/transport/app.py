@@ -1,4 +1,4 @@
-"""A small application to try the transports on: its schema has nothing of trading."""
+"""A small application for tests of the transports. Its schema has nothing to do with trading."""
 
 import asyncio
 import time
@@ -36,7 +36,7 @@ class RefusedError(GraphQLError):
 
 @dataclass
 class World:
-    """What the application's resolvers see of the outside, and tests may change."""
+    """What the application's resolvers depend on. Tests change it and read it."""
 
     revoked: set[str] = field(default_factory=set)
     forbidden: set[str] = field(default_factory=set)
@@ -261,7 +261,7 @@ def create_app(
     collectors: Iterable[Collector] = (),
     **options: Any,
 ) -> Application:
-    """The application, with its own World unless one is given. `options` are those of `routes`."""
+    """Creates the application, with a new World unless one is given. `options` are those of `routes`."""
     world = world or World()
 
     def make_context(viewer: Viewer, *, client: str, database: object = None) -> Context:
@@ -285,5 +285,5 @@ def some_time() -> datetime:
 
 
 def limited(**limits: Any) -> TransportLimits:
-    """The default limits, but for these."""
+    """Returns the default limits, except for these."""
     return replace(TransportLimits.from_settings(Settings()), **limits)

@@ -24,7 +24,7 @@ from tests.transport.app import World, create_app
 
 @dataclass
 class Served:
-    """A server that listens, and what its resolvers see."""
+    """A server that listens, and the World of its resolvers."""
 
     host: str
     world: World
@@ -54,9 +54,9 @@ def serving(
     stock_protocols: bool = False,
     **options: Any,
 ) -> Iterator[Served]:
-    """Serve in a thread, with an event loop of its own: `app`, or what `create_app` makes with `options`.
+    """Serves `app`, or `create_app(**options)`, in a thread with an event loop of its own.
 
-    `stock_protocols` are uvicorn's own.
+    With `stock_protocols`, uvicorn's own protocols are used.
     """
     world = World()
     chosen = Settings(**{"port": 0} | (settings or {}))
@@ -99,7 +99,7 @@ def shared() -> Iterator[Served]:
 
 @pytest.fixture
 def served(shared: Served) -> Served:
-    """A server with the default settings, and a world as if just made."""
+    """A server with the default settings, and a World with its initial values."""
     vars(shared.world).update(vars(World()))
     return shared
 
@@ -112,7 +112,7 @@ async def client(served: Served) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def logged() -> Iterator[list[logging.LogRecord]]:
-    """What our loggers say during the test."""
+    """What the service logs during the test."""
     handler = Recorder()
     logger = logging.getLogger("graphql_api")
     logger.addHandler(handler)
@@ -130,7 +130,7 @@ class Recorder(logging.Handler):
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for what another thread does. A test that waits in vain is ended by its timeout."""
+    """Waits until a condition is true, which another thread changes. pytest's timeout is the limit."""
 
     while not condition():
         await asyncio.sleep(0.005)

@@ -1,4 +1,4 @@
-"""Asking by HTTP."""
+"""Requests over HTTP."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Talking to a server byte by byte."""
+"""Connections to a server on which tests send and read bytes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ ANSWER = b'{"data":{"hello":"hello world"}}'
 async def dialled(
     served: Served, address: str | None = None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection, from an `address` of this machine if it is to be another than the usual one."""
+    """Opens a connection, from another `address` of this machine if given."""
     host, port = served.host.split(":")
     local = None if address is None else (address, 0)
     reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 24, local_addr=local)
@@ -37,5 +37,5 @@ async def status(reader: asyncio.StreamReader) -> int:
 
 
 async def whole(reader: asyncio.StreamReader) -> bytes:
-    """All that comes until the server closes the connection."""
+    """Returns everything that comes until the server closes the connection."""
     return await reader.read()

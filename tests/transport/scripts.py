@@ -1,4 +1,4 @@
-"""Running the scripts in `javascript`."""
+"""Runs the scripts in the folder `javascript`."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ AUDITS = 61
 
 
 class Script:
-    """A script that runs, and what it writes, line by line."""
+    """A running script, whose output can be read line by line."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -34,7 +34,7 @@ class Script:
 
 @asynccontextmanager
 async def script(node: str, name: str, *arguments: str) -> AsyncIterator[Script]:
-    """Run a script."""
+    """Runs a script."""
     process = await asyncio.create_subprocess_exec(
         node, FOLDER / name, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
     )

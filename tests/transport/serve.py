@@ -1,4 +1,4 @@
-"""`python -m tests.transport.serve`: the small application as a process, configured by the environment."""
+"""`python -m tests.transport.serve` runs the small application, configured by the environment."""
 
 from graphql_api.settings import Settings
 from graphql_api.transport.uvicorn_server import bind, serve

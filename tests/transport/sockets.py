@@ -1,4 +1,4 @@
-"""Talking graphql-transport-ws."""
+"""WebSockets that speak graphql-transport-ws."""
 
 import json
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ PROTOCOL = Subprotocol("graphql-transport-ws")
 
 @asynccontextmanager
 async def opened(served: Served, **options: Any) -> AsyncIterator[ClientConnection]:
-    """A socket that has said nothing yet."""
+    """Opens a socket, and sends nothing."""
     async with connect(served.socket_url, subprotocols=[PROTOCOL], **options) as socket:
         yield socket
 
@@ -25,7 +25,7 @@ async def opened(served: Served, **options: Any) -> AsyncIterator[ClientConnecti
 async def connected(
     served: Served, payload: dict[str, Any] | None = None, **options: Any
 ) -> AsyncIterator[ClientConnection]:
-    """A socket after its connection_ack."""
+    """Opens a socket, and waits for connection_ack."""
     async with opened(served, **options) as socket:
         await say(socket, type="connection_init", payload=payload)
         assert await hear(socket) == {"type": "connection_ack"}

@@ -1,4 +1,4 @@
-"""A loaded desk of each test's own, cloned from one that is made once a worker."""
+"""A database with the demo data for each test, copied from one that each worker makes once."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ HASH = "the hash of demo-password"
 
 
 async def keep(server: Address, template: str, name: str) -> Address:
-    """A copy of a database for as long as the server runs."""
+    """Makes a copy of a database, which stays as long as the server runs."""
     admin = await server.connect_plain()
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     await admin.close()
@@ -28,7 +28,7 @@ async def keep(server: Address, template: str, name: str) -> Address:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def desk_template(server: Address, template: str) -> str:
-    """The name of a database that holds the sample as it looks at NOW."""
+    """The name of a database with the demo data as of NOW."""
     name = f"desk_{uuid4().hex}"
     await load(await keep(server, template, name), password_hash=HASH, trades=TRADES, now=NOW)
     return name
@@ -36,14 +36,14 @@ async def desk_template(server: Address, template: str) -> str:
 
 @pytest.fixture
 async def desk(server: Address, desk_template: str) -> AsyncIterator[Address]:
-    """The sample, in a database of the test's own."""
+    """The demo data, in a database for one test."""
     async with temporary_database(server, desk_template) as address:
         yield address
 
 
 @pytest.fixture
 async def witness(desk: Address) -> AsyncIterator["asyncpg.Connection"]:
-    """A connection of another program to the desk's database, with asyncpg's own types."""
+    """Another program's connection to the test's database, with asyncpg's own types."""
     connection = await desk.connect_plain(application="witness")
     yield connection
     await connection.close()

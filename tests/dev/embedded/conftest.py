@@ -1,4 +1,4 @@
-"""Folders to run servers in, and other processes that use them."""
+"""Folders of embedded servers, and other processes that use these servers."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def client() -> Iterator[Callable[..., Client]]:
 
 @pytest.fixture
 def parent() -> Iterator[Path]:
-    """A folder that every user can enter, for the folders of servers."""
+    """A folder for the folders of servers, which every system user can enter."""
     parent = scratch_folder()
     yield parent
     eventually(lambda: not supervisors(parent))
@@ -46,7 +46,7 @@ def empty_folder(parent: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def made_folder() -> Iterator[Path]:
-    """A folder in which a server has run, to be copied."""
+    """The folder of a server that has run and was stopped, for copying."""
     folder = scratch_folder()
     postgres = EmbeddedPostgres(folder, settings=SETTINGS)
     postgres.start()
@@ -57,5 +57,5 @@ def made_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def folder(made_folder: Path, parent: Path) -> Path:
-    """A folder in which a server has run and was stopped."""
+    """The folder of a server that has run and was stopped, for one test."""
     return copy(made_folder, parent / "postgresql")

@@ -43,29 +43,29 @@ class Client:
         )
 
     def url(self) -> str:
-        """What `start` returned in that process."""
+        """Returns what `start` returned in that process."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
     def finish(self) -> int:
-        """Let it stop the server and end."""
+        """Lets the process stop the server and end, and returns its exit code."""
         self.process.communicate()
         return self.process.returncode
 
     def end_by(self, signal: int) -> None:
-        """Send a signal as a terminal does, to the whole group, and wait for the end."""
+        """Sends a signal to the whole process group, as a terminal does, and waits for the end."""
         os.killpg(self.process.pid, signal)
         self.process.communicate()
 
 
 def copy(made: Path, folder: Path) -> Path:
-    """A stopped server's folder once more, owners and all."""
+    """Copies the folder of a stopped server, with the owners of its files, and returns the copy."""
     subprocess.run(("cp", "-a", made, folder), check=True)
     return folder
 
 
 def run(url: str, *statements: str) -> Any:
-    """Run SQL statements there; the last one's value."""
+    """Runs SQL statements, and returns the value of the last one."""
     return asyncio.run(_run(url, statements))
 
 
@@ -80,7 +80,7 @@ async def _run(url: str, statements: tuple[str, ...]) -> Any:
 
 
 def run_eventually(url: str, statement: str) -> Any:
-    """Run a SQL statement as soon as the server lets us; pytest's timeout is the limit."""
+    """Runs a SQL statement as soon as the server allows it; pytest's timeout is the limit."""
     while True:
         try:
             return run(url, statement)
@@ -89,13 +89,13 @@ def run_eventually(url: str, statement: str) -> Any:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for a condition; pytest's timeout is the limit."""
+    """Waits for a condition; pytest's timeout is the limit."""
     while not condition():
         time.sleep(0.02)
 
 
 def supervisors(folder: Path) -> list[psutil.Process]:
-    """The supervisors of a folder's server."""
+    """Returns the supervisors of a folder's server."""
     return [
         process
         for process, command in _processes()
@@ -104,7 +104,7 @@ def supervisors(folder: Path) -> list[psutil.Process]:
 
 
 def servers(folder: Path) -> list[psutil.Process]:
-    """All of PostgreSQL's processes in a folder, postmaster, backends and all."""
+    """Returns all PostgreSQL processes of a folder: the postmaster, the backends and the others."""
     data = (
         (folder / "elsewhere" / "data").resolve() if (folder / "elsewhere").is_symlink() else folder / "data"
     )
@@ -112,12 +112,12 @@ def servers(folder: Path) -> list[psutil.Process]:
 
 
 def postmaster(folder: Path) -> psutil.Process:
-    """The server's first process."""
+    """Returns the first process of the folder's server."""
     return psutil.Process(int((folder / "data" / "postmaster.pid").read_text().split("\n")[0]))
 
 
 def kill(*processes: psutil.Process) -> None:
-    """Kill processes, some of which may be ending already."""
+    """Kills processes, some of which may have ended already."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()

@@ -1,4 +1,4 @@
-"""A browser, and a service for it to visit: one of each for the tests of this folder."""
+"""A browser, and a service that it visits: one of each for all tests of this folder."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ expect.set_options(timeout=30_000)  # milliseconds; machines that run tests are 
 
 @dataclass
 class Site:
-    """A service in a process of its own, and the database it serves."""
+    """A service in a process of its own, and its database."""
 
     url: str
     log: Path
@@ -44,7 +44,7 @@ class Site:
     account_id: str
 
     async def restart(self) -> None:
-        """Ends the process as a crash would, and starts another at the same address."""
+        """Kills the process, and starts another at the same address."""
         self.process.kill()
         self.process.wait()
         self.process = start(self.address, int(self.url.split(":")[2].split("/")[0]), self.log)
@@ -62,7 +62,7 @@ class Site:
                 await asyncio.sleep(0.05)
 
     async def ask(self, query: str, token: str) -> httpx.Response:
-        """Another client, with a user's token."""
+        """Sends a request with a user's token, as another client."""
         async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"}) as client:
             return await client.post(self.url, json={"query": query})
 
@@ -77,7 +77,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def site(
     browser: Browser, server: Address, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Site]:
-    """After `browser`, without which nobody needs it."""
+    """Depends on `browser`, so that tests are skipped before a service is started."""
     name = f"test_{uuid4().hex}"
     admin = await server.connect_plain()
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
@@ -121,7 +121,7 @@ async def visit(visit_with: Open) -> Visit:
 
 
 async def fill(address: Address, connection: "asyncpg.Connection") -> str:
-    """A trader with a closed trade, and an operator. Returns the trader's account."""
+    """Inserts a trader with a closed trade, and an operator. Returns the trader's account."""
     database, passwords = Database(address, pool_size=1), PasswordHasher(threads=1)
     trader = await users.create(database, passwords, TRADER, PASSWORD)
     operator = await users.create(database, passwords, OPERATOR, PASSWORD)

@@ -1,4 +1,4 @@
-"""The page in a real browser, over a real service."""
+"""The page in a real browser, with a real service."""
 
 import json
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ PASSWORD = "demo-password"
 
 @dataclass
 class Visit:
-    """One person at the page, in a browser without anything of earlier visits."""
+    """A visit of the page, in a browser that has nothing stored from earlier visits."""
 
     page: Page
     url: str
@@ -24,7 +24,7 @@ class Visit:
     async def begin(
         cls, browser: Browser, url: str, *, width: int = 1280, height: int = 800, dark: bool = False
     ) -> "Visit":
-        """Open the page, and wait for its editors."""
+        """Opens the page, and waits for its editors."""
         context = await browser.new_context(
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
         )
@@ -46,7 +46,7 @@ class Visit:
 
     @property
     def hosts(self) -> set[str]:
-        """Every host that the page has asked for something."""
+        """All hosts to which the page has sent requests."""
         return {urlsplit(url).netloc for url in self.asked}
 
     @property
@@ -55,7 +55,7 @@ class Visit:
 
     @property
     def who(self) -> Locator:
-        """Who is signed in, at the top right."""
+        """The user that the page shows at the top right."""
         return self.page.locator(".who")
 
     @property
@@ -66,18 +66,18 @@ class Visit:
         return self.page.get_by_role("button", name=name, exact=True)
 
     async def sign_in(self, email: str) -> None:
-        """By the button of a demo login."""
+        """Signs in with the button of a demo login."""
         await self.panel.get_by_role("button", name=email).click()
         await expect(self.who).to_have_text(email)
 
     async def tokens(self) -> dict[str, str]:
-        """The tokens that the page keeps."""
+        """The tokens that the page has stored."""
         session = json.loads(await self.page.evaluate("sessionStorage.getItem('graphql-api:session')"))
         tokens: dict[str, str] = session["state"]["tokens"]
         return tokens
 
     async def keep(self, tokens: dict[str, str]) -> None:
-        """Put others in their place, for the page to find when it is opened again."""
+        """Stores other tokens, which the page reads when it is opened again."""
         await self.page.evaluate(
             """tokens => {
                 const session = JSON.parse(sessionStorage.getItem('graphql-api:session'));
@@ -88,7 +88,7 @@ class Visit:
         )
 
     async def choose_tab(self, name: str) -> None:
-        """Click until the tab is chosen: while GraphiQL moves its tabs, it takes no clicks."""
+        """Clicks until the tab is selected, since GraphiQL ignores clicks while it moves its tabs."""
         tab = self.page.locator(".graphiql-tab-button", has_text=name)
         while await tab.get_attribute("aria-current") != "true":
             await tab.click()
@@ -98,7 +98,7 @@ class Visit:
         await self.button("Execute query (Ctrl-Enter)").click()
 
     async def write(self, editor: str, text: str) -> None:
-        """Replace what stands in an editor: Query, Variables or Headers."""
+        """Replaces the text of an editor: Query, Variables or Headers."""
         name = "Query Editor" if editor == "Query" else editor
         await self.page.get_by_role("region", name=name).locator(".CodeMirror:visible").click()
         await self.page.keyboard.press("Control+A")
