@@ -92,7 +92,7 @@ def _load_node(context: Context, _: Mapping[str, Any]) -> Any:
         if change.id is None or change.change == ActivityChange.REMOVED.value:
             return None
         entity = KINDS[change.kind]
-        if context.is_shared:
+        if context.is_joint:
             return context.loaders.get_by_tenant(_rows_by_tenant, entity).load((change.id, change.tenant))
         return context.loaders.get(_rows, entity).load(change.id)
 
@@ -100,7 +100,7 @@ def _load_node(context: Context, _: Mapping[str, Any]) -> Any:
 
 
 def _load_account(context: Context, _: Mapping[str, Any]) -> Any:
-    if context.is_shared:
+    if context.is_joint:
         columns = context.projection.columns(ACCOUNTS)
         by_tenant = context.loaders.get_by_tenant(ACCOUNTS.load_by_tenant, columns)
         return lambda event: (
@@ -184,7 +184,7 @@ class Query:
         " accountActivity after it, and nothing that the query doesn't show is missed.",
         FromLoader(_load_cursor),
         check=reads_graph,
-        scope=_read_cursor_first,
+        around=_read_cursor_first,
     )
 
 
@@ -228,7 +228,7 @@ class Subscription:
         " Where that can't be kept, it ends with an error whose code says why.",
         check=reads_graph,
         subscription=True,
-        scope=_flush_after,
+        around=_flush_after,
     )
     def account_activity(
         self,
@@ -247,7 +247,7 @@ class Subscription:
         " limits are changed: each once. Where that can't be kept, it ends with an error that says why.",
         check=reads_graph,
         subscription=True,
-        scope=_flush_after,
+        around=_flush_after,
     )
     def risk_status_changed(
         self, info: strawberry.Info[Context, None], account_ids: AccountIds = None, after: After = None
@@ -269,7 +269,7 @@ async def _follow(
     wanted = _filter(context, account_ids, kinds)
     try:
         feed = context.services.activity
-        async with await feed.subscribe(wanted, after=after, recipient=context.recipient) as events:
+        async with await feed.subscribe(wanted, after=after, on_due=context.on_due) as events:
             yield Progress(events.cursor)
             while (step := await events.advance()) is not None:
                 if isinstance(step, EventBatch):

@@ -292,9 +292,9 @@ class Subscription:
         if not 0 <= backfill <= MAX_BACKFILL:
             raise BadInputError("backfill", f"must be between 0 and {MAX_BACKFILL}")
         try:
-            feed, recipient = info.context.services.feed, info.context.recipient
+            feed, on_due = info.context.services.feed, info.context.on_due
             async with await feed.subscribe(
-                log_filter(filter), after=after, backfill=backfill, recipient=recipient
+                log_filter(filter), after=after, backfill=backfill, on_due=on_due
             ) as events:
                 # At once, so that clients know from when on every committed line reaches them.
                 if not events.is_live:

@@ -72,7 +72,7 @@ type.
 
 
 LoadWithParent = Callable[..., Awaitable[tuple[Any, Any] | None]]
-"""`load(db, id, columns, page)`: returns a row by its id together with one page of a list below it.
+"""`load(db, id, columns, request)`: returns a row by its id, with the requested page of a list below it.
 
 None where one statement can't read both, or wouldn't be cheaper.
 """
@@ -121,8 +121,8 @@ class FromKey:
 
 
 Source = FromColumn | FromColumns | FromParent | FromLoader | FromKey
-OperationScope = Callable[[Any], AbstractAsyncContextManager[None]]
-"""Entered with the context before anything is read, and left when all has been read."""
+AroundHook = Callable[[Any], AbstractAsyncContextManager[None]]
+"""Runs around an operation: entered with its context before anything is read, left when all has been read."""
 Check = Callable[[Any], None]
 """Raises if the context's viewer may not ask for the field at all."""
 
@@ -168,9 +168,9 @@ class DeclaredField(StrawberryField):
         return cast("Check | None", self.metadata.get("check"))
 
     @property
-    def scope(self) -> OperationScope | None:
-        """What a query with this root field is executed in; for a subscription, each of its results."""
-        return cast("OperationScope | None", self.metadata.get("scope"))
+    def around(self) -> AroundHook | None:
+        """What runs around a query with this root field; around each result of a subscription."""
+        return cast("AroundHook | None", self.metadata.get("around"))
 
     @property
     def is_basic_field(self) -> bool:
@@ -254,14 +254,14 @@ def declared(
     name: str | None = None,
     arguments: list[StrawberryArgument] | None = None,
     check: Check | None = None,
-    scope: OperationScope | None = None,
+    around: AroundHook | None = None,
     deprecation_reason: str | None = None,
 ) -> Any:
     """Declares an output field that is read from `source`. Typed Any, as it stands for the field's value."""
     result = DeclaredField(
         graphql_name=name,
         description=description,
-        metadata={_SOURCE: source, "check": check, "scope": scope},
+        metadata={_SOURCE: source, "check": check, "around": around},
         deprecation_reason=deprecation_reason,
         default=strawberry.UNSET,
     )
@@ -272,9 +272,9 @@ def declared(
 
 
 def resolved(
-    description: str, *, check: Check, subscription: bool = False, scope: OperationScope | None = None
+    description: str, *, check: Check, subscription: bool = False, around: AroundHook | None = None
 ) -> Callable[[Callable[..., Any]], Any]:
     """Decorates a resolver function, for mutations, subscriptions, and what else no source describes."""
     return DeclaredField(
-        description=description, metadata={"check": check, "scope": scope}, is_subscription=subscription
+        description=description, metadata={"check": check, "around": around}, is_subscription=subscription
     )

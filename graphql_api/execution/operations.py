@@ -45,7 +45,7 @@ from graphql_api.execution.errors import (
     RequestError,
 )
 from graphql_api.execution.executor import Execution, OperationPlan, ResponseTooLargeError
-from graphql_api.execution.fields import OperationScope, check_columns, check_of, declaration_of
+from graphql_api.execution.fields import AroundHook, check_columns, check_of, declaration_of
 from graphql_api.execution.inputs import check_reuse, check_value_count
 from graphql_api.execution.persisted_documents import NoPersistedDocuments, PersistedDocuments, hash_in
 from graphql_api.execution.projection import OperationContext
@@ -188,11 +188,11 @@ class Operations:
         )
         """By operation, and the values of the variables that its conditions depend on."""
         self._scheduler = YieldScheduler()
-        self._scopes = {
-            name: declaration.scope
+        self._around = {
+            name: declaration.around
             for root in (self._schema.query_type, self._schema.subscription_type)
             for name, field in (root.fields if root is not None else {}).items()
-            if (declaration := declaration_of(field)) is not None and declaration.scope is not None
+            if (declaration := declaration_of(field)) is not None and declaration.around is not None
         }
         self.compiled = 0
         """Plans compiled so far."""
@@ -234,29 +234,29 @@ class Operations:
         if isinstance(invocation, Result):
             return invocation
         for node in operation.parsed.analysis.root_fields:
-            scope = self._scopes.get(node.name.value)
-            if scope is not None and operation.type is OperationType.QUERY:
+            around = self._around.get(node.name.value)
+            if around is not None and operation.type is OperationType.QUERY:
                 if refusal := self.check_root_fields(operation, context):
                     return refusal
                 try:
-                    async with scope(context):
+                    async with around(context):
                         return await self.run(invocation)
                 except asyncio.CancelledError:
-                    context.cancel()  # entering the scope may have begun to load
+                    context.cancel()  # entering `around` may have begun to load
                     raise
                 except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
                     key = (node.alias or node.name).value
                     return self.refusal([located_error(error, [node], [key])])
         return await self.run(invocation)
 
-    def scope_of(self, operation: ParsedOperation) -> OperationScope | None:
-        """Returns the scope that the operation's first root field declares; None if it declares none."""
-        return self._scopes.get(operation.analysis.root_fields[0].name.value)
+    def around(self, operation: ParsedOperation) -> AroundHook | None:
+        """Returns the hook that the operation's first root field declares; None if it declares none."""
+        return self._around.get(operation.analysis.root_fields[0].name.value)
 
     def requires_primary(self, operation: Operation) -> bool:
-        """Whether a root field has to be read from the primary, before everything else: it has a scope."""
+        """Whether a root field has to be read from the primary, before everything else: it has a hook."""
         return operation.type is OperationType.QUERY and any(
-            node.name.value in self._scopes for node in operation.parsed.analysis.root_fields
+            node.name.value in self._around for node in operation.parsed.analysis.root_fields
         )
 
     def check_root_fields(self, operation: Operation, context: OperationContext) -> Result | None:

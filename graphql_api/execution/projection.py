@@ -33,7 +33,7 @@ class OperationContext(Protocol):
 
     projection: "Projection"
     """Set before the operation runs, so that loaders read no more than it."""
-    recipient: Callable[[Any, Any], None] | None
+    on_due: Callable[[Any, Any], None] | None
     """Called with events that come while a subscription waits for its next one, and its source's.
 
     It may deliver them in place of the task that waits (`subscriptions.Recipient`); None if nothing does.
@@ -50,19 +50,19 @@ class OperationContext(Protocol):
         """Stops the loads that the operation has begun, since it was cancelled."""
 
     @property
-    def shared_by(self) -> Hashable:
-        """Equal for contexts whose operations `shared` contexts may stand for."""
+    def joint_key(self) -> Hashable:
+        """Equal for contexts whose viewers may have the same joint context."""
 
-    def shared(self) -> "SharedContext | None":
-        """Returns a context in which events of several viewers are executed at once; None without one."""
+    def joint(self) -> "JointContext | None":
+        """Returns a context in which events of several viewers are executed together; None without one."""
 
 
-class SharedContext(OperationContext, Protocol):
-    """A context of events of several viewers. What depends on one viewer can't be had of it."""
+class JointContext(OperationContext, Protocol):
+    """A context for events of several viewers. It has nothing that depends on one of the viewers."""
 
     @property
     def needs_viewer(self) -> bool:
-        """Whether that was asked for, which raised an error: the events have to be executed one by one."""
+        """Whether a resolver needed one viewer, which raised an error: execute the events one by one then."""
 
 
 class Projection:

@@ -36,10 +36,10 @@ from graphql import ExecutionResult, located_error
 from graphql.execution import create_source_event_stream
 
 from graphql_api.execution.errors import PermissionsChangedError
-from graphql_api.execution.fields import OperationScope
+from graphql_api.execution.fields import AroundHook
 from graphql_api.execution.inputs import dump_json
 from graphql_api.execution.operations import Operation, Operations, Result
-from graphql_api.execution.projection import OperationContext, SharedContext
+from graphql_api.execution.projection import JointContext, OperationContext
 from graphql_api.execution.stock_executor import Invocation
 from graphql_api.quotas import Metered, Usage, create_own_task, current_usage
 
@@ -195,7 +195,7 @@ class Subscriptions:
             yield Results([invocation])
             return
         if deliver is not None and read_access is not None:
-            context.recipient = self._recipient(subscriber, invocation, deliver).offer
+            context.on_due = self._recipient(subscriber, invocation, deliver).offer
         source = create_source_event_stream(invocation.stock_executor())
         if isawaitable(source):
             source = await source
@@ -230,7 +230,7 @@ class Subscriptions:
             lambda events: self._results(events, subscriber, invocation),
             deliver,
             subscriber.has_access,
-            SharedOperation((subscriber.result_key, context.shared_by), self, invocation, context),
+            JointOperation((subscriber.result_key, context.joint_key), self, invocation, context),
         )
 
     async def _results(self, due: Any, subscriber: Subscriber, invocation: Invocation) -> Results:
@@ -241,8 +241,8 @@ class Subscriptions:
         key = subscriber.key
         results = await _cached(cache, key)
         if results is None:
-            scope = self._loading_scope(invocation)
-            if scope is None:
+            around = self._around_loading(invocation)
+            if around is None:
                 results = Results(
                     [
                         await self._result(event, subscriber, invocation, subscriber.new_context)
@@ -255,16 +255,16 @@ class Subscriptions:
                     results = await _cached(cache, key)
                     if results is None:
                         with _computing(cache, key):
-                            results = await self._load_results(due, subscriber, invocation, scope)
+                            results = await self._load_results(due, subscriber, invocation, around)
                             _keep(cache, key, results)
         return results
 
     async def _load_results(
-        self, due: Sequence[Any], subscriber: Subscriber, invocation: Invocation, scope: OperationScope
+        self, due: Sequence[Any], subscriber: Subscriber, invocation: Invocation, around: AroundHook
     ) -> Results:
         """Returns the results of events that share a context, so that their loads share statements."""
         context = subscriber.new_context()
-        async with scope(context):
+        async with around(context):
             each = [self._result(event, subscriber, invocation, lambda: context, len(due)) for event in due]
             if len(each) == 1:  # it needs no task of its own
                 results = Results([await Metered(each[0])])
@@ -297,15 +297,15 @@ class Subscriptions:
             _keep(cache, key, result)
         return result
 
-    def _loading_scope(self, invocation: Invocation) -> OperationScope | None:
-        """Returns the scope that events' results are executed in; None where they need only their events."""
+    def _around_loading(self, invocation: Invocation) -> AroundHook | None:
+        """Returns what runs around the execution of results; None if they need nothing but their events."""
         plan = self._operations.plan(invocation)
         if plan is not None and not any(each.completion.may_await for each in plan.root.fields):
             return None
-        return self._operations.scope_of(invocation.operation) or nullcontext
+        return self._operations.around(invocation.operation) or nullcontext
 
     async def compute_together(
-        self, due: "Sequence[Delivery]", invocation: Invocation, context: SharedContext
+        self, due: "Sequence[Delivery]", invocation: Invocation, context: JointContext
     ) -> list[Results] | None:
         """Returns the results of several viewers' events, executed at once.
 
@@ -316,7 +316,7 @@ class Subscriptions:
             return None
         invocation = replace(invocation, context=context)
         events = [event for delivery in due for event in delivery.events]
-        async with (self._loading_scope(invocation) or nullcontext)(context):
+        async with (self._around_loading(invocation) or nullcontext)(context):
             data = await self._operations.execution(plan, invocation).run_each(events)
         if data is None or context.needs_viewer:
             plan.needs_viewer = context.needs_viewer
@@ -393,8 +393,8 @@ def _computing(cache: dict[Any, Any], key: Hashable | None) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedOperation:
-    """What events of several viewers are executed by together. Those with equal keys are the same."""
+class JointOperation:
+    """An operation that executes the events of several viewers together. Equal keys make equal operations."""
 
     key: Hashable
     subscriptions: Subscriptions = field(compare=False)
@@ -403,7 +403,7 @@ class SharedOperation:
 
     async def compute(self, due: "Sequence[Delivery]") -> list[Results] | None:
         """Returns the results of each delivery's events; None if they have to be computed one by one."""
-        context = self.context.shared()
+        context = self.context.joint()
         if context is None:
             return None
         return await self.subscriptions.compute_together(due, self.invocation, context)
@@ -433,8 +433,8 @@ class Recipient:
     deliver: Deliver
     has_access: Callable[[], bool]
     """Whether the subscriber may still read the same."""
-    operation: SharedOperation | None = None
-    """What results may be computed by together with those of other keys."""
+    operation: JointOperation | None = None
+    """What computes the results together with those of other keys, if it can."""
     usage: Usage = field(default_factory=current_usage)
 
     def offer(self, events: Any, subscription: Waiting) -> None:
@@ -461,7 +461,7 @@ class DirectDeliveries:
         delivery.recipients.append((recipient, subscription))
 
     def _begin(self) -> None:
-        together: defaultdict[SharedOperation, list[Delivery]] = defaultdict(list)
+        together: defaultdict[JointOperation, list[Delivery]] = defaultdict(list)
         for identity in tuple(islice(self._due, _BEGUN_AT_ONCE)):
             delivery = self._due.pop(identity)
             operation = delivery.recipients[0][0].operation
@@ -530,7 +530,7 @@ class Delivery:
                 await asyncio.sleep(0)
 
 
-async def _run_together(operation: SharedOperation, deliveries: Sequence[Delivery]) -> None:
+async def _run_together(operation: JointOperation, deliveries: Sequence[Delivery]) -> None:
     """Computes the results of several deliveries at once, and sends them."""
     payers: dict[Delivery, Recipient] = {}
     computed: dict[Delivery, Results] = {}

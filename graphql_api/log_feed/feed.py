@@ -29,7 +29,7 @@ from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.hub import BufferLimits, EventFilter, Hub
 from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.log_feed.stats import FeedStats
-from graphql_api.log_feed.subscription import NO_ANSWER, FeedSubscription, Recipient
+from graphql_api.log_feed.subscription import NO_ANSWER, FeedSubscription, OnDue
 from graphql_api.log_feed.tail import (
     Tail,
     TailOptions,
@@ -144,13 +144,13 @@ class Feed:
         *,
         after: str | None = None,
         backfill: int = 0,
-        recipient: Recipient | None = None,
+        on_due: OnDue | None = None,
     ) -> FeedSubscription:
         """Subscribes to the matching rows that are committed after this returns, or shortly before.
 
         With `after`, the subscription begins behind that cursor. With `backfill`, the newest so many matching
         rows come first, in the order of their timestamps: only for log lines, and ignored with `after`. While
-        `FeedSubscription.advance` waits, `recipient` is called with the events that come. Close the
+        `FeedSubscription.advance` waits, `on_due` is called with the events that come. Close the
         subscription that this returns. Raises FeedError.
         """
         self.refuse_pooler()
@@ -164,7 +164,7 @@ class Feed:
             page_rows=self.options.catch_up_rows,
             outage_timeout=self.options.outage_timeout,
             schema=self._schema,
-            recipient=recipient,
+            on_due=on_due,
         )
         self._subscriptions.add(subscription)
         self.stats.subscribers = len(self._subscriptions)

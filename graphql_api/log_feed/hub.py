@@ -115,7 +115,7 @@ class IdleMember(Protocol):
     """A subscription that has returned all events of its group, and whose consumer waits for the next."""
 
     def offer(self) -> None:
-        """Offers the events that have come to its recipient."""
+        """Offers the events that have come, to be delivered without waking the consumer."""
 
     def beat(self) -> None:
         """Wakes the consumer if it is time for its progress."""
@@ -201,7 +201,7 @@ class FilterGroup:
         self.arrival = Broadcast(queue)
         """Notified when events have come, and when a member has to check its own state."""
         self.idle: dict[IdleMember, asyncio.Future[None]] = {}
-        """Members that offer events to a recipient, and what their consumers wait for."""
+        """Members that offer events while their consumers wait, and what these wait for."""
         self.members = 0
         self.events: list[Event] = []
         self.start = 0

@@ -126,7 +126,7 @@ class FeedProgress(NamedTuple):
     """Whether all that was committed before the subscription has been returned, for the first time."""
 
 
-Recipient = Callable[[EventBatch, "FeedSubscription"], None]
+OnDue = Callable[[EventBatch, "FeedSubscription"], None]
 """Called with events that are due to a subscription whose consumer waits, so that its task needn't wake.
 
 Returns at once. The events may be delivered as long as `FeedSubscription.is_due`, and `delivered` is called
@@ -221,11 +221,11 @@ class FeedSubscription:
         page_rows: int,
         outage_timeout: float,
         schema: FeedSchema = LOGS,
-        recipient: Recipient | None = None,
+        on_due: OnDue | None = None,
     ) -> None:
         """`fetch` reads from the database; `outage_timeout` is how many seconds to wait for the tail.
 
-        While `advance` waits, `recipient` is called with the events that come.
+        While `advance` waits, `on_due` is called with the events that come.
         """
         self._schema = schema
         self._filter = wanted
@@ -245,9 +245,9 @@ class FeedSubscription:
         """The last cursor that `advance` has returned, or that was delivered."""
         self._progress_due: int | None = None
         """The number of the heartbeat at which no events are returned; None where there is none."""
-        self._recipient = recipient
+        self._on_due = on_due
         self._offered: EventBatch | None = None
-        """Events that the recipient was offered, and has not delivered."""
+        """Events that were given to `on_due`, and have not been delivered."""
 
     async def open(self, after: Cursor | None, backfill: int) -> None:
         """Finds the cursor to start from, which is fixed when this returns. Raises FeedError."""
@@ -366,7 +366,7 @@ class FeedSubscription:
                 return EventBatch()
             if isinstance(state, Live):
                 state.read_up_to = hub.read_up_to or state.read_up_to
-                if self._recipient is None:
+                if self._on_due is None:
                     await group.arrival.wait(remaining)
                 else:
                     await self._wait_idle(remaining)
@@ -385,7 +385,7 @@ class FeedSubscription:
         return self._progress_due is not None and self._hub.heartbeats >= self._progress_due
 
     async def _wait_idle(self, timeout: float | None) -> None:
-        """Waits until the consumer has something to do; events are offered to the recipient meanwhile."""
+        """Waits until the consumer has something to do; events that come are offered meanwhile."""
         waiter = self._group.idle[self] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(timeout):
@@ -397,15 +397,15 @@ class FeedSubscription:
             self._offered = None
 
     def offer(self) -> None:
-        """Offers the events that have come to the recipient, unless it still has others."""
+        """Gives `on_due` the events that have come, unless earlier ones haven't been delivered yet."""
         state = self._state
-        if self._offered is not None or not isinstance(state, Live) or self._recipient is None:
+        if self._offered is not None or not isinstance(state, Live) or self._on_due is None:
             return
         if state.index < self._group.start:
             self.wake()  # it has fallen behind
         else:
             self._offered = self._group.take(state.index)
-            self._recipient(self._offered, self)
+            self._on_due(self._offered, self)
 
     def is_due(self, events: EventBatch) -> bool:
         """Whether nobody has had these events yet that were offered, and the consumer still waits."""

@@ -75,7 +75,7 @@ _MAX_SHARED_ROWS = 200
 _BATCH_MAX_WAIT = 0.01
 """The most seconds that a read waits for an earlier statement of its shape to return."""
 _SHARED_TIMEOUT = 2.0
-"""Seconds after which a shared statement is cancelled, and its reads are repeated one by one."""
+"""Seconds after which a batched statement is cancelled, and its reads are repeated one by one."""
 
 _LONG_STATEMENT = 0.003
 """Seconds, a round trip aside, from which a statement's time counts in its operation's usage.
@@ -427,7 +427,7 @@ class BatchedReads:
     The first read is sent at once. Reads that come while it runs wait until it returns, at most
     `_BATCH_MAX_WAIT`, and are sent together. None joins a statement that is running already, so that each
     sees everything that was committed before it was made. Each key has its viewer's tenant, and the statement
-    compares them key by key. If a shared statement fails, each of its reads is repeated by itself.
+    compares them key by key. If a batched statement fails, each of its reads is repeated by itself.
     """
 
     def __init__(self, fetch_by_key: Callable[..., Awaitable[list[list[asyncpg.Record]]]]) -> None:
@@ -515,7 +515,7 @@ class BatchedReads:
             async with asyncio.timeout(_SHARED_TIMEOUT):
                 rows = await self._fetch_by_key(shape.statement, keys, tenants, shape.values)
         except Exception as error:  # noqa: BLE001 - each who waits meets it again, if it is about theirs
-            log.debug("a shared statement is repeated apart: %s", type(error).__name__)
+            log.debug("the reads of a batched statement are repeated one by one: %s", type(error).__name__)
         finally:
             start = 0
             for each in waiting:

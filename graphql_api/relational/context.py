@@ -93,10 +93,10 @@ class ViewerDatabase:
 
 
 BatchLoad = Callable[[ViewerDatabase, Sequence[Any], Any], Awaitable[Mapping[Any, Any]]]
-"""Loads for many keys at once: `batch(db, keys, page)` returns the value of each key, from one statement.
+"""Loads for many keys at once: `batch(db, keys, request)` returns the value of each key, from one statement.
 
-A key that is left out is null. `page` says what is read of each key: a page of a list, the columns of a row.
-Each `page` has a loader of its own, so it must be hashable.
+A key that is left out is null. `request` says what to read for each key: the columns of a row, or a page of a
+list (`PageRequest`), for example. Each request has a loader of its own, so it must be hashable.
 """
 
 
@@ -107,14 +107,14 @@ class Loader(DataLoader[Any, Any]):
     garbage collection.
     """
 
-    def __init__(self, batch: BatchLoad, page: Any, db: ViewerDatabase, queue: "_LoaderQueue") -> None:
+    def __init__(self, batch: BatchLoad, request: Any, db: ViewerDatabase, queue: "_LoaderQueue") -> None:
         # Sets all that aiodataloader's constructor sets. That one also inspects the function that it is
         # given, which takes longer than everything else that a loader does.
         self.loop = queue.loop
         self._cache: dict[Any, asyncio.Future[Any]] = {}
         self._queue: list[Queued] = []
         self._batch = batch
-        self.page = page
+        self.request = request
         self._db = db
         self._loader_queue = queue
         self._lists: list[tuple[Loader, LoadWithParent]] = []
@@ -146,9 +146,9 @@ class Loader(DataLoader[Any, Any]):
         if len(self._queue) == 1:
             self._loader_queue.add(self)
 
-    def load_with_list(self, pages: "Loader", load: LoadWithParent) -> None:
-        """Loads a page of `pages` together with its parent's row, if only one row will be loaded."""
-        self._lists.append((pages, load))
+    def load_with_list(self, list_loader: "Loader", load: LoadWithParent) -> None:
+        """Loads what `list_loader` would load, together with its parent's row, if only one row is loaded."""
+        self._lists.append((list_loader, load))
 
     async def load_queued(self) -> None:
         """Loads all keys that are queued, and sets the future of each to its value, or to the error."""
@@ -159,7 +159,7 @@ class Loader(DataLoader[Any, Any]):
             if len(queue) == len(lists) == 1:
                 values = await self._load_with_list(queue[0].key, *lists[0])
             if values is None:
-                values = await self._batch(self._db, [key for key, _ in queue], self.page)
+                values = await self._batch(self._db, [key for key, _ in queue], self.request)
         except Exception as error:  # noqa: BLE001 - raised again for each who waits
             for key, future in queue:
                 self.clear(key)
@@ -171,15 +171,15 @@ class Loader(DataLoader[Any, Any]):
                 future.set_result(values.get(key))
 
     async def _load_with_list(
-        self, key: Any, pages: "Loader", load: LoadWithParent
+        self, key: Any, list_loader: "Loader", load: LoadWithParent
     ) -> Mapping[Any, Any] | None:
-        """Loads the only row, and a page of the list below it, which `pages` will be asked for."""
-        found = await load(self._db, key, self.page, pages.page)
+        """Loads the only row, and the page of the list below it, which `list_loader` caches."""
+        found = await load(self._db, key, self.request, list_loader.request)
         if found is None:
             return None
         row, page = found
         if row is not None:
-            pages.prime(key, page)
+            list_loader.prime(key, page)
         return {key: row}
 
 
@@ -233,7 +233,7 @@ class _LoaderQueue:
 
 
 class Loaders:
-    """The dataloaders of one operation, one for each batch and page.
+    """The dataloaders of one operation, one for each batch and request.
 
     They load rows of the viewer's tenant, but for those of `get_by_tenant`, whose keys name theirs.
     """
@@ -245,20 +245,20 @@ class Loaders:
         self._loaders: dict[Hashable, Loader] = {}
         self._queue: _LoaderQueue | None = None
 
-    def get(self, batch: BatchLoad, page: Hashable = None) -> Loader:
-        """Returns the loader of `batch` with `page`, made at its first use."""
-        identity = (batch, page, self._db.tenant)
-        return self._loaders.get(identity) or self._make(batch, page, identity)
+    def get(self, batch: BatchLoad, request: Hashable = None) -> Loader:
+        """Returns the loader of `batch` with `request`, made at its first use."""
+        identity = (batch, request, self._db.tenant)
+        return self._loaders.get(identity) or self._make(batch, request, identity)
 
-    def get_by_tenant(self, batch: BatchLoad, page: Hashable = None) -> Loader:
+    def get_by_tenant(self, batch: BatchLoad, request: Hashable = None) -> Loader:
         """Returns a loader whose keys name their tenants, so that a batch may have those of several."""
-        identity = (batch, page)
-        return self._loaders.get(identity) or self._make(batch, page, identity)
+        identity = (batch, request)
+        return self._loaders.get(identity) or self._make(batch, request, identity)
 
-    def _make(self, batch: BatchLoad, page: Hashable, identity: Hashable) -> Loader:
+    def _make(self, batch: BatchLoad, request: Hashable, identity: Hashable) -> Loader:
         if self._queue is None:
             self._queue = _LoaderQueue()
-        loader = self._loaders[identity] = Loader(batch, page, self._db, self._queue)
+        loader = self._loaders[identity] = Loader(batch, request, self._db, self._queue)
         return loader
 
     def load_queued(self) -> Awaitable[None] | None:
@@ -289,7 +289,7 @@ class NeedsViewerError(LookupError):
     """What depends on one viewer was asked for in a context for several."""
 
 
-class SharedViewer:
+class JointViewer:
     """Stands for several viewers who have the same scopes; all else of a viewer raises NeedsViewerError."""
 
     is_authenticated = True
@@ -316,8 +316,8 @@ class Context:
     """Which columns the operation reads of each type's rows."""
     database: Database | None = None
     """A replica that is read instead of the primary, if there is one."""
-    recipient: Callable[[Any, Any], None] | None = None
-    """Takes the events of a subscription that come while the next one is awaited."""
+    on_due: Callable[[Any, Any], None] | None = None
+    """Called with the events of a subscription that come while the next one is awaited."""
     db: ViewerDatabase = field(init=False)
     loaders: Loaders = field(init=False)
 
@@ -333,25 +333,25 @@ class Context:
         self.clear_loaders()
 
     @property
-    def shared_by(self) -> frozenset[Scope]:
+    def joint_key(self) -> frozenset[Scope]:
         """The viewer's scopes: what viewers with the same may select differs by their tenants alone."""
         return self.viewer.scopes
 
-    def shared(self) -> "Context | None":
+    def joint(self) -> "Context | None":
         """Returns a context for events of viewers with these scopes; None for anonymous ones."""
         if not self.viewer.is_authenticated:
             return None
-        return Context(cast("Viewer", SharedViewer(self.viewer.scopes)), self.services)
+        return Context(cast("Viewer", JointViewer(self.viewer.scopes)), self.services)
 
     @property
-    def is_shared(self) -> bool:
+    def is_joint(self) -> bool:
         """Whether it is a context for several viewers: loads of a tenant's rows have to name the tenant."""
-        return isinstance(self.viewer, SharedViewer)
+        return isinstance(self.viewer, JointViewer)
 
     @property
     def needs_viewer(self) -> bool:
-        """Whether a shared context was asked for what one viewer has."""
-        return isinstance(self.viewer, SharedViewer) and self.viewer.was_needed
+        """Whether a joint context was asked for what only a single viewer has."""
+        return isinstance(self.viewer, JointViewer) and self.viewer.was_needed
 
     def load_queued(self) -> Awaitable[None] | None:
         """Returns an awaitable that loads the queued keys, if they are of one loader."""

@@ -125,11 +125,11 @@ async def test_rows_are_read_for_the_tenant_that_stands_beside_them(
 ) -> None:
     (user, _, session), (other, _, others_session), _ = accounts
     mine, theirs = [await factories.trade(connection, each) for each in (session, others_session)]
-    context = Context(trader(user), graph.services).shared()
+    context = Context(trader(user), graph.services).joint()
     assert context is not None
     found = await TRADES.load_by_tenant(context.db, [(mine, user), (mine, other), (theirs, other)])
     assert {key: row["id"] for key, row in found.items()} == {(mine, user): mine, (theirs, other): theirs}
-    everybody = Context(operator(), graph.services).shared()
+    everybody = Context(operator(), graph.services).joint()
     assert everybody is not None
     assert (mine, None) in await TRADES.load_by_tenant(everybody.db, [(mine, None)])
     for db, tenants in ((context.db, [None]), (context.db, [user, None]), (everybody.db, [user, None])):
@@ -138,7 +138,7 @@ async def test_rows_are_read_for_the_tenant_that_stands_beside_them(
 
 
 def test_a_context_for_several_viewers_has_nothing_of_one(graph: Graph) -> None:
-    context = Context(trader("a user"), graph.services).shared()
+    context = Context(trader("a user"), graph.services).joint()
     assert context is not None
     assert not context.needs_viewer
     for read in (
@@ -150,4 +150,4 @@ def test_a_context_for_several_viewers_has_nothing_of_one(graph: Graph) -> None:
         with pytest.raises(NeedsViewerError):
             read()
     assert context.needs_viewer
-    assert Context(graph.viewer, graph.services).shared() is None
+    assert Context(graph.viewer, graph.services).joint() is None

@@ -12,12 +12,12 @@ class BareContext:
     """Has what the executor needs of a context, and nothing else."""
 
     projection: Projection = field(default=ALL_COLUMNS, kw_only=True)
-    recipient: Callable[[Any, Any], None] | None = field(default=None, kw_only=True)
+    on_due: Callable[[Any, Any], None] | None = field(default=None, kw_only=True)
     cancelled: bool = field(default=False, kw_only=True)
 
-    shared_by: None = field(default=None, init=False)
+    joint_key: None = field(default=None, init=False)
 
-    def shared(self) -> None:
+    def joint(self) -> None:
         pass
 
     def load_queued(self) -> None:

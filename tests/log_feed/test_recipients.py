@@ -41,7 +41,7 @@ async def idle(
     feed: Feed, desk: Desk, wanted: LogFilter = EVERYTHING
 ) -> AsyncIterator[tuple[FeedSubscription, "asyncio.Task[EventBatch | FeedProgress | None]"]]:
     """A subscription that is up to date, and its consumer, which waits for what comes next."""
-    async with await feed.subscribe(wanted, recipient=desk.offer) as subscription:
+    async with await feed.subscribe(wanted, on_due=desk.offer) as subscription:
         progress = await subscription.advance()
         assert isinstance(progress, FeedProgress)
         assert progress.up_to_date
