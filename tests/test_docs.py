@@ -18,6 +18,7 @@ CODE = re.compile(r"`([\w./-]+)`")
 FOLDER = r"(graphql_api|tests|docs|alembic)/[\w./-]*"
 FILE = re.compile(rf"[\w./-]*/[\w.-]+\.(py|md|toml|graphql|ts|tsx|mjs|sh|svg)|{FOLDER}")
 PLACE = re.compile(r"((?:`[\w.]+`(?: and |, )?)+) in `([\w/.]+\.py)`")
+DEFINITION = r"^ *((async )?def|class) {0}\b|^ *{0}(: .*)? = |^ *{0}: |FUNCTION [\w.]*\b{0}\b"
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 
 
@@ -33,11 +34,11 @@ def test_the_links_and_files_of_a_page_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_what_a_page_finds_in_a_file_is_there(page: Path) -> None:
+def test_what_a_page_finds_in_a_file_is_defined_there(page: Path) -> None:
     for names, file in PLACE.findall(page.read_text("utf-8")):
         [path] = [path for root in (ROOT, ROOT / "graphql_api") if (path := root / file).exists()]
-        for name in re.findall(r"\w+(?=`)", names):
-            assert re.search(rf"\b{name}\b", path.read_text("utf-8")), (name, file)
+        for name in re.findall(r"\w+(?=[.`])", names):
+            assert re.search(DEFINITION.format(name), path.read_text("utf-8"), re.MULTILINE), (name, file)
 
 
 def test_every_exception_of_the_import_rule_is_explained() -> None:

@@ -147,7 +147,7 @@ class ChangeFilter:
         - it is in a followed account now, otherwise: CHANGED;
         - it isn't, and the account that it left is followed: REMOVED from that one;
         - it isn't, and its former session belongs to a followed account now: REMOVED from that one;
-        - it is gone, and nobody knows whose it was: REMOVED, for who follows every account.
+        - it is gone, and whose it was is unknown: REMOVED, for subscribers who follow all accounts.
         """
         kind, account = row["kind"], row["account_id"]
         if self.kinds is not None and kind not in self.kinds:

@@ -26,7 +26,7 @@ SMALL = [replace(workload, requests=2 * workload.connections) for workload in WO
 
 
 async def run(server: Address, database: str, servers: Sequence[Server], logs: Path) -> measure.Plan:
-    """Run every workload, draw the results, and check that nothing is missing in them."""
+    """Runs every workload, writes the report, and checks that it is complete."""
     postgres = Postgres(server.dsn)
     address, traders = await data.prepare(postgres, database, others=2)
     async with postgres.connection(database) as connection:

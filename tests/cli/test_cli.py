@@ -41,7 +41,7 @@ class Shell:
             self.environment["DATABASE_URL"] = address.dsn
 
     async def run(self, *arguments: str, fails: bool = False, **environment: str) -> tuple[str, str]:
-        """Run a command to its end, which must be as expected; return what it printed."""
+        """Runs a command, asserts that it succeeds (or `fails`), and returns what it printed."""
         given = {**self.environment, **environment}
         code, out, err = await asyncio.to_thread(forked.run, arguments, env=given, cwd=self.folder)
         assert bool(code) == fails, err
@@ -68,7 +68,7 @@ class Shell:
             await process.communicate()
 
     def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        """Start a command that runs until it is stopped."""
+        """Starts a command that runs until it is stopped."""
         return subprocess.Popen(
             (sys.executable, "-m", "graphql_api", *arguments), env=self.environment, cwd=self.folder
         )

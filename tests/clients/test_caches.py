@@ -1,4 +1,4 @@
-"""Normalising caches: whatever was read before, every list shows the same as without a cache."""
+"""Normalising caches: every list has the same rows as without a cache, also after other reads."""
 
 import json
 import re

@@ -40,7 +40,7 @@ class Copier:
         self.counts: Counter[str] = Counter()
 
     async def run(self, server: Server, lifetime: float) -> None:
-        """Follow until cancelled; no process serves longer than `lifetime` seconds."""
+        """Follows until cancelled. No process lives longer than `lifetime` seconds."""
         while True:
             after = () if self.cursor is None else (self.cursor,)
             with self._log.open("wb") as log:
@@ -102,7 +102,7 @@ class Copier:
 
 
 async def write(server: Server, accounts: list[str], chance: random.Random, counts: Counter[str]) -> None:
-    """Write until cancelled, and go on after every crash."""
+    """Writes until cancelled, also after crashes."""
     while True:
         writer = Writer(server.address, accounts, chance.getrandbits(32), wait=chance.random() < 0.7)
         try:

@@ -87,7 +87,7 @@ async def run(build: dict[str, str], server: Server, *arguments: str) -> str:
 
 @dataclass
 class Follower:
-    """A subscriber over a WebSocket, who connects again with the last cursor to whatever serves then."""
+    """A subscriber over a WebSocket, which reconnects with its last cursor to any process that serves."""
 
     url: str
     token: str
@@ -97,7 +97,7 @@ class Follower:
     errors: list[str] = field(default_factory=list)
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Follows until cancelled."""
         while True:
             try:
                 await self._connect()

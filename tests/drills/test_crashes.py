@@ -19,7 +19,7 @@ CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asy
 
 
 async def write(server: Server, seed: int) -> None:
-    """Write until the server dies under it."""
+    """Writes until the server crashes."""
     writer = Writer(f"w{seed}", server.address, seed, Committed())
     try:
         await writer.run(10**9, two_phase=False)
@@ -44,7 +44,7 @@ class Follower:
         self.resets: list[str] = []
 
     async def begin(self, feed: Feed) -> None:
-        """Begin with the rows that are committed from now on."""
+        """Begins with the rows that are committed from now on."""
         async with await feed.subscribe(EVERYTHING) as subscription:
             self.cursor = subscription.cursor
 

@@ -24,7 +24,7 @@ CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asy
 
 
 async def write(server: Server, name: str, chance: random.Random, committed: Committed) -> None:
-    """Write until cancelled, and go on after every crash."""
+    """Writes until cancelled, also after crashes."""
     while True:
         writer = Writer(f"{name}.{chance.getrandbits(40)}", server.address, chance.getrandbits(32), committed)
         try:

@@ -73,7 +73,7 @@ class Table:
             self.lines = [line | {"equity": Decimal(line["equity"])} for line in printed["table"]]
 
     async def becomes(self, expected: list[dict[str, Any]]) -> None:
-        """Wait until the table is this one. Raises TimeoutError, with the last table as its note."""
+        """Waits until the table is as expected. Raises TimeoutError, with the last table as its note."""
         try:
             async with asyncio.timeout(60):
                 while self.lines != expected:
@@ -85,7 +85,7 @@ class Table:
 
 @asynccontextmanager
 async def showing(example: Callable[[], list[str]], service: Service) -> AsyncIterator[Table]:
-    """Run it until the block ends."""
+    """Runs an example during the block."""
     command = (*example(), service.url, EMAIL, PASSWORD)
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
     try:

@@ -46,7 +46,7 @@ async def read(process: Process, last: str) -> list[str]:
 
 
 async def listening(process: Process) -> None:
-    """Wait until the service listens, as the first cursor shows."""
+    """Waits until the subscription has begun: the example prints its first cursor then."""
     assert set(await line_of(process)) == {"cursor"}
 
 

@@ -282,7 +282,7 @@ async def test_those_who_have_waited_for_a_failure_load_for_themselves(operation
 
 
 async def test_a_subscription_ends_where_an_event_cannot_be_read(operations: Operations) -> None:
-    """Sent with null in place of what wasn't read, the event would tell clients that there is nothing."""
+    """An event with null in place of what wasn't read would say that there is nothing."""
     lines = Lines(Line(), Line())
     for line in lines:
         line.loaded.set()

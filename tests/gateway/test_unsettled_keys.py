@@ -41,7 +41,7 @@ class Desk:
     made: int = 0
 
     async def send(self, run: Callable[[], Awaitable[None]]) -> Result:
-        """Ask for a change. `run` makes it."""
+        """Sends a change, which `run` makes."""
 
         async def answer() -> Result:
             try:
@@ -61,7 +61,7 @@ class Desk:
         self.proxy.cut()
 
     async def come_back(self) -> None:
-        """Let the database be there again, and wait until keys are settled."""
+        """Makes the database available again, and waits until all keys are settled."""
         self.proxy.away = False
         await self.background.finish(60)
 

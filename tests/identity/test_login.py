@@ -155,7 +155,7 @@ async def test_two_processes_that_upgrade_at_once_both_let_in(
 
 
 async def until_waiting(connection: asyncpg.Connection, count: int) -> None:
-    """Wait until as many statements wait for a lock."""
+    """Waits until this number of statements wait for a lock."""
     waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted"
     while await connection.fetchval(f"{waiting} AND datname = current_database()") < count:
         await asyncio.sleep(0.01)

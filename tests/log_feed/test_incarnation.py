@@ -207,7 +207,7 @@ async def test_a_cursor_ends_where_lines_were_written_before_anybody_noted_the_i
 async def test_a_cursor_ends_where_its_transactions_are_those_of_another_server(
     make_feed: MakeFeed, address: Address, connection: "asyncpg.Connection"
 ) -> None:
-    """The original wrote little in many transactions, the copy much in few: only their ids tell."""
+    """The original wrote little in many transactions, the copy much in few: only transaction ids show it."""
     cursor = await cursor_after_a_row(make_feed(), connection)
     await interrupt(connection)
     program = await address.connect_plain()

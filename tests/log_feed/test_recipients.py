@@ -1,4 +1,4 @@
-"""Events are offered to a recipient while the consumer waits, and come once, whoever takes them."""
+"""While the consumer waits, events are given to `on_due`. Each event comes once, delivered or returned."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ EVERYTHING = LogFilter()
 
 
 class Desk:
-    """A recipient that keeps what it is offered."""
+    """Keeps the events that it is offered."""
 
     def __init__(self) -> None:
         self.offers: asyncio.Queue[EventBatch] = asyncio.Queue()

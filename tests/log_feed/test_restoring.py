@@ -80,7 +80,7 @@ async def source(
 
 
 async def run(program: str, *arguments: str, fails: bool = False) -> None:
-    """Run one of PostgreSQL's programs. Where it `fails`, some tables of ours had such rows already."""
+    """Runs one of PostgreSQL's programs. It `fails` if some tables have the restored rows already."""
     path = Programs.find(SystemUser(), None).folder / program
     process = await asyncio.create_subprocess_exec(
         path, *arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT

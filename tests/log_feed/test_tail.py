@@ -33,7 +33,7 @@ async def another_reader(connection: "asyncpg.Connection", gone: int) -> bool:
 
 
 async def until(check: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what PostgreSQL shows a little later; a test that waits in vain fails by its timeout."""
+    """Waits for what PostgreSQL shows a little later. Raises TimeoutError if it doesn't."""
     while not await check():
         await asyncio.sleep(0.01)
 

@@ -45,7 +45,7 @@ async def single(address: Address) -> AsyncIterator[Database]:
 
 
 async def until(connection: "asyncpg.Connection", condition: str) -> None:
-    """Wait until PostgreSQL says that a condition holds; pytest's timeout is the limit."""
+    """Waits until an SQL condition is true; pytest's timeout is the limit."""
     while not await connection.fetchval(f"SELECT {condition}"):
         await asyncio.sleep(0.01)
 

@@ -124,7 +124,7 @@ async def test_what_the_server_refuses_is_postgresqls_own_error(
 
 
 def run(*command: str, **environment: str) -> str:
-    """Run a command of this Python and return what it printed."""
+    """Runs this Python with arguments, and returns what it printed."""
     done = subprocess.run(
         (sys.executable, *command),
         cwd=ROOT,

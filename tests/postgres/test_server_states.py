@@ -97,7 +97,7 @@ async def test_a_roles_own_lock_timeout_is_one(as_role: AsRole, connection: "asy
 
 
 async def ended(connection: "asyncpg.Connection", pid: int) -> None:
-    """Wait until the server has ended a session."""
+    """Waits until the server has ended a session."""
     while await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid):
         await asyncio.sleep(0.01)
 

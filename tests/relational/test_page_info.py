@@ -1,4 +1,4 @@
-"""pageInfo tells whether there are rows before and behind the page, whatever the arguments suggest."""
+"""pageInfo says whether there are rows before and behind the page, with any arguments."""
 
 import json
 from collections.abc import AsyncIterator, Sequence

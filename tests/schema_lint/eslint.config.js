@@ -16,13 +16,13 @@ export default [
             // Parts of a list, of an answer or of a stream: no rows, and kept within what has them.
             suffixes: ["Connection", "Edge", "Payload", "Event", "Activity", "Change", "Bucket"],
             types: [
-              // Computed from rows, anew for each question: an id would say that two answers are one object.
+              // Computed from rows for each query: an id would say that two results are the same object.
               "EquityPoint", "RiskStatus", "StatusCount", "StrategyStats", "SymbolExposure", "SymbolStats", "TradeStats",
               // A view whose rows have no key of their own; `session` and `account` have theirs.
               "AccountPerformance",
               // Values of a change, as they were.
               "RiskLimits",
-              // Whoever asks: there is one.
+              // The viewer of the request: there is one.
               "Viewer",
               "PageInfo", "UserError",
             ],

@@ -12,7 +12,7 @@ POINTS = {"max_cost": 20_000, "points_per_minute": 20_000}
 
 
 async def flood(app: App) -> None:
-    """Send new documents until no more are read."""
+    """Sends new documents until they are refused."""
     for number in range(200):
         if codes(await app.ask(f"{{ a{number}: viewer {{ roles }} }}")) == ["RATE_LIMITED"]:
             return

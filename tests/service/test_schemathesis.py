@@ -1,4 +1,4 @@
-"""Documents that Schemathesis makes up from the schema: whatever they ask, nothing breaks."""
+"""Documents that Schemathesis generates from the schema never cause an unexpected error."""
 
 import asyncio
 from typing import Any
@@ -43,7 +43,7 @@ async def test_whatever_is_asked_nothing_breaks(
 
 
 def ask_everything(url: str, token: str, examples: int) -> int:
-    """Ask each field at the root in so many ways; tell how many fields there are."""
+    """Queries each root field in as many ways as `examples`, and returns the number of fields."""
     headers = {"authorization": f"Bearer {token}"}
     asked = 0
     for found in schemathesis.graphql.from_url(url).get_all_operations():

@@ -27,7 +27,7 @@ def node() -> str:
 
 
 async def begun(output: Script) -> None:
-    """Wait for the first event."""
+    """Waits for the first event."""
     kind, *_ = await anext(output)
     assert kind == "next"
 

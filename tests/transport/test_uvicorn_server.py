@@ -48,7 +48,7 @@ async def started(**settings: str) -> AsyncIterator[tuple[Process, str]]:
 
 
 async def answers(host: str) -> None:
-    """Wait until it does."""
+    """Waits until the server answers."""
     async with httpx.AsyncClient(timeout=60) as client:
         while True:
             try:
@@ -60,7 +60,7 @@ async def answers(host: str) -> None:
 
 
 async def running(host: str) -> None:
-    """Wait until an operation runs."""
+    """Waits until an operation runs."""
     async with httpx.AsyncClient(timeout=60) as client:
         while "graphql_operations_running 1.0" not in (await client.get(f"http://{host}/metrics")).text:
             pass

@@ -1,4 +1,4 @@
-// graphql-sse, distinct connections: runs one operation and writes what its sink is told, a line each.
+// graphql-sse, distinct connections: runs one operation and writes each call of its sink as a line.
 import { createClient } from "graphql-sse";
 
 const [url, query, authorization] = process.argv.slice(2);

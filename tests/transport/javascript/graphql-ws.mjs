@@ -1,4 +1,4 @@
-// graphql-ws: runs one operation and writes what its sink is told, a line each.
+// graphql-ws: runs one operation and writes each call of its sink as a line.
 import { createClient } from "graphql-ws";
 import WebSocket from "ws";
 
