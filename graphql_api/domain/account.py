@@ -85,7 +85,8 @@ class Account(Node, rows_of=ACCOUNTS):
     )
     risk_status: RiskStatus = risk_status_of_account("How it stands against those limits now.")
     risk_events: RiskEventConnection = many(
-        "When it crossed a limit and kept it again, and who changed its limits when; the newest first.",
+        "Its risk events, the newest first: when a limit was crossed, when it was kept again, and when the"
+        " limits were changed, and by whom.",
         RISK_EVENT_LIST,
         parent=ACCOUNTS,
         parent_key=tables.risk_events.c.account_id,

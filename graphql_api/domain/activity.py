@@ -41,16 +41,18 @@ class ActivityKind(Enum):
     LOG = value("LOG", "A line of the log that is about it, as `Account.logs` has them.")
     UP_TO_DATE = value(
         "UP_TO_DATE",
-        "No row: all that was committed before the subscription has been sent, and what follows is live."
-        " It comes once, whatever kinds are asked for.",
+        "An event without a row: everything that was committed before the subscription has been sent, and"
+        " later events are live. It comes once, also if `kinds` doesn't name it.",
     )
 
 
-@strawberry.enum(description="What became of a row, for a subscriber who follows some accounts.")
+@strawberry.enum(description="What happened to a row, for a subscriber who follows certain accounts.")
 class ActivityChange(Enum):
     ADDED = value("ADDED", "It is new, or has come from another account.")
     CHANGED = value("CHANGED", "It has changed.")
-    REMOVED = value("REMOVED", "It was deleted, or belongs to no account any more that is followed.")
+    REMOVED = value(
+        "REMOVED", ("The row was deleted, or no longer belongs to an account that the subscriber follows.")
+    )
 
 
 KINDS: Final[Mapping[str, Entity]] = {
@@ -115,7 +117,7 @@ class AccountActivity:
     """Read from a `log_feed.Event` whose row is an `AccountChange`, or from UpToDate."""
 
     cursor: str = declared(
-        "From where to go on after this event: give it as `after`, to any process.",
+        "The position after this event. To resume after it, pass it as `after`; any process accepts it.",
         FromParent(lambda event: event.cursor),
     )
     kind: ActivityKind = declared(
@@ -129,10 +131,11 @@ class AccountActivity:
         "The row's UUID; null for UP_TO_DATE.", FromParent(lambda event: event.row.id)
     )
     account: Account | None = declared(
-        "The account that it belongs to, or has left; null where that is gone too.", FromLoader(_load_account)
+        "The account that the row belongs to, or has left; null if the account was deleted, too.",
+        FromLoader(_load_account),
     )
     node: Node | None = declared(
-        "The row as it stands now, which may be newer than the event, never older; null if it was removed.",
+        "The row as it is now: it may be newer than the event, but not older. Null if the row was removed.",
         FromLoader(_load_node),
     )
 
@@ -180,8 +183,8 @@ async def _flush_after(context: Context) -> AsyncIterator[None]:
 @strawberry.type
 class Query:
     activity_cursor: str = declared(
-        "A moment no later than anything else that this query reads, wherever it stands in it: subscribe to"
-        " accountActivity after it, and nothing that the query doesn't show is missed.",
+        "A cursor of accountActivity, read before anything else in this query, wherever the field is in"
+        " the document. Subscribe after it to get every change that the query doesn't show.",
         FromLoader(_load_cursor),
         check=reads_graph,
         around=_read_cursor_first,
@@ -198,15 +201,16 @@ class RiskStatusChange:
     """Read from what an AccountActivity of the kind RISK is read from, or from UpToDate."""
 
     cursor: str = declared(
-        "From where to go on after this event: give it as `after`, to any process.",
+        "The position after this event. To resume after it, pass it as `after`; any process accepts it.",
         FromParent(lambda event: event.cursor),
     )
     event: RiskEvent | None = declared(
-        "What happened; null where `upToDate`, or if the account is no longer the viewer's.",
+        "The risk event; null if `upToDate`, or if the account no longer belongs to the viewer.",
         FromLoader(_load_risk_event),
     )
     up_to_date: bool = declared(
-        "Whether this is no event: all that was recorded before the subscription has been sent.",
+        "True in a message without an event, which says that everything recorded before the subscription"
+        " has been sent.",
         FromParent(lambda event: isinstance(event, UpToDate)),
     )
 
@@ -223,9 +227,10 @@ After = Annotated[
 @strawberry.type
 class Subscription:
     @resolved(
-        "What happens on the viewer's accounts: an event for each row that was added, changed or removed."
-        " A client that applies them to what it read at the cursor's moment holds what the database holds."
-        " Where that can't be kept, it ends with an error whose code says why.",
+        "Changes on the viewer's accounts: an event for each row that was added, changed or removed. A"
+        " client that applies the events after a cursor to the rows that it read with `activityCursor` has"
+        " the rows that the database has. If this can't be guaranteed, the subscription ends with an error"
+        " whose code says why.",
         check=reads_graph,
         subscription=True,
         around=_flush_after,
@@ -243,8 +248,9 @@ class Subscription:
         return _follow(info.context, account_ids, kinds, after)
 
     @resolved(
-        "An event when an account of the viewer's crosses a limit, when it keeps it again, and when its"
-        " limits are changed: each once. Where that can't be kept, it ends with an error that says why.",
+        "An event when an account of the viewer crosses a limit, when it keeps the limit again, and when"
+        " its limits are changed, each exactly once. If this can't be guaranteed, the subscription ends"
+        " with an error whose code says why.",
         check=reads_graph,
         subscription=True,
         around=_flush_after,

@@ -40,7 +40,7 @@ class Viewer:
         "Their roles: user, operator or admin.", FromParent(lambda viewer: sorted(viewer.roles))
     )
     scopes: list[str] = declared(
-        "What their roles and token allow, as graph:read or logs:read.",
+        "The scopes that the viewer's roles and token allow, such as graph:read or logs:read.",
         FromParent(lambda viewer: sorted(viewer.scopes)),
     )
 
@@ -99,7 +99,9 @@ class Mutation:
             return AuthPayload(user_errors=[_refusal(error)])
         return _signed_in(context, tokens)
 
-    @resolved("Trades a refresh token for new tokens. It can't be used again.", check=anyone)
+    @resolved(
+        "Exchanges a refresh token for new tokens. The old refresh token can't be used again.", check=anyone
+    )
     async def refresh_token(
         self,
         info: Info,
@@ -112,7 +114,10 @@ class Mutation:
             return AuthPayload(user_errors=[_refusal(error)])
         return _signed_in(info.context, tokens)
 
-    @resolved("Signs out: ends the login of the refresh token, else the one that asks.", check=anyone)
+    @resolved(
+        ("Signs out: ends the login of the given refresh token or, without one, the login of the request."),
+        check=anyone,
+    )
     async def logout(
         self,
         info: Info,

@@ -61,7 +61,7 @@ class Session(Node, rows_of=SESSIONS):
         "Its trades, the newest first.", TRADE_LIST, parent=SESSIONS, parent_key=tables.trades.c.session_id
     )
     stats: TradeStats = stats_of(
-        "Statistics computed from its trades, beside what the bot stored.",
+        "Statistics computed from the session's trades, as opposed to the values that the bot stored.",
         parent=SESSIONS,
         parent_key=tables.trades.c.session_id,
         has_range=False,

@@ -75,7 +75,7 @@ class SystemLog(Node, rows_of=SYSTEM_LOGS):
     component: str = column("Which part of the platform wrote it.")
     message: str = column("What it says.")
     details: JSON | None = column(
-        "What else there is to know; values under secret-looking keys are redacted."
+        "Further details, as the program wrote them. Values under keys that look like secrets are redacted."
     )
 
 
@@ -94,7 +94,9 @@ class SystemLogFilter:
     )
     search: str | None = strawberry.field(
         default=strawberry.UNSET,
-        description="With this in the message, whatever the case of its unaccented letters.",
+        description=(
+            "Only lines whose message contains this text. The case of letters without accents is ignored."
+        ),
     )
     timestamp: DateTimeFilter | None = strawberry.field(
         default=strawberry.UNSET, description="Written in this range."
@@ -193,7 +195,9 @@ LogStatsRequest = tuple[Interval, Filter]
 """The length of the buckets, and a filter of log lines."""
 
 
-@strawberry.type(description="How many lines of a level one part of the platform wrote in a span of time.")
+@strawberry.type(
+    description=("The number of lines of one level that one part of the platform wrote in a span of time.")
+)
 class SystemLogBucket:
     """A row of `log_stats`."""
 
@@ -257,7 +261,7 @@ class SystemLogEvent:
     """Read from a `log_feed.Event`."""
 
     cursor: str = declared(
-        "From where to go on after this line: give it as `after`, to any process.",
+        "The position after this line. To resume after it, pass it as `after`; any process accepts it.",
         FromParent(lambda event: event.cursor),
     )
     log: SystemLog = declared("The line.", FromParent(lambda event: event.row))
@@ -269,8 +273,9 @@ class SystemLogEvent:
 @strawberry.type
 class Subscription:
     @resolved(
-        "New log lines of every program, each once, and none before one that its writer had seen committed."
-        " Where that can't be kept, it ends with an error whose code says why. Needs the scope logs:read.",
+        "New log lines of all programs, each exactly once. If a program has seen a line committed before"
+        " it writes its own, that line comes first. If this can't be guaranteed, the subscription ends"
+        " with an error whose code says why. Needs the scope logs:read.",
         check=reads_logs,
         subscription=True,
     )

@@ -97,7 +97,7 @@ class Trade(Node, rows_of=TRADES):
     direction_raw: str = column("The direction as it is stored.", name="direction")
     entry_price: Decimal | None = column("The price at entry; null where NaN is stored.")
     exit_price: Decimal | None = column("The price at exit.")
-    size: Decimal | None = column("How much, in lots or units of the broker; null where NaN is stored.")
+    size: Decimal | None = column("The size, in lots or units of the broker; null if NaN is stored.")
     entry_time: datetime = column("When it was entered.")
     exit_time: datetime | None = column("When it was left; null while it is open.")
     duration: Duration | None = computed(
@@ -109,7 +109,7 @@ class Trade(Node, rows_of=TRADES):
         columns=("entry_time", "exit_time"),
     )
     pnl: Decimal | None = column(
-        "Profit or loss in the account's currency, as stored; null where none or NaN is."
+        "The profit or loss in the account's currency, as stored; null if nothing or NaN is stored."
     )
     status: TradeStatus = computed(
         "How far it has come.",
@@ -120,7 +120,7 @@ class Trade(Node, rows_of=TRADES):
     status_raw: str = column("The status as it is stored.", name="status")
     ai_confidence: Decimal | None = column("How sure the model was, from 0 to 1.")
     strategy_id: strawberry.ID | None = column(
-        "The id of the strategy as stored; it may name a strategy that is gone."
+        "The id of the strategy, as stored. The strategy may have been deleted."
     )
     strategy: Annotated["Strategy", strawberry.lazy("graphql_api.domain.strategy")] | None = one(
         "The strategy that asked for it; null if it is gone.", STRATEGIES, key="strategy_id"
@@ -195,7 +195,9 @@ TRADE_LIST = ListSpec(
 class TradeConnection(Connection[Trade]):
     """A `PageResult` of trades, with the statistics of the whole list."""
 
-    stats: TradeStats = stats_of_list("Statistics of the whole list under its filter, not only of the page.")
+    stats: TradeStats = stats_of_list(
+        "Statistics of all rows that match the list's filter, not only of the page."
+    )
 
 
 @strawberry.type

@@ -127,7 +127,10 @@ class StringFilter:
 
 
 @strawberry.input(
-    description="Compares a number: no upper bound may be less than a lower one. Null and NaN are in none."
+    description=(
+        "Compares a number. An upper bound must not be less than a lower bound. Null and NaN match no"
+        " condition."
+    )
 )
 class DecimalFilter:
     """Bounds of a number; all that are given must hold."""

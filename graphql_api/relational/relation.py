@@ -560,5 +560,7 @@ class Connection(Generic[NodeType]):
     nodes: list[NodeType] = declared("The page's rows.", FromParent(lambda result: result.nodes))
     page_info: PageInfo = declared("Where the page lies.", PAGE_INFO)
     total_count: int = declared(
-        "How many rows the whole list has under its filter. Counted only when asked for.", TOTAL_COUNT
+        "The number of rows of the whole list that match its filter. They are counted only if this field"
+        " is selected.",
+        TOTAL_COUNT,
     )

@@ -34,7 +34,7 @@ _events = tables.risk_events.c
 @strawberry.enum(description="What happened to an account's limits.")
 class RiskEventKind(Enum):
     LIMIT_CROSSED = value("LIMIT_CROSSED", "A limit that was kept is exceeded.")
-    LIMIT_KEPT = value("LIMIT_KEPT", "A limit that was exceeded is kept again, or is no limit any more.")
+    LIMIT_KEPT = value("LIMIT_KEPT", "A limit that was exceeded is kept again, or was removed.")
     LIMITS_CHANGED = value(LIMITS_CHANGED, "The limits themselves were changed.")
 
 
@@ -45,7 +45,9 @@ class RiskLimitsAuthor(Enum):
     PROGRAM = value("PROGRAM", "Another program, by SQL: nobody knows for whom.")
 
 
-@strawberry.type(description="The limits of an account at some time. A limit that is null is no limit.")
+@strawberry.type(
+    description=("The limits of an account at some time. Null means that there is no such limit.")
+)
 class RiskLimits:
     """Read from the JSON object of a risk event."""
 
@@ -72,20 +74,26 @@ def _load_trades(context: Context, _: Mapping[str, Any]) -> Any:
     return context.loaders.get(_trades, context.projection.columns(TRADES))
 
 
-@strawberry.type(description="Something that happened to the limits of an account, recorded once.")
+@strawberry.type(
+    description=(
+        "A limit of an account was crossed or is kept again, or the limits were changed. Each is recorded"
+        " once."
+    )
+)
 class RiskEvent(Node, rows_of=RISK_EVENTS):
     """A row of graphql_api.risk_events."""
 
     kind: RiskEventKind = column("What happened.", convert=RiskEventKind)
     occurred_at: datetime = column("When it was noticed, a moment after the commit that did it.", name="at")
     limit: RiskLimit | None = column(
-        "Which limit was crossed or is kept; null where limits were changed.",
+        "The limit that was crossed or is kept again; null if the limits were changed.",
         name="risk_limit",
         convert=RiskLimit,
     )
     value: Decimal | None = column(
-        "What the limit is compared with: the day's loss, the size of the largest open trade, the number of"
-        " open trades, or the part of its balance that the day's worst trade lost. Null where there is none."
+        "What the limit is compared with: the day's loss, the size of the largest open trade, the number"
+        " of open trades, or the part of its session's balance that the day's worst trade lost. Null if"
+        " there is none."
     )
     allowed: Decimal | None = column("What the limit allowed; null if it was taken away.")
     since: datetime | None = column("Since when the limit is or was exceeded.")

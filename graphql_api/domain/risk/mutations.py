@@ -74,7 +74,10 @@ AccountId = Annotated[strawberry.ID, strawberry.argument(description="The UUID o
 IfVersion = Annotated[
     str | None,
     strawberry.argument(
-        description="The version that the change is meant for; without one, it is made to whatever stands."
+        description=(
+            "The change is made only if the settings still have this version. Without it, the change is"
+            " always made."
+        )
     ),
 ]
 
@@ -111,7 +114,10 @@ class SettingsChange:
 class Mutation:
     """Each returns the settings as they are afterwards, or every reason why nothing was changed."""
 
-    @resolved("Replaces all four limits: one that is null or left out becomes no limit.", check=signed_in)
+    @resolved(
+        "Replaces all four limits. If one is null or left out, there is no such limit afterwards.",
+        check=signed_in,
+    )
     async def set_risk_settings(
         self,
         info: Info,
@@ -134,7 +140,8 @@ class Mutation:
         )
 
     @resolved(
-        "Brings back the platform's default limits. The row stays: none could mean no limits to the bot.",
+        "Restores the platform's default limits. The row is kept, since a bot might take a missing row for"
+        " no limits.",
         check=signed_in,
     )
     async def reset_risk_settings(

@@ -40,7 +40,9 @@ def version_of(id_: str, row_version: str) -> str:
     return f"{id_}.{row_version}"
 
 
-@strawberry.type(description="The limits an account's bot keeps to. A limit that is null is no limit.")
+@strawberry.type(
+    description=("The limits that the bot of an account has to keep. Null means that there is no such limit.")
+)
 class RiskSettings(Node, rows_of=RISK_SETTINGS):
     """The row of risk_settings that is in force for an account."""
 
@@ -50,8 +52,8 @@ class RiskSettings(Node, rows_of=RISK_SETTINGS):
     risk_per_trade: Decimal | None = column("The part of the balance that one trade may risk, from 0 to 1.")
     updated_at: datetime | None = column("When it was last changed.")
     version: str = computed(
-        "Changes with every write, by other programs too. As `ifVersion`, it lets a change apply only to what"
-        " was seen.",
+        "Changes with every write, also by other programs. Passed as `ifVersion`, it makes a change fail"
+        " if the settings have changed since they were read.",
         version_of,
         columns=("id", "row_version"),
     )
@@ -72,7 +74,10 @@ class RiskSettingsPayload:
 
     risk_settings: RiskSettings | None = strawberry.field(
         default=None,
-        description="The settings as they are now, changed or not. On CONFLICT, those in the way.",
+        description=(
+            "The present settings, whether the mutation changed them or not. After CONFLICT, these are the"
+            " newer settings."
+        ),
     )
     account_id: strawberry.Private[str | None] = None
     account: Annotated["Account", strawberry.lazy("graphql_api.domain.account")] | None = declared(
@@ -171,7 +176,9 @@ def check_limits(values: Mapping[str, Any]) -> list[UserError]:
     ]
 
 
-@strawberry.input(description="All four limits: one that is null or left out becomes no limit.")
+@strawberry.input(
+    description=("All four limits. If one is null or left out, there is no such limit afterwards.")
+)
 class SetRiskSettingsInput:
     max_daily_loss: Decimal | None = strawberry.field(
         default=None, description="The largest loss of a day, in the account's currency; 0 or more."
@@ -187,7 +194,9 @@ class SetRiskSettingsInput:
     )
 
 
-@strawberry.input(description="Some of the limits: null clears one, what is left out stays as it is.")
+@strawberry.input(
+    description=("The limits to change: null removes a limit, and one that is left out stays as it is.")
+)
 class UpdateRiskSettingsInput:
     max_daily_loss: strawberry.Maybe[Decimal | None] = strawberry.field(
         description="The largest loss of a day, in the account's currency; 0 or more."

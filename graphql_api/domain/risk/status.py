@@ -42,24 +42,25 @@ class RiskLimit(Enum):
 
 @strawberry.type(
     description=(
-        "How an account stands against its limits now. Today begins at midnight UTC, or of the time zone that"
-        " the service is set to (GRAPHQL_API_RISK_TIMEZONE), and a trade is today's by its exit. What is"
-        " exactly at a limit keeps to it. A limit that is null is no limit."
+        "How much of its limits an account uses now. Today begins at midnight in UTC, or in the time zone"
+        " that the service is configured with (GRAPHQL_API_RISK_TIMEZONE); a trade counts for the day of"
+        " its exit. A value that is exactly at a limit keeps it. Null means that there is no such limit."
     )
 )
 class RiskStatus:
     """Resolved from what `risk_status` returns for an account."""
 
-    daily_pnl: Decimal = column("The pnl of the trades that closed today, added up; NaN and null left out.")
+    daily_pnl: Decimal = column("The sum of the pnl of the trades that closed today, without NaN and null.")
     daily_loss_used: Decimal | None = column(
-        "How much of `maxDailyLoss` is used: today's loss, 0 in a profit; null without that limit."
+        "How much of `maxDailyLoss` is used: today's loss, or 0 if there is a profit; null without this"
+        " limit."
     )
     daily_loss_remaining: Decimal | None = column(
-        "How much may still be lost today, never below 0; null without that limit."
+        "How much may still be lost today, 0 or more; null without this limit."
     )
     open_positions: int = column("How many trades are open.")
     open_positions_remaining: int | None = column(
-        "How many more may be opened, never below 0; null without a limit."
+        "How many more positions may be opened, 0 or more; null without this limit."
     )
     largest_position: Decimal | None = column("The size of the largest open trade; null if none is open.")
     breached: list[RiskLimit] = column("The limits that are exceeded.")

@@ -55,8 +55,8 @@ HAS_RESULT = RawPredicate("has result", PNL.is_not(None))
 
 @strawberry.input(
     description=(
-        "From a moment on, up to and without another, which may not be before it. A trade lies in a range by"
-        " its exit time; one without a stored exit, by its entry time."
+        "A range of time that includes `from` and excludes `to`, which must not be earlier. A trade lies"
+        " in a range by its exit time or, if none is stored, by its entry time."
     )
 )
 class TimeRange:

@@ -123,27 +123,27 @@ class SymbolExposure:
 
     symbol: str = column("The instrument, as it is stored.")
     open_trades: int = column("How many trades are open, whatever their direction.")
-    buy_size: Decimal = column("The sizes of those that bought, added up.")
-    sell_size: Decimal = column("The sizes of those that sold, added up.")
+    buy_size: Decimal = column("The sum of the sizes of the open trades that bought.")
+    sell_size: Decimal = column("The sum of the sizes of the open trades that sold.")
     net_size: Decimal = column("`buySize` less `sellSize`.")
     entry_notional: Decimal = column(
-        "Size times entry price, added up over all of them, whatever their direction."
+        "The sum of size times entry price over all open trades, in both directions."
     )
 
 
 @strawberry.type(
     description=(
-        "Where the results stood at the end of an hour, day, week or month. Spans without a result have no"
-        " point. Where a curve has more points than were asked for, each of those it keeps also includes"
-        " those left out before it."
+        "The results up to the end of an hour, day, week or month. There is no point for a span without a"
+        " result. If a curve has more than `maxPoints` points, each point that is kept includes those left"
+        " out before it."
     )
 )
 class EquityPoint:
     """A row of `equity.equity_curve`."""
 
     time: datetime = column("When the span begins, in the time zone asked for.")
-    net_pnl: Decimal = column("The results since the point before, added up.")
-    cumulative_pnl: Decimal = column("All results up to the end of the span, added up.")
+    net_pnl: Decimal = column("The sum of the results since the previous point.")
+    cumulative_pnl: Decimal = column("The sum of all results up to the end of the span.")
     equity: Decimal | None = column(
         "The starting balance plus `cumulativePnl`; null where the starting balance is unknown."
     )
@@ -174,10 +174,10 @@ _FIRST = argument("first", int, f"How many groups at most, 1 to {MAX_GROUPS}.", 
 
 @strawberry.type(
     description=(
-        "Statistics of some trades: closed ones only, unless a field says otherwise. Sums are exact, in the"
-        " unit of each account, and not converted between currencies; quotients have 8 digits after the"
-        " point, a half rounded away from zero. A closed trade without a pnl, or with NaN, is counted and"
-        " left out of every sum and average."
+        "Statistics of a set of trades: only of closed ones, unless a field says otherwise. Sums are"
+        " exact, in the currencies of the accounts, and aren't converted; quotients have 8 digits after"
+        " the point, rounded with halves away from zero. A closed trade whose pnl is null or NaN is"
+        " counted, but left out of all sums and averages."
     )
 )
 class TradeStats:
@@ -185,17 +185,20 @@ class TradeStats:
 
     trades_count: int = total("trades_count", "How many trades closed.")
     count_by_status: list[StatusCount] = statistic(
-        "How many trades have each status, whatever it is: the most frequent first.", by_status
+        "How many trades have each status, the most frequent first. Trades that aren't closed are included.",
+        by_status,
     )
     wins: int = total("wins", "How many trades closed with a pnl above 0.")
     losses: int = total("losses", "How many trades closed with a pnl below 0.")
     breakeven: int = total("breakeven", "How many trades closed with a pnl of 0.")
     win_rate: Decimal | None = total("win_rate", "`wins` / `tradesCount`, from 0 to 1; null if none closed.")
-    net_pnl: Decimal = total("net_pnl", "The pnl of all, added up: `grossProfit` less `grossLoss`.")
-    gross_profit: Decimal = total("gross_profit", "The pnl of the wins, added up.")
-    gross_loss: Decimal = total("gross_loss", "The pnl of the losses, added up, without its sign: 0 or more.")
+    net_pnl: Decimal = total("net_pnl", "The sum of all pnl: `grossProfit` less `grossLoss`.")
+    gross_profit: Decimal = total("gross_profit", "The sum of the pnl of the wins.")
+    gross_loss: Decimal = total(
+        "gross_loss", ("The sum of the pnl of the losses, without its sign: 0 or more.")
+    )
     profit_factor: Decimal | None = total(
-        "profit_factor", "`grossProfit` / `grossLoss`; null where nothing was lost."
+        "profit_factor", "`grossProfit` / `grossLoss`; null if nothing was lost."
     )
     expectancy: Decimal | None = total(
         "expectancy", "`netPnl` / (`tradesCount` less `excludedTrades`): the average result of a trade."
@@ -205,55 +208,60 @@ class TradeStats:
         "average_loss", "`grossLoss` / `losses`, 0 or more; null without losses."
     )
     best_trade: Annotated["Trade", strawberry.lazy("graphql_api.domain.trade")] | None = statistic(
-        "The closed trade with the highest pnl; of equals, the one with the greatest id.", best_trade
+        "The closed trade with the highest pnl; if several have it, the one with the greatest id.", best_trade
     )
     worst_trade: Annotated["Trade", strawberry.lazy("graphql_api.domain.trade")] | None = statistic(
-        "The closed trade with the lowest pnl; of equals, the one with the smallest id.", worst_trade
+        "The closed trade with the lowest pnl; if several have it, the one with the smallest id.", worst_trade
     )
-    volume: Decimal = total("volume", "The sizes added up, as the broker counts them.")
+    volume: Decimal = total("volume", "The sum of the sizes, in the broker's units.")
     average_duration: Duration | None = total(
         "average_duration",
-        "From entry to exit, on average, to the microsecond; of the trades that have both.",
+        "The average time from entry to exit, to the microsecond, of the trades that have both.",
         lambda text: Duration(int(text)),
     )
     average_duration_seconds: float | None = total(
         "average_duration", "`averageDuration` in seconds.", lambda text: seconds(int(text))
     )
     max_drawdown: Decimal = statistic(
-        "How far the running sum of results was below its highest at worst, 0 or more. Results are in the"
-        " order of their exits, and the sum begins at 0, so that a first loss is a drawdown.",
+        "How far the running sum of results fell below its previous peak at most, 0 or more. Results are"
+        " in the order of their exits, and the sum begins at 0, so that a first loss is a drawdown.",
         drawdown,
         convert=lambda row: row["max_drawdown"],
     )
     max_drawdown_pct: Decimal | None = statistic(
-        "The worst drawdown in percent (12.5 is an eighth) of the highest equity before it, which is the"
-        " starting balance plus the highest running sum. Null where the starting balance is unknown. The"
-        " starting balance is, of each account, the initial balance of the session that its first result"
-        " belongs to; of several accounts, their sum. It is unknown unless each is stored and above 0.",
+        "The largest drawdown in percent (12.5 is an eighth) of the equity at the peak before it, which is"
+        " the starting balance plus the running sum at the peak. Null if the starting balance is unknown."
+        " The starting balance of an account is the initial balance of the session of its first result;"
+        " that of several accounts is the sum. It is unknown unless each of these balances is stored and"
+        " above 0.",
         drawdown,
         convert=lambda row: row["max_drawdown_pct"],
     )
     excluded_trades: int = total(
-        "excluded_trades", "How many of the closed trades have no pnl, or NaN: left out of sums and averages."
+        "excluded_trades",
+        (
+            "How many of the closed trades have null or NaN as their pnl: they are left out of sums and"
+            " averages."
+        ),
     )
     by_symbol: list[SymbolStats] = statistic(
-        "By symbol: those with the most closed trades first, equals in the order of their names.",
+        "By symbol: first those with the most closed trades, and equal ones in the order of their names.",
         by_symbol,
         make_request=_group_request,
         arguments=[_FIRST],
     )
     by_strategy: list[StrategyStats] = statistic(
-        "By strategy: those with the most closed trades first, equals in the order of their ids. Trades"
-        " without a strategy are one group.",
+        "By strategy: first those with the most closed trades, and equal ones in the order of their ids."
+        " Trades without a strategy are one group.",
         by_strategy,
         make_request=_group_request,
         arguments=[_FIRST],
     )
     exposure: list[SymbolExposure] = statistic(
-        "What is open now, by symbol. A size or price that is NaN adds nothing.", exposure
+        "The open trades by symbol. A size or price that is NaN adds nothing.", exposure
     )
     equity_curve: list[EquityPoint] = statistic(
-        "The results in the order of their exits, summed up by time.",
+        "The running sum of the results, in the order of their exits, by hour, day, week or month.",
         equity_curve,
         make_request=_curve_request,
         arguments=[
@@ -261,7 +269,7 @@ class TradeStats:
             argument(
                 "timezone",
                 str,
-                "The IANA name of the time zone whose hours, days, weeks (from Monday) and months are meant.",
+                "The IANA name of the time zone of the hours, days, weeks (from Monday) and months.",
                 default="UTC",
             ),
             argument(
@@ -286,7 +294,14 @@ def stats_of(description: str, *, parent: Entity, parent_key: Column[Any], has_r
         within = trades.within(arguments.get("range"))
         return lambda row: StatsSource(within, row["id"])
 
-    range_ = argument("range", TimeRange, "Only trades that closed in it; those without an exit, by entry.")
+    range_ = argument(
+        "range",
+        TimeRange,
+        (
+            "Only trades that closed in this range. A trade without a stored exit time is in the range of its"
+            " entry time."
+        ),
+    )
     return declared(description, FromLoader(prepare), arguments=[range_] if has_range else [])
 
 
