@@ -14,7 +14,7 @@ import pytest
 
 from graphql_api.app import build_operations
 from graphql_api.execution.operations import GraphQLRequest, Operations
-from graphql_api.execution.projection import SharedContext
+from graphql_api.execution.projection import JointContext
 from graphql_api.execution.stock_executor import Invocation
 from graphql_api.execution.subscriptions import Delivery, Results, Subscriptions
 from graphql_api.identity.viewer import Viewer
@@ -58,7 +58,7 @@ class CountingSubscriptions(Subscriptions):
     together = 0
 
     async def compute_together(
-        self, due: Sequence[Delivery], invocation: Invocation, context: SharedContext
+        self, due: Sequence[Delivery], invocation: Invocation, context: JointContext
     ) -> list[Results] | None:
         results = await super().compute_together(due, invocation, context)
         self.together += results is not None
