@@ -39,7 +39,7 @@ from tests.security.walk import (
     unlimited,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 DEPTH = 1
 FILLED = (
