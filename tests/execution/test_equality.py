@@ -160,7 +160,7 @@ def test_subscriptions_give_the_same_events(runner: asyncio.Runner, examples: in
     assert_compiled(executors)
 
 
-@often(60, 2000)
+@often(30, 1000)
 @pytest.mark.parametrize("later", [False, True])
 def test_subscribers_who_share_results_get_what_one_alone_gets(
     runner: asyncio.Runner, examples: int, *, later: bool
