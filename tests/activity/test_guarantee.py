@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import asyncpg
@@ -90,7 +91,10 @@ async def test_copies_equal_the_database(
         ]
         for client in clients:
             await client.snapshot()
-        for round_ in range(4):
+        for round_ in count():
+            # On a busy machine all clients may be behind all the time: go on until one wasn't.
+            if round_ >= 4 and any(client.delivered for client in clients):
+                break
             writers = [Writer(address, accounts, seed + 100 * round_ + number) for number in range(4)]
             done = asyncio.Event()
 
@@ -109,4 +113,3 @@ async def test_copies_equal_the_database(
                 assert client.copy == await truth(connection, mine), f"seed {seed}, round {round_}"
     assert sum(client.resumes for client in clients) > 20
     assert sum(client.events for client in clients) > 100
-    assert sum(client.delivered for client in clients) > 0
