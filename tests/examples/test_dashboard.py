@@ -102,6 +102,11 @@ async def visitor(service: Service, pages: str) -> AsyncIterator[Page]:
         yield page
 
 
+def operation_of(route: Route) -> str | None:
+    """The name of the operation that a request sends."""
+    return (route.request.post_data_json or {}).get("operationName")
+
+
 async def sign_in(page: Page, email: str) -> None:
     await page.get_by_label("E-mail").fill(email)
     await page.get_by_label("Password").fill(PASSWORD)
@@ -148,7 +153,7 @@ async def test_an_account_is_seen_changed_and_followed(
     await expect(page.get_by_role("region", name="Trades")).to_contain_text("BTCUSD", timeout=WAIT)
 
 
-async def test_a_read_that_began_before_a_change_does_not_undo_it(
+async def test_a_reading_that_began_before_a_change_does_not_undo_it(
     page: Page, account: str, connection: "asyncpg.Connection"
 ) -> None:
     reads = 0
@@ -157,7 +162,7 @@ async def test_a_read_that_began_before_a_change_does_not_undo_it(
     async def hold_the_first(route: Route) -> None:
         """Counts the readings of the account, and withholds the answer to the first until it is released."""
         nonlocal reads
-        if (route.request.post_data_json or {})["operationName"] != "Account":
+        if operation_of(route) != "Account":
             return await route.continue_()
         reads += 1
         if reads > 1:
@@ -175,14 +180,107 @@ async def test_a_read_that_began_before_a_change_does_not_undo_it(
     risk = page.get_by_role("region", name="Risk")
     await risk.get_by_role("textbox", name="Open positions at most").fill("7")
     await risk.get_by_role("button", name="Change").click()
-    await expect(risk).to_contain_text("Changed.", timeout=WAIT)
-    await until(lambda: reads >= 2)  # the first would show the settings of before
+    await expect(risk).to_contain_text("of 7", timeout=WAIT)
+    await page.evaluate(
+        "window.shown = ''; new MutationObserver(() => { shown += document.body.innerText })"
+        ".observe(document.body, { subtree: true, childList: true, characterData: true })"
+    )
     release.set()
-    await expect(risk).to_contain_text("of 7", timeout=WAIT)  # and so the form has the new version, too
+    await until(lambda: reads >= 2)
+    await expect(page.get_by_role("region", name="Trades")).to_contain_text("BTCUSD", timeout=WAIT)
+    assert "of 3" not in await page.evaluate("shown")
     await risk.get_by_role("textbox", name="Risk per trade").fill("2")
     await risk.get_by_role("button", name="Change").click()
     await expect(risk).to_contain_text("riskPerTrade must be between 0 and 1", timeout=WAIT)
-    await expect(risk).to_contain_text("of 7")
+
+
+async def test_a_slow_answer_never_comes_after_a_newer_one(
+    page: Page, account: str, connection: "asyncpg.Connection"
+) -> None:
+    delays = iter([2.0, 0.0])
+
+    async def delay(route: Route) -> None:
+        """Answers the first reading of the account late, and the others at once."""
+        if operation_of(route) != "Account":
+            return await route.continue_()
+        response = await route.fetch()
+        await asyncio.sleep(next(delays, 0.0))
+        return await route.fulfill(response=response)
+
+    await page.route("**/graphql", delay)
+    session = await factories.session(connection, account)
+    await factories.trade(connection, session, symbol="FIRST")
+    await asyncio.sleep(0.8)  # its reading is under way
+    await factories.trade(connection, session, symbol="SECOND")
+    trades = page.get_by_role("region", name="Trades")
+    await expect(trades).to_contain_text("SECOND", timeout=WAIT)
+    await asyncio.sleep(2.5)
+    await expect(trades).to_contain_text("SECOND")
+
+
+async def test_a_reading_that_fails_is_tried_again_and_said(
+    page: Page, account: str, connection: "asyncpg.Connection"
+) -> None:
+    failures = iter([503, None])
+
+    async def fail(route: Route) -> None:
+        """Answers one reading of the account by 503, and aborts another."""
+        status = next(failures, 200) if operation_of(route) == "Account" else 200
+        if status is None:
+            await route.abort()
+        elif status == 503:
+            await route.fulfill(status=503, body="")
+        else:
+            await route.continue_()
+
+    await page.route("**/graphql", fail)
+    session = await factories.session(connection, account)
+    await factories.trade(connection, session, symbol="BTCUSD")
+    await expect(page.get_by_text("This couldn't be read, and is tried again")).to_be_visible(timeout=WAIT)
+    await expect(page.get_by_role("region", name="Trades")).to_contain_text("BTCUSD", timeout=WAIT)
+    await expect(page.get_by_text("This couldn't be read, and is tried again")).to_be_hidden(timeout=WAIT)
+
+
+async def test_a_limit_is_no_word_and_what_is_typed_stays(
+    page: Page, connection: "asyncpg.Connection"
+) -> None:
+    risk = page.get_by_role("region", name="Risk")
+    positions = risk.get_by_role("textbox", name="Open positions at most")
+    change = risk.get_by_role("button", name="Change")
+    await positions.fill("5 positions")
+    await change.click()
+    assert not await positions.evaluate("field => field.checkValidity()")
+    await positions.fill("5")
+    await connection.execute("UPDATE risk_settings SET max_daily_loss = 600, updated_at = now()")
+    await expect(risk).to_contain_text("of 600", timeout=WAIT)
+    await expect(positions).to_have_value("5")
+    await change.click()
+    await expect(risk).to_contain_text("Somebody has changed the limits meanwhile", timeout=WAIT)
+    await change.click()
+    await expect(risk).to_contain_text("Changed.", timeout=WAIT)
+    changed = await connection.fetchrow("SELECT max_open_positions, max_daily_loss FROM risk_settings")
+    assert tuple(changed or ()) == (5, 600)
+
+
+async def test_the_next_person_in_the_browser_reads_their_own(
+    page: Page, pages: str, service: Service, connection: "asyncpg.Connection"
+) -> None:
+    await service.user("other@example.org")
+    other = await connection.fetchval("SELECT id FROM users WHERE email = 'other@example.org'")
+    await factories.account(connection, str(other), account_number="L#000077")
+    await page.evaluate("dispatchEvent(new Event('visibilitychange'))")  # as when a tab is put away
+    after = await page.context.new_page()
+    await page.close()
+    await after.goto(f"{pages}/?api={service.url}")
+    await sign_in(after, "other@example.org")
+    await expect(after.get_by_role("button", name="L#000077")).to_be_visible(timeout=WAIT)
+    await expect(after.get_by_role("button", name="L#000042")).to_be_hidden()
+
+
+async def test_a_new_account_is_listed(page: Page, account: str, connection: "asyncpg.Connection") -> None:
+    user = await connection.fetchval("SELECT user_id FROM tradelocker_accounts WHERE id = $1", account)
+    await factories.account(connection, str(user), account_number="L#000043")
+    await expect(page.get_by_role("button", name="L#000043")).to_be_visible(timeout=WAIT)
 
 
 @dataclass
@@ -254,7 +352,7 @@ async def test_activity_is_followed_from_what_was_read_and_resumed(
 
     def note_sent(frame: bytes | str) -> None:
         message = json.loads(frame)
-        if message["type"] == "subscribe" and message["payload"]["operationName"] == "Activity":
+        if message["type"] == "subscribe" and message["payload"]["variables"].get("ids") == [account]:
             cursors.append(message["payload"]["variables"].get("after"))
 
     def note_received(frame: bytes | str) -> None:
@@ -337,7 +435,7 @@ async def test_a_login_that_ends_leads_back_to_signing_in(page: Page, service: S
     async with httpx.AsyncClient() as client:
         await client.post(service.url, json={"query": logout})
     await expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=WAIT)
-    assert await page.evaluate("localStorage.length") == 0
+    assert await page.evaluate("localStorage.length + sessionStorage.length") == 0
 
 
 async def test_an_operator_reads_the_log_as_it_is_written(

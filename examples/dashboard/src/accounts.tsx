@@ -1,14 +1,15 @@
-import { useQuery, useSubscription } from "@apollo/client/react";
-import { lazy, Suspense, useRef, useState } from "react";
+import { lazy, Suspense, useState } from "react";
 
 import { amount } from "./amount.ts";
 import { Calendar, SINCE, ZONE } from "./calendar.tsx";
 import { Curve } from "./curve.tsx";
 import { graphql } from "./gql";
+import { useLive } from "./live.ts";
 import { Risk } from "./risk.tsx";
 
 const ACCOUNTS = graphql(`
   query Accounts {
+    activityCursor
     viewer { scopes user { id accounts(first: 20) { nodes { id accountNumber isActive } } } }
   }
 `);
@@ -31,24 +32,18 @@ const ACCOUNT = graphql(`
   }
 `);
 
-const ACTIVITY = graphql(`
-  subscription Activity($ids: [ID!], $after: String) {
-    accountActivity(accountIds: $ids, kinds: [TRADE, RISK_SETTINGS], after: $after) { kind cursor }
-  }
-`);
-
 const Log = lazy(() => import("./log.tsx")); // few may read it
 
 /** The viewer's accounts: one is chosen, and shown with what happens in it. */
 export function Accounts() {
-  const { data, error } = useQuery(ACCOUNTS);
+  const { data, error } = useLive(ACCOUNTS, {}, { kinds: ["ACCOUNT"] });
   const accounts = data?.viewer.user?.accounts.nodes ?? [];
   const [chosen, choose] = useState<string>();
-  const id = chosen ?? accounts[0]?.id;
+  const id = accounts.some((account) => account.id === chosen) ? chosen : accounts[0]?.id;
   return (
     <main>
       {data && accounts.length === 0 && <p>You have no accounts.</p>}
-      {error && accounts.length === 0 && <p role="alert">{error.message}</p>}
+      <Failure error={error} />
       <nav aria-label="Accounts">
         {accounts.map((account) => (
           <button key={account.id} aria-pressed={account.id === id} onClick={() => choose(account.id)}>
@@ -66,49 +61,18 @@ export function Accounts() {
   );
 }
 
-const PAUSE = 2000; // milliseconds before what has failed is tried again
-
 function Account({ id }: { id: string }) {
   const variables = { id, since: SINCE.toISOString(), zone: ZONE };
-  const { data, loading, refetch } = useQuery(ACCOUNT, {
-    variables,
-    fetchPolicy: "cache-and-network",
-    context: { queryDeduplication: false }, // a reading under way may be older than what asks for another
-  });
-  const [begun, setBegun] = useState(false);
-  const [after, setAfter] = useState<string>();
-  if (!begun && data && !loading) {
-    setBegun(true);
-    setAfter(data.activityCursor); // what happens from here on isn't in what has been read
-  }
-
-  /** After a cursor that is too old, or an outage: reads all once more, and follows what comes after that. */
-  function beginAgain() {
-    setAfter(undefined);
-    setTimeout(() => refetch().then(({ data: read }) => setAfter(read?.activityCursor), beginAgain), PAUSE);
-  }
-
-  const due = useRef<ReturnType<typeof setTimeout>>(undefined);
-  // Events may come by the hundred: what they change is read once for all of them.
-  useSubscription(ACTIVITY, {
-    variables: { ids: [id], after },
-    skip: after === undefined,
-    ignoreResults: true,
-    onError: beginAgain,
-    onData: () => {
-      due.current ??= setTimeout(() => {
-        due.current = undefined;
-        refetch().catch(() => {}); // offline: what comes with the connection starts it again
-      }, 300);
-    },
-  });
+  const followed = { kinds: ["TRADE" as const, "RISK_SETTINGS" as const], ids: [id] };
+  const { data, error, reading } = useLive(ACCOUNT, variables, followed);
   const account = data?.account;
   if (!account) {
-    return null;
+    return error ? <Failure error={error} /> : <p>{data ? "There is no such account any more." : "Reading …"}</p>;
   }
   const { stats } = account;
   return (
     <>
+      <Failure error={error} />
       <section className="card" aria-label="Equity">
         <h2>
           Net <Result pnl={stats.netPnl} />
@@ -119,7 +83,7 @@ function Account({ id }: { id: string }) {
         <Curve points={stats.equityCurve} />
       </section>
       <Calendar days={account.lately.equityCurve} />
-      <Risk accountId={id} settings={account.riskSettings} status={account.riskStatus} />
+      <Risk accountId={id} settings={account.riskSettings} status={account.riskStatus} onChanged={() => reading.restart()} />
       <section className="card" aria-label="Trades">
         <h2>Trades</h2>
         <ol>
@@ -134,6 +98,11 @@ function Account({ id }: { id: string }) {
       </section>
     </>
   );
+}
+
+/** Why what is shown may be older than what the service has. */
+function Failure({ error }: { error: Error | undefined }) {
+  return error && <p role="alert">This couldn't be read, and is tried again: {error.message}</p>;
 }
 
 const SHORT = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" } as const;

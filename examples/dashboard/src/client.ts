@@ -1,4 +1,4 @@
-/** Apollo Client as docs/clients.md has it, with a cache that outlives the page. */
+/** Apollo Client as docs/clients.md has it, with a cache that outlives a reload of its tab, as the tokens do. */
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache } from "@apollo/client";
 import { SetContextLink } from "@apollo/client/link/context";
 import { GraphQLWsLink } from "@apollo/client/link/subscriptions";
@@ -25,7 +25,7 @@ const authorization = new SetContextLink(async ({ headers }) => ({
 }));
 
 export const client = new ApolloClient({
-  cache: cache.restore(JSON.parse(localStorage.getItem(STORED) ?? "{}")),
+  cache: cache.restore(JSON.parse(sessionStorage.getItem(STORED) ?? "{}")),
   link: ApolloLink.split(
     ({ operationType }) => operationType === OperationTypeNode.SUBSCRIPTION,
     new GraphQLWsLink(resuming(socket())),
@@ -35,7 +35,7 @@ export const client = new ApolloClient({
 
 addEventListener("visibilitychange", () => {
   if (isSignedIn()) { // else the page is left by signing out, and nothing is to stay
-    localStorage.setItem(STORED, JSON.stringify(cache.extract()));
+    sessionStorage.setItem(STORED, JSON.stringify(cache.extract()));
   }
 });
 

@@ -1,5 +1,5 @@
 import { useMutation } from "@apollo/client/react";
-import { type FormEvent, useState } from "react";
+import { type ChangeEvent, type FormEvent, useState } from "react";
 
 import { amount } from "./amount.ts";
 import { graphql } from "./gql";
@@ -14,42 +14,72 @@ const UPDATE = graphql(`
   }
 `);
 
-interface Props {
-  accountId: string;
-  settings?: {
-    maxDailyLoss?: string | null;
-    maxOpenPositions?: number | null;
-    riskPerTrade?: string | null;
-    version: string;
-  } | null;
-  status: { dailyLossUsed?: string | null; openPositions: number; breached: string[] };
+interface Settings {
+  maxDailyLoss?: string | null;
+  maxOpenPositions?: number | null;
+  riskPerTrade?: string | null;
+  version: string;
 }
 
+type Limit = Exclude<keyof Settings, "version">;
+
+interface Props {
+  accountId: string;
+  settings?: Settings | null;
+  status: { dailyLossUsed?: string | null; openPositions: number; breached: string[] };
+  /** Resolves once what is shown has been read after the change. */
+  onChanged: () => Promise<void>;
+}
+
+const DECIMAL = { inputMode: "decimal", pattern: "[0-9]*[.]?[0-9]*", title: "a number, or nothing for no limit" } as const;
+const WHOLE = { inputMode: "numeric", pattern: "[0-9]*", title: "a whole number, or nothing for no limit" } as const;
+
 /** How much of each limit is used, and the form that changes them. A change made meanwhile isn't overwritten. */
-export function Risk({ accountId, settings, status }: Props) {
-  // A reading that began before the change would show the settings of before: another takes its place.
-  const [update] = useMutation(UPDATE, { refetchQueries: ["Account"] });
+export function Risk({ accountId, settings, status, onChanged }: Props) {
+  const [update] = useMutation(UPDATE);
+  const [edited, setEdited] = useState<Partial<Record<Limit, string>>>({});
+  const [version, setVersion] = useState<string | null>(null); // of the settings that are being edited
+  const [isBusy, setBusy] = useState(false);
   const [said, say] = useState("");
+
+  function edit({ target }: ChangeEvent<HTMLInputElement>) {
+    if (Object.keys(edited).length === 0) {
+      setVersion(settings?.version ?? null);
+    }
+    setEdited({ ...edited, [target.name]: target.value });
+    say("");
+  }
 
   async function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
-    const fields = new FormData(event.currentTarget);
-    const text = (name: string) => String(fields.get(name)).trim() || null;
-    const positions = text("maxOpenPositions");
-    const input = {
-      maxDailyLoss: text("maxDailyLoss"),
-      maxOpenPositions: positions === null ? null : Number(positions),
-      riskPerTrade: text("riskPerTrade"),
-    };
+    const input = Object.fromEntries(
+      Object.entries(edited).map(([name, text]) => {
+        const value = text.trim() || null;
+        return [name, value !== null && name === "maxOpenPositions" ? Number(value) : value];
+      }),
+    );
+    setBusy(true);
     try {
-      const { data } = await update({ variables: { id: accountId, input, version: settings?.version ?? null } });
-      const errors = data?.updateRiskSettings.userErrors ?? [];
-      say(errors.map(({ message }) => message).join("; ") || "Changed.");
+      const { data } = await update({ variables: { id: accountId, input, version } });
+      const { riskSettings, userErrors } = data!.updateRiskSettings;
+      if (userErrors.some(({ code }) => code === "CONFLICT")) {
+        setVersion(riskSettings?.version ?? null);
+        say("Somebody has changed the limits meanwhile. Look at them, and press Change once more.");
+      } else if (userErrors.length > 0) {
+        say(userErrors.map(({ message }) => message).join("; "));
+      } else {
+        setEdited({});
+        say("Changed.");
+      }
+      await onChanged();
     } catch (error) {
       say((error as Error).message);
+    } finally {
+      setBusy(false);
     }
   }
 
+  const field = (name: Limit, stored: string) => ({ name, value: edited[name] ?? stored, onChange: edit });
   return (
     <section className="card" aria-label="Risk">
       <h2>Risk</h2>
@@ -58,17 +88,17 @@ export function Risk({ accountId, settings, status }: Props) {
       {status.breached.length > 0 && (
         <p>Exceeded: {status.breached.join(", ").toLowerCase().replaceAll("_", " ")}</p>
       )}
-      <form key={settings?.version} onSubmit={submit}>
+      <form onSubmit={submit}>
         <label>
-          Largest daily loss <input name="maxDailyLoss" inputMode="decimal" defaultValue={plain(settings?.maxDailyLoss)} />
+          Largest daily loss <input {...DECIMAL} {...field("maxDailyLoss", plain(settings?.maxDailyLoss))} />
         </label>
         <label>
-          Open positions at most <input name="maxOpenPositions" inputMode="numeric" defaultValue={settings?.maxOpenPositions ?? ""} />
+          Open positions at most <input {...WHOLE} {...field("maxOpenPositions", settings?.maxOpenPositions?.toString() ?? "")} />
         </label>
         <label>
-          Risk per trade, from 0 to 1 <input name="riskPerTrade" inputMode="decimal" defaultValue={plain(settings?.riskPerTrade)} />
+          Risk per trade, from 0 to 1 <input {...DECIMAL} {...field("riskPerTrade", plain(settings?.riskPerTrade))} />
         </label>
-        <button className="main">Change</button>
+        <button className="main" disabled={isBusy || Object.keys(edited).length === 0}>Change</button>
       </form>
       <p role="alert">{said}</p>
     </section>

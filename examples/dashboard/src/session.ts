@@ -31,8 +31,8 @@ export async function signIn(email: string, password: string): Promise<void> {
 }
 
 export function signOut(): void {
-  keep(null);
-  localStorage.clear(); // what one person has read is nobody else's
+  tokens = null;
+  sessionStorage.clear(); // what one person has read is nobody else's
   location.reload();
 }
 
