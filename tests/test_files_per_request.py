@@ -179,6 +179,7 @@ async def warm_request(app: App, query: str, variables: dict[str, Any], token: s
     return files
 
 
+@pytest.mark.usefixtures("compiled")
 async def test_a_deep_query(app: App, account: tuple[str, str]) -> None:
     user, _ = account
     token = await app.token(Scope.GRAPH_READ, user_id=user)

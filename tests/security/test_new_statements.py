@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from graphql_api.execution.costs import POINT
 from graphql_api.gateway.gateway import _PLANNING
 from graphql_api.identity.viewer import Scope
@@ -13,6 +15,7 @@ COLUMNS = (
 )
 
 
+@pytest.mark.usefixtures("compiled")
 async def test_each_outcome_of_a_documents_conditions_pays_for_its_statement(app: App) -> None:
     declared = ", ".join(f"$v{number}: Boolean!" for number in range(len(COLUMNS)))
     columns = " ".join(
