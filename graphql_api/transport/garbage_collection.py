@@ -12,8 +12,8 @@ from typing import Final
 
 _YOUNGEST: Final = 5_000
 """Objects allocated between collections of the youngest generation, each of which takes about 0.5 ms."""
-_TIMES: Final = 3
-"""Collections of the youngest generation between those of the next."""
+_TIMES: Final = 4
+"""Collections of the youngest generation after which all objects that aren't frozen are examined."""
 _NEVER: Final = 1_000_000_000
 _INTERVAL: Final = 3600.0
 """The least seconds between collections of everything."""
@@ -26,12 +26,14 @@ class GarbageCollection:
     """Collects garbage between the steps of an event loop, among the objects made since the last collection.
 
     Between steps no operation is computing, so nearly all objects that are alive then live long, and are
-    frozen. Cycles of frozen objects that become garbage are freed by a collection of everything: once an
-    hour, in a quiet second.
+    frozen. During a step, when much that is alive won't be for long, only the youngest are examined. Cycles
+    of frozen objects that become garbage are freed by a collection of everything: once an hour, in a quiet
+    second.
     """
 
     def __init__(self) -> None:
-        self._is_due = False
+        self._collections = 0
+        """Collections of the youngest generation since the last one of all that isn't frozen."""
         self._task: asyncio.Task[None] | None = None
         self._former_threshold: tuple[int, int, int]
         self._loop: asyncio.AbstractEventLoop
@@ -44,7 +46,7 @@ class GarbageCollection:
         self._loop = asyncio.get_running_loop()
         self._former_threshold = gc.get_threshold()
         collect_and_freeze()
-        gc.set_threshold(_YOUNGEST, _TIMES, _NEVER)
+        gc.set_threshold(_YOUNGEST, _NEVER, _NEVER)
         gc.callbacks.append(self._notice)
         self._task = self._loop.create_task(self._collect_all_now_and_then(), name="garbage collection")
 
@@ -58,13 +60,14 @@ class GarbageCollection:
 
     def _notice(self, phase: str, info: Mapping[str, int]) -> None:
         """Called by the collector, in the thread that has allocated the last object."""
-        if phase == "stop" and info["generation"] == 1 and not self._is_due:
-            self._is_due = True
-            self._loop.call_soon_threadsafe(self._collect)
+        if phase == "stop" and info["generation"] == 0:
+            self._collections += 1
+            if self._collections == _TIMES:
+                self._loop.call_soon_threadsafe(self._collect)
 
     def _collect(self) -> None:
-        self._is_due = False
         collect_and_freeze()
+        self._collections = 0
 
     async def _collect_all_now_and_then(self) -> None:
         while True:

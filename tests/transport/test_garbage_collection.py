@@ -43,13 +43,29 @@ async def test_what_lives_on_is_left_alone() -> None:
 async def test_cycles_that_end_with_a_step_are_found_after_it() -> None:
     cycle = Cycle()
     dead = weakref.ref(cycle)
-    lists = [[number] for number in range(50_000)]  # meanwhile it has come into the oldest generation
+    lists = [[number] for number in range(50_000)]  # meanwhile it isn't of the youngest any more
     assert dead() is not None
     del cycle
     lists += [[number] for number in range(50_000)]
     assert dead() is not None
     await asyncio.sleep(0)
     assert dead() is None
+
+
+@pytest.mark.usefixtures("started")
+async def test_a_step_examines_only_the_youngest_and_all_others_are_examined_once_after_it() -> None:
+    def collections() -> list[int]:
+        return [generation["collections"] for generation in gc.get_stats()]
+
+    await asyncio.sleep(0)
+    before = collections()
+    lists = [[number] for number in range(50_000)]
+    during = collections()
+    await asyncio.sleep(0)
+    after = collections()
+    assert len(lists) == 50_000
+    assert [during[0] - before[0] >= 9, *during[1:]] == [True, *before[1:]]
+    assert after[1:] == [before[1], before[2] + 1]
 
 
 async def test_cycles_that_end_later_are_found_in_a_quiet_second(monkeypatch: pytest.MonkeyPatch) -> None:
