@@ -35,7 +35,7 @@ _FACTS = """
             WHERE has_database_privilege(oid, 'CONNECT'))::bigint AS bytes,
            (SELECT count(*) FROM pg_tablespace WHERE spcname !~ '^pg_') AS tablespaces,
            coalesce(current_setting('summarize_wal', true), 'off') = 'on' AS summarizes,
-           current_user AS role,
+           quote_ident(current_user) AS role,
            (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user) AS may_replicate
 """
 _PROGRESS = "SELECT phase, backup_streamed, backup_total FROM pg_stat_progress_basebackup"

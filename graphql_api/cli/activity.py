@@ -4,13 +4,15 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
+from uuid import UUID
 
 import orjson
 from pydantic import SecretStr
 
 from graphql_api.app import build_operations, build_services, close_services
 from graphql_api.cli.database import named_or_embedded
-from graphql_api.cli.errors import UsageError
+from graphql_api.cli.errors import UsageError, not_one_of
+from graphql_api.domain.activity import ActivityKind
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.execution.subscriptions import Subscriptions
 from graphql_api.identity.viewer import LoginCredential, Role, Viewer, scopes_of
@@ -31,6 +33,8 @@ subscription ($accountIds: [ID!], $kinds: [ActivityKind!], $after: String) {
   }
 }
 """
+KINDS = tuple(kind.value.lower() for kind in ActivityKind if kind is not ActivityKind.UP_TO_DATE)
+"""What --kind may be, in any case."""
 _ROLES = frozenset({Role.OPERATOR})
 _OPERATOR = Viewer(roles=_ROLES, scopes=scopes_of(_ROLES), credential=LoginCredential("the command line"))
 _TEMPORARY = frozenset({"FEED_UNAVAILABLE", "SERVICE_UNAVAILABLE", "TIMEOUT"})
@@ -48,10 +52,28 @@ def show(
 
     Raises UsageError for arguments that break a rule, and if the feed can't continue without a gap.
     """
+    if not follow and after is None:
+        raise UsageError("say --follow for what is to come, or --after with a cursor for what came since")
+    variables = {"accountIds": _account_ids(accounts), "kinds": _kinds(kinds)}
     settings = Settings()
-    variables = {"accountIds": accounts or None, "kinds": [kind.upper() for kind in kinds or ()] or None}
     with named_or_embedded(settings) as address, suppress(KeyboardInterrupt, BrokenPipeError):
         asyncio.run(_show(settings, address, {**variables, "after": after}, follow=follow))
+
+
+def _account_ids(accounts: Sequence[str] | None) -> list[str] | None:
+    for account in accounts or ():
+        try:
+            UUID(account)
+        except ValueError:
+            raise UsageError(f"--account is an account's id, a UUID, and {account!r} is none") from None
+    return [*accounts] if accounts else None
+
+
+def _kinds(kinds: Sequence[str] | None) -> list[str] | None:
+    for kind in kinds or ():
+        if kind.lower() not in KINDS:
+            raise not_one_of("--kind", kind, KINDS)
+    return [kind.upper() for kind in kinds] if kinds else None
 
 
 async def _show(settings: Settings, address: Address, variables: dict[str, object], *, follow: bool) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -186,7 +187,7 @@ def restore_backup(at: str, into: Path) -> None:
     typer.echo(
         f"{into} is the server as of {'the end of its log' if moment is None else _time(moment)}"
         f" (last change: {last_change or _time(backup.finished_at)}), from backup {backup.id}.\n"
-        f"Start it with PostgreSQL {backup.version}: pg_ctl -D {into} start"
+        f"Start it with PostgreSQL {backup.version}: {_start_command(into)}"
     )
 
 
@@ -205,8 +206,12 @@ def _restore_dump(catalog: Catalog, bucket: Bucket | None, moment: datetime | No
         asyncio.run(carry_out())
     typer.echo(
         f"{into / 'data'} is a server whose database `restored` is the dump of {_time(backup.finished_at)}.\n"
-        f"Serve it with `graphql-api serve`, its address as DATABASE_URL: pg_ctl -D {into / 'data'} start"
+        f"Serve it with `graphql-api serve`, its address as DATABASE_URL: {_start_command(into / 'data')}"
     )
+
+
+def _start_command(data: Path) -> str:
+    return shlex.join(("pg_ctl", "-D", str(data), "start"))
 
 
 def run_schedule(metrics_port: int | None) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 class UsageError(Exception):
     """The command can't run with these arguments or settings; the message says what to do instead."""
+
+
+def not_one_of(option: str, value: str, choices: Iterable[str]) -> UsageError:
+    """Returns the error for an option with a value that it doesn't have."""
+    return UsageError(f"{option} is one of {', '.join(choices)}, and not {value!r}")
 
 
 @contextmanager

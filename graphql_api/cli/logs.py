@@ -11,7 +11,7 @@ from rich.text import Text
 from tenacity import AsyncRetrying, retry_if_exception, wait_fixed
 
 from graphql_api.cli.database import named_or_embedded, opened
-from graphql_api.cli.errors import UsageError
+from graphql_api.cli.errors import UsageError, not_one_of
 from graphql_api.identity.signing_keys import derive_key, signing_key
 from graphql_api.log_feed.errors import FeedUnavailableError, UnfitDatabaseError
 from graphql_api.log_feed.feed import Feed
@@ -24,6 +24,7 @@ from graphql_api.relational.scalars import serialize_json
 from graphql_api.settings import Settings
 
 _STYLES = {"DEBUG": "dim", "INFO": "green", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
+LEVEL_NAMES = tuple(level.lower() for level in _STYLES)
 _RETRY_SECONDS = 1.0
 _QUIET_SECONDS = 0.5
 """Without --follow: seconds without a line after which, once live, the command ends."""
@@ -51,7 +52,7 @@ def show(
 
 def _filter(level: str | None, components: Sequence[str] | None, search: str | None) -> LogFilter:
     if level is not None and not LEVELS.recognizes(level):  # OTHER is the least serious, and shows everything
-        raise UsageError(f"--level is one of {', '.join(_STYLES).lower()}")
+        raise not_one_of("--level", level, LEVEL_NAMES)
     try:
         return LogFilter(
             minimum_level=LEVELS.canonical(level) if level is not None else None,

@@ -139,7 +139,9 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")
     ] = False,
-    level: Annotated[str | None, typer.Option(help="At least this serious.")] = None,
+    level: Annotated[
+        str | None, typer.Option(help="At least this serious: debug, info, warning, error, critical.")
+    ] = None,
     component: Annotated[list[str] | None, typer.Option(help="Only of this part; repeat for more.")] = None,
     search: Annotated[str | None, typer.Option(help="Only with this in the message.")] = None,
     after: Annotated[str | None, typer.Option(help="Go on after this cursor.")] = None,
@@ -157,11 +159,15 @@ def activity(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is to come.")] = False,
     account: Annotated[list[str] | None, typer.Option(help="Only of this id; repeat for more.")] = None,
     kind: Annotated[
-        list[str] | None, typer.Option(help="Only trade, session, risk_settings, …; repeat for more.")
+        list[str] | None,
+        typer.Option(help="Only trade, session, risk_settings, account, risk or log; repeat for more."),
     ] = None,
-    after: Annotated[str | None, typer.Option(help="Go on after this cursor.")] = None,
+    after: Annotated[str | None, typer.Option(help="Begin after this cursor.")] = None,
 ) -> None:
-    """Print what happens on all tenants' accounts, as JSON lines with cursors."""
+    """Print what happens on all tenants' accounts, as JSON lines with cursors.
+
+    Without --follow, it prints what came after a cursor, and ends.
+    """
     from graphql_api.cli.activity import show
 
     show(follow=follow, accounts=account, kinds=kind, after=after)

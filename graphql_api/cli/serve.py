@@ -29,7 +29,7 @@ from graphql_api.postgres.errors import is_transient
 from graphql_api.postgres.migrate import migrate, unfit
 from graphql_api.postgres.replica import refuse_unfit
 from graphql_api.settings import Settings
-from graphql_api.transport.uvicorn_server import bind
+from graphql_api.transport.uvicorn_server import bind, url_of
 from graphql_api.transport.uvicorn_server import serve as serve_app
 
 _FACTORY = "graphql_api.app:from_environment"
@@ -79,7 +79,7 @@ def _serve_demo(settings: Settings, listening: socket.socket) -> None:
         if makes:
             typer.echo("Filling it with demo data: some seconds, once.", err=True)
         asyncio.run(_prepare(settings, address))
-        typer.echo(_welcome(settings.host, listening.getsockname()[1]))
+        typer.echo(_welcome(url_of(settings, listening)))
         with _trading_bot(address), backed_up(settings, address):
             serve_app(_FACTORY, Settings(), listening)
 
@@ -136,14 +136,14 @@ def _trading_bot(address: Address) -> Iterator[None]:
         loop.close()
 
 
-def _welcome(host: str, port: int) -> str:
+def _welcome(url: str) -> str:
     """Returns what to print when the demo serves: the address, the logins, and a query to paste."""
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/graphql"
     request = {
         "query": " ".join(_QUERY.split()),
         "variables": {"email": TRADER, "password": PASSWORD},
     }
-    curl = f"curl -s {url} -H 'content-type: application/json' -d {shlex.quote(json.dumps(request))}"
+    header = "content-type: application/json"
+    curl = shlex.join(("curl", "-s", url, "-H", header, "-d", json.dumps(request)))
     return f"""
   GraphiQL   {url}
   Sign in    {TRADER} or {OPERATOR}, password {PASSWORD}

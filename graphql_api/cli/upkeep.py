@@ -4,6 +4,7 @@ Each check returns its result, or raises FaultError for something that loses dat
 ConcernError for something that may do so later.
 """
 
+import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -151,9 +152,8 @@ async def privileges(_: Settings, address: Address) -> str:
         missing = [row[0] for row in await connection.fetch(_MISSING_PRIVILEGES, list(DOCUMENTED))]
         role = await connection.fetchval("SELECT current_user")
     if missing:
-        raise FaultError(
-            f"{role} lacks {', '.join(missing)}: as the owner, run what `graphql-api grants {role}` prints"
-        )
+        command = shlex.join(("graphql-api", "grants", role))
+        raise FaultError(f"{role} lacks {', '.join(missing)}: as the owner, run what `{command}` prints")
     return f"{role} may do all that is needed"
 
 

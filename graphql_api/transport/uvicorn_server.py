@@ -1,6 +1,7 @@
 """Serves the application with uvicorn and our protocols, in one process or several."""
 
 import ctypes
+import logging
 import multiprocessing
 import os
 import resource
@@ -22,6 +23,7 @@ from graphql_api.transport.log_config import log_config
 from graphql_api.transport.uvicorn_protocols import HTTPProtocol, ServerConfig, WebSocketProtocol
 from graphql_api.transport.worker_metrics import shared_folder
 
+log = logging.getLogger(__name__)
 _OTHER_FILES = 500  # open files that are reserved for the pool, the feed, and imports
 _BACKLOG = 2048  # connections that the system accepts before the process does
 _KEEP_ALIVE = 75  # longer than the idle timeout of common load balancers, so that they close first
@@ -45,6 +47,12 @@ def bind(settings: Settings) -> socket.socket:
     return listening
 
 
+def url_of(settings: Settings, listening: socket.socket) -> str:
+    """Returns the URL of the graph at a socket that `bind` has made."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{listening.getsockname()[1]}/graphql"
+
+
 def serve(app: str | Callable[[], ASGIApp], settings: Settings, listening: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT, and then until requests under way are answered.
 
@@ -53,6 +61,7 @@ def serve(app: str | Callable[[], ASGIApp], settings: Settings, listening: socke
     is taken, and with status 0 after the signal.
     """
     config = configure(app, settings)
+    log.info("listening on %s", url_of(settings, listening))  # uvicorn names no socket that it hasn't bound
     if settings.workers > 1:
         with shared_folder():
             Multiprocess(config, sockets=[listening]).run()

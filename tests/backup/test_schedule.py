@@ -333,12 +333,12 @@ async def test_a_failure_is_written_down_until_a_backup_succeeds(
 async def test_a_role_that_may_not_copy_the_server_is_told_what_it_needs(
     server: Server, catalog: Catalog, connection: "asyncpg.Connection"
 ) -> None:
-    await connection.execute("CREATE ROLE reader LOGIN")
-    address = Address.parse(server.address.dsn.replace("postgres@", "reader@"))
+    await connection.execute('CREATE ROLE "a reader" LOGIN')
+    address = Address.parse(server.address.dsn.replace("postgres@", "a%20reader@"))
 
-    with pytest.raises(BackupError, match="ALTER ROLE reader REPLICATION"):
+    with pytest.raises(BackupError, match='ALTER ROLE "a reader" REPLICATION'):
         await take(address, catalog)
-    await connection.execute("ALTER ROLE reader REPLICATION")
+    await connection.execute('ALTER ROLE "a reader" REPLICATION')
     assert (await take(address, catalog)).kind is Kind.FULL
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -69,11 +70,12 @@ async def test_a_server_is_backed_up_verified_and_restored(
     daily.terminate()
     assert daily.wait(30) == 0
 
-    embedded = scratch / "embedded"
+    embedded = scratch / "an embedded one"
     out, _ = await shell.run(
         "backup", "restore", "--at", moment.isoformat(), "--into", str(embedded / "data")
     )
     assert f"{embedded / 'data'} is the server as of" in out
+    assert shlex.split(out.splitlines()[-1])[-4:] == ["pg_ctl", "-D", str(embedded / "data"), "start"]
     postgres = EmbeddedPostgres(embedded, DATABASE)
     restored = await Address.parse(postgres.start()).connect_plain()
     emails = {row["email"] for row in await restored.fetch("SELECT email FROM users")}

@@ -18,13 +18,15 @@ import asyncpg
 import pytest
 
 from graphql_api import __version__
-from graphql_api.cli import logs
+from graphql_api.cli import activity, logs
+from graphql_api.cli.serve import _welcome
 from graphql_api.identity.viewer import SCOPE_MEANINGS
 from graphql_api.log_feed.filter import LogFilter
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import newest_revision
 from tests import factories, forked
 from tests.postgres.pgbouncer import pgbouncer
+from tests.service.conftest import served_from
 
 pytestmark = pytest.mark.slow
 
@@ -471,12 +473,73 @@ async def test_activity_is_json_lines_after_a_cursor_and_live(
     out, _ = await shell.run(
         "activity", "--after", first["cursor"], "--kind", "session", "--account", account
     )
-    _, err = await shell.run("activity", "--kind", "order", fails=True)
 
     assert (first["kind"], first["change"], first["rowId"]) == ("ACCOUNT", "ADDED", account)
     assert "theirs" not in str(first)
     assert [json.loads(line)["rowId"] for line in out.splitlines()] == [session]
-    assert "ORDER" in err
+
+
+LEVEL = "--level is one of debug, info, warning, error, critical, and not 'nonsense'"
+KIND = "--kind is one of trade, session, risk_settings, account, risk, log, and not 'nonsense'"
+NO_CURSOR = "say --follow for what is to come, or --after with a cursor for what came since"
+ACCOUNT = "--account is an account's id, a UUID, and 'A-1' is none"
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (("logs", "--level", "nonsense"), LEVEL),
+        (("activity", "--follow", "--kind", "nonsense"), KIND),
+        (("activity", "--follow", "--kind", "up_to_date"), KIND.replace("nonsense", "up_to_date")),
+        (("activity", "--follow", "--account", "A-1"), ACCOUNT),
+        (("activity",), NO_CURSOR),
+    ],
+)
+async def test_an_option_that_makes_no_sense_is_named_with_what_it_may_be(
+    shell: Shell, command: tuple[str, ...], sentence: str
+) -> None:
+    _, err = await shell.run(*command, fails=True)
+
+    assert err == f"graphql-api: {sentence}\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("user", "grant", "a@example.com", "nonsense"), ("token", "create", "x", "--scope", "nonsense")],
+    ids=" ".join,
+)
+async def test_a_word_that_is_none_of_an_options_is_answered_with_these(
+    shell: Shell, command: tuple[str, ...]
+) -> None:
+    _, err = await shell.run(*command, fails=True, COLUMNS="400", TERMINAL_WIDTH="400")
+
+    assert "'nonsense' is not one of '" in err
+
+
+@pytest.mark.parametrize(("command", "words"), [("logs", logs.LEVEL_NAMES), ("activity", activity.KINDS)])
+async def test_help_lists_the_words_of_an_option(shell: Shell, command: str, words: tuple[str, ...]) -> None:
+    out, _ = await shell.run(command, "--help", COLUMNS="400", TERMINAL_WIDTH="400")
+
+    assert [word for word in words if not re.search(rf"\b{word}\b", out)] == []
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+async def test_production_logs_where_it_listens(address: Address, tmp_path: Path, log_format: str) -> None:
+    production = {"GRAPHQL_API_PROFILE": "production", "GRAPHQL_API_SECRET_KEY": "k" * 32}
+    async with served_from(address, tmp_path, **production, GRAPHQL_API_LOG_FORMAT=log_format) as service:
+        assert service.stop() == 0
+
+    assert service.log.read_text().count(f"listening on {service.url}") == 1
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/graphql", "http://[::1]:8000/graphql"])
+def test_the_request_of_the_welcome_can_be_pasted(url: str) -> None:
+    (line,) = [line for line in _welcome(url).splitlines() if "curl" in line]
+    program, *arguments = shlex.split(line.partition("Try it")[2])
+
+    assert (program, arguments[1]) == ("curl", url)
+    assert "login(" in json.loads(arguments[-1])["query"]
+    assert shlex.quote(url) in line
 
 
 async def test_the_schema_is_printed_or_written(shell: Shell) -> None:
@@ -539,7 +602,7 @@ EMPTY_MACHINE = (
         ("migrate", "--plan"),
         ("demo",),
         ("logs",),
-        ("activity",),
+        ("activity", "--follow"),
         ("user", "list"),
         ("user", "create", "a@example.com"),
         ("token", "list"),

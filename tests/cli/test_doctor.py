@@ -107,6 +107,16 @@ async def test_missing_privileges_are_named(
         await CHECKS["privileges"](settings(address, tmp_path), address)
 
 
+async def test_the_command_that_grants_a_role_can_be_pasted(
+    address: Address, connection: "asyncpg.Connection", tmp_path: Path
+) -> None:
+    await connection.execute('CREATE ROLE "a reader" LOGIN')
+    reader = Address.parse(address.dsn.replace("postgres@", "a%20reader@"))
+    with pytest.raises(FaultError, match="`graphql-api grants 'a reader'`"):
+        await CHECKS["privileges"](settings(reader, tmp_path), reader)
+    await connection.execute('DROP ROLE "a reader"')
+
+
 async def test_a_role_that_lacks_the_services_own_schemas_is_told_of_grants(
     as_role: AsRole, connection: "asyncpg.Connection", tmp_path: Path
 ) -> None:
