@@ -210,7 +210,11 @@ async def test_a_database_of_ones_own(
     async with shell(f"{setup}\ngraphql-api serve{serve}", **environment) as service:
         url = f"http://127.0.0.1:{port}/graphql"
         await listening(url, service)
-        await connection.execute(bot)
+        assert await connection.execute(bot.replace("you@example.com", "nobody@example.com")) == "INSERT 0 0"
+        assert not await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM system_logs WHERE component = 'bot')"
+        )
+        assert await connection.execute(bot) == "INSERT 0 1"
         query = """
           mutation ($password: String!) { login(email: "you@example.com", password: $password) {
             viewer { roles user { accounts { nodes { sessions { nodes {

@@ -185,6 +185,15 @@ def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="For monitors
         raise typer.Exit(status)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(context: typer.Context) -> None:
+    """Open psql on the database, also on the embedded one. All arguments are psql's."""
+    from graphql_api.cli.psql import run
+
+    if status := run(context.args):
+        raise typer.Exit(status)
+
+
 @app.command()
 def schema(output: Output = None) -> None:
     """Print the schema in GraphQL's own language."""

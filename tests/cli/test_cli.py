@@ -20,6 +20,7 @@ import pytest
 from graphql_api import __version__
 from graphql_api.cli import activity, logs
 from graphql_api.cli.serve import _welcome
+from graphql_api.dev.embedded import EmbeddedPostgres
 from graphql_api.identity.viewer import SCOPE_MEANINGS
 from graphql_api.log_feed.filter import LogFilter
 from graphql_api.postgres.address import Address
@@ -542,6 +543,25 @@ def test_the_request_of_the_welcome_can_be_pasted(url: str) -> None:
     assert shlex.quote(url) in line
 
 
+async def test_psql_is_opened_on_the_database_with_its_own_arguments(shell: Shell) -> None:
+    out, _ = await shell.run(
+        "psql", "-XAtc", "SELECT 'counted', count(*) FROM users", "--set", "ON_ERROR_STOP=1"
+    )
+    assert out == "counted|0\n"
+
+    _, err = await shell.run("psql", "-XAtc", "SELECT no_such_column", fails=True)
+    assert "no_such_column" in err
+
+
+async def test_psql_is_opened_on_the_embedded_database(scratch: Path) -> None:
+    postgres = EmbeddedPostgres(scratch / "data" / "postgres")
+    postgres.start()
+    out, _ = await Shell(None, scratch).run("psql", "-XAtc", "SELECT current_database()")
+    postgres.stop()
+
+    assert out == "graphql_api\n"
+
+
 async def test_the_schema_is_printed_or_written(shell: Shell) -> None:
     printed, _ = await shell.run("schema")
     await shell.run("schema", "--output", "out.graphql")
@@ -602,6 +622,7 @@ EMPTY_MACHINE = (
         ("migrate", "--plan"),
         ("demo",),
         ("logs",),
+        ("psql",),
         ("activity", "--follow"),
         ("user", "list"),
         ("user", "create", "a@example.com"),
