@@ -20,7 +20,9 @@ class BackupCollector(Collector):
         """Yields the numbers as they are now; times are seconds since 1970."""
         backups, state = self._catalog.backups(), self._catalog.state()
         yield GaugeMetricFamily("backup_count", "Backups that are kept.", len(backups))
-        yield GaugeMetricFamily("backup_failed", "1 if the last one failed.", bool(state.failed_at))
+        yield GaugeMetricFamily(
+            "backup_failed", "1 if the last one failed, or can't be verified.", bool(state.failed_at)
+        )
         if not backups:
             return
         if any(backup.kind is not Kind.DUMP for backup in backups):

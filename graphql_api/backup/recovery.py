@@ -62,20 +62,14 @@ class Recovered:
 
     data: Path
     backup: Backup
-    database: str
     socket_folder: Path
     last_change: str
     """When its last transaction was committed, as the server logs it; empty if none was replayed."""
 
-    @property
-    def address(self) -> Address:
-        """The address of the database in it, for the superuser `role`."""
-        return self.address_of("postgres")
-
-    def address_of(self, role: str) -> Address:
+    def address_of(self, role: str, database: str) -> Address:
         """Returns the address for one of its roles: any may connect, by a socket that only we can reach."""
         query = urlencode({"host": self.socket_folder, "port": 5432}, quote_via=quote, safe="/")
-        return Address.parse(f"postgresql://{quote(role)}@/{quote(self.database)}?{query}")
+        return Address.parse(f"postgresql://{quote(role, safe='')}@/{quote(database, safe='')}?{query}")
 
 
 def choose(catalog: Catalog, moment: datetime | None) -> tuple[Backup, Target]:
@@ -119,7 +113,6 @@ async def recovered(
     target: Target,
     into: Path,
     *,
-    database: str = "postgres",
     progress: Progress = quiet,
 ) -> AsyncIterator[Recovered]:
     """Restores into an empty folder, and yields the server, which is shut down after the block.
@@ -140,7 +133,7 @@ async def recovered(
         if wal:
             await asyncio.to_thread(unpack, wal, into / "pg_wal", backup.segment_bytes, progress)
         await asyncio.to_thread(_complete, into, programs.system_user)
-        async with _Recovery(into, programs, target, database, backup, progress) as server:
+        async with _Recovery(into, programs, target, backup, progress) as server:
             yield server
     except BaseException:
         await asyncio.to_thread(_undo, into, made=made)
@@ -275,12 +268,11 @@ class _Recovery:
         data: Path,
         programs: Programs,
         target: Target,
-        database: str,
         backup: Backup,
         progress: Progress,
     ) -> None:
         self._data, self._programs, self._target = data, programs, target
-        self._database, self._backup, self._progress = database, backup, progress
+        self._backup, self._progress = backup, progress
         self._socket_folder = Path(tempfile.mkdtemp(prefix="graphql-api-restore-", dir="/tmp"))
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -299,7 +291,6 @@ class _Recovery:
         return Recovered(
             data=self._data,
             backup=self._backup,
-            database=self._database,
             socket_folder=self._socket_folder,
             last_change=self._last_change,
         )

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from graphql_api.backup.bucket import Bucket
 from graphql_api.backup.catalog import Backup, Catalog, Kind
 from graphql_api.backup.dump import take_dump, verify_dump
-from graphql_api.backup.errors import FAILURES, reason_of
+from graphql_api.backup.errors import FAILURES, BackupError, reason_of
 from graphql_api.backup.programs import Progress, quiet
 from graphql_api.backup.receiver import Receiver
 from graphql_api.backup.take import APPLICATION, inspect_server, take
@@ -136,7 +136,11 @@ class Schedule:
         ]
         if verified and now - max(verified) < self._policy.verification:
             return
-        log.info("%s", await verify(self._address, self._catalog, now=now))
+        try:
+            found = await verify(self._address, self._catalog, now=now)
+        except FAILURES as error:
+            raise BackupError(f"it is taken, but can't be verified: {reason_of(error)}") from error
+        log.info("%s", found)
         self._note(failed_at=None, failure="")
 
     def _note(self, **changes: object) -> None:

@@ -73,11 +73,11 @@ async def verify(
     backup = backups[-1]
     moment = await _moment(address, progress)
     target = Target(lsn=moment.lsn) if moment else Target()
-    database = await _database(address)
+    role, database = await _role_and_database(address)
     with scratch_folder(catalog) as folder:
         data = folder / "data"
-        async with recovered(catalog, backup, target, data, database=database, progress=progress) as server:
-            found = await _compare(server, moment)
+        async with recovered(catalog, backup, target, data, progress=progress) as server:
+            found = await _compare(server, role, database, moment)
         progress("checking every page", 0, 0)
         await check_pages(programs_of(backup.version), data)
     for each in catalog.chain(backup):
@@ -123,8 +123,15 @@ def differences(expected: Fingerprints, found: Fingerprints) -> list[str]:
     ]
 
 
-async def _compare(server: Recovered, moment: _Moment | None) -> str:
-    connection = await server.address.connect_unlimited(application=APPLICATION)
+async def _compare(server: Recovered, role: str, database: str, moment: _Moment | None) -> str:
+    address = server.address_of(role, database)
+    try:
+        connection = await address.connect_unlimited(application=APPLICATION)
+    except asyncpg.InvalidAuthorizationSpecificationError as error:
+        raise BackupError(
+            f"backup {server.backup.id} is restored, but its tables are read by the role {role!r}, which it"
+            f" refuses ({error}): if the role is newer than the backup, take another"
+        ) from error
     try:
         tables = await fingerprints(connection)
     finally:
@@ -206,9 +213,14 @@ async def _connections(
         await holder.close()
 
 
-async def _database(address: Address) -> str:
+async def _role_and_database(address: Address) -> tuple[str, str]:
+    """Returns the role that reads the live tables, which so can read the restored ones, and its database.
+
+    No superuser's name is known: a cluster's maker chooses it.
+    """
     connection = await address.connect_plain(application=APPLICATION)
     try:
-        return str(await connection.fetchval("SELECT current_database()"))
+        [row] = await connection.fetch("SELECT session_user::text AS role, current_database()::text AS name")
+        return row["role"], row["name"]
     finally:
         await connection.close()

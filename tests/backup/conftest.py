@@ -83,8 +83,8 @@ async def restored(catalog: Catalog, moment: datetime | None) -> Fingerprints:
     """Returns the fingerprints of all tables of a server that is restored to a moment."""
     backup, target = choose(catalog, moment)
     with scratch_folder(catalog) as folder:
-        async with recovered(catalog, backup, target, folder / "data", database=DATABASE) as server:
-            connection = await server.address.connect_plain()
+        async with recovered(catalog, backup, target, folder / "data") as server:
+            connection = await server.address_of("postgres", DATABASE).connect_plain()
             tables = await fingerprints(connection)
             await connection.close()
     return tables

@@ -238,6 +238,46 @@ async def test_a_role_that_owns_nothing_is_enough(
     assert found.startswith("restored and compared: ")
 
 
+@pytest.mark.parametrize("superuser", ["trading", "an owner/with:odd@signs"])
+async def test_a_cluster_whose_superuser_has_any_name_is_verified(superuser: str) -> None:
+    """As in a container, where POSTGRES_USER names it, there is no role postgres."""
+    server = Server(superuser=superuser)
+    catalog = Catalog(server.folder / "backups")
+    try:
+        await server.make()
+        connection = await server.address.connect_plain()
+        assert await connection.fetch("SELECT FROM pg_roles WHERE rolname = 'postgres'") == []
+        await write(connection)
+        await take(server.address, catalog)
+        await write(connection)
+        restored_alone = await verify(server.address, catalog)  # its log isn't received
+        task = asyncio.create_task(Receiver(server.address, catalog).run())
+        await receives(server)
+        await take(server.address, catalog)
+        compared = await verify(server.address, catalog)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await connection.close()
+    finally:
+        server.remove()
+
+    assert restored_alone.startswith("restored: ")
+    assert compared.startswith("restored and compared: ")
+
+
+async def test_a_role_that_is_newer_than_the_backup_is_named(
+    server: Server, catalog: Catalog, connection: "asyncpg.Connection"
+) -> None:
+    """Without the log after the backup, the restored server doesn't have it."""
+    await take(server.address, catalog)
+    await connection.execute("CREATE ROLE newcomer LOGIN IN ROLE pg_read_all_data, pg_maintain, pg_monitor")
+    address = Address.parse(server.address.dsn.replace("postgres@", "newcomer@"))
+
+    with pytest.raises(BackupError, match=r"read by the role 'newcomer', which it refuses .* take another"):
+        await verify(address, catalog)
+    assert catalog.backups()[0].verified_at is None
+
+
 async def test_rows_that_a_backup_lacks_are_found(
     server: Server, catalog: Catalog, receiving: Receiving, connection: "asyncpg.Connection"
 ) -> None:

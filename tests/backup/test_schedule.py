@@ -346,3 +346,16 @@ async def test_an_address_through_a_pooler_is_refused(tmp_path: Path) -> None:
     pooled = Address.parse("postgresql://user@ep-cool-pooler.example.test/db")
     with pytest.raises(BackupError, match="set DATABASE_DIRECT_URL"):
         await take(pooled, Catalog(tmp_path))
+
+
+@pytest.mark.slow
+async def test_a_failed_verification_is_not_called_a_failed_backup(server: Server, catalog: Catalog) -> None:
+    """The role may copy the server, and read none of its tables."""
+    connection = await server.address.connect_plain()
+    await connection.execute("CREATE ROLE copier LOGIN REPLICATION IN ROLE pg_monitor")
+    await connection.close()
+    address = Address.parse(server.address.dsn.replace("postgres@", "copier@"))
+    await Schedule(address, catalog, Policy()).do_what_is_due()
+
+    assert len(catalog.backups()) == 1
+    assert catalog.state().failure.startswith("it is taken, but can't be verified: permission denied")

@@ -78,9 +78,9 @@ async def restore_a_moment(report: Report, trades: int) -> None:
             report.step("200 rows written, a moment noted, three tables destroyed", "the log reaches past it")
             backup, target = choose(catalog, moment)
             with scratch_folder(catalog) as folder:
-                async with recovered(catalog, backup, target, folder / "data", database=DATABASE) as restored:
+                async with recovered(catalog, backup, target, folder / "data") as restored:
                     report.step("restored to the moment", f"from {backup.kind.value} backup and log")
-                    reading = await restored.address.connect_plain()
+                    reading = await restored.address_of("postgres", DATABASE).connect_plain()
                     assert differences(before, await fingerprints(reading)) == []
                     await reading.close()
             report.step("compared", f"{len(before)} tables, {rows:,} rows: all equal")

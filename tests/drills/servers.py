@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import asyncpg
 import psutil
@@ -42,8 +43,10 @@ class Server:
         self,
         settings: Mapping[str, str] | None = None,
         programs: Callable[[SystemUser], Programs] | None = None,
+        *,
+        superuser: str = "postgres",
     ) -> None:
-        self.folder = scratch_folder()
+        self.folder, self.superuser = scratch_folder(), superuser
         self.system_user = SystemUser.for_data(self.folder / "data")
         self.system_user.take_ownership(self.folder)
         self.programs = programs(self.system_user) if programs else Programs.find(self.system_user, None)
@@ -59,7 +62,8 @@ class Server:
         return self.address_of(DATABASE)
 
     def address_of(self, database: str) -> Address:
-        return Address.parse(f"postgresql://postgres@/{database}?host={self.folder}&port={PORT}")
+        user = quote(self.superuser, safe="")
+        return Address.parse(f"postgresql://{user}@/{database}?host={self.folder}&port={PORT}")
 
     async def make(self, *, migrated: bool = True) -> None:
         """Makes a new cluster with a database, and starts it."""
@@ -67,7 +71,7 @@ class Server:
             "initdb",
             "--pgdata",
             self.data,
-            "--username=postgres",
+            f"--username={self.superuser}",
             "--auth=trust",
             "--encoding=UTF8",
             "--no-sync",
