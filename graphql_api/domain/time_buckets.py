@@ -8,6 +8,8 @@ server has.
 - A day begins when the clock first shows its date: later than midnight where clocks skip midnight, and at the
   earlier one where they show midnight twice. Where clocks are set back from a new day into the one before,
   the new day goes on. Weeks begin with their Monday, months with their first day.
+- A moment outside the years 1 to 9999 is in the bucket of the moment that clients see in its place. So no
+  arithmetic fails at the ends of PostgreSQL's calendar, and no two buckets begin at one time.
 """
 
 from collections.abc import Mapping
@@ -33,6 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL
 
+from graphql_api.postgres.tables import within_calendar
 from graphql_api.relational.enums import value
 from graphql_api.time_zones import offset_changes
 
@@ -111,7 +114,7 @@ def _bucket_key(
     That is the hour or the date that the clock shows; for an hour, also which of the zone's offsets is in
     force, so that a repeated hour is two buckets.
     """
-    unit = literal_column(f"'{interval.value.lower()}'", Text)
+    unit, moment = literal_column(f"'{interval.value.lower()}'", Text), within_calendar(moment)
     period: ColumnElement[int] = func.width_bucket(moment, _zone.c.starts, type_=Integer())
     local = func.timezone(_UTC, moment, type_=DateTime()) + _zone.c.offsets[period]
     if interval is Interval.HOUR:

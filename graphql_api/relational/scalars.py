@@ -181,7 +181,8 @@ SCALARS: dict[object, ScalarDefinition] = {
             "A moment: RFC 3339 in UTC with microseconds, `2026-11-22T09:00:00.000000Z`. Input is any RFC"
             " 3339 date and time in the years 1 to 9999. Digits beyond the microsecond round up, so that a"
             " range has the rows that it would have with all digits. A leap second, `:60`, is the moment"
-            " that it ends at."
+            " that it ends at. A stored moment outside of these years, or an infinite one, is sent as the"
+            " nearest within them: `0001-01-01T00:00:00.000000Z` or `9999-12-31T23:59:59.999999Z`."
         ),
         specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
         serialize=serialize_datetime,

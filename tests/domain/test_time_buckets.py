@@ -134,12 +134,50 @@ async def test_days_that_are_not_like_others(
     assert await starts(database, interval, zone, datetime.fromisoformat(moment)) == {start}
 
 
+FIRST, LAST = "0001-01-01 00:00:00+00", "9999-12-31 23:59:59.999999+00"
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Pacific/Kiritimati", "America/Los_Angeles"])
 @pytest.mark.parametrize("interval", Interval)
-@pytest.mark.parametrize(("moment", "start"), [("infinity", "9999"), ("-infinity", "0001")])
-async def test_what_lies_beyond_the_calendar_stays_there(
-    database: Database, interval: Interval, moment: str, start: str
+@pytest.mark.parametrize(
+    ("moment", "seen"),
+    [
+        ("-infinity", FIRST),
+        ("4714-11-24 00:00:00+00 BC", FIRST),  # PostgreSQL's first moment: it has no Monday or month before
+        ("0001-12-31 23:59:59.999999+00 BC", FIRST),
+        ("10000-01-01 00:00:00+00", LAST),
+        ("294276-12-31 23:59:59.999999+00", LAST),  # its last
+        ("infinity", LAST),
+    ],
+)
+async def test_a_moment_beyond_the_calendar_is_in_the_bucket_of_what_clients_see(
+    database: Database, interval: Interval, zone: str, moment: str, seen: str
 ) -> None:
-    parameters = {"moment": moment, **zone_parameters("Europe/Berlin")}
+    found, expected = [
+        [
+            row["time"]
+            for statement in STATEMENTS[interval]
+            for row in await database.fetch(statement, moment=each, **zone_parameters(zone))
+        ]
+        for each in (moment, seen)
+    ]
+    assert found == expected
+    assert {rfc3339(time)[:4] for time in found} == {seen[:4]}
+
+
+@pytest.mark.parametrize(
+    ("interval", "first", "last"),
+    [
+        (Interval.HOUR, FIRST, "9999-12-31 23:00:00+00"),
+        (Interval.DAY, FIRST, "9999-12-31 00:00:00+00"),
+        (Interval.WEEK, FIRST, "9999-12-27 00:00:00+00"),
+        (Interval.MONTH, FIRST, "9999-12-01 00:00:00+00"),
+    ],
+)
+async def test_the_first_and_the_last_bucket(
+    database: Database, interval: Interval, first: str, last: str
+) -> None:
     for statement in STATEMENTS[interval]:
-        (row,) = await database.fetch(statement, **parameters)
-        assert rfc3339(row["time"]).startswith(start)
+        for moment, start in ((FIRST, first), (LAST, last)):
+            (row,) = await database.fetch(statement, moment=moment, **zone_parameters("UTC"))
+            assert row["time"] == start

@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Statement, compile_statement
-from graphql_api.postgres.tables import finite
+from graphql_api.postgres.tables import finite, is_in_calendar
 from graphql_api.postgres.vocabularies import DIRECTIONS, trade_status_sql
 from graphql_api.relational.context import Row, ViewerDatabase
 from graphql_api.relational.filters import (
@@ -109,10 +109,10 @@ def _range(starts: bool, ends: bool) -> RawPredicate:  # noqa: FBT001
     return RawPredicate(("range", starts, ends), and_(*conditions))
 
 
-# In microseconds, since PostgreSQL divides intervals by floats; null unless both ends are stored and finite.
+# In microseconds, since PostgreSQL divides intervals by floats; null as `durations.elapsed` is.
 _DURATION = case(
     (
-        and_(func.isfinite(_trades.entry_time), func.isfinite(_trades.exit_time)),
+        and_(is_in_calendar(_trades.entry_time), is_in_calendar(_trades.exit_time)),
         extract("epoch", _trades.exit_time - _trades.entry_time) * literal_column("1000000"),
     )
 )

@@ -2,7 +2,15 @@
 
 from typing import Final
 
-from graphql_api.postgres.tables.base import finite, metadata, sort_key, unbounded, views
+from graphql_api.postgres.tables.base import (
+    finite,
+    is_in_calendar,
+    metadata,
+    sort_key,
+    unbounded,
+    views,
+    within_calendar,
+)
 from graphql_api.postgres.tables.platform import (
     account_performance,
     accounts,
@@ -41,6 +49,7 @@ __all__ = [
     "active_strategies_performance",
     "finite",
     "idempotency_keys",
+    "is_in_calendar",
     "logins",
     "metadata",
     "recorders",
@@ -60,4 +69,5 @@ __all__ = [
     "user_roles",
     "users",
     "views",
+    "within_calendar",
 ]

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Numeric,
     String,
     Text,
+    case,
     func,
     literal_column,
     text,
@@ -35,6 +36,9 @@ views = MetaData()
 Uuid = UUID(as_uuid=False)
 Timestamp = DateTime(timezone=True)
 NOW = text("CURRENT_TIMESTAMP")
+# The calendar that clients have. PostgreSQL's reaches from 4714 BC to 294276, where its arithmetic fails.
+_FIRST_MOMENT: ColumnElement[Any] = literal_column("'0001-01-01 00:00:00+00'::timestamptz", Timestamp)
+_LAST_MOMENT: ColumnElement[Any] = literal_column("'9999-12-31 23:59:59.999999+00'::timestamptz", Timestamp)
 
 
 def unbounded(type_: TypeEngine[Any]) -> TypeEngine[Any]:
@@ -56,6 +60,16 @@ def finite(column: Column[Any]) -> ColumnElement[Any]:
     if not isinstance(column.type, Numeric):
         return column
     return func.nullif(column, literal_column("'NaN'::numeric"), type_=column.type)
+
+
+def is_in_calendar(moment: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Returns the condition that a moment is in the years 1 to 9999, and so neither null nor infinite."""
+    return moment.between(_FIRST_MOMENT, _LAST_MOMENT)
+
+
+def within_calendar(moment: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Returns a moment as clients see it (`type_codecs.rfc3339`): one beyond the calendar is its near end."""
+    return case((moment < _FIRST_MOMENT, _FIRST_MOMENT), (moment > _LAST_MOMENT, _LAST_MOMENT), else_=moment)
 
 
 def sort_key(column: Column[Any]) -> ColumnElement[Any]:
