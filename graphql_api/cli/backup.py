@@ -11,21 +11,17 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
 import typer
 from prometheus_client import CollectorRegistry, start_http_server
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from graphql_api.backup.bucket import Bucket
 from graphql_api.backup.catalog import Backup, Catalog, Kind, megabytes
 from graphql_api.backup.dump import restored_dump
 from graphql_api.backup.errors import BackupError
 from graphql_api.backup.metrics import BackupCollector
-from graphql_api.backup.programs import Progress as ShowProgress
+from graphql_api.backup.programs import Progress
 from graphql_api.backup.recovery import choose, recoverable_until, recovered
 from graphql_api.backup.schedule import (
     DumpSchedule,
@@ -39,6 +35,7 @@ from graphql_api.backup.take import take
 from graphql_api.backup.verification import verify
 from graphql_api.cli.database import named_or_embedded
 from graphql_api.cli.errors import UsageError
+from graphql_api.cli.progress import StepDisplay
 from graphql_api.postgres.address import Address
 from graphql_api.settings import Settings
 
@@ -47,6 +44,7 @@ EMBEDDED_DELAY = 60.0
 _JOIN_TIMEOUT = 10.0
 _DUMPED_HOSTS = (".neon.tech",)
 """The ends of host names of providers that don't allow copying a server's files."""
+_BEGINNING = "looking at the backups"
 _ROW = "{:23}  {:11}  {:20}  {:20}  {:>10}  {}"
 
 
@@ -76,7 +74,7 @@ def take_backup(*, full: bool | None) -> None:
     """Takes a backup, and removes those that are too old."""
     settings = Settings()
     catalog = catalog_of(settings)
-    with named_or_embedded(settings) as address, _work(catalog), ProgressBar() as screen:
+    with named_or_embedded(settings) as address, _work(catalog), StepDisplay(_BEGINNING) as screen:
         if is_dumped(settings, address):
             backup = asyncio.run(_replace_dumps(settings, address, catalog, screen.progress))
         else:
@@ -95,7 +93,7 @@ def take_backup(*, full: bool | None) -> None:
 
 
 async def _replace_dumps(
-    settings: Settings, address: Address, catalog: Catalog, progress: ShowProgress
+    settings: Settings, address: Address, catalog: Catalog, progress: Progress
 ) -> Backup:
     bucket = bucket_of(settings)
     if bucket is not None:
@@ -145,7 +143,7 @@ def verify_backup() -> None:
     """Restores the newest backup beside the server, and compares it with the live tables, or its snapshot."""
     settings = Settings()
     catalog = catalog_of(settings)
-    with named_or_embedded(settings) as address, _work(catalog), ProgressBar() as screen:
+    with named_or_embedded(settings) as address, _work(catalog), StepDisplay(_BEGINNING) as screen:
         if is_dumped(settings, address):
             found = asyncio.run(_verify_dump(settings, catalog, screen.progress))
         else:
@@ -153,7 +151,7 @@ def verify_backup() -> None:
     typer.echo(found)
 
 
-async def _verify_dump(settings: Settings, catalog: Catalog, progress: ShowProgress) -> str:
+async def _verify_dump(settings: Settings, catalog: Catalog, progress: Progress) -> str:
     bucket = bucket_of(settings)
     if bucket is not None:
         await bucket.records(catalog)
@@ -182,7 +180,7 @@ def restore_backup(at: str, into: Path) -> None:
         async with recovered(catalog, backup, target, into, progress=screen.progress) as server:
             return server.last_change
 
-    with ProgressBar() as screen:
+    with StepDisplay(_BEGINNING) as screen:
         last_change = asyncio.run(carry_out())
     typer.echo(
         f"{into} is the server as of {'the end of its log' if moment is None else _time(moment)}"
@@ -202,7 +200,7 @@ def _restore_dump(catalog: Catalog, bucket: Bucket | None, moment: datetime | No
         async with restored_dump(catalog, backup, into, progress=screen.progress):
             pass
 
-    with ProgressBar() as screen:
+    with StepDisplay(_BEGINNING) as screen:
         asyncio.run(carry_out())
     typer.echo(
         f"{into / 'data'} is a server whose database `restored` is the dump of {_time(backup.finished_at)}.\n"
@@ -296,38 +294,3 @@ def _work(catalog: Catalog) -> Iterator[None]:
         if not acquired:
             raise BackupError("another backup or verification is under way: try again when it has ended")
         yield
-
-
-class ProgressBar:
-    """A progress bar on a terminal."""
-
-    def __init__(self) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description:>24}"),
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._bar: tuple[str, TaskID] | None = None
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self._bars.stop()
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Shows the progress; `total` is 0 if it is unknown."""
-        if self._bar is None or self._bar[0] != what:
-            if self._bar is not None:
-                self._bars.remove_task(self._bar[1])
-            self._bar = (what, self._bars.add_task(what))
-        self._bars.update(self._bar[1], completed=done, total=total or None)

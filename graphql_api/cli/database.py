@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 from graphql_api.cli.errors import UsageError
+from graphql_api.cli.progress import StepDisplay
 from graphql_api.dev.embedded import EmbeddedPostgres
 from graphql_api.postgres.address import Address, direct_address
 from graphql_api.postgres.database import Database
@@ -36,9 +37,12 @@ def named_or_embedded(settings: Settings, *, create: bool = False) -> Iterator[A
         )
     server = EmbeddedPostgres(settings.data_dir / "postgres", settings=_EMBEDDED_SETTINGS)
     try:
-        yield Address.parse(server.start())
+        with StepDisplay("starting PostgreSQL"):
+            url = server.start()
+        yield Address.parse(url)
     finally:
-        server.stop()
+        with StepDisplay("stopping PostgreSQL"):
+            server.stop()
 
 
 def has_embedded(settings: Settings) -> bool:

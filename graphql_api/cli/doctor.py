@@ -14,6 +14,7 @@ from sqlalchemy import Integer, bindparam, literal_column, select
 
 from graphql_api.backup.errors import BackupError
 from graphql_api.cli.database import named_or_embedded, opened
+from graphql_api.cli.progress import StepDisplay
 from graphql_api.cli.upkeep import CHECKS, Check, ConcernError, FaultError
 from graphql_api.domain.account_changes import CHANGES
 from graphql_api.identity.signing_keys import SecretKeyError, derive_key, signing_key
@@ -74,11 +75,13 @@ def examine(*, as_json: bool) -> int:
 async def _examine(settings: Settings, address: Address, *, quiet: bool) -> list[Finding]:
     findings: list[Finding] = []
     skipped: frozenset[str] = frozenset()
-    address = await _detect_pooler(address)
+    with StepDisplay("connecting"):
+        address = await _detect_pooler(address)
     for name, check in {**_CHECKS, **CHECKS}.items():
         if name in skipped:
             continue
-        finding = await _run_check(name, check, settings, address)
+        with StepDisplay(f"checking {name}"):
+            finding = await _run_check(name, check, settings, address)
         findings.append(finding)
         if not quiet:
             typer.echo(f"{finding.level:6} {name}: {finding.text}")
