@@ -94,6 +94,10 @@ CHANGES = FeedSchema(
         "moved_user_id",
     ),
     rows="changes",
+    unrecorded=(
+        "rows changed that aren't recorded one by one (a session moved to another account while a trade was"
+        " added to it, or with more than 10,000 trades; an account got another user; a table was truncated)"
+    ),
 )
 
 

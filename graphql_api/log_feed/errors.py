@@ -3,7 +3,7 @@
     FeedError
      ├─ InvalidCursorError    not a cursor of this service: forged, cut short, or signed with another key
      ├─ CursorExpiredError    rows after the cursor have been deleted, or are past the retention
-     ├─ FeedResetError        the database is no longer the one that the cursor was read from
+     ├─ FeedResetError        the database is another one since the cursor, or rows changed unrecorded
      ├─ BackfillTimeoutError  the lines of a backfill can't be found in time
      └─ FeedUnavailableError  no answer now
          ├─ SlowReadError        the database answers, but a statement takes too long
@@ -14,6 +14,8 @@
 """
 
 from typing import ClassVar
+
+from graphql_api.log_feed.feed_schema import FeedSchema
 
 
 class FeedError(Exception):
@@ -42,26 +44,28 @@ class CursorExpiredError(FeedError):
     def __init__(self, reason: str = "what came after this cursor has been deleted") -> None:
         super().__init__(
             f"{reason}, so the feed can't continue without a gap:"
-            " subscribe without `after`, and read the history for what may be missing"
+            " subscribe without `after`, and read again what may be missing"
         )
 
 
 class FeedResetError(FeedError):
     """The history that the cursor belongs to may differ from the database's. Subscribe without `after`.
 
-    `code` is FEED_RESET_FAILOVER or FEED_RESET_RESTORE.
+    `code` is FEED_RESET_FAILOVER, or FEED_RESET_RESTORE, which also stands for changes that weren't recorded:
+    they end the incarnation that a cursor names as a restore does.
     """
 
     _REASONS: ClassVar = {
-        "FEED_RESET_FAILOVER": "another server has taken over since this cursor was issued",
-        "FEED_RESET_RESTORE": "the database was replaced, restored, or set back since this cursor was issued",
+        "FEED_RESET_FAILOVER": "another server has taken over",
+        "FEED_RESET_RESTORE": "the database was replaced, restored or set back, or {}",
     }
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, schema: FeedSchema) -> None:
         self.code = code
+        reason = self._REASONS[code].format(schema.unrecorded)
         super().__init__(
-            f"{self._REASONS[code]}, so the feed can't continue without a gap:"
-            " subscribe without `after`, and read the history for what may be missing"
+            f"since this cursor was issued, {reason}, so the feed can't continue without a gap:"
+            " subscribe without `after`, and read again what may be missing"
         )
 
 

@@ -29,6 +29,8 @@ class FeedSchema:
     """The columns whose texts take up memory."""
     rows: str = "rows"
     """The name of its rows in messages of errors."""
+    unrecorded: str = "rows changed while no trigger recorded them"
+    """What may happen to its rows that isn't recorded, so that cursors end: part of an error's message."""
 
 
 LOGS = FeedSchema(
@@ -44,4 +46,5 @@ LOGS = FeedSchema(
     keys=("component",),
     texts=("message", "details"),
     rows="log lines",
+    unrecorded="log lines were written while no trigger recorded them",
 )

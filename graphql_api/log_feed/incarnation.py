@@ -192,11 +192,11 @@ async def check_lineage(fetch: Fetch, cursor: Cursor, present: int, schema: Feed
         return
     rows = await fetch(_lineage_statement(schema), past=cursor.incarnation, present=present)
     if not rows or not rows[0]["same_database"] or (rows[0]["ended"] or 0) < cursor.lsn:
-        raise FeedResetError("FEED_RESET_RESTORE")
+        raise FeedResetError("FEED_RESET_RESTORE", schema)
     if not rows[0]["same_timeline"]:
-        raise FeedResetError("FEED_RESET_FAILOVER")
+        raise FeedResetError("FEED_RESET_FAILOVER", schema)
     if rows[0]["snapshot"] is not None and not _is_before(cursor.offset, rows[0]["snapshot"]):
-        raise FeedResetError("FEED_RESET_RESTORE")
+        raise FeedResetError("FEED_RESET_RESTORE", schema)
 
 
 def _is_before(offset: FeedOffset, snapshot: tuple[int, int, Sequence[int]]) -> bool:

@@ -591,7 +591,7 @@ class FeedSubscription:
             if state.tail_fetches > _FETCHES_TO_MEET_A_CURSOR and not hub.read_up_to.offset.covers(
                 state.read_up_to.offset
             ):
-                raise FeedResetError("FEED_RESET_RESTORE")
+                raise FeedResetError("FEED_RESET_RESTORE", self._schema)
 
     async def _wait_for_tail(self, since: float) -> None:
         remaining = since + self._outage_timeout - time.monotonic()

@@ -380,7 +380,9 @@ class Tail:
                     return
                 log.warning("the feed waits for a primary: %s", error)
             except (FeedResetError, CursorExpiredError) as error:
-                log.warning("the feed starts again, and ends all subscriptions: %s", error)
+                log.warning(
+                    "the feed of %s starts again, and ends all subscriptions: %s", self._schema.rows, error
+                )
                 self._stats.resets += 1
                 self._hub.clear()
                 self._on_failure(error)

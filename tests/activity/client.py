@@ -56,7 +56,11 @@ Copy = dict[str, dict[str, Any]]
 
 
 class FeedEnded(Exception):  # noqa: N818 - not an error of the test
-    """A subscription ended, or a query failed, with this error code."""
+    """A subscription ended, or a query failed, with this error code, which is the exception's text."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(error["extensions"]["code"])
+        self.message: str = error["message"]
 
 
 Take = Callable[[], bool]
@@ -118,7 +122,7 @@ async def _events(sent: AsyncIterator[Results]) -> AsyncIterator[list[dict[str, 
         bodies = [orjson.loads(result.render()) for result in each]
         for body in bodies:
             if "errors" in body:
-                raise FeedEnded(body["errors"][0]["extensions"]["code"])
+                raise FeedEnded(body["errors"][0])
         yield [body["data"]["accountActivity"] for body in bodies]
 
 
@@ -137,7 +141,7 @@ async def read(graph: Graph, query: str, **variables: Any) -> dict[str, Any]:
     """Returns the data of a query. Raises FeedEnded if it has errors."""
     answer = await graph.ask(query, variables)
     if answer.errors:
-        raise FeedEnded(answer.errors[0]["extensions"]["code"])
+        raise FeedEnded(answer.errors[0])
     data: dict[str, Any] = answer.data
     return data
 

@@ -193,6 +193,45 @@ async def test_truncate_ends_subscriptions_and_cursors(
     ]
 
 
+@pytest.mark.parametrize("others", ["an uncommitted trade", "10,001 trades"])
+async def test_the_message_of_a_reset_names_the_moves_that_cause_one(
+    graph: Graph,
+    connection: "asyncpg.Connection",
+    address: Address,
+    caplog: pytest.LogCaptureFixture,
+    others: str,
+) -> None:
+    user = await factories.user(connection)
+    accounts = [await factories.account(connection, user) for _ in range(2)]
+    session = await factories.session(connection, accounts[0])
+    writer = await address.connect_plain()
+    if others == "10,001 trades":
+        await writer.execute(
+            "INSERT INTO trades (session_id, symbol, direction, entry_price, size, entry_time, status)"
+            " SELECT $1, 'EURUSD', 'buy', 1, 1, now(), 'open' FROM generate_series(1, 10001)",
+            session,
+        )
+    graph = graph.as_(trader(user))
+    async with following(graph, after=await cursor(graph)) as batches:
+        while not (batch := await anext(batches)) or batch[-1]["kind"] != "UP_TO_DATE":
+            pass
+        if others == "an uncommitted trade":
+            await writer.execute("BEGIN")
+            await factories.trade(writer, session)
+        await connection.execute(
+            "UPDATE trading_sessions SET account_id = $1 WHERE id = $2", accounts[1], session
+        )
+        with pytest.raises(FeedEnded, match="FEED_RESET_RESTORE") as ended:
+            _ = [batch async for batch in batches]
+    await writer.close()
+
+    for part in ("restored", "while a trade was added to it, or with more than 10,000 trades"):
+        assert part in ended.value.message
+    assert f"the feed of changes starts again, and ends all subscriptions: {ended.value.message}" in (
+        caplog.messages
+    )
+
+
 async def test_a_cursor_past_the_retention(graph: Graph, connection: "asyncpg.Connection") -> None:
     user = await factories.user(connection)
     after = await cursor(graph.as_(trader(user)))

@@ -10,6 +10,7 @@ import pytest
 
 from graphql_api.log_feed import BufferLimits, Feed, FeedOptions, FeedSubscription, LogFilter, TailOptions
 from graphql_api.log_feed.errors import FeedResetError
+from graphql_api.log_feed.feed_schema import LOGS
 from graphql_api.log_feed.hub import EventBatch
 from graphql_api.log_feed.subscription import FeedProgress
 from tests.log_feed.conftest import MakeFeed, messages, write, write_many
@@ -138,7 +139,7 @@ async def test_what_is_left_when_the_feed_fails_comes_before_the_error(
     async with idle(feed, desk) as (subscription, waiting):
         await write(connection, "x")
         events = await desk.next()
-        subscription.fail(FeedResetError("FEED_RESET_RESTORE"))
+        subscription.fail(FeedResetError("FEED_RESET_RESTORE", LOGS))
         assert not subscription.is_due(events)
         assert await returned(waiting) is events
         with pytest.raises(FeedResetError):

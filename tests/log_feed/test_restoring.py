@@ -133,6 +133,9 @@ async def reset(address: Address, cursor: str) -> None:
         with pytest.raises(FeedResetError) as caught:
             await follower.feed.subscribe(EVERYTHING, after=cursor)
     assert caught.value.code == "FEED_RESET_RESTORE"
+    assert "restored or set back, or log lines were written while no trigger recorded them" in str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize("deleted", [0, 20, 61])
