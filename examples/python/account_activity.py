@@ -61,6 +61,8 @@ RESETS = {
     "PERMISSIONS_CHANGED",
 }
 
+REPORT_EVERY = 1000  # trades
+
 Ask = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
@@ -80,8 +82,12 @@ class Copy:
         self.trades: dict[str, dict[str, Any]] = {}
         self.cursor: str | None = None
 
-    async def read(self, ask: Ask) -> None:
-        """Query everything. The first cursor counts: no later than anything that was read."""
+    async def read(self, ask: Ask, on_trades: Callable[[int], None] = lambda _: None) -> None:
+        """Query everything. The first cursor counts: no later than anything that was read.
+
+        `on_trades` is called with the number of trades that have been read, every thousand or so.
+        """
+        reported = 0
         self.sessions, self.trades, self.cursor = {}, {}, None
         cursor: str | None = None
         after: str | None = None
@@ -93,6 +99,9 @@ class Copy:
                 page = session.pop("trades")
                 while True:
                     self.trades.update((trade["id"], trade) for trade in page["nodes"])
+                    if len(self.trades) - reported >= REPORT_EVERY:
+                        reported = len(self.trades)
+                        on_trades(reported)
                     if not page["pageInfo"]["hasNextPage"]:
                         break
                     variables = {"session": session["id"], "after": page["pageInfo"]["endCursor"]}
@@ -152,10 +161,12 @@ def _amount(text: str | None) -> Decimal:
     return Decimal(0) if text in (None, "NaN") else Decimal(text)
 
 
-async def keep(url: str, sign_in: Callable[[], Awaitable[str]]) -> AsyncIterator[Copy]:
+async def keep(
+    url: str, sign_in: Callable[[], Awaitable[str]], on_trades: Callable[[int], None] = lambda _: None
+) -> AsyncIterator[Copy]:
     """Yields the copy whenever it or its cursor has changed and it is up to date.
 
-    Raises ServiceError for errors that stay.
+    `on_trades` is called as `Copy.read` does. Raises ServiceError for errors that stay.
     """
     copy, pause = Copy(), 0.1
     socket_url = url.replace("http", "ws", 1)
@@ -163,7 +174,7 @@ async def keep(url: str, sign_in: Callable[[], Awaitable[str]]) -> AsyncIterator
         try:
             token = await sign_in()
             if copy.cursor is None:
-                await copy.read(partial(_ask, url, token))
+                await copy.read(partial(_ask, url, token), on_trades)
             async with connect(socket_url, subprotocols=[PROTOCOL], close_timeout=1) as socket:
                 await _say(socket, type="connection_init", payload={"Authorization": f"Bearer {token}"})
                 async for _ in _follow(socket, copy):
@@ -246,8 +257,11 @@ async def main(url: str, email: str, password: str) -> None:
             raise ServiceError(**payload["userErrors"][0])
         return str(payload["accessToken"])
 
+    def report(trades: int) -> None:
+        print(f"{trades} trades read", file=sys.stderr)
+
     shown = None
-    async for copy in keep(url, lambda: asyncio.to_thread(log_in)):
+    async for copy in keep(url, lambda: asyncio.to_thread(log_in), report):
         table = copy.table()
         line = {"cursor": copy.cursor} if table == shown else {"cursor": copy.cursor, "table": table}
         print(json.dumps(line), flush=True)
@@ -255,4 +269,9 @@ async def main(url: str, email: str, password: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    if len(sys.argv) != 4:
+        raise SystemExit("usage: account_activity.py URL E-MAIL PASSWORD")
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except ServiceError as error:
+        raise SystemExit(str(error)) from None

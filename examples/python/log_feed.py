@@ -150,4 +150,9 @@ async def main(url: str, email: str, password: str, filter: str = "null", after:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    if not 4 <= len(sys.argv) <= 6:
+        raise SystemExit("usage: log_feed.py URL E-MAIL PASSWORD [FILTER [CURSOR]]")
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except FeedEndedError as error:
+        raise SystemExit(str(error)) from None

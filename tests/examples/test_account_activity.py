@@ -95,6 +95,28 @@ async def showing(example: Callable[[], list[str]], service: Service) -> AsyncIt
         await process.wait()
 
 
+async def test_a_long_reading_says_how_far_it_has_come(
+    service: Service, connection: "asyncpg.Connection", example: Callable[[], list[str]]
+) -> None:
+    await service.user(EMAIL)
+    user = await connection.fetchval("SELECT id::text FROM users WHERE email = $1", EMAIL)
+    session = await factories.session(connection, await factories.account(connection, user))
+    await connection.execute(
+        "INSERT INTO trades (session_id, symbol, direction, entry_price, size, entry_time, status)"
+        " SELECT $1, 'EURUSD', 'buy', 1, 1, now(), 'open' FROM generate_series(1, 1001)",
+        session,
+    )
+    command = (*example(), service.url, EMAIL, PASSWORD)
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+    assert process.stdout is not None
+    [line] = json.loads(await process.stdout.readline())["table"]
+    process.kill()
+    _, said = await process.communicate()
+
+    assert len(line["open"]) == 1001
+    assert said.decode() == "1000 trades read\n"
+
+
 @pytest.mark.parametrize("killed", [False, True], ids=["running", "killed"])
 async def test_the_table_is_the_databases_whatever_changes(
     service: Service, connection: "asyncpg.Connection", example: Callable[[], list[str]], killed: bool

@@ -84,16 +84,23 @@ const RESETS = new Set([
   'PERMISSIONS_CHANGED',
 ]);
 
+const REPORT_EVERY = 1000; // trades
+
 /** Running sessions and their trades, as the database holds them at `cursor`; empty without a cursor. */
 class Copy {
   cursor: string | undefined;
   private sessions = new Map<string, SessionRow>();
   private trades = new Map<string, TradeRow>();
+  private reported = 0;
+
+  /** `onTrades` is called with the number of trades that have been read, every thousand or so. */
+  constructor(private readonly onTrades: (trades: number) => void) {}
 
   /** Queries everything. The first cursor counts: no later than anything that was read. */
   async read(url: string, token: string): Promise<void> {
     this.sessions.clear();
     this.trades.clear();
+    this.reported = 0;
     let cursor: string | undefined;
     let after: string | null = null;
     do {
@@ -113,6 +120,10 @@ class Copy {
     let page: Page<TradeRow> | undefined = first;
     while (page) {
       for (const trade of page.nodes) this.trades.set(trade.id, trade);
+      if (this.trades.size - this.reported >= REPORT_EVERY) {
+        this.reported = this.trades.size;
+        this.onTrades(this.reported);
+      }
       if (!page.pageInfo.hasNextPage) return;
       const variables = { session, after: page.pageInfo.endCursor };
       const request = { query: QUERY, operationName: 'MoreTrades', variables };
@@ -170,8 +181,10 @@ export async function* keepTable(options: {
   url: string;
   /** Returns an access token; called for each connection. */
   signIn: () => Promise<string>;
+  /** Called with the number of trades that a long reading has come to, every thousand or so. */
+  onTrades?: (trades: number) => void;
 }): AsyncGenerator<{ cursor: string; table: Line[] }, never> {
-  const copy = new Copy();
+  const copy = new Copy(options.onTrades ?? (() => {}));
   const pauses = new Pauses();
   for (;;) {
     try {

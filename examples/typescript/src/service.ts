@@ -118,6 +118,25 @@ function refusal([first]: GraphQLErrors['errors']): ServiceError {
   return new ServiceError(first?.extensions?.code ?? 'UNKNOWN', first?.message ?? 'refused');
 }
 
+/** Runs a program. What the service refuses for good is printed as one sentence, and ends it with status 1. */
+export async function run(program: () => Promise<void>): Promise<void> {
+  try {
+    await program();
+  } catch (error) {
+    if (!(error instanceof ServiceError)) throw error;
+    console.error(error.message);
+    process.exitCode = 1;
+  }
+}
+
+/** Returns the arguments of the command line. Ends the program with its usage if there are too few, or too many. */
+export function parseArguments(usage: string, least: number, most: number): string[] {
+  const given = process.argv.slice(2);
+  if (given.length >= least && given.length <= most) return given;
+  console.error(`usage: ${usage}`);
+  process.exit(1);
+}
+
 /** Pauses between attempts: from 0.1 s up to 10 s, doubled each time, and never all clients at once. */
 export class Pauses {
   private next = 100;
