@@ -19,7 +19,7 @@ from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
 from graphql_api.log_feed.hub import Event
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.type_codecs import rfc3339
-from graphql_api.postgres.vocabularies import LEVELS
+from graphql_api.postgres.vocabularies import LOG_LEVELS
 from graphql_api.relational.scalars import serialize_json
 from graphql_api.settings import Settings
 
@@ -51,11 +51,12 @@ def show(
 
 
 def _filter(level: str | None, components: Sequence[str] | None, search: str | None) -> LogFilter:
-    if level is not None and not LEVELS.recognizes(level):  # OTHER is the least serious, and shows everything
+    # A word that means nothing would be OTHER, the least serious level, and show everything.
+    if level is not None and not LOG_LEVELS.recognizes(level):
         raise not_one_of("--level", level, LEVEL_NAMES)
     try:
         return LogFilter(
-            minimum_level=LEVELS.canonical(level) if level is not None else None,
+            minimum_level=LOG_LEVELS.canonical(level) if level is not None else None,
             components=frozenset(components) if components else None,
             search=search,
         )
@@ -106,7 +107,7 @@ def _on_terminal() -> Callable[[Event], None]:
 
     def write(event: Event) -> None:
         row = event.row
-        style = _STYLES.get(LEVELS.canonical(row["level"]), "")
+        style = _STYLES.get(LOG_LEVELS.canonical(row["level"]), "")
         line = Text.assemble(
             (_moment(row["timestamp"]) or "", "dim"),
             " ",

@@ -19,7 +19,7 @@ from graphql_api.log_feed.filter import InvalidFilterError, LogFilter
 from graphql_api.log_feed.hub import EventBatch
 from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Statement, compile_statement
-from graphql_api.postgres.vocabularies import LEVELS
+from graphql_api.postgres.vocabularies import LOG_LEVELS
 from graphql_api.relational.context import Context, Row, ViewerDatabase
 from graphql_api.relational.entity import Entity
 from graphql_api.relational.enums import OrderDirection, from_vocabulary, value
@@ -52,7 +52,7 @@ _COMPONENT_LENGTH = 50  # of the column
 
 @strawberry.enum(description="How serious a line is. The column is free text: see `levelRaw`.")
 class LogLevel(Enum):
-    """The column's meaning, by `postgres.vocabularies.LEVELS`."""
+    """The column's meaning, by `postgres.vocabularies.LOG_LEVELS`."""
 
     DEBUG = value("DEBUG", "Stored as debug, trace or verbose, or as syslog's 7 or Python's 10.")
     INFO = value("INFO", "Stored as info or notice, or as syslog's 6 or 5, or Python's 20.")
@@ -70,7 +70,7 @@ class SystemLog(Node, rows_of=SYSTEM_LOGS):
     """A row of system_logs."""
 
     timestamp: datetime | None = column("When it was written, by the writer's word.")
-    level: LogLevel = column("How serious it is.", convert=from_vocabulary(LogLevel, LEVELS))
+    level: LogLevel = column("How serious it is.", convert=from_vocabulary(LogLevel, LOG_LEVELS))
     level_raw: str = column("The level as it is stored.", name="level")
     component: str = column("Which part of the platform wrote it.")
     message: str = column("What it says.")
@@ -222,7 +222,7 @@ async def log_stats(
 @lru_cache(maxsize=256)
 def _log_stats(interval: Interval, predicate: Predicate) -> Statement:
     logs = tables.system_logs.c
-    level = LEVELS.sql(logs.level).label("level")
+    level = LOG_LEVELS.sql(logs.level).label("level")
     counts = (
         select(level, logs.component, func.count().label("count"))
         .where(to_sql(predicate), logs.timestamp.is_not(None))

@@ -13,7 +13,7 @@ from graphql_api.domain.durations import elapsed, elapsed_seconds
 from graphql_api.domain.policy import SESSIONS, STRATEGIES, TRADES
 from graphql_api.domain.statistics.trade_stats import TradeStats, stats_of_list
 from graphql_api.postgres import tables
-from graphql_api.postgres.vocabularies import DIRECTIONS, trade_status, trade_status_sql
+from graphql_api.postgres.vocabularies import TRADE_DIRECTIONS, trade_status, trade_status_sql
 from graphql_api.relational.enums import OrderDirection, from_vocabulary, value
 from graphql_api.relational.filters import (
     DateTimeFilter,
@@ -39,7 +39,7 @@ _trades = tables.trades.c
 
 @strawberry.enum(description="Which way a trade went. The column is free text: see `directionRaw`.")
 class TradeDirection(Enum):
-    """The column's meaning, by `postgres.vocabularies.DIRECTIONS`."""
+    """The column's meaning, by `postgres.vocabularies.TRADE_DIRECTIONS`."""
 
     BUY = value("BUY", "Stored as buy, long, BOT or another word for it.")
     SELL = value("SELL", "Stored as sell, short, SLD or another word for it.")
@@ -93,7 +93,9 @@ class Trade(Node, rows_of=TRADES):
     """A row of trades."""
 
     symbol: str = column("The instrument, as the broker names it.")
-    direction: TradeDirection = column("Which way.", convert=from_vocabulary(TradeDirection, DIRECTIONS))
+    direction: TradeDirection = column(
+        "Which way.", convert=from_vocabulary(TradeDirection, TRADE_DIRECTIONS)
+    )
     direction_raw: str = column("The direction as it is stored.", name="direction")
     entry_price: Decimal | None = column("The price at entry; null where NaN is stored.")
     exit_price: Decimal | None = column("The price at exit.")
@@ -140,7 +142,7 @@ class TradeFilter:
     )
     symbol: StringFilter | None = compare_filter("By instrument.", _trades.symbol)
     direction: list[TradeDirection] | None = compare_filter(
-        "In one of these directions.", DIRECTIONS.sql(_trades.direction)
+        "In one of these directions.", TRADE_DIRECTIONS.sql(_trades.direction)
     )
     status: list[TradeStatus] | None = compare_filter(
         "In one of these states.", trade_status_sql(_trades.status, _trades.exit_time)

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.sql.expression import collate
 
 from graphql_api.postgres.type_codecs import rfc3339
-from graphql_api.postgres.vocabularies import LEVELS, OTHER
+from graphql_api.postgres.vocabularies import LOG_LEVELS, OTHER
 
 # From the least severe. A text that the vocabulary doesn't have ranks below all levels.
 _BY_SEVERITY = (OTHER, "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -52,7 +52,7 @@ class FilterShape(NamedTuple):
         )
         condition: ColumnElement[bool] = true()
         if self.levels:
-            condition &= LEVELS.sql(level) == any_(bindparam("log_levels", type_=ARRAY(Text)))
+            condition &= LOG_LEVELS.sql(level) == any_(bindparam("log_levels", type_=ARRAY(Text)))
         if self.components:
             condition &= component == any_(bindparam("log_components", type_=ARRAY(Text)))
         if self.search:
@@ -71,10 +71,11 @@ class FilterShape(NamedTuple):
 class LogFilter:
     """Conditions on a row of system_logs; all that are given must hold.
 
-    `levels` and `minimum_level` are canonical words (`postgres.vocabularies.LEVELS`; OTHER is one of them,
-    and the least severe); `components` match exactly; `search` is found anywhere in the message, whatever the
-    case of ASCII letters. `since` (inclusive) and `until` (exclusive) are instants as `type_codecs` has
-    them; a row without a timestamp is in no such range. `dated` is whether the row has to have a timestamp.
+    `levels` and `minimum_level` are canonical words (`postgres.vocabularies.LOG_LEVELS`; OTHER is one of
+    them, and the least severe); `components` match exactly; `search` is found anywhere in the message,
+    whatever the case of ASCII letters. `since` (inclusive) and `until` (exclusive) are instants as
+    `type_codecs` has them; a row without a timestamp is in no such range. `dated` is whether the row has to
+    have a timestamp.
 
     Raises InvalidFilterError.
     """
@@ -101,7 +102,9 @@ class LogFilter:
         _check("until", (self.until,), _check_instant)
         accepted = self._accepted_levels()
         object.__setattr__(self, "_accepted", accepted)
-        accepts = lru_cache(maxsize=32)(lambda level: accepted is None or LEVELS.canonical(level) in accepted)
+        accepts = lru_cache(maxsize=32)(
+            lambda level: accepted is None or LOG_LEVELS.canonical(level) in accepted
+        )
         object.__setattr__(self, "_accepts", accepts)
         object.__setattr__(self, "_needle", self.search.encode().lower() if self.search else None)
         shape = FilterShape(

@@ -93,7 +93,7 @@ def _word(word: str) -> ColumnElement[str]:
     return literal_column(f"'{word}'", Text)
 
 
-DIRECTIONS = Vocabulary(
+TRADE_DIRECTIONS = Vocabulary(
     "trades.direction",
     {
         "BUY": ("buy", "long", "b", "BOT", "buy limit", "buy stop", "0"),
@@ -102,7 +102,7 @@ DIRECTIONS = Vocabulary(
 )
 
 # Numbers up to 7 are syslog's, multiples of ten Python's, and others OpenTelemetry's.
-LEVELS = Vocabulary(
+LOG_LEVELS = Vocabulary(
     "system_logs.level",
     {
         "INFO": (
@@ -167,7 +167,7 @@ TRADE_STATUSES = Vocabulary(
     },
 )
 
-VOCABULARIES: Final = (DIRECTIONS, LEVELS, SUBSCRIPTION_STATUSES, TRADE_STATUSES)
+VOCABULARIES: Final = (TRADE_DIRECTIONS, LOG_LEVELS, SUBSCRIPTION_STATUSES, TRADE_STATUSES)
 
 
 def trade_status(status: str, *, has_exit: bool) -> str:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from graphql_api.postgres import tables
 from graphql_api.postgres.statement import Statement, compile_statement
 from graphql_api.postgres.tables import finite, is_in_calendar
-from graphql_api.postgres.vocabularies import DIRECTIONS, trade_status_sql
+from graphql_api.postgres.vocabularies import TRADE_DIRECTIONS, trade_status_sql
 from graphql_api.relational.context import Row, ViewerDatabase
 from graphql_api.relational.filters import (
     ALL_ROWS,
@@ -122,7 +122,7 @@ _COLUMNS = (
     _trades.session_id,
     _trades.strategy_id,
     _trades.symbol,
-    DIRECTIONS.sql(_trades.direction).label("direction"),
+    TRADE_DIRECTIONS.sql(_trades.direction).label("direction"),
     STATUS.label("status"),
     TRADE_COUNTS_AT.label("moment"),
     _DURATION.label("duration"),

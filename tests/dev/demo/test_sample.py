@@ -9,7 +9,7 @@ from graphql_api.dev.demo.market import INSTRUMENTS
 from graphql_api.dev.demo.rows import Trade
 from graphql_api.dev.demo.sample import DAYS, Sample, make
 from graphql_api.postgres.tables import metadata
-from graphql_api.postgres.vocabularies import DIRECTIONS, LEVELS, trade_status
+from graphql_api.postgres.vocabularies import LOG_LEVELS, TRADE_DIRECTIONS, trade_status
 from tests.dev.demo.conftest import HASH, NOW, TRADES
 
 
@@ -102,7 +102,7 @@ def test_a_session_begins_with_what_the_one_before_ended_with(sample: Sample) ->
 def test_profit_follows_from_prices_size_and_direction(sample: Sample) -> None:
     checked = 0
     for trade in sample.trades:
-        direction = DIRECTIONS.canonical(trade.direction)
+        direction = TRADE_DIRECTIONS.canonical(trade.direction)
         if trade.exit_price is None or trade.pnl is None or trade.pnl.is_nan() or direction == "OTHER":
             continue
         sign = 1 if direction == "BUY" else -1
@@ -146,7 +146,7 @@ def test_words_are_spelled_in_several_ways(sample: Sample) -> None:
     assert {"closed", "filled", "Closed", "canceled", "cancelled", "buy", "long", "b"} <= spellings
     levels = {line.level for line in sample.system_logs}
     assert {"INFO", "info", "WARN"} <= levels
-    assert {LEVELS.canonical(level) for level in levels} == {*LEVELS.spellings, "OTHER"}
+    assert {LOG_LEVELS.canonical(level) for level in levels} == {*LOG_LEVELS.spellings, "OTHER"}
 
 
 def test_rows_that_readers_must_bear_are_in_the_trader_s_running_session(sample: Sample) -> None:
@@ -159,7 +159,7 @@ def test_rows_that_readers_must_bear_are_in_the_trader_s_running_session(sample:
     assert any(t.pnl is not None and t.pnl.is_nan() for t in trades)
     assert any(status(t) == "CLOSED" and t.pnl is None for t in trades)
     assert any(status(t) == "OTHER" for t in trades)
-    assert any(DIRECTIONS.canonical(t.direction) == "OTHER" for t in trades)
+    assert any(TRADE_DIRECTIONS.canonical(t.direction) == "OTHER" for t in trades)
     assert any(t.status == "filled" and t.exit_time is None for t in trades)
 
 

@@ -10,7 +10,7 @@ from graphql_api.dev.demo.desk import EMAILS
 from graphql_api.dev.demo.market import INSTRUMENTS
 from graphql_api.dev.demo.scale import SampleMissingError, scale
 from graphql_api.postgres.address import Address
-from graphql_api.postgres.vocabularies import DIRECTIONS, trade_status
+from graphql_api.postgres.vocabularies import TRADE_DIRECTIONS, trade_status
 from tests.conftest import temporary_database
 from tests.dev.demo.conftest import NOW, TRADES, keep
 
@@ -123,7 +123,7 @@ async def test_profit_follows_from_prices_size_and_direction(visitor: "asyncpg.C
         assert int(trade["entry_price"].scaleb(8)) % instrument.tick == 0
         if trade_status(trade["status"], has_exit=trade["exit_time"] is not None) == "CLOSED":
             change = trade["exit_price"] - trade["entry_price"]
-            sign = 1 if DIRECTIONS.canonical(trade["direction"]) == "BUY" else -1
+            sign = 1 if TRADE_DIRECTIONS.canonical(trade["direction"]) == "BUY" else -1
             assert trade["pnl"] == sign * change * trade["size"] * instrument.contract
             assert trade["entry_time"] < trade["exit_time"] <= NOW
             assert instrument.is_open(int(trade["exit_time"].timestamp()))
