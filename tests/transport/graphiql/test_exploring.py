@@ -7,7 +7,7 @@ from playwright.async_api import expect
 from graphql_api.schema import schema_text
 from tests import factories
 from tests.transport.graphiql.conftest import Open, Site
-from tests.transport.graphiql.visit import OPERATOR, TRADER, Visit
+from tests.transport.graphiql.visit import OPERATOR, PASSWORD, TRADER, Visit
 
 SCHEMA = build_schema(schema_text())
 assert SCHEMA.query_type is not None
@@ -156,6 +156,34 @@ async def test_stopping_a_subscription_closes_its_socket(visit: Visit, site: Sit
     await visit.button("Stop query (Ctrl-Enter)").click()
     if not subscription.is_closed():
         await subscription.wait_for_event("close")
+
+
+async def test_a_starter_that_needs_an_account_has_the_first_of_who_signed_in(
+    visit: Visit, site: Site
+) -> None:
+    await visit.choose_tab("Risk")
+    await visit.sign_in(TRADER)
+    await visit.run()
+    await expect(visit.response).to_contain_text('"riskPerTrade": "0.0150"')
+
+    other = await factories.user(site.connection, email="other@example.com")
+    await site.connection.execute(
+        "UPDATE users SET password_hash = (SELECT password_hash FROM users WHERE email = $1) WHERE id = $2",
+        TRADER,
+        other,
+    )
+    theirs = await factories.account(site.connection, other, account_number="L#000043")
+    await visit.button("Sign out").click()
+    await visit.panel.get_by_label("E-mail").fill("other@example.com")
+    await visit.panel.get_by_label("Password").fill(PASSWORD)
+    await visit.panel.get_by_role("button", name="Sign in", exact=True).click()
+    await expect(visit.who).to_have_text("other@example.com")
+    await visit.run()
+    await expect(visit.page.get_by_role("region", name="Variables")).to_contain_text(theirs)
+    while not await site.connection.fetchval(
+        "SELECT EXISTS (SELECT FROM risk_settings WHERE account_id = $1)", theirs
+    ):
+        await visit.page.wait_for_timeout(50)
 
 
 async def test_an_account_of_the_panel_is_filled_in_and_its_limits_change(visit: Visit, site: Site) -> None:

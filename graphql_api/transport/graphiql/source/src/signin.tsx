@@ -3,7 +3,7 @@ import { type FormEvent, useEffect, useState } from "react";
 
 import { config, NARROW } from "./config.ts";
 import { login, logout, type Person, useSession } from "./session.ts";
-import { useFittingStarters } from "./starters.ts";
+import { fillIn, useAccountOfStarter, useFittingStarters } from "./starters.ts";
 
 export const SIGN_IN: GraphiQLPlugin = {
   title: "Sign in",
@@ -23,6 +23,7 @@ export const SIGN_IN: GraphiQLPlugin = {
 export function Who() {
   const email = useSession((session) => session.person?.user.email);
   useFittingStarters();
+  useAccountOfStarter();
   const ready = usePluginStore(({ plugins }) => plugins.includes(SIGN_IN));
   useEffect(() => {
     if (ready && !useSession.getState().person) {
@@ -103,8 +104,10 @@ function SignedIn({ person }: { person: Person }) {
   const [copied, setCopied] = useState(false);
   const { email, accounts } = person.user;
 
-  function fillIn(accountId: string) {
-    variableEditor?.setValue(JSON.stringify({ ...parse(variableEditor.getValue()), accountId }, null, 2));
+  function choose(accountId: string) {
+    if (variableEditor) {
+      fillIn(variableEditor, accountId);
+    }
     if (NARROW.matches) {
       toggle("Hide");
     }
@@ -132,7 +135,7 @@ function SignedIn({ person }: { person: Person }) {
             Choose one to put its id into the variables, as <code>accountId</code>.
           </p>
           {accounts.nodes.map(({ id, accountNumber }) => (
-            <Button key={id} type="button" title={id} onClick={() => fillIn(id)}>
+            <Button key={id} type="button" title={id} onClick={() => choose(id)}>
               {accountNumber}
             </Button>
           ))}
@@ -144,12 +147,4 @@ function SignedIn({ person }: { person: Person }) {
 
 function copyToken(): Promise<void> {
   return navigator.clipboard.writeText(useSession.getState().tokens?.accessToken ?? "");
-}
-
-function parse(variables: string): object {
-  try {
-    return JSON.parse(variables || "{}");
-  } catch {
-    return {}; // half-written, and about to be replaced
-  }
 }

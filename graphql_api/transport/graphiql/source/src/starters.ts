@@ -1,12 +1,13 @@
 import { useEditorContext } from "@graphiql/react";
-import { useLayoutEffect } from "react";
+import { useEffect, useLayoutEffect } from "react";
 import { create } from "zustand";
 import { persist } from "zustand/middleware";
 
 import { config } from "./config.ts";
 import { type Person, useSession } from "./session.ts";
 
-type Tab = NonNullable<ReturnType<typeof useEditorContext>>["tabs"][number];
+type Editors = NonNullable<ReturnType<typeof useEditorContext>>;
+type Tab = Editors["tabs"][number];
 
 interface Away {
   tabs: Tab[];
@@ -36,6 +37,44 @@ export function useFittingStarters(): void {
     }
     moveTab(shown);
   }, [person]);
+}
+
+/** The account that was filled in last, "" for none: the next person to sign in gets one of their own. */
+const useFilledIn = create<{ accountId: string }>()(
+  persist(() => ({ accountId: "" }), { name: "graphql-api:account" }),
+);
+
+/** Puts the id of an account into the variables. */
+export function fillIn(editor: NonNullable<Editors["variableEditor"]>, accountId: string): void {
+  editor.setValue(JSON.stringify({ ...parse(editor.getValue()), accountId }, null, 2));
+  useFilledIn.setState({ accountId });
+}
+
+/** Fills in the first account of who signed in, where a starter needs one and nobody has written another. */
+export function useAccountOfStarter(): void {
+  const { tabs, activeTabIndex, variableEditor } = useEditorContext({ nonNull: true });
+  const person = useSession((session) => session.person);
+  const query = tabs[activeTabIndex]?.query;
+  useEffect(() => {
+    const starter = config.tabs.find((tab) => tab.query === query);
+    const accounts = person?.user.accounts.nodes ?? [];
+    if (!variableEditor || !accounts[0] || !starter?.variables?.includes('"accountId"')) {
+      return;
+    }
+    const { accountId } = parse(variableEditor.getValue());
+    const isOurs = accountId === "" || accountId === useFilledIn.getState().accountId;
+    if (isOurs && !accounts.some(({ id }) => id === accountId)) {
+      fillIn(variableEditor, accounts[0].id);
+    }
+  }, [person, activeTabIndex, variableEditor]);
+}
+
+function parse(variables: string): { accountId?: unknown } {
+  try {
+    return JSON.parse(variables || "{}");
+  } catch {
+    return {}; // half-written, and about to be replaced
+  }
 }
 
 function fits(tab: Tab, { roles }: Person): boolean {
