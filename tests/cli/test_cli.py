@@ -1,5 +1,6 @@
 """The command line, as people and scripts use it: a process each."""
 
+import ast
 import asyncio
 import json
 import os
@@ -753,3 +754,18 @@ def test_commands_that_need_no_schema_do_not_import_it(module: str) -> None:
     done = subprocess.run((sys.executable, "-c", program), check=True, capture_output=True, text=True)
 
     assert not {"strawberry", "graphql", "fastapi", "graphql_api.schema"} & set(done.stdout.split())
+
+
+COMMAND_LINE = re.compile(r"(`graphql-api |\bpg_ctl |\bpsql |\bcurl )[^`]*\{")
+
+
+def test_no_command_line_is_put_together_without_quotes() -> None:
+    """Such as f"pg_ctl -D {folder}": `shlex.join` quotes a folder's spaces."""
+    texts = [
+        ast.unparse(node)
+        for file in (ROOT / "graphql_api").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.JoinedStr)
+    ]
+
+    assert [text for text in texts if COMMAND_LINE.search(text)] == []
