@@ -8,8 +8,8 @@ server has.
 - A day begins when the clock first shows its date: later than midnight where clocks skip midnight, and at the
   earlier one where they show midnight twice. Where clocks are set back from a new day into the one before,
   the new day goes on. Weeks begin with their Monday, months with their first day.
-- A moment outside the years 1 to 9999 is in the bucket of the moment that clients see in its place. So no
-  arithmetic fails at the ends of PostgreSQL's calendar, and no two buckets begin at one time.
+- A row's moment outside the years 1 to 9999 is in the bucket of the moment that clients see in its place. So
+  no arithmetic fails at the ends of PostgreSQL's calendar, and no two buckets begin at one time.
 """
 
 from collections.abc import Mapping
@@ -71,7 +71,7 @@ def _zone_parameters(name: str) -> Mapping[str, Any]:
 
 def group_by_bucket(query: Select[Any], interval: Interval, moment: ColumnElement[datetime]) -> FromClause:
     """Returns the rows of a grouped `query`, grouped by the bucket of `moment` too, with its start `time`."""
-    local, period = _bucket_key(interval, moment)
+    local, period = _bucket_key(interval, within_calendar(moment))
     groups = (
         query.add_columns(local.label("_local"), period.label("_period"))
         .select_from(_zone)
@@ -86,7 +86,7 @@ def group_by_bucket(query: Select[Any], interval: Interval, moment: ColumnElemen
 def bucket_start(interval: Interval, moment: ColumnElement[datetime]) -> ColumnElement[datetime]:
     """Returns the start of the bucket that `moment` lies in.
 
-    `moment` must be constant; run the statement with `zone_parameters(zone)`.
+    `moment` must be constant, and in the years 1 to 9999; run the statement with `zone_parameters(zone)`.
     """
     local, period = _bucket_key(interval, moment)
     key = select(local.label("_local"), period.label("_period")).select_from(_zone).subquery("bucket_key")
@@ -114,7 +114,7 @@ def _bucket_key(
     That is the hour or the date that the clock shows; for an hour, also which of the zone's offsets is in
     force, so that a repeated hour is two buckets.
     """
-    unit, moment = literal_column(f"'{interval.value.lower()}'", Text), within_calendar(moment)
+    unit = literal_column(f"'{interval.value.lower()}'", Text)
     period: ColumnElement[int] = func.width_bucket(moment, _zone.c.starts, type_=Integer())
     local = func.timezone(_UTC, moment, type_=DateTime()) + _zone.c.offsets[period]
     if interval is Interval.HOUR:
