@@ -4,7 +4,6 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from uuid import UUID
 
 import orjson
 from pydantic import SecretStr
@@ -18,6 +17,8 @@ from graphql_api.execution.subscriptions import Subscriptions
 from graphql_api.identity.viewer import LoginCredential, Role, Viewer, scopes_of
 from graphql_api.postgres.address import Address
 from graphql_api.relational.context import Context, Services
+from graphql_api.relational.errors import BadInputError
+from graphql_api.relational.scalars import parse_id
 from graphql_api.settings import Settings
 
 _FOLLOW = """
@@ -63,8 +64,8 @@ def show(
 def _account_ids(accounts: Sequence[str] | None) -> list[str] | None:
     for account in accounts or ():
         try:
-            UUID(account)
-        except ValueError:
+            parse_id(account, "--account")
+        except BadInputError:
             raise UsageError(f"--account is an account's id, a UUID, and {account!r} is none") from None
     return [*accounts] if accounts else None
 

@@ -51,7 +51,7 @@ class ActivityChange(Enum):
     ADDED = value("ADDED", "It is new, or has come from another account.")
     CHANGED = value("CHANGED", "It has changed.")
     REMOVED = value(
-        "REMOVED", ("The row was deleted, or no longer belongs to an account that the subscriber follows.")
+        "REMOVED", "The row was deleted, or no longer belongs to an account that the subscriber follows."
     )
 
 

@@ -196,7 +196,7 @@ LogStatsRequest = tuple[Interval, Filter]
 
 
 @strawberry.type(
-    description=("The number of lines of one level that one part of the platform wrote in a span of time.")
+    description="The number of lines of one level that one part of the platform wrote in a span of time."
 )
 class SystemLogBucket:
     """A row of `log_stats`."""

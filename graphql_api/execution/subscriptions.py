@@ -216,7 +216,7 @@ class Subscriptions:
                         return
         except PermissionsChangedError as error:
             yield Results([self._operations.refusal([error])])
-        except Exception as error:  # noqa: BLE001 - whatever ended the source, the subscriber gets an error
+        except Exception as error:  # noqa: BLE001 - any error of the source is the subscription's last result
             node = operation.parsed.analysis.root_fields[0]
             root_field = (node.alias or node.name).value
             yield Results([self._operations.refusal([located_error(error, [node], [root_field])])])

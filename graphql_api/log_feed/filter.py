@@ -73,7 +73,7 @@ class LogFilter:
 
     `levels` and `minimum_level` are canonical words (`postgres.vocabularies.LOG_LEVELS`; OTHER is one of
     them, and the least severe); `components` match exactly; `search` is found anywhere in the message,
-    whatever the case of ASCII letters. `since` (inclusive) and `until` (exclusive) are instants as
+    ignoring the case of ASCII letters. `since` (inclusive) and `until` (exclusive) are instants as
     `type_codecs` has them; a row without a timestamp is in no such range. `dated` is whether the row has to
     have a timestamp.
 

@@ -87,13 +87,13 @@ class ErrorCode(Enum):
     NOT_FINITE = value("NOT_FINITE", "NaN and infinities are no limits.")
     EMPTY_UPDATE = value("EMPTY_UPDATE", "Nothing to change was given.")
     CONFLICT = value(
-        "CONFLICT", ("The row has changed since the given version. The payload has the present row.")
+        "CONFLICT", "The row has changed since the given version. The payload has the present row."
     )
     INVALID_CREDENTIALS = value("INVALID_CREDENTIALS", "The e-mail, password or token is wrong or ended.")
     RATE_LIMITED = value("RATE_LIMITED", "Too many attempts; the message says when to try again.")
 
 
-@strawberry.type(description=("A reason why the mutation was refused. If there is any, nothing was changed."))
+@strawberry.type(description="A reason why the mutation was refused. If there is any, nothing was changed.")
 class UserError:
     """A business failure, which clients show to people."""
 

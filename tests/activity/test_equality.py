@@ -97,7 +97,7 @@ class Subscriber:
         return {event["data"]["accountActivity"]["key"] for event in self.events}
 
     def answers(self) -> list[tuple[Any, bool]]:
-        """What came of each event. Which of several errors is told of a null is left to the executor."""
+        """What came of each event. Of several errors that could explain a null, any may be reported."""
         return [(event["data"], "errors" in event) for event in self.events]
 
 

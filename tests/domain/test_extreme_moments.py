@@ -1,4 +1,4 @@
-"""Whatever moments PostgreSQL stores, in any column, each question is answered, and each number is right."""
+"""With any moment that PostgreSQL can store, in any column, all queries succeed and all numbers are right."""
 
 from itertools import product
 

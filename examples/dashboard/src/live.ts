@@ -18,8 +18,8 @@ const LONGEST_PAUSE = 30_000;
 const TIMEOUT = 30_000; // after which a reading has failed
 const RESUMING = 2000;
 
-/** Reads an answer of the service, which `keep` then puts into the cache. */
-type Read = () => Promise<{ keep: () => void }>;
+/** Reads an answer of the service, and returns the function that puts it into the cache. */
+type Read = () => Promise<() => void>;
 
 /** Reads whenever that is due, one reading at a time, so that no older answer comes after a newer one. */
 export class Reading {
@@ -68,7 +68,7 @@ export class Reading {
     this.isRunning = true;
     let delay = GATHERING;
     try {
-      const { keep } = await this.read();
+      const keep = await this.read();
       if (!this.isOutdated) {
         keep();
         this.waiting.splice(0).forEach((resolve) => resolve());
@@ -107,12 +107,10 @@ export function useLive<Data extends { activityCursor: string }, Variables exten
         const fetchOptions = { signal: AbortSignal.timeout(TIMEOUT) };
         const options = { fetchPolicy: "no-cache", context: { queryDeduplication: false, fetchOptions } } as const;
         const { data: read } = await client.query<Data, OperationVariables>({ query, variables, ...options });
-        return {
-          keep() {
-            client.writeQuery<Data, OperationVariables>({ query, variables, data: read as Data });
-            // What happens from here on isn't in what has been read.
-            setAfter((known) => known ?? (read as Data).activityCursor);
-          },
+        return () => {
+          client.writeQuery<Data, OperationVariables>({ query, variables, data: read as Data });
+          // What happens from here on isn't in what has been read.
+          setAfter((known) => known ?? (read as Data).activityCursor);
         };
       }, setError),
   );

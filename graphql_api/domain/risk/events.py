@@ -45,9 +45,7 @@ class RiskLimitsAuthor(Enum):
     PROGRAM = value("PROGRAM", "Another program, by SQL: nobody knows for whom.")
 
 
-@strawberry.type(
-    description=("The limits of an account at some time. Null means that there is no such limit.")
-)
+@strawberry.type(description="The limits of an account at some time. Null means that there is no such limit.")
 class RiskLimits:
     """Read from the JSON object of a risk event."""
 

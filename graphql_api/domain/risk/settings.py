@@ -41,7 +41,7 @@ def version_of(id_: str, row_version: str) -> str:
 
 
 @strawberry.type(
-    description=("The limits that the bot of an account has to keep. Null means that there is no such limit.")
+    description="The limits that the bot of an account has to keep. Null means that there is no such limit."
 )
 class RiskSettings(Node, rows_of=RISK_SETTINGS):
     """The row of risk_settings that is in force for an account."""
@@ -177,7 +177,7 @@ def check_limits(values: Mapping[str, Any]) -> list[UserError]:
 
 
 @strawberry.input(
-    description=("All four limits. If one is null or left out, there is no such limit afterwards.")
+    description="All four limits. If one is null or left out, there is no such limit afterwards."
 )
 class SetRiskSettingsInput:
     max_daily_loss: Decimal | None = strawberry.field(
@@ -195,7 +195,7 @@ class SetRiskSettingsInput:
 
 
 @strawberry.input(
-    description=("The limits to change: null removes a limit, and one that is left out stays as it is.")
+    description="The limits to change: null removes a limit, and one that is left out stays as it is."
 )
 class UpdateRiskSettingsInput:
     max_daily_loss: strawberry.Maybe[Decimal | None] = strawberry.field(

@@ -195,7 +195,7 @@ class TradeStats:
     net_pnl: Decimal = total("net_pnl", "The sum of all pnl: `grossProfit` less `grossLoss`.")
     gross_profit: Decimal = total("gross_profit", "The sum of the pnl of the wins.")
     gross_loss: Decimal = total(
-        "gross_loss", ("The sum of the pnl of the losses, without its sign: 0 or more.")
+        "gross_loss", "The sum of the pnl of the losses, without its sign: 0 or more."
     )
     profit_factor: Decimal | None = total(
         "profit_factor", "`grossProfit` / `grossLoss`; null if nothing was lost."
