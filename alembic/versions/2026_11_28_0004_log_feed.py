@@ -10,7 +10,8 @@ transactions that write at the same time only the one that gets the advisory loc
 PREPARE TRANSACTION after a NOTIFY: programs that use it SET log_feed.notify = off.
 
 The lines of a restored dump are history and are not recorded. pg_dump's scripts are recognised by two
-settings that nothing else turns off together; then all cursors end, since rows may have come from anywhere.
+settings that nothing else turns off together; then all cursors end (log_feed.reset), since rows may have come
+from anywhere.
 
 log_feed.incarnation is unlogged on purpose: a crash, a promotion and a restore all empty it.
 
@@ -83,6 +84,16 @@ CREATE TABLE log_feed.interruptions (
 )
 """
 
+# Transactions that have changed rows without entries: all cursors end when such a transaction has committed.
+# A reset that is pending ends them when all transactions below xid have ended.
+RESETS = """
+CREATE TABLE log_feed.resets (
+    xid XID8 NOT NULL,
+    is_pending BOOLEAN NOT NULL DEFAULT false,
+    PRIMARY KEY (xid, is_pending)
+)
+"""
+
 # This value changes when a trigger is dropped, disabled or enabled, since lines may have been written without
 # entries; it is null while one is missing or disabled. The second trigger counts only if another transaction
 # has made it than the first one.
@@ -96,6 +107,24 @@ CREATE OR REPLACE VIEW log_feed.trigger_version AS
     WHERE recorder.tgrelid = 'system_logs'::regclass AND recorder.tgname = 'log_feed_insert'
       AND recorder.tgenabled IN ('O', 'A')
       AND (replica.tgenabled IN ('R', 'A') OR NOT EXISTS (SELECT FROM pg_subscription_rel))
+"""
+
+# The incarnation whose cursors are valid: none while a trigger is missing, or a reset is due.
+CURRENT_INCARNATION = """
+CREATE OR REPLACE VIEW log_feed.current_incarnation AS
+    SELECT id, system_identifier, timeline, database
+    FROM log_feed.incarnation JOIN log_feed.incarnations USING (id)
+    WHERE trigger_version = (SELECT version FROM log_feed.trigger_version)
+      AND NOT EXISTS (SELECT FROM log_feed.resets
+                      WHERE NOT is_pending OR xid <= pg_snapshot_xmin(pg_current_snapshot()))
+"""
+
+# An insert waits for no other transaction, and works alike at all isolation levels.
+RESET = """
+CREATE OR REPLACE FUNCTION log_feed.reset() RETURNS void LANGUAGE sql
+    SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO log_feed.resets (xid) VALUES (pg_current_xact_id()) ON CONFLICT DO NOTHING
+$$
 """
 
 NOTE_INTERRUPTION = """
@@ -117,8 +146,7 @@ DECLARE
     moment text;
 BEGIN
     IF current_setting('check_function_bodies') = 'off' AND current_setting('row_security') = 'off' THEN
-        DELETE FROM log_feed.incarnation;
-        DELETE FROM log_feed.incarnations;
+        PERFORM log_feed.reset();
         RETURN NULL;
     END IF;
     notified := nullif(current_setting('log_feed.notify', true), '');
@@ -161,8 +189,7 @@ BEGIN
             SELECT FROM pg_stat_get_subscription(NULL) AS worker
             JOIN pg_subscription_rel ON (srsubid, srrelid) = (worker.subid, worker.relid)
             WHERE worker.pid = pg_backend_pid() AND srsubstate = 'd') THEN
-        DELETE FROM log_feed.incarnation;
-        DELETE FROM log_feed.incarnations;
+        PERFORM log_feed.reset();
     ELSIF TG_OP = 'INSERT' THEN
         IF coalesce(current_setting('log_feed.looked', true), '') = '' THEN
             PERFORM log_feed.note_interruption(), set_config('log_feed.looked', 'on', false);
@@ -199,15 +226,20 @@ DECLARED_TABLES = {
     "log_feed.incarnations": INCARNATIONS,
     "log_feed.incarnation": INCARNATION,
     "log_feed.interruptions": INTERRUPTIONS,
+    "log_feed.resets": RESETS,
 }
 DECLARED_FUNCTIONS = {
+    "log_feed.reset": RESET,
     "log_feed.note_interruption": NOTE_INTERRUPTION,
     "log_feed.record_lines": RECORD,
     "log_feed.forget_own_lines": FORGET,
     "log_feed.record_replicated_line": REPLICATE,
     "log_feed.refuse_row": REFUSE,
 }
-DECLARED_VIEWS = {"log_feed.trigger_version": TRIGGER_VERSION}
+DECLARED_VIEWS = {
+    "log_feed.trigger_version": TRIGGER_VERSION,
+    "log_feed.current_incarnation": CURRENT_INCARNATION,
+}
 
 # Triggers by table and name, each with its mode and its definition.
 DECLARED_TRIGGERS = {
@@ -262,7 +294,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for view in DECLARED_VIEWS:
+    for view in reversed(DECLARED_VIEWS):
         op.execute(f"DROP VIEW {view}")
     for table, name in DECLARED_TRIGGERS:
         op.execute(f"DROP TRIGGER {name} ON {table}")

@@ -11,7 +11,8 @@ be compared with others: `empty`, nothing; `recorded`, rows that need no second 
 what a connection begins with, also after its settings were reset during a transaction.
 
 The rows below a moved row move with it. If these can't be known, because another transaction is writing more
-of them, because there are very many, or because a table was truncated, all cursors end: `activity.reset()`.
+of them or taking some away, because there are very many, or because a table was truncated, all cursors end:
+`activity.reset()`.
 
 Notifications use the log feed's channel, and the setting that turns those off.
 """
@@ -46,7 +47,7 @@ DECLARED_TABLES = {
     "activity.entries": ENTRIES,
     **{
         f"activity.{table}": f"CREATE TABLE activity.{table} (LIKE log_feed.{table} INCLUDING ALL)"
-        for table in ("watermarks", "horizon", "incarnations", "interruptions")
+        for table in ("watermarks", "horizon", "incarnations", "interruptions", "resets")
     },
     "activity.incarnation": (
         "CREATE UNLOGGED TABLE activity.incarnation (LIKE log_feed.incarnation INCLUDING ALL)"
@@ -67,23 +68,56 @@ END $$
 RESET = """
 CREATE OR REPLACE FUNCTION activity.reset() RETURNS void LANGUAGE sql
     SET search_path = pg_catalog, pg_temp AS $$
-    DELETE FROM activity.incarnation;
-    DELETE FROM activity.incarnations;
+    INSERT INTO activity.resets (xid) VALUES (pg_current_xact_id()) ON CONFLICT DO NOTHING
 $$
 """
 
 # A transaction that inserts a row below one of these locks it until the end. So once this function has locked
 # them, all rows below can be read. It waits for less time than PostgreSQL's deadlock_timeout.
-LOCK = """
+LOCK_ROWS = """
 CREATE OR REPLACE FUNCTION activity.lock_rows(rows regclass, ids uuid[]) RETURNS boolean LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
         RETURN false;
     END IF;
     EXECUTE format('SELECT FROM %s WHERE id = ANY ($1) ORDER BY id FOR UPDATE', rows) USING ids;
     RETURN true;
 EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+    RETURN false;
+END $$
+"""
+
+# A trade's entry says which account the trade has left, by way of its session. So that this is still true
+# when the transaction commits, trades leave a session and sessions move by turns: each takes this lock until
+# it ends, shared or exclusive. All sessions share 256 locks, which is the most that a deletion of many trades
+# takes of the server's lock table.
+#
+# A transaction that reads an older snapshot sees no move that was committed meanwhile. There, a row lock
+# fails if the session was changed; it is undone at once, since others update sessions all the time.
+LOCK_MOVES = """
+CREATE OR REPLACE FUNCTION activity.lock_moves(sessions regclass, ids uuid[], exclusive boolean)
+    RETURNS boolean LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp SET lock_timeout = '300ms' AS $$
+DECLARE
+    numbers int[] := ARRAY(
+        SELECT DISTINCT uuid_hash(id) & 255 AS number FROM unnest(ids) AS id ORDER BY number);
+BEGIN
+    IF exclusive THEN
+        PERFORM pg_advisory_xact_lock(781358537, number) FROM unnest(numbers) AS number;
+        RETURN true;
+    END IF;
+    PERFORM pg_advisory_xact_lock_shared(781358537, number) FROM unnest(numbers) AS number;
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+        BEGIN
+            EXECUTE format('SELECT FROM %s WHERE id = ANY ($1) FOR SHARE SKIP LOCKED', sessions) USING ids;
+            RAISE SQLSTATE 'UNDO0';
+        EXCEPTION WHEN SQLSTATE 'UNDO0' THEN
+            NULL;
+        END;
+    END IF;
+    RETURN true;
+EXCEPTION WHEN lock_not_available OR deadlock_detected OR serialization_failure THEN
     RETURN false;
 END $$
 """
@@ -203,6 +237,7 @@ BEGIN
         PERFORM set_config('activity.transaction', 'departed', true);
     END IF;
     IF moved IS NOT NULL THEN
+        {lock}
         EXECUTE format($query$
             INSERT INTO activity.entries AS entry
                 (xid, id, kind, change, row_id, session_id, account_id, user_id)
@@ -219,13 +254,23 @@ BEGIN
 END $$
 """
 
+_LOCK_TRADES = """
+        IF NOT activity.lock_moves(format('%I.trading_sessions', TG_TABLE_SCHEMA),
+                                   (SELECT array_agg(DISTINCT session_id) FROM removed), false) THEN
+            PERFORM activity.reset();
+            RETURN NULL;
+        END IF;"""
+
+_LOCK_SESSIONS = """
+        IF TG_OP = 'UPDATE' AND NOT (activity.lock_rows(TG_RELID, moved)
+                                     AND activity.lock_moves(TG_RELID, moved, true)) THEN
+            PERFORM activity.reset();
+            RETURN NULL;
+        END IF;"""
+
 # The trades of a session move with it. If a program without foreign keys deletes the session, its trades
 # belong to nobody.
 _MOVE_SESSIONS = """
-        IF TG_OP = 'UPDATE' AND NOT activity.lock_rows(TG_RELID, moved) THEN
-            PERFORM activity.reset();
-            RETURN NULL;
-        END IF;
         EXECUTE format($query$
             INSERT INTO activity.entries AS entry (xid, id, kind, change, session_id, account_id, user_id)
             SELECT pg_current_xact_id(), trade.id, 'TRADE', 'CHANGED',
@@ -260,7 +305,9 @@ _MOVE_ACCOUNTS = """
 _ACCOUNT = "LEFT JOIN %1$I.tradelocker_accounts AS account ON account.id = {}.account_id"
 
 
-def _recording(table: str, kind: str, parent: str, left: str, ancestors: str = "", move: str = "") -> str:
+def _recording(
+    table: str, kind: str, parent: str, left: str, ancestors: str = "", lock: str = "", move: str = ""
+) -> str:
     own = kind == "TRADE"
     names = {
         "table": table,
@@ -277,6 +324,7 @@ def _recording(table: str, kind: str, parent: str, left: str, ancestors: str = "
         merge=_MERGE,
         left=left,
         ancestors=ancestors,
+        lock=lock.strip(),
         move=move.replace("{merge}", _MERGE).strip(),
     )
 
@@ -321,6 +369,11 @@ BEGIN
         account := CASE kind WHEN 'TRADE' THEN NULL WHEN 'ACCOUNT' THEN before_id ELSE former END;
         owner := CASE kind WHEN 'ACCOUNT' THEN former END;
         IF session IS NOT NULL THEN
+            IF NOT activity.lock_moves(
+                    format('%I.trading_sessions', TG_TABLE_SCHEMA), ARRAY[session], false) THEN
+                PERFORM activity.reset();
+                RETURN NULL;
+            END IF;
             EXECUTE format('SELECT account_id FROM %I.trading_sessions WHERE id = $1', TG_TABLE_SCHEMA)
             INTO account USING session;
         END IF;
@@ -348,7 +401,8 @@ END $$
 DECLARED_FUNCTIONS = {
     "activity.note_interruption": NOTE_INTERRUPTION,
     "activity.reset": RESET,
-    "activity.lock_rows": LOCK,
+    "activity.lock_rows": LOCK_ROWS,
+    "activity.lock_moves": LOCK_MOVES,
     "activity.notify_readers": NOTIFY,
     "activity.record_trades": _recording(
         "trades",
@@ -357,6 +411,7 @@ DECLARED_FUNCTIONS = {
         "row.session_id, session.account_id, account.user_id",
         "LEFT JOIN %1$I.trading_sessions AS session ON session.id = row.session_id "
         + _ACCOUNT.format("session"),
+        _LOCK_TRADES,
     ),
     "activity.record_trading_sessions": _recording(
         "trading_sessions",
@@ -364,6 +419,7 @@ DECLARED_FUNCTIONS = {
         "account_id",
         "NULL::uuid, row.account_id, account.user_id",
         _ACCOUNT.format("row"),
+        _LOCK_SESSIONS,
         _MOVE_SESSIONS,
     ),
     "activity.record_risk_settings": _recording(
@@ -444,7 +500,18 @@ CREATE OR REPLACE VIEW activity.trigger_version AS
        AND (count(*) FILTER (WHERE tgname = 'activity_replica' AND tgenabled IN ('R', 'A')) = {len(_KINDS)}
             OR NOT EXISTS (SELECT FROM pg_subscription_rel))
 """  # noqa: S608 - our own text
-DECLARED_VIEWS = {"activity.trigger_version": TRIGGER_VERSION}
+CURRENT_INCARNATION = """
+CREATE OR REPLACE VIEW activity.current_incarnation AS
+    SELECT id, system_identifier, timeline, database
+    FROM activity.incarnation JOIN activity.incarnations USING (id)
+    WHERE trigger_version = (SELECT version FROM activity.trigger_version)
+      AND NOT EXISTS (SELECT FROM activity.resets
+                      WHERE NOT is_pending OR xid <= pg_snapshot_xmin(pg_current_snapshot()))
+"""
+DECLARED_VIEWS = {
+    "activity.trigger_version": TRIGGER_VERSION,
+    "activity.current_incarnation": CURRENT_INCARNATION,
+}
 
 
 def upgrade() -> None:
@@ -460,7 +527,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for view in DECLARED_VIEWS:
+    for view in reversed(DECLARED_VIEWS):
         op.execute(f"DROP VIEW {view}")
     for table, name in DECLARED_TRIGGERS:
         op.execute(f"DROP TRIGGER {name} ON {table}")

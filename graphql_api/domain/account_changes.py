@@ -47,7 +47,7 @@ _PRESENT = """
         ) AS present_account ON true"""
 
 # Which account a row has left. Its entry names the account, or the entry of its session does, if the same
-# transaction has deleted or moved the session. `moved` is the account that has the row's former session now.
+# transaction has deleted or moved the session.
 _FORMER = """
         LEFT JOIN LATERAL (
             SELECT account_id FROM {schema}.entries AS entry
@@ -65,38 +65,27 @@ _FORMER = """
             UNION ALL
             SELECT user_id FROM tradelocker_accounts AS account
             WHERE page.user_id IS NULL AND account.id = former.account_id LIMIT 1
-        ) AS former_account ON true
-        LEFT JOIN LATERAL (
-            SELECT session.account_id, account.user_id FROM trading_sessions AS session
-            LEFT JOIN tradelocker_accounts AS account ON account.id = session.account_id
-            WHERE session.id = page.session_id OFFSET 0
-        ) AS moved ON true"""
+        ) AS former_account ON true"""
 
 CHANGES = FeedSchema(
     name="activity",
     columns=(
         *("kind", "change", "row_id", "is_there", "account_id", "user_id"),
-        *("former_account_id", "former_user_id", "moved_account_id", "moved_user_id"),
+        *("former_account_id", "former_user_id"),
     ),
     selected="""
         false AS missing, 0 AS size, page.kind, page.change, coalesce(page.row_id, page.id) AS row_id,
         coalesce(present.is_there, false) AS is_there, present.account_id, present_account.user_id,
         former.account_id AS former_account_id,
-        coalesce(page.user_id, former_account.user_id) AS former_user_id,
-        moved.account_id AS moved_account_id, moved.user_id AS moved_user_id""",
+        coalesce(page.user_id, former_account.user_id) AS former_user_id""",
     joins=_PRESENT + _FORMER,
-    keys=(
-        "account_id",
-        "user_id",
-        "former_account_id",
-        "former_user_id",
-        "moved_account_id",
-        "moved_user_id",
-    ),
+    keys=("account_id", "user_id", "former_account_id", "former_user_id"),
     rows="changes",
+    resets_twice=True,  # an entry may say that a row has left an account where it wasn't any more
     unrecorded=(
         "rows changed that aren't recorded one by one (a session moved to another account while a trade was"
-        " added to it, or with more than 10,000 trades; an account got another user; a table was truncated)"
+        " added to it or left it, or with more than 10,000 trades; an account got another user; a table was"
+        " truncated)"
     ),
 )
 
@@ -150,7 +139,6 @@ class ChangeFilter:
         - it is in a followed account now, and is new or came from one that isn't followed: ADDED;
         - it is in a followed account now, otherwise: CHANGED;
         - it isn't, and the account that it left is followed: REMOVED from that one;
-        - it isn't, and its former session belongs to a followed account now: REMOVED from that one;
         - it is gone, and whose it was is unknown: REMOVED, for subscribers who follow all accounts.
         """
         kind, account = row["kind"], row["account_id"]
@@ -164,8 +152,6 @@ class ChangeFilter:
             return AccountChange(
                 kind, "ADDED" if arrived else "CHANGED", row["row_id"], account, self.user_id
             )
-        if former is None and self._follows(row["moved_account_id"], row["moved_user_id"]):
-            former = row["moved_account_id"]
         if former is not None:
             return AccountChange(kind, "REMOVED", row["row_id"], former, self.user_id)
         if self == ChangeFilter(kinds=self.kinds) and row["change"] == "REMOVED" and not row["is_there"]:

@@ -12,8 +12,9 @@ CHANNEL: Final = "log_feed"
 class FeedSchema:
     """A feed's schema, and how a page of its entries finds their rows.
 
-    A schema has the tables of `log_feed`: entries, watermarks, horizon, incarnations, incarnation and
-    interruptions, and the view trigger_version. Its entries are ordered by their columns xid and id.
+    A schema has the tables of `log_feed`: entries, watermarks, horizon, incarnations, incarnation,
+    interruptions and resets, and the views trigger_version and current_incarnation. Its entries are ordered
+    by their columns xid and id.
     """
 
     name: str
@@ -29,6 +30,8 @@ class FeedSchema:
     """The columns whose texts take up memory."""
     rows: str = "rows"
     """The name of its rows in messages of errors."""
+    resets_twice: bool = False
+    """Whether a reset makes untrue what other transactions have recorded, so that another has to follow."""
     unrecorded: str = "rows changed while no trigger recorded them"
     """What may happen to its rows that isn't recorded, so that cursors end: part of an error's message."""
 

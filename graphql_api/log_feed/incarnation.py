@@ -4,7 +4,8 @@ An offset consists of transaction ids, which are comparable only within one hist
 incarnation is the time between two interruptions of it, and has a random id. Interruptions are a crash, a
 promotion, a restore, and a time without the trigger that records lines. The unlogged table
 log_feed.incarnation has the present incarnation: PostgreSQL empties it in a crash, a promotion or a restore.
-The ordinary table log_feed.incarnations has all of them, except those that a restore has undone.
+The ordinary table log_feed.incarnations has all of them, except those that a restore has undone, and those
+from before a reset: a transaction that has changed rows without entries (log_feed.resets).
 """
 
 import functools
@@ -39,8 +40,24 @@ _IDENTITY = """
 """
 
 _PRESENT = """
-    SELECT id FROM {schema}.incarnation JOIN {schema}.incarnations USING (id)
-    WHERE (system_identifier, timeline, database, trigger_version) = ($1, $2, $3, $4)
+    SELECT id FROM {schema}.current_incarnation WHERE (system_identifier, timeline, database) = ($1, $2, $3)
+"""
+
+# Ends all former incarnations if a reset is due. With `resets_twice`, transactions that are in progress may
+# have recorded what isn't true any more. Clients read again before these end, so another reset is pending.
+_END_AT_RESETS = """
+    WITH due AS (
+        DELETE FROM {schema}.resets
+        WHERE NOT is_pending OR xid <= pg_snapshot_xmin(pg_current_snapshot())
+        RETURNING is_pending
+    ), pending AS (
+        INSERT INTO {schema}.resets (xid, is_pending)
+        SELECT pg_snapshot_xmax(seen), true FROM pg_current_snapshot() AS seen
+        WHERE {resets_twice} AND pg_snapshot_xmin(seen) < pg_snapshot_xmax(seen)
+          AND EXISTS (SELECT FROM due WHERE NOT is_pending)
+        ON CONFLICT DO NOTHING
+    )
+    DELETE FROM {schema}.incarnations WHERE EXISTS (SELECT FROM due)
 """
 
 # Replication doesn't include sequences, and a dump of the data may leave them out, so the next number is
@@ -146,7 +163,7 @@ async def _enter(connection: "asyncpg.Connection", schema: FeedSchema) -> int:
             " run `graphql-api migrate`"
         )
     await _mend(connection, name)
-    key = tuple(identity[name] for name in ("system_identifier", "timeline", "database", "trigger_version"))
+    key = tuple(identity[name] for name in ("system_identifier", "timeline", "database"))
     present: int | None = await connection.fetchval(_PRESENT.format(schema=name), *key)
     if present is not None:
         return present
@@ -156,8 +173,9 @@ async def _enter(connection: "asyncpg.Connection", schema: FeedSchema) -> int:
         present = await connection.fetchval(_PRESENT.format(schema=name), *key)
         if present is None:
             present = secrets.randbits(63)
+            await connection.execute(_END_AT_RESETS.format(schema=name, resets_twice=schema.resets_twice))
             await connection.execute(_NOTE.format(schema=name), present)
-            await connection.execute(_BEGIN.format(schema=name), *key, present)
+            await connection.execute(_BEGIN.format(schema=name), *key, identity["trigger_version"], present)
     return present
 
 

@@ -51,13 +51,13 @@ _PAGE_BYTES = 4 * 1024 * 1024
 #
 # On a standby this fails, and must: its snapshots don't list the transactions in progress. The rows that the
 # snapshot sees are in the write-ahead log before `insert_lsn`, since that is read after the snapshot was
-# taken. The incarnation is null if a trigger that writes entries has been missing or disabled since it began.
+# taken. The incarnation is null if a trigger that writes entries has been missing or disabled since it began,
+# or if rows have changed without entries.
 SNAPSHOT = """
     SELECT pg_current_snapshot() AS snapshot,
            pg_current_wal_insert_lsn() AS insert_lsn,
            pg_current_wal_flush_lsn() AS flush_lsn,
-           (SELECT id FROM {schema}.incarnation JOIN {schema}.incarnations USING (id)
-            WHERE trigger_version = (SELECT version FROM {schema}.trigger_version)) AS incarnation,
+           (SELECT id FROM {schema}.current_incarnation) AS incarnation,
            (SELECT xid FROM {schema}.horizon) AS horizon
 """
 

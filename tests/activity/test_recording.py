@@ -1,7 +1,9 @@
 """Which transaction changed which row of an account is recorded, however the row was changed."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import asyncpg
 import pytest
@@ -54,16 +56,7 @@ async def left(connection: "asyncpg.Connection", kind: str) -> list[tuple[str | 
 
 
 async def has_reset(connection: "asyncpg.Connection") -> bool:
-    return not await connection.fetchval("SELECT count(*) FROM activity.incarnations")
-
-
-@pytest.fixture
-async def incarnation(connection: "asyncpg.Connection") -> None:
-    await connection.execute("""
-        INSERT INTO activity.incarnation (id) VALUES (1);
-        INSERT INTO activity.incarnations (id, system_identifier, timeline, database, trigger_version, began)
-        VALUES (1, 1, '', 1, '', '0/0')
-    """)
+    return bool(await connection.fetchval("SELECT count(*) FROM activity.resets"))
 
 
 async def test_each_kind_of_row_is_recorded_when_it_is_added(connection: "asyncpg.Connection") -> None:
@@ -294,7 +287,7 @@ async def test_a_row_that_gets_another_id_is_another_row(
 
 
 async def test_a_session_that_moves_takes_its_trades_with_it(
-    connection: "asyncpg.Connection", rows: Rows, incarnation: None
+    connection: "asyncpg.Connection", rows: Rows
 ) -> None:
     await connection.execute(
         "UPDATE trading_sessions SET account_id = $1 WHERE id = $2", rows.other_account, rows.session
@@ -309,7 +302,7 @@ async def test_a_session_that_moves_takes_its_trades_with_it(
 
 
 async def test_a_session_that_moves_waits_for_trades_that_are_on_their_way(
-    connection: "asyncpg.Connection", rows: Rows, address: Address, incarnation: None
+    connection: "asyncpg.Connection", rows: Rows, address: Address
 ) -> None:
     bot = await address.connect_plain(application="bot")
     transaction = bot.transaction()
@@ -329,7 +322,7 @@ async def test_a_session_that_moves_waits_for_trades_that_are_on_their_way(
 
 
 async def test_a_session_that_cannot_wait_ends_all_cursors(
-    connection: "asyncpg.Connection", rows: Rows, address: Address, incarnation: None
+    connection: "asyncpg.Connection", rows: Rows, address: Address
 ) -> None:
     bot = await address.connect_plain(application="bot")
     transaction = bot.transaction()
@@ -344,8 +337,133 @@ async def test_a_session_that_cannot_wait_ends_all_cursors(
     assert await has_reset(connection)
 
 
+LEAVING = pytest.mark.parametrize("leave", ["DELETE FROM trades", "UPDATE trades SET session_id = $2"])
+MOVE = "UPDATE trading_sessions SET account_id = $1 WHERE id = $2"
+
+
+@dataclass(frozen=True)
+class Bot:
+    """A program with an open transaction, in which trades of a session leave it."""
+
+    connection: "asyncpg.Connection"
+    rows: Rows
+    leave: str
+
+    async def take_away(self) -> None:
+        """Deletes the first trade, or moves it to the other session."""
+        given = (self.rows.trades[0], self.rows.other_session)[: 2 if "$2" in self.leave else 1]
+        await self.connection.execute(f"{self.leave} WHERE id = $1", *given)
+
+
+@pytest.fixture
+async def bot(address: Address, rows: Rows, leave: str) -> AsyncIterator[Bot]:
+    connection = await address.connect_plain(application="bot")
+    yield Bot(connection, rows, leave)
+    await connection.close()
+
+
+async def until_waiting(task: "asyncio.Task[Any]", address: Address) -> None:
+    """Returns once a statement waits for a lock. Fails if the task ends before that."""
+    waiting = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND datname = current_database()
+    """
+    connection = await address.connect_plain()
+    while not await connection.fetchval(waiting):
+        assert not task.done()
+        await asyncio.sleep(0.01)
+    await connection.close()
+
+
+@LEAVING
+async def test_a_session_moves_after_the_trades_that_are_leaving_it(
+    connection: "asyncpg.Connection", rows: Rows, address: Address, bot: Bot
+) -> None:
+    await bot.connection.execute("BEGIN")
+    await bot.take_away()
+    move = asyncio.create_task(connection.execute(MOVE, rows.other_account, rows.session))
+    await until_waiting(move, address)
+    await bot.connection.execute("COMMIT")
+    await move
+    # The trade has left once, and only the other one has moved with the session.
+    assert await left(connection, "TRADE") == [(rows.session, rows.account, rows.user)] * 2
+    assert not await has_reset(connection)
+
+
+@LEAVING
+async def test_a_trade_leaves_after_the_session_that_is_moving(
+    connection: "asyncpg.Connection", rows: Rows, address: Address, bot: Bot
+) -> None:
+    await bot.connection.execute("BEGIN")
+    async with connection.transaction():
+        await connection.execute(MOVE, rows.other_account, rows.session)
+        leaving = asyncio.create_task(bot.take_away())
+        await until_waiting(leaving, address)
+    await leaving
+    await bot.connection.execute("COMMIT")
+    assert sorted(await left(connection, "TRADE")) == sorted(
+        [(rows.session, rows.account, rows.user)] * 2 + [(rows.session, rows.other_account, rows.user)]
+    )
+    assert not await has_reset(connection)
+
+
+@LEAVING
+@pytest.mark.parametrize("first", ["the trade", "the session"])
+async def test_a_trade_and_a_session_that_cannot_wait_for_each_other_end_all_cursors(
+    connection: "asyncpg.Connection", rows: Rows, bot: Bot, first: str
+) -> None:
+    async with connection.transaction(), bot.connection.transaction():
+        if first == "the trade":
+            await bot.take_away()
+            await connection.execute(MOVE, rows.other_account, rows.session)
+        else:
+            await connection.execute(MOVE, rows.other_account, rows.session)
+            await bot.take_away()
+    assert await has_reset(connection)
+
+
+@LEAVING
+@pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
+@pytest.mark.parametrize("change", [None, "pnl = 1", "account_id = $1"])
+async def test_a_snapshot_that_is_older_than_the_session_ends_all_cursors(
+    connection: "asyncpg.Connection",
+    rows: Rows,
+    bot: Bot,
+    isolation: Literal["repeatable_read", "serializable"],
+    change: str | None,
+) -> None:
+    async with bot.connection.transaction(isolation=isolation):
+        await bot.connection.execute("SELECT FROM trades")
+        if change is not None:
+            given = (rows.other_account,) if "$1" in change else ()
+            await connection.execute(f"UPDATE trading_sessions SET {change}", *given)
+        await bot.take_away()
+        await connection.execute("UPDATE trading_sessions SET pnl = 2")  # waits for no lock
+    assert await has_reset(connection) == (change is not None)
+    if change is None:
+        assert await left(connection, "TRADE") == [(rows.session, rows.account, rows.user)]
+
+
+async def test_a_deletion_of_very_many_trades_takes_few_locks(
+    connection: "asyncpg.Connection", rows: Rows
+) -> None:
+    await connection.execute(
+        "INSERT INTO trading_sessions (account_id, started_at)"
+        " SELECT $1, now() FROM generate_series(1, 2000)",
+        rows.account,
+    )
+    await connection.execute(f"{MANY.replace('$1', 'session.id')} trading_sessions AS session")
+    async with connection.transaction():
+        await connection.execute("DELETE FROM trades")
+        locks = await connection.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE classid = 781358537 AND pid = pg_backend_pid()"
+        )
+        assert 0 < locks <= 256
+    assert not await has_reset(connection)
+
+
 async def test_more_rows_than_a_move_records_end_all_cursors(
-    connection: "asyncpg.Connection", rows: Rows, incarnation: None
+    connection: "asyncpg.Connection", rows: Rows
 ) -> None:
     await connection.execute(f"{MANY} generate_series(1, 10001)", rows.session)
     assert not await has_reset(connection)
@@ -358,16 +476,14 @@ async def test_more_rows_than_a_move_records_end_all_cursors(
 @pytest.mark.parametrize(
     "table", ["trades", "risk_settings", "trading_sessions CASCADE", "tradelocker_accounts CASCADE"]
 )
-async def test_truncate_ends_all_cursors(
-    connection: "asyncpg.Connection", rows: Rows, incarnation: None, table: str
-) -> None:
+async def test_truncate_ends_all_cursors(connection: "asyncpg.Connection", rows: Rows, table: str) -> None:
     await connection.execute(f"TRUNCATE {table}")
     assert await has_reset(connection)
 
 
 @pytest.mark.parametrize("has_rows", [True, False])
 async def test_an_account_with_rows_that_changes_hands_ends_all_cursors(
-    connection: "asyncpg.Connection", rows: Rows, incarnation: None, has_rows: bool
+    connection: "asyncpg.Connection", rows: Rows, has_rows: bool
 ) -> None:
     heir = await factories.user(connection)
     account = rows.account if has_rows else await factories.account(connection, rows.user)
@@ -420,9 +536,7 @@ async def test_a_large_update_takes_no_longer_for_each_row_than_a_small_one(
     assert len(await recorded(connection)) == 30002
 
 
-async def test_a_dump_that_is_restored_ends_all_cursors(
-    connection: "asyncpg.Connection", rows: Rows, incarnation: None
-) -> None:
+async def test_a_dump_that_is_restored_ends_all_cursors(connection: "asyncpg.Connection", rows: Rows) -> None:
     await connection.execute("SET check_function_bodies = off; SET row_security = off")
     await factories.trade(connection, rows.session)
     assert await recorded(connection) == []

@@ -225,11 +225,34 @@ async def test_the_message_of_a_reset_names_the_moves_that_cause_one(
             _ = [batch async for batch in batches]
     await writer.close()
 
-    for part in ("restored", "while a trade was added to it, or with more than 10,000 trades"):
+    for part in ("restored", "while a trade was added to it or left it, or with more than 10,000 trades"):
         assert part in ended.value.message
     assert f"the feed of changes starts again, and ends all subscriptions: {ended.value.message}" in (
         caplog.messages
     )
+
+
+async def test_cursors_end_again_after_what_was_in_progress_during_a_move(
+    graph: Graph, connection: "asyncpg.Connection", address: Address
+) -> None:
+    user = await factories.user(connection)
+    accounts = [await factories.account(connection, user) for _ in range(2)]
+    session = await factories.session(connection, accounts[0])
+    trade = await factories.trade(connection, session)
+    graph = graph.as_(trader(user))
+    bot = await address.connect_plain(application="bot")
+    await bot.execute("BEGIN")
+    await bot.execute("DELETE FROM trades")  # its entry says that the trade has left the first account
+    await connection.execute(
+        "UPDATE trading_sessions SET account_id = $1 WHERE id = $2", accounts[1], session
+    )
+    data = (await graph.ask("query { activityCursor trades(first: 1) { nodes { id } } }")).data
+    assert data["trades"]["nodes"] == [{"id": trade}]
+    await bot.execute("COMMIT")
+    await bot.close()
+
+    with pytest.raises(FeedEnded, match="FEED_RESET_RESTORE"):
+        await until_up_to_date(graph, after=data["activityCursor"], accountIds=[accounts[1]])
 
 
 async def test_a_cursor_past_the_retention(graph: Graph, connection: "asyncpg.Connection") -> None:

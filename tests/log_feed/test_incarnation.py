@@ -1,12 +1,15 @@
 """Where a cursor ends with its incarnation, as the tables show it; drills make the crashes and restores."""
 
+import asyncio
 from dataclasses import replace
 
 import asyncpg
 import pytest
 
+from graphql_api.domain.account_changes import CHANGES
 from graphql_api.log_feed import Feed, FeedResetError, LogFilter, UnfitDatabaseError
 from graphql_api.log_feed.feed_offset import Cursor, CursorCodec, FeedOffset
+from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.postgres.address import Address
 from tests.conftest import database_of
@@ -52,6 +55,56 @@ async def test_an_interruption_begins_another_incarnation(address: Address) -> N
     await interrupt(connection)
     assert await enter_incarnation(connection) != before
     await connection.close()
+
+
+async def test_a_reset_ends_cursors_when_its_transaction_commits(
+    address: Address, connection: "asyncpg.Connection"
+) -> None:
+    reader = await address.connect()
+    first = await enter_incarnation(reader)
+    async with connection.transaction(isolation="repeatable_read"):
+        await connection.execute("SELECT FROM system_logs")
+        await interrupt(reader)
+        second = await enter_incarnation(reader)  # which the transaction can't see
+        await connection.execute("SELECT log_feed.reset(), log_feed.reset()")
+        assert await enter_incarnation(reader) == second
+    third = await enter_incarnation(reader)
+    assert len({first, second, third}) == 3
+    assert await reader.fetchval("SELECT count(*) FROM log_feed.incarnations") == 1
+    await reader.close()
+
+
+async def test_what_was_in_progress_at_a_reset_of_changes_resets_once_again(
+    address: Address, connection: "asyncpg.Connection"
+) -> None:
+    reader, writer = [await address.connect() for _ in range(2)]
+    async with writer.transaction():
+        await write(writer, "in progress")
+        await connection.execute("SELECT activity.reset()")
+        during = await enter_incarnation(reader, CHANGES)
+        await write(connection, "later")
+        assert await enter_incarnation(reader, CHANGES) == during
+    # Other tests' transactions may still be in progress on the same server.
+    async with asyncio.timeout(30):
+        while await reader.fetchval("SELECT count(*) FROM activity.resets"):
+            after = await enter_incarnation(reader, CHANGES)
+            await asyncio.sleep(0.05)
+    assert after != during
+    assert await enter_incarnation(reader, CHANGES) == after
+    await reader.close()
+    await writer.close()
+
+
+@pytest.mark.parametrize("schema", [LOGS, CHANGES])
+async def test_a_feed_begins_where_all_tables_are_published(
+    address: Address, connection: "asyncpg.Connection", schema: FeedSchema
+) -> None:
+    await connection.execute("CREATE PUBLICATION everything FOR ALL TABLES")
+    reader = await address.connect()
+    before = await enter_incarnation(reader, schema)
+    await connection.execute(f"SELECT {schema.name}.reset()")
+    assert await enter_incarnation(reader, schema) != before
+    await reader.close()
 
 
 async def test_a_cursor_survives_a_crash(make_feed: MakeFeed, connection: "asyncpg.Connection") -> None:

@@ -31,7 +31,7 @@ async def test_progress_over_rows_that_do_not_match_resumes_without_looking_at_t
         await write_many(connection, 3000)
         cursor = await progress(subscription, event.cursor)
     async with await two.subscribe(ERRORS, after=cursor) as subscription:
-        assert (two.stats.catch_up_pages, two.stats.catch_up_rows) == (0, 0)
+        assert two.stats.catch_up_rows == 0
         await write(connection, "another", level="error")
         assert await messages(subscription, 1) == ["another"]
     async with await three.subscribe(ERRORS, after=event.cursor) as subscription:

@@ -244,7 +244,7 @@ async def test_a_newer_database_is_served_unless_it_breaks_older_code(
 ) -> None:
     await connection.execute("UPDATE graphql_api.revision SET version_num = '9998'")
     assert await unfit(address) is None
-    await connection.execute("DROP VIEW activity.trigger_version; DROP INDEX idx_trades_page")
+    await connection.execute("DROP VIEW activity.trigger_version CASCADE; DROP INDEX idx_trades_page")
     assert await plan(address) == []  # the newer one may have done without
     assert await find_damage(address) == []
     await migrate(address)

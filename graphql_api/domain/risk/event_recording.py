@@ -68,8 +68,7 @@ _POLL_COLUMNS = select(
     func.coalesce(_present, func.clock_timestamp()).label("now"),
     bucket_start(Interval.DAY, _now).label("midnight"),
     func.pg_current_snapshot().label("snapshot"),
-    literal_column("(SELECT id FROM activity.incarnation)").label("incarnation"),
-    literal_column("(SELECT version FROM activity.trigger_version)").label("trigger_version"),
+    literal_column("(SELECT id FROM activity.current_incarnation)").label("incarnation"),
 )
 _POLL_STATE = compile_statement(_POLL_COLUMNS)
 
@@ -463,7 +462,7 @@ class RiskEventRecording:
         self._state: RiskState | None = None
         self._limit_states: dict[str, LimitState] = {}
         self._snapshot: Any = None
-        self._continuity: tuple[Any, ...] = ()
+        self._incarnation: int | None = None
 
     async def begin(self, connection: "asyncpg.Connection") -> None:
         """Begins without a state: the first poll loads it."""
@@ -494,7 +493,7 @@ class RiskEventRecording:
         _, xmax, in_progress = self._snapshot
         rows = await fetch(_changed_trades(), in_progress=in_progress, xmax=xmax, rows=_AT_ONCE + 1)
         now, kinds = rows[0], {row["kind"] for row in rows}
-        is_usual = (now["incarnation"], now["trigger_version"]) == self._continuity
+        is_usual = now["incarnation"] == self._incarnation
         if not is_usual or now["midnight"] != state.midnight or not kinds <= {"TRADE", None}:
             return None
         if len(rows) > _AT_ONCE:
@@ -511,8 +510,8 @@ class RiskEventRecording:
     async def _poll_all(self, fetch: Fetch, state: RiskState | None) -> bool:
         """Polls in the transaction that has begun. Returns whether it has found anything."""
         (now,) = await fetch(_POLL_STATE)
-        continuity = (now["incarnation"], now["trigger_version"])
-        if None in continuity or (state is not None and continuity != self._continuity):
+        incarnation = now["incarnation"]
+        if incarnation is None or (state is not None and incarnation != self._incarnation):
             # The recorder then calls `begin`, and the next poll loads the state.
             raise FeedUnavailableError("rows may have changed without entries")
         changes = None if state is None else await self._read_changes(fetch)
@@ -530,7 +529,7 @@ class RiskEventRecording:
             await self._forget_accounts(fetch, state, changes.accounts)
             before = {id_: limits for id_, (_, limits) in changes.mutations.items()}
         await self._write(fetch, *self._assess(state, affected, now["now"], before))
-        self._snapshot, self._continuity = now["snapshot"], continuity
+        self._snapshot, self._incarnation = now["snapshot"], incarnation
         self._state = state
         return changes != CommittedChanges()
 
