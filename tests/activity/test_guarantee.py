@@ -50,7 +50,7 @@ async def follow(client: Client, done: asyncio.Event) -> None:
         await client.follow(cut_off=True)
 
 
-@pytest.mark.parametrize(("rows", "kept"), [(1, 4), (3, 10_000), (20, 4)])
+@pytest.mark.parametrize(("rows", "kept", "moves"), [(1, 4, 1), (3, 10_000, 1), (1, 4, 6), (20, 4, 6)])
 async def test_copies_equal_the_database(
     address: Address,
     tmp_path: Path,
@@ -58,6 +58,7 @@ async def test_copies_equal_the_database(
     accounts: list[str],
     rows: int,
     kept: int,
+    moves: int,
 ) -> None:
     seed = random.SystemRandom().getrandbits(32)
     options = FeedOptions(
@@ -95,7 +96,9 @@ async def test_copies_equal_the_database(
             # On a busy machine all clients may be behind all the time: go on until one wasn't.
             if round_ >= 4 and any(client.delivered for client in clients):
                 break
-            writers = [Writer(address, accounts, seed + 100 * round_ + number) for number in range(4)]
+            writers = [
+                Writer(address, accounts, seed + 100 * round_ + number, moves=moves) for number in range(4)
+            ]
             done = asyncio.Event()
 
             await asyncio.gather(write(writers, done), *(follow(client, done) for client in clients))

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from typing import Final
 
 import asyncpg
 
@@ -13,15 +14,28 @@ from tests import factories
 Change = Callable[["asyncpg.Connection"], Awaitable[None]]
 
 _TRADE_COLUMNS = ("session_id", "symbol", "direction", "entry_price", "size", "entry_time", "status", "pnl")
-_RACES = (asyncpg.DeadlockDetectedError, asyncpg.ForeignKeyViolationError, asyncpg.LockNotAvailableError)
+_RACES = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.ForeignKeyViolationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.SerializationError,
+)
+
+
+# An account has one row of limits. At a stricter level, NOT EXISTS would overlook another transaction's.
+_SEES_COMMITTED = "current_setting('transaction_isolation') LIKE 'read %'"
+_ISOLATION: Final = (*(None,) * 6, "read_uncommitted", "repeatable_read", "serializable")
 
 
 class Writer:
     """One program with one connection. It ignores rows that another writer has deleted."""
 
-    def __init__(self, address: Address, accounts: list[str], seed: int, *, wait: bool = True) -> None:
-        """If `wait`, each commit waits for the disk."""
+    def __init__(
+        self, address: Address, accounts: list[str], seed: int, *, wait: bool = True, moves: int = 1
+    ) -> None:
+        """If `wait`, each commit waits for the disk. Rows move and leave `moves` times as often as usual."""
         self._wait = wait
+        self._moves = moves
         self._address = address
         self._accounts = accounts
         self._random = random.Random(seed)
@@ -50,7 +64,7 @@ class Writer:
         if chance < 0.5:
             await self._two_phase(connection)
             return
-        transaction = connection.transaction()
+        transaction = connection.transaction(isolation=self._random.choice(_ISOLATION))
         await transaction.start()
         try:
             for _ in range(self._random.randint(1, 5)):
@@ -93,8 +107,9 @@ class Writer:
             *[self.start_session] * 2,
             *[self.change_limits] * 2,
             *(self.copy_trades, self.bulk_update, self.no_change, self.touch_account),
-            *(self.move_trade, self.move_session, self.move_limits),
-            *(self.delete_trades, self.delete_session, self.delete_limits, self.replace_trade),
+            *[self.move_trade, self.move_session, self.move_limits] * self._moves,
+            *[self.delete_trades, self.delete_session] * self._moves,
+            *(self.delete_limits, self.replace_trade),
             *(self.come_and_go, self.merge_trades, self.new_account),
         ]
         await self._random.choice(ways)(connection)
@@ -148,7 +163,7 @@ class Writer:
             await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", account)
             await connection.execute(
                 "INSERT INTO risk_settings (account_id, max_daily_loss) SELECT $1, 5"
-                " WHERE NOT EXISTS (SELECT FROM risk_settings WHERE account_id = $1)",
+                f" WHERE NOT EXISTS (SELECT FROM risk_settings WHERE account_id = $1) AND {_SEES_COMMITTED}",
                 account,
             )
 
@@ -197,7 +212,7 @@ class Writer:
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext($1))", to)
         await connection.execute(
             "UPDATE risk_settings SET account_id = $1 WHERE account_id = $2"
-            " AND NOT EXISTS (SELECT FROM risk_settings WHERE account_id = $1)",
+            f" AND NOT EXISTS (SELECT FROM risk_settings WHERE account_id = $1) AND {_SEES_COMMITTED}",
             to,
             self.account(),
         )

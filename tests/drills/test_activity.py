@@ -104,7 +104,13 @@ class Copier:
 async def write(server: Server, accounts: list[str], chance: random.Random, counts: Counter[str]) -> None:
     """Writes until cancelled, also after crashes."""
     while True:
-        writer = Writer(server.address, accounts, chance.getrandbits(32), wait=chance.random() < 0.7)
+        writer = Writer(
+            server.address,
+            accounts,
+            chance.getrandbits(32),
+            wait=chance.random() < 0.7,
+            moves=chance.choice((1, 6)),
+        )
         try:
             await writer.run(10**9)
         except (*CONNECTION_ERRORS, FeedError):
