@@ -343,6 +343,7 @@ DECLARE
     session uuid;
     account uuid;
     owner uuid;
+    schema name;
 BEGIN
     IF EXISTS (SELECT FROM pg_subscription_rel WHERE srsubstate = 'd') AND EXISTS (
             SELECT FROM pg_stat_get_subscription(NULL) AS worker
@@ -368,17 +369,20 @@ BEGIN
         session := CASE kind WHEN 'TRADE' THEN former END;
         account := CASE kind WHEN 'TRADE' THEN NULL WHEN 'ACCOUNT' THEN before_id ELSE former END;
         owner := CASE kind WHEN 'ACCOUNT' THEN former END;
+        -- A partition, whose trigger this is then, may be in another schema than the tables.
+        SELECT nspname INTO schema FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE pg_class.oid = coalesce(pg_partition_root(TG_RELID), TG_RELID);
         IF session IS NOT NULL THEN
             IF NOT activity.lock_moves(
-                    format('%I.trading_sessions', TG_TABLE_SCHEMA), ARRAY[session], false) THEN
+                    format('%I.trading_sessions', schema), ARRAY[session], false) THEN
                 PERFORM activity.reset();
                 RETURN NULL;
             END IF;
-            EXECUTE format('SELECT account_id FROM %I.trading_sessions WHERE id = $1', TG_TABLE_SCHEMA)
+            EXECUTE format('SELECT account_id FROM %I.trading_sessions WHERE id = $1', schema)
             INTO account USING session;
         END IF;
         IF owner IS NULL THEN
-            EXECUTE format('SELECT user_id FROM %I.tradelocker_accounts WHERE id = $1', TG_TABLE_SCHEMA)
+            EXECUTE format('SELECT user_id FROM %I.tradelocker_accounts WHERE id = $1', schema)
             INTO owner USING account;
         END IF;
     END IF;

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import asyncpg
 import typer
-from sqlalchemy import Integer, bindparam, literal_column, select
+from sqlalchemy import Integer, bindparam, literal_column, select, text
 
 from graphql_api.backup.errors import BackupError
 from graphql_api.cli.database import named_or_embedded, opened
@@ -37,6 +37,7 @@ from graphql_api.postgres.migrate import (
 from graphql_api.postgres.pooler import is_transaction_pooled
 from graphql_api.postgres.statement import compile_statement
 from graphql_api.postgres.tables import DOCUMENTED
+from graphql_api.postgres.type_codecs import STATEMENT_SETTINGS
 from graphql_api.settings import Settings
 from graphql_api.time_zones import offset_at
 
@@ -137,19 +138,36 @@ async def _pooling(settings: Settings, address: Address) -> str:
     async with opened(address, pool_size=_CONNECTIONS, prepared_statements=prepared) as database:
         try:
             right = await _statements_are_answered(database)
+            others = [
+                f"{row['name']} = {row['setting']}"
+                for row in await database.fetch(_SERVED_SETTINGS)
+                if row["setting"] != STATEMENT_SETTINGS[row["name"]]
+            ]
         except DatabaseUnavailableError as error:
             if error.sqlstate not in _LOST_STATEMENTS:
                 raise
-            right = False
+            right, others = False, []
     if not right:
         raise FaultError(
             "statements are mixed up by a pooler in transaction mode, which keeps no prepared statements:"
             " unset GRAPHQL_API_DATABASE_PREPARED_STATEMENTS"
         )
+    if others:
+        raise ConcernError(
+            f"the pooler keeps the service from changing {', '.join(others)}, so some requests will fail:"
+            " ALTER ROLE … SET, or RESET, for the role and the database"
+        )
     ignored = f"; left out of the URL: {', '.join(address.ignored)}" if address.ignored else ""
     if not pooled:
         return f"each is to a server process of its own{ignored}"
     return f"through a pooler in transaction mode, {'' if prepared else 'un'}prepared{ignored}"
+
+
+_SERVED_SETTINGS = compile_statement(
+    select(literal_column("name"), literal_column("setting"))
+    .select_from(text("pg_settings"))
+    .where(literal_column("name").in_([literal_column(f"'{name}'") for name in STATEMENT_SETTINGS]))
+)
 
 
 async def _statements_are_answered(database: Database) -> bool:

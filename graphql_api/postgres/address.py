@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, u
 
 import asyncpg
 
-from graphql_api.postgres.type_codecs import CONNECTION_SETTINGS, set_text_codecs
+from graphql_api.postgres.type_codecs import CONNECTION_SETTINGS, STATEMENT_SETTINGS, set_text_codecs
 from graphql_api.settings import Settings
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -223,7 +223,8 @@ class Address:
 
         `application` is the `application_name`, unless the URL has one. `command_timeout` bounds each
         statement, in seconds. `prepared_statements`: whether to keep them; by default unless `pooled`.
-        `settings` are PostgreSQL's; for a pooler that refuses them, they are left out.
+        `settings` are PostgreSQL's, besides STATEMENT_SETTINGS; for a pooler that refuses them, both are left
+        out.
         Raises InvalidAddressError, OSError, TimeoutError or asyncpg.PostgresError.
         """
         keep = not self.pooled if prepared_statements is None else prepared_statements
@@ -245,7 +246,7 @@ class Address:
         usual = {"application_name": self.application or application, **CONNECTION_SETTINGS}
         try:
             # Poolers refuse unknown settings, and some refuse all.
-            for tried in ({**usual, **settings}, usual) if settings else (usual,):
+            for tried in ({**usual, **STATEMENT_SETTINGS, **settings}, usual):
                 with suppress(asyncpg.ProtocolViolationError):
                     return await connect(tried)
             # `postgres.type_codecs` reads timestamps of any zone.

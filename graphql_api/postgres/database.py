@@ -365,7 +365,7 @@ class Database:
         owner = current_usage().owner
         connection = await self._take(owner)
         try:
-            await _control(connection, "BEGIN")
+            await _control(connection, "BEGIN ISOLATION LEVEL READ COMMITTED")
             try:
                 yield connection
             except BaseException:

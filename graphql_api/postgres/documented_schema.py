@@ -38,6 +38,7 @@ MISSING = "is missing"
 """The `difference` of a table, view or column that doesn't exist."""
 
 _INSERTED_BY_US = ("risk_settings", "system_logs", "users")
+_JOINED_BY_TRIGGERS = ("risk_settings", "tradelocker_accounts", "trades", "trading_sessions")
 _MODIFIERS = re.compile(r"\d+")
 
 
@@ -75,16 +76,36 @@ class _Found:
     foreign_keys: frozenset[tuple[str, ...]]
     indexed: frozenset[tuple[str, ...]]
     """The columns of valid indexes, in their order."""
+    schema: str
+    rules: tuple[str, ...]
+    """Names of rewrite rules, a view's own aside."""
+    relatives: tuple[str, ...]
+    """Tables that inherit from it or that it inherits from, partitions aside."""
+    hidden: tuple[str, ...]
+    """Commands for which row-level security may hide rows from this role, or refuse them."""
 
 
 async def find_differences(connection: "asyncpg.Connection") -> list[Difference]:
     """Returns what differs in the tables and views that the search path finds, the worst first."""
     found: list[Difference] = []
+    schemas: set[str] = set()
     for table in metadata.tables.values():
         if table.schema is None:
-            found += _in_table(table, await _describe(connection, table.name))
+            described = await _describe(connection, table.name)
+            if described is not None and table.name in _JOINED_BY_TRIGGERS:
+                schemas.add(described.schema)
+            found += _in_table(table, described)
     for view in views.tables.values():
         found += _in_view(view, await _describe(connection, view.name))
+    if len(schemas) > 1:
+        found.append(
+            Difference(
+                Severity.REFUSED,
+                ", ".join(_JOINED_BY_TRIGGERS),
+                f"are in the schemas {' and '.join(sorted(schemas))}",
+                "the triggers look for them in one schema; ALTER TABLE … SET SCHEMA",
+            )
+        )
     return sorted(found, key=lambda each: -list(Severity).index(each.severity))
 
 
@@ -100,11 +121,49 @@ def _in_table(table: Table, found: _Found | None) -> Iterator[Difference]:
         yield from _in_column(table, column, found)
     known = {column.name for column in table.columns}
     for name in found.columns.keys() - known:
-        yield Difference(
-            Severity.HARMLESS, f"{table.name}.{name}", "is not documented", "the service ignores it"
-        )
+        yield _undocumented(table, name, found.columns[name])
     yield from _in_constraints(table, found)
     yield from _in_indexes(table, found)
+    yield from _in_access(table, found)
+
+
+def _undocumented(table: Table, name: str, actual: Mapping[str, Any]) -> Difference:
+    place, said = f"{table.name}.{name}", "is not documented"
+    if table.name in _INSERTED_BY_US and actual["not_null"] and not actual["has_default"]:
+        return Difference(
+            Severity.DEGRADED,
+            place,
+            f"{said}, and may not be null",
+            "the service can't add rows here; give it a default",
+        )
+    return Difference(Severity.HARMLESS, place, said, "the service ignores it")
+
+
+def _in_access(table: Table, found: _Found) -> Iterator[Difference]:
+    """Yields what keeps the service from rows, or rows from its triggers."""
+    if found.rules and found.kind in ("r", "p"):
+        yield Difference(
+            Severity.DEGRADED,
+            table.name,
+            f"has the rule {', '.join(found.rules)}",
+            "PostgreSQL refuses changes of the service where it rewrites them, and rows that it writes to"
+            " another table reach no subscriber; replace it by a trigger",
+        )
+    if found.relatives:
+        yield Difference(
+            Severity.DEGRADED,
+            table.name,
+            f"shares rows by inheritance with {', '.join(found.relatives)}",
+            "rows that are written by that name reach no subscriber; make it a partitioned table",
+        )
+    if found.hidden:
+        yield Difference(
+            Severity.DEGRADED,
+            table.name,
+            f"has row-level security that applies to this role for {', '.join(found.hidden)}",
+            "rows that its policies hide are missing in answers and events, and changes that they refuse"
+            " fail; ALTER ROLE … BYPASSRLS, or add a policy for this role with USING (true)",
+        )
 
 
 def _in_column(table: Table, column: Column[Any], found: _Found) -> Iterator[Difference]:
@@ -252,24 +311,63 @@ def _is_narrower(actual: str, documented: str) -> bool:
 
 async def _describe(connection: "asyncpg.Connection", name: str) -> _Found | None:
     """Returns what the catalog says of a table or view that the search path finds; None if there is none."""
-    kind = await connection.fetchval("SELECT relkind FROM pg_class WHERE oid = to_regclass($1)", name)
-    if kind is None:
+    table = await connection.fetchrow(_TABLE, name)
+    if table is None:
         return None
     columns = {row["name"]: dict(row) for row in await connection.fetch(_COLUMNS, name)}
     keys = await connection.fetch(_KEYS, name)
     indexes = await connection.fetch(_INDEXES, name)
+    hidden = await connection.fetch(_HIDDEN, name, _COMMANDS.get(name, "r"))
     return _Found(
-        kind.decode(),
+        table["kind"].decode(),
         columns,
         frozenset(tuple(row["columns"]) for row in keys if row["kind"] != b"f"),
         frozenset(tuple(row["columns"]) for row in keys if row["kind"] == b"f"),
         frozenset(tuple(row["columns"]) for row in indexes),
+        table["schema"],
+        tuple(table["rules"]),
+        tuple(table["relatives"]),
+        tuple(row["command"] for row in hidden),
     )
 
 
+# The commands of the service besides SELECT, by their letters in pg_policy. A row that is locked needs the
+# policies of UPDATE.
+_COMMANDS = {"risk_settings": "raw", "system_logs": "ra", "tradelocker_accounts": "rw", "users": "raw"}
+_TABLE = """
+    SELECT relkind AS kind, nspname::text AS schema,
+           ARRAY(SELECT rulename::text FROM pg_rewrite
+                 WHERE ev_class = c.oid AND rulename <> '_RETURN' ORDER BY 1) AS rules,
+           ARRAY(SELECT other::regclass::text
+                 FROM pg_inherits CROSS JOIN LATERAL (
+                     SELECT CASE c.oid WHEN inhrelid THEN inhparent ELSE inhrelid END AS other) AS of_it
+                 JOIN pg_class AS related ON related.oid = other
+                 WHERE c.oid IN (inhrelid, inhparent) AND NOT (related.relispartition OR c.relispartition)
+                 ORDER BY 1) AS relatives
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace WHERE c.oid = to_regclass($1)
+"""
+# Commands without a policy that lets this role have all rows, or with one that restricts it further.
+_HIDDEN = """
+    WITH applied AS (
+        SELECT * FROM pg_policy
+        WHERE polrelid = to_regclass($1)
+          AND EXISTS (SELECT FROM unnest(polroles) AS role
+                      WHERE role = 0 OR pg_has_role(current_user, role, 'USAGE'))
+    )
+    SELECT CASE letter WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' ELSE 'UPDATE' END AS command
+    FROM string_to_table($2, NULL) AS letter
+    WHERE row_security_active(to_regclass($1))
+      AND (EXISTS (SELECT FROM applied WHERE polcmd IN (letter::"char", '*') AND NOT polpermissive)
+           OR NOT EXISTS (
+               SELECT FROM applied
+               WHERE polcmd IN (letter::"char", '*') AND polpermissive
+                 AND coalesce(pg_get_expr(polqual, polrelid), 'true') = 'true'
+                 AND coalesce(pg_get_expr(polwithcheck, polrelid), 'true') = 'true'))
+"""
+# With quote_all_identifiers, PostgreSQL quotes the names of types, too.
 _COLUMNS = """
-    SELECT attname AS name, format_type(atttypid, atttypmod) AS type, attnotnull AS not_null,
-           atthasdef OR attidentity <> '' AS has_default
+    SELECT attname AS name, replace(format_type(atttypid, atttypmod), '"', '') AS type,
+           attnotnull AS not_null, atthasdef OR attidentity <> '' AS has_default
     FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
 """
 # A unique index that isn't a constraint ensures the same.

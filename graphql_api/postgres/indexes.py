@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal
 
 import asyncpg
@@ -158,7 +159,7 @@ async def apply_change(
                 await connection.execute(f"DROP INDEX {how}IF EXISTS {definition.name}")
                 return
             if partitions:
-                await _build_on_partitions(connection, definition, [name for (name,) in partitions])
+                await _build_on_partitions(connection, definition, partitions)
             else:
                 await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {definition.name}")
                 await connection.execute(
@@ -169,19 +170,37 @@ async def apply_change(
 
 
 async def _build_on_partitions(
-    connection: "asyncpg.Connection", index: Definition, partitions: Sequence[str]
+    connection: "asyncpg.Connection", index: Definition, partitions: Sequence["asyncpg.Record"]
 ) -> None:
-    """Builds an index on each partition that lacks it: on the whole it can't be built concurrently."""
+    """Builds an index on each partition that lacks it: on the whole it can't be built concurrently.
+
+    `partitions` may be partitioned themselves; parents come before their partitions.
+    """
     if not await connection.fetchval("SELECT to_regclass($1)", index.name):
         await connection.execute(index.create(index.name, f"ONLY {index.table}"))
+    indexes: dict[int, str] = {}
     for partition in partitions:
-        if await connection.fetchval(_IS_ATTACHED, index.name, partition):
-            continue
-        suffix = partition.rpartition(".")[2].strip('"')
-        name = f"{index.name}_{suffix}"[:_LONGEST_NAME]
-        await connection.execute(f'DROP INDEX CONCURRENTLY IF EXISTS "{name}"')
-        await connection.execute(index.create(f'"{name}"', partition, concurrently=True))
-        await connection.execute(f'ALTER INDEX {index.name} ATTACH PARTITION "{name}"')
+        parent = indexes.get(partition["parent"], index.name)
+        found = await connection.fetchval(_ATTACHED, parent, partition["id"])
+        if found is None:
+            name = f'"{_partition_index(index.name, partition["name"])}"'
+            found = f"{partition['schema']}.{name}"
+            if partition["is_leaf"]:
+                await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {found}")
+                await connection.execute(index.create(name, partition["table"], concurrently=True))
+            else:
+                await connection.execute(f"DROP INDEX IF EXISTS {found}")
+                await connection.execute(index.create(name, f"ONLY {partition['table']}"))
+            await connection.execute(f"ALTER INDEX {parent} ATTACH PARTITION {found}")
+        indexes[partition["id"]] = found
+
+
+def _partition_index(index: str, partition: str) -> str:
+    """Returns the name of an index's part on a partition; a name that is too long ends with a hash."""
+    name = f"{index}_{partition}".replace('"', "")
+    if len(name.encode()) <= _LONGEST_NAME:
+        return name
+    return f"{index}_{sha256(partition.encode()).hexdigest()[:12]}"
 
 
 @asynccontextmanager
@@ -266,11 +285,17 @@ _TABLE_SIZES = """
     WHERE to_regclass(name) IS NOT NULL
 """
 _PARTITIONS = """
-    SELECT relid::regclass::text FROM pg_partition_tree(to_regclass($1)) WHERE isleaf AND level > 0
+    SELECT relid::oid::bigint AS id, parentrelid::oid::bigint AS parent, isleaf AS is_leaf,
+           relname::text AS name, quote_ident(nspname) AS schema, format('%I.%I', nspname, relname) AS table
+    FROM pg_partition_tree(to_regclass($1))
+    JOIN pg_class ON pg_class.oid = relid JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE level > 0 ORDER BY level, relid
 """
-_IS_ATTACHED = """
-    SELECT EXISTS (SELECT FROM pg_inherits h JOIN pg_index i ON i.indexrelid = h.inhrelid
-                   WHERE h.inhparent = to_regclass($1) AND i.indrelid = $2::regclass)
+_ATTACHED = """
+    SELECT format('%I.%I', nspname, relname)
+    FROM pg_inherits JOIN pg_index ON indexrelid = inhrelid
+    JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE inhparent = to_regclass($1) AND indrelid = $2::bigint::oid
 """
 _PROGRESS = """
     SELECT phase,

@@ -24,6 +24,14 @@ from sqlalchemy.types import TypeEngine
 
 # Settings with which every server prints timestamps in the form that `rfc3339` converts fastest.
 CONNECTION_SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"}
+# Settings that our statements rely on, and that a database or a role may have otherwise.
+STATEMENT_SETTINGS = {
+    "array_nulls": "on",  # arrays are sent as text
+    # Concurrent changes wait for one another and then read what the other has written; under the other levels
+    # they would fail. A standby refuses every statement under `serializable`.
+    "default_transaction_isolation": "read committed",
+    "quote_all_identifiers": "off",  # names are compared as PostgreSQL prints them
+}
 
 NAN: Final = "NaN"
 """A stored NaN, as PostgreSQL prints it."""

@@ -18,6 +18,7 @@ from tests.cli.test_cli import Shell
 from tests.conftest import AsRole
 from tests.drills import reliability
 from tests.drills.servers import Server
+from tests.postgres.proxy import fatal, proxy_to
 
 pytestmark = pytest.mark.slow
 
@@ -223,6 +224,21 @@ async def test_a_database_that_takes_no_changes_is_a_fault(
     await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     with pytest.raises(FaultError, match="default_transaction_read_only is on"):
         await CHECKS["changes"](settings(address, tmp_path), address)
+
+
+async def test_a_pooler_that_keeps_settings_of_the_database_is_a_warning(
+    address: Address, connection: "asyncpg.Connection", tmp_path: Path
+) -> None:
+    def refuse(message: bytes) -> bytes | None:
+        return fatal("08P01", "unsupported startup parameter") if b"array_nulls\0" in message else None
+
+    name = await connection.fetchval("SELECT current_database()")
+    await connection.execute(f"ALTER DATABASE {name} SET array_nulls = off")
+    async with proxy_to(address, refuse) as proxy:
+        out, _ = await Shell(Address.parse(proxy.url(address)), tmp_path).run("doctor")
+    assert "warn   pooling: the pooler keeps the service from changing array_nulls = off, so" in out
+    out, _ = await Shell(address, tmp_path).run("doctor")
+    assert "ok     pooling: each is to a server process of its own" in out
 
 
 async def test_a_server_that_a_power_failure_destroys_is_a_warning_in_production(tmp_path: Path) -> None:

@@ -202,6 +202,36 @@ async def test_trailing_zeros_are_not_digits(client: RiskClient) -> None:
     assert limits(await client.changed(UPDATE, riskPerTrade="0.0100000000"))[3] == "0.0100"
 
 
+async def test_a_constraint_of_the_platform_refuses_limits_by_its_name(client: RiskClient) -> None:
+    await client.connection.execute(
+        "ALTER TABLE risk_settings ADD CONSTRAINT ten_at_most CHECK (max_open_positions <= 10)"
+    )
+    (error,) = await client.refused(UPDATE, maxOpenPositions=11)
+    assert error == {
+        "code": "INVALID",
+        "message": "the database's constraint ten_at_most refuses these limits",
+        "field": ["input"],
+    }
+    await client.changed(UPDATE, maxOpenPositions=10)
+
+
+async def test_a_trigger_of_the_platform_may_refuse_limits(client: RiskClient) -> None:
+    await client.connection.execute("""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN RAISE EXCEPTION 'account % is frozen', NEW.account_id; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON risk_settings FOR EACH ROW EXECUTE FUNCTION refuse()
+    """)
+    (error,) = await client.refused(RESET)
+    assert (error["code"], error["field"]) == ("INVALID", ["accountId"])
+    assert error["message"] == "a trigger of the database refuses these limits"
+
+
+async def test_a_constraint_on_log_lines_is_not_taken_for_one_on_limits(client: RiskClient) -> None:
+    await client.connection.execute("ALTER TABLE system_logs ADD CHECK (level = lower(level))")
+    answer = await client.change(UPDATE, maxOpenPositions=10)
+    assert answer.error["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+
+
 async def test_an_update_of_nothing_is_refused(client: RiskClient) -> None:
     assert [error["code"] for error in await client.refused(UPDATE)] == ["EMPTY_UPDATE"]
 

@@ -138,3 +138,9 @@ async def _answer(
             writer.write(data)
             await writer.drain()
     writer.close()
+
+
+def fatal(code: str, message: str) -> bytes:
+    """A server's last word, as it is sent."""
+    fields = "".join(f"{field}\0" for field in ("SFATAL", "VFATAL", f"C{code}", f"M{message}", ""))
+    return b"E" + struct.pack("!I", len(fields) + 4) + fields.encode()

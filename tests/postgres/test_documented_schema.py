@@ -70,6 +70,52 @@ async def test_nor_does_a_migrated_database(connection: "asyncpg.Connection") ->
         ),
         ("ALTER TABLE trades DROP CONSTRAINT trades_pkey", REFUSED, "trades has no primary key on id"),
         ("ALTER TABLE risk_settings ALTER id DROP DEFAULT", REFUSED, "risk_settings.id has no default"),
+        (
+            "ALTER TABLE users ADD tenant text NOT NULL",
+            DEGRADED,
+            "users.tenant is not documented, and may not be null",
+        ),
+        (
+            "ALTER TABLE users ADD tenant text NOT NULL DEFAULT ''",
+            HARMLESS,
+            "users.tenant is not documented:",
+        ),
+        (
+            "CREATE RULE kept AS ON DELETE TO trades DO INSTEAD NOTHING",
+            DEGRADED,
+            "trades has the rule kept",
+        ),
+        (
+            "CREATE TABLE old_trades () INHERITS (trades)",
+            DEGRADED,
+            "trades shares rows by inheritance with old_trades",
+        ),
+        (
+            "CREATE TABLE events (LIKE system_logs); ALTER TABLE system_logs INHERIT events",
+            DEGRADED,
+            "system_logs shares rows by inheritance with events",
+        ),
+        (
+            "CREATE SCHEMA core; ALTER TABLE trades SET SCHEMA core; SET search_path = public, core",
+            REFUSED,
+            "risk_settings, tradelocker_accounts, trades, trading_sessions are in the schemas core",
+        ),
+        (
+            "ALTER TABLE trades ENABLE ROW LEVEL SECURITY; SET ROLE pg_read_all_data",
+            DEGRADED,
+            "trades has row-level security that applies to this role for SELECT",
+        ),
+        (
+            (
+                "ALTER TABLE risk_settings ENABLE ROW LEVEL SECURITY;"
+                " CREATE POLICY readers ON risk_settings FOR SELECT USING (true);"
+                " CREATE POLICY own ON risk_settings FOR UPDATE USING (account_id IS NOT NULL);"
+                " CREATE POLICY bots ON risk_settings TO pg_monitor USING (true);"
+                " SET ROLE pg_read_all_data"
+            ),
+            DEGRADED,
+            "risk_settings has row-level security that applies to this role for INSERT, UPDATE:",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) and " " in value else "",
 )
@@ -82,6 +128,24 @@ async def test_a_difference_is_named_with_what_it_means(
 
     assert difference.severity is severity
     assert str(difference).startswith(said)
+
+
+async def test_row_level_security_that_hides_nothing_from_this_role_is_no_difference(
+    given_connection: "asyncpg.Connection",
+) -> None:
+    await given_connection.execute("""
+        ALTER TABLE users ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE trades ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY all_rows ON users TO pg_read_all_data USING (true);
+        CREATE POLICY all_trades ON trades FOR SELECT TO pg_read_all_data USING (true);
+        SET ROLE pg_read_all_data;
+    """)
+    assert await find_differences(given_connection) == []
+
+    await given_connection.execute("RESET ROLE; CREATE POLICY less ON trades AS RESTRICTIVE USING (pnl > 0)")
+    await given_connection.execute("SET ROLE pg_read_all_data")
+    (difference,) = await find_differences(given_connection)
+    assert str(difference).startswith("trades has row-level security that applies to this role for SELECT")
 
 
 async def test_a_partitioned_table_may_have_a_wider_key(given_connection: "asyncpg.Connection") -> None:

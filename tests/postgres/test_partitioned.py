@@ -143,3 +143,39 @@ async def test_the_log_is_followed_over_partitions(graph: Graph, connection: "as
         await factories.system_log(connection, timestamp=NOW + timedelta(days=day), message=f"later {day}")
     after, _ = await messages(cursor, 2)
     assert after == ["later 1", "later 30"]
+
+
+async def test_partitions_of_partitions_in_another_schema_with_long_names(empty: Address) -> None:
+    connection = await empty.connect_plain()
+    try:
+        await make_partitioned(connection)
+        await connection.execute("""
+            CREATE SCHEMA parts;
+            DROP TABLE trades_until_2026_12;
+            CREATE TABLE parts.trades_of_the_month_that_is_the_last_one_of_2026 PARTITION OF trades
+                FOR VALUES FROM ('2026-11-15') TO ('2026-12-01') PARTITION BY HASH (id);
+            CREATE TABLE parts.trades_of_the_month_that_is_the_last_one_of_2026_first
+                PARTITION OF parts.trades_of_the_month_that_is_the_last_one_of_2026
+                FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+            CREATE TABLE parts.trades_of_the_month_that_is_the_last_one_of_2026_second
+                PARTITION OF parts.trades_of_the_month_that_is_the_last_one_of_2026
+                FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+        """)
+        await migrate(empty)
+        assert await plan(empty) == []
+    finally:
+        await connection.close()
+
+
+async def test_what_replication_deletes_from_a_partition_of_another_schema_has_left_its_account(
+    connection: "asyncpg.Connection",
+) -> None:
+    account = await factories.account(connection, await factories.user(connection))
+    trade = await factories.trade(connection, await factories.session(connection, account))
+    await connection.execute("CREATE SCHEMA parts; ALTER TABLE trades_until_2026_12 SET SCHEMA parts")
+    async with connection.transaction():
+        await connection.execute("SET LOCAL session_replication_role = replica; DELETE FROM trades")
+    entries = await connection.fetch(
+        "SELECT account_id::text FROM activity.entries WHERE id = $1 AND change = 'REMOVED'", trade
+    )
+    assert [row["account_id"] for row in entries] == [account]

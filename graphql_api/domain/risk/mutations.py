@@ -175,11 +175,28 @@ async def _change(context: Context, given_id: str, change: SettingsChange) -> Ri
     except ForbiddenChangeError:
         faults = [_error(ErrorCode.FORBIDDEN, "these settings are not the viewer's to change", "accountId")]
         return await _refused(context, account_id, faults)
+    except (asyncpg.CheckViolationError, asyncpg.RaiseError) as error:
+        if (rule := _rule_of_the_database(error)) is None:
+            raise
+        argument = "accountId" if change.verb == "reset" else "input"
+        return await _refused(context, account_id, [_error(ErrorCode.INVALID, rule, argument)])
     except StaleVersionError as stale:
         row = stale.current
         faults = [_error(ErrorCode.CONFLICT, "the settings have changed since this version", "ifVersion")]
     context.clear_loaders()
     return RiskSettingsPayload(account_id=account_id, risk_settings=row, user_errors=faults)
+
+
+def _rule_of_the_database(error: asyncpg.PostgresError) -> str | None:
+    """Returns which rule of other programs a change breaks; None if the limits aren't what breaks it.
+
+    The message of a trigger isn't for clients: it may tell of rows that they can't see.
+    """
+    if isinstance(error, asyncpg.RaiseError):
+        return "a trigger of the database refuses these limits"
+    if error.table_name == _risk.name:
+        return f"the database's constraint {error.constraint_name} refuses these limits"
+    return None
 
 
 async def _refused(context: Context, account_id: str, faults: list[UserError]) -> RiskSettingsPayload:
