@@ -1,16 +1,21 @@
 """Changing risk settings: every rule, nothing lost, everything on record."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import orjson
 import pytest
 
 from graphql_api.execution.inputs import ExactFloat
+from graphql_api.postgres.address import Address
 from tests import factories
 from tests.graph import Answer, Graph, trader
+
+T = TypeVar("T")
 
 FIELDS = """
   riskSettings { id maxDailyLoss maxPositionSize maxOpenPositions riskPerTrade version hasDuplicates
@@ -378,3 +383,62 @@ async def test_nothing_is_rounded(client: RiskClient) -> None:
 
     assert limits(payload)[0] == "999999999999.99999999"
     assert (await client.rows())[0]["max_daily_loss"] == Decimal("999999999999.99999999")
+
+
+class Program:
+    """Another program, with an open transaction that has locked the client's settings."""
+
+    def __init__(self, connection: "asyncpg.Connection", observer: "asyncpg.Connection") -> None:
+        self.connection = connection
+        self.observer = observer
+
+    async def commit_before(self, change: Awaitable[T]) -> T:
+        """Commits once a client's change waits for the transaction, and returns what the change does."""
+        waiting = """
+            SELECT count(*) FROM pg_stat_activity
+            WHERE wait_event_type = 'Lock' AND datname = current_database()
+        """
+        task = asyncio.ensure_future(change)
+        while not await self.observer.fetchval(waiting):
+            assert not task.done()
+            await asyncio.sleep(0.01)
+        await self.connection.execute("COMMIT")
+        return await task
+
+
+@pytest.fixture
+async def program(client: RiskClient, address: Address) -> AsyncIterator[Program]:
+    await client.changed(SET, maxDailyLoss="100", maxOpenPositions=1)
+    connection, observer = [await address.connect_plain(application="program") for _ in range(2)]
+    await connection.execute("BEGIN")
+    yield Program(connection, observer)
+    await connection.close()
+    await observer.close()
+
+
+@pytest.mark.parametrize("lock", ["SELECT FROM risk_settings FOR UPDATE", "UPDATE risk_settings SET id = id"])
+async def test_settings_of_an_account_that_changes_hands_meanwhile_stay_as_the_new_owner_has_them(
+    client: RiskClient, program: Program, lock: str
+) -> None:
+    heir = await factories.user(client.connection)
+    await program.connection.execute(lock)
+    await program.connection.execute("UPDATE tradelocker_accounts SET user_id = $1", heir)
+    errors = await program.commit_before(client.refused(UPDATE, maxDailyLoss="999"))
+    assert [error["code"] for error in errors] == ["NOT_FOUND"]
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("lock", ["SELECT FROM risk_settings FOR UPDATE", "UPDATE risk_settings SET id = id"])
+async def test_a_row_that_comes_into_force_meanwhile_is_the_one_that_is_changed(
+    client: RiskClient, program: Program, rows: int, lock: str
+) -> None:
+    if rows == 2:
+        await factories.risk_settings(client.connection, client.account, updated_at=None)
+    await program.connection.execute(lock)
+    values = {"max_daily_loss": Decimal(50), "max_open_positions": 7, "updated_at": datetime.now(UTC)}
+    newest = await factories.risk_settings(program.connection, client.account, **values)
+    payload = await program.commit_before(client.changed(UPDATE, maxOpenPositions=5))
+    assert payload["riskSettings"]["id"] == newest
+    assert limits(payload)[:1] == ["50.00000000"]
+    details = orjson.loads((await client.audit())[-1]["details"])
+    assert details["before"]["max_open_positions"] == 7

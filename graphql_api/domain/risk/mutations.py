@@ -1,9 +1,11 @@
 """Mutations of risk settings. Each writes the settings, a line of the log and a risk event, or nothing.
 
 Nearly every account has one row of risk_settings, which a single statement finds, locks, compares and
-updates. Where it finds none or several, a transaction locks the account first, so that of two writers of a
-first row the second finds the first one's. Both statements that find an account by the client's id are
-restricted to the tenant by `Entity.restrict_to_tenant`; the others run under the lock that the second holds.
+updates. It waits for nobody, since meanwhile the account might get another owner, or another row come into
+force. Where it finds no row, several, or one that another transaction is writing, a transaction locks the
+account first, so that of two writers of a first row the second finds the first one's. Both statements that
+find an account by the client's id are restricted to the tenant by `Entity.restrict_to_tenant`; the others run
+under the lock that the second holds.
 """
 
 from collections.abc import Mapping
@@ -29,7 +31,7 @@ from sqlalchemy import (
     table,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import JSONB, UUID, array
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from graphql_api.domain.policy import ACCOUNTS, RISK_SETTINGS
@@ -68,6 +70,8 @@ _entries = table(
 *_table_columns, _row_version, _has_duplicates = RISK_SETTINGS.columns
 _own_columns = (*_table_columns, _row_version)
 _is_only = false().label("has_duplicates")
+# The first key of the advisory locks of accounts, one of which each transaction below takes.
+_LOCK_SPACE = 781358538
 
 Info = strawberry.Info[Context, None]
 AccountId = Annotated[strawberry.ID, strawberry.argument(description="The UUID of the Account.")]
@@ -236,8 +240,7 @@ async def write_settings(
 
     async def write_under_lock(transaction: Transaction) -> asyncpg.Record:
         await _lock_account(transaction, viewer, account_id)
-        rows = await transaction.fetch(_current_row(), account_id=account_id)
-        before = rows[0] if rows else None
+        before = await _lock_current_row(transaction, account_id)
         if change.if_version is not None and (
             before is None or version_of(before["id"], before["row_version"]) != change.if_version
         ):
@@ -259,8 +262,10 @@ def _owner(viewer: Viewer) -> str | None:
 
 
 async def _lock_account(transaction: Transaction, viewer: Viewer, account_id: str) -> None:
-    """Locks the account until the transaction ends. Raises UnknownAccountError or ForbiddenChangeError."""
-    # FOR NO KEY UPDATE: other transactions may insert sessions of the account at the same time.
+    """Locks the account until the transaction ends. Raises UnknownAccountError or ForbiddenChangeError.
+
+    Until then it keeps its owner, and other mutations wait. Programs may change its other columns.
+    """
     found = await transaction.fetch(
         _lock_statement(viewer.tenant is not None), account_id=account_id, tenant=viewer.tenant
     )
@@ -270,6 +275,17 @@ async def _lock_account(transaction: Transaction, viewer: Viewer, account_id: st
         raise ForbiddenChangeError
 
 
+async def _lock_current_row(transaction: Transaction, account_id: str) -> asyncpg.Record | None:
+    """Locks the row in force of an account that is locked already, and returns it; None if there is none.
+
+    If it had to wait for a program's transaction, that may have put another row in force, so it reads again.
+    """
+    found = await transaction.fetch(_current_row(), account_id=account_id)
+    while (again := await transaction.fetch(_current_row(), account_id=account_id)) != found:
+        found = again
+    return found[0] if found else None
+
+
 def _parameter(value: Any) -> Any:
     """Returns a limit as a statement's parameter: decimals as text in plain notation."""
     return value if value is None or isinstance(value, int) else format(value, "f")
@@ -277,11 +293,14 @@ def _parameter(value: Any) -> Any:
 
 @lru_cache
 def _lock_statement(for_tenant: bool) -> Statement:  # noqa: FBT001
-    query = select(_accounts.c.id, _accounts.c.user_id).where(
+    lock = func.pg_advisory_xact_lock(
+        literal_column(str(_LOCK_SPACE)), func.hashtext(_accounts.c.id.cast(Text))
+    )
+    query = select(_accounts.c.id, _accounts.c.user_id, lock).where(
         _accounts.c.id == bindparam("account_id", type_=_uuid)
     )
     query = ACCOUNTS.restrict_to_tenant(query, for_tenant=for_tenant)
-    return compile_statement(query.with_for_update(key_share=True))
+    return compile_statement(query.with_for_update(read=True, key_share=True))
 
 
 @lru_cache
@@ -320,13 +339,18 @@ def _update_row(columns: frozenset[str]) -> Statement:
 def _update_only_row(columns: frozenset[str], for_tenant: bool, versioned: bool) -> Statement:  # noqa: FBT001
     """Updates an account's row if it is the only one, and is of :version and the account of :tenant.
 
-    It waits for a transaction that is writing the row, and then compares and updates what that has written:
-    PostgreSQL reads a row again that it had to wait for.
+    It updates nothing if another transaction has locked the row, or has changed it since the statement began.
+    PostgreSQL would read that row again, but neither the account nor the number of rows.
     """
     query = _before().where(_risk.c.account_id == bindparam("account_id", type_=_uuid))
     query = RISK_SETTINGS.restrict_to_tenant(query, for_tenant=for_tenant)
-    before = query.with_for_update(of=_risk).cte("before")
-    conditions = [~select(before.c.id).offset(literal_column("1")).exists()]  # it is the only one
+    before = query.with_for_update(of=_risk, skip_locked=True).cte("before")
+    each = _risk.alias("each")
+    versions: Select[Any] = select(func.array_agg(literal_column("each.xmin::text"))).where(
+        each.c.account_id == bindparam("account_id", type_=_uuid)
+    )
+    # The account's rows as they were when the statement began, without waiting: the locked one alone.
+    conditions = [versions.scalar_subquery() == array([before.c.row_version])]
     if versioned:
         version = before.c.id.cast(Text) + literal_column("'.'") + before.c.row_version
         conditions.append(version == bindparam("version", type_=Text))
