@@ -238,16 +238,18 @@ async def test_a_change_by_a_mutation_is_no_other_programs(
     assert [row["author"] for row in rows] == ["USER", "USER", "USER", "PROGRAM"]
 
 
-async def test_the_last_change_of_limits_is_found_without_reading_the_others(
+async def test_the_last_mutation_is_found_without_reading_the_other_events(
     connection: "asyncpg.Connection", account: str
 ) -> None:
-    await connection.execute(
-        "INSERT INTO graphql_api.risk_events (account_id, kind, limits_after)"
-        " SELECT $1, 'LIMITS_CHANGED', to_jsonb(number) FROM generate_series(1, 3000) AS number",
-        account,
-    )
+    for author, first in ("USER", 1), ("PROGRAM", 3001):
+        await connection.execute(
+            "INSERT INTO graphql_api.risk_events (account_id, kind, author, limits_after)"
+            " SELECT $1, 'LIMITS_CHANGED', $2, to_jsonb(number)"
+            " FROM generate_series(CAST($3 AS integer), $3 + 2999) AS number",
+            *(account, author, first),
+        )
     await connection.execute("ANALYZE graphql_api.risk_events")
-    statement = event_recording.LAST_CHANGES
+    statement = event_recording.UNSEEN_MUTATIONS
     explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.sql}"
     plan = orjson.loads(await connection.fetchval(explain, *statement.arguments({"ids": [account]})))
     (row,) = await connection.fetch(statement.sql, *statement.arguments({"ids": [account]}))
@@ -255,8 +257,14 @@ async def test_the_last_change_of_limits_is_found_without_reading_the_others(
     assert plan[0]["Plan"]["Shared Hit Blocks"] < 10
 
 
+@pytest.mark.parametrize("taken_over", [False, True])
 async def test_a_mutation_during_a_look_at_a_programs_change_is_not_recorded_again(
-    address: Address, graph: Graph, connection: "asyncpg.Connection", user: str, account: str
+    address: Address,
+    graph: Graph,
+    connection: "asyncpg.Connection",
+    user: str,
+    account: str,
+    taken_over: bool,
 ) -> None:
     mutation = """mutation ($id: ID!) {
         updateRiskSettings(accountId: $id, input: {maxOpenPositions: 7}) { userErrors { code } } }"""
@@ -270,6 +278,9 @@ async def test_a_mutation_during_a_look_at_a_programs_change_is_not_recorded_aga
         await reader.execute("SELECT FROM risk_settings")  # takes the poll's snapshot, without the mutation
         await graph.as_(trader(user)).ask(mutation, {"id": account})
         await job.poll(reader)
+    if taken_over:
+        job = RiskEventRecording(NOON)
+        await job.begin(reader)
     for most in (None, None, 3):
         if most is not None:
             await connection.execute("UPDATE risk_settings SET max_open_positions = $1", most)
@@ -329,6 +340,27 @@ async def test_a_program_that_undoes_a_mutation_before_a_look_has_changed_the_li
     ]
 
 
+async def test_a_program_that_undoes_a_mutation_while_nobody_records_has_changed_the_limits(
+    address: Address, graph: Graph, connection: "asyncpg.Connection", user: str, account: str
+) -> None:
+    mutation = """mutation ($id: ID!, $most: Int) {
+        updateRiskSettings(accountId: $id, input: {maxOpenPositions: $most}) { userErrors { code } } }"""
+    await limit(connection, account, max_open_positions=1)
+    for _ in range(2):
+        async with recording(address) as poll:
+            await poll()
+        await graph.as_(trader(user)).ask(mutation, {"id": account, "most": 2})
+        await connection.execute("UPDATE risk_settings SET max_open_positions = 1")
+    for _ in range(2):
+        async with recording(address) as poll:
+            await poll()
+
+    rows = await connection.fetch(
+        "SELECT author, limits_after->>'max_open_positions' FROM graphql_api.risk_events ORDER BY number"
+    )
+    assert [tuple(row) for row in rows] == [("USER", "2"), ("PROGRAM", "1")] * 2
+
+
 async def test_limits_that_were_there_before_anybody_recorded_are_no_change(
     address: Address, connection: "asyncpg.Connection", account: str, session: str
 ) -> None:
@@ -346,21 +378,44 @@ async def test_limits_that_were_there_before_anybody_recorded_are_no_change(
     assert [row["kind"] for row in rows] == ["LIMIT_CROSSED", "LIMITS_CHANGED", "LIMIT_KEPT"]
 
 
+@pytest.mark.parametrize("taken_over", [False, True])
 async def test_an_account_that_is_gone_takes_its_events_along(
-    connection: "asyncpg.Connection", poll: Poll, account: str, session: str
+    address: Address,
+    connection: "asyncpg.Connection",
+    poll: Poll,
+    user: str,
+    account: str,
+    session: str,
+    taken_over: bool,
 ) -> None:
-    await limit(connection, account, max_open_positions=0)
+    kept = await factories.account(connection, user)
+    for each in (account, kept):
+        await limit(connection, each, max_open_positions=0)
     await factories.trade(connection, session)
     await poll()
-    await connection.execute(
-        "DELETE FROM trades; DELETE FROM trading_sessions; DELETE FROM risk_settings;"
-        " DELETE FROM tradelocker_accounts"
+    await connection.execute(  # as mutations do, of an account that no poll has seen
+        "INSERT INTO graphql_api.risk_events (account_id, kind, author, limits_after)"
+        " VALUES (gen_random_uuid(), 'LIMITS_CHANGED', 'USER', '{}'), ($1, 'LIMITS_CHANGED', 'USER', '{}')",
+        account,
     )
-    await poll()
+    await connection.execute("DELETE FROM trades; DELETE FROM trading_sessions")
+    await connection.execute("DELETE FROM risk_settings WHERE account_id = $1", account)
+    await connection.execute("DELETE FROM tradelocker_accounts WHERE id = $1", account)
+    if taken_over:
+        async with recording(address) as another:
+            await another()
+        assert await connection.fetchval("SELECT count(*) FROM activity.entries WHERE kind = 'RISK'") == 3
+    else:
+        await poll()
 
-    assert await connection.fetchval("SELECT count(*) FROM graphql_api.risk_events") == 0
-    assert await connection.fetchval("SELECT count(*) FROM graphql_api.risk_standings") == 0
-    await poll()
+    for table in ("risk_events", "risk_standings"):
+        rows = await connection.fetch(
+            f"SELECT DISTINCT account_id::text FROM graphql_api.{table} WHERE account_id IN ($1, $2)",
+            *(account, kept),
+        )
+        assert [row["account_id"] for row in rows] == [kept]
+    events = await connection.fetchval("SELECT count(*) FROM graphql_api.risk_events")
+    assert events == (1 if taken_over else 2)
 
 
 async def test_tables_that_are_truncated_keep_every_limit(

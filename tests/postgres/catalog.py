@@ -16,8 +16,8 @@ WITH ours AS (
 SELECT format('schema %s:', nspname) FROM pg_namespace JOIN ours USING (oid)
 WHERE nspname <> 'graphql_api'  -- made before the first revision, for Alembic's own table
 
-UNION ALL SELECT format('relation %s: kind %s, persistence %s, row security %s, options %s',
-                        name, relkind, relpersistence, relrowsecurity, reloptions)
+UNION ALL SELECT format('relation %s: kind %s, persistence %s, row security %s, identity %s, options %s',
+                        name, relkind, relpersistence, relrowsecurity, relreplident, reloptions)
 FROM relations WHERE relkind <> 'i'
 
 UNION ALL SELECT format('column %s.%s: %s, not null %s, default %s, identity %L, generated %L, collation %s',

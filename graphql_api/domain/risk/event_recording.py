@@ -13,12 +13,12 @@ statement reads them, and nothing is written.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 import orjson
@@ -159,6 +159,25 @@ def _limits_in_force(*, every: bool) -> Statement:
 
 _EXISTING_ACCOUNTS = compile_statement(select(tables.accounts.c.id).where(tables.accounts.c.id == any_(_ids)))
 
+# Accounts that are gone and have events or a limit state. Each account with events is found by one step in
+# the index of a page, since an account may have many.
+_GONE_ACCOUNTS = compile_statement(
+    text("""
+        WITH RECURSIVE with_events (account_id) AS (
+            (SELECT account_id FROM graphql_api.risk_events ORDER BY account_id LIMIT 1)
+            UNION ALL
+            SELECT (SELECT event.account_id FROM graphql_api.risk_events AS event
+                    WHERE event.account_id > with_events.account_id ORDER BY event.account_id LIMIT 1)
+            FROM with_events WHERE account_id IS NOT NULL
+        )
+        SELECT account_id FROM (
+            SELECT account_id FROM with_events UNION SELECT account_id FROM graphql_api.risk_standings
+        ) AS known
+        WHERE account_id IS NOT NULL
+          AND NOT EXISTS (SELECT FROM tradelocker_accounts AS account WHERE account.id = account_id)
+    """)
+)
+
 # Returns a row if no process has recorded before.
 _BEGIN = compile_statement(
     text("""
@@ -166,13 +185,19 @@ _BEGIN = compile_statement(
         ON CONFLICT DO NOTHING RETURNING name
     """)
 )
-_LIMIT_STATES = compile_statement(text("SELECT account_id, limits, exceeded FROM graphql_api.risk_standings"))
-LAST_CHANGES = compile_statement(
+_LIMIT_STATES = compile_statement(
+    text("SELECT account_id, limits, exceeded, mutation FROM graphql_api.risk_standings")
+)
+# The last event of a mutation that no poll has seen, of each account that has one.
+UNSEEN_MUTATIONS = compile_statement(
     text("""
-        SELECT account.id AS account_id, last.author, last.limits_after
-        FROM unnest(CAST(:ids AS uuid[])) AS account (id) CROSS JOIN LATERAL (
-            SELECT author, limits_after FROM graphql_api.risk_events
-            WHERE account_id = account.id AND kind = 'LIMITS_CHANGED'
+        SELECT account.id AS account_id, last.number, last.limits_after
+        FROM unnest(CAST(:ids AS uuid[])) AS account (id)
+        LEFT JOIN graphql_api.risk_standings AS standing ON standing.account_id = account.id
+        CROSS JOIN LATERAL (
+            SELECT number, limits_after FROM graphql_api.risk_events AS event
+            WHERE event.account_id = account.id AND author <> 'PROGRAM'
+              AND number > coalesce(standing.mutation, 0)
             ORDER BY number DESC LIMIT 1
         ) AS last
     """)
@@ -198,10 +223,11 @@ _RECORD = compile_statement(
 )
 _SAVE_LIMIT_STATES = compile_statement(
     text("""
-        INSERT INTO graphql_api.risk_standings (account_id, limits, exceeded)
-        SELECT account_id, limits, exceeded
+        INSERT INTO graphql_api.risk_standings (account_id, limits, exceeded, mutation)
+        SELECT account_id, limits, exceeded, mutation
         FROM jsonb_populate_recordset(CAST(NULL AS graphql_api.risk_standings), CAST(:states AS jsonb))
-        ON CONFLICT (account_id) DO UPDATE SET limits = excluded.limits, exceeded = excluded.exceeded
+        ON CONFLICT (account_id) DO UPDATE
+            SET limits = excluded.limits, exceeded = excluded.exceeded, mutation = excluded.mutation
     """)
 )
 _FORGET = tuple(
@@ -213,6 +239,14 @@ LimitValues = Mapping[str, Any]
 """Limits by column, with values as `limits_as_json` returns them."""
 
 
+class Mutation(NamedTuple):
+    """A change of limits that a mutation has recorded itself."""
+
+    number: int | None
+    """The number of its event; None for an account without one."""
+    limits_after: LimitValues | None
+
+
 @dataclass(slots=True)
 class CommittedChanges:
     """What was committed since the last poll: ids of changed rows, and of accounts whose settings changed."""
@@ -222,8 +256,8 @@ class CommittedChanges:
     limits: set[str] = field(default_factory=set)
     """Ids of accounts."""
     accounts: set[str] = field(default_factory=set)
-    mutations: dict[str, tuple[int, LimitValues | None]] = field(default_factory=dict)
-    """By account, the number of the last event that a mutation recorded, and the limits after it."""
+    mutations: dict[str, Mutation] = field(default_factory=dict)
+    """The last mutation of each account."""
 
     @classmethod
     def of(cls, entries: Iterable[asyncpg.Record]) -> "CommittedChanges":
@@ -241,9 +275,9 @@ class CommittedChanges:
                     changes.accounts.add(entry["row_id"])
                 case "RISK" if entry["number"] is not None:
                     last = changes.mutations.get(entry["account_id"])
-                    if last is None or last[0] < entry["number"]:
+                    if last is None or (last.number or 0) < entry["number"]:
                         limits = orjson.loads(entry["limits_after"])
-                        changes.mutations[entry["account_id"]] = (entry["number"], limits)
+                        changes.mutations[entry["account_id"]] = Mutation(entry["number"], limits)
         return changes
 
 
@@ -446,6 +480,8 @@ class LimitState:
     limits: LimitValues | None
     exceeded: dict[str, dict[str, str]]
     """The limits that were exceeded, each with `since` when, and the `midnight` at the start of that day."""
+    mutation: int | None
+    """The number of the last mutation's event that a poll has seen: later ones have changed the limits."""
 
 
 class RiskEventRecording:
@@ -518,34 +554,30 @@ class RiskEventRecording:
         is_first = False
         if state is None or changes is None or now["midnight"] < state.midnight:  # a clock was set back
             is_first, state = bool(await fetch(_BEGIN)), RiskState(now["midnight"])
+            await self._delete_events(fetch, [row["account_id"] for row in await fetch(_GONE_ACCOUNTS)])
             await self._read_limit_states(fetch)
             await state.load(fetch)
             affected = state.accounts.keys() | self._limit_states.keys()
-            before = await self._limits_before(fetch, state)
-            if is_first:
-                before |= {id_: state.limits_of(id_) for id_ in affected - self._limit_states.keys()}
+            mutations = await self._unseen_mutations(fetch, affected)
+            if is_first:  # what was there before is no change
+                mutations |= {
+                    id_: Mutation(mutations[id_].number if id_ in mutations else None, state.limits_of(id_))
+                    for id_ in affected - self._limit_states.keys()
+                }
         else:
             affected = await state.apply(fetch, changes, now["midnight"])
             await self._forget_accounts(fetch, state, changes.accounts)
-            before = {id_: limits for id_, (_, limits) in changes.mutations.items()}
-        await self._write(fetch, *self._assess(state, affected, now["now"], before))
+            mutations = changes.mutations
+        await self._write(fetch, *self._assess(state, affected, now["now"], mutations))
         self._snapshot, self._incarnation = now["snapshot"], incarnation
         self._state = state
         return changes != CommittedChanges()
 
-    async def _limits_before(self, fetch: Fetch, state: RiskState) -> dict[str, LimitValues | None]:
-        """Returns the limits after the last mutation, for accounts whose limits aren't the last poll's.
-
-        While no process recorded, mutations recorded their own changes, which are no other program's.
-        """
-        ids = state.accounts.keys() | self._limit_states.keys()
-        changed = sorted(id_ for id_ in ids if self._limits_of(id_) != state.limits_of(id_))
-        if not changed:
-            return {}
+    async def _unseen_mutations(self, fetch: Fetch, ids: Iterable[str]) -> dict[str, Mutation]:
+        """Returns the last mutation of each account, if it was made while no process recorded."""
         return {
-            row["account_id"]: orjson.loads(row["limits_after"])
-            for row in await fetch(LAST_CHANGES, ids=changed)
-            if row["author"] != RiskLimitsAuthor.PROGRAM.value
+            row["account_id"]: Mutation(row["number"], orjson.loads(row["limits_after"]))
+            for row in await fetch(UNSEEN_MUTATIONS, ids=list(ids))
         }
 
     async def _read_changes(self, fetch: Fetch) -> CommittedChanges | None:
@@ -557,7 +589,9 @@ class RiskEventRecording:
     async def _read_limit_states(self, fetch: Fetch) -> None:
         self._limit_states = {
             row["account_id"]: LimitState(
-                None if row["limits"] is None else orjson.loads(row["limits"]), orjson.loads(row["exceeded"])
+                None if row["limits"] is None else orjson.loads(row["limits"]),
+                orjson.loads(row["exceeded"]),
+                row["mutation"],
             )
             for row in await fetch(_LIMIT_STATES)
         }
@@ -570,34 +604,40 @@ class RiskEventRecording:
         state.forget(gone)
         for id_ in gone:
             self._limit_states.pop(id_, None)
-        for statement in _FORGET if gone else ():
-            await fetch(statement, ids=list(gone))
+        await self._delete_events(fetch, list(gone))
+
+    async def _delete_events(self, fetch: Fetch, ids: Sequence[str]) -> None:
+        """Deletes the events and limit states of accounts."""
+        for statement in _FORGET if ids else ():
+            await fetch(statement, ids=ids)
 
     def _assess(
         self,
         state: RiskState,
         affected: Iterable[str],
         now: str,
-        limits_before: Mapping[str, LimitValues | None] = MappingProxyType({}),
+        mutations: Mapping[str, Mutation] = MappingProxyType({}),
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Returns the events of the affected accounts, and their changed limit states, which it keeps.
 
-        `limits_before` are the limits of some accounts after the last mutation; of the others, the limits at
-        the last poll are compared. A mutation records its own change at once, and another program may have
-        undone it before this poll.
+        `mutations` are the last mutations since the last poll, after which the limits are compared; of other
+        accounts, the limits at the last poll are. A mutation records its own change at once, and another
+        program may have undone it before this poll.
         """
         events: list[dict[str, Any]] = []
         changed_states: list[dict[str, Any]] = []
         times = _event_times(now)
         for id_ in sorted(id_ for id_ in affected if id_ in state.accounts or id_ in self._limit_states):
             account, former = state.accounts.get(id_) or TrackedAccount(), self._limit_states.get(id_)
-            before = limits_before[id_] if id_ in limits_before else self._limits_of(id_)
-            events += _change(id_, before, account.limits, times)
+            seen = Mutation(None, None) if former is None else Mutation(former.mutation, former.limits)
+            mutation = mutations.get(id_, seen)
+            events += _change(id_, mutation.limits_after, account.limits, times)
             exceeded = {} if former is None else dict(former.exceeded)
             events += _crossings(id_, account, exceeded, state.midnight, times)
-            if former is None or (former.limits, former.exceeded) != (account.limits, exceeded):
-                self._limit_states[id_] = LimitState(account.limits, exceeded)
-                changed_states.append({"account_id": id_, "limits": account.limits, "exceeded": exceeded})
+            present = LimitState(account.limits, exceeded, mutation.number)
+            if present != former:
+                self._limit_states[id_] = present
+                changed_states.append({"account_id": id_, **asdict(present)})
         return events, changed_states
 
     async def _write(
@@ -608,11 +648,6 @@ class RiskEventRecording:
             await fetch(_RECORD, events=orjson.dumps(events).decode())
         if limit_states:
             await fetch(_SAVE_LIMIT_STATES, states=orjson.dumps(limit_states).decode())
-
-    def _limits_of(self, id_: str) -> LimitValues | None:
-        """Returns the limits that an account had at the last poll."""
-        former = self._limit_states.get(id_)
-        return None if former is None else former.limits
 
 
 def _change(

@@ -147,17 +147,18 @@ risk_events = Table(
     Column("author", Text),
     Column("author_id", Uuid),
     Index("risk_events_page_idx", "account_id", "at", "id"),
-    Index("risk_events_change_idx", "account_id", "number", postgresql_where=text("kind = 'LIMITS_CHANGED'")),
+    Index("risk_events_mutation_idx", "account_id", "number", postgresql_where=text("author <> 'PROGRAM'")),
     schema=SERVICE_SCHEMA,
 )
 
-# The limit states of accounts at the last poll of the recorder of risk events: the limits in force, and since
-# when each exceeded one is exceeded.
+# The limit states of accounts at the last poll of the recorder of risk events: the limits in force, since
+# when each exceeded one is exceeded, and the number of the last event of a mutation that it saw.
 risk_standings = Table(
     "risk_standings",
     metadata,
     Column("account_id", Uuid, primary_key=True),
     Column("limits", JSONB),
     Column("exceeded", JSONB, nullable=False),
+    Column("mutation", BigInteger),
     schema=SERVICE_SCHEMA,
 )
