@@ -62,6 +62,8 @@ class Authenticator:
         self._login_lifetime = timedelta(seconds=settings.login_lifetime)
         self._viewers: TTLCache[bytes, Viewer] = TTLCache(MAX_CACHED_VIEWERS, settings.identity_cache)
         """Viewers by the digest of their token, so that no token is kept in memory."""
+        self._forgotten = 0
+        """How often viewers were removed from these: what was read before that may not be valid any more."""
         self._to_recheck: set[str] = set()
         """Ids of the logins that the next statement will read."""
         self._rechecking: asyncio.Task[Mapping[str, Login]] | None = None
@@ -151,13 +153,15 @@ class Authenticator:
         key = digest(token)
         if before_lookup is not None:
             await before_lookup()
+        forgotten = self._forgotten
         if token.startswith(SERVICE_PREFIX):
             viewer = await service_tokens.authenticate(self._database, ServiceTokenCredential(key))
         else:
             claims = self._access_tokens.verify(token)
             login = await logins.find(self._database, claims.login_id, claims.user_id)
             viewer = _viewer(login, claims.expires_at)
-        self._viewers[key] = viewer
+        if forgotten == self._forgotten:
+            self._viewers[key] = viewer
         return viewer
 
     async def recheck(self, viewer: Viewer) -> Viewer:
@@ -218,6 +222,7 @@ class Authenticator:
         self._forget(lambda viewer: viewer.credential == LoginCredential(login_id))
 
     def _forget(self, matches: Callable[[Viewer], bool]) -> None:
+        self._forgotten += 1
         for key in [key for key, viewer in self._viewers.items() if matches(viewer)]:
             self._viewers.pop(key, None)
 

@@ -44,11 +44,13 @@ _PRESENT = """
 """
 
 # Ends all former incarnations if a reset is due. With `resets_twice`, transactions that are in progress may
-# have recorded what isn't true any more. Clients read again before these end, so another reset is pending.
+# have recorded what isn't true any more. Clients read again before these end, so another reset is pending. It
+# replaces those that were pending before, since it waits for the same transactions.
 _END_AT_RESETS = """
     WITH due AS (
         DELETE FROM {schema}.resets
         WHERE NOT is_pending OR xid <= pg_snapshot_xmin(pg_current_snapshot())
+           OR EXISTS (SELECT FROM {schema}.resets WHERE NOT is_pending)
         RETURNING is_pending
     ), pending AS (
         INSERT INTO {schema}.resets (xid, is_pending)
@@ -89,10 +91,12 @@ _FROM_THE_FUTURE = """
         EXISTS (SELECT FROM {schema}.entries WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
         OR EXISTS (SELECT FROM {schema}.horizon WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
         OR EXISTS (SELECT FROM {schema}.watermarks WHERE xid > pg_snapshot_xmax(pg_current_snapshot()))
+        OR EXISTS (SELECT FROM {schema}.resets WHERE xid > pg_snapshot_xmax(pg_current_snapshot()))
 """
 _MEND = """
     DELETE FROM {schema}.horizon WHERE xid >= pg_snapshot_xmax(pg_current_snapshot());
-    DELETE FROM {schema}.watermarks WHERE xid > pg_snapshot_xmax(pg_current_snapshot())
+    DELETE FROM {schema}.watermarks WHERE xid > pg_snapshot_xmax(pg_current_snapshot());
+    DELETE FROM {schema}.resets WHERE xid > pg_snapshot_xmax(pg_current_snapshot())
 """
 # While this runs, transactions from $1 on write entries of their own. They differ from those of the dump in
 # that the transaction that wrote the row, whose lower half is xmin, did not begin before $1.

@@ -24,7 +24,8 @@ _NOTE = """
 """
 
 # Deletes a few entries at a time, and in each schema by one process at a time. The horizon rises in the same
-# transaction in which the entries are deleted, so that readers see both or neither.
+# transaction in which the entries are deleted, so that readers see both or neither. It never falls: a process
+# that gets the lock may still see a batch that others have deleted since its statement began.
 _TRIM = """
         WITH lock AS MATERIALIZED (
             SELECT pg_try_advisory_xact_lock(781358536, hashtext('{schema}')) AS acquired
@@ -42,8 +43,8 @@ _TRIM = """
             ORDER BY entries.xid, id LIMIT CAST(:rows AS integer)
         ),
         horizon AS (
-            INSERT INTO {schema}.horizon (xid) SELECT xid FROM batch ORDER BY xid DESC LIMIT 1
-            ON CONFLICT (single) DO UPDATE SET xid = excluded.xid
+            INSERT INTO {schema}.horizon AS horizon (xid) SELECT xid FROM batch ORDER BY xid DESC LIMIT 1
+            ON CONFLICT (single) DO UPDATE SET xid = greatest(horizon.xid, excluded.xid)
         ),
         removed AS (
             DELETE FROM {schema}.entries USING batch

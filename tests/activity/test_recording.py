@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import asyncpg
@@ -442,6 +442,42 @@ async def test_a_snapshot_that_is_older_than_the_session_ends_all_cursors(
     assert await has_reset(connection) == (change is not None)
     if change is None:
         assert await left(connection, "TRADE") == [(rows.session, rows.account, rows.user)]
+
+
+@pytest.mark.parametrize("role", ["origin", "replica"])
+@pytest.mark.parametrize(
+    "leave",
+    [
+        "DELETE FROM trades WHERE id = '{trade}'",
+        "UPDATE trades SET session_id = '{other_session}' WHERE id = '{trade}'",
+        "DELETE FROM trading_sessions WHERE id = '{other_session}'",
+        "DELETE FROM risk_settings WHERE id = '{settings}'",
+        "UPDATE risk_settings SET account_id = NULL WHERE id = '{settings}'",
+    ],
+)
+@pytest.mark.parametrize("is_given_away", [True, False])
+async def test_a_snapshot_that_is_older_than_the_accounts_owner_ends_all_cursors(
+    connection: "asyncpg.Connection",
+    address: Address,
+    rows: Rows,
+    role: str,
+    leave: str,
+    is_given_away: bool,
+) -> None:
+    heir = await factories.user(connection)
+    program = await address.connect_plain(application="program")
+    await program.execute(f"SET session_replication_role = {role}")
+    async with program.transaction(isolation="repeatable_read"):
+        await program.execute("SELECT FROM trades")
+        if is_given_away:
+            await connection.execute("UPDATE tradelocker_accounts SET user_id = $1", heir)
+        else:
+            await connection.execute("UPDATE tradelocker_accounts SET last_sync = now()")
+        await connection.execute("DELETE FROM activity.resets")  # as the next reader does
+        await program.execute(leave.format(trade=rows.trades[0], **asdict(rows)))
+        await connection.execute("UPDATE tradelocker_accounts SET last_sync = NULL")  # waits for no lock
+    await program.close()
+    assert await has_reset(connection) == is_given_away
 
 
 async def test_a_deletion_of_very_many_trades_takes_few_locks(

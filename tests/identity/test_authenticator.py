@@ -324,3 +324,38 @@ async def test_a_service_tokens_viewer_is_checked_again_too(
     await service_tokens.revoke(database, made.id)
     with pytest.raises(InvalidTokenError):
         await authenticator.recheck(viewer)
+
+
+class HeldDatabase(Database):
+    """A real one, whose answers come only when they are let go."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address)
+        self.has_answered, self.may_go = asyncio.Event(), asyncio.Event()
+
+    async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
+        rows = await super().fetch(statement, **values)
+        self.has_answered.set()
+        await self.may_go.wait()
+        return rows
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+async def test_a_login_that_ends_while_it_is_looked_up_is_not_accepted_afterwards(
+    address: Address, passwords: PasswordHasher, trader: str, everywhere: bool
+) -> None:
+    database = HeldDatabase(address)
+    authenticator = Authenticator(database, Settings(identity_cache=30), KEY, passwords=passwords)
+    database.may_go.set()
+    tokens = await log_in(authenticator)
+    database.may_go.clear()
+    database.has_answered.clear()
+    lookup = asyncio.create_task(authenticator.authenticate(tokens.access))
+    await database.has_answered.wait()
+    await authenticator.logout(tokens.viewer, everywhere=everywhere)
+    database.may_go.set()
+    assert await lookup == tokens.viewer
+    with pytest.raises(InvalidTokenError):
+        await authenticator.authenticate(tokens.access)
+    await authenticator.close()
+    await database.close()

@@ -95,6 +95,36 @@ async def test_what_was_in_progress_at_a_reset_of_changes_resets_once_again(
     await writer.close()
 
 
+async def test_of_many_resets_during_one_transaction_one_is_pending(
+    address: Address, connection: "asyncpg.Connection"
+) -> None:
+    reader, writer = [await address.connect() for _ in range(2)]
+    async with writer.transaction():
+        await write(writer, "in progress")
+        for _ in range(3):
+            await connection.execute("SELECT activity.reset()")
+            during = await enter_incarnation(reader, CHANGES)
+        assert await reader.fetchval("SELECT array_agg(is_pending) FROM activity.resets") == [True]
+    async with asyncio.timeout(30):
+        while await reader.fetchval("SELECT count(*) FROM activity.resets"):
+            after = await enter_incarnation(reader, CHANGES)
+            await asyncio.sleep(0.05)
+    assert after != during
+    await reader.close()
+    await writer.close()
+
+
+async def test_a_reset_that_a_restored_dump_left_pending_is_none(
+    address: Address, connection: "asyncpg.Connection"
+) -> None:
+    reader = await address.connect()
+    present = await enter_incarnation(reader, CHANGES)
+    await connection.execute("INSERT INTO activity.resets VALUES ('4611686018427387904', true)")
+    assert await enter_incarnation(reader, CHANGES) == present
+    assert await connection.fetchval("SELECT count(*) FROM activity.resets") == 0
+    await reader.close()
+
+
 @pytest.mark.parametrize("schema", [LOGS, CHANGES])
 async def test_a_feed_begins_where_all_tables_are_published(
     address: Address, connection: "asyncpg.Connection", schema: FeedSchema

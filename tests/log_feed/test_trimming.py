@@ -155,3 +155,31 @@ async def test_a_watermark_is_noted_once_an_interval(
     assert await connection.fetchval(count) == 1
     await trim_entries(database, DAY, interval=timedelta(0))
     assert await connection.fetchval(count) == 2
+
+
+async def test_the_horizon_stays_when_a_process_trims_what_another_has_trimmed_meanwhile(
+    database: Database, connection: "asyncpg.Connection", address: Address
+) -> None:
+    for message in "1234":
+        await write(connection, message)
+    await a_day_passes(database, connection)
+    # In place of PostgreSQL's function, one that waits first: by then the statement has its snapshot.
+    await connection.execute("""
+        CREATE FUNCTION public.pg_try_advisory_xact_lock(integer, integer) RETURNS boolean LANGUAGE sql
+        AS $$ SELECT pg_advisory_lock(1); SELECT pg_catalog.pg_try_advisory_xact_lock($1, $2) $$;
+        SELECT pg_advisory_lock(1);
+    """)
+    late = await address.connect()
+    await late.execute("SET search_path = public, pg_catalog")
+    statement = _statements(LOGS)[1]
+    arguments = statement.arguments({"retention": DAY.total_seconds(), "rows": 2})
+    trimming = asyncio.create_task(late.fetch(statement.sql, *arguments))
+    while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+        assert not trimming.done()
+        await asyncio.sleep(0.01)
+    assert await trim_entries(database, DAY, rows=2) == 4
+    horizon = await connection.fetchval("SELECT xid FROM log_feed.horizon")
+    await connection.execute("SELECT pg_advisory_unlock(1)")
+    assert [row["removed"] for row in await trimming] == [0]
+    assert await connection.fetchval("SELECT xid FROM log_feed.horizon") == horizon
+    await late.close()
