@@ -8,11 +8,12 @@ import asyncio
 import re
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
 from pydantic import TypeAdapter
 
 from graphql_api.backup.catalog import Backup, Catalog, Kind, refuse_full_disk
@@ -27,6 +28,12 @@ from graphql_api.postgres.address import Address
 _FINGERPRINTS: TypeAdapter[dict[str, tuple[int, str]]] = TypeAdapter(dict[str, tuple[int, str]])
 _EXTENSION = re.compile(r"EXTENSION - (?:\"?)([\w-]+)")
 _EXTENSION_SCHEMA = re.compile(r"CREATE EXTENSION IF NOT EXISTS \"?uuid-ossp\"? WITH SCHEMA (\"?\w+\"?)")
+_NAME = r"(?:\"(?:[^\"]|\"\")+\"|[\w$]+)"
+_POLICY_ROLES = re.compile(
+    rf"^CREATE POLICY {_NAME} ON {_NAME}\.{_NAME}(?: AS RESTRICTIVE)?(?: FOR \w+)?"
+    rf" TO ({_NAME}(?:, {_NAME})*)",
+    re.MULTILINE,
+)
 _POLL_INTERVAL = 0.5  # seconds between two reports of progress
 _DATABASE = "restored"
 # Often uuid-ossp is the only extension of a database, and this function the only one that it uses.
@@ -141,8 +148,9 @@ async def _load(dump: Path, backup: Backup, address: Address, progress: Progress
         }
         wanted = set(_EXTENSION.findall(contents))
         missing = sorted(wanted - available)
+        script = await run(programs, "pg_restore", "--schema-only", "--file=-", dump)
+        await _create_roles(connection, script)
         if "uuid-ossp" in missing:
-            script = await run(programs, "pg_restore", "--schema-only", "--file=-", dump)
             match = _EXTENSION_SCHEMA.search(script)
             await connection.execute(_UUID_GENERATE_V4.format(schema=match[1] if match else "public"))
     finally:
@@ -159,11 +167,20 @@ async def _load(dump: Path, backup: Backup, address: Address, progress: Progress
         await run(
             programs,
             "pg_restore",
-            *("--exit-on-error", "--no-owner", "--no-privileges", f"--use-list={list_file.name}"),
+            *("--exit-on-error", "--no-owner", "--no-privileges", "--no-tablespaces"),
+            f"--use-list={list_file.name}",
             *(f"--dbname={_DATABASE}", dump),
             variables=address.libpq_environment(APPLICATION),
         )
     return missing
+
+
+async def _create_roles(connection: "asyncpg.Connection", script: str) -> None:
+    """Creates the roles that policies name, which a dump of one database doesn't have. They can't log in."""
+    roles = {role for names in _POLICY_ROLES.findall(script) for role in re.findall(_NAME, names)}
+    for role in sorted(roles):
+        with suppress(asyncpg.DuplicateObjectError):
+            await connection.execute(f"CREATE ROLE {role}")
 
 
 def _programs(server: int) -> Programs:

@@ -49,6 +49,12 @@ _RECEIVED = """
     WHERE slot_name = $1
 """
 
+# A database, a role or a server may print values in another form than the one that is compared with.
+_PRINTING = """
+    SET bytea_output = hex; SET extra_float_digits = 1; SET IntervalStyle = postgres; SET lc_monetary = 'C';
+    SET search_path = ''
+"""
+
 Fingerprints = Mapping[str, tuple[int, str]]
 """By table, the number of its rows, and the sum of their hashes."""
 
@@ -101,7 +107,11 @@ def scratch_folder(catalog: Catalog) -> Iterator[Path]:
 
 
 async def fingerprints(connection: "asyncpg.Connection") -> Fingerprints:
-    """Returns the fingerprint of every table. Views, sequences and unlogged tables are left out."""
+    """Returns the fingerprint of every table. Views, sequences and unlogged tables are left out.
+
+    It changes how the connection prints values.
+    """
+    await connection.execute(_PRINTING)
     tables = [row["name"] for row in await connection.fetch(_TABLES)]
     found = {}
     for table in tables:

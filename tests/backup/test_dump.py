@@ -107,6 +107,45 @@ async def test_a_dump_takes_longer_than_the_database_lets_others(
     assert (await verify_dump(catalog, backup)).startswith("restored and compared: ")
 
 
+async def test_a_dump_is_compared_however_its_database_prints_values(
+    address: Address, catalog: Catalog, connection: "asyncpg.Connection"
+) -> None:
+    await connection.execute("""
+        CREATE TABLE others (bytes bytea, ratio float8, span interval, source regclass);
+        INSERT INTO others VALUES ('a', 1.1::float8 / 3, '1 day 2 hours', 'trades')
+    """)
+    database = await connection.fetchval("SELECT quote_ident(current_database())")
+    for setting in (
+        *("bytea_output = escape", "extra_float_digits = -5", "IntervalStyle = iso_8601"),
+        "search_path = graphql_api, public",
+    ):
+        await connection.execute(f"ALTER DATABASE {database} SET {setting}")
+
+    backup = await take_dump(address, catalog)
+
+    assert (await verify_dump(catalog, backup)).startswith("restored and compared: ")
+
+
+async def test_a_dump_of_policies_and_a_tablespace_is_restored_on_another_server(
+    address: Address, catalog: Catalog, connection: "asyncpg.Connection", server: Server
+) -> None:
+    space = server.folder / "space"
+    space.mkdir()
+    server.system_user.take_ownership(space)
+    await connection.execute(f"CREATE TABLESPACE fast LOCATION '{space}'")
+    await connection.execute("""
+        CREATE ROLE bot; CREATE ROLE "The ""TO"" bot";
+        ALTER TABLE trades ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE trades SET TABLESPACE fast;
+        CREATE POLICY one ON trades AS RESTRICTIVE FOR SELECT TO bot, "The ""TO"" bot" USING (true);
+        CREATE POLICY "for TO all" ON trades USING (true);
+        CREATE POLICY own ON trades TO CURRENT_USER WITH CHECK (true);
+    """)
+    backup = await take_dump(address, catalog)
+
+    assert (await verify_dump(catalog, backup)).startswith("restored and compared: ")
+
+
 async def test_rows_that_a_dump_lacks_are_found(
     address: Address, catalog: Catalog, connection: "asyncpg.Connection"
 ) -> None:
