@@ -58,6 +58,9 @@ _CATALOG_REMEMBERED = 60.0
 """Seconds for which hints, and the names of indexes, are cached."""
 _MAX_IDLE = 240.0
 """Seconds after which an idle connection is replaced: Neon ends it after five minutes."""
+_REPEATED_AFTER = 0.01
+"""Seconds after which what has lost its connection is repeated. Idle connections often end together with it:
+meanwhile the event loop learns which."""
 _REFUSAL_REMEMBERED = 1.0
 """Seconds for which the pool doesn't grow after the server has refused a connection."""
 _REFUSAL_LOGGED = 60.0
@@ -180,13 +183,14 @@ class Database:
     async def fetch(self, statement: Statement, **values: Any) -> list[asyncpg.Record]:
         """Runs one read and returns its rows, in the types of `postgres.type_codecs`.
 
-        A read that loses its connection is repeated once. Raises DatabaseUnavailableError, TimeoutError, or
-        asyncpg.PostgresError for a statement that the server refuses.
+        A read that loses its connection is repeated once, after a moment. Raises DatabaseUnavailableError,
+        TimeoutError, or asyncpg.PostgresError for a statement that the server refuses.
         """
         arguments = statement.arguments(values)
         try:
             return await self._fetch(statement.sql, arguments)
         except ConnectionLostError:
+            await asyncio.sleep(_REPEATED_AFTER)
             return await self._fetch(statement.sql, arguments)
 
     def fetch_by_key(
@@ -266,6 +270,7 @@ class Database:
             try:
                 connection = await stack.enter_async_context(self._open_transaction())
             except ConnectionLostError:  # nothing has happened yet
+                await asyncio.sleep(_REPEATED_AFTER)
                 connection = await stack.enter_async_context(self._open_transaction())
             transaction = Transaction(connection)
             first = _first_work.get()

@@ -21,6 +21,7 @@ SLEEP = compile_statement(text("SELECT pg_backend_pid() AS pid, pg_sleep(:second
 NUMBER = compile_statement(text("SELECT CAST(:n AS integer) AS n"))
 DETAILS = compile_statement(text("""SELECT '{"a": [1, 2.50]}'::jsonb AS details"""))
 ADD_USER = compile_statement(text("INSERT INTO users (email, password_hash) VALUES (:email, 'x')"))
+LOCK = compile_statement(text("SELECT pg_backend_pid() AS pid, pg_advisory_xact_lock(1)"))
 COUNT_USERS = compile_statement(text("SELECT count(*) AS n FROM users"))
 DIVIDE_BY_ZERO = compile_statement(text("SELECT 1 / 0"))
 
@@ -28,19 +29,22 @@ SLEEPING = (
     "FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"
     " AND datname = current_database()"
 )
+LOCKED = "FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
 
 
 @asynccontextmanager
 async def opened(address: Address, **options: float) -> AsyncIterator[Database]:
     database = Database(address, **options)  # type: ignore[arg-type]
-    yield database
-    await database.close()
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 @pytest.fixture
 async def single(address: Address) -> AsyncIterator[Database]:
     """A pool of one connection, so that each use gets the connection that the one before has left."""
-    async with opened(address, pool_size=1, pool_timeout=2) as database:
+    async with opened(address, pool_size=1, pool_timeout=60) as database:
         yield database
 
 
@@ -107,8 +111,9 @@ async def test_closing_ends_the_waits_for_a_connection(address: Address) -> None
 
 
 async def test_a_wait_counts_no_time_that_others_had(address: Address) -> None:
-    async with opened(address, pool_size=1, pool_timeout=0.5) as database:
-        reads = [asyncio.create_task(database.fetch(SLEEP, seconds=0.2)) for _ in range(5)]
+    async with opened(address, pool_size=1, pool_timeout=1.5) as database:
+        await database.ping()  # opens the connection, which may take as long
+        reads = [asyncio.create_task(database.fetch(SLEEP, seconds=0.5)) for _ in range(5)]
         outcomes = await asyncio.gather(*reads, return_exceptions=True)
 
     failed = [outcome for outcome in outcomes if isinstance(outcome, DatabaseUnavailableError)]
@@ -152,10 +157,11 @@ async def test_a_read_whose_backend_is_killed_is_repeated(
     single: Database, connection: "asyncpg.Connection"
 ) -> None:
     before = await pid_of(single)
-    read = asyncio.create_task(single.fetch(SLEEP, seconds=0.5))
-    await until(connection, f"count(*) = 1 {SLEEPING}")
-
-    await connection.execute(f"SELECT pg_terminate_backend({before})")
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(1)")
+        read = asyncio.create_task(single.fetch(LOCK))
+        await until(connection, f"count(*) = 1 {LOCKED}")
+        await connection.execute(f"SELECT pg_terminate_backend({before}, 5000)")
 
     assert (await read)[0]["pid"] != before
 
@@ -184,6 +190,34 @@ async def test_idle_connections_that_the_server_closed_are_replaced(
         rows = await asyncio.gather(*(database.fetch(SLEEP, seconds=0.1) for _ in range(5)))
 
     assert len(rows) == 5
+
+
+FATAL = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+
+
+@pytest.mark.parametrize("is_transaction", [False, True], ids=["reads", "transactions"])
+async def test_connections_that_have_just_ended_are_all_replaced(
+    address: Address, *, is_transaction: bool
+) -> None:
+    """The server says that it ends a connection, and closes it a moment later."""
+    async with proxy_to(address) as proxy, opened(Address.parse(proxy.url(address)), pool_size=5) as database:
+
+        async def use() -> None:
+            if is_transaction:
+                async with database.transaction() as transaction:
+                    await transaction.fetch(SLEEP, seconds=0.1)
+            else:
+                await database.fetch(SLEEP, seconds=0.1)
+
+        await asyncio.gather(*(use() for _ in range(5)))
+        ended = list(proxy.connections)
+        for client in ended:
+            client.write(b"E" + (len(FATAL) + 4).to_bytes(4, "big") + FATAL)
+        await asyncio.sleep(0.1)
+        uses = [asyncio.create_task(use()) for _ in range(5)]
+        for client in ended:
+            client.close()
+        await asyncio.gather(*uses)
 
 
 async def test_one_killed_backend_costs_the_others_nothing(
@@ -337,8 +371,10 @@ async def test_a_closed_pool_leaves_no_connection(address: Address, connection: 
     await until(connection, "count(*) = 1 FROM pg_stat_activity WHERE datname = current_database()")
 
 
-async def test_one_owners_statements_leave_connections_to_others(address: Address) -> None:
-    async with opened(address, pool_size=4) as database:
+async def test_one_owners_statements_leave_connections_to_others(
+    address: Address, connection: "asyncpg.Connection"
+) -> None:
+    async with opened(address, pool_size=4, pool_timeout=60) as database:
         done: list[str] = []
 
         async def ask(owner: str, name: str, seconds: float) -> None:
@@ -346,26 +382,29 @@ async def test_one_owners_statements_leave_connections_to_others(address: Addres
                 await database.fetch(SLEEP, seconds=seconds)
             done.append(name)
 
-        flood = [asyncio.create_task(ask("ada", f"ada {number}", 0.5)) for number in range(6)]
-        await asyncio.sleep(0.1)
+        flood = [asyncio.create_task(ask("ada", f"ada {number}", 600)) for number in range(6)]
+        await until(connection, f"count(*) = 2 {SLEEPING}")
         assert database.pool_usage() == (4, 2)
         await asyncio.gather(ask("bob", "bob", 0), ask("", "the process", 0))
         assert set(done) == {"bob", "the process"}
+        assert database.pool_usage() == (4, 2)
         for task in flood:
             task.cancel()
         await asyncio.gather(*flood, return_exceptions=True)
         assert [database._quota.taken(owner) for owner in ("ada", "bob", "")] == [0, 0, 0]
 
 
-async def test_owners_leave_one_connection_to_the_process(address: Address) -> None:
-    async with opened(address, pool_size=4) as database:
+async def test_owners_leave_one_connection_to_the_process(
+    address: Address, connection: "asyncpg.Connection"
+) -> None:
+    async with opened(address, pool_size=4, pool_timeout=60) as database:
 
         async def ask(owner: str) -> None:
             with Usage(owner):
-                await database.fetch(SLEEP, seconds=0.5)
+                await database.fetch(SLEEP, seconds=600)
 
         flood = [asyncio.create_task(ask(owner)) for owner in ("ada", "bob", "eve") for _ in range(3)]
-        await asyncio.sleep(0.1)
+        await until(connection, f"count(*) = 3 {SLEEPING}")
         assert database.pool_usage() == (4, 3)
         await database.ping()
         assert not any(task.done() for task in flood)
