@@ -24,7 +24,8 @@ from playwright.async_api import expect
 
 from graphql_api.postgres.address import Address
 from tests.browser import chromium
-from tests.service.conftest import free_port
+from tests.http_client import http_client
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -64,16 +65,16 @@ class Tour:
 
     async def token(self, email: str) -> str:
         query = f'mutation {{ login(email: "{email}", password: "demo-password") {{ accessToken }} }}'
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             answer = (await client.post(self.url, json={"query": query})).json()
         return str(answer["data"]["login"]["accessToken"])
 
     async def ask(self, query: str, variables: dict[str, Any] | None = None) -> Any:
         """What the trader of the demo is answered."""
         headers = {"authorization": f"Bearer {await self.token('trader@example.com')}"}
-        async with httpx.AsyncClient(headers=headers) as client:
+        async with http_client(headers=headers) as client:
             body = {"query": query, "variables": variables}
-            answer = (await client.post(self.url, json=body, timeout=30)).json()
+            answer = (await client.post(self.url, json=body)).json()
         assert "errors" not in answer, answer
         return answer["data"]
 
@@ -107,7 +108,7 @@ async def output(text: str, **environment: str) -> str:
 
 
 async def listening(url: str, process: Process) -> None:
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         while True:
             assert process.returncode is None, (await process.communicate())[0].decode()
             with contextlib.suppress(httpx.TransportError):
@@ -220,7 +221,7 @@ async def test_a_database_of_ones_own(
             viewer { roles user { accounts { nodes { sessions { nodes {
               trades { nodes { symbol direction } } } } } } } }
           } }"""
-        async with httpx.AsyncClient(headers={"origin": "https://admin.example"}) as client:
+        async with http_client(headers={"origin": "https://admin.example"}) as client:
             answer = await client.post(url, json={"query": query, "variables": {"password": PASSWORD}})
         assert answer.headers["access-control-allow-origin"] == "https://admin.example"
         viewer = answer.json()["data"]["login"]["viewer"]

@@ -21,8 +21,9 @@ from graphql_api.postgres.migrate import migrate
 from tests import factories
 from tests.backup.test_schedule import Clock
 from tests.drills.servers import Server
+from tests.http_client import http_client
 from tests.node import node_with
-from tests.service.conftest import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +59,7 @@ async def bucket(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         "AWS_ALLOW_HTTP": "true",
     }.items():
         monkeypatch.setenv(name, value)
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         while True:
             try:
                 await client.get(f"http://127.0.0.1:{port}/")

@@ -16,7 +16,7 @@ from graphql_api.postgres.address import Address
 from tests import factories
 from tests.cli.test_cli import Shell
 from tests.drills.servers import DATABASE, Server
-from tests.service.conftest import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -20,6 +20,7 @@ from graphql_api.postgres.address import Address
 from tests import factories
 from tests.clients.page import FOLDER, modules, prepared_node
 from tests.examples.conftest import measured
+from tests.http_client import http_client
 from tests.service.conftest import PASSWORD, Service, served_from
 
 pytestmark = pytest.mark.slow
@@ -126,7 +127,7 @@ async def signed_in(service: Service) -> str:
     """An operator's new access token."""
     login = f'mutation {{ login(email: "{EMAIL}", password: "{PASSWORD}") {{ accessToken }} }}'
     try:
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             answer = (await client.post(service.url, json={"query": login})).json()
     except httpx.TransportError as error:
         raise ConnectionError from error

@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.conftest import free_port
+from tests.http_client import http_client
+from tests.ports import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
@@ -66,7 +67,7 @@ async def _running(command: list[str], port: int, folder: Path) -> AsyncIterator
         process = subprocess.Popen(command, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             while True:
                 assert process.poll() is None, (folder / "balancer.log").read_text()
                 try:

@@ -12,6 +12,7 @@ import pytest
 
 from graphql_api.postgres.address import Address
 from tests.deploy.balancers import haproxy, nginx
+from tests.http_client import http_client
 from tests.service.conftest import Service, served_from
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -51,7 +52,7 @@ async def asking(url: str) -> AsyncIterator[Counter[object]]:
     got: Counter[object] = Counter()
 
     async def ask() -> None:
-        async with httpx.AsyncClient(timeout=20) as client:
+        async with http_client() as client:
             while True:
                 try:
                     response = await client.post(f"{url}/graphql", json={"query": "{ __typename }"})
@@ -88,7 +89,7 @@ async def test_a_rolling_restart_loses_no_request(name: str, services: list[Serv
 async def test_metrics_are_not_public(services: list[Service], tmp_path: Path) -> None:
     ports = [service.port for service in services]
     for name in ("haproxy", "nginx"):
-        async with BALANCERS[name](tmp_path, ports) as url, httpx.AsyncClient() as client:
+        async with BALANCERS[name](tmp_path, ports) as url, http_client() as client:
             assert (await client.get(f"{url}/metrics")).status_code == 403
 
 
@@ -97,7 +98,7 @@ async def test_clients_cant_say_where_they_come_from(services: list[Service], tm
     ports = [service.port for service in services]
     forged = {"X-Forwarded-For": "203.0.113.9"}
     for name in ("haproxy", "nginx"):
-        async with BALANCERS[name](tmp_path, ports) as url, httpx.AsyncClient() as client:
+        async with BALANCERS[name](tmp_path, ports) as url, http_client() as client:
             await client.post(f"{url}/graphql", json={"query": "{ __typename }"}, headers=forged)
     for service in services:
         assert "203.0.113.9" not in service.log.read_text()

@@ -9,7 +9,6 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
@@ -20,6 +19,7 @@ from graphql_api.gateway import errors
 from graphql_api.postgres.address import Address
 from graphql_api.settings import Settings
 from tests.backup.test_schedule import recorded
+from tests.http_client import http_client
 from tests.service.conftest import served_from
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +80,7 @@ def test_prometheus_accepts(command: tuple[str, ...]) -> None:
 async def test_every_metric_that_is_shown_or_alerted_on_is_exported(address: Address, tmp_path: Path) -> None:
     catalog = Catalog(tmp_path / "backups")
     catalog.update(recorded(catalog, 0).model_copy(update={"verified_at": catalog.backups()[0].finished_at}))
-    async with served_from(address, tmp_path) as service, httpx.AsyncClient() as client:
+    async with served_from(address, tmp_path) as service, http_client() as client:
         await service.ask("{ __typename }")
         text = (await client.get(service.url.replace("/graphql", "/metrics"))).text
     exported = {match for line in text.splitlines() for match in METRIC.findall(line)}

@@ -26,6 +26,7 @@ from graphql_api.postgres.address import Address
 from tests import factories
 from tests.drills.servers import DATABASE, PORT, Server
 from tests.drills.traffic import CHANGE, MADE
+from tests.http_client import http_client
 from tests.postgres.pgbouncer import PgBouncer, has_pgbouncer
 from tests.scratch import scratch_folder
 from tests.service.conftest import Service, served_from
@@ -63,7 +64,7 @@ async def change(url: str, token: str, account: str, seen: Seen) -> None:
     """Changes the limits of one account. Repeats each change under the same key until it is acknowledged."""
     numbers = seen.acknowledged.setdefault(account, [])
     number, answered = 0, time.monotonic()
-    async with httpx.AsyncClient(timeout=20) as http:
+    async with http_client() as http:
         while True:
             number += 1
             headers = {"authorization": f"Bearer {token}", "idempotency-key": f"{account}-{number}"}

@@ -18,7 +18,8 @@ import httpx
 
 from graphql_api.cli.demo import PASSWORD
 from graphql_api.dev.demo.desk import OPERATOR
-from tests.service.conftest import free_port
+from tests.http_client import http_client
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 LOGIN = f'mutation {{ login(email: "{OPERATOR}", password: "{PASSWORD}") {{ accessToken }} }}'
@@ -81,7 +82,7 @@ async def run() -> None:
 
 
 async def _answer_and_line(url: str, screen: Screen, process: asyncio.subprocess.Process) -> None:
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with http_client() as client:
         while True:
             try:
                 answer = (await client.post(url, json={"query": LOGIN})).json()

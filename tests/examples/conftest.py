@@ -4,10 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
-
 from graphql_api.identity.signing_keys import derive_key
 from graphql_api.log_feed.feed_offset import CursorCodec
+from tests.http_client import http_client
 from tests.node import node_with
 from tests.once import once_a_run
 from tests.service.conftest import Service, service
@@ -32,7 +31,7 @@ def typescript(name: str) -> list[str]:
 
 async def measured(service: Service, name: str) -> float:
     """Returns the value of a metric at /metrics."""
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         text = (await client.get(service.url.replace("/graphql", "/metrics"))).text
     return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import asyncpg
-import httpx
 import pytest
 from playwright.async_api import Page, Route, WebSocket, expect
 
@@ -22,6 +21,7 @@ from graphql_api.identity.viewer import Role
 from graphql_api.postgres.address import Address
 from tests import factories
 from tests.browser import chromium
+from tests.http_client import http_client
 from tests.node import node_with
 from tests.once import once_a_run
 from tests.service.conftest import PASSWORD, Service, served_from
@@ -432,7 +432,7 @@ async def test_after_a_refused_cursor_all_is_read_once_more(
 async def test_a_login_that_ends_leads_back_to_signing_in(page: Page, service: Service) -> None:
     tokens = json.loads(await page.evaluate("sessionStorage.getItem('dashboard:tokens')"))
     logout = f'mutation {{ logout(refreshToken: "{tokens["refreshToken"]}") {{ userErrors {{ code }} }} }}'
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         await client.post(service.url, json={"query": logout})
     await expect(page.get_by_role("button", name="Sign in")).to_be_visible(timeout=WAIT)
     assert await page.evaluate("localStorage.length + sessionStorage.length") == 0

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,14 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from graphql_api.postgres.address import Address
+from tests.ports import free_port
 
 _PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 def has_pgbouncer() -> bool:
@@ -34,7 +28,7 @@ class PgBouncer:
     def __init__(self, address: Address, folder: Path, mode: str, **settings: Any) -> None:
         parts = urlsplit(address.dsn)
         host = parse_qs(parts.query)["host"][0]
-        self._port = _free_port()
+        self._port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self._port}{parts.path}"
         """The database through it."""
         config = {

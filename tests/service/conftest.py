@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -21,6 +20,8 @@ from graphql_api.identity.viewer import Role
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from tests.forked import Forked
+from tests.http_client import http_client
+from tests.ports import free_port
 
 PASSWORD = "a long enough password"
 LOGIN = """
@@ -32,13 +33,6 @@ mutation ($email: String!, $password: String!) {
   }
 }
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -70,7 +64,7 @@ class Service:
                 self.process = Forked(arguments, **streams)
             else:
                 self.process = subprocess.Popen([self.python, "-m", self.module, *arguments], **streams)
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             while True:
                 assert self.process.poll() is None, self.log.read_text()
                 try:
@@ -98,10 +92,8 @@ class Service:
     ) -> httpx.Response:
         """Sends one POST, as any client would."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        async with httpx.AsyncClient() as client:
-            return await client.post(
-                self.url, json={"query": query, "variables": variables}, headers=headers, timeout=30
-            )
+        async with http_client() as client:
+            return await client.post(self.url, json={"query": query, "variables": variables}, headers=headers)
 
     async def user(self, email: str, *, role: Role | None = None) -> str:
         """Creates a user, signs in, and returns the access token."""
@@ -133,6 +125,8 @@ async def served_from(
         **os.environ,
         "DATABASE_URL": address.dsn,
         "GRAPHQL_API_DATA_DIR": str(folder / "data"),
+        # On a busy machine a login takes long: threads that hash passwords give way to all others.
+        "GRAPHQL_API_OPERATION_TIMEOUT": "90",
         **settings,
     }
     database = Database(address)

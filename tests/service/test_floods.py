@@ -14,6 +14,7 @@ from websockets.typing import Subprotocol
 
 from graphql_api.identity.viewer import Role
 from graphql_api.postgres.address import Address
+from tests.http_client import http_client
 from tests.service.conftest import LOGIN, PASSWORD, Service, served_from
 
 pytestmark = pytest.mark.slow
@@ -65,7 +66,7 @@ async def test_a_flood_of_passwords_is_answered_and_leaves_others_what_they_need
             answer = await client.post(service.url, json=body, headers=headers)
             return str(answer.json()["data"]["login"]["userErrors"][0]["code"])
 
-        async with httpx.AsyncClient(timeout=60) as client:
+        async with http_client() as client:
             guesses = [asyncio.create_task(guess(client, number)) for number in range(100)]
             while not all(each.done() for each in guesses):
                 assert "errors" not in (await service.ask("{ viewer { roles } }", token=token)).json()

@@ -6,11 +6,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import asyncpg
-import httpx
 import pytest
 
 from graphql_api.identity.viewer import Role
 from tests import factories
+from tests.http_client import http_client
 from tests.service.conftest import Service
 from tests.service.sockets import socket_of
 
@@ -49,7 +49,7 @@ async def over_sse(service: Service, token: str, **variables: Any) -> AsyncItera
     headers = {"accept": "text/event-stream", "authorization": f"Bearer {token}"}
     body = {"query": FOLLOW, "variables": {"backfill": 0, **variables}}
     async with (
-        httpx.AsyncClient(timeout=30) as client,
+        http_client() as client,
         client.stream("POST", service.url, json=body, headers=headers) as response,
     ):
 

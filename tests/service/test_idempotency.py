@@ -10,6 +10,7 @@ import pytest
 from graphql_api.identity import service_tokens
 from graphql_api.identity.viewer import Scope
 from tests import factories
+from tests.http_client import http_client
 from tests.service.conftest import Service
 
 pytestmark = pytest.mark.slow
@@ -50,7 +51,7 @@ class Trader:
     async def change(self) -> httpx.Response:
         headers = {"authorization": f"Bearer {self.token}", "idempotency-key": "key"}
         body = {"query": CHANGE, "variables": {"id": self.account}}
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with http_client() as client:
             return await client.post(self.service.url, json=body, headers=headers)
 
     async def changes(self) -> int:

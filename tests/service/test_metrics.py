@@ -1,7 +1,6 @@
 """What /metrics has of a process at work."""
 
-import httpx
-
+from tests.http_client import http_client
 from tests.service.conftest import Service
 
 
@@ -9,7 +8,7 @@ async def test_metrics_show_the_feed_the_pool_and_the_documents(service: Service
     token = await service.user("trader@example.org")
     for _ in range(3):
         await service.ask("{ viewer { roles } }", token=token)
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         text = (await client.get(f"http://127.0.0.1:{service.port}/metrics")).text
     numbers = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
 

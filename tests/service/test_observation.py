@@ -9,21 +9,28 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from graphql_api.postgres.address import Address
+from tests.http_client import http_client
 from tests.service.conftest import Service, served_from
 
 pytestmark = pytest.mark.slow
 
+WAITING = """
+    SELECT count(*) FROM pg_locks
+    WHERE relation = 'tradelocker_accounts'::regclass AND NOT granted
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 QUERY = "query Mine { viewer { user { accounts { nodes { accountNumber } } } } }"
 
 
 async def ask(service: Service, token: str, **headers: str) -> httpx.Response:
     headers = {"authorization": f"Bearer {token}", **headers}
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         return await client.post(service.url, json={"query": QUERY}, headers=headers)
 
 
@@ -49,12 +56,12 @@ async def test_each_operation_has_a_line_if_that_is_wished_for(address: Address,
 
 
 @asynccontextmanager
-async def held(address: Address, table: str) -> AsyncIterator[None]:
-    """Keeps everybody from a table for the block."""
+async def held(address: Address, table: str) -> AsyncIterator["asyncpg.Connection"]:
+    """Keeps everybody from a table for the block. Yields the connection that does."""
     connection = await address.connect_plain()
     await connection.execute(f"BEGIN; LOCK TABLE {table}")
     try:
-        yield
+        yield connection
     finally:
         await connection.close()
 
@@ -63,9 +70,10 @@ async def test_a_slow_operation_is_explained(address: Address, tmp_path: Path) -
     settings = {"GRAPHQL_API_SLOW_OPERATION": "0.3", "GRAPHQL_API_LOG_FORMAT": "json"}
     async with served_from(address, tmp_path, **settings) as service:
         token = await service.user("trader@example.com")
-        await ask(service, token)
-        async with held(address, "tradelocker_accounts"):
+        async with held(address, "tradelocker_accounts") as connection:
             asking = asyncio.create_task(ask(service, token, **{"x-request-id": "slow-1"}))
+            while not await connection.fetchval(WAITING):
+                await asyncio.sleep(0.01)
             await asyncio.sleep(0.5)
         await asking
         while not (
@@ -84,14 +92,14 @@ async def test_metrics_tell_what_each_operation_and_client_used(service: Service
     token = await service.user("trader@example.com")
     for _ in range(3):
         await ask(service, token, **{"apollographql-client-name": "web"})
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         text = (await client.get(service.url.replace("/graphql", "/metrics"))).text
 
     assert 'graphql_named_operations_total{client="web",operation="Mine"} 3.0' in text
 
 
 async def test_names_are_bounded(service: Service) -> None:
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         for number in range(220):
             await client.post(service.url, json={"query": f"query N{number} {{ __typename }}"})
         text = (await client.get(service.url.replace("/graphql", "/metrics"))).text

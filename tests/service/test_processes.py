@@ -5,12 +5,12 @@ import os
 import signal
 from pathlib import Path
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from graphql_api.postgres.address import Address
+from tests.http_client import http_client
 from tests.service.conftest import Service, served_from
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ def host(service: Service) -> str:
 async def test_a_process_that_is_to_stop_says_so_and_still_serves(address: Address, tmp_path: Path) -> None:
     async with served_from(address, tmp_path, GRAPHQL_API_LAME_DUCK_TIME="1.5") as service:
         service.process.send_signal(signal.SIGTERM)
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             while (response := await client.get(f"{host(service)}/readyz")).status_code == 200:
                 await asyncio.sleep(0.01)
             assert (response.status_code, response.json()) == (503, {"status": "leaving"})
@@ -46,7 +46,7 @@ async def test_a_second_signal_ends_it_at_once(address: Address, tmp_path: Path)
 async def test_one_scrape_sees_all_workers(address: Address, tmp_path: Path) -> None:
     async def scrape() -> list[Sample]:
         """The samples of all workers."""
-        async with httpx.AsyncClient() as client:  # a connection kept alive could be one to a killed worker
+        async with http_client() as client:  # a connection kept alive could be one to a killed worker
             text = (await client.get(f"{host(service)}/metrics")).text
         return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
@@ -86,7 +86,7 @@ async def test_a_port_has_one_service(service: Service) -> None:
 
 async def test_a_proxy_that_is_not_trusted_is_named_once(address: Address, tmp_path: Path) -> None:
     async with served_from(address, tmp_path, GRAPHQL_API_TRUSTED_PROXIES='["192.0.2.1"]') as service:
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             for _ in range(3):
                 await client.post(
                     service.url, json={"query": "{ __typename }"}, headers={"X-Forwarded-For": "203.0.113.9"}
@@ -96,7 +96,7 @@ async def test_a_proxy_that_is_not_trusted_is_named_once(address: Address, tmp_p
 
 
 async def test_a_trusted_proxy_is_no_reason_for_a_warning(service: Service) -> None:
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         await client.post(
             service.url, json={"query": "{ __typename }"}, headers={"X-Forwarded-For": "203.0.113.9"}
         )

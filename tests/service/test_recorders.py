@@ -4,11 +4,11 @@ import asyncio
 from pathlib import Path
 
 import asyncpg
-import httpx
 import pytest
 
 from graphql_api.postgres.address import Address
 from tests import factories
+from tests.http_client import http_client
 from tests.service.conftest import Service, served_from
 
 pytestmark = pytest.mark.slow
@@ -18,7 +18,7 @@ ACTIVE = 'recorder_active{recording="risk_events"}'
 
 async def is_active(service: Service) -> bool:
     """Whether a process is the one that records risk events, as it says at /metrics."""
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         text = (await client.get(f"http://127.0.0.1:{service.port}/metrics")).text
     numbers = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
     return float(numbers[ACTIVE]) == 1

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import asyncpg
-import httpx
 import pytest
 
 from graphql_api.cli.upkeep import CHECKS, ConcernError, FaultError
@@ -18,6 +17,7 @@ from graphql_api.settings import Settings
 from tests import factories
 from tests.drills.servers import Server
 from tests.drills.traffic import CHANGE, READ
+from tests.http_client import http_client
 from tests.service.conftest import Service, served_from
 
 pytestmark = pytest.mark.slow
@@ -68,7 +68,7 @@ async def standby_connection(
 
 
 async def number(service: Service, name: str) -> float:
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         text = (await client.get(service.url.replace("/graphql", "/metrics"))).text
     [value] = [line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")]
     return float(value)

@@ -5,7 +5,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
@@ -13,6 +12,7 @@ from graphql_api.identity import users
 from graphql_api.identity.signing_keys import derive_key
 from graphql_api.identity.tokens import AccessTokens
 from graphql_api.identity.viewer import CLOCK_SKEW, Role
+from tests.http_client import http_client
 from tests.service.conftest import Service
 from tests.service.sockets import socket_of
 
@@ -66,7 +66,7 @@ async def test_their_event_stream_ends_too(watchful: Service) -> None:
     token = await watchful.user("operator@example.org", role=Role.OPERATOR)
     headers = {"accept": "text/event-stream", "authorization": f"Bearer {token}"}
     async with (
-        httpx.AsyncClient(timeout=30) as client,
+        http_client() as client,
         client.stream("POST", watchful.url, json={"query": FOLLOW}, headers=headers) as response,
     ):
         chunks = response.aiter_text()

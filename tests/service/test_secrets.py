@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
@@ -15,6 +14,7 @@ from graphql_api.identity import service_tokens
 from graphql_api.identity.viewer import Scope
 from graphql_api.postgres.address import Address
 from tests import factories
+from tests.http_client import http_client
 from tests.service.conftest import LOGIN, PASSWORD, Service, served_from
 from tests.service.test_observation import collector
 
@@ -69,7 +69,7 @@ class Secrets:
         headers = {"authorization": f"Bearer {made.text}", "x-api-key": HEADER, "idempotency-key": KEY}
         change = {"query": CHANGE, "variables": {"id": account, "loss": "12345.67"}}
         url = self.service.url
-        async with httpx.AsyncClient(headers=headers) as client:
+        async with http_client(headers=headers) as client:
             await client.post(url, json=change)
             await client.post(url, json={"query": ACCOUNT_BY_NUMBER % LITERAL})
             await client.post(url, json={"query": CHANGE, "variables": {"id": VARIABLE, "loss": VARIABLE}})

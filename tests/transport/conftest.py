@@ -19,6 +19,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from graphql_api.gateway.gateway import TransportLimits
 from graphql_api.settings import Settings
 from graphql_api.transport.uvicorn_server import configure
+from tests.http_client import http_client
 from tests.transport.app import World, create_app
 
 
@@ -106,7 +107,7 @@ def served(shared: Served) -> Served:
 
 @pytest.fixture
 async def client(served: Served) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://{served.host}") as client:
+    async with http_client(base_url=f"http://{served.host}") as client:
         yield client
 
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graphql_api.transport.application import Application
 from graphql_api.transport.origins import Origins
+from tests.http_client import http_client
 from tests.transport.conftest import Serve
 from tests.transport.http import code
 
@@ -77,7 +78,7 @@ PREFLIGHT = {
 
 async def test_an_allowed_origin_may_call(serve: Serve) -> None:
     served = serve(origins=Origins(["https://app.example"]))
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         asked = await client.options(served.url, headers=PREFLIGHT)
         called = await client.post(
             served.url, json={"query": "{ hello }"}, headers={"origin": "https://app.example"}
@@ -90,7 +91,7 @@ async def test_an_allowed_origin_may_call(serve: Serve) -> None:
 
 async def test_an_allowed_origin_reads_our_errors_too(serve: Serve) -> None:
     served = serve(origins=Origins(["https://app.example"]))
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         response = await client.post(served.url, content=b"", headers={"origin": "https://app.example"})
     assert response.status_code == 415
     assert response.headers["access-control-allow-origin"] == "https://app.example"
@@ -101,7 +102,7 @@ async def test_another_origin_may_not_call_and_is_named_with_the_setting(
 ) -> None:
     for origins in (Origins(["https://app.example"]), Origins()):
         served = serve(origins=origins)
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             for _ in range(2):
                 asked = await client.options(
                     served.url, headers=PREFLIGHT | {"origin": "https://evil.example"}

@@ -84,7 +84,7 @@ async def test_a_client_that_was_slow_to_initialise_comes_back(node: str, serve:
 
 
 async def test_a_client_that_stalled_comes_back(node: str, serve: Serve) -> None:
-    served = serve(settings={"heartbeat": 0.2})
+    served = serve(settings={"heartbeat": 0.5})
     async with script(node, "closes.mjs", served.socket_url, FOREVER) as output:
         await begun(output)
         output.process.send_signal(signal.SIGSTOP)

@@ -2,8 +2,7 @@
 
 import asyncio
 
-import httpx
-
+from tests.http_client import http_client
 from tests.transport.conftest import Serve, until
 from tests.transport.sockets import ask, connected, hear
 
@@ -12,7 +11,7 @@ async def test_one_viewers_operations_wait_for_each_other_and_not_others_for_the
     served = serve(settings={"max_viewer_operations": 2, "max_concurrent_operations": 12})
     slow = {"query": "{ slow(seconds: 0.7) }"}
     ada, bob = ({"authorization": f"Bearer {name}"} for name in ("ada", "bob"))
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         flood = [asyncio.create_task(client.post(served.url, json=slow, headers=ada)) for _ in range(6)]
         await until(lambda: served.world.started)
         answer = await client.post(served.url, json={"query": "{ hello }"}, headers=bob)
@@ -40,7 +39,7 @@ async def test_a_socket_that_has_closed_is_not_counted_for_who_signed_in_on_it(s
 async def test_waiting_for_a_turn_counts_as_time_of_the_operation(serve: Serve) -> None:
     served = serve(settings={"max_viewer_operations": 1, "operation_timeout": 0.3})
     headers = {"authorization": "Bearer ada"}
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         answers = await asyncio.gather(
             *(client.post(served.url, json={"query": "{ slow }"}, headers=headers) for _ in range(2))
         )

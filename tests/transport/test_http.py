@@ -3,6 +3,7 @@ import asyncio
 import httpx
 import pytest
 
+from tests.http_client import http_client
 from tests.transport.conftest import Serve, Served, until
 from tests.transport.http import RESPONSE, code, post
 
@@ -139,7 +140,7 @@ async def test_subscriptions_need_another_transport(client: httpx.AsyncClient) -
 async def test_a_browser_gets_the_page_and_a_program_gets_json(serve: Serve) -> None:
     served = serve(graphiql_html=b"<title>GraphiQL</title>")
     browser = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         page = await client.get(served.url, headers=browser)
         answer = await client.get(served.url, params={"query": "{ hello }"})
     assert (page.headers["content-type"], page.text) == (
@@ -150,8 +151,8 @@ async def test_a_browser_gets_the_page_and_a_program_gets_json(serve: Serve) -> 
 
 
 async def test_an_operation_that_takes_too_long_is_ended(serve: Serve) -> None:
-    served = serve(settings={"operation_timeout": 0.05})
-    async with httpx.AsyncClient() as client:
+    served = serve(settings={"operation_timeout": 0.5})
+    async with http_client() as client:
         response = await client.post(served.url, json={"query": "{ slow }"})
     assert (response.status_code, code(response)) == (504, "TIMEOUT")
     assert served.world.cancelled == 1
@@ -159,8 +160,8 @@ async def test_an_operation_that_takes_too_long_is_ended(serve: Serve) -> None:
 
 async def test_more_operations_than_allowed_are_told_to_come_back(serve: Serve) -> None:
     served = serve(settings={"max_concurrent_operations": 1})
-    async with httpx.AsyncClient() as client:
-        first = asyncio.create_task(client.post(served.url, json={"query": "{ slow(seconds: 0.5) }"}))
+    async with http_client() as client:
+        first = asyncio.create_task(client.post(served.url, json={"query": "{ slow(seconds: 2) }"}))
         await until(lambda: served.world.started)
         second = await client.post(served.url, json={"query": "{ hello }"})
         assert (second.status_code, code(second)) == (503, "SERVICE_UNAVAILABLE")
@@ -190,7 +191,7 @@ async def test_the_callers_address_comes_from_a_trusted_proxy(client: httpx.Asyn
 
 async def test_nobody_else_is_believed_about_addresses(serve: Serve) -> None:
     served = serve(settings={"trusted_proxies": ("10.0.0.0/8",)})
-    async with httpx.AsyncClient(headers={"x-forwarded-for": "203.0.113.9"}) as client:
+    async with http_client(headers={"x-forwarded-for": "203.0.113.9"}) as client:
         response = await client.post(served.url, json={"query": "{ address }"})
     assert response.json() == {"data": {"address": "127.0.0.1"}}
 

@@ -23,6 +23,7 @@ from graphql_api.transport.graphql_http import (
 )
 from tests import factories
 from tests.graph import Graph, trader
+from tests.http_client import http_client
 from tests.transport.conftest import Serve, Served
 from tests.transport.http import RESPONSE, code, post
 
@@ -251,14 +252,14 @@ async def test_a_malformed_query_string_is_the_clients_mistake(
 
 async def test_get_can_be_off(serve: Serve) -> None:
     served = serve(get_requests="off")
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         response = await client.get(served.url, params={"query": "{ hello }"})
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
 
 async def test_get_can_require_what_other_sites_pages_cannot_send(serve: Serve) -> None:
     served = serve(get_requests="preflight")
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         bare = await client.get(served.url, params={"query": "{ hello }"})
         headers = {"graphql-require-preflight": "1"}
         asked = await client.get(served.url, params={"query": "{ hello }"}, headers=headers)

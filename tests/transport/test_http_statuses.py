@@ -7,10 +7,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 import graphql_api
+from tests.http_client import http_client
 from tests.transport.conftest import Serve
 from tests.transport.http import RESPONSE, code
 
@@ -55,8 +55,8 @@ REFUSED: list[tuple[int, str, dict[str, Any]]] = [
 async def test_every_refusal_is_in_the_table_with_its_code(
     serve: Serve, status: int, expected: str, request_: dict[str, Any]
 ) -> None:
-    served = serve(settings={"operation_timeout": 0.1})
-    async with httpx.AsyncClient(base_url=f"http://{served.host}") as client:
+    served = serve(settings={"operation_timeout": 0.5})
+    async with http_client(base_url=f"http://{served.host}") as client:
         response = await client.request(**{"url": "/graphql"} | request_)
     assert (response.status_code, code(response)) == (status, expected)
     assert (status, expected) in statuses_and_codes()

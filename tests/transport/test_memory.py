@@ -8,11 +8,11 @@ import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
-import httpx
 import orjson
 import pytest
 
 from graphql_api.transport import uvicorn_protocols
+from tests.http_client import http_client
 from tests.transport.conftest import Serve, Served, until
 from tests.transport.sockets import ask, connected, hear
 
@@ -49,6 +49,7 @@ async def asking(served: Served, viewer: str, **headers: str) -> AsyncIterator[a
 
 async def until_it_stays(served: Served) -> int:
     """The number of operations that have begun, once no further ones begin."""
+    await until(lambda: served.world.contexts >= PLACES)
     before = -1
     while before != served.world.contexts:
         before = served.world.contexts
@@ -63,7 +64,7 @@ async def test_a_viewers_unread_answers_count_among_their_operations(narrow: Ser
         readers = [await stack.enter_async_context(each) for each in requests]
         begun = await until_it_stays(narrow)
         assert PLACES <= begun <= 2 * PLACES
-        async with httpx.AsyncClient(headers={"authorization": "Bearer bob"}) as client:
+        async with http_client(headers={"authorization": "Bearer bob"}) as client:
             assert (await client.post(narrow.url, json={"query": "{ hello }"})).status_code == 200
         for reader in readers:
             assert len(await reader.read(-1)) > SIZE
@@ -178,7 +179,7 @@ async def test_subscriptions_keep_of_their_requests_what_they_need(served: Serve
 async def test_so_do_streams(served: Served) -> None:
     headers = {"authorization": "Bearer ada", "accept": "text/event-stream"}
     body = orjson.dumps(SUBSCRIPTION)
-    async with httpx.AsyncClient(headers={**headers, "content-type": "application/json"}) as client:
+    async with http_client(headers={**headers, "content-type": "application/json"}) as client:
         with traced() as memory:
             async with AsyncExitStack() as stack:
                 for _ in range(10):

@@ -1,18 +1,18 @@
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.http_client import http_client
 from tests.transport.conftest import Serve, Served, until
 from tests.transport.sockets import ask, close_of, connected, hear
 
 
 async def sample(served: Served, name: str, **labels: str) -> float:
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         text = (await client.get(f"http://{served.host}/metrics")).text
     for family in text_string_to_metric_families(text):
         for found in family.samples:
@@ -23,7 +23,7 @@ async def sample(served: Served, name: str, **labels: str) -> float:
 
 async def test_operations_are_timed_by_kind_and_outcome(serve: Serve) -> None:
     served = serve()
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         for query in ("{ hello }", "{ hello }", "mutation { write }", "{ refused }", "{ nothing }"):
             await client.post(served.url, json={"query": query})
         client.headers["accept"] = "text/event-stream"
@@ -41,7 +41,7 @@ async def test_operations_are_timed_by_kind_and_outcome(serve: Serve) -> None:
 
 async def test_errors_are_counted_by_code(serve: Serve) -> None:
     served = serve()
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         await client.post(served.url, json={"query": "{ refused again: refused }"})
         await client.post(served.url, content=b"")
     assert await sample(served, "graphql_errors_total", code="REFUSED") == 2
@@ -65,7 +65,7 @@ async def test_an_error_is_counted_once_over_every_transport(
         await ask(socket, "a", query, variables=variables)
         await hear(socket)
         assert await sample(served, "graphql_errors_total", code=code) == 1
-    async with httpx.AsyncClient(headers={"accept": "text/event-stream"}) as client:
+    async with http_client(headers={"accept": "text/event-stream"}) as client:
         await client.post(served.url, json={"query": query, "variables": variables})
     assert await sample(served, "graphql_errors_total", code=code) == 2
 

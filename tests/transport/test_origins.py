@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import httpx
 import pytest
 from pydantic import ValidationError
 from websockets.exceptions import InvalidStatus
@@ -11,6 +10,7 @@ from graphql_api.postgres.address import Address
 from graphql_api.settings import Settings
 from graphql_api.transport.origins import Origins, is_own
 from tests.app import served as served_app
+from tests.http_client import http_client
 from tests.transport.conftest import Serve
 from tests.transport.raw import HANDSHAKE, dialled, status
 from tests.transport.sockets import connected, opened
@@ -169,7 +169,7 @@ def test_an_empty_list_allows_none(monkeypatch: pytest.MonkeyPatch, text: str) -
 
 async def test_sockets_and_requests_know_an_allowed_origin_alike(serve: Serve) -> None:
     served = serve(origins=Origins(Settings(allowed_origins=("HTTPS://app.example:443/",)).allowed_origins))
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         for origin in ("https://app.example", "https://APP.example:443"):
             response = await client.post(served.url, json={"query": "{ hello }"}, headers={"origin": origin})
             assert response.headers["access-control-allow-origin"] == origin

@@ -3,12 +3,12 @@
 import json
 from typing import Any
 
-import httpx
 import pytest
 
 from graphql_api.execution.persisted_documents import AutomaticDocuments, hash_of
 from graphql_api.gateway.gateway import NEW_DOCUMENT
 from graphql_api.gateway.rate_limit import RateLimiter
+from tests.http_client import http_client
 from tests.transport.conftest import Serve, Served
 from tests.transport.http import RESPONSE, code
 from tests.transport.sockets import connected, hear, say
@@ -33,7 +33,7 @@ async def test_a_name_of_a_document_that_was_not_parsed_is_paid_for(serve: Serve
     for text in texts:
         kept.store(hash_of(text), text)
     served = serve(persisted=kept, rate_limiter=RateLimiter(2 * NEW_DOCUMENT + 200))
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         names = [*texts[:2], texts[0], texts[2]]
         answers = [await client.post(served.url, json={"extensions": persisted(name)}) for name in names]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
@@ -46,7 +46,7 @@ def keeping(serve: Serve) -> Served:
 
 @pytest.mark.parametrize(("accept", "status"), [("application/json", 200), (RESPONSE, 400)])
 async def test_a_client_learns_to_send_the_text_once(keeping: Served, accept: str, status: int) -> None:
-    async with httpx.AsyncClient(headers={"accept": accept}) as client:
+    async with http_client(headers={"accept": accept}) as client:
         unknown = await client.post(keeping.url, json=body(QUERY))
         first = await client.post(keeping.url, json=body(QUERY, with_text=True))
         second = await client.post(keeping.url, json=body(QUERY))
@@ -58,7 +58,7 @@ async def test_a_client_learns_to_send_the_text_once(keeping: Served, accept: st
 
 async def test_a_name_fits_into_an_address(keeping: Served) -> None:
     parameters = {"extensions": json.dumps(persisted(QUERY)), "variables": '{"name": "Ada"}'}
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         await client.post(keeping.url, json=body(QUERY, with_text=True))
         answer = await client.get(keeping.url, params=parameters)
 
@@ -67,7 +67,7 @@ async def test_a_name_fits_into_an_address(keeping: Served) -> None:
 
 async def test_a_mutation_is_refused_by_get_under_its_name_too(keeping: Served) -> None:
     mutation = "mutation { write }"
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         await client.post(keeping.url, json=body(mutation, with_text=True))
         answer = await client.get(keeping.url, params={"extensions": json.dumps(persisted(mutation))})
 
@@ -88,7 +88,7 @@ async def test_a_socket_takes_names(keeping: Served) -> None:
 
 
 async def test_a_stream_takes_names(keeping: Served) -> None:
-    async with httpx.AsyncClient(headers={"accept": "text/event-stream"}) as client:
+    async with http_client(headers={"accept": "text/event-stream"}) as client:
         await client.post(keeping.url, json=body(COUNT, with_text=True))
         answer = await client.post(keeping.url, json=body(COUNT))
 
@@ -99,7 +99,7 @@ async def test_a_stream_takes_names(keeping: Served) -> None:
     "given", [{}, {"query": ""}, {"extensions": {}}, {"query": "", "extensions": persisted("")}]
 )
 async def test_a_request_without_text_or_name_is_malformed(keeping: Served, given: dict[str, Any]) -> None:
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         answer = await client.post(keeping.url, json=given)
 
     assert (answer.status_code, code(answer)) == (400, "BAD_REQUEST")

@@ -9,6 +9,7 @@ import pytest
 from graphql_api.execution.costs import POINT
 from graphql_api.gateway.gateway import FREE_SIZE, NEW_DOCUMENT
 from graphql_api.gateway.rate_limit import RateLimiter
+from tests.http_client import http_client
 from tests.transport.conftest import Serve, Served
 from tests.transport.http import RESPONSE, post
 from tests.transport.sockets import ask, connected, hear
@@ -23,7 +24,7 @@ def poor(serve: Serve) -> Served:
 
 
 def asking(served: Served, **headers: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://{served.host}", headers=headers)
+    return http_client(base_url=f"http://{served.host}", headers=headers)
 
 
 @pytest.mark.parametrize("accept", ["application/json", RESPONSE])
@@ -84,7 +85,7 @@ async def test_streams_are_paid_for_when_they_begin(serve: Serve) -> None:
 @pytest.mark.parametrize("how", [{"headers": {"GraphQL-Cost": "1"}}, {"extensions": {"cost": True}}])
 async def test_whoever_asks_is_told_the_cost(poor: Served, how: dict[str, Any]) -> None:
     body = {"query": QUERY, "extensions": how.get("extensions")}
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         answer = await client.post(poor.url, json=body, headers=how.get("headers"))
 
     cost = answer.json()["extensions"]["cost"]
@@ -119,7 +120,7 @@ async def test_what_is_refused_to_one_network_is_not_taken_from_all(serve: Serve
     points = 10 * NEW_DOCUMENT
     served = serve(rate_limiter=RateLimiter(points))
     body = {"query": QUERY, "variables": {"unused": [1] * 2 * FREE_SIZE}}
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         greedy = {"X-Forwarded-For": "192.0.2.1"}
         refused = [await client.post(served.url, json=body, headers=greedy) for _ in range(30)]
         assert refused[-1].status_code == 429

@@ -52,7 +52,7 @@ async def test_the_socket_closes_when_the_token_expires(served: Served) -> None:
         await ask(socket, "a", "subscription { forever }")
         code, reason = await close_of(socket)
         assert (code, reason[:21]) == (4403, "the token has expired")
-    assert served.world.closed == 1
+    await until(lambda: served.world.closed == 1)
 
 
 async def test_the_socket_closes_when_the_token_is_revoked(serve: Serve) -> None:
@@ -89,7 +89,7 @@ async def test_a_subscription_ends_when_its_viewer_loses_the_right_to_it(serve: 
 
 
 ADA = {"Authorization": "Bearer ada"}
-EXPIRED = -CLOCK_SKEW + timedelta(seconds=1.5)
+EXPIRED = -CLOCK_SKEW + timedelta(seconds=2.5)
 """Added to now: a token that stops counting in a moment."""
 
 
@@ -199,11 +199,11 @@ async def test_another_users_login_on_the_socket_leaves_it_as_it_is(served: Serv
 
 
 async def test_somebody_may_sign_in_on_an_open_socket(serve: Serve) -> None:
-    served = serve(settings={"anonymous_socket_timeout": 0.05, "identity_recheck": 0.05})
+    served = serve(settings={"anonymous_socket_timeout": 1.0, "identity_recheck": 0.05})
     async with connected(served) as socket:
         await ask(socket, "in", 'mutation { signIn(token: "ada") }')
         assert [(await hear(socket))["type"] for _ in range(2)] == ["next", "complete"]
-        await asyncio.sleep(0.2)  # for longer than nobody's socket lives
+        await asyncio.sleep(1.2)  # for longer than nobody's socket lives
         await ask(socket, "a", "{ whoami }")
         assert (await hear(socket))["payload"] == {"data": {"whoami": "ada"}}
         await hear(socket)

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from graphql_api.identity.viewer import CLOCK_SKEW
+from tests.http_client import http_client
 from tests.transport.conftest import Serve, Served, until
 
 Event = tuple[str, Any]
@@ -19,7 +20,7 @@ async def streamed(
 ) -> AsyncIterator[AsyncIterator[Event]]:
     """The events of one stream, comments included, as (event, data)."""
     async with (
-        httpx.AsyncClient() as client,
+        http_client() as client,
         client.stream(
             "POST",
             served.url,
@@ -109,7 +110,7 @@ async def test_each_event_has_a_context_of_its_own(served: Served) -> None:
 
 
 async def test_a_browsers_event_source_may_ask_by_get(served: Served) -> None:
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         parameters = {"query": "subscription { count(to: 1) }"}
         response = await client.get(served.url, params=parameters, headers={"accept": "text/event-stream"})
     assert response.text == 'event: next\ndata: {"data":{"count":"0"}}\n\nevent: complete\ndata: \n\n'
@@ -122,7 +123,7 @@ async def test_the_token_says_who_asks(served: Served) -> None:
 
 async def test_a_bad_token_is_refused_before_the_stream(served: Served) -> None:
     headers = {"accept": "text/event-stream", "authorization": "Bearer forged"}
-    async with httpx.AsyncClient() as client:
+    async with http_client() as client:
         response = await client.post(served.url, json={"query": "{ hello }"}, headers=headers)
     assert response.status_code == 401
     assert response.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
@@ -150,7 +151,7 @@ async def test_the_stream_says_that_the_token_has_expired_and_is_cut(served: Ser
         "next"
     }  # without complete, which would say that there is no more
     assert results[-1][1]["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
-    assert served.world.closed == 1
+    await until(lambda: served.world.closed == 1)
 
 
 async def test_the_stream_is_cut_when_the_token_is_revoked(serve: Serve) -> None:
@@ -173,7 +174,7 @@ async def test_the_stream_ends_when_its_viewer_loses_the_right_to_it(serve: Serv
 
 async def test_streams_beyond_the_limit_are_refused_with_503(serve: Serve) -> None:
     served = serve(settings={"max_sockets": 1, "drain_time": 0})
-    async with streamed(served, "subscription { forever }") as stream, httpx.AsyncClient() as client:
+    async with streamed(served, "subscription { forever }") as stream, http_client() as client:
         await anext(stream)
         response = await client.post(
             served.url, json={"query": "{ hello }"}, headers={"accept": "text/event-stream"}
@@ -184,7 +185,7 @@ async def test_streams_beyond_the_limit_are_refused_with_503(serve: Serve) -> No
 async def test_a_client_that_reads_nothing_holds_up_its_source(served: Served) -> None:
     async with streamed(served, "subscription { count(to: 100000, size: 10000) }") as stream:
         await anext(stream)
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             assert (await client.post(served.url, json={"query": "{ hello }"})).status_code == 200
         assert served.world.closed == 0  # a gigabyte is not produced ahead of its reader
 

@@ -55,28 +55,28 @@ async def test_a_head_that_drips_is_ended(serve: Serve) -> None:
 
 
 async def test_a_body_that_stops_half_way_is_ended(serve: Serve) -> None:
-    async with dialled(serve(settings={"receive_timeout": 0.2})) as (reader, writer):
+    async with dialled(serve(settings={"receive_timeout": 0.5})) as (reader, writer):
         writer.write(REQUEST[:-5])
         assert (await whole(reader)).startswith(b"HTTP/1.1 408")
 
 
 async def test_the_time_to_send_begins_anew_with_each_request(serve: Serve) -> None:
-    async with dialled(serve(settings={"receive_timeout": 0.4})) as (reader, writer):
+    async with dialled(serve(settings={"receive_timeout": 1.5})) as (reader, writer):
         for _ in range(4):
             writer.write(REQUEST)
             await reader.readuntil(ANSWER)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
 
 
 async def test_an_answer_may_take_longer_than_the_request(serve: Serve) -> None:
-    body = b'{"query": "{ slow(seconds: 0.4) }"}'
-    async with dialled(serve(settings={"receive_timeout": 0.1})) as (reader, writer):
+    body = b'{"query": "{ slow(seconds: 1.0) }"}'
+    async with dialled(serve(settings={"receive_timeout": 0.5})) as (reader, writer):
         writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         await reader.readuntil(b'{"data":{"slow":"done"}}')
 
 
 async def test_an_idle_connection_that_sends_empty_lines_is_let_go(serve: Serve) -> None:
-    async with dialled(serve(settings={"receive_timeout": 0.2})) as (reader, writer):
+    async with dialled(serve(settings={"receive_timeout": 0.5})) as (reader, writer):
         writer.write(REQUEST)
         await reader.readuntil(ANSWER)
         writer.write(b"\r\n")
@@ -114,15 +114,15 @@ async def test_answered_requests_are_not_left_to_the_garbage_collector(served: S
 
 @pytest.mark.parametrize("sent", [REQUEST[:-5], REQUEST[:20]], ids=["half a body", "half a head"])
 async def test_a_request_that_stops_half_way_behind_another_is_ended(serve: Serve, sent: bytes) -> None:
-    body = b'{"query": "{ slow(seconds: 0.4) }"}'
-    async with dialled(serve(settings={"receive_timeout": 0.2})) as (reader, writer):
+    body = b'{"query": "{ slow(seconds: 1.0) }"}'
+    async with dialled(serve(settings={"receive_timeout": 0.5})) as (reader, writer):
         writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body + sent)
         await reader.readuntil(b'{"data":{"slow":"done"}}')
         assert (await whole(reader)).startswith(b"HTTP/1.1 408")
 
 
 async def test_a_body_refused_before_its_end_is_let_go_too(serve: Serve) -> None:
-    async with dialled(serve(settings={"receive_timeout": 0.2})) as (reader, writer):
+    async with dialled(serve(settings={"receive_timeout": 0.5})) as (reader, writer):
         writer.write(HEAD + b"Content-Length: 10000000\r\n\r\n" + b" " * 1000)
         assert (await whole(reader)).startswith(b"HTTP/1.1 413")
 
@@ -243,7 +243,7 @@ async def test_beyond_the_limit_the_connection_is_closed_that_has_been_idle_for_
 
 async def test_beyond_the_limit_none_is_closed_that_waits_for_an_answer(serve: Serve) -> None:
     served = serve(settings={"max_connections": 1})
-    body = b'{"query": "{ slow(seconds: 0.5) }"}'
+    body = b'{"query": "{ slow(seconds: 2) }"}'
     async with dialled(served) as (reader, writer):
         writer.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         await until(lambda: served.world.started)

@@ -17,6 +17,7 @@ from websockets.asyncio.client import connect
 
 from graphql_api.settings import Settings
 from graphql_api.transport.uvicorn_server import bind
+from tests.http_client import http_client
 from tests.transport.conftest import until
 from tests.transport.sockets import PROTOCOL, close_of, hear, say
 
@@ -49,7 +50,7 @@ async def started(**settings: str) -> AsyncIterator[tuple[Process, str]]:
 
 async def answers(host: str) -> None:
     """Waits until the server answers."""
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with http_client() as client:
         while True:
             try:
                 await client.get(f"http://{host}/healthz")
@@ -61,13 +62,13 @@ async def answers(host: str) -> None:
 
 async def running(host: str) -> None:
     """Waits until an operation runs."""
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with http_client() as client:
         while "graphql_operations_running 1.0" not in (await client.get(f"http://{host}/metrics")).text:
             pass
 
 
 async def post(host: str, query: str) -> httpx.Response:
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with http_client() as client:
         return await client.post(f"http://{host}/graphql", json={"query": query})
 
 

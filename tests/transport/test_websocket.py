@@ -51,7 +51,7 @@ async def test_one_viewer_cannot_take_the_sockets_of_all(serve: Serve) -> None:
 
 
 async def test_a_socket_that_nobody_uses_is_closed(serve: Serve) -> None:
-    served = serve(settings={"anonymous_socket_timeout": 0.1})
+    served = serve(settings={"anonymous_socket_timeout": 1.0})
     async with connected(served, ADA) as signed_in, connected(served) as used, connected(served) as idle:
         await ask(used, "1", "subscription { resting }")
         assert await close_of(idle) == (4401, "Nothing was run, and nobody has signed in")

@@ -139,8 +139,8 @@ async def test_a_handshake_that_nothing_answers_is_cut_off(serve: Serve) -> None
 
 
 async def test_an_open_socket_outlives_the_time_for_a_handshake(serve: Serve) -> None:
-    served = serve(settings={"receive_timeout": 0.2})
+    served = serve(settings={"receive_timeout": 1.0})
     async with connect(served.socket_url, subprotocols=[PROTOCOL]) as socket:
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.2)
         await socket.send('{"type":"connection_init"}')
         assert await hear(socket) == {"type": "connection_ack"}

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -27,6 +26,8 @@ from graphql_api.postgres.database import Database
 from tests import factories
 from tests.browser import chromium
 from tests.conftest import database_of
+from tests.http_client import http_client
+from tests.ports import free_port
 from tests.transport.graphiql.visit import OPERATOR, PASSWORD, TRADER, Visit
 
 expect.set_options(timeout=30_000)  # milliseconds; machines that run tests are busy
@@ -51,7 +52,7 @@ class Site:
         await self.ready()
 
     async def ready(self) -> None:
-        async with httpx.AsyncClient() as client:
+        async with http_client() as client:
             while True:
                 assert self.process.poll() is None, self.log.read_text()
                 try:
@@ -63,7 +64,7 @@ class Site:
 
     async def ask(self, query: str, token: str) -> httpx.Response:
         """Sends a request with a user's token, as another client."""
-        async with httpx.AsyncClient(headers={"authorization": f"Bearer {token}"}) as client:
+        async with http_client(headers={"authorization": f"Bearer {token}"}) as client:
             return await client.post(self.url, json={"query": query})
 
 
@@ -146,10 +147,3 @@ def start(address: Address, port: int, log: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "graphql_api", "serve", "--port", str(port)]
     with log.open("wb") as output:
         return subprocess.Popen(command, env=environment, cwd=log.parent, stdout=output, stderr=output)
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port

@@ -12,6 +12,7 @@ from graphql_api.app import create_app
 from graphql_api.schema import schema
 from graphql_api.settings import Settings
 from graphql_api.transport import graphiql
+from tests.http_client import http_client
 from tests.transport.conftest import serving
 
 HTML = {"accept": "text/html"}
@@ -21,7 +22,7 @@ STARTERS = sorted(Path(graphiql.__file__).with_name("starters").glob("*.graphql"
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     with serving(graphiql_html=graphiql.html()) as served:
-        async with httpx.AsyncClient(base_url=f"http://{served.host}") as client:
+        async with http_client(base_url=f"http://{served.host}") as client:
             yield client
 
 
