@@ -83,8 +83,10 @@ def shell(address: Address, tmp_path: Path) -> Shell:
     return Shell(address, tmp_path)
 
 
-async def test_doctor_finds_nothing_wrong_with_a_migrated_database(shell: Shell) -> None:
-    out, _ = await shell.run("doctor")
+async def test_doctor_finds_nothing_wrong_with_a_migrated_database(
+    lone_address: Address, tmp_path: Path
+) -> None:
+    out, _ = await Shell(lone_address, tmp_path).run("doctor")
 
     assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 19
 

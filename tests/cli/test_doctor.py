@@ -46,8 +46,8 @@ def recorded(folder: Path, age: timedelta, *, verified: bool = True) -> Catalog:
     return catalog
 
 
-async def test_findings_are_told_to_monitors_as_json(address: Address, tmp_path: Path) -> None:
-    out, _ = await Shell(address, tmp_path).run("doctor", "--json")
+async def test_findings_are_told_to_monitors_as_json(lone_address: Address, tmp_path: Path) -> None:
+    out, _ = await Shell(lone_address, tmp_path).run("doctor", "--json")
 
     findings = json.loads(out)
     assert {finding["level"] for finding in findings} == {"ok"}
@@ -296,8 +296,8 @@ async def test_an_open_development_profile_is_a_warning(address: Address, tmp_pa
         await CHECKS["profile"](settings(address, tmp_path, host="0.0.0.0"), address)
 
 
-async def test_a_warning_alone_fails_monitors_and_no_script(address: Address, tmp_path: Path) -> None:
-    shell = Shell(address, tmp_path)
+async def test_a_warning_alone_fails_monitors_and_no_script(lone_address: Address, tmp_path: Path) -> None:
+    shell = Shell(lone_address, tmp_path)
     out, _ = await shell.run("doctor", GRAPHQL_API_HOST="0.0.0.0")
     assert "warn   profile: " in out
     assert "fault" not in out

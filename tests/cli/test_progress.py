@@ -44,10 +44,10 @@ def _line(capfd: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.slow
 def test_on_a_terminal_each_step_is_shown_and_the_output_stays_clean(
-    address: Address, tmp_path: Path
+    lone_address: Address, tmp_path: Path
 ) -> None:
     ours, theirs = pty.openpty()
-    shell = Shell(address, tmp_path)
+    shell = Shell(lone_address, tmp_path)
     with subprocess.Popen(
         (sys.executable, "-m", "graphql_api", "doctor"),
         env=shell.environment | {"TERM": "xterm", "COLUMNS": "200"},
