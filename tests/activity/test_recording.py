@@ -301,6 +301,31 @@ async def test_a_session_that_moves_takes_its_trades_with_it(
     assert not await has_reset(connection)
 
 
+@pytest.fixture
+async def patient(connection: "asyncpg.Connection") -> None:
+    """Moves wait for each other for as long as a test may take, also on a busy machine."""
+    await connection.execute(
+        "ALTER FUNCTION activity.lock_rows(regclass, uuid[]) SET lock_timeout = '120s';"
+        "ALTER FUNCTION activity.lock_moves(regclass, uuid[], boolean) SET lock_timeout = '120s'"
+    )
+
+
+async def until_waiting(task: "asyncio.Task[Any]", address: Address) -> None:
+    """Returns once a statement waits for a lock. Fails if the task ends before that."""
+    waiting = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND datname = current_database()
+    """
+    connection = await address.connect_plain()
+    try:
+        while not await connection.fetchval(waiting):
+            assert not task.done()
+            await asyncio.sleep(0.01)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.usefixtures("patient")
 async def test_a_session_that_moves_waits_for_trades_that_are_on_their_way(
     connection: "asyncpg.Connection", rows: Rows, address: Address
 ) -> None:
@@ -313,7 +338,7 @@ async def test_a_session_that_moves_waits_for_trades_that_are_on_their_way(
             "UPDATE trading_sessions SET account_id = $1 WHERE id = $2", rows.other_account, rows.session
         )
     )
-    await asyncio.sleep(0.1)
+    await until_waiting(move, address)
     await transaction.commit()
     await move
     assert ("TRADE", "CHANGED", trade) in await recorded(connection)
@@ -362,20 +387,8 @@ async def bot(address: Address, rows: Rows, leave: str) -> AsyncIterator[Bot]:
     await connection.close()
 
 
-async def until_waiting(task: "asyncio.Task[Any]", address: Address) -> None:
-    """Returns once a statement waits for a lock. Fails if the task ends before that."""
-    waiting = """
-        SELECT count(*) FROM pg_stat_activity
-        WHERE wait_event_type = 'Lock' AND datname = current_database()
-    """
-    connection = await address.connect_plain()
-    while not await connection.fetchval(waiting):
-        assert not task.done()
-        await asyncio.sleep(0.01)
-    await connection.close()
-
-
 @LEAVING
+@pytest.mark.usefixtures("patient")
 async def test_a_session_moves_after_the_trades_that_are_leaving_it(
     connection: "asyncpg.Connection", rows: Rows, address: Address, bot: Bot
 ) -> None:
@@ -391,6 +404,7 @@ async def test_a_session_moves_after_the_trades_that_are_leaving_it(
 
 
 @LEAVING
+@pytest.mark.usefixtures("patient")
 async def test_a_trade_leaves_after_the_session_that_is_moving(
     connection: "asyncpg.Connection", rows: Rows, address: Address, bot: Bot
 ) -> None:

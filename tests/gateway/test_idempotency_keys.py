@@ -207,7 +207,7 @@ async def test_an_answer_that_is_stored_over_another_connection_is_found_at_the_
     keys: IdempotencyKeys,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("graphql_api.gateway.idempotency._CHECKED_AGAIN", 0.5)
+    monkeypatch.setattr("graphql_api.gateway.idempotency._CHECKED_AGAIN", 1.5)
     other, made = Database(address), attempt()
     await change(other, IdempotencyKeys(other, lifetime=HOUR, lease=HOUR), made)
     await other.close()

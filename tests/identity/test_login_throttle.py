@@ -185,7 +185,7 @@ async def test_an_attempt_says_whether_another_has_failed_lately(throttle: Login
 
 
 async def test_a_refusal_says_when_to_try_again() -> None:
-    throttle = LoginThrottle(Settings(login_failures_per_email_and_address=3, login_failures_window=1))
+    throttle = LoginThrottle(Settings(login_failures_per_email_and_address=3, login_failures_window=3))
     await fail(throttle, times=3)
     with pytest.raises(RateLimitedError) as error:
         await succeed(throttle)

@@ -70,7 +70,7 @@ async def test_a_notification_wakes_the_reader(make_feed: MakeFeed, connection: 
 async def test_a_burst_is_read_without_notifications(
     make_feed: MakeFeed, connection: "asyncpg.Connection"
 ) -> None:
-    feed = make_feed(options=FeedOptions(tail=TailOptions(min_interval=0.06)))
+    feed = make_feed(options=FeedOptions(tail=TailOptions(min_interval=0.25)))
     stats = feed.stats
     async with await feed.subscribe(EVERYTHING) as subscription:
         written = 0
@@ -82,9 +82,9 @@ async def test_a_burst_is_read_without_notifications(
                 written += 1
                 await asyncio.sleep(0.015)
 
-        await write_until(lambda: stats.fetches > 12)
+        await write_until(lambda: stats.fetches > 9)
         noted, fetches = stats.notifications, stats.fetches
-        await write_until(lambda: stats.fetches > fetches + 10)
+        await write_until(lambda: stats.fetches > fetches + 6)
         assert stats.notifications == noted
         await write_until(lambda: stats.rows > 30)
         assert await messages(subscription, written) == [f"{number}" for number in range(written)]

@@ -42,7 +42,7 @@ ADD_ROWS = compile_statement(
 
 @asynccontextmanager
 async def opened(address: Address, *, pool_size: int = 1) -> AsyncIterator[Database]:
-    database = Database(address, pool_size=pool_size, pool_timeout=2)
+    database = Database(address, pool_size=pool_size, pool_timeout=60)
     try:
         yield database
     finally:
@@ -81,7 +81,7 @@ async def test_after_a_refused_change_the_next_connection_may_be_to_another_serv
 
 
 async def test_a_roles_own_statement_timeout_is_one(as_role: AsRole) -> None:
-    async with opened(await as_role("SET statement_timeout = '50ms'")) as database:
+    async with opened(await as_role("SET statement_timeout = '500ms'")) as database:
         with pytest.raises(StatementTimeoutError) as error:
             await database.fetch(SLEEP, seconds=600)
         assert error.value.sqlstate == "57014"
@@ -123,7 +123,7 @@ async def test_a_transaction_beyond_the_servers_time_is_a_timeout(
 ) -> None:
     if connection.get_server_version().major < 17:
         pytest.skip("there is no transaction_timeout before PostgreSQL 17")
-    async with opened(await as_role("SET transaction_timeout = '50ms'")) as database:
+    async with opened(await as_role("SET transaction_timeout = '500ms'")) as database:
         with pytest.raises(StatementTimeoutError) as error:
             await database.fetch(SLEEP, seconds=600)
         assert error.value.sqlstate == "25P04"
@@ -133,7 +133,7 @@ async def test_a_transaction_beyond_the_servers_time_is_a_timeout(
 async def test_a_session_that_idled_beyond_the_servers_time_is_replaced(
     as_role: AsRole, connection: "asyncpg.Connection"
 ) -> None:
-    async with opened(await as_role("SET idle_session_timeout = '50ms'")) as database:
+    async with opened(await as_role("SET idle_session_timeout = '500ms'")) as database:
         before = (await database.fetch(PID))[0]["pid"]
         await ended(connection, before)
         assert (await database.fetch(PID))[0]["pid"] != before
