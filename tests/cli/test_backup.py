@@ -68,7 +68,7 @@ async def test_a_server_is_backed_up_verified_and_restored(
     assert "restored and compared" in (await shell.run("backup", "list"))[0]
 
     daily.terminate()
-    assert daily.wait(30) == 0
+    assert daily.wait(100) == 0
 
     embedded = scratch / "an embedded one"
     out, _ = await shell.run(

@@ -108,7 +108,7 @@ class Service:
     def stop(self) -> int:
         """Sends SIGTERM, waits for the end, and returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(100)
 
 
 @asynccontextmanager

@@ -30,7 +30,7 @@ async def test_a_process_that_is_to_stop_says_so_and_still_serves(address: Addre
             assert (await client.get(f"{host(service)}/healthz")).status_code == 200
         assert (await service.ask("{ __typename }")).json() == {"data": {"__typename": "Query"}}
 
-        assert await asyncio.to_thread(service.process.wait, 20) == 0
+        assert await asyncio.to_thread(service.process.wait, 100) == 0
     assert "the port closes in 1.5 s" in service.log.read_text()
 
 
@@ -40,7 +40,7 @@ async def test_a_second_signal_ends_it_at_once(address: Address, tmp_path: Path)
         await asyncio.sleep(0.5)
         service.process.send_signal(signal.SIGTERM)
 
-        assert await asyncio.to_thread(service.process.wait, 20) == 0
+        assert await asyncio.to_thread(service.process.wait, 100) == 0
 
 
 async def test_one_scrape_sees_all_workers(address: Address, tmp_path: Path) -> None:

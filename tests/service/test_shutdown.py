@@ -54,7 +54,7 @@ async def test_a_change_of_a_socket_that_it_closed_is_made(
             await asyncio.sleep(0.01)
         assert service.process.poll() is None  # it waits for the change, and has nothing else to wait for
 
-    assert await asyncio.to_thread(service.process.wait, 30) == 0
+    assert await asyncio.to_thread(service.process.wait, 100) == 0
     assert await connection.fetchval("SELECT count(*) FROM risk_settings") == 1
 
 
