@@ -230,10 +230,25 @@ async def _secret(settings: Settings, _: Address) -> str:
 
 
 async def _feed(settings: Settings, address: Address) -> str:
+    connection = await address.connect_plain(application="graphql-api doctor")
+    try:
+        looks_restored = await connection.fetchval(_LOOKS_RESTORED)
+    finally:
+        await connection.close()
+    if looks_restored:
+        raise FaultError(
+            "check_function_bodies and row_security are both off for this database or role, as in pg_dump's"
+            " scripts: what programs write is taken for a restored dump, which ends subscriptions: RESET one"
+        )
     async with opened(address) as database:
         for schema in (LOGS, CHANGES):
             await Feed(database, address, derive_key(signing_key(settings), "feed"), schema=schema).check()
     return "reads from a primary, without a pooler"
+
+
+_LOOKS_RESTORED = """
+    SELECT current_setting('check_function_bodies') = 'off' AND current_setting('row_security') = 'off'
+"""
 
 
 async def _time_zone(settings: Settings, address: Address) -> str:

@@ -384,9 +384,9 @@ def _compared(comparison: Comparison) -> ColumnElement[bool]:
         case "in":
             sql = expression == any_(value(ARRAY(own)))
         case "contains":
-            sql = func.strpos(func.lower(expression), func.lower(value(Text()))) > 0
+            sql = func.strpos(_folded(expression), func.lower(value(Text()))) > 0
         case "starts_with":
-            sql = func.starts_with(func.lower(expression), func.lower(value(Text())))
+            sql = func.starts_with(_folded(expression), func.lower(value(Text())))
         case "eq":
             sql = expression == value(own)
         case "gt":
@@ -398,3 +398,8 @@ def _compared(comparison: Comparison) -> ColumnElement[bool]:
         case "lte":
             sql = expression <= value(own)
     return cast("ColumnElement[bool]", sql)
+
+
+def _folded(expression: Any) -> ColumnElement[str]:
+    """Returns a text in lower case by its own collation, which PostgreSQL may not be able to search by."""
+    return func.lower(expression, type_=Text).collate("C")

@@ -15,12 +15,11 @@ from graphql_api.backup.catalog import Catalog, Kind
 from graphql_api.backup.dump import restored_dump, take_dump, verify_dump
 from graphql_api.backup.errors import BackupError
 from graphql_api.backup.schedule import DumpSchedule, Policy, dump_verified, verify_stored_dump
-from graphql_api.dev.embedded.programs import DEBIAN, Programs
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import migrate
 from tests import factories
 from tests.backup.test_schedule import Clock
-from tests.drills.servers import Server
+from tests.drills.servers import Server, programs_of_debian
 from tests.http_client import http_client
 from tests.node import node_with
 from tests.ports import free_port
@@ -252,11 +251,10 @@ async def test_an_address_through_a_pooler_is_refused(catalog: Catalog) -> None:
 
 async def test_a_database_with_uuid_ossp_is_restored_without_it(catalog: Catalog) -> None:
     """As Neon has it, and most hosts: the extension, which the server that dumps are restored into lacks."""
-    folder = next((path for path in DEBIAN.glob("*/bin")), None)
-    if folder is None or not list(Path("/usr/share/postgresql").glob("*/extension/uuid-ossp.control")):
+    programs = programs_of_debian()
+    if programs is None or not list(Path("/usr/share/postgresql").glob("*/extension/uuid-ossp.control")):
         pytest.skip("there is no PostgreSQL with uuid-ossp (Debian's package postgresql)")
-    version = int(folder.parent.name)
-    server = Server(programs=lambda user: Programs(folder, version, user))
+    server = Server(programs=programs)
     try:
         await server.make(migrated=False)
         connection = await server.address.connect_plain()

@@ -241,6 +241,18 @@ async def test_a_pooler_that_keeps_settings_of_the_database_is_a_warning(
     assert "ok     pooling: each is to a server process of its own" in out
 
 
+async def test_settings_that_make_every_write_look_like_a_restored_dump_are_a_fault(
+    address: Address, connection: "asyncpg.Connection", tmp_path: Path
+) -> None:
+    name = await connection.fetchval("SELECT current_database()")
+    await connection.execute(f"ALTER DATABASE {name} SET check_function_bodies = off")
+    out, _ = await Shell(address, tmp_path).run("doctor")
+    assert "ok     log feed" in out
+    await connection.execute(f"ALTER DATABASE {name} SET row_security = off")
+    out, _ = await Shell(address, tmp_path).run("doctor", fails=True)
+    assert "fault  log feed: check_function_bodies and row_security are both off" in out
+
+
 async def test_a_server_that_a_power_failure_destroys_is_a_warning_in_production(tmp_path: Path) -> None:
     server = Server()
     try:

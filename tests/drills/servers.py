@@ -6,13 +6,14 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 import asyncpg
 import psutil
 
-from graphql_api.dev.embedded.programs import Programs, SystemUser, environment
+from graphql_api.dev.embedded.programs import DEBIAN, Programs, SystemUser, environment
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.migrate import migrate
 from tests.once import once_a_run
@@ -34,6 +35,13 @@ SETTINGS = {
     "fsync": "off",  # the processes die, the machine doesn't
     "dynamic_shared_memory_type": "mmap",  # in the folder, so that a crash leaves nothing behind
 }
+
+
+def programs_of_debian() -> Callable[[SystemUser], Programs] | None:
+    """Returns what makes the `programs` of Debian's PostgreSQL, which has ICU; None if there is none."""
+    for folder in DEBIAN.glob("*/bin"):
+        return partial(Programs, folder, int(folder.parent.name))
+    return None
 
 
 class Server:
