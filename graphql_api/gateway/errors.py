@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
+import asyncpg
 from cachetools import TTLCache
 from graphql import GraphQLError, located_error
 
@@ -114,6 +115,8 @@ def mask(error: GraphQLError) -> GraphQLError:
         return _replaced(error, TIMEOUT, "this took too long", retryAfter=SOON, incident=incident)
     if isinstance(cause, TimeoutError):
         return _replaced(error, TIMEOUT, "this took too long", retryAfter=SOON)
+    if isinstance(cause, asyncpg.UntranslatableCharacterError):
+        return _replaced(error, BAD_USER_INPUT, "a text has a character that the database's encoding lacks")
     incident = secrets.token_hex(8)
     log.error("incident %s at %s", incident, _place(error), exc_info=cause)
     return _replaced(error, INTERNAL, f"unexpected error, logged as {incident}", incident=incident)

@@ -106,6 +106,17 @@ async def find_differences(connection: "asyncpg.Connection") -> list[Difference]
                 "the triggers look for them in one schema; ALTER TABLE … SET SCHEMA",
             )
         )
+    encoding = await connection.fetchval("SHOW server_encoding")
+    if encoding != "UTF8":
+        found.append(
+            Difference(
+                Severity.DEGRADED,
+                "the database",
+                f"has the encoding {encoding}",
+                "texts with characters that it lacks are refused, and texts that aren't UTF-8 can't be read;"
+                " move the tables to a database of ENCODING 'UTF8'",
+            )
+        )
     return sorted(found, key=lambda each: -list(Severity).index(each.severity))
 
 
