@@ -83,8 +83,10 @@ def operator(user_id: str | None = None) -> Viewer:
 
 def settings_for(address: Address, folder: Path, **values: Any) -> Settings:
     """Returns settings with a test's database and folder."""
+    # Logins take long on a busy machine: threads that hash passwords give way to all others.
+    given: dict[str, Any] = {"operation_timeout": 90, **values}
     return Settings(
-        database_url=SecretStr(address.dsn), data_dir=folder, secret_key=SecretStr("k" * 32), **values
+        database_url=SecretStr(address.dsn), data_dir=folder, secret_key=SecretStr("k" * 32), **given
     )
 
 

@@ -17,7 +17,7 @@ from graphql_api.relational.errors import ErrorCode
 from tests.browser import chromium
 from tests.once import once_a_run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[1]
 

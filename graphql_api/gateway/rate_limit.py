@@ -40,9 +40,15 @@ class RateLimiter:
     itself.
     """
 
-    def __init__(self, points_per_minute: int, redis_url: SecretStr | None = None) -> None:
+    def __init__(
+        self,
+        points_per_minute: int,
+        redis_url: SecretStr | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` returns the seconds by which the buckets of this process refill."""
         self._points_per_minute = points_per_minute
-        self._buckets = TokenBuckets(points_per_minute)
+        self._buckets = TokenBuckets(points_per_minute, clock)
         self._redis = RedisLimiter(redis_url) if redis_url is not None else None
         self._item = RateLimitItemPerMinute(points_per_minute, 1, "points")
         self._ask_redis_from = 0.0

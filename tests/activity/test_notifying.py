@@ -36,7 +36,7 @@ async def test_a_change_notifies(address: Address, connection: "asyncpg.Connecti
     try:
         await listener.add_listener("log_feed", lambda *_: notified.set())
         await writer.execute(change)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             await notified.wait()
     finally:
         await listener.close()

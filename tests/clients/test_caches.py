@@ -17,7 +17,7 @@ from tests.graph import Graph, operator
 from tests.security.tenants import Tenant
 from tests.security.walk import every_path, unlimited
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 CLIENTS = ("apollo", "urql", "relay")
 

@@ -15,7 +15,7 @@ from tests.deploy.balancers import haproxy, nginx
 from tests.http_client import http_client
 from tests.service.conftest import Service, served_from
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 Balancer = Callable[..., AbstractAsyncContextManager[str]]
 BALANCERS: dict[str, Balancer] = {"haproxy": haproxy, "nginx": nginx}

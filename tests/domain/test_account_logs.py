@@ -461,7 +461,7 @@ async def test_each_line_is_recorded_once_whichever_process_records(
                 await cut_recorders(connection)
             if number == 15:
                 await recorders.pop().close()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             while await connection.fetchval("SELECT count(*) FROM graphql_api.account_logs") < 30:
                 await asyncio.sleep(0.02)
         sessions = await connection.fetchval(

@@ -516,7 +516,7 @@ async def test_each_crossing_is_recorded_once_by_whichever_process_records(
                 await cut_recorders(connection)
             if number == 12:
                 await recorders.pop().close()
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(100):
                 while len(await crossings(connection)) < number:
                     await asyncio.sleep(0.01)
         await asyncio.sleep(0.2)

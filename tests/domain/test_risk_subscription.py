@@ -38,7 +38,7 @@ subscription ($kinds: [ActivityKind!], $after: String) {
   }
 }
 """
-TIMEOUT = 30
+TIMEOUT = 100
 Events = Callable[[], Any]
 
 

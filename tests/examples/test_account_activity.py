@@ -75,7 +75,7 @@ class Table:
     async def becomes(self, expected: list[dict[str, Any]]) -> None:
         """Waits until the table is as expected. Raises TimeoutError, with the last table as its note."""
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(100):
                 while self.lines != expected:
                     await self.step()
         except TimeoutError as error:

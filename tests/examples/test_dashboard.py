@@ -28,7 +28,7 @@ from tests.service.conftest import PASSWORD, Service, served_from
 from tests.transport import scripts
 from tests.transport.conftest import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 FOLDER = Path(__file__).parents[2] / "examples" / "dashboard"
 EMAIL = "trader@example.org"

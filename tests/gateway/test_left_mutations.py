@@ -8,10 +8,10 @@ import strawberry
 
 from graphql_api.execution.operations import GraphQLRequest, Operations
 from graphql_api.gateway.gateway import Gateway, TransportLimits
-from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.gateway.replica_reads import ReplicaReads
 from graphql_api.identity.viewer import LoginCredential, Viewer
 from graphql_api.settings import Settings
+from tests.rate_limiter import unrefilled
 from tests.transport.app import Context, World
 
 ADA = Viewer(user_id="ada", credential=LoginCredential("ada"))
@@ -57,7 +57,7 @@ def gateway_of(limits: TransportLimits, **options: Any) -> tuple[Gateway, Operat
 
 
 async def test_a_mutation_is_charged_though_its_client_has_gone() -> None:
-    limiter = RateLimiter(POINTS)
+    limiter = unrefilled(POINTS)
     gateway, operations = gateway_of(TransportLimits.from_settings(Settings()), rate_limiter=limiter)
     operation = operations.prepare(GraphQLRequest("mutation { work(busy: 0.1) }"))
 

@@ -8,18 +8,18 @@ import asyncpg
 import pytest
 
 from graphql_api.gateway.gateway import SubscriptionUsage, points_of
-from graphql_api.gateway.rate_limit import RateLimiter
 from graphql_api.postgres.address import Address
 from graphql_api.quotas import ConcurrencyQuota, Metered, create_own_task, current_usage
 from tests import factories
 from tests.activity.client import following, until_up_to_date
 from tests.graph import opened, settings_for, trader
+from tests.rate_limiter import unrefilled
 
 
 def usage_with(
     points_per_minute: int, *, paid: int = 0, quota: ConcurrencyQuota | None = None
 ) -> SubscriptionUsage:
-    return SubscriptionUsage("user ada", paid, quota or ConcurrencyQuota(1), RateLimiter(points_per_minute))
+    return SubscriptionUsage("user ada", paid, quota or ConcurrencyQuota(1), unrefilled(points_per_minute))
 
 
 async def work(seconds: float = 0.02) -> None:
@@ -56,13 +56,13 @@ async def test_what_was_paid_at_the_beginning_counts() -> None:
 
 
 async def test_what_a_subscription_has_used_is_paid_when_it_ends() -> None:
-    limiter = RateLimiter(10_000)  # so that few points refill before they are looked at
+    limiter = unrefilled(1_000_000)
     usage = SubscriptionUsage("user ada", 100, ConcurrencyQuota(1), limiter)
     with usage:
         await Metered(work(0.002))
         await usage.pay_rest()
         await usage.pay_rest()
-    assert 10_000 - await limiter.take("user ada", 1) == pytest.approx(points_of(usage) - 100, abs=200)
+    assert 1_000_000 - await limiter.take("user ada", 1) == pytest.approx(points_of(usage) - 100, abs=200)
 
 
 async def test_what_takes_long_needs_a_place_among_its_owners_operations() -> None:

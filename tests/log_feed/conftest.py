@@ -67,7 +67,7 @@ _LEFT: "weakref.WeakKeyDictionary[FeedSubscription, list[Event]]" = weakref.Weak
 async def events(subscription: FeedSubscription, count: int) -> list[Event]:
     """Returns the next `count` events. Raises TimeoutError if they don't come."""
     left = _LEFT.setdefault(subscription, [])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while len(left) < count:
             left += await subscription.batch()
     taken = left[:count]

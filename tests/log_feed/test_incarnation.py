@@ -85,7 +85,7 @@ async def test_what_was_in_progress_at_a_reset_of_changes_resets_once_again(
         await write(connection, "later")
         assert await enter_incarnation(reader, CHANGES) == during
     # Other tests' transactions may still be in progress on the same server.
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while await reader.fetchval("SELECT count(*) FROM activity.resets"):
             after = await enter_incarnation(reader, CHANGES)
             await asyncio.sleep(0.05)
@@ -105,7 +105,7 @@ async def test_of_many_resets_during_one_transaction_one_is_pending(
             await connection.execute("SELECT activity.reset()")
             during = await enter_incarnation(reader, CHANGES)
         assert await reader.fetchval("SELECT array_agg(is_pending) FROM activity.resets") == [True]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while await reader.fetchval("SELECT count(*) FROM activity.resets"):
             after = await enter_incarnation(reader, CHANGES)
             await asyncio.sleep(0.05)

@@ -29,7 +29,7 @@ class Desk:
 
     async def next(self) -> EventBatch:
         """The events of the next offer."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             return await self.offers.get()
 
 
@@ -56,7 +56,7 @@ async def idle(
 
 
 async def returned(waiting: "asyncio.Task[Any]") -> Any:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         return await waiting
 
 

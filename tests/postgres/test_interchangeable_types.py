@@ -39,7 +39,7 @@ from tests.security.walk import (
     unlimited,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 DEPTH = 1
 FILLED = (

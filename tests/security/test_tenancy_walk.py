@@ -34,7 +34,7 @@ from tests.security.walk import (
     unlimited,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 HIDDEN = {"users.password_hash", "tradelocker_accounts.api_key"}
 SEARCHED = {"users.email", "tradelocker_accounts.account_number", "trades.symbol", "trades.status"}

@@ -26,7 +26,7 @@ async def is_active(service: Service) -> bool:
 
 async def active_of(services: list[Service]) -> Service:
     """The process that records, once there is one."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         while True:
             active = [service for service in services if await is_active(service)]
             assert len(active) <= 1
@@ -53,7 +53,7 @@ async def test_crossings_are_recorded_once_while_processes_are_killed(
                 await connection.execute("UPDATE trades SET status = 'closed' WHERE id = $1", trade)
             active.kill()  # before or after it has looked
             await active_of([first if active is second else second])
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(100):
                 while await connection.fetchval("SELECT count(*) FROM graphql_api.risk_events") < number:
                     await asyncio.sleep(0.02)
             await active.start()

@@ -200,7 +200,7 @@ async def test_a_socket_that_waits_keeps_no_message(served: Served) -> None:
                 await ask(socket, "1", "{ hello }")
                 assert (await hear(socket))["type"] == "next"
                 await socket.send(message)
-            async with asyncio.timeout(10):  # until a heartbeat comes
+            async with asyncio.timeout(100):  # until a heartbeat comes
                 await until(lambda: memory() < 4_000_000)
 
 

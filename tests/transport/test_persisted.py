@@ -7,8 +7,8 @@ import pytest
 
 from graphql_api.execution.persisted_documents import AutomaticDocuments, hash_of
 from graphql_api.gateway.gateway import NEW_DOCUMENT
-from graphql_api.gateway.rate_limit import RateLimiter
 from tests.http_client import http_client
+from tests.rate_limiter import unrefilled
 from tests.transport.conftest import Serve, Served
 from tests.transport.http import RESPONSE, code
 from tests.transport.sockets import connected, hear, say
@@ -32,7 +32,7 @@ async def test_a_name_of_a_document_that_was_not_parsed_is_paid_for(serve: Serve
     kept = AutomaticDocuments(10_000)
     for text in texts:
         kept.store(hash_of(text), text)
-    served = serve(persisted=kept, rate_limiter=RateLimiter(2 * NEW_DOCUMENT + 200))
+    served = serve(persisted=kept, rate_limiter=unrefilled(2 * NEW_DOCUMENT + 200))
     async with http_client() as client:
         names = [*texts[:2], texts[0], texts[2]]
         answers = [await client.post(served.url, json={"extensions": persisted(name)}) for name in names]

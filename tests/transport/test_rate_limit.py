@@ -8,8 +8,8 @@ import pytest
 
 from graphql_api.execution.costs import POINT
 from graphql_api.gateway.gateway import FREE_SIZE, NEW_DOCUMENT
-from graphql_api.gateway.rate_limit import RateLimiter
 from tests.http_client import http_client
+from tests.rate_limiter import unrefilled
 from tests.transport.conftest import Serve, Served
 from tests.transport.http import RESPONSE, post
 from tests.transport.sockets import ask, connected, hear
@@ -20,7 +20,7 @@ QUERY = "{ hello }"
 @pytest.fixture
 def poor(serve: Serve) -> Served:
     """A server that lets everybody ask three times, and reads one document for their address."""
-    return serve(rate_limiter=RateLimiter(NEW_DOCUMENT + len(QUERY) + 3))
+    return serve(rate_limiter=unrefilled(NEW_DOCUMENT + len(QUERY) + 3))
 
 
 def asking(served: Served, **headers: str) -> httpx.AsyncClient:
@@ -73,7 +73,7 @@ async def test_sockets_are_paid_for_by_the_operation(poor: Served) -> None:
 
 async def test_streams_are_paid_for_when_they_begin(serve: Serve) -> None:
     query = "subscription { count(to: 2) }"
-    served = serve(rate_limiter=RateLimiter(NEW_DOCUMENT + len(query) + 3))
+    served = serve(rate_limiter=unrefilled(NEW_DOCUMENT + len(query) + 3))
     async with asking(served, accept="text/event-stream") as client:
         answers = [await post(client, query) for _ in range(4)]
 
@@ -99,7 +99,7 @@ async def test_who_doesnt_ask_is_not_told(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("query", [QUERY, "not even GraphQL"])
 async def test_a_large_request_is_paid_for_by_its_values(serve: Serve, query: str) -> None:
-    served = serve(rate_limiter=RateLimiter(NEW_DOCUMENT + 1_400))
+    served = serve(rate_limiter=unrefilled(NEW_DOCUMENT + 1_400))
     body = {"query": query, "variables": {"unused": [1] * 2 * FREE_SIZE}}
     async with asking(served, accept=RESPONSE) as client:
         statuses = [(await client.post("/graphql", json=body)).status_code for _ in range(3)]
@@ -108,7 +108,7 @@ async def test_a_large_request_is_paid_for_by_its_values(serve: Serve, query: st
 
 
 async def test_so_is_a_large_request_in_a_url(serve: Serve) -> None:
-    served = serve(rate_limiter=RateLimiter(NEW_DOCUMENT + 1_400))
+    served = serve(rate_limiter=unrefilled(NEW_DOCUMENT + 1_400))
     parameters = {"query": QUERY, "variables": orjson.dumps({"unused": [1] * FREE_SIZE}).decode()}
     async with asking(served) as client:
         statuses = [(await client.get("/graphql", params=parameters)).status_code for _ in range(3)]
@@ -118,7 +118,7 @@ async def test_so_is_a_large_request_in_a_url(serve: Serve) -> None:
 
 async def test_what_is_refused_to_one_network_is_not_taken_from_all(serve: Serve) -> None:
     points = 10 * NEW_DOCUMENT
-    served = serve(rate_limiter=RateLimiter(points))
+    served = serve(rate_limiter=unrefilled(points))
     body = {"query": QUERY, "variables": {"unused": [1] * 2 * FREE_SIZE}}
     async with http_client() as client:
         greedy = {"X-Forwarded-For": "192.0.2.1"}
@@ -131,7 +131,7 @@ async def test_what_is_refused_to_one_network_is_not_taken_from_all(serve: Serve
 
 
 async def test_an_operation_that_outruns_its_cost_is_charged_for_it(serve: Serve) -> None:
-    served = serve(rate_limiter=RateLimiter(1_000_000))
+    served = serve(rate_limiter=unrefilled(1_000_000))
     async with asking(served) as client:
         body = {"query": "{ busy(seconds: 0.05) }", "extensions": {"cost": True}}
         first, second = [(await client.post("/graphql", json=body)).json() for _ in range(2)]
@@ -139,12 +139,11 @@ async def test_an_operation_that_outruns_its_cost_is_charged_for_it(serve: Serve
     assert min(charged) >= 0.05 / POINT
     cost = second["extensions"]["cost"]
     assert cost["milliseconds"] >= 50
-    # What came back in the meantime is little beside what was taken.
     assert cost["remaining"] < 1_000_000 - charged[0]
 
 
 async def test_no_more_is_charged_than_is_left(serve: Serve) -> None:
-    served = serve(rate_limiter=RateLimiter(2_000))
+    served = serve(rate_limiter=unrefilled(2_000))
     async with asking(served) as client:
         body = {"query": "{ busy(seconds: 0.05) }", "extensions": {"cost": True}}
         answer = await client.post("/graphql", json=body)
