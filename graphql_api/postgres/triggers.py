@@ -1,4 +1,4 @@
-"""Checks and repairs the service's triggers, functions and feed tables, as the revisions declare them.
+"""Checks and repairs the service's triggers, functions, feed tables and sequences, as revisions declare them.
 
 A restored dump of data alone, `ALTER TABLE … ENABLE TRIGGER ALL` or a clean-up can change when a trigger
 fires, or drop it. Nothing fails then, but rows aren't recorded. So revisions declare their objects in
@@ -46,16 +46,19 @@ async def find_repairs(connection: "asyncpg.Connection", revisions: Iterable[Mod
     functions: dict[str, str] = {}
     views: dict[str, str] = {}
     triggers: dict[tuple[str, str], tuple[str, str]] = {}
+    counters: dict[str, str] = {}
     for module in revisions:
         tables |= getattr(module, "DECLARED_TABLES", {})
         functions |= getattr(module, "DECLARED_FUNCTIONS", {})
         views |= getattr(module, "DECLARED_VIEWS", {})
         triggers |= getattr(module, "DECLARED_TRIGGERS", {})
+        counters |= getattr(module, "DECLARED_COUNTERS", {})
     return [
         *await _tables(connection, tables),
         *await _functions(connection, functions),
         *await _triggers(connection, triggers),
         *await _views(connection, views),
+        *await _counters(connection, counters),
     ]
 
 
@@ -98,6 +101,22 @@ async def _is_view(connection: "asyncpg.Connection", name: str, statement: str) 
         return bool(await connection.fetchval(same, name))
     finally:
         await transaction.rollback()
+
+
+async def _counters(connection: "asyncpg.Connection", declared: Mapping[str, str]) -> list[Repair]:
+    """Returns repairs of sequences below their rows, which logical replication copies without them."""
+    repairs = []
+    for table, column in declared.items():
+        if await connection.fetchval("SELECT to_regclass($1)", table) is None:
+            continue
+        sequence = await connection.fetchval("SELECT pg_get_serial_sequence($1, $2)", table, column)
+        if not await connection.fetchval("SELECT has_sequence_privilege($1, 'SELECT')", sequence):
+            continue  # only its owner's `migrate` and `doctor` can tell
+        newest = f"SELECT max({column}) FROM {table}"  # noqa: S608 - our own names
+        if await connection.fetchval(f"SELECT ({newest}) > last_value FROM {sequence}"):  # noqa: S608
+            fault = f"the sequence {sequence} is below the newest {column} of {table}"
+            repairs.append(Repair(fault, (f"SELECT setval('{sequence}', ({newest}))",), "nothing"))
+    return repairs
 
 
 async def _functions(connection: "asyncpg.Connection", declared: Mapping[str, str]) -> list[Repair]:

@@ -239,6 +239,18 @@ async def test_tables_in_a_schema_of_the_search_path_are_adopted_there(
     assert await plan(empty) == []
 
 
+async def test_numbers_of_events_go_on_above_those_that_replication_has_brought(
+    address: Address, connection: "asyncpg.Connection"
+) -> None:
+    event = "INSERT INTO graphql_api.risk_events (account_id, kind{}) VALUES (gen_random_uuid(), ''{})"
+    await connection.execute(event.format(", number", ", 1000"))
+    (fault,) = await find_damage(address)
+    assert fault.startswith("the sequence graphql_api.risk_events_number_seq is below the newest number")
+    await migrate(address)
+    assert await find_damage(address) == []
+    assert await connection.fetchval(f"{event.format('', '')} RETURNING number") == 1001
+
+
 async def test_a_newer_database_is_served_unless_it_breaks_older_code(
     address: Address, connection: "asyncpg.Connection"
 ) -> None:
