@@ -320,7 +320,7 @@ _MOVE_SESSIONS = """
             PERFORM activity.reset();
         END IF;"""
 
-# All rows of an account that is given to another user move with it.
+# All rows of an account that is given to another user move with it, also those of the service's own tables.
 _MOVE_ACCOUNTS = """
         IF TG_OP = 'UPDATE' THEN
             is_recorded := NOT activity.lock_rows(TG_RELID, moved);
@@ -328,6 +328,8 @@ _MOVE_ACCOUNTS = """
                 EXECUTE format($query$
                     SELECT EXISTS (SELECT FROM %1$I.trading_sessions WHERE account_id = ANY ($1))
                         OR EXISTS (SELECT FROM %1$I.risk_settings WHERE account_id = ANY ($1))
+                        OR EXISTS (SELECT FROM graphql_api.risk_events WHERE account_id = ANY ($1))
+                        OR EXISTS (SELECT FROM graphql_api.account_logs WHERE account_id = ANY ($1))
                     $query$, TG_TABLE_SCHEMA)
                 INTO is_recorded USING moved;
             END IF;

@@ -81,14 +81,21 @@ _KEEP_OTHER_LOGINS = compile_statement(
     )
     .values(password_digest=bindparam("new_digest"))
 )
+_user_id = bindparam("user_id", type_=users.c.id.type)
 _CREATE = compile_statement(
     insert(logins)
     .values(
-        user_id=bindparam("user_id"),
+        user_id=_user_id,
         password_digest=bindparam("password_digest"),
         expires_at=func.now() + bindparam("lifetime", type_=Interval),
     )
-    .returning(logins.c.id, logins.c.expires_at)
+    .returning(
+        logins.c.id.label("login_id"),
+        logins.c.expires_at,
+        logins.c.user_id,
+        select(users.c.email).where(users.c.id == _user_id).scalar_subquery().label("email"),
+        granted_roles(_user_id),
+    )
 )
 _ADD_REFRESH_TOKEN = compile_statement(
     insert(refresh_tokens).values(digest=bindparam("digest"), login_id=bindparam("login_id"))
@@ -189,20 +196,12 @@ async def create(
         (row,) = await transaction.fetch(
             _CREATE, user_id=user["id"], password_digest=_password_digest(new_hash), lifetime=lifetime
         )
-        await transaction.fetch(_ADD_REFRESH_TOKEN, digest=digest(refresh_token), login_id=row["id"])
+        await transaction.fetch(_ADD_REFRESH_TOKEN, digest=digest(refresh_token), login_id=row["login_id"])
         return row
 
+    # The roles are those of now, since verifying a password takes long.
     row = await database.run(work)
-    if row is None:
-        return None
-    return Login(
-        id=row["id"],
-        user_id=user["id"],
-        email=user["email"],
-        granted_roles=tuple(user["roles"]),
-        expires_at=_moment(row["expires_at"]),
-        refresh_token=refresh_token,
-    )
+    return None if row is None else _login(row, refresh_token)
 
 
 async def rotate(database: Database, tokens: RefreshTokens, refresh_token: str) -> Login:

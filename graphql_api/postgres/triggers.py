@@ -113,7 +113,8 @@ async def _counters(connection: "asyncpg.Connection", declared: Mapping[str, str
         if not await connection.fetchval("SELECT has_sequence_privilege($1, 'SELECT')", sequence):
             continue  # only its owner's `migrate` and `doctor` can tell
         newest = f"SELECT max({column}) FROM {table}"  # noqa: S608 - our own names
-        if await connection.fetchval(f"SELECT ({newest}) > last_value FROM {sequence}"):  # noqa: S608
+        is_below = f"SELECT ({newest}) > last_value - (NOT is_called)::integer FROM {sequence}"  # noqa: S608
+        if await connection.fetchval(is_below):
             fault = f"the sequence {sequence} is below the newest {column} of {table}"
             repairs.append(Repair(fault, (f"SELECT setval('{sequence}', ({newest}))",), "nothing"))
     return repairs

@@ -531,15 +531,26 @@ async def test_truncate_ends_all_cursors(connection: "asyncpg.Connection", rows:
     assert await has_reset(connection)
 
 
-@pytest.mark.parametrize("has_rows", [True, False])
+@pytest.mark.parametrize(
+    "row",
+    [
+        None,
+        "trading_sessions (account_id) VALUES ($1)",
+        "risk_settings (account_id) VALUES ($1)",
+        "graphql_api.risk_events (account_id, kind) VALUES ($1, '')",
+        "graphql_api.account_logs (account_id, at, id) VALUES ($1, now(), gen_random_uuid())",
+    ],
+)
 async def test_an_account_with_rows_that_changes_hands_ends_all_cursors(
-    connection: "asyncpg.Connection", rows: Rows, has_rows: bool
+    connection: "asyncpg.Connection", rows: Rows, row: str | None
 ) -> None:
     heir = await factories.user(connection)
-    account = rows.account if has_rows else await factories.account(connection, rows.user)
+    account = await factories.account(connection, rows.user)
+    if row is not None:
+        await connection.execute(f"INSERT INTO {row}", account)
     await connection.execute("DELETE FROM activity.entries")
     await connection.execute("UPDATE tradelocker_accounts SET user_id = $1 WHERE id = $2", heir, account)
-    assert await has_reset(connection) == has_rows
+    assert await has_reset(connection) == (row is not None)
     assert await recorded(connection) == [("ACCOUNT", "CHANGED", account)]
     assert await left(connection, "ACCOUNT") == [(None, account, rows.user)]
 

@@ -340,6 +340,21 @@ class HeldDatabase(Database):
         return rows
 
 
+async def test_a_role_that_is_revoked_while_the_password_is_verified_is_not_granted(
+    address: Address, database: Database, passwords: PasswordHasher, trader: str
+) -> None:
+    await users.grant_role(database, trader, Role.OPERATOR)
+    held = HeldDatabase(address)
+    authenticator = Authenticator(held, Settings(), KEY, passwords=passwords)
+    login = asyncio.create_task(log_in(authenticator))
+    await held.has_answered.wait()
+    await users.revoke_role(database, trader, Role.OPERATOR)
+    held.may_go.set()
+    assert (await login).viewer.roles == {Role.USER}
+    await authenticator.close()
+    await held.close()
+
+
 @pytest.mark.parametrize("everywhere", [False, True])
 async def test_a_login_that_ends_while_it_is_looked_up_is_not_accepted_afterwards(
     address: Address, passwords: PasswordHasher, trader: str, everywhere: bool
