@@ -16,7 +16,7 @@ from graphql_api.backup.recovery import recoverable_until
 from graphql_api.cli.backup import bucket_of, catalog_of, is_dumped
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.replica import UnfitReplicaError, refuse_unfit
-from graphql_api.postgres.tables import DOCUMENTED
+from graphql_api.postgres.tables import DOCUMENTED, metadata, views
 from graphql_api.settings import Settings
 
 
@@ -44,6 +44,20 @@ _MISSING_PRIVILEGES = """
     ) AS wanted
     WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(to_regclass(name), privilege)
       AND NOT (privilege = 'SELECT' AND has_any_column_privilege(to_regclass(name), 'SELECT'))
+    UNION ALL
+    SELECT 'UPDATE on tradelocker_accounts'  -- any column's, to lock an account's row
+    WHERE NOT has_any_column_privilege(to_regclass('tradelocker_accounts'), 'UPDATE')
+    UNION ALL (
+        SELECT format('%s (%s) on %s', privilege, string_agg(column_name, ', ' ORDER BY attnum), name)
+        FROM (
+            SELECT 'SELECT' AS privilege, * FROM unnest($2::text[], $3::text[])
+            UNION ALL VALUES ('UPDATE', 'users', 'password_hash'), ('UPDATE', 'users', 'last_login')
+        ) AS wanted (privilege, name, column_name)
+        JOIN pg_attribute ON attrelid = to_regclass(name) AND attname = column_name
+        WHERE NOT has_column_privilege(attrelid, attnum, privilege)
+          AND (privilege = 'UPDATE' OR has_any_column_privilege(attrelid, 'SELECT'))
+        GROUP BY privilege, name ORDER BY name, privilege
+    )
 """
 # A program that only receives never replays, and PostgreSQL's replay_lag for it grows without end: its flush
 # counts instead.
@@ -149,7 +163,14 @@ async def clock(_: Settings, address: Address) -> str:
 async def privileges(_: Settings, address: Address) -> str:
     """Checks the role's privileges on the documented tables."""
     async with _connected(address) as connection:
-        missing = [row[0] for row in await connection.fetch(_MISSING_PRIVILEGES, list(DOCUMENTED))]
+        columns = [
+            (table.name, column.name)
+            for table in (*metadata.tables.values(), *views.tables.values())
+            if table.name in DOCUMENTED and table.schema is None
+            for column in table.columns
+        ]
+        rows = await connection.fetch(_MISSING_PRIVILEGES, list(DOCUMENTED), *zip(*columns, strict=True))
+        missing = [row[0] for row in rows]
         role = await connection.fetchval("SELECT current_user")
     if missing:
         command = shlex.join(("graphql-api", "grants", role))

@@ -108,6 +108,26 @@ async def test_missing_privileges_are_named(
         await CHECKS["privileges"](settings(address, tmp_path), address)
 
 
+async def test_missing_privileges_on_columns_are_named(
+    as_role: AsRole, connection: "asyncpg.Connection", tmp_path: Path
+) -> None:
+    address = await as_role("")
+    role = address.dsn.split("//")[1].split("@")[0]
+    await connection.execute(f"""
+        REVOKE SELECT, UPDATE ON users, tradelocker_accounts FROM {role};
+        GRANT SELECT (id, email, created_at, is_active, subscription_status, subscription_expires)
+            ON users TO {role};
+        GRANT SELECT (last_login), UPDATE (last_login) ON users TO {role};
+        GRANT SELECT ON tradelocker_accounts TO {role};
+    """)
+    with pytest.raises(
+        FaultError,
+        match=r"lacks UPDATE on tradelocker_accounts, SELECT \(password_hash\) on users,"
+        r" UPDATE \(password_hash\) on users: as the owner",
+    ):
+        await CHECKS["privileges"](settings(address, tmp_path), address)
+
+
 async def test_the_command_that_grants_a_role_can_be_pasted(
     address: Address, connection: "asyncpg.Connection", tmp_path: Path
 ) -> None:
