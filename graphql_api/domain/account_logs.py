@@ -107,6 +107,10 @@ _RECORD = compile_statement(
 )
 
 _NOTIFY = compile_statement(text("SELECT activity.notify_readers()"))
+_RESET = compile_statement(text("SELECT activity.reset()"))
+_HAS_RECORDED = compile_statement(
+    text("SELECT 1 FROM graphql_api.recorders WHERE name = CAST(:name AS text)")
+)
 _DUE = compile_statement(
     text("""
         SELECT id FROM graphql_api.unattributed_logs WHERE retry_at <= statement_timestamp()
@@ -176,6 +180,8 @@ class AccountLogRecording:
         self._offset = FeedOffset(0)
         self._incarnation = 0
         self._history: Sequence[str] | None = None
+        self._is_again = self._has_missed = False
+        """Whether the history is recorded since lines may have been missed; and whether some were."""
         self._swept_up_to: Mapping[str, Any] = _FIRST
         self._sweep_at = self._save_at = 0.0
 
@@ -185,9 +191,10 @@ class AccountLogRecording:
         self._incarnation = await enter_incarnation(connection)
         stored = await load_progress(fetch, self.name, self._incarnation)
         if stored is None:
-            await self._start_over(fetch)
+            await self._start_over(fetch, again=bool(await fetch(_HAS_RECORDED, name=self.name)))
             return
         self._offset, state = stored
+        self._is_again, self._has_missed = state.get("again", False), state.get("missed", False)
         is_new = not set(self._components) <= set(state["components"])
         self._history = _NEWEST if is_new else state["history"]
         await self._save(fetch)
@@ -205,7 +212,7 @@ class AccountLogRecording:
         try:
             snapshot.check_continuity(page)
         except CursorExpiredError:
-            await self._start_over(fetch)
+            await self._start_over(fetch, again=True)
             return PollResult(found=True, due=0)
         page.limit_in_progress(MAX_IN_PROGRESS)
         recorded = await self._record(fetch, [row["id"] for row in page.rows if row["wanted"]], is_new=True)
@@ -222,13 +229,19 @@ class AccountLogRecording:
             await self._save(fetch)
         return PollResult(found=bool(page.rows), due=inf if page.complete and self._history is None else 0)
 
-    async def _start_over(self, fetch: Fetch) -> None:
+    async def _start_over(self, fetch: Fetch, *, again: bool) -> None:
         self._offset, _ = await fetch_end(fetch)
         self._history = _NEWEST
+        self._is_again, self._has_missed = again, False
         await self._save(fetch)
 
     async def _save(self, fetch: Fetch) -> None:
-        state = {"components": self._components, "history": self._history}
+        state = {
+            "components": self._components,
+            "history": self._history,
+            "again": self._is_again,
+            "missed": self._has_missed,
+        }
         await save_progress(fetch, self.name, self._offset, self._incarnation, state)
         self._save_at = time.monotonic() + _SAVE_INTERVAL
 
@@ -255,11 +268,19 @@ class AccountLogRecording:
         return bool(recorded)
 
     async def _record_history(self, fetch: Fetch, before: Sequence[str]) -> None:
-        """Records the newest lines before a place in the order of their timestamps."""
+        """Records the newest lines before a place in the order of their timestamps.
+
+        Lines of the history aren't announced. If some of them had been missed, all cursors end afterwards.
+        """
         at, id_ = before
         rows = await fetch(_HISTORY, at=at, id=id_)
-        await self._record(fetch, [row["id"] for row in rows], is_new=False)
+        recorded = await self._record(fetch, [row["id"] for row in rows], is_new=False)
+        self._has_missed |= self._is_again and recorded
         self._history = (rows[-1]["at"], rows[-1]["id"]) if rows else None
+        if not rows:
+            if self._has_missed:
+                await fetch(_RESET)
+            self._is_again = self._has_missed = False
 
     async def _sweep(self, fetch: Fetch) -> None:
         last = await fetch(_SWEEP, **self._swept_up_to, rows=_LINES_AT_ONCE)

@@ -488,6 +488,26 @@ async def test_lines_past_the_retention_of_the_feed_are_found_in_the_history(
     await record_all(address)
 
     assert await messages(graph.as_(trader(user)), account) == ["while nobody recorded"]
+    assert await connection.fetchval("SELECT count(*) FROM activity.resets") == 1
+
+
+async def test_lines_that_are_recorded_unannounced_end_the_cursors_of_those_who_missed_them(
+    graph: Graph, address: Address, connection: "asyncpg.Connection", user: str, account: str
+) -> None:
+    async def starts_over() -> int:
+        await connection.execute("SELECT log_feed.reset()")
+        await record_all(address)
+        return int(await connection.fetchval("SELECT count(*) FROM activity.resets"))
+
+    await line(connection, {"account_id": account}, message="before")
+    await record_all(address)
+    assert await starts_over() == 0
+    await connection.execute("ALTER TABLE system_logs DISABLE TRIGGER log_feed_insert")
+    await line(connection, {"account_id": account}, message="without an entry")
+    await connection.execute("ALTER TABLE system_logs ENABLE TRIGGER log_feed_insert")
+    assert await starts_over() == 1
+    assert len(await messages(graph.as_(trader(user)), account)) == 2
+    assert await starts_over() == 1
 
 
 async def test_rows_of_deleted_lines_are_swept(
