@@ -109,14 +109,31 @@ async def _run_check(name: str, check: Check, settings: Settings, address: Addre
     except (FaultError, BackupError, FeedError, SecretKeyError, StandbyMigrationError) as error:
         return Finding(name, "fault", str(error))
     except asyncpg.InsufficientPrivilegeError as error:
-        remedy = (
-            "as the owner, run what `graphql-api grants ROLE` prints"
-            if "permission denied for schema" in str(error)
-            else "GRANT pg_monitor TO the role of DATABASE_URL"
-        )
-        return Finding(name, "warn", f"can't be looked at: {error}: {remedy}")
+        return Finding(name, "warn", f"can't be looked at: {error}: {await _missing_privilege(address)}")
     except (OSError, asyncpg.PostgresError, DatabaseUnavailableError) as error:
         return Finding(name, "fault", f"can't connect: {error.__cause__ or error}")
+
+
+async def _missing_privilege(address: Address) -> str:
+    """Returns what to grant to the role. PostgreSQL's message doesn't tell it: it may be in any language."""
+    connection = await address.connect_plain(application="graphql-api doctor")
+    try:
+        [row] = await connection.fetch(_PRIVILEGES)
+    finally:
+        await connection.close()
+    if row["lacks_schema"]:
+        return "as the owner, run what `graphql-api grants ROLE` prints"
+    if row["lacks_temporary"]:
+        return f"GRANT TEMPORARY ON DATABASE {row['database']} TO {row['role']}"
+    return "GRANT pg_monitor TO the role of DATABASE_URL"
+
+
+_PRIVILEGES = """
+    SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname IN ('graphql_api', 'log_feed', 'activity')
+                   AND NOT has_schema_privilege(oid, 'USAGE')) AS lacks_schema,
+           NOT has_database_privilege(current_database(), 'TEMPORARY') AS lacks_temporary,
+           quote_ident(current_database()) AS database, quote_ident(current_user) AS role
+"""
 
 
 async def _database(_: Settings, address: Address) -> str:

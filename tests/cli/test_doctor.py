@@ -273,6 +273,17 @@ async def test_settings_that_make_every_write_look_like_a_restored_dump_are_a_fa
     assert "fault  log feed: check_function_bodies and row_security are both off" in out
 
 
+async def test_a_role_that_may_not_make_temporary_tables_is_told_so(
+    as_role: AsRole, connection: "asyncpg.Connection", tmp_path: Path
+) -> None:
+    reader = await as_role("")
+    name = await connection.fetchval("SELECT current_database()")
+    await connection.execute(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
+    out, _ = await Shell(reader, tmp_path).run("doctor")
+    assert f"GRANT TEMPORARY ON DATABASE {name} TO role_" in out
+    assert "pg_monitor" not in re.search(r"indexes: .*", out)[0]  # type: ignore[index]
+
+
 async def test_a_server_that_a_power_failure_destroys_is_a_warning_in_production(tmp_path: Path) -> None:
     server = Server()
     try:
