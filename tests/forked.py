@@ -5,6 +5,7 @@ test starts is a fork of it. It gets its own arguments, environment, folder and 
 `python -m graphql_api`.
 """
 
+import atexit
 import functools
 import gc
 import importlib
@@ -75,6 +76,7 @@ class Forked:
 
     def _read(self) -> int:
         if not (said := self._status.recv(_NUMBER.size)):
+            self._status.close()
             raise RuntimeError("the process to fork from has ended")
         number: int
         (number,) = _NUMBER.unpack(said)
@@ -98,6 +100,7 @@ def _parent() -> socket.socket:
         theirs.set_inheritable(True)
         program = (sys.executable, "-c", f"from tests.forked import serve; serve({theirs.fileno()})")
         os.posix_spawn(sys.executable, program, os.environ | {"PYTHONPATH": str(_ROOT)})
+    atexit.register(ours.close)
     return ours
 
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 
@@ -30,14 +31,18 @@ async def server() -> AsyncIterator[Server]:
 
 
 @pytest.fixture
+def address(server: Server) -> Address:
+    return server.address
+
+
+@pytest.fixture
 def shell(server: Server, scratch: Path) -> Shell:
     return Shell(server.address, scratch)
 
 
 async def test_a_server_is_backed_up_verified_and_restored(
-    server: Server, shell: Shell, scratch: Path, request: pytest.FixtureRequest
+    shell: Shell, scratch: Path, connection: "asyncpg.Connection", request: pytest.FixtureRequest
 ) -> None:
-    connection = await server.address.connect_plain()
     await factories.user(connection, email="kept@example.com")
     out, err = await shell.run("backup", "now")
     assert out.startswith("full backup ")
@@ -77,11 +82,9 @@ async def test_a_server_is_backed_up_verified_and_restored(
     assert f"{embedded / 'data'} is the server as of" in out
     assert shlex.split(out.splitlines()[-1])[-4:] == ["pg_ctl", "-D", str(embedded / "data"), "start"]
     postgres = EmbeddedPostgres(embedded, DATABASE)
-    restored = await Address.parse(postgres.start()).connect_plain()
-    emails = {row["email"] for row in await restored.fetch("SELECT email FROM users")}
-    await restored.close()
-    postgres.stop()
-    await connection.close()
+    request.addfinalizer(postgres.stop)
+    async with Address.parse(postgres.start()).open(application="test", command_timeout=60) as restored:
+        emails = {row["email"] for row in await restored.fetch("SELECT email FROM users")}
 
     assert emails == {"kept@example.com", "later@example.com"}
 
