@@ -375,11 +375,23 @@ _HIDDEN = """
                  AND coalesce(pg_get_expr(polqual, polrelid), 'true') = 'true'
                  AND coalesce(pg_get_expr(polwithcheck, polrelid), 'true') = 'true'))
 """
-# With quote_all_identifiers, PostgreSQL quotes the names of types, too.
+# A domain's values are read and compared as those of its type. With quote_all_identifiers, PostgreSQL quotes
+# the names of types, too.
 _COLUMNS = """
-    SELECT attname AS name, replace(format_type(atttypid, atttypmod), '"', '') AS type,
-           attnotnull AS not_null, atthasdef OR attidentity <> '' AS has_default
-    FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
+    WITH RECURSIVE types AS (
+        SELECT attnum, atttypid AS type, atttypmod AS modifiers, false AS not_null FROM pg_attribute
+        WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
+        UNION ALL
+        SELECT attnum, typbasetype, typtypmod, not_null OR typnotnull
+        FROM types JOIN pg_type ON pg_type.oid = type AND typtype = 'd'
+    )
+    SELECT attname AS name, replace(format_type(type, modifiers), '"', '') AS type,
+           attnotnull OR not_null AS not_null,
+           atthasdef OR attidentity <> '' OR EXISTS (
+               SELECT FROM pg_type AS domain WHERE domain.oid = atttypid AND typdefault IS NOT NULL
+           ) AS has_default
+    FROM pg_attribute JOIN types USING (attnum) JOIN pg_type ON pg_type.oid = type AND typtype <> 'd'
+    WHERE attrelid = to_regclass($1)
 """
 # A unique index that isn't a constraint ensures the same.
 _KEYS = """

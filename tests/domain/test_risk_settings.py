@@ -220,6 +220,17 @@ async def test_a_constraint_of_the_platform_refuses_limits_by_its_name(client: R
     await client.changed(UPDATE, maxOpenPositions=10)
 
 
+async def test_a_domain_of_the_platform_refuses_limits_by_its_name(client: RiskClient) -> None:
+    await client.connection.execute("""
+        CREATE DOMAIN amount AS numeric(20,8) CONSTRAINT a_million_at_most CHECK (value <= 1000000);
+        ALTER TABLE risk_settings ALTER max_daily_loss TYPE amount
+    """)
+    (error,) = await client.refused(UPDATE, maxDailyLoss="1000001")
+    assert error["code"] == "INVALID"
+    assert error["message"] == "the database's constraint a_million_at_most refuses this change"
+    await client.changed(UPDATE, maxDailyLoss="1000000")
+
+
 async def test_a_trigger_of_the_platform_may_refuse_limits(client: RiskClient) -> None:
     await client.connection.execute("""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql

@@ -130,6 +130,23 @@ async def test_a_difference_is_named_with_what_it_means(
     assert str(difference).startswith(said)
 
 
+async def test_a_domain_is_its_type(given_connection: "asyncpg.Connection") -> None:
+    await given_connection.execute("""
+        CREATE DOMAIN money_amount AS numeric(20,8) CHECK (value > -1e9);
+        CREATE DOMAIN code AS varchar(20) COLLATE "C";
+        CREATE DOMAIN ticker AS code NOT NULL;
+        ALTER TABLE trades ALTER pnl TYPE money_amount, ALTER symbol TYPE ticker, ALTER symbol DROP NOT NULL;
+    """)
+    assert await find_differences(given_connection) == []
+
+    await given_connection.execute("""
+        CREATE DOMAIN ratio AS float8;
+        ALTER TABLE trades ALTER ai_confidence TYPE ratio;
+    """)
+    (difference,) = await find_differences(given_connection)
+    assert str(difference).startswith("trades.ai_confidence is of type double precision")
+
+
 async def test_row_level_security_that_hides_nothing_from_this_role_is_no_difference(
     given_connection: "asyncpg.Connection",
 ) -> None:

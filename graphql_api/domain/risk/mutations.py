@@ -200,6 +200,8 @@ def _rule_of_the_database(error: asyncpg.PostgresError) -> str | None:
         return "a trigger of the database refuses these limits"
     if error.table_name == _risk.name:
         return f"the database's constraint {error.constraint_name} refuses these limits"
+    if error.data_type_name is not None:  # a domain's, whose error names no table
+        return f"the database's constraint {error.constraint_name} refuses this change"
     return None
 
 
