@@ -85,7 +85,7 @@ CREATE TABLE log_feed.interruptions (
 """
 
 # Transactions that have changed rows without entries: all cursors end when such a transaction has committed.
-# A reset that is pending ends them when all transactions below xid have ended.
+# A transaction that is pending was in progress at a reset, and may record what the reset makes untrue.
 RESETS = """
 CREATE TABLE log_feed.resets (
     xid XID8 NOT NULL,
@@ -115,8 +115,7 @@ CREATE OR REPLACE VIEW log_feed.current_incarnation AS
     SELECT id, system_identifier, timeline, database
     FROM log_feed.incarnation JOIN log_feed.incarnations USING (id)
     WHERE trigger_version = (SELECT version FROM log_feed.trigger_version)
-      AND NOT EXISTS (SELECT FROM log_feed.resets
-                      WHERE NOT is_pending OR xid <= pg_snapshot_xmin(pg_current_snapshot()))
+      AND NOT EXISTS (SELECT FROM log_feed.resets WHERE NOT is_pending)
 """
 
 # An insert waits for no other transaction, and works alike at all isolation levels.

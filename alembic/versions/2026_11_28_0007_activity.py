@@ -552,8 +552,9 @@ CREATE OR REPLACE VIEW activity.current_incarnation AS
     SELECT id, system_identifier, timeline, database
     FROM activity.incarnation JOIN activity.incarnations USING (id)
     WHERE trigger_version = (SELECT version FROM activity.trigger_version)
-      AND NOT EXISTS (SELECT FROM activity.resets
-                      WHERE NOT is_pending OR xid <= pg_snapshot_xmin(pg_current_snapshot()))
+      AND NOT EXISTS (SELECT FROM activity.resets AS reset WHERE NOT is_pending OR EXISTS (
+          SELECT FROM activity.entries AS entry
+          WHERE entry.xid = reset.xid AND coalesce(session_id, account_id, user_id) IS NOT NULL))
 """
 DECLARED_VIEWS = {
     "activity.trigger_version": TRIGGER_VERSION,

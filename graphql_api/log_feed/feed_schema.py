@@ -30,8 +30,8 @@ class FeedSchema:
     """The columns whose texts take up memory."""
     rows: str = "rows"
     """The name of its rows in messages of errors."""
-    resets_twice: bool = False
-    """Whether a reset makes untrue what other transactions have recorded, so that another has to follow."""
+    becomes_due: str = "false"
+    """SQL: whether the transaction of a pending `reset` has recorded what an earlier reset made untrue."""
     unrecorded: str = "rows changed while no trigger recorded them"
     """What may happen to its rows that isn't recorded, so that cursors end: part of an error's message."""
 

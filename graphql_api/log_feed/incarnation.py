@@ -43,20 +43,19 @@ _PRESENT = """
     SELECT id FROM {schema}.current_incarnation WHERE (system_identifier, timeline, database) = ($1, $2, $3)
 """
 
-# Ends all former incarnations if a reset is due. With `resets_twice`, transactions that are in progress may
-# have recorded what isn't true any more. Clients read again before these end, so another reset is pending. It
-# replaces those that were pending before, since it waits for the same transactions.
+# Ends all former incarnations if a reset is due. Transactions that are in progress may then record what isn't
+# true any more. Clients read again before these commit, so they are pending, and each ends all incarnations
+# once more if it commits such entries.
 _END_AT_RESETS = """
     WITH due AS (
-        DELETE FROM {schema}.resets
-        WHERE NOT is_pending OR xid <= pg_snapshot_xmin(pg_current_snapshot())
-           OR EXISTS (SELECT FROM {schema}.resets WHERE NOT is_pending)
-        RETURNING is_pending
+        DELETE FROM {schema}.resets AS reset WHERE NOT is_pending OR {becomes_due} RETURNING is_pending
+    ), ended AS (
+        DELETE FROM {schema}.resets AS reset
+        WHERE is_pending AND NOT {becomes_due} AND pg_visible_in_snapshot(xid, pg_current_snapshot())
     ), pending AS (
         INSERT INTO {schema}.resets (xid, is_pending)
-        SELECT pg_snapshot_xmax(seen), true FROM pg_current_snapshot() AS seen
-        WHERE {resets_twice} AND pg_snapshot_xmin(seen) < pg_snapshot_xmax(seen)
-          AND EXISTS (SELECT FROM due WHERE NOT is_pending)
+        SELECT xid, true FROM pg_snapshot_xip(pg_current_snapshot()) AS xid
+        WHERE EXISTS (SELECT FROM due WHERE NOT is_pending)
         ON CONFLICT DO NOTHING
     )
     DELETE FROM {schema}.incarnations WHERE EXISTS (SELECT FROM due)
@@ -177,7 +176,9 @@ async def _enter(connection: "asyncpg.Connection", schema: FeedSchema) -> int:
         present = await connection.fetchval(_PRESENT.format(schema=name), *key)
         if present is None:
             present = secrets.randbits(63)
-            await connection.execute(_END_AT_RESETS.format(schema=name, resets_twice=schema.resets_twice))
+            await connection.execute(
+                _END_AT_RESETS.format(schema=name, becomes_due=schema.becomes_due.format(schema=name))
+            )
             await connection.execute(_NOTE.format(schema=name), present)
             await connection.execute(_BEGIN.format(schema=name), *key, identity["trigger_version"], present)
     return present

@@ -1,6 +1,5 @@
 """Where a cursor ends with its incarnation, as the tables show it; drills make the crashes and restores."""
 
-import asyncio
 from dataclasses import replace
 
 import asyncpg
@@ -12,6 +11,7 @@ from graphql_api.log_feed.feed_offset import Cursor, CursorCodec, FeedOffset
 from graphql_api.log_feed.feed_schema import LOGS, FeedSchema
 from graphql_api.log_feed.incarnation import enter_incarnation
 from graphql_api.postgres.address import Address
+from tests import factories
 from tests.conftest import database_of
 from tests.log_feed.conftest import KEY, MakeFeed, events, messages, nothing_more, write
 
@@ -74,44 +74,35 @@ async def test_a_reset_ends_cursors_when_its_transaction_commits(
     await reader.close()
 
 
-async def test_what_was_in_progress_at_a_reset_of_changes_resets_once_again(
-    address: Address, connection: "asyncpg.Connection"
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_what_has_left_an_account_in_a_transaction_during_a_reset_resets_once_again(
+    address: Address, connection: "asyncpg.Connection", leaves: bool
 ) -> None:
-    reader, writer = [await address.connect() for _ in range(2)]
-    async with writer.transaction():
-        await write(writer, "in progress")
-        await connection.execute("SELECT activity.reset()")
-        during = await enter_incarnation(reader, CHANGES)
-        await write(connection, "later")
-        assert await enter_incarnation(reader, CHANGES) == during
-    # Other tests' transactions may still be in progress on the same server.
-    async with asyncio.timeout(100):
-        while await reader.fetchval("SELECT count(*) FROM activity.resets"):
-            after = await enter_incarnation(reader, CHANGES)
-            await asyncio.sleep(0.05)
-    assert after != during
+    account = await factories.account(connection, await factories.user(connection))
+    trade = await factories.trade(connection, await factories.session(connection, account))
+    reader, writer, other = [await address.connect() for _ in range(3)]
+    async with other.transaction():  # which doesn't end
+        await write(other, "in progress")
+        async with writer.transaction():
+            await writer.execute(
+                "DELETE FROM trades" if leaves else "UPDATE trades SET pnl = 1 WHERE id = $1",
+                *(() if leaves else (trade,)),
+            )
+            for _ in range(3):
+                await connection.execute("SELECT activity.reset()")
+                during = await enter_incarnation(reader, CHANGES)
+            await write(connection, "later")
+            assert await enter_incarnation(reader, CHANGES) == during
+        after = await enter_incarnation(reader, CHANGES)
+        assert (after != during) == leaves
+        assert await enter_incarnation(reader, CHANGES) == after
     assert await enter_incarnation(reader, CHANGES) == after
-    await reader.close()
-    await writer.close()
-
-
-async def test_of_many_resets_during_one_transaction_one_is_pending(
-    address: Address, connection: "asyncpg.Connection"
-) -> None:
-    reader, writer = [await address.connect() for _ in range(2)]
-    async with writer.transaction():
-        await write(writer, "in progress")
-        for _ in range(3):
-            await connection.execute("SELECT activity.reset()")
-            during = await enter_incarnation(reader, CHANGES)
-        assert await reader.fetchval("SELECT array_agg(is_pending) FROM activity.resets") == [True]
-    async with asyncio.timeout(100):
-        while await reader.fetchval("SELECT count(*) FROM activity.resets"):
-            after = await enter_incarnation(reader, CHANGES)
-            await asyncio.sleep(0.05)
-    assert after != during
-    await reader.close()
-    await writer.close()
+    await connection.execute("SELECT activity.reset()")
+    assert await enter_incarnation(reader, CHANGES) != after
+    ours = "SELECT count(*) FROM activity.resets WHERE xid IN (SELECT xid FROM log_feed.entries)"
+    assert await reader.fetchval(ours) == 0
+    for each in (reader, writer, other):
+        await each.close()
 
 
 async def test_a_reset_that_a_restored_dump_left_pending_is_none(
