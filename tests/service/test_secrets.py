@@ -35,7 +35,7 @@ mutation ($id: ID!, $loss: Decimal) {
 ACCOUNT_BY_NUMBER = '{ viewer { user { accounts { nodes { accountNumber } } } } node(id: "%s") { id } }'
 # A statement fails, and PostgreSQL quotes the row, the argument or a value.
 FAILURES = (
-    "RAISE EXCEPTION 'refused' USING DETAIL = 'the row has %', HINT = 'none';",
+    "RAISE EXCEPTION 'refused' USING ERRCODE = 'assert_failure', DETAIL = 'the row has %', HINT = 'none';",
     "RAISE EXCEPTION invalid_text_representation USING MESSAGE = 'not a number: %';",
 )
 
@@ -77,6 +77,9 @@ class Secrets:
             await client.get(
                 url, params={"query": "{ __typename }", "variables": json.dumps({"a": VARIABLE})}
             )
+            await self.fail_with("RAISE EXCEPTION 'refused' USING DETAIL = 'the row has %';")
+            refused = await client.post(url, json=change, headers={"idempotency-key": f"{KEY}-refused"})
+            assert refused.json()["data"]["updateRiskSettings"]["userErrors"] == [{"code": "INVALID"}]
             for number, failure in enumerate(FAILURES):
                 await self.fail_with(failure)
                 again = await client.post(url, json=change, headers={"idempotency-key": f"{KEY}-{number}"})
@@ -157,7 +160,7 @@ async def test_no_trace_has_secrets(
         await secrets.ask()
         user = await connection.fetchval("SELECT id::text FROM users WHERE email = $1", EMAIL)
         secrets.never.append(user)
-        while not any("P0001" in str(span) for span in spans):
+        while not any("P0004" in str(span) for span in spans):
             await asyncio.sleep(0.05)
         service.stop()
     assert secrets.found_in("\n".join(map(str, spans))) == []
