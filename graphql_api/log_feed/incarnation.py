@@ -43,12 +43,18 @@ _PRESENT = """
     SELECT id FROM {schema}.current_incarnation WHERE (system_identifier, timeline, database) = ($1, $2, $3)
 """
 
-# Ends all former incarnations if a reset is due. Transactions that are in progress may then record what isn't
-# true any more. Clients read again before these commit, so they are pending, and each ends all incarnations
-# once more if it commits such entries.
+_NOTED_RESETS = "SELECT array_agg(xid::text) FROM {schema}.resets WHERE NOT is_pending"
+# A snapshot lists the transactions in progress up to the newest one that has ended. Once this has, a snapshot
+# lists all that were in progress before.
+_END_ONE = "SELECT pg_current_xact_id()"
+# Ends all former incarnations if a reset is due: $1 are the noted ones. Transactions that are in progress may
+# then record what isn't true any more. Clients read again before these commit, so they are pending, and each
+# ends all incarnations once more if it commits such entries.
 _END_AT_RESETS = """
     WITH due AS (
-        DELETE FROM {schema}.resets AS reset WHERE NOT is_pending OR {becomes_due} RETURNING is_pending
+        DELETE FROM {schema}.resets AS reset
+        WHERE CASE WHEN is_pending THEN {becomes_due} ELSE xid::text = ANY ($1::text[]) END
+        RETURNING is_pending
     ), ended AS (
         DELETE FROM {schema}.resets AS reset
         WHERE is_pending AND NOT {becomes_due} AND pg_visible_in_snapshot(xid, pg_current_snapshot())
@@ -170,6 +176,8 @@ async def _enter(connection: "asyncpg.Connection", schema: FeedSchema) -> int:
     present: int | None = await connection.fetchval(_PRESENT.format(schema=name), *key)
     if present is not None:
         return present
+    resets = await connection.fetchval(_NOTED_RESETS.format(schema=name))
+    await connection.execute(_END_ONE)
     async with connection.transaction():
         await connection.execute("SET LOCAL synchronous_commit = on")
         await connection.execute(f"LOCK TABLE {name}.incarnation IN SHARE ROW EXCLUSIVE MODE")
@@ -177,7 +185,7 @@ async def _enter(connection: "asyncpg.Connection", schema: FeedSchema) -> int:
         if present is None:
             present = secrets.randbits(63)
             await connection.execute(
-                _END_AT_RESETS.format(schema=name, becomes_due=schema.becomes_due.format(schema=name))
+                _END_AT_RESETS.format(schema=name, becomes_due=schema.becomes_due.format(schema=name)), resets
             )
             await connection.execute(_NOTE.format(schema=name), present)
             await connection.execute(_BEGIN.format(schema=name), *key, identity["trigger_version"], present)

@@ -105,6 +105,24 @@ async def test_what_has_left_an_account_in_a_transaction_during_a_reset_resets_o
         await each.close()
 
 
+async def test_a_transaction_that_is_newer_than_a_reset_and_older_than_its_commit_resets_once_again(
+    address: Address, connection: "asyncpg.Connection"
+) -> None:
+    account = await factories.account(connection, await factories.user(connection))
+    await factories.trade(connection, await factories.session(connection, account))
+    reader, writer = [await address.connect() for _ in range(2)]
+    resetting = connection.transaction()
+    await resetting.start()
+    await connection.execute("SELECT activity.reset()")
+    async with writer.transaction():
+        await writer.execute("DELETE FROM trades")
+        await resetting.commit()
+        during = await enter_incarnation(reader, CHANGES)
+    assert await enter_incarnation(reader, CHANGES) != during
+    await reader.close()
+    await writer.close()
+
+
 async def test_a_reset_that_a_restored_dump_left_pending_is_none(
     address: Address, connection: "asyncpg.Connection"
 ) -> None:
