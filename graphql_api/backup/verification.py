@@ -50,10 +50,13 @@ _RECEIVED = """
 """
 
 # A database, a role or a server may print values in another form than the one that is compared with.
-_PRINTING = """
-    SET bytea_output = hex; SET extra_float_digits = 1; SET IntervalStyle = postgres; SET lc_monetary = 'C';
-    SET search_path = ''
-"""
+_PRINTING = {
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "IntervalStyle": "postgres",
+    "lc_monetary": "'C'",
+    "search_path": "''",
+}
 
 Fingerprints = Mapping[str, tuple[int, str]]
 """By table, the number of its rows, and the sum of their hashes."""
@@ -107,16 +110,14 @@ def scratch_folder(catalog: Catalog) -> Iterator[Path]:
 
 
 async def fingerprints(connection: "asyncpg.Connection") -> Fingerprints:
-    """Returns the fingerprint of every table. Views, sequences and unlogged tables are left out.
-
-    It changes how the connection prints values.
-    """
-    await connection.execute(_PRINTING)
+    """Returns the fingerprint of every table. Views, sequences and unlogged tables are left out."""
+    await connection.execute("; ".join(f"SET {name} = {value}" for name, value in _PRINTING.items()))
     tables = [row["name"] for row in await connection.fetch(_TABLES)]
     found = {}
     for table in tables:
         [row] = await connection.fetch(_FINGERPRINT.format(table), timeout=None)
         found[table] = (row["rows"], row["hash"])
+    await connection.execute("; ".join(f"RESET {name}" for name in _PRINTING))
     return found
 
 

@@ -298,7 +298,7 @@ async def test_the_cursor_is_read_before_anything_else(
 
 
 async def test_a_query_that_is_cancelled_reads_the_cursor_no_further(
-    graph: Graph, connection: "asyncpg.Connection"
+    graph: Graph, connection: "asyncpg.Connection", address: Address
 ) -> None:
     waiting = """
         SELECT count(*) FROM pg_stat_activity
@@ -306,15 +306,17 @@ async def test_a_query_that_is_cancelled_reads_the_cursor_no_further(
     """
     graph = graph.as_(operator())
     await cursor(graph)
+    observer = await address.connect_plain()
     # The statement itself would wait for ten seconds, and then be repeated.
     async with asyncio.timeout(9), connection.transaction():
         await connection.execute("LOCK TABLE activity.entries")
         asking = asyncio.create_task(graph.ask(CURSOR))
-        while await connection.fetchval(waiting) == 0:
+        while await observer.fetchval(waiting) == 0:
             await asyncio.sleep(0.01)
         asking.cancel()
-        while await connection.fetchval(waiting):
+        while await observer.fetchval(waiting):
             await asyncio.sleep(0.01)
+    await observer.close()
     assert asking.cancelled()
 
 

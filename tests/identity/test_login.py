@@ -147,18 +147,21 @@ async def test_two_processes_that_upgrade_at_once_both_let_in(
     async with connection.transaction():
         await connection.execute("SELECT FROM users FOR UPDATE")
         logins = [asyncio.create_task(log_in(authenticator)), asyncio.create_task(log_in(other))]
-        await until_waiting(connection, 2)
+        await until_waiting(address, 2)
     for tokens in await asyncio.gather(*logins):
         assert (await authenticator.authenticate(tokens.access)).user_id == trader
     await other.close()
     await other_database.close()
 
 
-async def until_waiting(connection: asyncpg.Connection, count: int) -> None:
+async def until_waiting(address: Address, count: int) -> None:
     """Waits until this number of statements wait for a lock."""
     waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted"
+    # In a transaction, pg_stat_activity would show the connections of its first look.
+    connection = await address.connect_plain()
     while await connection.fetchval(f"{waiting} AND datname = current_database()") < count:
         await asyncio.sleep(0.01)
+    await connection.close()
 
 
 async def test_what_has_expired_is_swept_at_the_next_login(
