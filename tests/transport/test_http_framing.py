@@ -30,12 +30,16 @@ def chunked(body: bytes) -> bytes:
 
 
 async def answers(served: Served, sent: bytes) -> bytes:
-    """All that comes back for what is sent, until the connection ends or a last request is answered."""
+    """All that comes back for what is sent, until the connection ends or a last request is answered.
+
+    A last request is sent unless one before has asked to close the connection: a client mustn't send more then,
+    and data that comes after the close resets it.
+    """
     async with dialled(served) as (reader, writer):
         writer.write(sent)
         await writer.drain()
-        last = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-        writer.write(last)
+        if b"Connection: close" not in sent:
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         return await whole(reader)
 
 
