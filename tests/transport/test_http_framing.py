@@ -32,7 +32,7 @@ def chunked(body: bytes) -> bytes:
 async def answers(served: Served, sent: bytes) -> bytes:
     """All that comes back for what is sent, until the connection ends or a last request is answered.
 
-    A last request is sent unless one before has asked to close the connection: a client mustn't send more then,
+    A last request is sent unless one before has asked to close the connection: clients send no more then,
     and data that comes after the close resets it.
     """
     async with dialled(served) as (reader, writer):
