@@ -24,7 +24,7 @@ _RACES = (
 
 # An account has one row of limits. At a stricter level, NOT EXISTS would overlook another transaction's.
 _SEES_COMMITTED = "current_setting('transaction_isolation') LIKE 'read %'"
-_ISOLATION: Final = (*(None,) * 6, "read_uncommitted", "repeatable_read", "serializable")
+_ISOLATION: Final = (*(None,) * 30, "read_uncommitted", "repeatable_read", "serializable")
 
 
 class Writer:

@@ -109,7 +109,7 @@ async def write(server: Server, accounts: list[str], chance: random.Random, coun
             accounts,
             chance.getrandbits(32),
             wait=chance.random() < 0.7,
-            moves=chance.choice((1, 6)),
+            moves=chance.choice((1, 2)),
         )
         try:
             await writer.run(10**9)
