@@ -109,13 +109,19 @@ CREATE OR REPLACE VIEW log_feed.trigger_version AS
       AND (replica.tgenabled IN ('R', 'A') OR NOT EXISTS (SELECT FROM pg_subscription_rel))
 """
 
+# The resets that end cursors now.
+DUE_RESETS = """
+CREATE OR REPLACE VIEW log_feed.due_resets AS
+    SELECT xid, is_pending FROM log_feed.resets WHERE NOT is_pending
+"""
+
 # The incarnation whose cursors are valid: none while a trigger is missing, or a reset is due.
 CURRENT_INCARNATION = """
 CREATE OR REPLACE VIEW log_feed.current_incarnation AS
     SELECT id, system_identifier, timeline, database
     FROM log_feed.incarnation JOIN log_feed.incarnations USING (id)
     WHERE trigger_version = (SELECT version FROM log_feed.trigger_version)
-      AND NOT EXISTS (SELECT FROM log_feed.resets WHERE NOT is_pending)
+      AND NOT EXISTS (SELECT FROM log_feed.due_resets)
 """
 
 # An insert waits for no other transaction, and works alike at all isolation levels.
@@ -237,6 +243,7 @@ DECLARED_FUNCTIONS = {
 }
 DECLARED_VIEWS = {
     "log_feed.trigger_version": TRIGGER_VERSION,
+    "log_feed.due_resets": DUE_RESETS,
     "log_feed.current_incarnation": CURRENT_INCARNATION,
 }
 

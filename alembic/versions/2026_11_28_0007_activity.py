@@ -281,10 +281,9 @@ END $$
 """
 
 _LOCK_TRADES = """
-        IF NOT (activity.lock_moves(format('%I.trading_sessions', TG_TABLE_SCHEMA),
-                                    (SELECT array_agg(DISTINCT session_id) FROM removed), false)
-                AND activity.sees_owners(
-                    TG_TABLE_SCHEMA, (SELECT array_agg(DISTINCT session_id) FROM removed), '{}')) THEN
+        IF NOT (SELECT activity.lock_moves(format('%I.trading_sessions', TG_TABLE_SCHEMA), ids, false)
+                       AND activity.sees_owners(TG_TABLE_SCHEMA, ids, '{}')
+                FROM (SELECT array_agg(DISTINCT session_id) AS ids FROM removed) AS sessions) THEN
             PERFORM activity.reset();
             RETURN NULL;
         END IF;"""
@@ -547,17 +546,25 @@ CREATE OR REPLACE VIEW activity.trigger_version AS
        AND (count(*) FILTER (WHERE tgname = 'activity_replica' AND tgenabled IN ('R', 'A')) = {len(_KINDS)}
             OR NOT EXISTS (SELECT FROM pg_subscription_rel))
 """  # noqa: S608 - our own text
+# A pending one is due if its transaction has recorded that a row has left an account: it may not have been
+# there any more.
+DUE_RESETS = """
+CREATE OR REPLACE VIEW activity.due_resets AS
+    SELECT xid, is_pending FROM activity.resets AS reset
+    WHERE NOT is_pending OR EXISTS (
+        SELECT FROM activity.entries AS entry
+        WHERE entry.xid = reset.xid AND coalesce(session_id, account_id, user_id) IS NOT NULL)
+"""
 CURRENT_INCARNATION = """
 CREATE OR REPLACE VIEW activity.current_incarnation AS
     SELECT id, system_identifier, timeline, database
     FROM activity.incarnation JOIN activity.incarnations USING (id)
     WHERE trigger_version = (SELECT version FROM activity.trigger_version)
-      AND NOT EXISTS (SELECT FROM activity.resets AS reset WHERE NOT is_pending OR EXISTS (
-          SELECT FROM activity.entries AS entry
-          WHERE entry.xid = reset.xid AND coalesce(session_id, account_id, user_id) IS NOT NULL))
+      AND NOT EXISTS (SELECT FROM activity.due_resets)
 """
 DECLARED_VIEWS = {
     "activity.trigger_version": TRIGGER_VERSION,
+    "activity.due_resets": DUE_RESETS,
     "activity.current_incarnation": CURRENT_INCARNATION,
 }
 

@@ -81,10 +81,6 @@ CHANGES = FeedSchema(
     joins=_PRESENT + _FORMER,
     keys=("account_id", "user_id", "former_account_id", "former_user_id"),
     rows="changes",
-    # An entry may say that a row has left an account where it wasn't any more.
-    becomes_due="""EXISTS (
-        SELECT FROM {schema}.entries AS entry
-        WHERE entry.xid = reset.xid AND coalesce(session_id, account_id, user_id) IS NOT NULL)""",
     unrecorded=(
         "rows changed that aren't recorded one by one (a session moved to another account while a trade was"
         " added to it or left it, or with more than 10,000 trades; an account got another user; a table was"

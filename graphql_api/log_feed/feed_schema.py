@@ -13,8 +13,8 @@ class FeedSchema:
     """A feed's schema, and how a page of its entries finds their rows.
 
     A schema has the tables of `log_feed`: entries, watermarks, horizon, incarnations, incarnation,
-    interruptions and resets, and the views trigger_version and current_incarnation. Its entries are ordered
-    by their columns xid and id.
+    interruptions and resets, and the views trigger_version, due_resets and current_incarnation. Its entries
+    are ordered by their columns xid and id.
     """
 
     name: str
@@ -30,8 +30,6 @@ class FeedSchema:
     """The columns whose texts take up memory."""
     rows: str = "rows"
     """The name of its rows in messages of errors."""
-    becomes_due: str = "false"
-    """SQL: whether the transaction of a pending `reset` has recorded what an earlier reset made untrue."""
     unrecorded: str = "rows changed while no trigger recorded them"
     """What may happen to its rows that isn't recorded, so that cursors end: part of an error's message."""
 

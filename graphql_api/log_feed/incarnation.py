@@ -52,12 +52,14 @@ _END_ONE = "SELECT pg_current_xact_id()"
 # ends all incarnations once more if it commits such entries.
 _END_AT_RESETS = """
     WITH due AS (
-        DELETE FROM {schema}.resets AS reset
-        WHERE CASE WHEN is_pending THEN {becomes_due} ELSE xid::text = ANY ($1::text[]) END
+        DELETE FROM {schema}.resets
+        WHERE (xid, is_pending) IN (SELECT xid, is_pending FROM {schema}.due_resets)
+          AND (is_pending OR xid::text = ANY ($1::text[]))
         RETURNING is_pending
     ), ended AS (
-        DELETE FROM {schema}.resets AS reset
-        WHERE is_pending AND NOT {becomes_due} AND pg_visible_in_snapshot(xid, pg_current_snapshot())
+        DELETE FROM {schema}.resets
+        WHERE is_pending AND pg_visible_in_snapshot(xid, pg_current_snapshot())
+          AND (xid, is_pending) NOT IN (SELECT xid, is_pending FROM {schema}.due_resets)
     ), pending AS (
         INSERT INTO {schema}.resets (xid, is_pending)
         SELECT xid, true FROM pg_snapshot_xip(pg_current_snapshot()) AS xid
@@ -184,9 +186,7 @@ async def _enter(connection: "asyncpg.Connection", schema: FeedSchema) -> int:
         present = await connection.fetchval(_PRESENT.format(schema=name), *key)
         if present is None:
             present = secrets.randbits(63)
-            await connection.execute(
-                _END_AT_RESETS.format(schema=name, becomes_due=schema.becomes_due.format(schema=name)), resets
-            )
+            await connection.execute(_END_AT_RESETS.format(schema=name), resets)
             await connection.execute(_NOTE.format(schema=name), present)
             await connection.execute(_BEGIN.format(schema=name), *key, identity["trigger_version"], present)
     return present
