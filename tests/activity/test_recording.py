@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import asyncpg
 import pytest
 
 from graphql_api.postgres.address import Address
 from tests import factories
+from tests.lock_waits import until_waiting
 
 Entry = tuple[str, str, str]
 """The kind, the change and the row's id."""
@@ -310,21 +311,6 @@ async def patient(connection: "asyncpg.Connection") -> None:
     )
 
 
-async def until_waiting(task: "asyncio.Task[Any]", address: Address) -> None:
-    """Returns once a statement waits for a lock. Fails if the task ends before that."""
-    waiting = """
-        SELECT count(*) FROM pg_stat_activity
-        WHERE wait_event_type = 'Lock' AND datname = current_database()
-    """
-    connection = await address.connect_plain()
-    try:
-        while not await connection.fetchval(waiting):
-            assert not task.done()
-            await asyncio.sleep(0.01)
-    finally:
-        await connection.close()
-
-
 @pytest.mark.usefixtures("patient")
 async def test_a_session_that_moves_waits_for_trades_that_are_on_their_way(
     connection: "asyncpg.Connection", rows: Rows, address: Address
@@ -338,7 +324,7 @@ async def test_a_session_that_moves_waits_for_trades_that_are_on_their_way(
             "UPDATE trading_sessions SET account_id = $1 WHERE id = $2", rows.other_account, rows.session
         )
     )
-    await until_waiting(move, address)
+    await until_waiting(address, future=move)
     await transaction.commit()
     await move
     assert ("TRADE", "CHANGED", trade) in await recorded(connection)
@@ -395,7 +381,7 @@ async def test_a_session_moves_after_the_trades_that_are_leaving_it(
     await bot.connection.execute("BEGIN")
     await bot.take_away()
     move = asyncio.create_task(connection.execute(MOVE, rows.other_account, rows.session))
-    await until_waiting(move, address)
+    await until_waiting(address, future=move)
     await bot.connection.execute("COMMIT")
     await move
     # The trade has left once, and only the other one has moved with the session.
@@ -412,7 +398,7 @@ async def test_a_trade_leaves_after_the_session_that_is_moving(
     async with connection.transaction():
         await connection.execute(MOVE, rows.other_account, rows.session)
         leaving = asyncio.create_task(bot.take_away())
-        await until_waiting(leaving, address)
+        await until_waiting(address, future=leaving)
     await leaving
     await bot.connection.execute("COMMIT")
     assert sorted(await left(connection, "TRADE")) == sorted(

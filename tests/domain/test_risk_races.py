@@ -1,7 +1,7 @@
 """Risk events while programs' transactions, mutations and polls overlap, compared with a model in SQL.
 
-Each poll runs in a transaction whose snapshot the model has read before, so that both see the same rows,
-whatever is committed meanwhile. Mutations write odd limits and programs even ones, each once, so that an
+Each poll runs in a transaction whose snapshot the model has read before, so that both see the same rows even
+if others commit meanwhile. Mutations write odd limits and programs even ones, each once, so that an
 event shows who has written what it says.
 """
 

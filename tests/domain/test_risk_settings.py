@@ -14,6 +14,7 @@ from graphql_api.execution.inputs import ExactFloat
 from graphql_api.postgres.address import Address
 from tests import factories
 from tests.graph import Answer, Graph, trader
+from tests.lock_waits import until_waiting
 
 T = TypeVar("T")
 
@@ -399,20 +400,14 @@ async def test_nothing_is_rounded(client: RiskClient) -> None:
 class Program:
     """Another program, with an open transaction that has locked the client's settings."""
 
-    def __init__(self, connection: "asyncpg.Connection", observer: "asyncpg.Connection") -> None:
+    def __init__(self, connection: "asyncpg.Connection", address: Address) -> None:
         self.connection = connection
-        self.observer = observer
+        self.address = address
 
     async def commit_before(self, change: Awaitable[T]) -> T:
         """Commits once a client's change waits for the transaction, and returns what the change does."""
-        waiting = """
-            SELECT count(*) FROM pg_stat_activity
-            WHERE wait_event_type = 'Lock' AND datname = current_database()
-        """
         task = asyncio.ensure_future(change)
-        while not await self.observer.fetchval(waiting):
-            assert not task.done()
-            await asyncio.sleep(0.01)
+        await until_waiting(self.address, future=task)
         await self.connection.execute("COMMIT")
         return await task
 
@@ -420,11 +415,10 @@ class Program:
 @pytest.fixture
 async def program(client: RiskClient, address: Address) -> AsyncIterator[Program]:
     await client.changed(SET, maxDailyLoss="100", maxOpenPositions=1)
-    connection, observer = [await address.connect_plain(application="program") for _ in range(2)]
+    connection = await address.connect_plain(application="program")
     await connection.execute("BEGIN")
-    yield Program(connection, observer)
+    yield Program(connection, address)
     await connection.close()
-    await observer.close()
 
 
 @pytest.mark.parametrize("lock", ["SELECT FROM risk_settings FOR UPDATE", "UPDATE risk_settings SET id = id"])

@@ -13,6 +13,7 @@ from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.settings import Settings
 from tests.identity.conftest import EMAIL, KEY, OLD, PASSWORD, CountingArgon2, CountingBcrypt, log_in
+from tests.lock_waits import until_waiting
 
 
 async def test_the_right_password_logs_in(authenticator: Authenticator, trader: str) -> None:
@@ -152,16 +153,6 @@ async def test_two_processes_that_upgrade_at_once_both_let_in(
         assert (await authenticator.authenticate(tokens.access)).user_id == trader
     await other.close()
     await other_database.close()
-
-
-async def until_waiting(address: Address, count: int) -> None:
-    """Waits until this number of statements wait for a lock."""
-    waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted"
-    # In a transaction, pg_stat_activity would show the connections of its first look.
-    connection = await address.connect_plain()
-    while await connection.fetchval(f"{waiting} AND datname = current_database()") < count:
-        await asyncio.sleep(0.01)
-    await connection.close()
 
 
 async def test_what_has_expired_is_swept_at_the_next_login(

@@ -20,6 +20,7 @@ from graphql_api.log_feed import (
 from graphql_api.postgres.address import Address
 from graphql_api.postgres.database import Database
 from graphql_api.quotas import Usage
+from tests.lock_waits import until_waiting
 from tests.log_feed.conftest import KEY, MakeFeed, events, messages, write
 
 EVERYTHING = LogFilter()
@@ -37,19 +38,8 @@ async def locked_lines(address: Address) -> AsyncIterator[None]:
         await connection.close()
 
 
-async def until_waiting(address: Address) -> None:
-    """Returns once a subscriber's statement waits. The tail's may wait, too."""
-    waiting = """
-        SELECT count(*) FROM pg_stat_activity
-        WHERE wait_event_type = 'Lock' AND datname = current_database()
-          AND application_name <> 'graphql-api feed'
-    """
-    connection = await address.connect_plain()
-    try:
-        while not await connection.fetchval(waiting):
-            await asyncio.sleep(0.01)
-    finally:
-        await connection.close()
+TAIL = "graphql-api feed"
+"""The application whose statements may wait, too."""
 
 
 @asynccontextmanager
@@ -91,7 +81,7 @@ async def test_one_owners_slow_reads_leave_room_to_others(feed: Feed) -> None:
 
     async with locked_lines(feed.database.address):
         flood = [asyncio.create_task(backfill()) for _ in range(6)]
-        await until_waiting(feed.database.address)
+        await until_waiting(feed.database.address, besides=TAIL)
         with Usage("bob"):
             assert await feed.now()
         assert not any(task.done() for task in flood)
@@ -104,7 +94,7 @@ async def test_who_waits_behind_slow_reads_waits_no_longer_than_for_an_outage(ad
     async with feed_of(address, 100, options) as feed:
         async with locked_lines(address):
             first = asyncio.create_task(feed.subscribe(EVERYTHING, backfill=10))
-            await until_waiting(address)
+            await until_waiting(address, besides=TAIL)
             with pytest.raises(FeedUnavailableError):
                 await feed.now()
             assert not first.done()
